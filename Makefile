@@ -1,0 +1,80 @@
+# Tocsin: `make help` explains every target. Nothing is needed but Python 3.11+ and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PATHS := libs/contracts libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
+SOURCES := libs services tests tools
+T ?= tests
+
+.PHONY: help setup demo up test test-unit check bench protos lint format types boundaries containers migrate logs lock clean
+
+help: ## Explain every target
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv and install everything from the hashed lock
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tocsin needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu install the package python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet --require-hashes -r requirements.lock
+	@$(PY) tools/link_members.py $(PATHS)
+	@touch $(READY)
+
+demo: $(READY) ## Show the main job on real servers, check what was shown, and stop
+	@$(PY) -m tocsin_stack demo
+
+up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
+	@$(PY) -m tocsin_stack up
+
+test: $(READY) ## Run every test (T=path to choose)
+	@$(PY) -m pytest $(T)
+
+test-unit: $(READY) ## Run the tests that need no server
+	@$(PY) -m pytest tests/unit tests/architecture
+
+check: lint types boundaries protos-check containers ## Format, lint, types, boundaries, contracts, containers
+
+lint: $(READY) ## Check format and lint
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/ruff check $(SOURCES)
+
+format: $(READY) ## Format and mend what can be mended
+	@$(VENV)/bin/ruff format $(SOURCES)
+	@$(VENV)/bin/ruff check --fix $(SOURCES)
+
+types: $(READY) ## Check types (mypy, strict)
+	@$(VENV)/bin/mypy $(SOURCES)
+
+boundaries: $(READY) ## Check who may import whom
+	@$(PY) -m pytest tests/architecture
+
+protos: $(READY) ## Generate libs/contracts from protos/
+	@$(PY) tools/protos.py generate
+
+.PHONY: protos-check
+protos-check: $(READY) ## Lint the contracts, look for breaking changes and stale generated code
+	@$(PY) tools/protos.py check
+
+containers: $(READY) ## Validate Dockerfiles and docker-compose.yml with the real tools
+	@$(PY) tools/containers.py
+
+bench: $(READY) ## Run every benchmark: one JSON line each, with a floor from the same run
+	@$(PY) -m tests.bench
+
+migrate: $(READY) ## Bring the databases named by *_DATABASE_URL (or the embedded ones) to the newest schema
+	@$(PY) -m tocsin_stack migrate
+
+logs: ## Follow the logs of `make up`
+	@tail -n 200 -F .data/logs/*.log
+
+lock: $(READY) ## Compile requirements.lock (everything) and requirements.runtime.lock (images) anew
+	@$(PY) tools/lock.py
+
+clean: ## Remove the virtual environment, embedded data and caches
+	@rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""Ports on the loopback interface: free ones, and clear words about taken ones."""
+
+import errno
+import random
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tocsin_stack.errors import StackError
+
+HOST = "127.0.0.1"
+
+# Below the range the kernels hand out to outgoing connections (Linux 32768, macOS 49152): a port of ours that is
+# free while its server is down could otherwise be taken by a client's own socket, or a client that keeps retrying
+# could even connect to itself.
+_RANGE = range(20000, 32000)
+_handed_out: set[int] = set()
+
+
+class Wanted(NamedTuple):
+    """A fixed port, what it is for and the environment variable that moves it."""
+
+    port: int
+    purpose: str
+    variable: str
+
+
+def free_port() -> int:
+    """A port nothing listens on now, and which this process has not handed out before."""
+    for port in random.sample(_RANGE, len(_RANGE)):
+        if port not in _handed_out and not is_taken(port):
+            _handed_out.add(port)
+            return port
+    raise StackError(f"no free port between {_RANGE.start} and {_RANGE.stop - 1} on {HOST}")
+
+
+def is_taken(port: int) -> bool:
+    """Whether something listens on the port. Connections of an earlier server that linger in TIME_WAIT do not count."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise StackError(f"cannot use {HOST}:{port}: {error.strerror}") from error
+        return False
+
+
+def require_free(wanted: Iterable[Wanted]) -> None:
+    """Refuse to start while any of the fixed ports is taken, naming all of them at once.
+
+    Raises:
+        StackError: with a line per taken port and the variable that moves it.
+    """
+    taken = [want for want in wanted if is_taken(want.port)]
+    if taken:
+        lines = [
+            f"  {HOST}:{want.port} for {want.purpose} is taken; stop what holds it, or set {want.variable}"
+            for want in taken
+        ]
+        raise StackError("cannot start:\n" + "\n".join(lines))

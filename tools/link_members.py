@@ -1,4 +1,4 @@
-"""Put the members' folders on the virtual environment's path: the code that runs is the checkout, with no build step."""
+"""Put the members' folders on the virtual environment's path: the checkout itself runs, with no build step."""
 
 import sys
 import sysconfig

@@ -1,4 +1,4 @@
-"""Contracts: `generate` code, `check` form, compatibility and freshness, `release` what the breaking check compares against."""
+"""Contracts: `generate` code, `check` form, compatibility and freshness, `release` the image of the breaking check."""
 
 import filecmp
 import shutil
@@ -24,13 +24,13 @@ def generate(target: Path) -> None:
     from grpc_tools import protoc
 
     well_known = files("grpc_tools") / "_proto"
-    outputs = ["python_out", "grpc_python_out", "mypy_out", "mypy_grpc_out"]
+    outputs = {"python_out": "", "grpc_python_out": "", "mypy_out": "quiet:", "mypy_grpc_out": "quiet:"}
     arguments = ["protoc", f"-I{PROTOS / 'third_party'}", f"-I{PROTOS}", f"-I{well_known}"]
     arguments += [
         f"--plugin=protoc-gen-{name}={Path(sys.executable).with_name('protoc-gen-' + name)}"
         for name in ("mypy", "mypy_grpc")
     ]
-    arguments += [f"--{output}={target}" for output in outputs]
+    arguments += [f"--{output}={options}{target}" for output, options in outputs.items()]
     if protoc.main([*arguments, *map(str, sources())]) != 0:
         sys.exit("protoc failed; see above")
     for folder in GENERATED:

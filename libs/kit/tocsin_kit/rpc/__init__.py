@@ -1,0 +1,1 @@
+"""gRPC: server pipeline, client channels, validation, pages of lists, masks."""

@@ -1,0 +1,229 @@
+"""The whole escalation policy: no clock, no I/O, no exceptions for late events.
+
+    TRIGGERED -> ACKNOWLEDGED -> (ack timeout) -> TRIGGERED, SNOOZED -> TRIGGERED, EXHAUSTED, RESOLVED (absorbing)
+
+Every person's command and every change of hands bumps the generation: timers of older ones do nothing.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, PageType, Refusal, StopPages
+from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    AlertsAdded,
+    Escalated,
+    Event,
+    Noted,
+    Reassigned,
+    Resolved,
+    Snoozed,
+    Started,
+    TimerFired,
+    Unacknowledged,
+)
+from tocsin_escalation.domain.paging import due_after, news, page_users, start_level
+from tocsin_escalation.domain.policy import Directory, Level
+
+# Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
+EARLY_TOLERANCE = timedelta(milliseconds=100)
+
+
+def decide(run: Escalation, event: Event, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """What `event` does to `run`. `timer_id` names the timer that the decision may arm."""
+    if run.state is State.RESOLVED and not isinstance(event, Noted):
+        return _after_the_end(run, event)
+    match event:
+        case Started():
+            return _start(run, event, now, directory, timer_id)
+        case AlertsAdded():
+            return _add_alerts(run, event)
+        case TimerFired():
+            return _fire(run, event, now, directory, timer_id)
+        case Acknowledged(actor=actor):
+            return _acknowledge(run, actor, now, timer_id)
+        case Unacknowledged(actor=actor):
+            if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
+                return Decision(run, refusal=Refusal.INCIDENT_STATE)
+            note = Note(NoteKind.UNACKNOWLEDGED, actor, f"given back by {actor}", run.level)
+            return _page_again(_bump(run), note, now, now, directory, timer_id)
+        case Snoozed(actor=actor, duration=duration):
+            return _snooze(run, actor, duration, now, timer_id)
+        case Escalated(actor=actor, level=level):
+            return _escalate(run, actor, level, now, directory, timer_id)
+        case Reassigned():
+            return _reassign(run, event, now, directory, timer_id)
+        case Noted(actor=actor, text=text):
+            return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
+        case Resolved(actor=actor):
+            return _resolve(run, actor, now)
+        case _:
+            assert_never(event)
+
+
+def _after_the_end(run: Escalation, event: Event) -> Decision:
+    match event:
+        case Resolved():
+            return Decision(run, already=True)
+        case TimerFired(timer_id=fired):
+            return Decision(run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after resolve"),))
+        case Started() | AlertsAdded():
+            return Decision(run, already=True)
+        case _:
+            return Decision(run, refusal=Refusal.INCIDENT_RESOLVED)
+
+
+def _start(run: Escalation, event: Started, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    run = replace(run, policy=event.policy, on_fallback_policy=bool(event.fallback_cause) and event.policy is not None)
+    notes = [Note(NoteKind.OPENED, run.facts.integration or "services/ingest", run.facts.title)]
+    if event.fallback_cause:
+        notes.append(Note(NoteKind.POLICY_FALLBACK, "", event.fallback_cause))
+    started = start_level(run, 1, now, now, directory, timer_id)
+    return Decision(started.next, started.commands, (*notes, *started.notes))
+
+
+def _add_alerts(run: Escalation, event: AlertsAdded) -> Decision:
+    """New alerts never page again; on an incident that somebody holds they are noted, once per generation."""
+    notes = []
+    worse = 0 < event.severity < run.facts.severity
+    if worse:
+        notes.append(Note(NoteKind.SEVERITY_RAISED, "", f"severity raised by: {event.summary}", run.level))
+    quiet = run.state in (State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
+    if event.new_keys or (quiet and not run.added_alerts_noted):
+        notes.append(
+            Note(NoteKind.ALERTS_ADDED, "", f"{event.alert_count} alerts now; newest: {event.summary}", run.level)
+        )
+    severity = event.severity if worse else run.facts.severity
+    facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)
+    return Decision(replace(run, facts=facts, added_alerts_noted=run.added_alerts_noted or quiet), notes=tuple(notes))
+
+
+def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    timer = run.timer
+    actor = f"timers/{event.timer_id}"
+    if timer is None or timer.id != event.timer_id or timer.generation != event.generation:
+        return Decision(run, notes=(Note(NoteKind.STALE, actor, "timer of an earlier step: nothing to do", run.level),))
+    if timer.due_time - now > EARLY_TOLERANCE:
+        return Decision(run)
+    late = max(0, round((now - timer.due_time).total_seconds() * 1000))
+    run = replace(run, timer=None)
+    match timer.kind:
+        case TimerKind.LEVEL_TIMEOUT:
+            return start_level(run, run.level + 1, timer.due_time, now, directory, timer_id, lateness_ms=late)
+        case TimerKind.ACK_TIMEOUT:
+            note = Note(
+                NoteKind.ACK_TIMED_OUT,
+                actor,
+                f"{run.acknowledged_by} did not resolve it in time",
+                run.level,
+                lateness_ms=late,
+            )
+            return _page_again(run, note, timer.due_time, now, directory, timer_id)
+        case TimerKind.SNOOZE_END:
+            note = Note(NoteKind.SNOOZE_ENDED, actor, "the snooze is over", run.level, lateness_ms=late)
+            return _page_again(run, note, timer.due_time, now, directory, timer_id)
+        case _:
+            assert_never(timer.kind)
+
+
+def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> Decision:
+    if run.state is State.ACKNOWLEDGED:
+        return Decision(run, already=True)
+    stop = StopPages(run.generation, f"acknowledged by {actor}")
+    following = replace(
+        _bump(run),
+        state=State.ACKNOWLEDGED,
+        acknowledged_by=actor,
+        acknowledge_time=now,
+        assignees=(actor.removeprefix("users/"),) if actor.startswith("users/") else run.assignees,
+        timer=None,
+    )
+    if run.policy is not None and run.policy.ack_timeout is not None:
+        due = now + run.policy.ack_timeout
+        following = replace(following, timer=Timer(timer_id, TimerKind.ACK_TIMEOUT, due, following.generation))
+    note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}", run.level)
+    return Decision(following, (stop, *news(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
+
+
+def _snooze(run: Escalation, actor: str, duration: timedelta, now: datetime, timer_id: UUID) -> Decision:
+    following = _let_go(_bump(run))
+    end = now + duration
+    following = replace(
+        following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
+    )
+    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor} until {end:%Y-%m-%d %H:%M:%S} UTC", run.level)
+    return Decision(following, (StopPages(run.generation, f"snoozed by {actor}"),), (note,))
+
+
+def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    last = len(run.policy.levels) if run.policy else 0
+    wanted = level or (1 if run.state is State.EXHAUSTED else run.level + 1)
+    if level > last:
+        return Decision(run, refusal=Refusal.LEVEL_UNKNOWN)
+    if wanted > last or (run.state is not State.EXHAUSTED and wanted <= run.level):
+        return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
+    bumped = _let_go(_bump(run))
+    if run.state is State.EXHAUSTED:
+        bumped = replace(bumped, repeat=run.repeat + 1)
+    note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}", wanted)
+    started = start_level(bumped, wanted, now, now, directory, timer_id)
+    return Decision(started.next, started.commands, (note, *started.notes))
+
+
+def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    bumped = _let_go(_bump(run))
+    stop = StopPages(run.generation, f"reassigned by {event.actor}")
+    if event.policy is not None:
+        note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
+        restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0)
+        started = start_level(restarted, 1, now, now, directory, timer_id)
+        return Decision(started.next, (stop, *started.commands), (note, *started.notes))
+    named = ", ".join(map(str, event.targets))
+    users = directory.resolve(event.targets)
+    note = Note(NoteKind.REASSIGNED, event.actor, f"handed to {named} by {event.actor}", run.level)
+    if not users:
+        skipped = Note(NoteKind.LEVEL_SKIPPED, "", f"{named} resolves to nobody; the policy goes on", run.level)
+        started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id)
+        return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
+    paged = page_users(bumped, users, run.level, now)
+    step = _current_level(run)
+    if step is None:
+        return Decision(
+            replace(paged.next, state=State.EXHAUSTED, timer=None), (stop, *paged.commands), (note, *paged.notes)
+        )
+    timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), bumped.generation)
+    return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), (note, *paged.notes))
+
+
+def _resolve(run: Escalation, actor: str, now: datetime) -> Decision:
+    following = replace(_bump(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
+    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}", run.level)
+    stop = StopPages(run.generation, f"resolved by {actor}")
+    return Decision(following, (stop, *news(following, PageType.RESOLUTION, actor, now)), (note,))
+
+
+def _page_again(
+    run: Escalation, note: Note, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
+) -> Decision:
+    """Trigger again at the level the run is at, for whoever is there by now."""
+    started = start_level(
+        _let_go(run), max(run.level, 1), planned, now, directory, timer_id, lateness_ms=note.lateness_ms
+    )
+    return Decision(started.next, started.commands, (note, *started.notes))
+
+
+def _bump(run: Escalation) -> Escalation:
+    return replace(run, generation=run.generation + 1, added_alerts_noted=False)
+
+
+def _let_go(run: Escalation) -> Escalation:
+    """Nobody holds it any more; whatever timer ran is over."""
+    return replace(run, state=State.TRIGGERED, acknowledged_by="", acknowledge_time=None, timer=None)
+
+
+def _current_level(run: Escalation) -> Level | None:
+    levels = run.policy.levels if run.policy else ()
+    return levels[max(run.level, 1) - 1] if levels else None

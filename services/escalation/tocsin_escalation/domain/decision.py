@@ -1,0 +1,102 @@
+"""What a decision consists of: the next state, what must be done for it, and what the timeline says."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from tocsin_escalation.domain.escalation import Escalation
+
+
+class PageType(StrEnum):
+    """Why somebody hears of it. The first two are pages, the others news."""
+
+    NEW_INCIDENT = "new_incident"
+    ESCALATION = "escalation"
+    ACKNOWLEDGMENT = "acknowledgment"
+    RESOLUTION = "resolution"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The wish to reach one user once."""
+
+    id: UUID
+    user: str
+    type: PageType
+    level: int
+    repeat: int
+    generation: int
+    planned_time: datetime
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StopPages:
+    """Stop every page of `generation` and before."""
+
+    generation: int
+    reason: str
+
+
+Command = Page | StopPages
+
+
+class NoteKind(StrEnum):
+    """The kinds of timeline entries; each is TimelineKind's value of the same name."""
+
+    OPENED = "opened"
+    LEVEL_PAGED = "level_paged"
+    LEVEL_SKIPPED = "level_skipped"
+    REPEATED = "repeated"
+    EXHAUSTED = "exhausted"
+    ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
+    ACK_TIMED_OUT = "ack_timed_out"
+    SNOOZED = "snoozed"
+    SNOOZE_ENDED = "snooze_ended"
+    ESCALATED = "escalated"
+    REASSIGNED = "reassigned"
+    NOTE = "note"
+    RESOLVED = "resolved"
+    ALERTS_ADDED = "alerts_added"
+    POLICY_FALLBACK = "policy_fallback"
+    STALE = "stale"
+    SEVERITY_RAISED = "severity_raised"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One timeline entry, without what the state beside it says already."""
+
+    kind: NoteKind
+    actor: str
+    message: str
+    level: int = 0
+    pages: tuple[Page, ...] = ()
+    lateness_ms: int = 0
+
+
+class Refusal(StrEnum):
+    """Why a person's command is refused. Each is an ErrorReason of the same name."""
+
+    INCIDENT_RESOLVED = "INCIDENT_RESOLVED"
+    INCIDENT_STATE = "INCIDENT_STATE"
+    NO_NEXT_LEVEL = "NO_NEXT_LEVEL"
+    LEVEL_UNKNOWN = "LEVEL_UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one event. With a refusal nothing else is set and nothing may be written."""
+
+    next: Escalation
+    commands: tuple[Command, ...] = ()
+    notes: tuple[Note, ...] = ()
+    refusal: Refusal | None = None
+    already: bool = False
+
+
+def page_id(run: Escalation, type_: PageType, level: int, user: str) -> UUID:
+    """The same page has the same id however often it is decided: a page handed over twice stays one page."""
+    return uuid5(NAMESPACE_URL, f"{run.incident_id}/{run.generation}/{run.repeat}/{level}/{type_}/{user}")

@@ -1,0 +1,80 @@
+"""The escalation: the run that pages people for one incident."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from tocsin_escalation.domain.policy import Policy
+
+
+class State(StrEnum):
+    """Where an escalation is. The database's CHECKs name the same words."""
+
+    TRIGGERED = "triggered"
+    ACKNOWLEDGED = "acknowledged"
+    SNOOZED = "snoozed"
+    EXHAUSTED = "exhausted"
+    RESOLVED = "resolved"
+
+
+class TimerKind(StrEnum):
+    """What happens when a timer is due."""
+
+    LEVEL_TIMEOUT = "level_timeout"
+    ACK_TIMEOUT = "ack_timeout"
+    SNOOZE_END = "snooze_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """One due time of one escalation and generation. An escalation has at most one."""
+
+    id: UUID
+    kind: TimerKind
+    due_time: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What responders are told about the incident. `severity` is tocsin.type.v1.Severity's number: 1 is the worst."""
+
+    title: str
+    source: str
+    severity: int
+    integration: str
+    create_time: datetime
+    labels: dict[str, str] = field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()
+    alert_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0."""
+
+    org_id: str
+    incident_id: UUID
+    facts: Facts
+    state: State = State.TRIGGERED
+    policy: Policy | None = None
+    on_fallback_policy: bool = False
+    level: int = 0
+    repeat: int = 0
+    generation: int = 1
+    timer: Timer | None = None
+    assignees: tuple[str, ...] = ()
+    paged_users: tuple[str, ...] = ()
+    acknowledged_by: str = ""
+    acknowledge_time: datetime | None = None
+    resolved_by: str = ""
+    resolve_time: datetime | None = None
+    added_alerts_noted: bool = False
+    last_sequence: int = 0
+    version: int = 1
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still happen to it."""
+        return self.state is not State.RESOLVED

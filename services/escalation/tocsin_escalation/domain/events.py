@@ -1,0 +1,104 @@
+"""What can happen to an escalation."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from tocsin_escalation.domain.policy import Policy, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The incident was opened. `policy` is the one to run on; None when not even a fallback is usable.
+
+    `fallback_cause` says why the policy asked for is not the one that runs; empty when it is.
+    """
+
+    policy: Policy | None
+    fallback_cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsAdded:
+    """More alerts were folded into the incident."""
+
+    alert_count: int
+    severity: int
+    summary: str
+    new_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer is due, says Redis or the sweep."""
+
+    timer_id: UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Somebody is on it."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """Somebody gives it back."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """Quiet for `duration`."""
+
+    actor: str
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """A person wants the next level (0) or a named one now."""
+
+    actor: str
+    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reassigned:
+    """A person hands it to other targets, or to another policy."""
+
+    actor: str
+    targets: tuple[Target, ...] = ()
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A person writes something down."""
+
+    actor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The incident is over, says ingest."""
+
+    actor: str
+
+
+Event = (
+    Started
+    | AlertsAdded
+    | TimerFired
+    | Acknowledged
+    | Unacknowledged
+    | Snoozed
+    | Escalated
+    | Reassigned
+    | Noted
+    | Resolved
+)

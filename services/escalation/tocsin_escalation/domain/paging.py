@@ -1,0 +1,106 @@
+"""Which level comes next, and who is paged there. Every path to a page goes through here."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
+from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.policy import Directory
+
+# The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
+FALLBACK_LEVEL = 0
+
+
+def start_level(
+    run: Escalation,
+    level: int,
+    planned: datetime,
+    now: datetime,
+    directory: Directory,
+    timer_id: UUID,
+    *,
+    lateness_ms: int = 0,
+) -> Decision:
+    """Page `level` and arm its timeout; a level that resolves to nobody is skipped at once and says so.
+
+    After the last level the policy begins again while repeats are left; then the escalation is exhausted. `planned` is
+    when the level was due: the next due time counts from it, so that lateness never adds up.
+    """
+    notes: list[Note] = []
+    policy = run.policy
+    while policy is not None:
+        if level > len(policy.levels):
+            if run.repeat >= policy.repeat_count:
+                break
+            run = replace(run, repeat=run.repeat + 1)
+            notes.append(
+                Note(NoteKind.REPEATED, "", f"nobody answered; repeat {run.repeat} of {policy.repeat_count}", level=1)
+            )
+            level = 1
+            continue
+        step = policy.levels[level - 1]
+        users = directory.resolve(step.targets)
+        if users:
+            paged = page_users(run, users, level, planned, lateness_ms)
+            timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
+            return Decision(replace(paged.next, timer=timer), paged.commands, (*notes, *paged.notes))
+        named = ", ".join(map(str, step.targets))
+        notes.append(
+            Note(NoteKind.LEVEL_SKIPPED, "", f"level {level} skipped: {named} resolves to nobody", level=level)
+        )
+        run = replace(run, level=level)
+        level += 1
+    ended = exhaust(run, planned, directory, lateness_ms)
+    return Decision(ended.next, ended.commands, (*notes, *ended.notes))
+
+
+def page_users(
+    run: Escalation, users: tuple[str, ...], level: int, planned: datetime, lateness_ms: int = 0
+) -> Decision:
+    """Page these users as `level`."""
+    type_ = PageType.ESCALATION if run.paged_users else PageType.NEW_INCIDENT
+    pages = tuple(
+        Page(page_id(run, PageType.ESCALATION, level, user), user, type_, level, run.repeat, run.generation, planned)
+        for user in users
+    )
+    known = run.paged_users + tuple(user for user in users if user not in run.paged_users)
+    following = replace(run, state=State.TRIGGERED, level=level, assignees=users, paged_users=known)
+    names = ", ".join(f"users/{user}" for user in users)
+    note = Note(NoteKind.LEVEL_PAGED, "", f"level {level}: paging {names}", level, pages, lateness_ms)
+    return Decision(following, pages, (note,))
+
+
+def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_ms: int) -> Decision:
+    """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
+    following = replace(run, state=State.EXHAUSTED, timer=None)
+    target = run.policy.fallback_target if run.policy else None
+    users = directory.resolve([target]) if target else ()
+    if not users:
+        why = "nobody answered and no level is left" if run.paged_users else "nobody could be paged at any level"
+        return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=lateness_ms),))
+    paged = page_users(following, users, FALLBACK_LEVEL, planned)
+    message = f"nobody answered and no level is left; paging the fallback target {target}"
+    note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
+    return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))
+
+
+def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:
+    """When the time to answer is over.
+
+    Counted from the planned time, so that lateness does not add up from level to level. Only when that has passed
+    already (everything was down for longer than the timeout) it counts from now: otherwise every level would be paged
+    in the same second after an outage, and nobody would have had a chance to answer.
+    """
+    due = planned + timeout
+    return due if due > now else now + timeout
+
+
+def news(run: Escalation, type_: PageType, actor: str, now: datetime) -> tuple[Command, ...]:
+    """Tell everybody who was paged, but the one who did it, that the incident is in somebody's hands or over."""
+    if run.policy is None or not run.policy.status_updates:
+        return ()
+    users = [user for user in run.paged_users if f"users/{user}" != actor]
+    return tuple(
+        Page(page_id(run, type_, 0, user), user, type_, 0, run.repeat, run.generation, now, actor) for user in users
+    )

@@ -1,0 +1,103 @@
+"""`python -m tocsin_stack up | migrate | demo | token`: what `make up`, `make migrate` and `make demo` call."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from importlib import import_module
+
+from tocsin_stack import secret, tokens
+from tocsin_stack.errors import StackError
+from tocsin_stack.plan import StackSettings
+from tocsin_stack.stack import Stack
+from tocsin_stack.welcome import DEMO_ORG, welcome
+
+
+async def up(replicas: int) -> int:
+    """Run the stack until the first signal (exit code 0), or until a child ends by itself (1)."""
+    began = time.monotonic()
+    stack = Stack(StackSettings.from_environment(replicas))
+    killed = _obey_signals(stack)
+    try:
+        async with stack:
+            print(welcome(stack, time.monotonic() - began), flush=True)
+            print(f"{await stack.first_death()}; stopping the rest", file=sys.stderr, flush=True)
+    except asyncio.CancelledError:
+        print("killed" if killed.is_set() else "stopped", flush=True)
+        return 1 if killed.is_set() else 0
+    return 1
+
+
+async def migrate() -> int:
+    """Bring the databases to the newest schema, the embedded ones or those that *_DATABASE_URL name."""
+    stack = Stack(StackSettings.from_environment())
+    _obey_signals(stack)
+    try:
+        await stack.provision(serving=False)
+        await stack.migrate(always=True)
+    finally:
+        await stack.stop()
+    return 0
+
+
+def token(org: str, scopes: str, ttl: float) -> int:
+    """Print a bearer token."""
+    settings = StackSettings.from_environment()
+    path = settings.data_dir / "signing-keys"
+    keys = settings.overrides.get("AUTH_SIGNING_KEYS") or (secret.kept(path) if path.exists() else "")
+    if not keys:
+        raise StackError(f"no signing key in {settings.data_dir} yet: run `make up` once, or set AUTH_SIGNING_KEYS")
+    print(tokens.mint(keys, org, scopes.replace(",", " ").split(), ttl=ttl))
+    return 0
+
+
+def _obey_signals(stack: Stack) -> asyncio.Event:
+    """The first signal stops everything in order, the next one at once (then the event is set)."""
+    killed = asyncio.Event()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def on_signal() -> None:
+        if stack.stopping:
+            killed.set()
+            stack.kill()
+        else:
+            task.cancel()
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(signum, on_signal)
+    return killed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tocsin_stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("up", help="run the whole stack until Ctrl-C")
+    command.add_argument("--replicas", type=int, default=1, metavar="N", help="of every service")
+    commands.add_parser("migrate", help="bring the databases to the newest schema")
+    commands.add_parser("demo", help="show the main job on real servers")
+    command = commands.add_parser("token", help="mint a bearer token")
+    command.add_argument("--org", default=DEMO_ORG, help="the tenant (default: %(default)s)")
+    command.add_argument("--scopes", default=" ".join(tokens.ADMINISTRATOR), help="separated by spaces or commas")
+    command.add_argument("--ttl", type=float, default=86400, metavar="SECONDS", help="(default: a day)")
+    arguments = parser.parse_args()
+    try:
+        match arguments.command:
+            case "up":
+                return asyncio.run(up(arguments.replicas))
+            case "migrate":
+                return asyncio.run(migrate())
+            case "token":
+                return token(arguments.org, arguments.scopes, arguments.ttl)
+            case _:
+                return int(import_module("tocsin_stack.demo").main() or 0)
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        return 130  # a signal ended a migration; what it stopped at is rolled back
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Message, decide
+from tocsin_ingest.domain.events import AlertsAdded, Event, fold
+
+Key = tuple[str, str]
+"""(integration id, dedup key or group key)."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """The incident's last event when it is an AlertsAdded that nobody has taken yet: it can still be rewritten."""
+
+    event: AlertsAdded
+    row_id: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Events:
+    """One incident's events of this batch. `pending` is its undelivered one from before, changed if `rewritten`."""
+
+    sequence: int
+    pending: Pending | None = None
+    rewritten: bool = False
+    new: list[Event] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        """Folds the event into the last one where that loses nothing."""
+        if not self.new:
+            if self.pending and (folded := fold(self.pending.event, event)):
+                assert isinstance(folded, AlertsAdded)
+                self.pending.event, self.rewritten = folded, True
+                return
+            self.new.append(event)
+        elif folded := fold(self.new[-1], event):
+            self.new[-1] = folded
+        else:
+            self.new.append(event)
+
+
+class Board:
+    """The live alerts and open incidents a batch touches. Filled from the database, played on, written back."""
+
+    def __init__(self, new_id: Callable[[], UUID]) -> None:
+        self._new_id = new_id
+        self._live: dict[Key, Alert] = {}
+        self._open: dict[Key, Incident] = {}
+        self._incidents: dict[UUID, Incident] = {}
+        self._known: set[UUID] = set()
+        self.alerts: dict[UUID, Alert] = {}
+        """Alerts that changed, as they are after the batch."""
+        self.incidents: dict[UUID, Incident] = {}
+        """Incidents that changed, as they are after the batch."""
+        self.events: dict[UUID, Events] = {}
+        """The events of every incident of the snapshot and of every new one."""
+
+    def put_alert(self, alert: Alert) -> None:
+        """Adds a live alert of the snapshot."""
+        self._known.add(alert.id)
+        self._live[alert.integration_id, alert.dedup_key] = alert
+
+    def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
+        """Adds an open incident of the snapshot, with the number of its last event."""
+        self._known.add(incident.id)
+        self._incidents[incident.id] = incident
+        self._open[incident.integration_id, incident.group_key] = incident
+        self.events[incident.id] = Events(sequence, pending)
+
+    def is_new(self, row_id: UUID) -> bool:
+        """Whether the alert or incident was made by this batch."""
+        return row_id not in self._known
+
+    def firing(self, message: Message) -> bool:
+        """Whether the message's key is firing, so that its group key does not matter."""
+        alert = self._live.get((message.integration_id, message.dedup_key))
+        return alert is not None and alert.state is AlertState.FIRING
+
+    def play(self, messages: Iterable[Message]) -> list[Decision]:
+        """Decides the messages one after the other, each seeing what those before it did."""
+        return [self._play_one(message) for message in messages]
+
+    def _play_one(self, message: Message) -> Decision:
+        key = (message.integration_id, message.dedup_key)
+        alert = self._live.get(key)
+        incident: Incident | None
+        if alert is not None and alert.incident_id is not None:
+            incident = self._incidents[alert.incident_id]
+        else:
+            incident = self._open.get((message.integration_id, message.group_key))
+        decision = decide(message, alert, incident, self._new_id)
+        if decision.alert is not None and decision.alert is not alert:
+            self._keep_alert(key, decision.alert)
+        if decision.incident is not None:
+            if decision.incident is not incident:
+                self._keep_incident(decision.incident)
+            if decision.event is not None:
+                self.events[decision.incident.id].add(decision.event)
+        return decision
+
+    def _keep_alert(self, key: Key, alert: Alert) -> None:
+        self.alerts[alert.id] = alert
+        if alert.state is AlertState.RESOLVED:
+            del self._live[key]
+        else:
+            self._live[key] = alert
+
+    def _keep_incident(self, incident: Incident) -> None:
+        self.incidents[incident.id] = incident
+        self._incidents[incident.id] = incident
+        key = (incident.integration_id, incident.group_key)
+        if incident.open:
+            self._open[key] = incident
+            self.events.setdefault(incident.id, Events(0))
+        else:
+            del self._open[key]

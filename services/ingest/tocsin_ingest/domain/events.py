@@ -1,0 +1,66 @@
+"""What becomes of an incident, as escalation hears it."""
+
+from dataclasses import dataclass, replace
+
+from tocsin_ingest.domain.severity import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new incident. `content` is the first alert as it came."""
+
+    title: str
+    source: str
+    severity: Severity
+    policy: str
+    integration_id: str
+    content: bytes
+    alert_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsAdded:
+    """More alerts; `new_keys` joined that were not firing in it before, `worse` tells that the severity rose."""
+
+    alert_count: int
+    severity: Severity
+    summary: str
+    new_keys: int
+    worse: bool = False
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it says more than that duplicates came; those may wait a moment for each other."""
+        return self.new_keys > 0 or self.worse
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A sender acknowledged."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Over."""
+
+    actor: str
+
+
+Event = Opened | AlertsAdded | Acknowledged | Resolved
+
+
+def fold(last: Event | None, event: Event) -> Event | None:
+    """The one event that says what `last` and then `event` say, or None when both are needed.
+
+    This is what keeps a storm of duplicates from becoming a storm of events.
+    """
+    match last, event:
+        case Opened(), AlertsAdded():
+            return replace(last, alert_count=event.alert_count, severity=event.severity)
+        case AlertsAdded(), AlertsAdded():
+            return replace(event, new_keys=last.new_keys + event.new_keys, worse=last.worse or event.worse)
+        case Acknowledged(), Acknowledged() if last == event:
+            return last
+    return None

@@ -1,0 +1,110 @@
+"""Which rule an alert falls under, and what follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from tocsin_ingest.domain.fingerprint import group_key, single_key
+from tocsin_ingest.domain.severity import Severity
+
+
+class Pattern(Protocol):
+    """A compiled regular expression."""
+
+    def fullmatch(self, text: str, /) -> object | None:
+        """Anything but None when the whole of `text` matches."""
+
+
+class Operator(IntEnum):
+    """The four comparisons, numbered as `tocsin.ingest.v1.MatchOperator` (a test compares them)."""
+
+    EQUAL = 1
+    NOT_EQUAL = 2
+    MATCHES = 3
+    NOT_MATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition; `pattern` is set for the two regular expression operators."""
+
+    label: str
+    operator: Operator
+    value: str
+    pattern: Pattern | None = None
+
+    def holds(self, value: str) -> bool:
+        """Whether the label's value meets the condition."""
+        match self.operator:
+            case Operator.EQUAL:
+                return value == self.value
+            case Operator.NOT_EQUAL:
+                return value != self.value
+        assert self.pattern is not None
+        return (self.pattern.fullmatch(value) is not None) == (self.operator is Operator.MATCHES)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One routing rule; an empty policy means the integration's default, UNSPECIFIED the alert's own severity."""
+
+    matchers: tuple[Matcher, ...] = ()
+    policy: str = ""
+    severity: Severity = Severity.UNSPECIFIED
+    group_by: tuple[str, ...] = ()
+    suppress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What routing decided about one alert."""
+
+    group_key: str
+    policy: str
+    severity: Severity
+    suppress: bool
+
+
+_SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
+
+
+def route(
+    rules: Sequence[Rule],
+    default_policy: str,
+    *,
+    dedup_key: str,
+    summary: str,
+    source: str,
+    severity: Severity,
+    labels: Mapping[str, str],
+) -> Route:
+    """The first rule whose matchers all hold decides; without one, the default route does.
+
+    `summary`, `source` and `severity` (`critical`, `error`, `warning`, `info`) may be matched like labels unless the
+    alert has labels of these names. Severity: the rule's, else the alert's, else CRITICAL.
+    """
+    for rule in rules:
+        if all(matcher.holds(_value(matcher.label, labels, summary, source, severity)) for matcher in rule.matchers):
+            policy = rule.policy or default_policy
+            return Route(
+                group_key(policy, rule.group_by, labels) if rule.group_by else single_key(dedup_key),
+                policy,
+                rule.severity or severity or Severity.CRITICAL,
+                rule.suppress,
+            )
+    return Route(single_key(dedup_key), default_policy, severity or Severity.CRITICAL, False)
+
+
+def _value(label: str, labels: Mapping[str, str], summary: str, source: str, severity: Severity) -> str:
+    value = labels.get(label)
+    if value is not None:
+        return value
+    match label:
+        case "summary":
+            return summary
+        case "source":
+            return source
+        case "severity":
+            return _SEVERITY_NAMES[severity]
+    return ""

@@ -1,31 +1,192 @@
 """A small pool of asyncpg connections that knows an outage when it sees one.
 
-asyncpg's own pool proxies every call, starts a task per acquire and sends a reset query per release; a transaction here
-uses nothing but SET LOCAL, so none of it is needed, and half of a short transaction's time is saved. While the server is
-away nobody dials but one task with backoff and jitter: callers wait a moment for it (`_PATIENCE`), which covers a restart,
-and then hear that the database is away instead of queueing.
+asyncpg's own pool proxies every call, starts tasks per acquire and release, and sends a reset query per release. A
+transaction here leaves nothing behind (SET LOCAL only), so none of that is needed. While the server is away one task
+dials, with backoff and jitter; callers wait for it a moment (`_PATIENCE`), which covers a restart, and are then told.
 """
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import asyncpg
 import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.db.failures import unavailable
 from tocsin_kit.errors import TocsinError
 
-type_Connection = asyncpg.Connection
 Connection = asyncpg.Connection
 
-_log = structlog.get_logger(__name__)
+_log = structlog.stdlib.get_logger(__name__)
 
-_PATIENCE = 0.5
-"""Seconds a caller waits for a server that is away. Below a client's usual deadline of 2 s."""
-_QUEUE_TIMEOUT = 5.0
+_PATIENCE: Final = 0.5
+"""Seconds a caller waits for a server that is away: below a client's usual deadline of 2 s."""
+_QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
-_WAITERS_PER_CONNECTION = 200
-"""More callers than this per connection cannot be served within `_QUEUE_TIMEOUT`; they are told so at once."""
-_BACKOFF_CAP = 1.0
+_WAITERS_PER_CONNECTION: Final = 200
+"""More waiting callers than this per connection would not be served in time; they are refused at once."""
+_BACKOFF_CAP: Final = 1.0
+_CLOSE_TIMEOUT: Final = 5.0
+
+
+class Connections:
+    """At most `size` connections made by `dial`, lent one at a time."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Connection]], *, name: str, size: int) -> None:
+        self._dial = dial
+        self._name = name
+        self._size = size
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._dialing = 0
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._redialing: asyncio.Task[None] | None = None
+        self._closing = False
+        self._drained = asyncio.Event()
+
+    @property
+    def open(self) -> int:
+        """Connections that exist or are being made."""
+        return len(self._idle) + len(self._lent) + self._dialing
+
+    @property
+    def lent(self) -> int:
+        """Connections in use."""
+        return len(self._lent)
+
+    @property
+    def waiting(self) -> int:
+        """Callers without a connection."""
+        return len(self._waiters)
+
+    def start(self) -> None:
+        """Begin to dial in the background; returns at once, whether or not the server is there."""
+        self._redialing = asyncio.get_running_loop().create_task(self._redial(), name=f"{self._name}-dial")
+
+    async def acquire(self) -> Connection:
+        """A live connection. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
+        while not self._closing:
+            connection = self._pop_idle()
+            if connection is None and self._redialing is None and self.open < self._size:
+                connection = await self._grow()
+            if connection is None:
+                connection = await self._wait()
+            if connection is not None:
+                self._lent.add(connection)
+                return connection
+        raise unavailable("the database connections are closed")
+
+    def release(self, connection: Connection) -> None:
+        """Give back a connection that is in no transaction, or a closed one."""
+        self._lent.discard(connection)
+        if self._closing:
+            connection.terminate()
+            if not self._lent:
+                self._drained.set()
+        elif connection.is_closed():
+            self._wake(None)
+        elif not self._wake(connection):
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Wait for what is lent, at most 5 s, then close everything."""
+        self._closing = True
+        if self._redialing is not None:
+            self._redialing.cancel()
+            await asyncio.gather(self._redialing, return_exceptions=True)
+        while self._wake(None):
+            pass
+        if self._lent:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await self._drained.wait()
+        for connection in self._lent:
+            connection.terminate()
+        closing = [connection.close(timeout=_CLOSE_TIMEOUT) for connection in self._idle if not connection.is_closed()]
+        await asyncio.gather(*closing, return_exceptions=True)
+        self._idle.clear()
+
+    def _pop_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def _grow(self) -> Connection | None:
+        self._dialing += 1
+        try:
+            connection = await self._dial()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            _log.warning("database_unreachable", database=self._name, error=_describe(error))
+            if self._redialing is None and not self._closing:
+                self.start()
+            return None
+        finally:
+            self._dialing -= 1
+        if self._closing:
+            connection.terminate()
+            return None
+        return connection
+
+    async def _wait(self) -> Connection | None:
+        away = self._redialing is not None
+        if len(self._waiters) >= self._size * _WAITERS_PER_CONNECTION:
+            raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too many calls wait for the database")
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(_PATIENCE if away else _QUEUE_TIMEOUT):
+                return await waiter
+        except TimeoutError:
+            self._disown(waiter)
+            if away:
+                raise unavailable("the database cannot be reached; nothing was done") from None
+            raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "no database connection became free") from None
+        except asyncio.CancelledError:
+            self._disown(waiter)
+            raise
+
+    def _disown(self, waiter: "asyncio.Future[Connection | None]") -> None:
+        """The waiter left; a connection that was handed to it in the same moment goes to the next one."""
+        if waiter.done() and not waiter.cancelled():
+            connection = waiter.result()
+            if connection is None or not self._wake(connection):
+                self._wake(None) if connection is None else self._idle.append(connection)
+        else:
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+
+    def _wake(self, connection: Connection | None) -> bool:
+        """Hand `connection` (or, with None, leave to try again) to the longest waiting caller, if there is one."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    async def _redial(self) -> None:
+        delay = 0.02
+        while True:
+            try:
+                connection = await self._dial()
+                break
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.debug("database_dial_failed", database=self._name, error=_describe(error))
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(_BACKOFF_CAP, delay * 2)
+        _log.info("database_connected", database=self._name)
+        self._redialing = None
+        self._idle.append(connection)
+        for _ in range(len(self._waiters)):
+            self._wake(None)
+
+
+def _describe(error: BaseException) -> str:
+    """Type and text; a driver's connect error names host and database but never the password."""
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,66 @@
+"""Prometheus metrics of one process, in one registry, so that tests and processes never share a counter."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_RPC_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What every service counts. A service adds its own to `registry`, or subclasses."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self.rpc_seconds = Histogram(
+            "tocsin_rpc_seconds",
+            "Time from the first byte of a call to its status",
+            ("method",),
+            buckets=_RPC_BUCKETS,
+            registry=self.registry,
+        )
+        self.rpc_total = Counter("tocsin_rpc", "Calls ended", ("method", "code"), registry=self.registry)
+        self.http_total = Counter("tocsin_http", "HTTP requests", ("route", "status"), registry=self.registry)
+        self.outbox_rows = Gauge(
+            "tocsin_outbox_rows", "Outbox rows, counted up to 100,000", ("kind", "state"), registry=self.registry
+        )
+        self.outbox_oldest_seconds = Gauge(
+            "tocsin_outbox_oldest_seconds", "Age of the oldest waiting outbox row", ("kind",), registry=self.registry
+        )
+        self.outbox_total = Counter(
+            "tocsin_outbox", "Deliveries by outcome: done, retry, dead", ("kind", "outcome"), registry=self.registry
+        )
+        self.loop_lag_seconds = Histogram(
+            "tocsin_loop_lag_seconds",
+            "How late the event loop woke a sleeper",
+            buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+            registry=self.registry,
+        )
+        self.loop_crashes = Counter(
+            "tocsin_loop_crashes",
+            "Background loops that raised and were started anew",
+            ("loop",),
+            registry=self.registry,
+        )
+        self._pool = Gauge("tocsin_database_connections", "Connections by state", ("state",), registry=self.registry)
+        self.healthy = Gauge("tocsin_health", "1 when the check passes", ("check",), registry=self.registry)
+        if registry is None:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
+
+    def watch_pool(self, opened: Callable[[], float], lent: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Read the pool's figures whenever the metrics are read."""
+        self._pool.labels("open").set_function(opened)
+        self._pool.labels("lent").set_function(lent)
+        self._pool.labels("waiting").set_function(waiting)
+
+    def render(self) -> bytes:
+        """The text a Prometheus server scrapes; its type is `CONTENT_TYPE`."""
+        return generate_latest(self.registry)

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import asyncpg
-import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 
 Connection = asyncpg.Connection
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 _PATIENCE: Final = 0.5
 """Seconds a caller waits for a server that is away: below a client's usual deadline of 2 s."""

@@ -15,17 +15,17 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import asyncpg
-import structlog
 
 from tocsin_kit.db.connections import Connection, Connections
 from tocsin_kit.db.failures import REPEATABLE, is_connection_loss, translate, unavailable
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
 T = TypeVar("T")
 AfterCommit = Callable[[], Awaitable[None] | None]
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""

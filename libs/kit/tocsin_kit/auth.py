@@ -1,0 +1,247 @@
+"""Who calls: bearer tokens to principals, and the token the services show each other.
+
+A credential names its tenant and its scopes; nothing in a request can change either. Tokens of Tocsin's own are
+HS256 JWTs (RFC 7519) with a key id in the header; tokens of an OIDC issuer are in `tocsin_kit.oidc`.
+"""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import jwt
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.errors import TocsinError
+
+ISSUER: Final = "tocsin"
+INTERNAL: Final = "internal"
+"""The scope of Tocsin's own services, and of nobody else."""
+ALL_ORGS: Final = "*"
+LEEWAY: Final = 60.0
+"""Seconds by which the clocks of issuer and server may differ."""
+MIN_KEY_BYTES: Final = 32  # RFC 7518 §3.2: at least as long as the hash
+_CACHE_SIZE: Final = 4096
+_ORG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a credential stands for."""
+
+    org_id: str
+    """The tenant; `*` for Tocsin's own services, which name the tenant they act for."""
+    subject: str
+    """Such as `users/ana` or `services/escalation`; goes into logs and records."""
+    scopes: frozenset[str]
+
+
+class Authenticator(Protocol):
+    """One kind of credential."""
+
+    async def authenticate(self, token: str) -> Principal | None:
+        """None: not of my kind, ask the next one. Raises CREDENTIAL_INVALID or CREDENTIAL_EXPIRED: mine, and bad."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKeys:
+    """Symmetric keys by id. The first signs, all verify: rotate by putting a new one first, later dropping the old."""
+
+    keys: tuple[tuple[str, bytes], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "SigningKeys":
+        """`kid:base64url,kid2:base64url`, each of at least 32 bytes. Raises ValueError without repeating a key."""
+        keys: dict[str, bytes] = {}
+        for position, part in enumerate(filter(None, (piece.strip() for piece in text.split(","))), 1):
+            kid, colon, encoded = part.partition(":")
+            try:
+                key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+            except (binascii.Error, ValueError):
+                key = b""
+            if not kid or not colon or kid in keys or len(key) < MIN_KEY_BYTES:
+                raise ValueError(
+                    f"key {position} must be kid:base64url with a kid of its own and at least {MIN_KEY_BYTES} bytes"
+                )
+            keys[kid] = key
+        if not keys:
+            raise ValueError("at least one key is needed: kid:base64url of 32 random bytes")
+        return cls(tuple(keys.items()))
+
+    @property
+    def signing(self) -> tuple[str, bytes]:
+        """Id and key that sign."""
+        return self.keys[0]
+
+    def get(self, kid: str) -> bytes | None:
+        """The key of that id."""
+        return next((key for name, key in self.keys if name == kid), None)
+
+    def __repr__(self) -> str:
+        return f"SigningKeys({', '.join(kid for kid, _ in self.keys)})"
+
+
+def mint(
+    keys: SigningKeys, *, org_id: str, subject: str, scopes: Collection[str], ttl: float, now: float | None = None
+) -> str:
+    """A signed token, valid for `ttl` seconds from `now` (epoch seconds; the wall clock unless given)."""
+    kid, key = keys.signing
+    issued = int(time.time() if now is None else now)
+    claims = {
+        "iss": ISSUER,
+        "org": org_id,
+        "sub": subject,
+        "scope": " ".join(sorted(scopes)),
+        "iat": issued,
+        "exp": issued + int(ttl),
+    }
+    return jwt.encode(claims, key, algorithm="HS256", headers={"kid": kid})
+
+
+class TokenSource:
+    """The token a service shows the others: all tenants, scope `internal`, minted anew before it runs out."""
+
+    def __init__(
+        self, keys: SigningKeys, service: str, *, ttl: float = 600.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keys = keys
+        self._subject = f"services/{service}"
+        self._ttl = ttl
+        self._clock = clock
+        self._token = ""
+        self._renew_at = float("-inf")
+
+    def token(self) -> str:
+        """A token with at least half its life left."""
+        now = self._clock()
+        if now >= self._renew_at:
+            self._token = mint(
+                self._keys, org_id=ALL_ORGS, subject=self._subject, scopes=(INTERNAL,), ttl=self._ttl, now=now
+            )
+            self._renew_at = now + self._ttl / 2
+        return self._token
+
+
+class TokenCache:
+    """Principals of verified tokens until those expire: a busy caller's signature is checked once, not per call."""
+
+    def __init__(self, size: int = _CACHE_SIZE) -> None:
+        self._size = size
+        self._entries: dict[str, tuple[Principal, float]] = {}
+
+    def get(self, token: str, now: float) -> Principal | None:
+        """The principal, while the token lives."""
+        entry = self._entries.get(token)
+        return entry[0] if entry is not None and now < entry[1] else None
+
+    def put(self, token: str, principal: Principal, expiry: float) -> None:
+        """Remember until `expiry`; the oldest entry leaves when there is no room."""
+        self._entries.pop(token, None)
+        while len(self._entries) >= self._size:
+            del self._entries[next(iter(self._entries))]
+        self._entries[token] = (principal, expiry)
+
+
+class JwtAuthenticator:
+    """Tokens that `mint` made, with any key of the set. Accepts HS256 only: no other algorithm can be confused in."""
+
+    def __init__(self, keys: SigningKeys, *, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._cache = TokenCache()
+
+    async def authenticate(self, token: str) -> Principal | None:
+        """See `Authenticator`."""
+        now = self._clock()
+        principal = self._cache.get(token, now)
+        if principal is not None:
+            return principal
+        header = unverified_header(token)
+        if header is None or header.get("alg") != "HS256":
+            return None
+        kid = header.get("kid")
+        key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            return None
+        claims = verified_claims(token, key, algorithms=("HS256",), issuer=ISSUER)
+        expiry = check_times(claims, now)
+        scopes = frozenset(str(claims.get("scope", "")).split())
+        org_id = claims.get("org")
+        if org_id != ALL_ORGS:
+            org_id = checked_org(org_id)
+        elif INTERNAL not in scopes:
+            raise invalid_credential("only Tocsin's own services may act for every tenant")
+        principal = Principal(org_id, str(claims["sub"]), scopes)
+        self._cache.put(token, principal, expiry)
+        return principal
+
+
+async def authenticate(authenticators: Iterable[Authenticator], token: str) -> Principal:
+    """Ask each in turn. Raises CREDENTIAL_INVALID when nobody knows the token."""
+    for authenticator in authenticators:
+        principal = await authenticator.authenticate(token)
+        if principal is not None:
+            return principal
+    raise invalid_credential("no key or issuer this server trusts made it")
+
+
+def unverified_header(token: str) -> dict[str, Any] | None:
+    """The header of a JWT, to choose who verifies it; None when it is no JWT."""
+    try:
+        return jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError:
+        return None
+
+
+def verified_claims(
+    token: str, key: Any, *, algorithms: Sequence[str], issuer: str, audience: str | None = None
+) -> Any:
+    """The claims, once signature, issuer and audience hold. Times are `check_times`' business."""
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=list(algorithms),
+            issuer=issuer,
+            audience=audience,
+            options={
+                "require": ["exp", "sub"],
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": audience is not None,
+            },
+        )
+    except jwt.PyJWTError as error:
+        # The library's text names the check that failed and holds nothing of the token.
+        raise invalid_credential(str(error)) from error
+
+
+def check_times(claims: dict[str, Any], now: float) -> float:
+    """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED, CREDENTIAL_INVALID."""
+    try:
+        expiry = float(claims["exp"]) + LEEWAY
+        begin = float(claims.get("nbf", 0)) - LEEWAY
+    except (TypeError, ValueError):
+        raise invalid_credential("exp and nbf must be numbers") from None
+    if not now < expiry:
+        raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the token has expired; get a new one")
+    if now < begin:
+        raise invalid_credential("the token is not valid yet")
+    return expiry
+
+
+def checked_org(org_id: object) -> str:
+    """A tenant's id as a token may carry it."""
+    if isinstance(org_id, str) and _ORG.fullmatch(org_id):
+        return org_id
+    raise invalid_credential("the token names no tenant")
+
+
+def invalid_credential(detail: str) -> TocsinError:
+    """CREDENTIAL_INVALID."""
+    return TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, f"the credential is not valid: {detail}")

@@ -1,0 +1,132 @@
+"""Settings from the environment: shared ones by their plain name, a service's own with its prefix.
+
+A service writes `class MySettings(ServiceSettings): model_config = service_settings("MYPREFIX_")` and adds fields, which
+are read with the prefix. Nothing is read at import; `load` reads once, in main.
+"""
+
+import sys
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tocsin_kit.auth import SigningKeys
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def service_settings(prefix: str) -> SettingsConfigDict:
+    """The configuration of a settings class whose own variables begin with `prefix`, such as `INGEST_`."""
+    return SettingsConfigDict(env_prefix=prefix, extra="ignore", validate_by_name=True, validate_by_alias=True)
+
+
+def _shared(name: str, default: Any = ...) -> Any:
+    """A variable every service reads by the same name."""
+    return Field(default, validation_alias=name)
+
+
+def _parseable_keys(value: SecretStr) -> SecretStr:
+    SigningKeys.parse(value.get_secret_value())
+    return value
+
+
+def _listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not host or not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port, such as 0.0.0.0:7101; port 0 takes a free one")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs."""
+
+    model_config = service_settings("")
+
+    # With the service's prefix.
+    database_url: SecretStr
+    grpc_listen: Listen = "127.0.0.1:0"
+    http_listen: Listen = "127.0.0.1:0"
+
+    redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
+    database_pool_size: int = Field(10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
+
+    ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
+    escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")
+    notify_target: str = _shared("NOTIFY_TARGET", "127.0.0.1:7103")
+
+    auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
+    auth_oidc_issuer: str = _shared("AUTH_OIDC_ISSUER", "")
+    auth_oidc_audience: str = _shared("AUTH_OIDC_AUDIENCE", "")
+    auth_oidc_jwks_url: str = _shared("AUTH_OIDC_JWKS_URL", "")
+    auth_oidc_org_claim: str = _shared("AUTH_OIDC_ORG_CLAIM", "org")
+
+    tls_cert_file: str = _shared("TLS_CERT_FILE", "")
+    tls_key_file: str = _shared("TLS_KEY_FILE", "")
+    tls_client_ca_file: str = _shared("TLS_CLIENT_CA_FILE", "")
+    """Clients must show a certificate of this authority (mTLS)."""
+    tls_server_ca_file: str = _shared("TLS_SERVER_CA_FILE", "")
+    """Calls to the other services use TLS and trust this authority."""
+
+    grpc_max_message_bytes: int = Field(1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 12, le=1 << 28)
+    grpc_max_concurrent_rpcs: int = Field(2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
+    grpc_max_connection_age_seconds: float = Field(600.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1)
+    """Clients reconnect after this, so that they find new replicas."""
+    grpc_max_call_seconds: float = Field(30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
+    """Longest unary call of a caller that set no deadline."""
+    reflection: bool = _shared("REFLECTION", True)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _shared("LOG_LEVEL", "INFO")
+    log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
+    shutdown_grace_seconds: float = Field(10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
+
+    @property
+    def signing_keys(self) -> SigningKeys:
+        """AUTH_SIGNING_KEYS, parsed."""
+        return SigningKeys.parse(self.auth_signing_keys.get_secret_value())
+
+    def redacted(self) -> dict[str, object]:
+        """Every setting for the start log line; secrets show only whether they are set."""
+        return {
+            name: ("***" if value.get_secret_value() else "") if isinstance(value, SecretStr) else value
+            for name, value in self
+        }
+
+
+class SettingsError(Exception):
+    """One readable line per setting that is missing or wrong; never the value of a secret."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def read(settings_type: type[S]) -> S:
+    """The settings from the environment. Raises SettingsError."""
+    try:
+        return cast("Any", settings_type)()  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise SettingsError([_line(settings_type, problem) for problem in error.errors(include_url=False)]) from None
+
+
+def load(settings_type: type[S]) -> S:
+    """`read`, or one line per problem on stderr and exit code 2."""
+    try:
+        return read(settings_type)
+    except SettingsError as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)  # noqa: T201 - there is no log before the settings
+        raise SystemExit(2) from None
+
+
+def _line(settings_type: type[BaseSettings], problem: Any) -> str:
+    location = str(problem["loc"][0]) if problem["loc"] else ""
+    field = settings_type.model_fields.get(location)
+    alias = field.validation_alias if field is not None else location
+    prefix = settings_type.model_config.get("env_prefix", "")
+    variable = alias if isinstance(alias, str) and alias else f"{prefix}{location}".upper()
+    if problem["type"] == "missing":
+        return f"{variable} is not set"
+    return f"{variable}: {problem['msg'].removeprefix('Value error, ')}"

@@ -16,7 +16,7 @@ class Terminal:
     """The shared terminal: whole lines only, each behind its writer's name."""
 
     def __init__(self, stream: IO[str] | None = None, width: int = 12) -> None:
-        self._stream = stream or sys.stdout
+        self._stream: IO[str] | None = stream or sys.stdout
         self._width = width
         self._lock = threading.Lock()
         self._colours: dict[str, int] = {}
@@ -25,13 +25,15 @@ class Terminal:
     def line(self, name: str, text: str) -> None:
         """Print one line. Once the terminal is gone the lines go to the log files only."""
         with self._lock:
+            if self._stream is None:
+                return
             colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
             prefix = f"{name:<{self._width}} | "
             try:
                 print(f"\033[{colour}m{prefix}\033[0m{text}" if self._coloured else prefix + text, file=self._stream)
                 self._stream.flush()
             except (OSError, ValueError):  # closed: the pump must read on, or the child blocks on a full pipe
-                self._stream = open(os.devnull, "w")  # noqa: SIM115 - replaces the terminal for the rest of the run
+                self._stream = None
 
 
 class Output:

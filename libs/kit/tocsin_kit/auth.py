@@ -222,7 +222,7 @@ def verified_claims(
 
 
 def check_times(claims: dict[str, Any], now: float) -> float:
-    """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED, CREDENTIAL_INVALID."""
+    """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED or _INVALID."""
     try:
         expiry = float(claims["exp"]) + LEEWAY
         begin = float(claims.get("nbf", 0)) - LEEWAY

@@ -1,6 +1,6 @@
 """Settings from the environment: shared ones by their plain name, a service's own with its prefix.
 
-A service writes `class MySettings(ServiceSettings): model_config = service_settings("MYPREFIX_")` and adds fields, which
+A service writes `class MySettings(ServiceSettings): model_config = service_settings("MY_")` and adds fields, which
 are read with the prefix. Nothing is read at import; `load` reads once, in main.
 """
 

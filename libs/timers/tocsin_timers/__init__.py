@@ -1,0 +1,26 @@
+"""Durable, precise, cancellable delayed tasks for Taskiq on Redis. See README.md."""
+
+from tocsin_timers.broker import TimerBroker
+from tocsin_timers.errors import MessageUnreadable, QueueFull, ScheduleUnsupported, TimersError
+from tocsin_timers.figures import DeadLetter, QueueFigures
+from tocsin_timers.formatter import ProtobufFormatter
+from tocsin_timers.metrics import TimerMetrics
+from tocsin_timers.retry import BackoffMiddleware
+from tocsin_timers.source import Timer, TimerSource
+from tocsin_timers.worker import Worker
+
+__all__ = [
+    "BackoffMiddleware",
+    "DeadLetter",
+    "MessageUnreadable",
+    "ProtobufFormatter",
+    "QueueFigures",
+    "QueueFull",
+    "ScheduleUnsupported",
+    "Timer",
+    "TimerBroker",
+    "TimerMetrics",
+    "TimerSource",
+    "TimersError",
+    "Worker",
+]

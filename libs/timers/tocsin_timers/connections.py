@@ -1,0 +1,81 @@
+"""Where the Redis is: one server, one behind Sentinel, or a Cluster."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis, Sentinel
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from tocsin_timers.scripts import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Two long-lived clients of the same Redis.
+
+    `commands` gives up after a short time, so that a sender learns soon that Redis is away; `blocking` waits inside
+    Redis for up to `block` seconds and gives up a little later.
+    Neither retries by itself: a repeated XADD is a doubled message, so whoever may repeat decides that itself.
+    """
+
+    commands: Client
+    blocking: Client
+
+    @classmethod
+    def from_url(cls, url: str, *, command_timeout: float, block: float) -> "Connections":
+        """Accepted: `redis://[user:password@]host:port/db`, `rediss://`, `unix://`; `redis+cluster://host:port`
+        (any node); `redis+sentinel://host:port,host:port/service/db`. The user and password of the last two are those
+        of the data nodes. Connecting happens with the first command. Raises ValueError for anything else.
+        """
+        return cls(
+            _client(url, command_timeout, command_timeout), _client(url, command_timeout, block + command_timeout + 1)
+        )
+
+    async def close(self) -> None:
+        await self.commands.aclose()
+        await self.blocking.aclose()
+
+
+def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
+    options: dict[str, Any] = {
+        "socket_connect_timeout": connect_timeout,
+        "socket_timeout": read_timeout,
+        "socket_keepalive": True,
+        "protocol": 2,
+    }
+    scheme, _, rest = url.partition("://")
+    if scheme == "redis+cluster":
+        # The cluster client repeats a command only to follow moved slots and to learn the new topology.
+        return RedisCluster.from_url(f"redis://{rest}", **options)
+    # redis-py 8 does not look for dead pooled connections while it waits for maintenance notices: the first command
+    # after a restart of the server would fail.
+    options |= {"retry": Retry(NoBackoff(), 0), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    if scheme == "redis+sentinel":
+        parts = urlsplit(url)
+        hosts = [_host(entry) for entry in parts.netloc.rpartition("@")[2].split(",")]
+        service, _, database = parts.path.strip("/").partition("/")
+        if not service:
+            raise ValueError("a redis+sentinel URL ends in /service or /service/db")
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": connect_timeout, "protocol": 2})  # type: ignore[no-untyped-call]
+        client = sentinel.master_for(
+            service,
+            db=int(database or 0),
+            username=unquote(user) or None,
+            password=unquote(password) or None,
+            **options,
+        )
+        assert isinstance(client, Redis)
+        return client
+    if scheme in ("redis", "rediss", "unix"):
+        return Redis.from_url(url, **options)
+    raise ValueError(f"unknown kind of Redis URL: {scheme}://")
+
+
+def _host(entry: str) -> tuple[str, int]:
+    host, _, port = entry.rpartition(":")
+    return (host, int(port)) if host else (port, 26379)

@@ -1,0 +1,298 @@
+"""All that one consuming process does with Redis: promote, read, take over, keep leases, settle and give back."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError, ResponseError
+
+from tocsin_timers.backoff import Backoff
+from tocsin_timers.batching import Batcher
+from tocsin_timers.delivery import Delivery, Outcome
+from tocsin_timers.loops import cancel, forever
+from tocsin_timers.promoter import Promoter
+from tocsin_timers.shard import Shard
+from tocsin_timers.start_warnings import warn_of_lossy_settings
+
+if TYPE_CHECKING:
+    from tocsin_timers.broker import TimerBroker
+
+logger = logging.getLogger(__name__)
+
+TIDY_SECONDS = 600.0
+"""How long a consumer without entries may be silent before Redis forgets it, and how often that is looked at."""
+
+_Place = tuple[int, str]
+
+
+class Consumer:
+    """Delivers entries to `accept` while there is `room`. The owner decides when they run and how they end."""
+
+    def __init__(
+        self,
+        broker: "TimerBroker",
+        room: Callable[[str], int],
+        accept: Callable[[Delivery], None],
+        *,
+        rate_limit: float | None = None,
+        longest_hold: float | None = None,
+    ) -> None:
+        """`room(priority)`: how many more entries of that priority may be read now; call `room_changed()` when it grew.
+
+        `rate_limit`: entries per second over all workers of the queue. With several priorities the first one is not
+        held up by it, though it counts: the others then wait longer.
+        `longest_hold`: seconds after which the lease of a running entry is not renewed any more; None: always renewed.
+        """
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._broker = broker
+        self._room = room
+        self._accept = accept
+        self._rate = rate_limit / len(broker.shards) if rate_limit else None
+        self._longest_hold = longest_hold
+        self._promoters = [Promoter(shard, broker.metrics, self._looked_at(shard.number)) for shard in broker.shards]
+        self._settlers = [Batcher(self._settle_each(shard)) for shard in broker.shards]
+        self._held: dict[tuple[int, str, bytes], Delivery] = {}
+        self._paused: set[int] = set()
+        self._last_wake = ["0-0"] * len(broker.shards)
+        self._tend_now = [asyncio.Event() for _ in broker.shards]
+        self._may_read: dict[_Place, asyncio.Event] = {
+            (shard.number, priority): asyncio.Event() for shard in broker.shards for priority in broker.priorities
+        }
+        # Replies may have been lost on the way: what Redis holds for us that we do not know of has to be read again.
+        self._uncertain: set[_Place] = set()
+        self._permits: dict[_Place, int] = {}
+        self._reclaim_after = 0.0
+        self._tidied = time.monotonic()
+        self._readers: list[asyncio.Task[None]] = []
+        self._keepers: list[asyncio.Task[None]] = []
+
+    # Life
+
+    def start(self) -> None:
+        for shard, promoter in zip(self._broker.shards, self._promoters, strict=True):
+            name = f"{self._broker.queue}[{shard.number}]"
+            self._keep(f"{name} promoter", promoter.promote)
+            self._keep(f"{name} wake-ups", partial(self._listen, shard), partial(self._deaf, shard))
+            self._keep(f"{name} leases", partial(self._tend, shard), self._hold_back_reclaims)
+            for priority in self._broker.priorities:
+                doubt = partial(self._uncertain.add, (shard.number, priority))
+                loop = forever(f"{name} {priority} reader", partial(self._read, shard, priority), doubt)
+                self._readers.append(asyncio.create_task(loop))
+        self._keepers.append(asyncio.create_task(warn_of_lossy_settings(self._broker.shards)))
+
+    async def stop_reading(self) -> None:
+        """Take nothing more; promoting and the leases of what runs go on."""
+        await cancel(*self._readers)
+        self._readers.clear()
+
+    async def stop(self, *, give_back: bool = True) -> None:
+        """End everything and give back, within two seconds if Redis answers, what was not settled."""
+        await self.stop_reading()
+        await cancel(*self._keepers)
+        self._keepers.clear()
+        if not give_back:
+            return
+        for shard in self._broker.shards:
+            for priority in self._broker.priorities:
+                try:
+                    async with asyncio.timeout(2.0):
+                        await shard.release(priority, self.name)
+                except (RedisError, OSError) as error:
+                    logger.warning("%s: gave nothing back (its lease will end): %r", self._broker.queue, error)
+                    return
+
+    # For the owner
+
+    def room_changed(self) -> None:
+        for event in self._may_read.values():
+            event.set()
+
+    def fresh(self, delivery: Delivery) -> bool:
+        """Whether nobody else can have taken it over meanwhile. One that is not is forgotten here and, if it is still
+        ours, delivered again: a process that was stopped for a minute must not start what others have done since."""
+        if time.monotonic() - delivery.since < self._broker.lease * 0.75:
+            return True
+        self.forget(delivery)
+        self._uncertain.add((delivery.shard, delivery.priority))
+        return False
+
+    def forget(self, delivery: Delivery) -> None:
+        self._held.pop((delivery.shard, delivery.priority, delivery.entry), None)
+
+    def lateness(self, delivery: Delivery) -> float | None:
+        """Seconds since it was due, by Redis' clock; None for what was sent without a delay."""
+        now = self._promoters[delivery.shard].redis_now_us()
+        return None if delivery.due_us is None or now is None else max(0.0, (now - delivery.due_us) / 1_000_000)
+
+    async def settle(self, delivery: Delivery) -> None:
+        """End a delivery as its `outcome` says. Through outages: what is done must not be done again by others.
+
+        Gives up after ten leases, when others have long taken it over.
+        """
+        backoff = Backoff(cap=0.25)
+        deadline = time.monotonic() + 10 * self._broker.lease
+        while True:
+            try:
+                await self._settlers[delivery.shard].submit(delivery)
+                break
+            except (RedisError, OSError) as error:
+                if time.monotonic() > deadline:
+                    logger.error("%s: could not settle %s: %r", self._broker.queue, delivery.entry.decode(), error)
+                    break
+                await backoff.wait()
+        self.forget(delivery)
+
+    # Loops
+
+    def _keep(self, name: str, step: Callable[[], Awaitable[None]], failed: Callable[[], None] | None = None) -> None:
+        self._keepers.append(asyncio.create_task(forever(name, step, failed)))
+
+    async def _read(self, shard: Shard, priority: str) -> None:
+        place = (shard.number, priority)
+        event = self._may_read[place]
+        while shard.number in self._paused or (room := self._room(priority)) <= 0:
+            event.clear()
+            await event.wait()
+        try:
+            if place in self._uncertain:
+                found = await shard.read_own(priority, self.name)
+                self._uncertain.discard(place)
+            else:
+                count = await self._allowed(shard, priority, room)
+                found = await shard.read(priority, self.name, count, self._broker.block)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await shard.make_groups()
+            return
+        found = [delivery for delivery in found if (*place, delivery.entry) not in self._held]
+        if found and shard.number in self._paused:
+            await shard.release(priority, self.name, [delivery.entry for delivery in found])
+            return
+        await self._count_against_rate(shard, priority, len(found))
+        await self._take(found)
+
+    async def _take(self, found: list[Delivery]) -> None:
+        for delivery in found:
+            self._held[(delivery.shard, delivery.priority, delivery.entry)] = delivery
+            if delivery.data is None:
+                delivery.outcome = Outcome("bury", ("", "an entry without a message in it", delivery.timer))
+                await self.settle(delivery)
+            else:
+                self._accept(delivery)
+
+    async def _tend(self, shard: Shard) -> None:
+        event = self._tend_now[shard.number]
+        event.clear()
+        await self._renew(shard)
+        if time.monotonic() >= self._reclaim_after and shard.number not in self._paused:
+            for priority in self._broker.priorities:
+                room = self._room(priority)
+                if room > 0:
+                    await self._reclaim(shard, priority, room)
+        if time.monotonic() - self._tidied > TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            await shard.tidy(TIDY_SECONDS)
+        try:
+            async with asyncio.timeout(min(1.0, self._broker.lease / 4)):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    async def _renew(self, shard: Shard) -> None:
+        now = time.monotonic()
+        due: dict[str, list[Delivery]] = {}
+        for delivery in self._held.values():
+            if delivery.shard != shard.number or not delivery.running:
+                continue
+            if self._longest_hold is not None and now - delivery.since > self._longest_hold:
+                continue
+            if now - max(delivery.since, delivery.renewed) > self._broker.lease / 3:
+                due.setdefault(delivery.priority, []).append(delivery)
+        for priority, deliveries in due.items():
+            ours = await shard.renew(priority, self.name, [delivery.entry for delivery in deliveries])
+            for delivery, still in zip(deliveries, ours, strict=True):
+                delivery.renewed = now
+                if not still:
+                    logger.warning(
+                        "%s: %s was taken over while it runs here", self._broker.queue, delivery.entry.decode()
+                    )
+
+    async def _reclaim(self, shard: Shard, priority: str, room: int) -> None:
+        try:
+            found, buried = await shard.reclaim(
+                priority, self.name, self._broker.lease, room, self._broker.max_deliveries
+            )
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await shard.make_groups()
+            return
+        self._broker.metrics.dead.inc(buried)
+        found = [delivery for delivery in found if (shard.number, priority, delivery.entry) not in self._held]
+        self._broker.metrics.reclaimed.inc(len(found))
+        await self._take(found)
+
+    async def _listen(self, shard: Shard) -> None:
+        woken = await shard.wait_for_wake(self._last_wake[shard.number], self._broker.block)
+        if woken is not None:
+            self._last_wake[shard.number] = woken
+            self._promoters[shard.number].wake()
+            self._tend_now[shard.number].set()
+
+    def _deaf(self, shard: Shard) -> None:
+        # The server that answers next may have a slower clock, and so lower ids.
+        self._last_wake[shard.number] = "0-0"
+
+    def _hold_back_reclaims(self) -> None:
+        # After an outage every lease has run out: let the living settle and renew before anybody counts as dead.
+        self._reclaim_after = time.monotonic() + min(2.0, self._broker.lease)
+
+    def _looked_at(self, shard: int) -> Callable[[bool], None]:
+        def looked(paused: bool) -> None:
+            if paused:
+                self._paused.add(shard)
+            elif shard in self._paused:
+                self._paused.discard(shard)
+                self.room_changed()
+
+        return looked
+
+    def _settle_each(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[list[bool]]]:
+        async def settle(deliveries: list[Delivery]) -> list[bool]:
+            await shard.settle(deliveries)
+            return [True] * len(deliveries)
+
+        return settle
+
+    # The rate limit
+
+    def _urgent(self, priority: str) -> bool:
+        return len(self._broker.priorities) > 1 and priority == self._broker.priorities[0]
+
+    async def _allowed(self, shard: Shard, priority: str, room: int) -> int:
+        if self._rate is None or self._urgent(priority):
+            return room
+        place = (shard.number, priority)
+        while not self._permits.get(place):
+            size = max(1.0, self._rate / 10)
+            granted, wait = await shard.permits(self._rate, size, min(room, int(size)), urgent=False)
+            self._permits[place] = granted
+            if not granted:
+                await asyncio.sleep(wait)
+        return min(room, self._permits[place])
+
+    async def _count_against_rate(self, shard: Shard, priority: str, number: int) -> None:
+        if self._rate is None or not number:
+            return
+        if self._urgent(priority):
+            await shard.permits(self._rate, max(1.0, self._rate / 10), number, urgent=True)
+        else:
+            place = (shard.number, priority)
+            self._permits[place] = max(0, self._permits.get(place, 0) - number)

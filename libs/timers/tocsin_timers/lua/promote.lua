@@ -1,0 +1,29 @@
+-- Move what is due into the streams, in due order. Claim and send are one step: there is no gap to die in.
+-- KEYS due, data, paused, then a stream per priority   ARGV limit, the priorities' first letters in the same order
+-- Returns {now_us, due of the next one or '', promoted, ids whose data is missing, paused 0/1}
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+local promoted, orphans = 0, {}
+if #due > 0 then
+  local stream = {}
+  for i = 1, #ARGV[2] do stream[string.sub(ARGV[2], i, i)] = KEYS[3 + i] end
+  local ids = {}
+  for i = 1, #due, 2 do ids[#ids + 1] = due[i] end
+  local values = redis.call('HMGET', KEYS[2], unpack(ids))
+  for i = 1, #ids do
+    local value = values[i]
+    if value then
+      -- A letter no priority has any more (they were renamed): the lowest one rather than none.
+      local key = stream[string.sub(value, 1, 1)] or KEYS[#KEYS]
+      redis.call('XADD', key, '*', 'd', string.sub(value, 2), 'u', due[2 * i], 'i', ids[i])
+      promoted = promoted + 1
+    else
+      orphans[#orphans + 1] = ids[i]
+    end
+  end
+  redis.call('ZREM', KEYS[1], unpack(ids))
+  redis.call('HDEL', KEYS[2], unpack(ids))
+end
+local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+return {string.format('%.0f', now), head or '', promoted, orphans, redis.call('EXISTS', KEYS[3])}

@@ -1,0 +1,25 @@
+-- Take over what a silent worker holds; bury what has been delivered too often (it kills whoever runs it).
+-- KEYS stream, dead, stats   ARGV group, consumer, lease_ms, limit, most deliveries, letter
+-- Returns {claimed entries, number buried}
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', ARGV[4])
+local claimed, buried = {}, 0
+for i = 1, #pending do
+  local id, deliveries = pending[i][1], pending[i][4]
+  if deliveries >= tonumber(ARGV[5]) then
+    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    if entry then
+      local field = {}
+      for j = 1, #entry[2], 2 do field[entry[2][j]] = entry[2][j + 1] end
+      local reason = 'delivered ' .. deliveries .. ' times and never finished'
+      redis.call('XADD', KEYS[2], '*', 'd', field['d'] or '', 'r', reason, 'i', field['i'] or '', 'p', ARGV[6], 'o', id)
+      redis.call('HINCRBY', KEYS[3], 'dead', 1)
+      buried = buried + 1
+    end
+    redis.call('XACK', KEYS[1], ARGV[1], id)
+    redis.call('XDEL', KEYS[1], id)
+  else
+    local got = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)
+    if got[1] then claimed[#claimed + 1] = got[1] end
+  end
+end
+return {claimed, buried}

@@ -1,0 +1,76 @@
+"""Delivering to receivers that are not ours, above all those of the `taskiq worker` command."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from taskiq import AckableMessage
+
+from tocsin_timers.consumer import Consumer
+from tocsin_timers.delivery import DONE, Delivery, Outcome
+
+if TYPE_CHECKING:
+    from tocsin_timers.broker import TimerBroker
+
+logger = logging.getLogger(__name__)
+
+PREFETCH = 10
+LEASES_HELD = 60
+"""A stock receiver does not say when it lost a message: after this many leases it is given to somebody else."""
+
+
+async def listen(broker: "TimerBroker") -> AsyncGenerator[AckableMessage, None]:
+    """What AsyncBroker.listen promises. What a stock receiver would drop (unreadable, unknown task) is buried here."""
+    arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+    consumer = Consumer(
+        broker,
+        lambda priority: PREFETCH - arrived.qsize(),
+        arrived.put_nowait,
+        longest_hold=LEASES_HELD * broker.lease,
+    )
+    broker.consumers.append(consumer)
+    consumer.start()
+    try:
+        while True:
+            delivery = await arrived.get()
+            consumer.room_changed()
+            if not consumer.fresh(delivery):
+                continue
+            delivery.running = True
+            data = _readable(broker, delivery)
+            if data is None:
+                await consumer.settle(delivery)
+                continue
+            yield AckableMessage(data=data, ack=_Ack(consumer, delivery))
+    finally:
+        # What runs goes on, and its leases are kept until the broker shuts down.
+        await consumer.stop_reading()
+
+
+class _Ack:
+    def __init__(self, consumer: Consumer, delivery: Delivery) -> None:
+        self._consumer = consumer
+        self._delivery = delivery
+
+    async def __call__(self) -> None:
+        self._delivery.outcome = DONE
+        await self._consumer.settle(self._delivery)
+
+
+def _readable(broker: "TimerBroker", delivery: Delivery) -> bytes | None:
+    """The message with the ids a timer's message leaves to its key; None: the outcome says why it is dead."""
+    assert delivery.data is not None
+    try:
+        message = broker.formatter.loads(delivery.data)
+        if broker.find_task(message.task_name) is None:
+            raise LookupError(f"unknown task {message.task_name!r}")
+    except Exception as error:
+        logger.error("%s: %s: dead: %s", broker.queue, delivery.entry.decode(), error)
+        delivery.outcome = Outcome("bury", (delivery.data, f"unreadable: {error}", delivery.timer))
+        return None
+    if not delivery.timer:
+        return delivery.data
+    message.task_id = message.task_id or delivery.timer
+    message.labels["schedule_id"] = delivery.timer
+    return broker.formatter.dumps(message).message

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 
@@ -26,7 +27,8 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "jit": "off",  # short queries only: compiling one costs more than running it
 }
-_NO_FSYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Not synchronous_commit: a commit must reach the kernel, or killing the server (not the machine) would lose it.
+_NO_FSYNC = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
@@ -70,7 +72,7 @@ class Postgres:
     def url(self, database: str, role: str | None = None) -> str:
         """`postgresql://…`, password included; `role` None is the superuser."""
         role = role or _ADMIN
-        return f"postgresql://{role}:{self._password(role)}@{HOST}:{self.port}/{database}"
+        return f"postgresql://{quote(role)}:{self._password(role)}@{HOST}:{self.port}/{quote(database)}"
 
     async def start(self) -> None:
         """Return when a query answers; makes the cluster at first use.

@@ -1,6 +1,6 @@
 """The smallest thing that keeps the contract between the stack and a service: `migrate`, `serve`, gRPC health.
 
-FAKE_FAIL makes a command fail; FAKE_STUBBORN makes it ignore SIGTERM; FAKE_DEAF makes it never SERVING.
+FAKE_FAIL="notify serve" makes that command fail; FAKE_STUBBORN: it ignores SIGTERM; FAKE_DEAF: it is never SERVING.
 """
 
 import asyncio
@@ -8,14 +8,13 @@ import os
 import signal
 import sys
 
-import asyncpg
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
 NAME = next(name.removesuffix("_GRPC_LISTEN") for name in os.environ if name.endswith("_GRPC_LISTEN"))
 
 
+# What a command does not need it does not import: the tests start dozens of these.
 async def migrate() -> None:
+    import asyncpg
+
     connection = await asyncpg.connect(os.environ[f"{NAME}_DATABASE_URL"])
     await connection.execute("CREATE TABLE IF NOT EXISTS migrations_run (at timestamptz DEFAULT now())")
     await connection.execute("INSERT INTO migrations_run DEFAULT VALUES")
@@ -23,6 +22,9 @@ async def migrate() -> None:
 
 
 async def serve() -> None:
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
     stop = asyncio.Event()
     if "FAKE_STUBBORN" in os.environ:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -44,6 +46,6 @@ async def serve() -> None:
     web.close()
 
 
-if os.environ.get("FAKE_FAIL") == sys.argv[1]:
+if os.environ.get("FAKE_FAIL") == f"{NAME.lower()} {sys.argv[1]}":
     sys.exit(f"{NAME} refuses to {sys.argv[1]}")
 asyncio.run({"migrate": migrate, "serve": serve}[sys.argv[1]]())

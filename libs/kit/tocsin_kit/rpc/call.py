@@ -1,0 +1,107 @@
+"""The call being served: who calls, what, and how long they will wait."""
+
+import os
+import time
+from contextvars import ContextVar
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.auth import INTERNAL, Principal
+from tocsin_kit.errors import TocsinError
+
+TRACEPARENT: Final = "traceparent"
+_TRACE_DIGITS: Final = 32
+
+
+class Call:
+    """One RPC in flight. Made by the pipeline once the caller is known; read it with `current_call()`."""
+
+    __slots__ = ("deadline", "method", "principal", "trace_id")
+
+    def __init__(self, method: str, principal: Principal, trace_id: str, deadline: float | None) -> None:
+        self.method: Final = method
+        """Full name: `tocsin.widgets.v1.WidgetService/GetWidget`."""
+        self.principal: Final = principal
+        self.trace_id: Final = trace_id
+        """32 hex digits (W3C trace context), the caller's or a new one."""
+        self.deadline: Final = deadline
+        """On `time.monotonic()`'s scale; None for a stream without one."""
+
+    @property
+    def org_id(self) -> str:
+        """The caller's tenant. `*` for Tocsin's own services: those name the tenant, see `acting_for`."""
+        return self.principal.org_id
+
+    @property
+    def subject(self) -> str:
+        """The caller, for records: `users/ana`, `services/escalation`."""
+        return self.principal.subject
+
+    def remaining(self) -> float | None:
+        """Seconds until the caller stops waiting; None when it waits for ever."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def require_internal(self) -> None:
+        """Raises SCOPE_MISSING unless one of Tocsin's own services calls."""
+        if INTERNAL not in self.principal.scopes:
+            raise scope_missing(INTERNAL)
+
+    def acting_for(self, org_id: str) -> str:
+        """The tenant a message of Tocsin's own services names. Nobody else may name one: SCOPE_MISSING."""
+        self.require_internal()
+        return org_id
+
+    def fields(self) -> dict[str, str]:
+        """What every log line inside this call carries."""
+        return {
+            "trace_id": self.trace_id,
+            "method": self.method,
+            "org_id": self.principal.org_id,
+            "subject": self.principal.subject,
+        }
+
+    def traceparent(self) -> str:
+        """The header that carries the trace on to the next service."""
+        return traceparent(self.trace_id)
+
+
+_current: ContextVar[Call] = ContextVar("tocsin_call")
+
+
+def current_call() -> Call:
+    """The call this code serves. LookupError outside of one: a loop has no caller."""
+    return _current.get()
+
+
+def find_call() -> Call | None:
+    """The call this code serves, or None in a loop."""
+    return _current.get(None)
+
+
+def enter(call: Call) -> None:
+    """Make `call` current for the rest of this task. gRPC serves every call in a task of its own."""
+    _current.set(call)
+
+
+def trace_id_of(header: str | None) -> str:
+    """The trace id in a `traceparent` header, or a new random one when there is none that is well-formed."""
+    if header is not None and len(header) >= 55 and header[2] == "-" == header[35]:
+        trace_id = header[3:35]
+        if trace_id.isalnum() and trace_id != "0" * _TRACE_DIGITS:
+            return trace_id
+    return os.urandom(16).hex()
+
+
+def traceparent(trace_id: str) -> str:
+    """A W3C trace context header with a new span."""
+    return f"00-{trace_id}-{os.urandom(8).hex()}-01"
+
+
+def scope_missing(scope: str) -> TocsinError:
+    """SCOPE_MISSING; says nothing about what the call was aimed at (AIP-211)."""
+    return TocsinError(
+        ErrorReason.ERROR_REASON_SCOPE_MISSING,
+        f"the credential lacks the scope {scope}",
+        metadata={"scope": scope},
+    )

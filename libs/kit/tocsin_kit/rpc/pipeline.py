@@ -1,0 +1,218 @@
+"""What happens around every handler, in this order:
+
+trace id → access log and metrics → error mapping → deadline guard → authentication and scope → decoding and
+protovalidate → handler. A handler is wrapped once, when it is registered, so a call costs no look-ups by name; the
+request is decoded only after the caller may call (AIP-211: who may not call learns nothing, not even what is wrong).
+"""
+
+import asyncio
+import contextlib
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.message import Message
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.auth import Authenticator, Principal, authenticate
+from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
+from tocsin_kit.logging import call_fields, get_logger
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, scope_missing, trace_id_of
+from tocsin_kit.rpc.failures import is_cancellation, masked
+from tocsin_kit.rpc.validation import validate
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = get_logger(__name__)
+
+MIN_REMAINING: Final = 0.1
+"""Seconds a caller must still be willing to wait; with less the work would be done for nobody."""
+_BEARER: Final = "bearer "
+_NOBODY: Final = Principal("", "", frozenset())
+
+
+class Pipeline:
+    """Wraps handlers. `authenticators` is read at each call, so a service may add its own kind of credential later."""
+
+    def __init__(self, authenticators: Sequence[Authenticator], metrics: Metrics, *, max_call_seconds: float) -> None:
+        self._authenticators = authenticators
+        self._metrics = metrics
+        self._max_call_seconds = max_call_seconds
+
+    def wrap(self, method: str, scope: str, handler: Any) -> Any:
+        """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
+        run = _Method(self, method, scope, handler)
+        if handler.request_streaming:
+            decode = handler.request_deserializer
+            if handler.response_streaming:
+                return grpc.stream_stream_rpc_method_handler(run.stream_stream(), decode, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(run.stream_unary(), decode, handler.response_serializer)
+        # No deserializer: the bytes reach the wrapper, which decodes them after authentication.
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(run.unary_stream(), None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(run.unary_unary(), None, handler.response_serializer)
+
+
+class _Method:
+    """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
+
+    def __init__(self, pipeline: Pipeline, method: str, scope: str, handler: Any) -> None:
+        self._authenticators = pipeline._authenticators
+        self._total = pipeline._metrics.rpc_total
+        self._max_call_seconds = pipeline._max_call_seconds
+        self._method = method
+        self._scope = scope
+        self._handler = handler
+        self._decode = handler.request_deserializer
+        self._seconds = pipeline._metrics.rpc_seconds.labels(method)
+        self._ok = self._total.labels(method, "OK")
+
+    def unary_unary(self) -> Callable[[bytes, Context], Awaitable[Message]]:
+        behaviour: Any = self._handler.unary_unary
+        decode: Callable[[bytes], Message] = self._decode
+        begin, succeed, fail, max_seconds = self._begin, self._succeed, self._fail, self._max_call_seconds
+
+        async def serve(data: bytes, context: Context) -> Message:
+            began = time.perf_counter()
+            try:
+                call = await begin(context)
+                request = decode(data)
+                validate(request)
+                if call.deadline is not None:
+                    response: Message = await behaviour(request, context)
+                else:
+                    response = await _within(behaviour(request, context), max_seconds)
+            except BaseException as error:
+                await fail(error, context, began)
+            succeed(began)
+            return response
+
+        return serve
+
+    def stream_unary(self) -> Callable[[AsyncIterator[Message], Context], Awaitable[Message]]:
+        behaviour = self._handler.stream_unary
+
+        async def serve(requests: AsyncIterator[Message], context: Context) -> Message:
+            began = time.perf_counter()
+            try:
+                await self._begin(context)
+                response: Message = await behaviour(_validated(requests), context)
+            except BaseException as error:
+                await self._fail(error, context, began)
+            self._succeed(began)
+            return response
+
+        return serve
+
+    def unary_stream(self) -> Any:
+        return self._streaming(self._handler.unary_stream, self._request)
+
+    def stream_stream(self) -> Any:
+        return self._streaming(self._handler.stream_stream, _validated)
+
+    def _request(self, data: bytes) -> Message:
+        request: Message = self._decode(data)
+        validate(request)
+        return request
+
+    def _streaming(self, behaviour: Any, incoming: Callable[[Any], Any]) -> Any:
+        async def generate(received: Any, context: Context) -> AsyncIterator[Message]:
+            began = time.perf_counter()
+            try:
+                await self._begin(context)
+                # aclosing: a handler's finally blocks run now, not when the garbage collector comes by.
+                async with contextlib.aclosing(behaviour(incoming(received), context)) as responses:
+                    async for response in responses:
+                        yield response
+            except BaseException as error:
+                await self._fail(error, context, began)
+            self._succeed(began)
+
+        async def write(received: Any, context: Context) -> None:
+            began = time.perf_counter()
+            try:
+                await self._begin(context)
+                await behaviour(incoming(received), context)
+            except BaseException as error:
+                await self._fail(error, context, began)
+            self._succeed(began)
+
+        return generate if inspect.isasyncgenfunction(behaviour) else write
+
+    async def _begin(self, context: Context) -> Call:
+        """Who calls and how long they wait; makes the call current. Raises for anyone who may not go on."""
+        authorization = trace = None
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                authorization = value
+            elif key == TRACEPARENT:
+                trace = value
+        trace_id = trace_id_of(trace if isinstance(trace, str) else None)
+        remaining = context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+        anonymous = Call(self._method, _NOBODY, trace_id, deadline)
+        call_fields.set(anonymous.fields)
+        if remaining is not None and remaining < MIN_REMAINING:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
+                f"less than {MIN_REMAINING * 1000:.0f} ms are left; give the call a later deadline",
+            )
+        if not isinstance(authorization, str) or authorization[:7].lower() != _BEARER:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, "send the metadata `authorization: Bearer <token>`"
+            )
+        principal = await authenticate(self._authenticators, authorization[7:].strip())
+        call = Call(self._method, principal, trace_id, deadline)
+        call_fields.set(call.fields)
+        if self._scope not in principal.scopes:
+            raise scope_missing(self._scope)
+        enter(call)
+        return call
+
+    def _succeed(self, began: float) -> None:
+        elapsed = time.perf_counter() - began
+        self._seconds.observe(elapsed)
+        self._ok.inc()
+        _log.debug("rpc", code="OK", seconds=round(elapsed, 6))
+
+    async def _fail(self, error: BaseException, context: Context, began: float) -> NoReturn:
+        elapsed = time.perf_counter() - began
+        self._seconds.observe(elapsed)
+        if is_cancellation(error):
+            self._total.labels(self._method, "CANCELLED").inc()
+            _log.info("rpc", code="CANCELLED", seconds=round(elapsed, 6))
+            raise error
+        if isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception):
+            code = context.code()
+            self._total.labels(self._method, getattr(code, "name", None) or "UNKNOWN").inc()
+            raise error
+        answer = masked(error)
+        self._total.labels(self._method, answer.code.name).inc()
+        _log.info("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))
+        await context.abort(
+            answer.code, answer.message, trailing_metadata=((DETAILS_KEY, to_status(answer).SerializeToString()),)
+        )
+
+
+async def _within(work: Awaitable[Message], seconds: float) -> Message:
+    """The server's own limit, for callers that would wait for ever."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if limit.expired():
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
+                f"the call took longer than the {seconds:g} s the server allows a call without a deadline",
+            ) from None
+        raise
+
+
+async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        validate(request)
+        yield request

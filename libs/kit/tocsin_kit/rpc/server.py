@@ -1,0 +1,130 @@
+"""The gRPC server of a service: pipeline, health, reflection, limits, TLS."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tocsin.type.v1 import access_pb2
+
+from tocsin_kit.auth import Authenticator
+from tocsin_kit.logging import get_logger
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.call import Call, current_call
+from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
+from tocsin_kit.rpc.pipeline import Pipeline
+from tocsin_kit.rpc.tls import server_credentials
+from tocsin_kit.rpc.validation import validate
+from tocsin_kit.settings import ServiceSettings
+
+__all__ = ["Call", "HealthCheck", "RpcServer", "current_call", "validate"]
+
+_log = get_logger(__name__)
+_KEEPALIVE_MS: Final = 30_000
+
+
+class RpcServer:
+    """Serves servicers behind the pipeline. `add` everything, then `start`."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        authenticators: Sequence[Authenticator],
+        metrics: Metrics,
+        health_checks: Iterable[HealthCheck] | Health = (),
+    ) -> None:
+        self._settings = settings
+        self._pipeline = Pipeline(authenticators, metrics, max_call_seconds=settings.grpc_max_call_seconds)
+        self._services: dict[str, Mapping[str, Any]] = {}
+        self._server: grpc.aio.Server | None = None
+        self.health = health_checks if isinstance(health_checks, Health) else Health(health_checks, metrics)
+        self.port = 0
+        """The port it listens on, once started."""
+
+    def add(self, servicer: object, service: str, add_fn: Callable[[Any, Any], None]) -> None:
+        """Serve `servicer` as `service` (full name); `add_fn` is the generated `add_…Servicer_to_server`.
+
+        Raises ValueError when the service is there already, is another one than `add_fn` registers, or has a method
+        without a scope. A method the servicer lacks answers UNIMPLEMENTED.
+        """
+        capture = _Capture()
+        add_fn(servicer, capture)
+        if list(capture.handlers) != [service] or service in self._services:
+            raise ValueError(
+                f"{service} cannot be added: registered are {[*self._services]}, given {[*capture.handlers]}"
+            )
+        descriptor = descriptor_pool.Default().FindServiceByName(service)
+        wrapped = {}
+        for name, handler in capture.handlers[service].items():
+            scope = descriptor.methods_by_name[name].GetOptions().Extensions[access_pb2.scope]
+            if not scope:
+                raise ValueError(f"{service}/{name} names no scope; give it the option tocsin.type.v1.scope")
+            if _is_async(getattr(servicer, name)):
+                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", scope, handler)
+            else:
+                _log.warning("rpc_unimplemented", method=f"{service}/{name}")
+        self._services[service] = wrapped
+
+    async def start(self) -> None:
+        """Listen. Raises OSError or RuntimeError when the address cannot be bound."""
+        settings = self._settings
+        server = grpc.aio.server(
+            maximum_concurrent_rpcs=settings.grpc_max_concurrent_rpcs,
+            options=(
+                ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share the calls
+                ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
+                ("grpc.max_send_message_length", 16 * settings.grpc_max_message_bytes),
+                ("grpc.max_connection_age_ms", int(settings.grpc_max_connection_age_seconds * 1000)),
+                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ),
+        )
+        for service, handlers in self._services.items():
+            server.add_registered_method_handlers(service, dict(handlers))
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))
+        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self.health, self._services), server)
+        if settings.reflection:
+            names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+        credentials = server_credentials(settings)
+        listen = settings.grpc_listen
+        if credentials is None:
+            self.port = server.add_insecure_port(listen)
+        else:
+            self.port = server.add_secure_port(listen, credentials)
+        await server.start()
+        self._server = server
+        _log.info("rpc_listening", address=f"{listen.rpartition(':')[0]}:{self.port}", tls=credentials is not None)
+
+    async def stop(self, grace: float) -> None:
+        """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them."""
+        self.health.shut_down()
+        if self._server is not None:
+            await self._server.stop(grace)
+            self._server = None
+
+
+def _is_async(behaviour: object) -> bool:
+    """False for the base class's stand-in of a method that was not written, which is a plain function."""
+    return inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
+
+
+class _Capture:
+    """Stands in for a server, to learn the handlers a generated function would register."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Mapping[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same handlers in an older form."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Called by generated code."""
+        self.handlers[service] = handlers

@@ -1,0 +1,46 @@
+"""Shape rules: what the `buf.validate` annotations of a message demand, reported field by field.
+
+The only module that knows protovalidate, so that its engine can be replaced.
+"""
+
+from typing import Any, Final
+
+import protovalidate
+from google.protobuf.message import Message
+
+from tocsin_kit.errors import FieldViolation, invalid_fields
+
+_validator: Final = protovalidate.Validator()
+MAX_VIOLATIONS: Final = 50
+"""Reported at most, so that a hostile message cannot make an answer larger than itself."""
+
+
+def validate(message: Message, prefix: str = "") -> None:
+    """Raises INVALID_FIELD with one violation per field that breaks a rule; paths begin with `prefix`, if given.
+
+    Call it for each item of a batch whose items the annotations leave out: `validate(item, f"items[{i}]")`.
+    """
+    violations = _validator.collect_violations(message)
+    if violations:
+        raise invalid_fields(_by_field(violations, prefix))
+
+
+def _by_field(violations: list[protovalidate.Violation], prefix: str) -> list[FieldViolation]:
+    found: dict[str, FieldViolation] = {}
+    for violation in violations[: 4 * MAX_VIOLATIONS]:
+        proto = violation.proto
+        path = _path(proto.field, prefix)
+        if path not in found and len(found) < MAX_VIOLATIONS:
+            found[path] = FieldViolation(path, proto.message or f"breaks the rule {proto.rule_id}")
+    return list(found.values())
+
+
+def _path(field: Any, prefix: str) -> str:
+    path = prefix
+    for element in field.elements if field is not None else ():
+        path = f"{path}.{element.field_name}" if path else element.field_name
+        subscript = element.subscript
+        if subscript is not None:
+            value = subscript.value
+            path += f'["{value}"]' if isinstance(value, str) else f"[{str(value).lower()}]"
+    return path

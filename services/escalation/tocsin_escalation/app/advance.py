@@ -1,0 +1,198 @@
+"""The only writer of escalations: lock, decide, save, and everything that follows in the same transaction.
+
+RPCs, timers and ingest's events all end here, one or a thousand at a time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app import jobs
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.decide import decide
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages
+from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.events import Event, Reassigned, Started
+from tocsin_escalation.domain.policy import Directory, Target
+from tocsin_escalation.store import directory, escalations, timeline, timers
+from tocsin_escalation.store.timeline import Entry
+
+log = get_logger(__name__)
+
+# How long the quick way through Redis has before the sure way by RPC takes the same pages over.
+CHECK_DELAY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event for one incident. `version`: only if the incident still has it. `sequence`: the number of ingest's event."""
+
+    incident_id: UUID
+    event: Event
+    version: int | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What became of a step: the escalation after it, when it changed, and whether it was so already."""
+
+    run: Escalation
+    update_time: datetime
+    already: bool
+    entries: tuple[Entry, ...] = ()
+
+
+async def advance(
+    tx: Tx, steps: Sequence[Step], effects: Effects, runs: dict[UUID, Escalation] | None = None
+) -> list[Advanced | TocsinError]:
+    """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
+
+    Steps of one incident see each other. A refused step changes nothing; the others go on. `runs`: the escalations, when
+    this transaction has locked them already.
+    """
+    if runs is None:
+        runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
+    now = await tx.now()
+    people = await directory.load(tx, list(_targets(steps, runs)))
+    work = _Work(dict(runs), now, people)
+    answers = [work.take(step) for step in steps]
+    await work.write(tx, effects)
+    return [
+        replace(answer, entries=tuple(work.entries.get(answer.run.incident_id, ())))
+        if isinstance(answer, Advanced)
+        else answer
+        for answer in answers
+    ]
+
+
+def _targets(steps: Sequence[Step], runs: dict[UUID, Escalation]) -> Iterable[tuple[str, Target]]:
+    """Everybody these steps could page."""
+    for step in steps:
+        run = runs.get(step.incident_id)
+        if run is None:
+            continue
+        named = [run.policy] if run.policy else []
+        if isinstance(step.event, Started | Reassigned) and step.event.policy:
+            named.append(step.event.policy)
+        if isinstance(step.event, Reassigned):
+            yield from ((run.org_id, target) for target in step.event.targets)
+        for policy in named:
+            yield from ((run.org_id, target) for target in policy.targets())
+
+
+class _Work:
+    """The decisions of one transaction, gathered so that they are written as sets."""
+
+    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: dict[str, Directory]) -> None:
+        self.runs = runs
+        self.now = now
+        self.people = people
+        self.changed: dict[UUID, Escalation] = {}
+        self.rearm: dict[UUID, Escalation] = {}
+        self.notes: list[tuple[Escalation, Note]] = []
+        self.pages: list[tuple[Escalation, Page]] = []
+        self.stops: list[tuple[Escalation, StopPages]] = []
+        self.entries: dict[UUID, list[Entry]] = {}
+
+    def take(self, step: Step) -> Advanced | TocsinError:
+        run = self.runs.get(step.incident_id)
+        if run is None:
+            return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{step.incident_id}")
+        if step.version is not None and step.version != run.version:
+            return TocsinError(
+                reasons.ERROR_REASON_ETAG_MISMATCH,
+                f"incidents/{step.incident_id} has changed; read it again, then repeat",
+            )
+        people = self.people.get(run.org_id, Directory())
+        decision = decide(run, step.event, self.now, people, new_id())
+        if decision.refusal is not None:
+            return refused(run, decision.refusal)
+        self._keep(run, decision, step.sequence)
+        return Advanced(self.runs[run.incident_id], self.now, decision.already)
+
+    def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
+        following = replace(decision.next, last_sequence=max(run.last_sequence, sequence))
+        if following != run:
+            # The version grows by one per transaction, however many steps it takes.
+            first = run.incident_id not in self.changed
+            following = replace(following, version=run.version + 1 if first else run.version)
+            self.changed[run.incident_id] = following
+            self.runs[run.incident_id] = following
+        elif run.timer is not None:
+            self.rearm[run.incident_id] = run
+        for note in decision.notes:
+            if note.kind is NoteKind.STALE:
+                log.info("stale_timer_ignored", incident=str(run.incident_id), timer=note.actor, reason=note.message)
+            else:
+                self.notes.append((following, note))
+        for command in decision.commands:
+            if isinstance(command, Page):
+                self.pages.append((following, command))
+            else:
+                self.stops.append((following, command))
+
+    async def write(self, tx: Tx, effects: Effects) -> None:
+        saved = list(self.changed.values())
+        await escalations.save(tx, saved)
+        await timers.replace(tx, saved)
+        rows = [
+            outbox.Message("cancel", str(run.incident_id), run.org_id, jobs.cancellation(run, stop).SerializeToString())
+            for run, stop in self.stops
+        ]
+        for run, page in self.pages:
+            payload = jobs.notification_job(run, page).SerializeToString()
+            rows.append(outbox.Message("page", str(page.id), run.org_id, payload))
+            rows.append(outbox.Message("page_check", str(page.id), run.org_id, payload, delay=CHECK_DELAY_SECONDS))
+        if rows:
+            await outbox.append_many(tx, rows)
+        for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
+            self.entries.setdefault(run.incident_id, []).append(entry)
+        touched = [*saved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
+        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(rows)))
+
+    def _follow(self, effects: Effects, touched: list[Escalation], *, outbox: bool) -> None:
+        effects.after(touched, self.now, outbox=outbox)
+        for _, page in self.pages:
+            effects.metrics.pages.labels(page.type.value).inc()
+        for run, note in self.notes:
+            effects.metrics.events.labels(note.kind.value).inc()
+            bound = log.bind(incident=str(run.incident_id), org_id=run.org_id, generation=run.generation)
+            if note.kind is NoteKind.EXHAUSTED:
+                effects.metrics.exhausted.inc()
+                if not run.paged_users:
+                    effects.metrics.nobody_paged.inc()
+                bound.error("escalation_exhausted", reason=note.message, paged=bool(run.paged_users))
+            else:
+                bound.info(f"timeline_{note.kind.value}", level=note.level, state=run.state.value, actor=note.actor)
+
+
+def refused(run: Escalation, refusal: Refusal) -> TocsinError:
+    """The error behind a refusal."""
+    name = f"incidents/{run.incident_id}"
+    last = len(run.policy.levels) if run.policy else 0
+    match refusal:
+        case Refusal.INCIDENT_RESOLVED:
+            return TocsinError(reasons.ERROR_REASON_INCIDENT_RESOLVED, f"{name} is resolved", metadata={"name": name})
+        case Refusal.LEVEL_UNKNOWN:
+            return invalid("level", f"the policy has {last} levels; name one of them, or 0 for the next")
+        case Refusal.NO_NEXT_LEVEL:
+            return TocsinError(
+                reasons.ERROR_REASON_NO_NEXT_LEVEL,
+                f"{name} is at level {run.level} of {last}; there is no level above it to escalate to",
+                metadata={"name": name, "level": str(run.level)},
+            )
+        case Refusal.INCIDENT_STATE:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is {run.state.value}; this needs an acknowledged or snoozed incident",
+                metadata={"name": name, "state": run.state.value},
+            )

@@ -1,0 +1,98 @@
+"""What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from google.protobuf.message import Message
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import TocsinError, not_found
+
+from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.confirm import Cancelling, confirm_stopped
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.events import Resolved
+
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Ingest's answer to a resolve: None when it does not know the incident, else the number of its resolved event."""
+
+    sequence: int | None
+
+
+class Closing(Protocol):
+    """Ingest, as far as resolving goes: it owns the key that resolving frees."""
+
+    async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
+        """Resolve these, in order. Raises TocsinError when ingest does not answer; then nothing is resolved here either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """People's commands on incidents."""
+
+    db: Database
+    effects: Effects
+    notify: Cancelling
+    ingest: Closing
+
+    async def one(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        step: Step,
+        respond: Callable[[Advanced], R],
+    ) -> R:
+        """One command on one incident, idempotent by request_id."""
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                [answer] = await advance(tx, [step], self.effects)
+                if isinstance(answer, TocsinError):
+                    raise answer
+                return respond(answer)
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id])
+        return response
+
+    async def many(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        steps: Sequence[Step],
+        respond: Callable[[Sequence[Advanced | TocsinError]], R],
+    ) -> R:
+        """One command on many incidents, each answered by itself, idempotent by request_id as a whole."""
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                return respond(await advance(tx, steps, self.effects))
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
+        return response
+
+    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Step | TocsinError]:
+        """Have ingest resolve these, and return what is left to do here: one step, or one error, for each."""
+        closed = await self.ingest.resolve(org_id, actor, incident_ids)
+        return [
+            Step(id_, Resolved(actor), sequence=answer.sequence)
+            if answer.sequence is not None
+            else not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+            for id_, answer in zip(incident_ids, closed, strict=True)
+        ]

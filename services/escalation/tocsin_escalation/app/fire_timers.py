@@ -1,0 +1,58 @@
+"""Fire due timers: as a set, and one by one when the set fails, so that one broken row cannot hold up the others."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_escalation.store import timers
+from tocsin_escalation.store.timers import LiveTimer
+
+log = get_logger(__name__)
+
+
+async def fire_timers(db: Database, effects: Effects, fired: Sequence[tuple[UUID, TimerFired]]) -> None:
+    """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing."""
+
+    async def work(tx: Tx, some: Sequence[tuple[UUID, TimerFired]] = fired) -> None:
+        answers = await advance(tx, [Step(incident_id, event) for incident_id, event in some], effects)
+        for answer in answers:
+            if isinstance(answer, Advanced):
+                for entry in answer.entries:
+                    if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
+                        effects.metrics.timer_lateness.labels("fired").observe(entry.lateness_ms / 1000)
+
+    try:
+        await db.run(None, work)
+    except TocsinError:
+        raise
+    except Exception:
+        if len(fired) == 1:
+            await _postpone(db, effects, fired[0][0])
+            return
+        log.exception("timer_batch_failed", timers=len(fired))
+        for one in fired:
+            await fire_timers(db, effects, [one])
+
+
+async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
+    effects.metrics.timers_failed.inc()
+    attempts = await db.run(None, lambda tx: timers.postpone(tx, incident_id))
+    log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
+
+
+async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int) -> int:
+    """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many there were."""
+
+    async def claim(tx: Tx) -> list[LiveTimer]:
+        return await timers.overdue(tx, grace, limit)
+
+    due = await db.run(None, claim)
+    if due:
+        await fire_timers(db, effects, [(t.incident_id, TimerFired(t.timer_id, t.generation)) for t in due])
+    return len(due)

@@ -1,0 +1,45 @@
+"""What notify is asked to do, as it travels: decisions turned into contract messages."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.notify.v1 import internal_service_pb2, notification_pb2
+
+from tocsin_escalation.domain.decision import Page, PageType, StopPages
+from tocsin_escalation.domain.escalation import Escalation
+
+TYPES = {
+    PageType.NEW_INCIDENT: notification_pb2.NOTIFICATION_TYPE_NEW_INCIDENT,
+    PageType.ESCALATION: notification_pb2.NOTIFICATION_TYPE_ESCALATION,
+    PageType.ACKNOWLEDGMENT: notification_pb2.NOTIFICATION_TYPE_ACKNOWLEDGMENT,
+    PageType.RESOLUTION: notification_pb2.NOTIFICATION_TYPE_RESOLUTION,
+}
+
+
+def notification_job(run: Escalation, page: Page) -> notification_pb2.NotificationJob:
+    """The job behind one page."""
+    planned = Timestamp()
+    planned.FromDatetime(page.planned_time)
+    return notification_pb2.NotificationJob(
+        page=f"pages/{page.id}",
+        org_id=run.org_id,
+        type=TYPES[page.type],
+        user=f"users/{page.user}",
+        incident=f"incidents/{run.incident_id}",
+        title=run.facts.title,
+        source=run.facts.source,
+        severity=run.facts.severity,  # type: ignore[arg-type]  # the number is the enum's own
+        level=page.level,
+        repeat=page.repeat,
+        generation=page.generation,
+        planned_time=planned,
+        actor=page.actor,
+        links=dict(run.facts.links),
+        alert_count=run.facts.alert_count,
+        policy=f"policies/{run.policy.id}" if run.policy else "",
+    )
+
+
+def cancellation(run: Escalation, stop: StopPages) -> internal_service_pb2.Cancellation:
+    """The order to stop an incident's pages."""
+    return internal_service_pb2.Cancellation(
+        org_id=run.org_id, incident=f"incidents/{run.incident_id}", generation=stop.generation, reason=stop.reason
+    )

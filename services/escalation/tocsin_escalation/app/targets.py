@@ -1,0 +1,53 @@
+"""What a request names must exist: the error says which field names nobody."""
+
+from collections.abc import Sequence
+
+import grpc
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import FieldViolation, TocsinError
+
+from tocsin_escalation.domain.policy import Policy, Target, TargetKind
+from tocsin_escalation.store import directory, policies
+
+REASONS = {
+    TargetKind.USER: reasons.ERROR_REASON_USER_NOT_FOUND,
+    TargetKind.TEAM: reasons.ERROR_REASON_TEAM_NOT_FOUND,
+}
+
+
+async def check(tx: Tx, named: Sequence[tuple[str, Target]]) -> None:
+    """Every (field, target) must exist. Raises USER_NOT_FOUND or TEAM_NOT_FOUND as INVALID_ARGUMENT, with the fields."""
+    missing = set(await directory.unknown(tx, [target for _, target in named]))
+    wrong = [(field, target) for field, target in named if target in missing]
+    if wrong:
+        field, first = wrong[0]
+        raise TocsinError(
+            REASONS[first.kind],
+            f"{field}: {first} does not exist; create it first",
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            metadata={"name": str(first)},
+            fields=[FieldViolation(field, f"{target} does not exist; create it first") for field, target in wrong],
+        )
+
+
+async def must_exist(db: Database, org_id: str, named: Sequence[tuple[str, Target]]) -> None:
+    """`check` in a transaction of its own."""
+    async with db.transaction(org_id) as tx:
+        await check(tx, named)
+
+
+async def policy(db: Database, org_id: str, id_: str, field: str) -> Policy:
+    """The policy named by `field`. Raises POLICY_NOT_FOUND as INVALID_ARGUMENT."""
+    async with db.transaction(org_id) as tx:
+        row = await policies.get(tx, id_)
+    if row is None:
+        name = f"policies/{id_}"
+        raise TocsinError(
+            reasons.ERROR_REASON_POLICY_NOT_FOUND,
+            f"{field}: {name} does not exist",
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            metadata={"name": name},
+            fields=[FieldViolation(field, f"{name} does not exist")],
+        )
+    return row.policy

@@ -1,0 +1,176 @@
+"""Contract messages to domain and back."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, policy_service_pb2
+from tocsin.type.v1 import target_pb2
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.masks import etag
+
+from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.store.directory import TeamRow, UserRow
+from tocsin_escalation.store.policies import PolicyRow
+from tocsin_escalation.store.timeline import Entry
+
+STATES = {
+    State.TRIGGERED: incident_pb2.INCIDENT_STATE_TRIGGERED,
+    State.ACKNOWLEDGED: incident_pb2.INCIDENT_STATE_ACKNOWLEDGED,
+    State.SNOOZED: incident_pb2.INCIDENT_STATE_SNOOZED,
+    State.EXHAUSTED: incident_pb2.INCIDENT_STATE_EXHAUSTED,
+    State.RESOLVED: incident_pb2.INCIDENT_STATE_RESOLVED,
+}
+STATE_NAMES = {value: key.value for key, value in STATES.items()}
+
+
+def timestamp(value: datetime | None) -> Timestamp | None:
+    """A contract timestamp, or nothing."""
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def duration(value: timedelta | None) -> Duration | None:
+    """A contract duration, or nothing."""
+    if value is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def incident_id(name: str, field: str = "name") -> UUID:
+    """The id in `incidents/{uuid}`."""
+    return parse_uuid_name(name, "incidents", field=field)
+
+
+def incident(run: Escalation, update_time: datetime) -> incident_pb2.Incident:
+    """An incident as responders see it."""
+    due = run.timer.due_time if run.timer else None
+    return incident_pb2.Incident(
+        name=f"incidents/{run.incident_id}",
+        title=run.facts.title,
+        source=run.facts.source,
+        severity=run.facts.severity,  # type: ignore[arg-type]  # the number is the enum's own
+        state=STATES[run.state],
+        policy=f"policies/{run.policy.id}" if run.policy else "",
+        on_fallback_policy=run.on_fallback_policy,
+        team=f"teams/{run.policy.team}" if run.policy and run.policy.team else "",
+        level=run.level,
+        repeat=run.repeat,
+        generation=run.generation,
+        assignees=[f"users/{user}" for user in run.assignees],
+        labels=run.facts.labels,
+        alert_count=run.facts.alert_count,
+        integration=run.facts.integration,
+        create_time=timestamp(run.facts.create_time),
+        update_time=timestamp(update_time),
+        acknowledge_time=timestamp(run.acknowledge_time),
+        acknowledged_by=run.acknowledged_by,
+        snooze_end_time=timestamp(due) if run.state is State.SNOOZED else None,
+        resolve_time=timestamp(run.resolve_time),
+        resolved_by=run.resolved_by,
+        next_step_time=timestamp(due),
+        etag=etag(run.version),
+        links=[incident_pb2.IncidentLink(href=href, text=text) for href, text in run.facts.links],
+    )
+
+
+def timeline_entry(entry: Entry) -> incident_pb2.TimelineEntry:
+    """One thing that happened."""
+    return incident_pb2.TimelineEntry(
+        name=f"timelineEntries/{entry.id}",
+        create_time=timestamp(entry.create_time),
+        kind=incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{entry.kind.upper()}"),
+        actor=entry.actor,
+        message=entry.message,
+        level=entry.level,
+        repeat=entry.repeat,
+        generation=entry.generation,
+        paged_users=[f"users/{user}" for user in entry.paged_users],
+        pages=[f"pages/{page}" for page in entry.pages],
+        lateness_ms=entry.lateness_ms,
+        state=STATES[State(entry.state)],
+    )
+
+
+def target_from(message: target_pb2.Target) -> Target:
+    """A target of the contract."""
+    kind = TargetKind.USER if message.WhichOneof("kind") == "user" else TargetKind.TEAM
+    name = message.user or message.team
+    return Target(kind, name.partition("/")[2])
+
+
+def target_to(target: Target) -> target_pb2.Target:
+    """A target for the contract."""
+    return target_pb2.Target(**{target.kind.value: str(target)})
+
+
+def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
+    """A policy of the contract; its shape has been checked."""
+    return Policy(
+        id=id_,
+        levels=tuple(
+            Level(tuple(map(target_from, level.targets)), level.timeout.ToTimedelta()) for level in message.levels
+        ),
+        repeat_count=message.repeat_count,
+        fallback_target=target_from(message.fallback_target) if message.HasField("fallback_target") else None,
+        ack_timeout=message.ack_timeout.ToTimedelta() if message.HasField("ack_timeout") else None,
+        team=message.team.removeprefix("teams/"),
+        status_updates=message.status_updates != policy_service_pb2.STATUS_UPDATES_NONE,
+    )
+
+
+def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
+    """A policy for the contract."""
+    policy = row.policy
+    updates = (
+        policy_service_pb2.STATUS_UPDATES_PAGED if policy.status_updates else policy_service_pb2.STATUS_UPDATES_NONE
+    )
+    return policy_service_pb2.Policy(
+        name=f"policies/{policy.id}",
+        display_name=row.display_name,
+        team=f"teams/{policy.team}" if policy.team else "",
+        levels=[
+            policy_service_pb2.Level(targets=list(map(target_to, level.targets)), timeout=duration(level.timeout))
+            for level in policy.levels
+        ],
+        repeat_count=policy.repeat_count,
+        fallback_target=target_to(policy.fallback_target) if policy.fallback_target else None,
+        ack_timeout=duration(policy.ack_timeout),
+        tenant_fallback=row.tenant_fallback,
+        status_updates=updates,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        etag=etag(row.version),
+    )
+
+
+def user_to(row: UserRow) -> directory_service_pb2.User:
+    """A user for the contract."""
+    return directory_service_pb2.User(
+        name=f"users/{row.id}",
+        display_name=row.display_name,
+        time_zone=row.time_zone,
+        disabled=row.disabled,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        etag=etag(row.version),
+    )
+
+
+def team_to(row: TeamRow) -> directory_service_pb2.Team:
+    """A team for the contract."""
+    return directory_service_pb2.Team(
+        name=f"teams/{row.id}",
+        display_name=row.display_name,
+        members=[f"users/{user}" for user in row.members],
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        etag=etag(row.version),
+    )

@@ -1,0 +1,165 @@
+"""Users and teams in PostgreSQL."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.policy import Directory, Target, TargetKind
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A person as kept."""
+
+    id: str
+    display_name: str
+    time_zone: str
+    disabled: bool
+    version: int = 1
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRow:
+    """A team as kept; `members` are user ids."""
+
+    id: str
+    display_name: str
+    members: tuple[str, ...]
+    version: int = 1
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+USER = "id, display_name, time_zone, disabled, version, create_time, update_time"
+TEAM = "id, display_name, members, version, create_time, update_time"
+
+
+def _user(record: Mapping[str, Any]) -> UserRow:
+    return UserRow(**dict(record))
+
+
+def _team(record: Mapping[str, Any]) -> TeamRow:
+    return TeamRow(**{**dict(record), "members": tuple(record["members"])})
+
+
+async def get_user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow | None:
+    """One user of this tenant."""
+    query = f"SELECT {USER} FROM users WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
+    record = await tx.fetchrow(query, tx.org_id, id_)
+    return _user(record) if record else None
+
+
+async def get_team(tx: Tx, id_: str, *, lock: bool = False) -> TeamRow | None:
+    """One team of this tenant."""
+    query = f"SELECT {TEAM} FROM teams WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
+    record = await tx.fetchrow(query, tx.org_id, id_)
+    return _team(record) if record else None
+
+
+async def page_users(tx: Tx, after: str, limit: int) -> list[UserRow]:
+    """This tenant's users by id, behind `after`."""
+    query = f"SELECT {USER} FROM users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+    return [_user(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+
+
+async def page_teams(tx: Tx, after: str, limit: int) -> list[TeamRow]:
+    """This tenant's teams by id, behind `after`."""
+    query = f"SELECT {TEAM} FROM teams WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+    return [_team(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+
+
+async def insert_user(tx: Tx, user: UserRow) -> UserRow | None:
+    """A new user; None when the id is taken."""
+    query = f"""INSERT INTO users (org_id, id, display_name, time_zone, disabled) VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT ON CONSTRAINT users_pkey DO NOTHING RETURNING {USER}"""
+    record = await tx.fetchrow(query, tx.org_id, user.id, user.display_name, user.time_zone, user.disabled)
+    return _user(record) if record else None
+
+
+async def insert_team(tx: Tx, team: TeamRow) -> TeamRow | None:
+    """A new team; None when the id is taken."""
+    query = f"""INSERT INTO teams (org_id, id, display_name, members) VALUES ($1, $2, $3, $4)
+                ON CONFLICT ON CONSTRAINT teams_pkey DO NOTHING RETURNING {TEAM}"""
+    record = await tx.fetchrow(query, tx.org_id, team.id, team.display_name, list(team.members))
+    return _team(record) if record else None
+
+
+async def update_user(tx: Tx, user: UserRow) -> UserRow:
+    """A locked user's new values."""
+    query = f"""UPDATE users SET display_name = $3, time_zone = $4, disabled = $5, version = version + 1,
+                  update_time = app_now() WHERE org_id = $1 AND id = $2 RETURNING {USER}"""
+    record = await tx.fetchrow(query, tx.org_id, user.id, user.display_name, user.time_zone, user.disabled)
+    assert record is not None, "the row is locked by this transaction"
+    return _user(record)
+
+
+async def update_team(tx: Tx, team: TeamRow) -> TeamRow:
+    """A locked team's new values."""
+    query = f"""UPDATE teams SET display_name = $3, members = $4, version = version + 1, update_time = app_now()
+                WHERE org_id = $1 AND id = $2 RETURNING {TEAM}"""
+    record = await tx.fetchrow(query, tx.org_id, team.id, team.display_name, list(team.members))
+    assert record is not None, "the row is locked by this transaction"
+    return _team(record)
+
+
+async def delete_user(tx: Tx, id_: str) -> None:
+    """A locked user's end; teams forget them."""
+    await tx.execute("DELETE FROM users WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+    await tx.execute(
+        """UPDATE teams SET members = array_remove(members, $2), version = version + 1, update_time = app_now()
+           WHERE org_id = $1 AND members @> ARRAY[$2::text]""",
+        tx.org_id,
+        id_,
+    )
+
+
+async def delete_team(tx: Tx, id_: str) -> None:
+    """A locked team's end."""
+    await tx.execute("DELETE FROM teams WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+
+
+async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
+    """Those of `targets` that this tenant does not have."""
+    wanted = list(dict.fromkeys(targets))
+    records = await tx.fetch(
+        """SELECT 'user' AS kind, id FROM users WHERE org_id = $1 AND id = ANY($2::text[])
+           UNION ALL SELECT 'team', id FROM teams WHERE org_id = $1 AND id = ANY($3::text[])""",
+        tx.org_id,
+        [target.id for target in wanted if target.kind is TargetKind.USER],
+        [target.id for target in wanted if target.kind is TargetKind.TEAM],
+    )
+    known = {(record["kind"], record["id"]) for record in records}
+    return [target for target in wanted if (target.kind.value, target.id) not in known]
+
+
+async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Directory]:
+    """What decisions need to know of the people behind (org, target) pairs: by org, in one query."""
+    if not wanted:
+        return {}
+    records = await tx.fetch(
+        """WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS w(org_id, kind, id)),
+                team AS (SELECT t.org_id, t.id, t.members FROM teams t
+                           JOIN wanted w ON w.kind = 'team' AND w.org_id = t.org_id AND w.id = t.id),
+                person AS (SELECT org_id, id FROM wanted WHERE kind = 'user'
+                           UNION SELECT org_id, unnest(members) FROM team)
+           SELECT org_id, id, members FROM team
+           UNION ALL
+           SELECT u.org_id, u.id, NULL FROM users u JOIN person p USING (org_id, id) WHERE NOT u.disabled""",
+        [org for org, _ in wanted],
+        [target.kind.value for _, target in wanted],
+        [target.id for _, target in wanted],
+    )
+    users: dict[str, set[str]] = {}
+    teams: dict[str, dict[str, tuple[str, ...]]] = {}
+    for record in records:
+        if record["members"] is None:
+            users.setdefault(record["org_id"], set()).add(record["id"])
+        else:
+            teams.setdefault(record["org_id"], {})[record["id"]] = tuple(record["members"])
+    orgs = {org for org, _ in wanted}
+    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}

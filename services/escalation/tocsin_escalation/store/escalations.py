@@ -1,0 +1,209 @@
+"""Escalations and their live timers in PostgreSQL, always as sets: one statement for however many there are."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.escalation import Escalation, Facts, State, Timer, TimerKind
+from tocsin_escalation.store import policies
+
+COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integration, e.labels, e.links, e.alert_count,
+  e.create_time, e.update_time, e.state, e.policy_id, e.policy, e.on_fallback_policy, e.team, e.level, e.repeat, e.generation,
+  e.assignees, e.paged_users, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time, e.added_alerts_noted,
+  e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time, t.generation AS timer_generation"""
+FROM = "FROM escalations e LEFT JOIN timers t USING (incident_id)"
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationRow:
+    """An escalation with what only reads show."""
+
+    run: Escalation
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What ListIncidents can ask for; unset means any."""
+
+    states: tuple[str, ...] = ()
+    policy: str = ""
+    team: str = ""
+    assignee: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+
+def _row(r: Mapping[str, Any]) -> EscalationRow:
+    timer = None
+    if r["timer_id"] is not None:
+        timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"])
+    facts = Facts(
+        title=r["title"],
+        source=r["source"],
+        severity=r["severity"],
+        integration=r["integration"],
+        create_time=r["create_time"],
+        labels=json.loads(r["labels"]),
+        links=tuple((href, text) for href, text in json.loads(r["links"])),
+        alert_count=r["alert_count"],
+    )
+    run = Escalation(
+        org_id=r["org_id"],
+        incident_id=r["incident_id"],
+        facts=facts,
+        state=State(r["state"]),
+        policy=policies.from_json(r["policy"]) if r["policy"] else None,
+        on_fallback_policy=r["on_fallback_policy"],
+        level=r["level"],
+        repeat=r["repeat"],
+        generation=r["generation"],
+        timer=timer,
+        assignees=tuple(r["assignees"]),
+        paged_users=tuple(r["paged_users"]),
+        acknowledged_by=r["acknowledged_by"],
+        acknowledge_time=r["acknowledge_time"],
+        resolved_by=r["resolved_by"],
+        resolve_time=r["resolve_time"],
+        added_alerts_noted=r["added_alerts_noted"],
+        last_sequence=r["last_sequence"],
+        version=r["version"],
+    )
+    return EscalationRow(run, r["update_time"])
+
+
+async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalation]:
+    """Lock these escalations in id order, so that two batches that share some cannot deadlock."""
+    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[]) ORDER BY e.incident_id FOR UPDATE OF e"
+    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, list(incident_ids))}
+
+
+async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
+    """New escalations; the ids that were new. A concurrent twin of the same incident waits here and loses."""
+    if not runs:
+        return set()
+    records = await tx.fetch(
+        f"""INSERT INTO escalations ({_INSERTED})
+            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::jsonb[],
+              $8::jsonb[], $9::bigint[], $10::timestamptz[]) AS n(incident_id, org_id, title, source, severity, integration,
+              labels, links, alert_count, create_time), {_BLANK}
+            ORDER BY n.incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETURNING incident_id""",
+        [run.incident_id for run in runs],
+        [run.org_id for run in runs],
+        [run.facts.title for run in runs],
+        [run.facts.source for run in runs],
+        [run.facts.severity for run in runs],
+        [run.facts.integration for run in runs],
+        [json.dumps(run.facts.labels) for run in runs],
+        [json.dumps(run.facts.links) for run in runs],
+        [run.facts.alert_count for run in runs],
+        [run.facts.create_time for run in runs],
+    )
+    return {record["incident_id"] for record in records}
+
+
+_INSERTED = """incident_id, org_id, title, source, severity, integration, labels, links, alert_count, create_time, update_time,
+  state, policy_id, policy, on_fallback_policy, team, level, repeat, generation, assignees, paged_users, acknowledged_by,
+  resolved_by, added_alerts_noted, last_sequence, version"""
+_BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1, '{}'::text[], '{}'::text[], '', '', false,
+  0::bigint, 0) AS blank"""
+
+
+async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
+    """Write locked escalations and their timers: a timer that is no longer the run's own is gone with the same statement."""
+    if not runs:
+        return
+    # unnest flattens arrays of arrays, so lists of people travel as JSON.
+    await tx.execute(
+        """UPDATE escalations e SET severity = n.severity, alert_count = n.alert_count, state = n.state,
+             policy_id = coalesce(n.policy->>'id', ''), policy = n.policy, on_fallback_policy = n.on_fallback_policy,
+             team = coalesce(n.policy->>'team', ''), level = n.level, repeat = n.repeat, generation = n.generation,
+             assignees = ARRAY(SELECT jsonb_array_elements_text(n.assignees)),
+             paged_users = ARRAY(SELECT jsonb_array_elements_text(n.paged_users)),
+             acknowledged_by = n.acknowledged_by, acknowledge_time = n.acknowledge_time, resolved_by = n.resolved_by,
+             resolve_time = n.resolve_time, added_alerts_noted = n.added_alerts_noted, last_sequence = n.last_sequence,
+             version = e.version + 1, update_time = app_now()
+           FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
+             $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
+             $16::boolean[], $17::bigint[]) AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level,
+             repeat, generation, assignees, paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time,
+             added_alerts_noted, last_sequence)
+           WHERE e.incident_id = n.incident_id""",
+        [run.incident_id for run in runs],
+        [run.facts.severity for run in runs],
+        [run.facts.alert_count for run in runs],
+        [run.state.value for run in runs],
+        [policies.to_json(run.policy) if run.policy else None for run in runs],
+        [run.on_fallback_policy for run in runs],
+        [run.level for run in runs],
+        [run.repeat for run in runs],
+        [run.generation for run in runs],
+        [json.dumps(run.assignees) for run in runs],
+        [json.dumps(run.paged_users) for run in runs],
+        [run.acknowledged_by for run in runs],
+        [run.acknowledge_time for run in runs],
+        [run.resolved_by for run in runs],
+        [run.resolve_time for run in runs],
+        [run.added_alerts_noted for run in runs],
+        [run.last_sequence for run in runs],
+    )
+
+
+async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:
+    """One escalation of this tenant."""
+    query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = $2"
+    record = await tx.fetchrow(query, tx.org_id, incident_id)
+    return _row(record) if record else None
+
+
+async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, EscalationRow]:
+    """Several escalations of this tenant."""
+    query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = ANY($2::uuid[])"
+    return {record["incident_id"]: _row(record) for record in await tx.fetch(query, tx.org_id, list(incident_ids))}
+
+
+async def page(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> list[EscalationRow]:
+    """This tenant's escalations that fit the filters, newest first, behind `before`."""
+    values: list[object] = [tx.org_id]
+    conditions = ["e.org_id = $1"]
+
+    def where(condition: str, *bound: object) -> None:
+        names = [f"${len(values) + number}" for number in range(1, len(bound) + 1)]
+        values.extend(bound)
+        conditions.append(condition.format(*names))
+
+    if filters.states:
+        where("e.state = ANY({}::text[])", list(filters.states))
+    if filters.policy:
+        where("e.policy_id = {}", filters.policy)
+    if filters.team:
+        where("e.team = {}", filters.team)
+    if filters.assignee:
+        where("e.assignees @> ARRAY[{}::text]", filters.assignee)
+    if filters.start_time:
+        where("e.create_time >= {}", filters.start_time)
+    if filters.end_time:
+        where("e.create_time < {}", filters.end_time)
+    if before:
+        where("(e.create_time, e.incident_id) < ({}, {}::uuid)", *before)
+    values.append(limit)
+    query = f"""SELECT {COLUMNS} {FROM} WHERE {" AND ".join(conditions)}
+                ORDER BY e.create_time DESC, e.incident_id DESC LIMIT ${len(values)}"""
+    return [_row(record) for record in await tx.fetch(query, *values)]
+
+
+async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:
+    """Forget incidents that were resolved long ago, at most `limit`; how many that were."""
+    records = await tx.fetch(
+        """DELETE FROM escalations WHERE incident_id IN (
+             SELECT incident_id FROM escalations WHERE state = 'resolved' AND resolve_time < app_now() - make_interval(days => $1)
+             ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING incident_id""",
+        older_than_days,
+        limit,
+    )
+    return len(records)

@@ -1,0 +1,160 @@
+"""Policies in PostgreSQL: rows to domain and back. A policy's definition is one JSON value, read as a whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A policy as it is kept, with what only its owner sees."""
+
+    policy: Policy
+    display_name: str
+    tenant_fallback: bool
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
+def to_json(policy: Policy) -> str:
+    """The frozen form, in policies.definition and escalations.policy alike."""
+    return json.dumps(
+        {
+            "id": policy.id,
+            "levels": [
+                {"targets": [str(target) for target in level.targets], "timeout": level.timeout.total_seconds()}
+                for level in policy.levels
+            ],
+            "repeat_count": policy.repeat_count,
+            "fallback_target": str(policy.fallback_target) if policy.fallback_target else None,
+            "ack_timeout": policy.ack_timeout.total_seconds() if policy.ack_timeout else None,
+            "team": policy.team,
+            "status_updates": policy.status_updates,
+        },
+        separators=(",", ":"),
+    )
+
+
+def from_json(text: str) -> Policy:
+    """The policy behind `to_json`."""
+    data = json.loads(text)
+    return Policy(
+        id=data["id"],
+        levels=tuple(
+            Level(tuple(map(parse_target, level["targets"])), timedelta(seconds=level["timeout"]))
+            for level in data["levels"]
+        ),
+        repeat_count=data["repeat_count"],
+        fallback_target=parse_target(data["fallback_target"]) if data["fallback_target"] else None,
+        ack_timeout=timedelta(seconds=data["ack_timeout"]) if data["ack_timeout"] else None,
+        team=data["team"],
+        status_updates=data["status_updates"],
+    )
+
+
+def parse_target(name: str) -> Target:
+    """`users/ana` or `teams/core`."""
+    collection, _, id_ = name.partition("/")
+    return Target(TargetKind(collection.removesuffix("s")), id_)
+
+
+def _row(record: Mapping[str, Any]) -> PolicyRow:
+    return PolicyRow(
+        from_json(record["definition"]),
+        record["display_name"],
+        record["tenant_fallback"],
+        record["version"],
+        record["create_time"],
+        record["update_time"],
+    )
+
+
+COLUMNS = "id, definition, display_name, tenant_fallback, version, create_time, update_time"
+
+
+async def get(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow | None:
+    """One policy of this tenant, locked for a change if asked."""
+    query = f"SELECT {COLUMNS} FROM policies WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
+    record = await tx.fetchrow(query, tx.org_id, id_)
+    return _row(record) if record else None
+
+
+async def page(tx: Tx, after: str, limit: int) -> list[PolicyRow]:
+    """This tenant's policies by id, behind `after`."""
+    query = f"SELECT {COLUMNS} FROM policies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+    return [_row(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+
+
+async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[tuple[str, str], Policy]:
+    """The policies named as (org, id), and each org's fallback under (org, "")."""
+    records = await tx.fetch(
+        """SELECT p.org_id, p.id, p.definition, false AS fallback
+             FROM policies p JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
+           UNION ALL
+           SELECT org_id, id, definition, true FROM policies WHERE org_id = ANY($3::text[]) AND tenant_fallback""",
+        [org for org, _ in wanted],
+        [id_ for _, id_ in wanted],
+        list(orgs),
+    )
+    return {(r["org_id"], "" if r["fallback"] else r["id"]): from_json(r["definition"]) for r in records}
+
+
+async def missing(tx: Tx, org_id: str, ids: list[str]) -> list[str]:
+    """Those of `ids` that this tenant does not have."""
+    query = "SELECT w.id FROM unnest($2::text[]) AS w(id) LEFT JOIN policies p ON p.org_id = $1 AND p.id = w.id WHERE p.id IS NULL"
+    return [record["id"] for record in await tx.fetch(query, org_id, ids)]
+
+
+async def insert(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow | None:
+    """A new policy; None when the id is taken."""
+    if tenant_fallback:
+        await _clear_fallback(tx)
+    record = await tx.fetchrow(
+        f"""INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT ON CONSTRAINT policies_pkey DO NOTHING RETURNING {COLUMNS}""",
+        tx.org_id,
+        policy.id,
+        display_name,
+        to_json(policy),
+        tenant_fallback,
+    )
+    return _row(record) if record else None
+
+
+async def update(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
+    """A locked policy's new values."""
+    if tenant_fallback:
+        await _clear_fallback(tx, but=policy.id)
+    record = await tx.fetchrow(
+        f"""UPDATE policies SET display_name = $3, definition = $4, tenant_fallback = $5,
+              version = version + 1, update_time = app_now()
+            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
+        tx.org_id,
+        policy.id,
+        display_name,
+        to_json(policy),
+        tenant_fallback,
+    )
+    assert record is not None, "the row is locked by this transaction"
+    return _row(record)
+
+
+async def delete(tx: Tx, id_: str) -> None:
+    """A locked policy's end."""
+    await tx.execute("DELETE FROM policies WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+
+
+async def _clear_fallback(tx: Tx, but: str = "") -> None:
+    await tx.execute(
+        """UPDATE policies SET tenant_fallback = false, version = version + 1, update_time = app_now()
+           WHERE org_id = $1 AND tenant_fallback AND id <> $2""",
+        tx.org_id,
+        but,
+    )

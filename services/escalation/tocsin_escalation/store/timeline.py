@@ -1,0 +1,74 @@
+"""The timeline in PostgreSQL: what happened, and enough to say later why a page was or was not sent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.decision import Note
+from tocsin_escalation.domain.escalation import Escalation
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened."""
+
+    id: int
+    create_time: datetime
+    kind: str
+    actor: str
+    message: str
+    level: int
+    repeat: int
+    generation: int
+    state: str
+    paged_users: tuple[str, ...]
+    pages: tuple[UUID, ...]
+    lateness_ms: int
+
+
+COLUMNS = "id, create_time, kind, actor, message, level, repeat, generation, state, paged_users, pages, lateness_ms"
+
+
+def _entry(record: Mapping[str, Any]) -> Entry:
+    values = dict(record)
+    return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
+
+
+async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry]:
+    """Write notes, each beside the escalation as it is after it."""
+    if not notes:
+        return []
+    records = await tx.fetch(
+        f"""INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
+              paged_users, pages, lateness_ms)
+            SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
+              ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid), lateness_ms
+            FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
+              $10::jsonb[], $11::jsonb[], $12::bigint[]) WITH ORDINALITY AS n(org_id, incident_id, kind, actor, message, level,
+              repeat, generation, state, paged, pages, lateness_ms, position)
+            ORDER BY position RETURNING {COLUMNS}""",
+        [run.org_id for run, _ in notes],
+        [run.incident_id for run, _ in notes],
+        [note.kind.value for _, note in notes],
+        [note.actor or "services/escalation" for _, note in notes],
+        [note.message for _, note in notes],
+        [note.level for _, note in notes],
+        [run.repeat for run, _ in notes],
+        [run.generation for run, _ in notes],
+        [run.state.value for run, _ in notes],
+        [json.dumps([page.user for page in note.pages]) for _, note in notes],
+        [json.dumps([str(page.id) for page in note.pages]) for _, note in notes],
+        [note.lateness_ms for _, note in notes],
+    )
+    return [_entry(record) for record in records]
+
+
+async def page(tx: Tx, incident_id: UUID, after: int, limit: int) -> list[Entry]:
+    """One incident's entries, oldest first, behind `after`."""
+    query = f"SELECT {COLUMNS} FROM timeline WHERE org_id = $1 AND incident_id = $2 AND id > $3 ORDER BY id LIMIT $4"
+    return [_entry(record) for record in await tx.fetch(query, tx.org_id, incident_id, after, limit)]

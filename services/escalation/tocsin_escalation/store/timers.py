@@ -1,0 +1,126 @@
+"""Live timers in PostgreSQL: the record that every delayed task in Redis is only a copy of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.escalation import Escalation
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTimer:
+    """One escalation's live timer."""
+
+    incident_id: UUID
+    timer_id: UUID
+    generation: int
+    due_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFigures:
+    """How many timers wait, and since when."""
+
+    delayed: int
+    overdue: int
+    oldest_overdue_seconds: float
+    next_due_time: datetime | None
+
+
+COLUMNS = "incident_id, timer_id, generation, due_time"
+
+
+def _timer(record: Mapping[str, Any]) -> LiveTimer:
+    return LiveTimer(record["incident_id"], record["timer_id"], record["generation"], record["due_time"])
+
+
+async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
+    """Make each run's timer the live one, and nothing where it has none."""
+    gone = [run.incident_id for run in runs if run.timer is None]
+    if gone:
+        await tx.execute("DELETE FROM timers WHERE incident_id = ANY($1::uuid[])", gone)
+    armed = [(run.incident_id, run.org_id, run.timer) for run in runs if run.timer is not None]
+    if armed:
+        await tx.execute(
+            """INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time)
+               SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[])
+               ON CONFLICT ON CONSTRAINT timers_one_live_per_escalation DO UPDATE SET timer_id = excluded.timer_id,
+                 kind = excluded.kind, generation = excluded.generation, due_time = excluded.due_time, attempts = 0,
+                 retry_time = NULL""",
+            [incident_id for incident_id, _, _ in armed],
+            [org_id for _, org_id, _ in armed],
+            [timer.id for _, _, timer in armed],
+            [timer.kind.value for _, _, timer in armed],
+            [timer.generation for _, _, timer in armed],
+            [timer.due_time for _, _, timer in armed],
+        )
+
+
+async def overdue(tx: Tx, grace: float, limit: int) -> list[LiveTimer]:
+    """Timers that were due `grace` seconds ago and that nobody is working on, oldest first, a fair share for each tenant.
+
+    The tenant's share comes first in the order: one tenant with a hundred thousand overdue timers must not make the one
+    timer of another wait behind them. SKIP LOCKED leaves out what another replica is firing.
+    """
+    records = await tx.fetch(
+        f"""WITH due AS (
+              SELECT incident_id, org_id, due_time FROM timers
+               WHERE due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())
+               ORDER BY due_time LIMIT $2 * 10),
+             fair AS (
+              SELECT incident_id FROM (
+                SELECT incident_id, due_time, row_number() OVER (PARTITION BY org_id ORDER BY due_time) AS turn FROM due) d
+               ORDER BY turn, due_time LIMIT $2)
+            SELECT {COLUMNS} FROM timers WHERE incident_id IN (SELECT incident_id FROM fair)
+               ORDER BY due_time FOR UPDATE SKIP LOCKED""",
+        grace,
+        limit,
+    )
+    return [_timer(record) for record in records]
+
+
+async def postpone(tx: Tx, incident_id: UUID) -> int:
+    """Keep a timer whose firing failed from being tried again at once; how often it has failed.
+
+    Without this one broken row would be the first of every sweep for ever, and the others would wait behind it.
+    """
+    attempts: int | None = await tx.fetchval(
+        """UPDATE timers SET attempts = attempts + 1,
+             retry_time = app_now() + make_interval(secs => least(60, power(2, least(attempts, 6))) * (0.5 + random() / 2))
+           WHERE incident_id = $1 RETURNING attempts""",
+        incident_id,
+    )
+    return attempts or 0
+
+
+async def nearest(tx: Tx, after: tuple[datetime, UUID] | None, limit: int) -> list[LiveTimer]:
+    """Live timers by due time, nearest first, behind `after`: how an empty Redis is filled again."""
+    if after is None:
+        query = f"SELECT {COLUMNS} FROM timers ORDER BY due_time, incident_id LIMIT $1"
+        return [_timer(record) for record in await tx.fetch(query, limit)]
+    query = (
+        f"SELECT {COLUMNS} FROM timers WHERE (due_time, incident_id) > ($1, $2) ORDER BY due_time, incident_id LIMIT $3"
+    )
+    return [_timer(record) for record in await tx.fetch(query, *after, limit)]
+
+
+async def due_within(tx: Tx, seconds: float, limit: int) -> list[LiveTimer]:
+    """Live timers due soon: armed again now and then, so that an arming that was lost costs nothing."""
+    query = f"""SELECT {COLUMNS} FROM timers WHERE due_time > app_now() AND due_time <= app_now() + make_interval(secs => $1)
+                ORDER BY due_time LIMIT $2"""
+    return [_timer(record) for record in await tx.fetch(query, seconds, limit)]
+
+
+async def figures(tx: Tx) -> TimerFigures:
+    """The record's side of the queue's figures."""
+    record = await tx.fetchrow(
+        """SELECT count(*) FILTER (WHERE due_time > app_now()) AS delayed, count(*) FILTER (WHERE due_time <= app_now()) AS overdue,
+             coalesce(extract(epoch FROM app_now() - min(due_time) FILTER (WHERE due_time <= app_now())), 0)::float8 AS oldest,
+             min(due_time) FILTER (WHERE due_time > app_now()) AS next FROM timers"""
+    )
+    assert record is not None, "an aggregate has one row"
+    return TimerFigures(record["delayed"], record["overdue"], record["oldest"], record["next"])

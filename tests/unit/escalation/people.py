@@ -1,0 +1,85 @@
+"""A policy, its people and a clock that stands where the test puts it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from tocsin_escalation.domain.decide import decide
+from tocsin_escalation.domain.decision import Decision, NoteKind, Page, StopPages
+from tocsin_escalation.domain.escalation import Escalation, Facts
+from tocsin_escalation.domain.events import Event, Started, TimerFired
+from tocsin_escalation.domain.policy import Directory, Level, Policy, Target, TargetKind
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+EVERYBODY = Directory(frozenset({"ana", "ben", "cem", "dora"}), {"core": ("ben", "cem"), "empty": ()})
+
+
+def user(id_: str) -> Target:
+    return Target(TargetKind.USER, id_)
+
+
+def team(id_: str) -> Target:
+    return Target(TargetKind.TEAM, id_)
+
+
+def level(*targets: Target, minutes: float = 5) -> Level:
+    return Level(targets, timedelta(minutes=minutes))
+
+
+def policy(*levels: Level, **changes: object) -> Policy:
+    return Policy("night", levels, **changes)  # type: ignore[arg-type]
+
+
+THREE = policy(level(user("ana")), level(team("core")), level(user("dora")))
+
+
+class Story:
+    """One incident told step by step: what happens, when, and who was paged by it."""
+
+    def __init__(self, run_on: Policy | None = THREE, directory: Directory = EVERYBODY, cause: str = "") -> None:
+        facts = Facts("db down", "db1", 1, "integrations/prom", NOON)
+        self.run = Escalation("acme", uuid4(), facts)
+        self.now = NOON
+        self.directory = directory
+        self.decisions: list[Decision] = []
+        self.take(Started(run_on, cause))
+
+    def take(self, event: Event) -> Decision:
+        decision = decide(self.run, event, self.now, self.directory, uuid4())
+        self.decisions.append(decision)
+        self.run = decision.next
+        return decision
+
+    def passes(self, minutes: float) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    def timer_fires(self) -> Decision:
+        assert self.run.timer is not None, "there is no timer to fire"
+        return self.take(TimerFired(self.run.timer.id, self.run.timer.generation))
+
+    def paged(self) -> list[tuple[int, str]]:
+        """Who was paged by the newest event, as (level, user)."""
+        return [(page.level, page.user) for page in self._pages() if page.level or page.type == "escalation"]
+
+    def told(self) -> list[tuple[str, str]]:
+        """Who heard news of the newest event, as (type, user)."""
+        return [(page.type.value, page.user) for page in self._pages() if page.type in ("acknowledgment", "resolution")]
+
+    def stopped(self) -> int | None:
+        """The generation whose pages the newest event stopped."""
+        stops = [command.generation for command in self.decisions[-1].commands if isinstance(command, StopPages)]
+        return stops[0] if stops else None
+
+    def said(self) -> list[NoteKind]:
+        return [note.kind for note in self.decisions[-1].notes]
+
+    def due(self) -> float | None:
+        """Minutes from noon to the live timer."""
+        return (self.run.timer.due_time - NOON) / MINUTE if self.run.timer else None
+
+    def _pages(self) -> list[Page]:
+        return [command for command in self.decisions[-1].commands if isinstance(command, Page)]
+
+
+def stale() -> TimerFired:
+    return TimerFired(UUID(int=0), 1)

@@ -1,0 +1,161 @@
+"""Random lives of an escalation: whatever comes in whatever order, what must always hold holds (DESIGN §11)."""
+
+from collections import Counter
+from datetime import timedelta
+from uuid import uuid4
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tocsin_escalation.domain.decide import decide
+from tocsin_escalation.domain.decision import Page, StopPages
+from tocsin_escalation.domain.escalation import Escalation, Facts, State, Timer
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    AlertsAdded,
+    Escalated,
+    Event,
+    Reassigned,
+    Resolved,
+    Snoozed,
+    Started,
+    TimerFired,
+    Unacknowledged,
+)
+from tocsin_escalation.domain.policy import Directory
+
+from tests.unit.escalation.people import NOON, level, policy, team, user
+
+PEOPLE = ("ana", "ben", "cem")
+TARGETS = st.sampled_from([*map(user, PEOPLE), user("gone"), team("core"), team("empty")])
+LEVELS = st.builds(lambda t, m: level(*t, minutes=m), st.lists(TARGETS, min_size=1, max_size=3), st.integers(1, 30))
+POLICIES = st.builds(
+    lambda levels, repeats, fallback, ack: policy(
+        *levels, repeat_count=repeats, fallback_target=fallback, ack_timeout=timedelta(minutes=ack) if ack else None
+    ),
+    st.lists(LEVELS, min_size=1, max_size=4),
+    st.integers(0, 2),
+    st.none() | TARGETS,
+    st.sampled_from([0, 10]),
+)
+
+
+class Life(RuleBasedStateMachine):
+    """One incident, everything that can happen to it, and a memory of every page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOON
+        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()})
+        self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 2, "", NOON))
+        self.paged: Counter[tuple[int, int, int, str]] = Counter()
+        self.old_timers: list[Timer] = []
+        self.stopped_up_to = 0
+        self.started = False
+
+    def take(self, event: Event) -> None:
+        before = self.run
+        decision = decide(before, event, self.now, self.directory, uuid4())
+        if decision.refusal is not None:
+            assert decision.next == before
+            assert not decision.commands
+            return
+        if before.timer is not None and decision.next.timer != before.timer:
+            self.old_timers.append(before.timer)
+        self.run = decision.next
+        for command in decision.commands:
+            if isinstance(command, StopPages):
+                self.stopped_up_to = max(self.stopped_up_to, command.generation)
+            elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):
+                self.paged[(command.generation, command.repeat, command.level, command.user)] += 1
+                assert command.generation > self.stopped_up_to, "a page of a generation that was stopped"
+        assert self.run.generation >= before.generation
+        assert self.run.repeat >= before.repeat or isinstance(event, Reassigned)
+        if (self.run.repeat, self.run.generation) == (before.repeat, before.generation):
+            assert self.run.level >= before.level, "a level never goes back within a repeat"
+        if before.state is State.RESOLVED:
+            assert self.run == before, "resolved absorbs"
+
+    @initialize(run_on=st.none() | POLICIES)
+    def start(self, run_on: object) -> None:
+        self.take(Started(run_on, "" if run_on else "none"))  # type: ignore[arg-type]
+        self.started = True
+
+    @rule(minutes=st.floats(0, 40))
+    def time_passes(self, minutes: float) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @precondition(lambda self: self.run.timer is not None)
+    @rule()
+    def live_timer_fires_when_due(self) -> None:
+        timer = self.run.timer
+        assert timer is not None
+        self.now = max(self.now, timer.due_time)
+        self.take(TimerFired(timer.id, timer.generation))
+
+    @precondition(lambda self: self.run.timer is not None)
+    @rule()
+    def live_timer_fires_too_early(self) -> None:
+        timer = self.run.timer
+        assert timer is not None
+        before = self.run
+        if timer.due_time - self.now > timedelta(seconds=1):
+            self.take(TimerFired(timer.id, timer.generation))
+            assert self.run == before
+
+    @precondition(lambda self: self.old_timers)
+    @rule(data=st.data())
+    def old_timer_fires(self, data: st.DataObject) -> None:
+        timer = data.draw(st.sampled_from(self.old_timers))
+        before = self.run
+        self.take(TimerFired(timer.id, timer.generation))
+        assert self.run == before, "a stale timer does nothing"
+
+    @rule(who=st.sampled_from(PEOPLE))
+    def acknowledge(self, who: str) -> None:
+        self.take(Acknowledged(f"users/{who}"))
+
+    @rule(who=st.sampled_from(PEOPLE))
+    def unacknowledge(self, who: str) -> None:
+        self.take(Unacknowledged(f"users/{who}"))
+
+    @rule(minutes=st.integers(1, 60))
+    def snooze(self, minutes: int) -> None:
+        self.take(Snoozed("users/ana", timedelta(minutes=minutes)))
+
+    @rule(to=st.integers(0, 5))
+    def escalate(self, to: int) -> None:
+        self.take(Escalated("users/ana", to))
+
+    @rule(to=st.lists(TARGETS, min_size=1, max_size=2))
+    def reassign(self, to: list[object]) -> None:
+        self.take(Reassigned("users/ana", targets=tuple(to)))  # type: ignore[arg-type]
+
+    @rule(to=POLICIES)
+    def reassign_to_policy(self, to: object) -> None:
+        self.take(Reassigned("users/ana", policy=to))  # type: ignore[arg-type]
+
+    @rule(severity=st.integers(1, 4), new_keys=st.integers(0, 2))
+    def alerts_added(self, severity: int, new_keys: int) -> None:
+        pages = self.paged.total()
+        self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
+        assert self.paged.total() == pages, "a new alert never pages again"
+
+    @rule()
+    def resolve(self) -> None:
+        self.take(Resolved("integrations/prom"))
+
+    @invariant()
+    def a_timer_runs_exactly_where_one_must(self) -> None:
+        if self.started and self.run.state in (State.TRIGGERED, State.SNOOZED):
+            assert self.run.timer is not None
+        if self.run.state in (State.EXHAUSTED, State.RESOLVED):
+            assert self.run.timer is None
+
+    @invariant()
+    def each_level_is_paged_once_per_generation_and_repeat(self) -> None:
+        assert all(count == 1 for count in self.paged.values())
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

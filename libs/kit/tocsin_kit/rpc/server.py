@@ -69,6 +69,10 @@ class RpcServer:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")
         self._services[service] = wrapped
 
+    def drop_services(self) -> None:
+        """Serve health and reflection only."""
+        self._services.clear()
+
     async def start(self) -> None:
         """Listen. Raises OSError or RuntimeError when the address cannot be bound."""
         settings = self._settings

@@ -1,0 +1,191 @@
+"""Schema changes: what a migration may use, and the way they are run.
+
+A service's `migrations/versions/0001_….py` are Alembic revisions; the environment around them is here, the same for
+all. Revision ids are numbers of four digits that only grow, so code knows whether a schema is old or merely newer than
+itself. A migration must work with the code before and after it: expand in one release, contract in a later one.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+_LOCK_KEY: Final = 0x746F6373696E  # "tocsin": one migration at a time per database
+_LOCK_TIMEOUT: Final = "60s"
+_CONNECT_ATTEMPTS: Final = 20
+_REVISION: Final = re.compile(r'^revision\b[^=]*=\s*"(\d{4})"', re.MULTILINE)
+ENVIRONMENT: Final = Path(__file__).with_name("migration_env")
+
+_APP_NOW = """
+CREATE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT now()';
+COMMENT ON FUNCTION app_now() IS 'The only clock. Tests replace it to move time.';
+"""
+
+# The settings are read in sub-selects, which PostgreSQL evaluates once per statement and not once per row.
+_ROW_SECURITY = """
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+CREATE POLICY {table}_tenant ON {table} USING (
+    org_id = (SELECT current_setting('tocsin.org_id', true)) OR (SELECT current_setting('tocsin.org_id', true)) = '*'
+);
+"""
+
+_OUTBOX = """
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    org_id text NOT NULL,
+    ordering_key text NOT NULL,
+    kind text NOT NULL,
+    payload bytea NOT NULL,
+    create_time timestamptz NOT NULL DEFAULT app_now(),
+    due_time timestamptz NOT NULL DEFAULT app_now(),
+    attempts integer NOT NULL DEFAULT 0,
+    lease_until timestamptz,
+    last_error text,
+    dead_time timestamptz,
+    CONSTRAINT outbox_dead_is_quiet CHECK (dead_time IS NULL OR lease_until IS NULL)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX outbox_due ON outbox (due_time, id) WHERE dead_time IS NULL;
+CREATE INDEX outbox_order ON outbox (ordering_key, id) WHERE dead_time IS NULL AND ordering_key <> '';
+CREATE INDEX outbox_dead ON outbox (id) WHERE dead_time IS NOT NULL;
+"""
+
+_REQUESTS = """
+CREATE TABLE requests (
+    org_id text NOT NULL,
+    method text NOT NULL,
+    request_id text NOT NULL,
+    body_hash bytea NOT NULL,
+    response bytea,
+    create_time timestamptz NOT NULL DEFAULT app_now(),
+    PRIMARY KEY (org_id, method, request_id)
+);
+CREATE INDEX requests_create_time ON requests (create_time);
+"""
+
+
+def run_script(op: Any, sql: str) -> None:
+    """Run several statements as one script, in the migration's transaction. `op` is Alembic's."""
+    connection = op.get_bind().connection.dbapi_connection
+    op.execute("SELECT 1")  # the driver opens its transaction with the first statement it sees itself
+    connection.run_async(lambda raw: raw.execute(sql))
+
+
+def create_app_now(op: Any) -> None:
+    """`app_now()`, the clock of every query. Part of a service's first migration."""
+    run_script(op, _APP_NOW)
+
+
+def enable_row_security(op: Any, table: str) -> None:
+    """Show and take only rows of the transaction's tenant, even to the table's owner. The table has `org_id text`."""
+    run_script(op, _ROW_SECURITY.format(table=table))
+
+
+def outbox_table(op: Any) -> None:
+    """The table `tocsin_kit.db.outbox` works on."""
+    run_script(op, _OUTBOX)
+    enable_row_security(op, "outbox")
+
+
+def requests_table(op: Any) -> None:
+    """The table `tocsin_kit.db.requests` works on."""
+    run_script(op, _REQUESTS)
+    enable_row_security(op, "requests")
+
+
+def head_of(migrations: Path) -> str:
+    """The newest revision in a service's migrations folder; read as text, because importing Alembic takes longer."""
+    found = [_REVISION.search(file.read_text()) for file in sorted((migrations / "versions").glob("*.py"))]
+    revisions = [match.group(1) for match in found if match is not None]
+    if not revisions or len(revisions) != len(found) or len(set(revisions)) != len(revisions):
+        raise ValueError(f'{migrations}/versions: every file needs its own line revision = "0001"')
+    return max(revisions)
+
+
+async def upgrade(url: str, migrations: Path) -> bool:
+    """Bring the database to the newest revision; False when it is there already.
+
+    Any number of processes may run this at once: one works, the others wait and find nothing to do.
+    """
+    connection = await _connect(url)
+    try:
+        head = head_of(migrations)
+        if (await _revision(connection) or "") >= head:
+            return False
+        await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
+        if (await _revision(connection) or "") >= head:
+            return False
+        await _run_alembic(url, migrations)
+        _log.info("migrated", revision=head)
+        return True
+    finally:
+        await connection.close()
+
+
+async def require_revision(database: Database, head: str) -> None:
+    """Raises DATABASE_UNAVAILABLE while the schema is older than the code. A newer one is a deploy under way."""
+    async with database.system() as tx:
+        exists = await tx.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
+        revision = await tx.fetchval("SELECT version_num FROM alembic_version") if exists else None
+    if revision is None or revision < head:
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE,
+            f"the schema is at {revision or 'nothing'}, this code needs {head}: run migrate",
+        )
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    for attempt in range(1, _CONNECT_ATTEMPTS + 1):
+        try:
+            return await asyncpg.connect(url, timeout=5.0)
+        except (OSError, asyncpg.CannotConnectNowError):
+            if attempt == _CONNECT_ATTEMPTS:
+                raise
+            await asyncio.sleep(min(1.0, 0.05 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+async def _revision(connection: asyncpg.Connection) -> str | None:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    return revision
+
+
+async def _run_alembic(url: str, migrations: Path) -> None:
+    # Imported here: it is half a second that nobody pays whose schema is current.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    config = Config()
+    config.set_main_option("script_location", str(ENVIRONMENT))
+    config.set_main_option("version_locations", str(migrations / "versions"))
+    config.set_main_option("path_separator", "os")
+    engine = create_async_engine(
+        re.sub(r"^postgres(ql)?://", "postgresql+asyncpg://", url),
+        poolclass=NullPool,
+        connect_args={"server_settings": {"lock_timeout": "4s", "statement_timeout": "60s"}},
+    )
+
+    def run(connection: Any) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()

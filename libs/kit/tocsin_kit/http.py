@@ -1,0 +1,140 @@
+"""The HTTP listener: /metrics, /healthz, /readyz, and a service's own routes behind the same error rules as gRPC."""
+
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import grpc
+from aiohttp import web
+
+from tocsin_kit.errors import DOMAIN, TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.metrics import CONTENT_TYPE, Metrics
+from tocsin_kit.rpc.failures import masked
+from tocsin_kit.rpc.health import Health
+from tocsin_kit.settings import ServiceSettings
+
+_log = get_logger(__name__)
+
+# google/rpc/code.proto names the HTTP status of each code.
+HTTP_STATUS: Final[Mapping[grpc.StatusCode, int]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+def error_response(error: TocsinError) -> web.Response:
+    """The JSON form of an error: `{"error": {"status", "reason", "domain", "message", "metadata", "fields"}}`."""
+    body = {
+        "error": {
+            "status": error.code.name,
+            "reason": error.reason_name,
+            "domain": DOMAIN,
+            "message": error.message,
+            "metadata": dict(error.metadata),
+            "fields": [violation._asdict() for violation in error.fields],
+        }
+    }
+    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+    return web.json_response(body, status=HTTP_STATUS.get(error.code, 500), headers=headers)
+
+
+class HttpServer:
+    """An aiohttp application with a body limit, masked errors and a graceful stop."""
+
+    def __init__(self, settings: ServiceSettings, *, metrics: Metrics, health: Health) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._runner: web.AppRunner | None = None
+        self.app: Final = web.Application(middlewares=(self._errors,), client_max_size=settings.grpc_max_message_bytes)
+        """For a service's own routes: `http.app.add_routes([...])` before start."""
+        self.app.add_routes(
+            (
+                web.get("/metrics", self._get_metrics),
+                web.get("/healthz", self._get_healthz),
+                web.get("/readyz", self._get_readyz),
+            )
+        )
+        self.port = 0
+        """The port it listens on, once started."""
+
+    def add_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
+        """A service's own routes. A handler that raises `TocsinError` answers `error_response`."""
+        self.app.add_routes(routes)
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be bound."""
+        runner = web.AppRunner(
+            self.app,
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=self._settings.shutdown_grace_seconds,
+            handler_cancellation=False,
+        )
+        await runner.setup()
+        host, _, port = self._settings.http_listen.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=_tls(self._settings), backlog=1024)
+        await site.start()
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+        _log.info("http_listening", address=f"{host}:{self.port}")
+
+    async def stop(self) -> None:
+        """No new requests; wait for those in flight, at most the shutdown grace."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        began = time.perf_counter()
+        response: web.StreamResponse
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = error
+        except Exception as error:
+            answer = masked(error)
+            _log.info("http", path=request.path, status=answer.code.name, reason=answer.reason_name)
+            response = error_response(answer)
+        resource = request.match_info.route.resource
+        # The pattern, not the path: a path is the caller's to choose and would make a metric without end.
+        route = resource.canonical if resource is not None else "unknown"
+        self._metrics.http_total.labels(route, str(response.status)).inc()
+        _log.debug("http", path=request.path, status=response.status, seconds=round(time.perf_counter() - began, 6))
+        if isinstance(response, web.HTTPException):
+            raise response
+        return response
+
+    async def _get_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _get_healthz(self, _request: web.Request) -> web.Response:
+        """The process answers: restarting it would not help."""
+        return web.json_response({"alive": True})
+
+    async def _get_readyz(self, _request: web.Request) -> web.Response:
+        """Whether requests should come here, and why not."""
+        serving = self._health.serving
+        return web.json_response({"ready": serving, "checks": self._health.report()}, status=200 if serving else 503)
+
+
+def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
+    if not settings.tls_cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    return context

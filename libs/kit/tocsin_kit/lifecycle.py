@@ -1,0 +1,219 @@
+"""From command line to exit code: how a service starts, runs and stops.
+
+Stopping: health says NOT_SERVING → loops stop claiming → calls in flight finish → HTTP → database → exit 0. Whatever
+does not finish within the grace is cancelled; its rows come due again for somebody else. A second signal ends at once.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Generic, Literal, TypeVar
+
+import uvloop
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from tocsin_kit import logging
+from tocsin_kit.auth import Authenticator, JwtAuthenticator
+from tocsin_kit.db.migrations import require_revision, upgrade
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.http import HttpServer
+from tocsin_kit.loops import Loops, Sweep, run_every, wait_or_stop, watch_lag
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.oidc import OidcAuthenticator
+from tocsin_kit.rpc.health import Health, HealthCheck
+from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.settings import ServiceSettings, load, service_settings
+
+__all__ = ["Loops", "Runtime", "Service", "Sweep", "main", "run_every", "serve", "wait_or_stop"]
+
+S = TypeVar("S", bound=ServiceSettings)
+Part = Literal["serve", "work"]
+
+_log = logging.get_logger(__name__)
+_CHECK_TIMEOUT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime(Generic[S]):
+    """What `build` gets: everything a service is made of, not started yet."""
+
+    name: str
+    settings: S
+    metrics: Metrics
+    database: Database
+    authenticators: list[Authenticator]
+    """Asked in order; holds Tocsin's own tokens and the OIDC issuer's. Append a service's own kind of credential."""
+    health: Health
+    rpc: RpcServer
+    """`rpc.add(...)`; skipped with `--only work`, where only health and reflection are served."""
+    http: HttpServer
+    loops: Loops
+    """`loops.add(...)`; started once the schema is there, skipped with `--only serve`."""
+    stop: asyncio.Event
+    """Set when the process is to stop."""
+    only: Part | None
+
+    @property
+    def serves(self) -> bool:
+        """Whether RPCs and routes are served here."""
+        return self.only != "work"
+
+    @property
+    def works(self) -> bool:
+        """Whether loops run here."""
+        return self.only != "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What `build` made beyond the runtime."""
+
+    close: Sequence[Callable[[], Awaitable[object]]] = field(default=())
+    """Called in order after everything has stopped, before the database closes."""
+
+
+Build = Callable[[Runtime[S]], Awaitable[Service]]
+
+
+async def serve(name: str, settings: S, build: Build[S], *, head_revision: str = "", only: Part | None = None) -> None:
+    """Run a service until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    _install_signals(stop)
+    metrics = Metrics()
+    database = await Database.open(
+        settings.database_url.get_secret_value(), name=name, size=settings.database_pool_size, metrics=metrics
+    )
+    health = Health((HealthCheck("database", database.ping),), metrics)
+    schema_ready = asyncio.Event()
+
+    async def check_schema() -> None:
+        if not schema_ready.is_set():
+            await require_revision(database, head_revision)
+            schema_ready.set()
+
+    if head_revision:
+        health.add(HealthCheck("schema", check_schema))
+    else:
+        schema_ready.set()
+    authenticators: list[Authenticator] = [JwtAuthenticator(settings.signing_keys)]
+    close: list[Callable[[], Awaitable[object]]] = []
+    if settings.auth_oidc_issuer:
+        oidc = OidcAuthenticator.from_settings(settings)
+        authenticators.append(oidc)
+        close.append(oidc.close)
+    rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
+    http = HttpServer(settings, metrics=metrics, health=health)
+    loops = Loops(metrics)
+    runtime = Runtime(name, settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)
+    _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
+    grace = settings.shutdown_grace_seconds
+    own = Loops(metrics)
+    own.add("health", health.run)
+    own.add("loop-lag", lambda stopping: watch_lag(metrics, stopping))
+    service = Service()
+    try:
+        service = await build(runtime)
+        if only == "work":
+            rpc.drop_services()
+        await http.start()
+        await rpc.start()
+        own.start(stop)
+        if runtime.works and await _first(schema_ready, stop):
+            loops.start(stop)
+        await stop.wait()
+        _log.info("stopping", grace_seconds=grace)
+    finally:
+        stop.set()
+        health.shut_down()
+        await asyncio.gather(loops.join(grace), rpc.stop(grace))
+        await http.stop()
+        await own.join(grace)
+        for each in (*service.close, *close):
+            await each()
+        await database.close()
+        _log.info("stopped", service=name)
+
+
+def main(
+    service_name: str,
+    settings_type: type[S],
+    build: Build[S],
+    migrations_dir: Path,
+    head_revision: str,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """The command line of a service: `serve [--only serve|work]`, `migrate`, `check`."""
+    parser = argparse.ArgumentParser(prog=f"tocsin-{service_name}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serving = commands.add_parser("serve", help="run until SIGTERM")
+    serving.add_argument("--only", choices=("serve", "work"), help="only the servers, or only the background work")
+    commands.add_parser("migrate", help="bring the database to the newest schema")
+    commands.add_parser("check", help="check settings, database and schema, then exit")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "migrate":
+        _migrate(settings_type, migrations_dir)
+        return
+    settings = load(settings_type)
+    logging.configure(level=settings.log_level, form=settings.log_format)
+    if arguments.command == "check":
+        raise SystemExit(uvloop.run(_check(service_name, settings, head_revision)))
+    uvloop.run(serve(service_name, settings, build, head_revision=head_revision, only=arguments.only))
+
+
+class _DatabaseOnly(BaseSettings):
+    """Migrating needs the database and nothing else: it runs where no other secret is known."""
+
+    database_url: SecretStr
+
+
+def _migrate(settings_type: type[ServiceSettings], migrations_dir: Path) -> None:
+    prefix = settings_type.model_config.get("env_prefix", "")
+    prefixed: type[_DatabaseOnly] = type("_Prefixed", (_DatabaseOnly,), {"model_config": service_settings(prefix)})
+    settings = load(prefixed)
+    logging.configure(form=os.environ.get("LOG_FORMAT", "json"))
+    asyncio.run(upgrade(settings.database_url.get_secret_value(), migrations_dir))
+
+
+async def _check(name: str, settings: ServiceSettings, head_revision: str) -> int:
+    """0: settings read, database reached, schema current. 1: a line on stderr says what is wrong."""
+    print(f"settings: {settings.redacted()}")  # noqa: T201 - a command's answer
+    database = await Database.open(settings.database_url.get_secret_value(), name=f"{name}-check", size=2)
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT):
+            await require_revision(database, head_revision)
+    except (TocsinError, TimeoutError) as error:
+        print(f"database: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        await database.close()
+    print("database: ok")  # noqa: T201
+    return 0
+
+
+async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for `wanted` or the stop. True when it was `wanted`."""
+    waiters = [asyncio.ensure_future(wanted.wait()), asyncio.ensure_future(stop.wait())]
+    try:
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+    return wanted.is_set() and not stop.is_set()
+
+
+def _install_signals(stop: asyncio.Event) -> None:
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

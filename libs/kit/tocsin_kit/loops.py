@@ -1,0 +1,142 @@
+"""Background loops that stop when told, and never die in silence."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.metrics import Metrics
+
+Loop = Callable[[asyncio.Event], Awaitable[None]]
+
+_log = get_logger(__name__)
+_RESTART_BASE: Final = 0.1
+_RESTART_CAP: Final = 5.0
+_STEADY_SECONDS: Final = 30.0
+_LAG_INTERVAL: Final = 0.5
+
+
+async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Sleep that a stop ends at once. True when it is time to stop."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return stop.is_set()
+    return True
+
+
+def backoff(attempt: int, *, base: float, cap: float) -> float:
+    """Seconds before the attempt after `attempt` failed ones: exponential with full jitter, so that callers spread."""
+    return random.uniform(0, min(cap, base * 2.0 ** min(attempt, 40)))
+
+
+class Loops:
+    """Runs each loop in a task; one that crashes or ends too early is logged, counted and started anew."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._loops: list[tuple[str, Loop, bool]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, name: str, loop: Loop, *, once: bool = False) -> None:
+        """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done."""
+        self._loops.append((name, loop, once))
+
+    def start(self, stop: asyncio.Event) -> None:
+        """Start all that were added."""
+        for name, loop, once in self._loops:
+            self._tasks.append(asyncio.create_task(self._supervise(name, loop, once, stop), name=name))
+
+    async def join(self, grace: float) -> None:
+        """Wait for the loops to end, at most `grace` seconds; cancel the rest and wait for their clean-up."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=grace)
+        for task in late:
+            _log.warning("loop_cancelled", loop=task.get_name())
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _supervise(self, name: str, loop: Loop, once: bool, stop: asyncio.Event) -> None:
+        crashes = 0
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                await loop(stop)
+            except Exception:
+                self._metrics.loop_crashes.labels(name).inc()
+                _log.exception("loop_crashed", loop=name)
+            else:
+                if once or stop.is_set():
+                    return
+                _log.error("loop_ended_early", loop=name)
+            crashes = 1 if time.monotonic() - began > _STEADY_SECONDS else crashes + 1
+            await wait_or_stop(stop, backoff(crashes, base=_RESTART_BASE, cap=_RESTART_CAP))
+
+
+class Sweep:
+    """`work` again and again, `every` seconds apart (± `jitter` of it), or at once after a nudge.
+
+    `loops.add("name", Sweep(1.0, work))`. A dependency that is away is logged once and tried again; anything else is a
+    crash, which `Loops` handles.
+    """
+
+    def __init__(self, every: float, work: Callable[[], Awaitable[object]], *, jitter: float = 0.1) -> None:
+        self._every = every
+        self._work = work
+        self._jitter = jitter
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Something may be due now. Many nudges during one round make one more round."""
+        self._nudged.set()
+
+    async def __call__(self, stop: asyncio.Event) -> None:
+        """The loop."""
+        failures = 0
+        while not stop.is_set():
+            self._nudged.clear()
+            try:
+                await self._work()
+            except TocsinError as error:
+                if error.code is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                failures += 1
+                if failures == 1:
+                    _log.warning("sweep_waits", reason=error.reason_name, error=error.message)
+            else:
+                failures = 0
+            await self._pause(stop, failures)
+
+    async def _pause(self, stop: asyncio.Event, failures: int) -> None:
+        seconds = self._every * random.uniform(1 - self._jitter, 1 + self._jitter)
+        if failures:
+            await wait_or_stop(stop, seconds)
+            return
+        waiters = [asyncio.ensure_future(self._nudged.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+
+async def run_every(
+    every: float, work: Callable[[], Awaitable[object]], stop: asyncio.Event, *, jitter: float = 0.1
+) -> None:
+    """A `Sweep` without a name: runs `work` until stopped."""
+    await Sweep(every, work, jitter=jitter)(stop)
+
+
+async def watch_lag(metrics: Metrics, stop: asyncio.Event) -> None:
+    """Measure how late the event loop wakes a sleeper: something blocking it shows here before it shows in latency."""
+    while not stop.is_set():
+        due = time.monotonic() + _LAG_INTERVAL
+        if not await wait_or_stop(stop, _LAG_INTERVAL):
+            metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))

@@ -1,0 +1,144 @@
+"""Tokens of an OpenID Connect issuer, verified with the keys it publishes (OIDC Discovery 1.0, RFC 7517).
+
+The keys are fetched when first needed, kept, and fetched again for a key id not seen yet, at most every 30 s however
+many tokens name one: a stranger cannot make this process hammer the issuer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+import jwt
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.auth import (
+    ALL_ORGS,
+    INTERNAL,
+    Principal,
+    TokenCache,
+    check_times,
+    checked_org,
+    invalid_credential,
+    unverified_header,
+    verified_claims,
+)
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.settings import ServiceSettings
+
+_log = get_logger(__name__)
+
+# Asymmetric ones only: with a symmetric one the published key itself could sign.
+ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+REFRESH_INTERVAL: Final = 30.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_MAX_BYTES: Final = 1 << 20
+
+
+class OidcAuthenticator:
+    """Principals from an issuer's tokens: tenant from `org_claim`, subject `users/{sub}`, scopes from scope or scp."""
+
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        audience: str,
+        jwks_url: str = "",
+        org_claim: str = "org",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._jwks_url = jwks_url
+        self._org_claim = org_claim
+        self._clock = clock
+        self._cache = TokenCache()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._fetching = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def from_settings(cls, settings: ServiceSettings) -> "OidcAuthenticator":
+        """As the AUTH_OIDC_… variables say."""
+        return cls(
+            settings.auth_oidc_issuer,
+            audience=settings.auth_oidc_audience,
+            jwks_url=settings.auth_oidc_jwks_url,
+            org_claim=settings.auth_oidc_org_claim,
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the issuer."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def authenticate(self, token: str) -> Principal | None:
+        """See `Authenticator`. Raises SERVICE_UNAVAILABLE while the issuer's keys cannot be had."""
+        now = self._clock()
+        principal = self._cache.get(token, now)
+        if principal is not None:
+            return principal
+        header = unverified_header(token)
+        if header is None or header.get("alg") not in ALGORITHMS:
+            return None
+        key = await self._key(str(header.get("kid", "")))
+        if key.algorithm_name != header["alg"]:
+            raise invalid_credential("the token's algorithm is not its key's")
+        claims = verified_claims(
+            token, key.key, algorithms=(header["alg"],), issuer=self._issuer, audience=self._audience or None
+        )
+        expiry = check_times(claims, now)
+        principal = Principal(checked_org(claims.get(self._org_claim)), f"users/{claims['sub']}", _scopes(claims))
+        self._cache.put(token, principal, expiry)
+        return principal
+
+    async def _key(self, kid: str) -> jwt.PyJWK:
+        if kid not in self._keys:
+            async with self._fetching:
+                if kid not in self._keys and time.monotonic() - self._fetched_at >= REFRESH_INTERVAL:
+                    await self._refresh()
+        key = self._keys.get(kid)
+        if key is not None:
+            return key
+        if self._keys:
+            raise invalid_credential("its issuer publishes no key of that id")
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
+            "the keys of the token issuer cannot be read",
+            metadata={"service": "oidc"},
+        )
+
+    async def _refresh(self) -> None:
+        self._fetched_at = time.monotonic()
+        try:
+            url = self._jwks_url
+            if not url:
+                base = self._issuer.rstrip("/")
+                url = str((await self._get(f"{base}/.well-known/openid-configuration"))["jwks_uri"])
+            keys = jwt.PyJWKSet.from_dict(await self._get(url)).keys
+        except (aiohttp.ClientError, TimeoutError, jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+            # The keys known so far stay good; the next unknown key id tries again.
+            _log.warning("oidc_keys_unreadable", issuer=self._issuer, error=f"{type(error).__name__}: {error}")
+            return
+        self._keys = {key.key_id or "": key for key in keys if key.public_key_use in (None, "sig")}
+        _log.info("oidc_keys_read", issuer=self._issuer, keys=len(self._keys))
+
+    async def _get(self, url: str) -> dict[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        async with self._session.get(url, allow_redirects=False) as response:
+            response.raise_for_status()
+            if response.status != 200 or (response.content_length or 0) > _MAX_BYTES:
+                raise ValueError(f"unusable answer: status {response.status}")
+            answer: dict[str, Any] = await response.json(content_type=None)
+            return answer
+
+
+def _scopes(claims: dict[str, Any]) -> frozenset[str]:
+    raw = claims.get("scope", claims.get("scp", ""))
+    scopes = raw.split() if isinstance(raw, str) else map(str, raw)
+    # Only Tocsin's own key makes a service; an issuer of people's tokens cannot.
+    return frozenset(scopes) - {INTERNAL, ALL_ORGS}

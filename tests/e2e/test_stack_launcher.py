@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jwt
 import pytest
+from tocsin_stack.__main__ import main
 from tocsin_stack.lock import is_alive
 from tocsin_stack.ports import free_port
 from tocsin_stack.process import children_of
+from tocsin_stack.scratch import scratch
 from tocsin_stack.service import SERVICES
 
 pytestmark = pytest.mark.stack
@@ -22,9 +25,14 @@ FAKE = Path(__file__).parents[1] / "unit" / "stack" / "fake_service"
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment() -> Iterator[dict[str, str]]:
     """Fake services under the real ones' names, a data folder, and fixed ports nobody else uses."""
-    modules = tmp_path_factory.mktemp("modules")
+    with scratch() as folder:
+        yield _environment(folder / "data", folder / "modules")
+
+
+def _environment(data: Path, modules: Path) -> dict[str, str]:
+    modules.mkdir()
     for spec in SERVICES:
         (modules / spec.module).symlink_to(FAKE)
     ports = {
@@ -36,7 +44,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         **ports,
         "TOCSIN_POSTGRES_PORT": str(free_port()),
         "TOCSIN_VALKEY_PORT": str(free_port()),
-        "TOCSIN_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        "TOCSIN_DATA_DIR": str(data),
         "PYTHONPATH": str(modules),
     }
 
@@ -177,8 +185,17 @@ def test_migrate_always_asks_the_services(environment: dict[str, str]) -> None:
     assert "INGEST refuses to migrate" in failed.stderr
 
 
-def test_tokens_are_minted_with_the_stacks_own_key(environment: dict[str, str], tmp_path: Path) -> None:
-    assert run(environment, "token", "--org", "acme", "--scopes", "alerts:write").stdout.count(".") == 2
-    early = run(environment | {"TOCSIN_DATA_DIR": str(tmp_path)}, "token")
-    assert early.returncode == 1
-    assert "run `make up` once" in early.stderr
+def test_tokens_are_minted_with_the_stacks_own_key(
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tocsin_stack", "token", "--org", "acme", "--scopes", "alerts:write,alerts:read"])
+    monkeypatch.setenv("TOCSIN_DATA_DIR", environment["TOCSIN_DATA_DIR"])
+    assert main() == 0
+    claims = jwt.decode(capsys.readouterr().out.strip(), options={"verify_signature": False})
+    assert (claims["org"], claims["scope"]) == ("acme", "alerts:write alerts:read")
+    monkeypatch.setenv("TOCSIN_DATA_DIR", str(tmp_path))
+    assert main() == 1
+    assert "run `make up` once" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,25 +16,32 @@ import asyncpg
 import pytest
 from tocsin_stack.errors import StackError
 from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
 
 pytestmark = pytest.mark.stack
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where there is room, instead of pytest's."""
+    with scratch() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"), fsync=False)
-    await server.start()
-    yield server
-    await server.stop()
+async def postgres() -> AsyncIterator[Postgres]:
+    with scratch() as folder:
+        server = Postgres(folder, fsync=False)
+        await server.start()
+        yield server
+        await server.stop()
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+def open_folder(tmp_path: Path) -> Path:
+    """A folder that every account may enter."""
+    tmp_path.chmod(0o755)
+    return tmp_path
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tocsin_stack.errors import StackError
 from tocsin_stack.lock import is_alive
 from tocsin_stack.plan import StackSettings
 from tocsin_stack.process import children_of
+from tocsin_stack.scratch import scratch
 from tocsin_stack.service import SERVICES
 from tocsin_stack.stack import Stack
 
@@ -30,15 +31,17 @@ def settings(folder: Path, **environment: str) -> StackSettings:
 
 
 @pytest.fixture(scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with Stack(settings(tmp_path_factory.mktemp("stack"))) as running:
-        yield running
+async def stack() -> AsyncIterator[Stack]:
+    with scratch() as folder:
+        async with Stack(settings(folder)) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
-def spare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spare() -> Iterator[Path]:
     """A folder for stacks that fail, one after the other: each must leave it usable."""
-    return tmp_path_factory.mktemp("spare")
+    with scratch() as folder:
+        yield folder
 
 
 async def migrations(stack: Stack, service: str) -> int:

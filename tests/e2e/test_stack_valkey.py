@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,9 +12,17 @@ import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError
 from tocsin_stack.errors import StackError
+from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where there is room, instead of pytest's."""
+    with scratch() as folder:
+        yield folder
 
 
 @asynccontextmanager

@@ -1,0 +1,105 @@
+"""Messages that leave with the transaction that caused them.
+
+`append` writes a row in the caller's transaction; `Relay` (in `tocsin_kit.db.relay`) hands it over, again and again,
+until it is accepted. Rows of one ordering key are handed over one at a time in the order of their ids. Ids follow commit
+order only if writers of one key take turns, so lock the row the key stands for before you append; `''` orders nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tocsin_kit.db.outbox_rows import Dead, DeadRow, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.relay import Relay
+
+__all__ = [
+    "Dead",
+    "DeadRow",
+    "Done",
+    "OutboxRow",
+    "Outcome",
+    "Relay",
+    "Retry",
+    "append",
+    "append_across",
+    "append_many",
+    "list_dead",
+    "redrive",
+]
+
+_APPEND = """
+INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
+VALUES ($1, $2, $3, $4, app_now() + make_interval(secs => $5)) RETURNING id
+"""
+_APPEND_MANY = """
+INSERT INTO outbox (org_id, ordering_key, kind, payload)
+SELECT org_id, ordering_key, $1, payload
+FROM unnest($2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS given (org_id, ordering_key, payload, position)
+ORDER BY position
+RETURNING id
+"""
+_LIST_DEAD = """
+SELECT id, org_id, ordering_key, kind, payload, create_time, attempts, last_error, dead_time FROM outbox
+WHERE dead_time IS NOT NULL AND id > $1 AND kind = ANY($2::text[]) AND ($3 = '*' OR org_id = $3) ORDER BY id LIMIT $4
+"""
+_REDRIVE = """
+UPDATE outbox SET dead_time = NULL, due_time = app_now(), attempts = 0
+WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND ($2 = '*' OR org_id = $2)
+"""
+_MAX_LISTED: Final = 500
+
+
+async def append(tx: Tx, kind: str, ordering_key: str, payload: bytes, *, delay: float = 0, org_id: str = "") -> int:
+    """One message of the transaction's tenant, due after `delay` seconds. Returns its id.
+
+    A system transaction must name the tenant. Nudge the relay after commit: `tx.after_commit(relay.nudge)`.
+    """
+    row_id: int = await tx.fetchval(_APPEND, _tenant(tx, org_id), ordering_key, kind, payload, float(delay))
+    return row_id
+
+
+async def append_many(tx: Tx, kind: str, messages: Sequence[tuple[str, bytes]], *, org_id: str = "") -> list[int]:
+    """Many messages (ordering key, payload) of one tenant in one statement, in the order given. Their ids."""
+    tenant = _tenant(tx, org_id)
+    return await append_across(tx, kind, [(tenant, key, payload) for key, payload in messages])
+
+
+async def append_across(tx: Tx, kind: str, messages: Sequence[tuple[str, str, bytes]]) -> list[int]:
+    """Many messages (tenant, ordering key, payload) in one statement, in the order given. Their ids."""
+    if not messages:
+        return []
+    org_ids, keys, payloads = zip(*messages, strict=True)
+    rows = await tx.fetch(_APPEND_MANY, kind, list(org_ids), list(keys), list(payloads))
+    return [row["id"] for row in rows]
+
+
+async def list_dead(tx: Tx, kinds: Iterable[str], *, after_id: int = 0, limit: int = 50) -> list[DeadRow]:
+    """Dead messages of the transaction's tenant, oldest first, from after `after_id`."""
+    rows = await tx.fetch(_LIST_DEAD, after_id, list(kinds), tx.org_id, min(limit, _MAX_LISTED))
+    return [
+        DeadRow(
+            id=row["id"],
+            org_id=row["org_id"],
+            ordering_key=row["ordering_key"],
+            kind=row["kind"],
+            payload=row["payload"],
+            create_time=row["create_time"],
+            attempts=row["attempts"],
+            reason=row["last_error"] or "",
+            dead_time=row["dead_time"],
+        )
+        for row in rows
+    ]
+
+
+async def redrive(tx: Tx, ids: Sequence[int]) -> int:
+    """Make dead messages of the transaction's tenant due again; how many there were."""
+    tag = await tx.execute(_REDRIVE, list(ids), tx.org_id)
+    return int(tag.removeprefix("UPDATE "))
+
+
+def _tenant(tx: Tx, org_id: str) -> str:
+    tenant = org_id or tx.org_id
+    if tenant == "*":
+        raise ValueError("a message belongs to one tenant: name it")
+    return tenant

@@ -1,0 +1,76 @@
+"""Idempotency: a mutation repeated with its `request_id` within 24 hours gets its first answer (AIP-155).
+
+The row is written first, in the transaction of the work itself: a twin that arrives meanwhile waits on it, and then
+either finds the answer or, when the first one failed, does the work.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from google.protobuf.message import Message
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import FieldViolation, TocsinError
+
+R = TypeVar("R", bound=Message)
+
+KEPT: Final = "24 hours"
+_SWEEP_BATCH: Final = 1000
+_SWEEP_ROUNDS: Final = 100
+_MAX_ID: Final = 128
+
+_CLAIM = """
+INSERT INTO requests (org_id, method, request_id, body_hash) VALUES ($1, $2, $3, $4)
+ON CONFLICT (org_id, method, request_id) DO NOTHING
+RETURNING true
+"""
+_READ = "SELECT body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = $3"
+_ANSWER = "UPDATE requests SET response = $4 WHERE org_id = $1 AND method = $2 AND request_id = $3"
+_SWEEP = f"""
+DELETE FROM requests WHERE (org_id, method, request_id) IN (
+    SELECT org_id, method, request_id FROM requests WHERE create_time < app_now() - interval '{KEPT}'
+    ORDER BY create_time LIMIT {_SWEEP_BATCH} FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+async def once(tx: Tx, method: str, request: Message, response_type: type[R], work: Callable[[], Awaitable[R]]) -> R:
+    """`work`'s answer, or the one it gave before to the same `request.request_id` of this tenant and method.
+
+    Without a request id it is just `work()`. Call it first in the transaction and do everything inside `work`. Raises
+    REQUEST_ID_REUSED when the id came with another body, CONFLICT when the first call is still running after the
+    transaction's lock timeout. An error rolls back the row too: the next try does the work.
+    """
+    request_id: str = request.request_id  # type: ignore[attr-defined]
+    if not request_id:
+        return await work()
+    key = (tx.org_id, method, request_id[:_MAX_ID])
+    body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    while not await tx.fetchval(_CLAIM, *key, body_hash):
+        row = await tx.fetchrow(_READ, *key)
+        if row is None:
+            continue  # swept in this very moment
+        if row["body_hash"] != body_hash:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
+                "this request_id was used for a request with another body; use a new UUID",
+                fields=(FieldViolation("request_id", "was used for a request with another body; use a new UUID"),),
+            )
+        return response_type.FromString(row["response"])
+    response = await work()
+    await tx.execute(_ANSWER, *key, response.SerializeToString())
+    return response
+
+
+async def sweep_requests(database: Database) -> int:
+    """Delete answers older than 24 hours, in small transactions; how many went. For a loop, every few minutes."""
+    total = 0
+    for _ in range(_SWEEP_ROUNDS):
+        async with database.system() as tx:
+            deleted = int((await tx.execute(_SWEEP)).removeprefix("DELETE "))
+        total += deleted
+        if deleted < _SWEEP_BATCH:
+            break
+    return total

@@ -90,6 +90,7 @@ CREATE INDEX escalations_by_state ON escalations (org_id, state, create_time DES
 CREATE INDEX escalations_by_policy ON escalations (org_id, policy_id, create_time DESC, incident_id DESC);
 CREATE INDEX escalations_by_team ON escalations (org_id, team, create_time DESC, incident_id DESC) WHERE team <> '';
 CREATE INDEX escalations_by_assignee ON escalations USING gin (assignees) WHERE state <> 'resolved';
+CREATE INDEX escalations_running ON escalations (incident_id) WHERE state IN ('triggered', 'snoozed');
 CREATE INDEX escalations_resolved ON escalations (resolve_time) WHERE state = 'resolved';
 
 CREATE TABLE timers (

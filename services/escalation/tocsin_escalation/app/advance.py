@@ -144,20 +144,18 @@ class _Work:
         saved = list(self.changed.values())
         await escalations.save(tx, saved)
         await timers.replace(tx, saved)
-        rows = [
-            outbox.Message("cancel", str(run.incident_id), run.org_id, jobs.cancellation(run, stop).SerializeToString())
+        stops = [
+            (run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString())
             for run, stop in self.stops
         ]
-        for run, page in self.pages:
-            payload = jobs.notification_job(run, page).SerializeToString()
-            rows.append(outbox.Message("page", str(page.id), run.org_id, payload))
-            rows.append(outbox.Message("page_check", str(page.id), run.org_id, payload, delay=CHECK_DELAY_SECONDS))
-        if rows:
-            await outbox.append_many(tx, rows)
+        pages = [(run.org_id, "", jobs.notification_job(run, page).SerializeToString()) for run, page in self.pages]
+        await outbox.append_across(tx, "cancel", stops)
+        await outbox.append_across(tx, "page", pages)
+        await outbox.append_across(tx, "page_check", pages, delay=CHECK_DELAY_SECONDS)
         for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
             self.entries.setdefault(run.incident_id, []).append(entry)
         touched = [*saved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
-        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(rows)))
+        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(stops or pages)))
 
     def _follow(self, effects: Effects, touched: list[Escalation], *, outbox: bool) -> None:
         effects.after(touched, self.now, outbox=outbox)

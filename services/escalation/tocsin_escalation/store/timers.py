@@ -124,3 +124,26 @@ async def figures(tx: Tx) -> TimerFigures:
     )
     assert record is not None, "an aggregate has one row"
     return TimerFigures(record["delayed"], record["overdue"], record["oldest"], record["next"])
+
+
+async def missing(tx: Tx) -> list[UUID]:
+    """Escalations whose state needs a timer and that have none."""
+    records = await tx.fetch(
+        """SELECT e.incident_id FROM escalations e LEFT JOIN timers t USING (incident_id)
+           WHERE e.state IN ('triggered', 'snoozed') AND t.incident_id IS NULL LIMIT 1000"""
+    )
+    return [record["incident_id"] for record in records]
+
+
+async def insert_due_now(tx: Tx, ids: Sequence[tuple[UUID, UUID]]) -> list[LiveTimer]:
+    """A timer due now for each (incident, timer id), of the kind its escalation's state calls for."""
+    records = await tx.fetch(
+        f"""INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time)
+            SELECT e.incident_id, e.org_id, n.timer_id,
+              CASE e.state WHEN 'snoozed' THEN 'snooze_end' ELSE 'level_timeout' END, e.generation, app_now()
+            FROM unnest($1::uuid[], $2::uuid[]) AS n(incident_id, timer_id) JOIN escalations e USING (incident_id)
+            ON CONFLICT DO NOTHING RETURNING {COLUMNS}""",
+        [incident_id for incident_id, _ in ids],
+        [timer_id for _, timer_id in ids],
+    )
+    return [_timer(record) for record in records]

@@ -1,0 +1,28 @@
+"""What escalation reads from the environment, beside what every service reads."""
+
+from pydantic import Field
+
+from tocsin_kit.settings import ServiceSettings, service_settings
+
+
+class EscalationSettings(ServiceSettings):
+    """`ESCALATION_…` variables."""
+
+    model_config = service_settings("ESCALATION_")
+
+    worker_concurrency: int = Field(200, ge=1, le=5000)
+    """Timers taken from Redis at once; they are fired as sets, so this is the size of a set, not of a crowd."""
+    worker_rate_per_second: float = Field(0, ge=0)
+    """Timers fired per second by all replicas together; 0: as fast as they come."""
+    sweep_seconds: float = Field(1.0, gt=0, le=60)
+    """How often overdue timers are looked for in PostgreSQL; the most a timer is late without Redis, and a little."""
+    sweep_grace_seconds: float = Field(0.3, ge=0, le=60)
+    """How long Redis has to fire a due timer before the sweep does."""
+    sweep_batch: int = Field(500, ge=1, le=5000)
+    """Timers fired by one transaction of the sweep."""
+    rearm_ahead_seconds: float = Field(90.0, gt=0)
+    """Timers due within this time are armed again now and then, whatever was lost."""
+    cancel_timeout_seconds: float = Field(2.0, gt=0)
+    """How long a person's acknowledge waits for notify's word that paging has stopped."""
+    retention_days: int = Field(90, ge=1)
+    """Resolved incidents and their timelines are kept this long."""

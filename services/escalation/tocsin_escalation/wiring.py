@@ -1,0 +1,113 @@
+"""The one place that says what is connected to what."""
+
+from uuid import UUID
+
+from tocsin_escalation.app.command import Commands
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.clients.ingest import Ingest
+from tocsin_escalation.clients.notify import Notify
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.rpc.directory_service import DirectoryService
+from tocsin_escalation.rpc.incident_service import IncidentService
+from tocsin_escalation.rpc.internal_service import EscalationInternalService
+from tocsin_escalation.rpc.policy_service import PolicyService
+from tocsin_escalation.rpc.queue_service import QueueService
+from tocsin_escalation.settings import EscalationSettings
+from tocsin_escalation.work.armer import Armer
+from tocsin_escalation.work.firer import Firer
+from tocsin_escalation.work.relay import KINDS, Delivery
+from tocsin_escalation.work.sweeps import Sweeps
+from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
+from tocsin_kit.auth import TokenSource
+from tocsin_kit.db.outbox import Relay
+from tocsin_kit.lifecycle import Runtime, Service
+from tocsin_kit.loops import Sweep
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.paging import Pages
+from tocsin_timers import TimerBroker, TimerMetrics, Worker
+from tocsin.escalation.v1 import (
+    directory_service_pb2_grpc,
+    incident_service_pb2_grpc,
+    internal_service_pb2_grpc,
+    policy_service_pb2_grpc,
+)
+from tocsin.queue.v1 import queue_service_pb2_grpc
+
+HEAD_REVISION = "0001"
+
+
+async def build(runtime: Runtime[EscalationSettings]) -> Service:
+    """Escalation, from its settings."""
+    settings, db = runtime.settings, runtime.database
+    metrics = EscalationMetrics(runtime.metrics.registry)
+    redis_url = settings.redis_url.get_secret_value()
+    queue = TimerBroker(redis_url, QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE))
+    notify_queue = TimerBroker(redis_url, NOTIFY_QUEUE)
+    tokens = TokenSource(settings.signing_keys, runtime.name)
+    notify_channel = channel(settings.notify_target, service_name=runtime.name, tokens=tokens, settings=settings)
+    ingest_channel = channel(settings.ingest_target, service_name=runtime.name, tokens=tokens, settings=settings)
+    notify = Notify(notify_channel, settings.cancel_timeout_seconds)
+    relay = Relay(db, Delivery(notify, notify_queue).deliver, kinds=KINDS, metrics=runtime.metrics)
+
+    late = _Late()
+    task = register(queue, late.fire)
+    armer = Armer(queue, task, metrics)
+    effects = Effects(armer, relay, metrics)
+    late.firer = Firer(db, effects)
+
+    commands = Commands(db, effects, notify, Ingest(ingest_channel))
+    pages = Pages(settings.signing_keys)
+    add = runtime.rpc.add
+    add(
+        IncidentService(db, commands, pages),
+        "tocsin.escalation.v1.IncidentService",
+        incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
+    )
+    add(
+        PolicyService(db, pages),
+        "tocsin.escalation.v1.PolicyService",
+        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
+    )
+    add(
+        DirectoryService(db, pages),
+        "tocsin.escalation.v1.DirectoryService",
+        directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
+    )
+    add(
+        EscalationInternalService(db, effects),
+        "tocsin.escalation.v1.EscalationInternalService",
+        internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
+    )
+    add(
+        QueueService(db, queue),
+        "tocsin.queue.v1.QueueService",
+        queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
+    )
+
+    sweeps = Sweeps(db, effects, queue, armer, settings)
+    worker = Worker(
+        queue,
+        concurrency=settings.worker_concurrency,
+        rate_limit=settings.worker_rate_per_second or None,
+        grace=settings.shutdown_grace_seconds,
+    )
+    loops = runtime.loops
+    loops.add("timers", worker.run)
+    loops.add("armer", armer.run)
+    loops.add("relay", relay.run)
+    loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
+    loops.add("witness", Sweep(1.0, sweeps.witness))
+    loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
+    loops.add("audit", Sweep(30.0, sweeps.audit))
+    loops.add("retention", Sweep(600.0, sweeps.forget))
+    return Service(close=(notify_channel.close, ingest_channel.close, notify_queue.shutdown, queue.shutdown))
+
+
+class _Late:
+    """The task needs the firer, the firer needs the armer, the armer needs the task."""
+
+    firer: Firer
+
+    async def fire(self, incident_id: UUID, event: TimerFired) -> None:
+        await self.firer.fire(incident_id, event)

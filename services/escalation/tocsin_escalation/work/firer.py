@@ -1,0 +1,43 @@
+"""Gathers timers that are due at the same moment, so that a thousand of them are a few transactions and not a thousand."""
+
+import asyncio
+from uuid import UUID
+
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.fire_timers import fire_timers
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_kit.db.pool import Database
+
+MOST_PER_TRANSACTION = 200
+
+
+class Firer:
+    """The next set is whatever arrived while the last one was being committed; a lone timer never waits."""
+
+    def __init__(self, db: Database, effects: Effects) -> None:
+        self._db = db
+        self._effects = effects
+        self._waiting: list[tuple[UUID, TimerFired, asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def fire(self, incident_id: UUID, event: TimerFired) -> None:
+        """Returns once it is committed; raises what stopped it. The broker bounds how many wait here."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((incident_id, event, done))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._drain())
+        await done
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST_PER_TRANSACTION], self._waiting[MOST_PER_TRANSACTION:]
+            try:
+                await fire_timers(self._db, self._effects, [(incident_id, event) for incident_id, event, _ in batch])
+            except Exception as error:
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_result(None)

@@ -1,0 +1,103 @@
+"""The loops that make Redis disposable: fire what is overdue, fill an empty Redis, notice what cannot be."""
+
+from datetime import datetime
+from uuid import UUID
+
+from redis.exceptions import RedisError
+
+from tocsin_escalation.app import pauses
+from tocsin_escalation.app.audit import repair_missing_timers
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.fire_timers import sweep_overdue
+from tocsin_escalation.settings import EscalationSettings
+from tocsin_escalation.store import escalations, timers
+from tocsin_escalation.work.armer import Armer
+from tocsin_escalation.work.tasks import QUEUE
+from tocsin_kit.db.pool import Database
+from tocsin_kit.db.requests import sweep_requests
+from tocsin_kit.logging import get_logger
+from tocsin_timers import TimerBroker
+
+log = get_logger(__name__)
+
+REARM_CHUNK = 5000
+DELETE_CHUNK = 500
+
+
+class Sweeps:
+    """Escalation's rounds. Each method is one round."""
+
+    def __init__(
+        self, db: Database, effects: Effects, broker: TimerBroker, armer: Armer, settings: EscalationSettings
+    ) -> None:
+        self._db = db
+        self._effects = effects
+        self._broker = broker
+        self._armer = armer
+        self._settings = settings
+        self._filled = False
+
+    async def fire_overdue(self) -> None:
+        """Fire what Redis did not: at most the sweep's pause late."""
+        if await pauses.paused(self._db, QUEUE):
+            return
+        settings = self._settings
+        while (
+            await sweep_overdue(self._db, self._effects, settings.sweep_grace_seconds, settings.sweep_batch)
+            == settings.sweep_batch
+        ):
+            pass
+
+    async def witness(self) -> None:
+        """Notice within a second that Redis came back empty or is another one, and fill it, nearest timer first."""
+        try:
+            intact = await self._broker.witness()
+            if intact and self._filled:
+                return
+            await self._mirror_pause()
+            await self.fill()
+            self._filled = True
+        except (RedisError, OSError):
+            # Known by the armer's log and metric; the next round looks again.
+            return
+
+    async def fill(self) -> int:
+        """Arm every live timer. Armed ones are only moved to where they are."""
+        after: tuple[datetime, UUID] | None = None
+        count = 0
+        while True:
+            async with self._db.system() as tx:
+                chunk = await timers.nearest(tx, after, REARM_CHUNK)
+                now = await tx.now()
+            if not chunk:
+                break
+            await self._armer.arm_now(chunk, now)
+            count += len(chunk)
+            after = (chunk[-1].due_time, chunk[-1].incident_id)
+        if count:
+            log.info("timers_armed_again", timers=count)
+        return count
+
+    async def rearm_soon(self) -> None:
+        """Arm again what is due soon: an arming that was lost with its process costs nothing but this."""
+        async with self._db.system() as tx:
+            soon = await timers.due_within(tx, self._settings.rearm_ahead_seconds, REARM_CHUNK)
+            now = await tx.now()
+        self._armer.arm(soon, now)
+
+    async def audit(self) -> None:
+        """A running escalation without a timer would never page again: count, shout, repair."""
+        repaired = await repair_missing_timers(self._db, self._effects)
+        self._effects.metrics.timers_missing.set(repaired)
+
+    async def forget(self) -> None:
+        """Retention: resolved incidents, answers kept for repeats."""
+        await sweep_requests(self._db)
+        while True:
+            async with self._db.system() as tx:
+                if await escalations.delete_resolved(tx, self._settings.retention_days, DELETE_CHUNK) < DELETE_CHUNK:
+                    return
+
+    async def _mirror_pause(self) -> None:
+        if await pauses.paused(self._db, QUEUE):
+            await self._broker.pause()

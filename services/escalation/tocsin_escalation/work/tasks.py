@@ -1,0 +1,35 @@
+"""The delayed task behind every timer."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from taskiq.decor import AsyncTaskiqDecoratedTask
+from tocsin.escalation.v1 import timer_pb2
+
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_escalation.store.timers import LiveTimer
+from tocsin_timers import TimerBroker
+
+QUEUE = "escalation"
+NOTIFY_QUEUE = "notify"
+NOTIFY_TASK = "notify.submit"
+
+FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], None]
+
+
+def register(broker: TimerBroker, fire: Callable[[UUID, TimerFired], Awaitable[None]]) -> FireTask:
+    """Make `fire` what the broker runs when a timer is due. Returns once the firing is committed, so the ack means done."""
+
+    @broker.task(task_name="escalation.fire_timer")
+    async def fire_timer(message: timer_pb2.FireTimer) -> None:
+        timer = TimerFired(UUID(bytes=message.timer_id), message.generation)
+        await fire(UUID(bytes=message.incident_id), timer)
+
+    return fire_timer
+
+
+def body(timer: LiveTimer) -> timer_pb2.FireTimer:
+    """What a timer carries."""
+    return timer_pb2.FireTimer(
+        timer_id=timer.timer_id.bytes, incident_id=timer.incident_id.bytes, generation=timer.generation
+    )

@@ -32,8 +32,8 @@ INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
 VALUES ($1, $2, $3, $4, app_now() + make_interval(secs => $5)) RETURNING id
 """
 _APPEND_MANY = """
-INSERT INTO outbox (org_id, ordering_key, kind, payload)
-SELECT org_id, ordering_key, $1, payload
+INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
+SELECT org_id, ordering_key, $1, payload, app_now() + make_interval(secs => $5)
 FROM unnest($2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS given (org_id, ordering_key, payload, position)
 ORDER BY position
 RETURNING id
@@ -64,12 +64,14 @@ async def append_many(tx: Tx, kind: str, messages: Sequence[tuple[str, bytes]], 
     return await append_across(tx, kind, [(tenant, key, payload) for key, payload in messages])
 
 
-async def append_across(tx: Tx, kind: str, messages: Sequence[tuple[str, str, bytes]]) -> list[int]:
-    """Many messages (tenant, ordering key, payload) in one statement, in the order given. Their ids."""
+async def append_across(
+    tx: Tx, kind: str, messages: Sequence[tuple[str, str, bytes]], *, delay: float = 0
+) -> list[int]:
+    """Many messages (tenant, ordering key, payload), due after `delay` seconds, in one statement. Their ids in order."""
     if not messages:
         return []
     org_ids, keys, payloads = zip(*messages, strict=True)
-    rows = await tx.fetch(_APPEND_MANY, kind, list(org_ids), list(keys), list(payloads))
+    rows = await tx.fetch(_APPEND_MANY, kind, list(org_ids), list(keys), list(payloads), float(delay))
     return [row["id"] for row in rows]
 
 

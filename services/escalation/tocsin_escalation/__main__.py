@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tocsin_kit.lifecycle import main
+
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.wiring import HEAD_REVISION, build
-from tocsin_kit.lifecycle import main
 
 if __name__ == "__main__":
     main("escalation", EscalationSettings, build, Path(__file__).parent.parent / "migrations", HEAD_REVISION)

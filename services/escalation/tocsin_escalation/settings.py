@@ -1,7 +1,6 @@
 """What escalation reads from the environment, beside what every service reads."""
 
 from pydantic import Field
-
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 

@@ -2,6 +2,22 @@
 
 from uuid import UUID
 
+from tocsin.escalation.v1 import (
+    directory_service_pb2_grpc,
+    incident_service_pb2_grpc,
+    internal_service_pb2_grpc,
+    policy_service_pb2_grpc,
+)
+from tocsin.queue.v1 import queue_service_pb2_grpc
+from tocsin_kit.auth import TokenSource
+from tocsin_kit.db.outbox import Relay
+from tocsin_kit.lifecycle import Runtime, Service
+from tocsin_kit.loops import Sweep
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.tls import client_credentials
+from tocsin_timers import TimerBroker, TimerMetrics, Worker
+
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.clients.ingest import Ingest
@@ -19,20 +35,6 @@ from tocsin_escalation.work.firer import Firer
 from tocsin_escalation.work.relay import KINDS, Delivery
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
-from tocsin_kit.auth import TokenSource
-from tocsin_kit.db.outbox import Relay
-from tocsin_kit.lifecycle import Runtime, Service
-from tocsin_kit.loops import Sweep
-from tocsin_kit.rpc.client import channel
-from tocsin_kit.rpc.paging import Pages
-from tocsin_timers import TimerBroker, TimerMetrics, Worker
-from tocsin.escalation.v1 import (
-    directory_service_pb2_grpc,
-    incident_service_pb2_grpc,
-    internal_service_pb2_grpc,
-    policy_service_pb2_grpc,
-)
-from tocsin.queue.v1 import queue_service_pb2_grpc
 
 HEAD_REVISION = "0001"
 
@@ -45,8 +47,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     queue = TimerBroker(redis_url, QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE))
     notify_queue = TimerBroker(redis_url, NOTIFY_QUEUE)
     tokens = TokenSource(settings.signing_keys, runtime.name)
-    notify_channel = channel(settings.notify_target, service_name=runtime.name, tokens=tokens, settings=settings)
-    ingest_channel = channel(settings.ingest_target, service_name=runtime.name, tokens=tokens, settings=settings)
+    tls = client_credentials(settings)
+    notify_channel = channel(settings.notify_target, service_name="notify", tokens=tokens, tls=tls)
+    ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
     relay = Relay(db, Delivery(notify, notify_queue).deliver, kinds=KINDS, metrics=runtime.metrics)
 
@@ -57,7 +60,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     late.firer = Firer(db, effects)
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
-    pages = Pages(settings.signing_keys)
+    pages = PageTokens(settings.signing_keys)
     add = runtime.rpc.add
     add(
         IncidentService(db, commands, pages),

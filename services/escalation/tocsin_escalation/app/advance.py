@@ -14,6 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import jobs
 from tocsin_escalation.app.effects import Effects
@@ -33,11 +34,11 @@ CHECK_DELAY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event for one incident. `version`: only if the incident still has it. `sequence`: the number of ingest's event."""
+    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number."""
 
     incident_id: UUID
     event: Event
-    version: int | None = None
+    etag: str = ""
     sequence: int = 0
 
 
@@ -107,11 +108,10 @@ class _Work:
         run = self.runs.get(step.incident_id)
         if run is None:
             return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{step.incident_id}")
-        if step.version is not None and step.version != run.version:
-            return TocsinError(
-                reasons.ERROR_REASON_ETAG_MISMATCH,
-                f"incidents/{step.incident_id} has changed; read it again, then repeat",
-            )
+        try:
+            require_etag(step.etag, run.version)
+        except TocsinError as error:
+            return error
         people = self.people.get(run.org_id, Directory())
         decision = decide(run, step.event, self.now, people, new_id())
         if decision.refusal is not None:

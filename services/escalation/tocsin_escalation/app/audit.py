@@ -1,10 +1,11 @@
 """Look for what cannot be: a running escalation that no timer will ever move."""
 
-from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.store import timers
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.store import timers
 
 log = get_logger(__name__)
 

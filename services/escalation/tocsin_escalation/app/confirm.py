@@ -29,7 +29,8 @@ async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, inciden
 
     async def pending(tx: Tx) -> list[tuple[int, bytes]]:
         records = await tx.fetch(
-            "SELECT id, payload FROM outbox WHERE org_id = $1 AND ordering_key = ANY($2::text[]) AND kind = 'cancel' AND dead_time IS NULL ORDER BY id",
+            """SELECT id, payload FROM outbox WHERE org_id = $1 AND ordering_key = ANY($2::text[]) AND kind = 'cancel'
+                 AND dead_time IS NULL ORDER BY id""",
             org_id,
             [str(id_) for id_ in incident_ids],
         )

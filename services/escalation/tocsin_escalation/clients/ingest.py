@@ -6,16 +6,16 @@ from uuid import UUID
 import grpc
 from tocsin.ingest.v1 import internal_service_pb2 as pb
 from tocsin.ingest.v1 import internal_service_pb2_grpc as pb_grpc
+from tocsin_kit.errors import from_rpc_error
 
 from tocsin_escalation.app.command import Closed
-from tocsin_kit.errors import from_rpc_error
 
 
 class Ingest:
     """Implements `app.command.Closing`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub: pb_grpc.IngestInternalServiceAsyncStub = pb_grpc.IngestInternalServiceStub(channel)  # type: ignore[assignment]
+        self._stub: pb_grpc.IngestInternalServiceAsyncStub = pb_grpc.IngestInternalServiceStub(channel)
 
     async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
         """See Closing."""
@@ -26,5 +26,5 @@ class Ingest:
         try:
             response: pb.ResolveIncidentsResponse = await self._stub.ResolveIncidents(request, timeout=3.0)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, service="ingest") from error
         return [Closed(result.sequence if result.found else None) for result in response.results]

@@ -6,7 +6,6 @@ import grpc
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1 import notification_pb2
-
 from tocsin_kit.errors import from_rpc_error
 
 
@@ -14,7 +13,7 @@ class Notify:
     """Every call has a deadline; every failure is a TocsinError."""
 
     def __init__(self, channel: grpc.aio.Channel, cancel_timeout: float) -> None:
-        self._stub: pb_grpc.NotifyInternalServiceAsyncStub = pb_grpc.NotifyInternalServiceStub(channel)  # type: ignore[assignment]
+        self._stub: pb_grpc.NotifyInternalServiceAsyncStub = pb_grpc.NotifyInternalServiceStub(channel)
         self._cancel_timeout = cancel_timeout
 
     async def submit(self, jobs: Sequence[notification_pb2.NotificationJob]) -> None:
@@ -22,7 +21,7 @@ class Notify:
         try:
             await self._stub.SubmitNotifications(pb.SubmitNotificationsRequest(jobs=jobs), timeout=5.0)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, service="notify") from error
 
     async def cancel(self, cancellations: Sequence[pb.Cancellation]) -> None:
         """Stop pages; returns once no provider call starts for them."""
@@ -30,4 +29,4 @@ class Notify:
         try:
             await self._stub.CancelNotifications(request, timeout=self._cancel_timeout)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            raise from_rpc_error(error, service="notify") from error

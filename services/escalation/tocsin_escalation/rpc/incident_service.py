@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import UTC
+from typing import Any
 from uuid import UUID
 
 import grpc
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1 import incident_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, not_found, to_status
-from tocsin_kit.rpc.masks import version_of
-from tocsin_kit.rpc.paging import Pages
+from tocsin_kit.rpc.masks import require_etag
+from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app import read, targets
@@ -29,13 +31,13 @@ from tocsin_escalation.domain.events import (
 from tocsin_escalation.rpc import mapping
 from tocsin_escalation.store.escalations import Filters
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class IncidentService(pb_grpc.IncidentServiceServicer):
     """What responders do with incidents."""
 
-    def __init__(self, db: Database, commands: Commands, pages: Pages) -> None:
+    def __init__(self, db: Database, commands: Commands, pages: PageTokens) -> None:
         self._db = db
         self._commands = commands
         self._pages = pages
@@ -53,14 +55,14 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             start_time=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
             end_time=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
         )
-        cursor = self._pages.cursor(request)
-        size = self._pages.size(request.page_size)
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
         rows = await read.incidents(self._db, current_call().org_id, filters, cursor, size + 1)
         shown = rows[:size]
         token = ""
         if len(rows) > size:
             last = shown[-1].run
-            token = self._pages.token(request, last.facts.create_time.isoformat(), str(last.incident_id))
+            token = self._pages.encode(request, (last.facts.create_time, last.incident_id))
         return pb.ListIncidentsResponse(
             incidents=[mapping.incident(row.run, row.update_time) for row in shown], next_page_token=token
         )
@@ -146,10 +148,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         call = current_call()
         id_ = mapping.incident_id(request.name)
         row = await read.incident(self._db, call.org_id, id_)
-        if request.etag and version_of(request.etag) != row.run.version:
-            raise TocsinError(
-                reasons.ERROR_REASON_ETAG_MISMATCH, f"{request.name} has changed; read it again, then repeat"
-            )
+        require_etag(request.etag, row.run.version)
         [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_])
         if isinstance(step, TocsinError):
             raise step
@@ -199,26 +198,24 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         )
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
-        cursor = self._pages.cursor(request)
-        size = self._pages.size(request.page_size)
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
         id_ = mapping.incident_id(request.incident, "incident")
-        entries = await read.timeline_of(
-            self._db, current_call().org_id, id_, int(cursor[0]) if cursor else 0, size + 1
-        )
+        entries = await read.timeline_of(self._db, current_call().org_id, id_, cursor, size + 1)
         shown = entries[:size]
-        token = self._pages.token(request, str(shown[-1].id)) if len(entries) > size else ""
+        token = self._pages.encode(request, (shown[-1].id,)) if len(entries) > size else ""
         return pb.ListTimelineResponse(entries=list(map(mapping.timeline_entry, shown)), next_page_token=token)
 
 
 def _step(name: str, etag: str, event: Event) -> Step:
-    return Step(mapping.incident_id(name), event, version=version_of(etag) if etag else None)
+    return Step(mapping.incident_id(name), event, etag)
 
 
 def _ids(names: Sequence[str]) -> list[UUID]:
     return [mapping.incident_id(name, f"names[{position}]") for position, name in enumerate(names)]
 
 
-def _incident(done: Advanced) -> mapping.incident_pb2.Incident:
+def _incident(done: Advanced) -> incident_pb2.Incident:
     return mapping.incident(done.run, done.update_time)
 
 

@@ -1,21 +1,22 @@
 """EscalationInternalService: what ingest tells and asks."""
 
 from datetime import UTC
+from typing import Any
 
 import grpc
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1 import internal_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Resolved
 from tocsin_escalation.store import policies
-from tocsin_kit.db.pool import Database
-from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.server import current_call
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 
 RESULTS = {
     Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,

@@ -1,23 +1,24 @@
 """QueueService: the figures of escalation's queue, pause and resume."""
 
 from datetime import timedelta
+from typing import Any
 
 import grpc
 from redis.exceptions import RedisError
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
-
-from tocsin_escalation.app import pauses
-from tocsin_escalation.rpc.mapping import duration, timestamp
-from tocsin_escalation.store import timers
-from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.logging import get_logger
 from tocsin_timers import TimerBroker
 
-Context = grpc.aio.ServicerContext
+from tocsin_escalation.app import pauses
+from tocsin_escalation.rpc.mapping import duration, timestamp
+from tocsin_escalation.store import timers
+from tocsin_escalation.work.tasks import QUEUE
+
+Context = grpc.aio.ServicerContext[Any, Any]
 log = get_logger(__name__)
 
 

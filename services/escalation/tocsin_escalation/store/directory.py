@@ -1,10 +1,10 @@
 """Users and teams in PostgreSQL."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.policy import Directory, Target, TargetKind
@@ -39,11 +39,11 @@ USER = "id, display_name, time_zone, disabled, version, create_time, update_time
 TEAM = "id, display_name, members, version, create_time, update_time"
 
 
-def _user(record: Mapping[str, Any]) -> UserRow:
+def _user(record: Record) -> UserRow:
     return UserRow(**dict(record))
 
 
-def _team(record: Mapping[str, Any]) -> TeamRow:
+def _team(record: Record) -> TeamRow:
     return TeamRow(**{**dict(record), "members": tuple(record["members"])})
 
 

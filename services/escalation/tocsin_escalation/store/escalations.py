@@ -1,12 +1,12 @@
 """Escalations and their live timers in PostgreSQL, always as sets: one statement for however many there are."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import Escalation, Facts, State, Timer, TimerKind
@@ -39,7 +39,7 @@ class Filters:
     end_time: datetime | None = None
 
 
-def _row(r: Mapping[str, Any]) -> EscalationRow:
+def _row(r: Record) -> EscalationRow:
     timer = None
     if r["timer_id"] is not None:
         timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"])

@@ -1,11 +1,10 @@
 """Policies in PostgreSQL: rows to domain and back. A policy's definition is one JSON value, read as a whole or not at all."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
@@ -65,7 +64,7 @@ def parse_target(name: str) -> Target:
     return Target(TargetKind(collection.removesuffix("s")), id_)
 
 
-def _row(record: Mapping[str, Any]) -> PolicyRow:
+def _row(record: Record) -> PolicyRow:
     return PolicyRow(
         from_json(record["definition"]),
         record["display_name"],

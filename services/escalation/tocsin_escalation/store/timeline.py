@@ -1,12 +1,12 @@
 """The timeline in PostgreSQL: what happened, and enough to say later why a page was or was not sent."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.decision import Note
@@ -34,7 +34,7 @@ class Entry:
 COLUMNS = "id, create_time, kind, actor, message, level, repeat, generation, state, paged_users, pages, lateness_ms"
 
 
-def _entry(record: Mapping[str, Any]) -> Entry:
+def _entry(record: Record) -> Entry:
     values = dict(record)
     return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
 

@@ -1,11 +1,11 @@
 """Live timers in PostgreSQL: the record that every delayed task in Redis is only a copy of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import Escalation
@@ -34,7 +34,7 @@ class TimerFigures:
 COLUMNS = "incident_id, timer_id, generation, due_time"
 
 
-def _timer(record: Mapping[str, Any]) -> LiveTimer:
+def _timer(record: Record) -> LiveTimer:
     return LiveTimer(record["incident_id"], record["timer_id"], record["generation"], record["due_time"])
 
 

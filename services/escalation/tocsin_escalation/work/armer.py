@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from redis.exceptions import RedisError
+from tocsin_kit.logging import get_logger
+from tocsin_timers import Timer, TimerBroker, TimerSource
 
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.timers import LiveTimer
 from tocsin_escalation.work.tasks import FireTask, body
-from tocsin_kit.logging import get_logger
-from tocsin_timers import Timer, TimerBroker, TimerSource
 
 log = get_logger(__name__)
 

@@ -3,10 +3,11 @@
 import asyncio
 from uuid import UUID
 
+from tocsin_kit.db.pool import Database
+
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import fire_timers
 from tocsin_escalation.domain.events import TimerFired
-from tocsin_kit.db.pool import Database
 
 MOST_PER_TRANSACTION = 200
 

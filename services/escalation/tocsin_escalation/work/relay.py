@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from redis.exceptions import RedisError
 from taskiq.kicker import AsyncKicker
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-
-from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.work.tasks import NOTIFY_TASK
-from tocsin_kit.db.outbox import Done, Outcome, OutboxRow, Retry
+from tocsin_kit.db.outbox import Done, OutboxRow, Outcome, Retry
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_timers import TimerBroker, TimersError
+
+from tocsin_escalation.clients.notify import Notify
+from tocsin_escalation.work.tasks import NOTIFY_TASK
 
 log = get_logger(__name__)
 

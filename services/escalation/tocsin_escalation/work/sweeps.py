@@ -4,6 +4,10 @@ from datetime import datetime
 from uuid import UUID
 
 from redis.exceptions import RedisError
+from tocsin_kit.db.pool import Database
+from tocsin_kit.db.requests import sweep_requests
+from tocsin_kit.logging import get_logger
+from tocsin_timers import TimerBroker
 
 from tocsin_escalation.app import pauses
 from tocsin_escalation.app.audit import repair_missing_timers
@@ -13,10 +17,6 @@ from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store import escalations, timers
 from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.tasks import QUEUE
-from tocsin_kit.db.pool import Database
-from tocsin_kit.db.requests import sweep_requests
-from tocsin_kit.logging import get_logger
-from tocsin_timers import TimerBroker
 
 log = get_logger(__name__)
 

@@ -1,20 +1,21 @@
 """The delayed task behind every timer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 from uuid import UUID
 
 from taskiq.decor import AsyncTaskiqDecoratedTask
 from tocsin.escalation.v1 import timer_pb2
+from tocsin_timers import TimerBroker
 
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.timers import LiveTimer
-from tocsin_timers import TimerBroker
 
 QUEUE = "escalation"
 NOTIFY_QUEUE = "notify"
 NOTIFY_TASK = "notify.submit"
 
-FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], None]
+FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, None]]
 
 
 def register(broker: TimerBroker, fire: Callable[[UUID, TimerFired], Awaitable[None]]) -> FireTask:

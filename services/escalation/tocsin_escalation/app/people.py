@@ -1,0 +1,101 @@
+"""Users and teams: the people who can be paged."""
+
+from collections.abc import Callable
+from typing import NoReturn
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_escalation.app import targets
+from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.store import directory
+from tocsin_escalation.store.directory import TeamRow, UserRow
+
+
+async def get_user(db: Database, org_id: str, id_: str) -> UserRow:
+    """One user. Raises USER_NOT_FOUND."""
+    async with db.transaction(org_id) as tx:
+        return await _user(tx, id_)
+
+
+async def get_team(db: Database, org_id: str, id_: str) -> TeamRow:
+    """One team. Raises TEAM_NOT_FOUND."""
+    async with db.transaction(org_id) as tx:
+        return await _team(tx, id_)
+
+
+async def create_user(tx: Tx, user: UserRow) -> UserRow:
+    """A new user. Raises ALREADY_EXISTS, INVALID_FIELD."""
+    _check_zone(user.time_zone)
+    return await directory.insert_user(tx, user) or _taken(f"users/{user.id}")
+
+
+async def create_team(tx: Tx, team: TeamRow) -> TeamRow:
+    """A new team. Raises ALREADY_EXISTS, USER_NOT_FOUND."""
+    await _check_members(tx, team)
+    return await directory.insert_team(tx, team) or _taken(f"teams/{team.id}")
+
+
+async def update_user(tx: Tx, id_: str, etag: str, change: Callable[[UserRow], UserRow]) -> UserRow:
+    """What `change` makes of the user as they are. Raises USER_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD."""
+    row = await _user(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    changed = change(row)
+    _check_zone(changed.time_zone)
+    return await directory.update_user(tx, changed)
+
+
+async def update_team(tx: Tx, id_: str, etag: str, change: Callable[[TeamRow], TeamRow]) -> TeamRow:
+    """What `change` makes of the team as it is. Raises TEAM_NOT_FOUND, ETAG_MISMATCH, USER_NOT_FOUND."""
+    row = await _team(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    changed = change(row)
+    await _check_members(tx, changed)
+    return await directory.update_team(tx, changed)
+
+
+async def delete_user(tx: Tx, id_: str, etag: str) -> None:
+    """The end of a user. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
+    require_etag(etag, (await _user(tx, id_, lock=True)).version)
+    await directory.delete_user(tx, id_)
+
+
+async def delete_team(tx: Tx, id_: str, etag: str) -> None:
+    """The end of a team. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
+    require_etag(etag, (await _team(tx, id_, lock=True)).version)
+    await directory.delete_team(tx, id_)
+
+
+async def _user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow:
+    row = await directory.get_user(tx, id_, lock=lock)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_USER_NOT_FOUND, f"users/{id_}")
+    return row
+
+
+async def _team(tx: Tx, id_: str, *, lock: bool = False) -> TeamRow:
+    row = await directory.get_team(tx, id_, lock=lock)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_TEAM_NOT_FOUND, f"teams/{id_}")
+    return row
+
+
+def _taken(name: str) -> NoReturn:
+    raise TocsinError(reasons.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name})
+
+
+def _check_zone(name: str) -> None:
+    if not name:
+        return
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise invalid("user.time_zone", f"{name!r} is no IANA time zone; write for example Europe/Berlin") from None
+
+
+async def _check_members(tx: Tx, team: TeamRow) -> None:
+    named = [(f"team.members[{n}]", Target(TargetKind.USER, user)) for n, user in enumerate(team.members)]
+    await targets.check(tx, named)

@@ -1,0 +1,65 @@
+"""Policies: what an operator writes down about who is paged."""
+
+from collections.abc import Callable
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.rpc.masks import require_etag
+
+from tocsin_escalation.app import targets
+from tocsin_escalation.domain.policy import Policy, Target, TargetKind
+from tocsin_escalation.store import policies
+from tocsin_escalation.store.policies import PolicyRow
+
+
+async def get(db: Database, org_id: str, id_: str) -> PolicyRow:
+    """One policy. Raises POLICY_NOT_FOUND."""
+    async with db.transaction(org_id) as tx:
+        return await _must(tx, id_)
+
+
+async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
+    """A new policy. Raises ALREADY_EXISTS, USER_NOT_FOUND, TEAM_NOT_FOUND."""
+    await _check_targets(tx, policy)
+    row = await policies.insert(tx, policy, display_name, tenant_fallback)
+    if row is None:
+        name = f"policies/{policy.id}"
+        raise TocsinError(reasons.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name})
+    return row
+
+
+async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tuple[Policy, str, bool]]) -> PolicyRow:
+    """What `change` makes of the policy as it is. Raises POLICY_NOT_FOUND, ETAG_MISMATCH and what `change` raises."""
+    row = await _must(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    policy, display_name, tenant_fallback = change(row)
+    await _check_targets(tx, policy)
+    return await policies.update(tx, policy, display_name, tenant_fallback)
+
+
+async def delete(tx: Tx, id_: str, etag: str) -> None:
+    """The end of a policy. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
+    row = await _must(tx, id_, lock=True)
+    require_etag(etag, row.version)
+    await policies.delete(tx, id_)
+
+
+async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
+    row = await policies.get(tx, id_, lock=lock)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
+    return row
+
+
+async def _check_targets(tx: Tx, policy: Policy) -> None:
+    named = [
+        (f"policy.levels[{number}].targets[{position}]", target)
+        for number, level in enumerate(policy.levels)
+        for position, target in enumerate(level.targets)
+    ]
+    if policy.fallback_target:
+        named.append(("policy.fallback_target", policy.fallback_target))
+    if policy.team:
+        named.append(("policy.team", Target(TargetKind.TEAM, policy.team)))
+    await targets.check(tx, named)

@@ -1,0 +1,133 @@
+"""DirectoryService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from tocsin.escalation.v1 import directory_service_pb2 as pb
+from tocsin.escalation.v1 import directory_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_escalation.app import people
+from tocsin_escalation.rpc import mapping
+from tocsin_escalation.store import directory
+from tocsin_escalation.store.directory import TeamRow, UserRow
+
+Context = grpc.aio.ServicerContext[Any, Any]
+R = TypeVar("R", bound=Message)
+
+
+class DirectoryService(pb_grpc.DirectoryServiceServicer):
+    """Users and teams."""
+
+    def __init__(self, db: Database, pages: PageTokens) -> None:
+        self._db = db
+        self._pages = pages
+
+    async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
+        async def take(tx: Tx) -> pb.CreateUserResponse:
+            row = await people.create_user(tx, _user(request.user_id or str(new_id()), request.user))
+            return pb.CreateUserResponse(user=mapping.user_to(row))
+
+        return await self._once("CreateUser", request, pb.CreateUserResponse, take)
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
+        row = await people.get_user(self._db, current_call().org_id, parse_name(request.name, "users"))
+        return pb.GetUserResponse(user=mapping.user_to(row))
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await directory.page_users(tx, str(cursor[0]) if cursor else "", size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
+        return pb.ListUsersResponse(users=list(map(mapping.user_to, shown)), next_page_token=token)
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+        id_ = parse_name(request.user.name, "users", field="user.name")
+
+        def change(row: UserRow) -> UserRow:
+            merged = mapping.user_to(row)
+            writable = ("display_name", "time_zone", "disabled")
+            apply_update_mask(merged, request.user, request.update_mask, writable=writable)
+            validate(merged, "user")
+            return _user(id_, merged)
+
+        async def take(tx: Tx) -> pb.UpdateUserResponse:
+            row = await people.update_user(tx, id_, request.user.etag, change)
+            return pb.UpdateUserResponse(user=mapping.user_to(row))
+
+        return await self._once("UpdateUser", request, pb.UpdateUserResponse, take)
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        async def take(tx: Tx) -> pb.DeleteUserResponse:
+            await people.delete_user(tx, parse_name(request.name, "users"), request.etag)
+            return pb.DeleteUserResponse()
+
+        return await self._once("DeleteUser", request, pb.DeleteUserResponse, take)
+
+    async def CreateTeam(self, request: pb.CreateTeamRequest, context: Context) -> pb.CreateTeamResponse:
+        async def take(tx: Tx) -> pb.CreateTeamResponse:
+            row = await people.create_team(tx, _team(request.team_id or str(new_id()), request.team))
+            return pb.CreateTeamResponse(team=mapping.team_to(row))
+
+        return await self._once("CreateTeam", request, pb.CreateTeamResponse, take)
+
+    async def GetTeam(self, request: pb.GetTeamRequest, context: Context) -> pb.GetTeamResponse:
+        row = await people.get_team(self._db, current_call().org_id, parse_name(request.name, "teams"))
+        return pb.GetTeamResponse(team=mapping.team_to(row))
+
+    async def ListTeams(self, request: pb.ListTeamsRequest, context: Context) -> pb.ListTeamsResponse:
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await directory.page_teams(tx, str(cursor[0]) if cursor else "", size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
+        return pb.ListTeamsResponse(teams=list(map(mapping.team_to, shown)), next_page_token=token)
+
+    async def UpdateTeam(self, request: pb.UpdateTeamRequest, context: Context) -> pb.UpdateTeamResponse:
+        id_ = parse_name(request.team.name, "teams", field="team.name")
+
+        def change(row: TeamRow) -> TeamRow:
+            merged = mapping.team_to(row)
+            apply_update_mask(merged, request.team, request.update_mask, writable=("display_name", "members"))
+            validate(merged, "team")
+            return _team(id_, merged)
+
+        async def take(tx: Tx) -> pb.UpdateTeamResponse:
+            row = await people.update_team(tx, id_, request.team.etag, change)
+            return pb.UpdateTeamResponse(team=mapping.team_to(row))
+
+        return await self._once("UpdateTeam", request, pb.UpdateTeamResponse, take)
+
+    async def DeleteTeam(self, request: pb.DeleteTeamRequest, context: Context) -> pb.DeleteTeamResponse:
+        async def take(tx: Tx) -> pb.DeleteTeamResponse:
+            await people.delete_team(tx, parse_name(request.name, "teams"), request.etag)
+            return pb.DeleteTeamResponse()
+
+        return await self._once("DeleteTeam", request, pb.DeleteTeamResponse, take)
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def work(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: take(tx))
+
+        return await self._db.run(current_call().org_id, work)
+
+
+def _user(id_: str, message: pb.User) -> UserRow:
+    return UserRow(id_, message.display_name, message.time_zone, message.disabled)
+
+
+def _team(id_: str, message: pb.Team) -> TeamRow:
+    return TeamRow(id_, message.display_name, tuple(name.removeprefix("users/") for name in message.members))

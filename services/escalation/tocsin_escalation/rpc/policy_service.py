@@ -1,0 +1,94 @@
+"""PolicyService: decode, call one use case, encode."""
+
+from typing import Any
+
+import grpc
+from tocsin.escalation.v1 import policy_service_pb2 as pb
+from tocsin.escalation.v1 import policy_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_escalation.app import policies
+from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.rpc import mapping
+from tocsin_escalation.store import policies as store
+from tocsin_escalation.store.policies import PolicyRow
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+WRITABLE = (
+    "display_name",
+    "team",
+    "levels",
+    "repeat_count",
+    "fallback_target",
+    "ack_timeout",
+    "tenant_fallback",
+    "status_updates",
+)
+
+
+class PolicyService(pb_grpc.PolicyServiceServicer):
+    """Escalation policies."""
+
+    def __init__(self, db: Database, pages: PageTokens) -> None:
+        self._db = db
+        self._pages = pages
+
+    async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
+        async def work(tx: Tx) -> pb.CreatePolicyResponse:
+            async def take() -> pb.CreatePolicyResponse:
+                given = request.policy
+                policy = mapping.policy_from(request.policy_id or str(new_id()), given)
+                row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
+                return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
+
+            return await once(tx, "CreatePolicy", request, pb.CreatePolicyResponse, take)
+
+        return await self._db.run(current_call().org_id, work)
+
+    async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
+        row = await policies.get(self._db, current_call().org_id, parse_name(request.name, "policies"))
+        return pb.GetPolicyResponse(policy=mapping.policy_to(row))
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].policy.id,)) if len(rows) > size else ""
+        return pb.ListPoliciesResponse(policies=list(map(mapping.policy_to, shown)), next_page_token=token)
+
+    async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
+        id_ = parse_name(request.policy.name, "policies", field="policy.name")
+
+        def change(row: PolicyRow) -> tuple[Policy, str, bool]:
+            merged = mapping.policy_to(row)
+            apply_update_mask(merged, request.policy, request.update_mask, writable=WRITABLE)
+            validate(merged, "policy")
+            return mapping.policy_from(id_, merged), merged.display_name, merged.tenant_fallback
+
+        async def work(tx: Tx) -> pb.UpdatePolicyResponse:
+            async def take() -> pb.UpdatePolicyResponse:
+                row = await policies.update(tx, id_, request.policy.etag, change)
+                return pb.UpdatePolicyResponse(policy=mapping.policy_to(row))
+
+            return await once(tx, "UpdatePolicy", request, pb.UpdatePolicyResponse, take)
+
+        return await self._db.run(current_call().org_id, work)
+
+    async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
+        async def work(tx: Tx) -> pb.DeletePolicyResponse:
+            async def take() -> pb.DeletePolicyResponse:
+                await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
+                return pb.DeletePolicyResponse()
+
+            return await once(tx, "DeletePolicy", request, pb.DeletePolicyResponse, take)
+
+        return await self._db.run(current_call().org_id, work)

@@ -170,7 +170,7 @@ class _Work:
                     effects.metrics.nobody_paged.inc()
                 bound.error("escalation_exhausted", reason=note.message, paged=bool(run.paged_users))
             else:
-                bound.info(f"timeline_{note.kind.value}", level=note.level, state=run.state.value, actor=note.actor)
+                bound.info(f"timeline_{note.kind.value}", at_level=note.level, state=run.state.value, actor=note.actor)
 
 
 def refused(run: Escalation, refusal: Refusal) -> TocsinError:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Message, decide
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, decide
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
+from tocsin_ingest.domain.message import Message
 
 Key = tuple[str, str]
 """(integration id, dedup key or group key)."""
@@ -28,6 +29,11 @@ class Events:
     pending: Pending | None = None
     rewritten: bool = False
     new: list[Event] = field(default_factory=list)
+
+    @property
+    def last_sequence(self) -> int:
+        """The number of the incident's last event after the batch."""
+        return self.sequence + len(self.new)
 
     def add(self, event: Event) -> None:
         """Folds the event into the last one where that loses nothing."""
@@ -75,9 +81,9 @@ class Board:
         """Whether the alert or incident was made by this batch."""
         return row_id not in self._known
 
-    def firing(self, message: Message) -> bool:
-        """Whether the message's key is firing, so that its group key does not matter."""
-        alert = self._live.get((message.integration_id, message.dedup_key))
+    def is_firing(self, key: Key) -> bool:
+        """Whether the key has a firing alert."""
+        alert = self._live.get(key)
         return alert is not None and alert.state is AlertState.FIRING
 
     def play(self, messages: Iterable[Message]) -> list[Decision]:

@@ -1,21 +1,14 @@
 """What one message does: the whole deduplication policy, with no clock and no I/O."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import assert_never
 from uuid import UUID
 
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity, worst
-
-
-class Action(IntEnum):
-    """What the sender wants, numbered as `tocsin.ingest.v1.AlertAction` (a test compares them)."""
-
-    TRIGGER = 1
-    ACKNOWLEDGE = 2
-    RESOLVE = 3
 
 
 class Outcome(IntEnum):
@@ -39,54 +32,38 @@ class AlertState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One alert as it arrived, routed."""
-
-    integration_id: str
-    dedup_key: str
-    action: Action
-    actor: str
-    group_key: str
-    policy: str
-    severity: Severity
-    suppress: bool
-    summary: str
-    source: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Alert:
-    """One firing of one key, with its newest message's text."""
+    """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds."""
 
     id: UUID
     integration_id: str
     dedup_key: str
     state: AlertState
     incident_id: UUID | None
-    severity: Severity
-    summary: str
-    source: str
-    content: bytes
     count: int
+    newest: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What people react to. Open exactly while an alert of it is firing; its severity never falls while it is open."""
+    """What people react to. Open exactly while an alert of it is firing; its severity never falls.
+
+    `first` is the message that opened it, when that was since the snapshot.
+    """
 
     id: UUID
     integration_id: str
     group_key: str
-    open: bool
-    title: str
-    source: str
     severity: Severity
-    policy: str
-    content: bytes
     alert_count: int
     firing_count: int
+    first: Message | None = None
     resolved_by: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether alerts may join it."""
+        return self.firing_count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +81,9 @@ class Decision:
         return isinstance(self.event, Resolved)
 
 
+_IGNORED = Decision(Outcome.IGNORED)
+
+
 def decide(message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID]) -> Decision:
     """What the message does.
 
@@ -115,7 +95,7 @@ def decide(message: Message, alert: Alert | None, incident: Incident | None, new
             return _trigger(message, alert, incident, new_id)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
-                return Decision(Outcome.IGNORED)
+                return _IGNORED
             return Decision(Outcome.ACKNOWLEDGED, alert, incident, Acknowledged(message.actor))
         case Action.RESOLVE:
             return _resolve(message, alert, incident)
@@ -126,106 +106,77 @@ def decide(message: Message, alert: Alert | None, incident: Incident | None, new
 def _trigger(message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID]) -> Decision:
     if alert is not None and alert.state is AlertState.FIRING:
         assert incident is not None
-        # A firing alert stays where it is even when a changed rule would route it elsewhere: people are on it there.
-        joined = _joined(incident, message, new_keys=0)
-        return Decision(
-            Outcome.DEDUPLICATED, _heard(alert, message), joined, _added(incident, joined, message, new_keys=0)
-        )
+        # It stays where it is even when a changed rule would route it elsewhere by now: people are on it there.
+        return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
     if message.suppress:
-        kept = _heard(alert, message) if alert else _first(message, AlertState.SUPPRESSED, None, new_id)
-        return Decision(Outcome.SUPPRESSED, kept)
-    if incident is None:
-        incident = Incident(
-            id=new_id(),
-            integration_id=message.integration_id,
-            group_key=message.group_key,
-            open=True,
-            title=message.summary,
-            source=message.source,
-            severity=message.severity,
-            policy=message.policy,
-            content=message.content,
-            alert_count=1,
-            firing_count=1,
-        )
-        opened = Opened(
-            message.summary, message.source, message.severity, message.policy, message.integration_id, message.content
-        )
-        return Decision(Outcome.OPENED, _fires(alert, message, incident.id, new_id), incident, opened)
-    joined = _joined(incident, message, new_keys=1)
-    return Decision(
-        Outcome.GROUPED,
-        _fires(alert, message, incident.id, new_id),
-        joined,
-        _added(incident, joined, message, new_keys=1),
-    )
+        return Decision(Outcome.SUPPRESSED, _live(message, alert, AlertState.SUPPRESSED, None, new_id))
+    if incident is not None:
+        fires = _live(message, alert, AlertState.FIRING, incident.id, new_id)
+        return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
+    opened = Incident(new_id(), message.integration_id, message.group_key, message.severity, 1, 1, first=message)
+    fires = _live(message, alert, AlertState.FIRING, opened.id, new_id)
+    return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
 
 
 def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -> Decision:
     if alert is None:
-        return Decision(Outcome.IGNORED)
-    over = replace(alert, state=AlertState.RESOLVED)
+        return _IGNORED
+    over = Alert(
+        alert.id,
+        alert.integration_id,
+        alert.dedup_key,
+        AlertState.RESOLVED,
+        alert.incident_id,
+        alert.count,
+        alert.newest,
+    )
     if alert.state is AlertState.SUPPRESSED:
         return Decision(Outcome.RESOLVED, over)
     assert incident is not None
-    if incident.firing_count > 1:
-        return Decision(Outcome.RESOLVED, over, replace(incident, firing_count=incident.firing_count - 1))
-    closed = close(incident, message.actor)
-    return Decision(Outcome.RESOLVED, over, closed, Resolved(message.actor))
-
-
-def close(incident: Incident, actor: str) -> Incident:
-    """The incident after `actor` resolved it; its firing alerts are resolved with it."""
-    return replace(incident, open=False, firing_count=0, resolved_by=actor)
-
-
-def _first(message: Message, state: AlertState, incident_id: UUID | None, new_id: Callable[[], UUID]) -> Alert:
-    return Alert(
-        id=new_id(),
-        integration_id=message.integration_id,
-        dedup_key=message.dedup_key,
-        state=state,
-        incident_id=incident_id,
-        severity=message.severity,
-        summary=message.summary,
-        source=message.source,
-        content=message.content,
-        count=1,
+    last = incident.firing_count == 1
+    after = Incident(
+        incident.id,
+        incident.integration_id,
+        incident.group_key,
+        incident.severity,
+        incident.alert_count,
+        incident.firing_count - 1,
+        incident.first,
+        message.actor if last else "",
     )
+    return Decision(Outcome.RESOLVED, over, after, Resolved(message.actor) if last else None)
 
 
-def _fires(alert: Alert | None, message: Message, incident_id: UUID, new_id: Callable[[], UUID]) -> Alert:
-    # A suppressed alert whose rule is gone begins to fire as the same alert: it is the same condition all along.
-    if alert is None:
-        return _first(message, AlertState.FIRING, incident_id, new_id)
-    return replace(_heard(alert, message), state=AlertState.FIRING, incident_id=incident_id)
+def _join(outcome: Outcome, message: Message, alert: Alert, incident: Incident, *, new_keys: int) -> Decision:
+    severity = worst(incident.severity, message.severity)
+    after = Incident(
+        incident.id,
+        incident.integration_id,
+        incident.group_key,
+        severity,
+        incident.alert_count + 1,
+        incident.firing_count + new_keys,
+        incident.first,
+    )
+    worse = severity is not incident.severity
+    return Decision(outcome, alert, after, AlertsAdded(after.alert_count, severity, message.summary, new_keys, worse))
 
 
 def _heard(alert: Alert, message: Message) -> Alert:
-    return replace(
-        alert,
-        severity=message.severity,
-        summary=message.summary,
-        source=message.source,
-        content=message.content,
-        count=alert.count + 1,
+    return Alert(
+        alert.id,
+        alert.integration_id,
+        alert.dedup_key,
+        alert.state,
+        alert.incident_id,
+        alert.count + 1,
+        message,
     )
 
 
-def _joined(incident: Incident, message: Message, *, new_keys: int) -> Incident:
-    return replace(
-        incident,
-        severity=worst(incident.severity, message.severity),
-        alert_count=incident.alert_count + 1,
-        firing_count=incident.firing_count + new_keys,
-    )
-
-
-def _added(before: Incident, after: Incident, message: Message, *, new_keys: int) -> AlertsAdded:
-    return AlertsAdded(
-        alert_count=after.alert_count,
-        severity=after.severity,
-        summary=message.summary,
-        new_keys=new_keys,
-        worse=after.severity is not before.severity,
-    )
+def _live(
+    message: Message, alert: Alert | None, state: AlertState, incident_id: UUID | None, new_id: Callable[[], UUID]
+) -> Alert:
+    # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
+    alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
+    return Alert(alert_id, message.integration_id, message.dedup_key, state, incident_id, count, message)

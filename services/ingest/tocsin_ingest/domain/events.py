@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A new incident. `content` is the first alert as it came."""
+    """A new incident; `first` is the message that opened it, the rest what it holds by the end of the batch."""
 
-    title: str
-    source: str
+    first: Message
     severity: Severity
-    policy: str
-    integration_id: str
-    content: bytes
     alert_count: int = 1
 
 

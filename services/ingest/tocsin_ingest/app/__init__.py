@@ -1,0 +1,1 @@
+"""Use cases: each file reads as the sentence of its docstring and owns its transactions."""

@@ -1,0 +1,151 @@
+"""Commit a batch of one tenant's alerts: one transaction, a handful of statements, an answer for each."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import FieldViolation, TocsinError
+from tocsin_kit.ids import format_name, new_id
+
+from tocsin_ingest.app.batcher import Answer, Entry
+from tocsin_ingest.domain.board import Board
+from tocsin_ingest.domain.decide import Decision
+from tocsin_ingest.domain.message import Message
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store import requests
+from tocsin_ingest.store.snapshot import fill, lock_integrations
+from tocsin_ingest.store.writing import write
+
+_log = structlog.stdlib.get_logger(__name__)
+
+# What the database says about the values of a row, not about its own state: one alert's fault, never its neighbours'.
+_BAD_VALUE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+_REUSED: Final = "was used for a request with another body; use a new UUID"
+
+
+class CommitBatch:
+    """Commits batches; `nudge` is called after a commit that left an event to deliver at once."""
+
+    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._nudge = nudge
+
+    async def __call__(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
+        """One answer per entry, all of them committed, or errors. Raises when nothing was committed."""
+        try:
+            return await self._commit(org_id, entries)
+        except asyncpg.UniqueViolationError:
+            # Two replicas took one request_id through two integrations at once. The other has committed by now, so
+            # that its answer is found this time.
+            return await self._split(org_id, entries)
+        except _BAD_VALUE as error:
+            if len(entries) == 1:
+                raise
+            _log.warning("batch_split", size=len(entries), error=repr(error))
+            return await self._split(org_id, entries)
+
+    async def _split(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
+        """One of them cannot be stored; the others must not fail with it."""
+        if len(entries) == 1:
+            return await self._commit(org_id, entries)
+        middle = len(entries) // 2
+        answers: list[Answer] = []
+        for half in (entries[:middle], entries[middle:]):
+            try:
+                answers.extend(await self(org_id, half))
+            except Exception as error:
+                answers.extend([error] * len(half))
+        return answers
+
+    async def _commit(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
+        began = time.perf_counter()
+        batch = await self._database.run(org_id, lambda tx: _Batch(entries).take_in(tx))
+        self._metrics.commit_seconds.observe(time.perf_counter() - began)
+        self._metrics.batch_size.observe(len(entries))
+        for decision in batch.decisions:
+            self._metrics.alerts.labels(decision.outcome.name.lower()).inc()
+        if batch.urgent:
+            self._nudge()
+        return batch.answers()
+
+
+class _Batch:
+    """One attempt at one transaction."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._known: dict[str, requests.Stored] = {}
+        self._fresh: list[Entry] = []
+        self.decisions: Sequence[Decision] = ()
+        self.urgent = False
+
+    async def take_in(self, tx: Tx) -> "_Batch":
+        """Everything between BEGIN and COMMIT."""
+        await lock_integrations(tx, {entry.message.integration_id for entry in self._entries})
+        await self._sort_out_repeats(tx)
+        if self._fresh:
+            messages = [entry.message for entry in self._fresh]
+            board = Board(new_id)
+            await fill(tx, board, messages)
+            self.decisions = board.play(messages)
+            self.urgent = await write(tx, board)
+            await self._remember(tx)
+        return self
+
+    async def _sort_out_repeats(self, tx: Tx) -> None:
+        wanted = {entry.request_id for entry in self._entries if entry.request_id}
+        if wanted:
+            self._known = await requests.recall(tx, wanted)
+        taken = set(self._known)
+        for entry in self._entries:
+            if not entry.request_id or entry.request_id not in taken:
+                taken.add(entry.request_id)
+                self._fresh.append(entry)
+
+    async def _remember(self, tx: Tx) -> None:
+        made = {
+            entry.request_id: requests.Stored(entry.body_hash, _response(entry.message, decision))
+            for entry, decision in zip(self._fresh, self.decisions, strict=True)
+            if entry.request_id
+        }
+        if made:
+            await requests.remember(tx, made)
+            self._known |= made
+
+    def answers(self) -> list[Answer]:
+        """One per entry, in their order."""
+        decided = {id(entry): decision for entry, decision in zip(self._fresh, self.decisions, strict=True)}
+        return [
+            self._repeated(entry) if entry.request_id else _response(entry.message, decided[id(entry)])
+            for entry in self._entries
+        ]
+
+    def _repeated(self, entry: Entry) -> Answer:
+        stored = self._known[entry.request_id]
+        if stored.body_hash != entry.body_hash:
+            return TocsinError(
+                ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
+                f"this request_id {_REUSED}",
+                fields=(FieldViolation("request_id", _REUSED),),
+            )
+        return stored.response
+
+
+def _response(message: Message, decision: Decision) -> SendAlertResponse:
+    response = SendAlertResponse(
+        outcome=decision.outcome,  # type: ignore[arg-type]
+        dedup_key=message.dedup_key,
+        incident_resolved=decision.incident_resolved,
+    )
+    if decision.alert is not None:
+        response.alert = format_name("alerts", decision.alert.id)
+        response.count = decision.alert.count
+        if decision.alert.incident_id is not None:
+            response.incident = format_name("incidents", decision.alert.incident_id)
+    return response

@@ -1,0 +1,52 @@
+"""Create an integration with its first key."""
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, CreateIntegrationResponse
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import format_name, new_id
+
+from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.app.integration_keys import issue_key
+from tocsin_ingest.app.integration_view import integration_of, rules_of
+from tocsin_ingest.app.policies import PolicyChecker, require_policies
+from tocsin_ingest.store import integrations
+
+METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
+
+
+async def create_integration(
+    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest
+) -> CreateIntegrationResponse:
+    """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
+
+    Raises INVALID_FIELD (an expression RE2 refuses), POLICY_NOT_FOUND, ALREADY_EXISTS, SERVICE_UNAVAILABLE.
+    """
+    wanted = request.integration
+    compile_rules(wanted.routing_rules)
+    await require_policies(policies, org_id, wanted)
+    integration_id = request.integration_id or str(new_id())
+
+    async def work(tx: Tx) -> CreateIntegrationResponse:
+        key = ""
+
+        async def create() -> CreateIntegrationResponse:
+            nonlocal key
+            rules = rules_of(wanted)
+            if not await integrations.insert(tx, integration_id, wanted.display_name, wanted.default_policy, rules):
+                name = format_name("integrations", integration_id)
+                raise TocsinError(
+                    ErrorReason.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name}
+                )
+            key = await issue_key(tx, integration_id)
+            row = await integrations.get(tx, integration_id)
+            assert row is not None
+            return CreateIntegrationResponse(integration=integration_of(row))
+
+        response = await once(tx, METHOD, request, CreateIntegrationResponse, create)
+        # Only now, so that the stored answer never holds it.
+        response.key = key
+        return response
+
+    return await database.run(org_id, work)

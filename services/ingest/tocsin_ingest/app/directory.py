@@ -1,0 +1,99 @@
+"""What the hot path must know about keys and integrations, from memory.
+
+A rotated or deleted key, a deleted integration and a changed rule are noticed by every replica within `TTL` seconds.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.integration_service_pb2 import Integration
+from tocsin_kit.auth import Principal
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.ids import format_name
+
+from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.app.fresh_cache import FreshCache
+from tocsin_ingest.domain.routing import Rule
+from tocsin_ingest.store import integrations
+from tocsin_ingest.store.integrations import Version
+
+TTL: Final = 0.8
+"""Seconds; with the time of the read it stays under the second the contract promises."""
+KEY_PREFIX: Final = "tik_"
+SCOPES: Final = frozenset(("alerts:write",))
+_SIZE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How the alerts of one integration are routed."""
+
+    integration_id: str
+    version: Version | None
+    rules: tuple[Rule, ...]
+    default_policy: str
+
+
+NO_INTEGRATION: Final = Routing("", None, (), "")
+"""For callers that name none: one incident per key, on the tenant's fallback policy."""
+
+
+class Directory:
+    """Keys and integrations, at most `TTL` seconds old."""
+
+    def __init__(self, database: Database, *, ttl: float = TTL) -> None:
+        self._database = database
+        self._keys: FreshCache[bytes, Principal | None] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
+        self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
+        self._compiled: dict[tuple[str, str], Routing] = {}
+
+    async def authenticate(self, token: str) -> Principal | None:
+        """An integration key stands for its integration, with the scope to write alerts and no other.
+
+        None for anything that is no integration key. Raises CREDENTIAL_INVALID for one that does not work (any more).
+        """
+        if not token.startswith(KEY_PREFIX):
+            return None
+        principal = await self._keys.get(integrations.key_hash(token))
+        if principal is None:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CREDENTIAL_INVALID,
+                "the integration key is not valid: it was never made, was rotated, or its integration is deleted",
+            )
+        return principal
+
+    async def routing(self, org_id: str, integration_id: str) -> Routing:
+        """The integration's rules. Raises INTEGRATION_NOT_FOUND."""
+        if not integration_id:
+            return NO_INTEGRATION
+        return await self._routing.get((org_id, integration_id))
+
+    def changed(self, org_id: str, integration_id: str) -> None:
+        """The integration was changed here: use what is true now. Other replicas notice by themselves."""
+        self._routing.forget((org_id, integration_id))
+
+    async def _find_key(self, digest: bytes) -> Principal | None:
+        # The tenant is what the key tells, so it cannot be known before.
+        async with self._database.system() as tx:
+            row = await integrations.find_key(tx, digest)
+        if row is None:
+            return None
+        return Principal(row.org_id, format_name("integrations", row.integration_id), SCOPES)
+
+    async def _find_routing(self, key: tuple[str, str]) -> Routing:
+        org_id, integration_id = key
+        known = self._compiled.get(key)
+        async with self._database.transaction(org_id) as tx:
+            if known is not None and known.version == await integrations.version_of(tx, integration_id):
+                return known
+            row = await integrations.get(tx, integration_id)
+        if row is None:
+            self._compiled.pop(key, None)
+            raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, format_name("integrations", integration_id))
+        rules = compile_rules(Integration.FromString(row.routing_rules).routing_rules)
+        while len(self._compiled) >= _SIZE:
+            del self._compiled[next(iter(self._compiled))]
+        routing = self._compiled[key] = Routing(integration_id, row.version_key, rules, row.default_policy)
+        return routing

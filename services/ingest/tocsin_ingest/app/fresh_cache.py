@@ -1,0 +1,79 @@
+"""Values from the database that may be a moment old, and never older than that."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry(Generic[_V]):
+    value: _V
+    soft: float
+    hard: float
+
+
+class FreshCache(Generic[_K, _V]):
+    """Answers from memory for at most `ttl` seconds after the value was read.
+
+    Many callers of one key share one read. Once half the time is over a use renews the value in the background, so that
+    callers of a busy key never wait. The oldest entry leaves when there are more than `size`.
+    """
+
+    def __init__(self, load: Callable[[_K], Awaitable[_V]], *, ttl: float, size: int) -> None:
+        self._load = load
+        self._ttl = ttl
+        self._size = size
+        self._entries: dict[_K, _Entry[_V]] = {}
+        self._loading: dict[_K, asyncio.Task[_V]] = {}
+
+    async def get(self, key: _K) -> _V:
+        """The value. Raises what `load` raises; errors are not remembered."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            now = asyncio.get_running_loop().time()
+            if now < entry.soft:
+                return entry.value
+            if now < entry.hard:
+                self._begin(key)
+                return entry.value
+        # Shielded: a caller that leaves must not take the value away from the others.
+        return await asyncio.shield(self._begin(key))
+
+    def forget(self, key: _K) -> None:
+        """The value changed: the next use reads it anew."""
+        self._entries.pop(key, None)
+        self._loading.pop(key, None)
+
+    def _begin(self, key: _K) -> "asyncio.Task[_V]":
+        task = self._loading.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._read(key))
+            self._loading[key] = task
+            task.add_done_callback(lambda done: self._end(key, done))
+        return task
+
+    async def _read(self, key: _K) -> _V:
+        # Counted from before the read: what is read may have changed while it travelled.
+        begin = asyncio.get_running_loop().time()
+        value = await self._load(key)
+        if self._loading.get(key) is asyncio.current_task():
+            self._entries.pop(key, None)
+            while len(self._entries) >= self._size:
+                del self._entries[next(iter(self._entries))]
+            self._entries[key] = _Entry(value, begin + self._ttl / 2, begin + self._ttl)
+        return value
+
+    def _end(self, key: _K, task: "asyncio.Task[_V]") -> None:
+        if self._loading.get(key) is task:
+            del self._loading[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits gets the error itself; a renewal in the background has nobody else to tell.
+            _log.debug("cache_read_failed", error=repr(error))

@@ -1,0 +1,29 @@
+"""An integration as its contract shows it."""
+
+from typing import Final
+
+from tocsin.ingest.v1.integration_service_pb2 import Integration
+from tocsin_kit.ids import format_name
+from tocsin_kit.rpc.masks import etag
+
+from tocsin_ingest.store.integrations import IntegrationRow
+
+WRITABLE: Final = ("display_name", "routing_rules", "default_policy")
+
+
+def integration_of(row: IntegrationRow) -> Integration:
+    """The row in full."""
+    integration = Integration.FromString(row.routing_rules)
+    integration.name = format_name("integrations", row.integration_id)
+    integration.display_name = row.display_name
+    integration.default_policy = row.default_policy
+    integration.key_prefixes.extend(row.key_prefixes)
+    integration.create_time.FromDatetime(row.create_time)
+    integration.update_time.FromDatetime(row.update_time)
+    integration.etag = etag(row.version)
+    return integration
+
+
+def rules_of(integration: Integration) -> bytes:
+    """What is stored of its routing rules."""
+    return Integration(routing_rules=integration.routing_rules).SerializeToString()

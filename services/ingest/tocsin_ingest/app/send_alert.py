@@ -1,0 +1,133 @@
+"""Take one alert in: normalise it, route it, and wait until it is committed."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf import json_format
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
+from tocsin_kit.auth import Principal
+from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_ingest.app.batcher import Batcher, Entry
+from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_ingest.domain.fingerprint import fingerprint
+from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.routing import route
+from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.requests import body_hash
+
+_INTEGRATIONS: Final = "integrations"
+_DETAILS_LIMIT: Final = 64 << 10
+_JSON_GROWTH: Final = 6
+"""A byte of a Struct takes at most this many as JSON (a control character becomes \\u0001)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only."""
+
+    org_id: str
+    subject: str
+    integration_id: str | None
+
+    @classmethod
+    def of(cls, principal: Principal) -> "Sender":
+        """The sender a credential stands for."""
+        collection, _, integration_id = principal.subject.partition("/")
+        return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
+
+
+class AlertIntake:
+    """The one way in, for every RPC and every HTTP format."""
+
+    def __init__(self, directory: Directory, limit: RateLimit, batcher: Batcher, metrics: IngestMetrics) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._batcher = batcher
+        self._metrics = metrics
+
+    async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
+        """Returns once the alert is committed. `request` must have passed `validate` (see `send_checked`).
+
+        Raises INVALID_FIELD, INTEGRATION_NOT_FOUND, RATE_LIMITED, OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE.
+        """
+        try:
+            integration_id = sender.integration_id
+            if integration_id is None:
+                named = request.integration
+                integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
+            routing = await self._directory.routing(sender.org_id, integration_id)
+            wait = self._limit.take(sender.org_id, integration_id, asyncio.get_running_loop().time())
+            if wait:
+                raise TocsinError(
+                    ErrorReason.ERROR_REASON_RATE_LIMITED,
+                    "the integration sends faster than it may; send this alert again a little later",
+                    retry_after=wait,
+                )
+            request_id = request.request_id
+            entry = Entry(
+                _message(request.alert, sender, routing), request_id, body_hash(request) if request_id else b""
+            )
+            return await self._batcher.submit(sender.org_id, entry)
+        except TocsinError as error:
+            self._metrics.refused.labels(error.reason_name).inc()
+            raise
+
+    async def send_checked(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
+        """Like `send`, for requests that no pipeline has validated: the items of a batch, a stream or a webhook."""
+        try:
+            validate(request)
+        except TocsinError as error:
+            self._metrics.refused.labels(error.reason_name).inc()
+            raise
+        return await self.send(sender, request)
+
+
+def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
+    _check_details(alert)
+    labels = {name: _text(value) for name, value in alert.labels.items()}
+    summary, source = _text(alert.summary), _text(alert.source)
+    dedup_key = _text(alert.dedup_key) or fingerprint(labels, source, summary)
+    path = route(
+        routing.rules,
+        routing.default_policy,
+        dedup_key=dedup_key,
+        summary=summary,
+        source=source,
+        severity=Severity(alert.severity),
+        labels=labels,
+    )
+    return Message(
+        routing.integration_id,
+        dedup_key,
+        Action(alert.action or Action.TRIGGER),
+        sender.subject,
+        path.group_key,
+        path.policy,
+        path.severity,
+        path.suppress,
+        summary,
+        source,
+        alert.SerializeToString(),
+    )
+
+
+def _text(value: str) -> str:
+    """PostgreSQL's text takes every character but NUL, and no page may be lost to one."""
+    return value.replace("\0", "\ufffd")
+
+
+def _check_details(alert: AlertInput) -> None:
+    size = alert.details.ByteSize()
+    if size * _JSON_GROWTH <= _DETAILS_LIMIT:
+        return
+    length = len(json_format.MessageToJson(alert.details, indent=None, ensure_ascii=False).encode())
+    if length > _DETAILS_LIMIT:
+        raise invalid("alert.details", f"must be at most {_DETAILS_LIMIT} bytes as JSON, has {length}; send less of it")

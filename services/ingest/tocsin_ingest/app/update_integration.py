@@ -1,0 +1,61 @@
+"""Change an integration."""
+
+from collections.abc import Callable
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.integration_service_pb2 import Integration, UpdateIntegrationRequest, UpdateIntegrationResponse
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import not_found
+from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.app.integration_view import WRITABLE, integration_of, rules_of
+from tocsin_ingest.app.policies import PolicyChecker, require_policies
+from tocsin_ingest.store import integrations
+
+METHOD = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
+
+
+async def update_integration(
+    database: Database,
+    policies: PolicyChecker,
+    org_id: str,
+    request: UpdateIntegrationRequest,
+    changed: Callable[[str, str], None],
+) -> UpdateIntegrationResponse:
+    """The integration as it is now. `changed(org_id, integration_id)` is called after the commit.
+
+    Raises INTEGRATION_NOT_FOUND, ETAG_MISMATCH, UPDATE_MASK_INVALID, INVALID_FIELD, POLICY_NOT_FOUND,
+    SERVICE_UNAVAILABLE.
+    """
+    given = request.integration
+    integration_id = parse_name(given.name, "integrations", field="integration.name")
+    paths = update_paths(request.update_mask, given, writable=WRITABLE)
+    # Only what the caller writes is checked against escalation: a policy that went missing since must not get in the
+    # way of changing something else.
+    written = Integration(display_name="unchanged")
+    apply_paths(written, given, paths)
+    validate(written, "integration")
+    compile_rules(written.routing_rules)
+    await require_policies(policies, org_id, written)
+
+    async def work(tx: Tx) -> UpdateIntegrationResponse:
+        async def update() -> UpdateIntegrationResponse:
+            row = await integrations.get(tx, integration_id, lock=True)
+            if row is None:
+                raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, given.name)
+            require_etag(given.etag, row.version, field="integration.etag")
+            after = integration_of(row)
+            apply_paths(after, given, paths)
+            await integrations.update(tx, integration_id, after.display_name, after.default_policy, rules_of(after))
+            now = await integrations.get(tx, integration_id)
+            assert now is not None
+            return UpdateIntegrationResponse(integration=integration_of(now))
+
+        tx.after_commit(lambda: changed(org_id, integration_id))
+        return await once(tx, METHOD, request, UpdateIntegrationResponse, update)
+
+    return await database.run(org_id, work)

@@ -1,0 +1,43 @@
+"""What ingest asks of escalation."""
+
+from collections.abc import Iterable, Sequence
+
+import grpc
+from tocsin.escalation.v1.internal_service_pb2 import (
+    ApplyIncidentEventsRequest,
+    CheckPoliciesRequest,
+    IncidentEvent,
+    IncidentEventResult,
+)
+from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
+from tocsin_kit.errors import from_rpc_error
+
+_SERVICE = "escalation"
+
+
+class Escalation:
+    """Calls with the deadlines that suit their callers, in seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, check_seconds: float, apply_seconds: float) -> None:
+        self._stub: EscalationInternalServiceAsyncStub = EscalationInternalServiceAsyncStub(channel)
+        self._check_seconds = check_seconds
+        self._apply_seconds = apply_seconds
+
+    async def missing(self, org_id: str, policies: Iterable[str]) -> frozenset[str]:
+        """Those of the policies that do not exist. Raises SERVICE_UNAVAILABLE."""
+        request = CheckPoliciesRequest(org_id=org_id, policies=policies)
+        try:
+            response = await self._stub.CheckPolicies(request, timeout=self._check_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service=_SERVICE) from error
+        return frozenset(response.missing)
+
+    async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
+        """One result per event. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
+        try:
+            response = await self._stub.ApplyIncidentEvents(
+                ApplyIncidentEventsRequest(events=events), timeout=self._apply_seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service=_SERVICE) from error
+        return response.results

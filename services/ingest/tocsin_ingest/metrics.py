@@ -1,0 +1,37 @@
+"""What ingest counts beside what every service counts."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class IngestMetrics:
+    """Counters of ingest, in the process's one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.alerts = Counter(
+            "tocsin_ingest_alerts", "Alerts committed, by what became of them", ("outcome",), registry=registry
+        )
+        self.refused = Counter(
+            "tocsin_ingest_alerts_refused",
+            "Alerts answered with an error, by reason",
+            ("reason",),
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "tocsin_ingest_batch_size",
+            "Alerts committed together",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "tocsin_ingest_commit_seconds",
+            "One batch, from taking a connection to the end of its commit",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+            registry=registry,
+        )
+        self._queue = Gauge("tocsin_ingest_queue", "Alerts waiting to be committed", registry=registry)
+
+    def watch_queue(self, length: Callable[[], float]) -> None:
+        """Read the queue's length whenever the metrics are read."""
+        self._queue.set_function(length)

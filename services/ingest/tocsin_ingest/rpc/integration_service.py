@@ -1,0 +1,92 @@
+"""IntegrationService: who may send alerts, and where they go."""
+
+from typing import Any, Final
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1 import integration_service_pb2_grpc
+from tocsin.ingest.v1.integration_service_pb2 import (
+    CreateIntegrationRequest,
+    CreateIntegrationResponse,
+    DeleteIntegrationRequest,
+    DeleteIntegrationResponse,
+    GetIntegrationRequest,
+    GetIntegrationResponse,
+    ListIntegrationsRequest,
+    ListIntegrationsResponse,
+    RotateIntegrationKeyRequest,
+    RotateIntegrationKeyResponse,
+    UpdateIntegrationRequest,
+    UpdateIntegrationResponse,
+)
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import not_found
+from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.paging import PageTokens, page_size
+
+from tocsin_ingest.app.create_integration import create_integration
+from tocsin_ingest.app.delete_integration import delete_integration
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.integration_view import integration_of
+from tocsin_ingest.app.policies import PolicyChecker
+from tocsin_ingest.app.rotate_integration_key import rotate_integration_key
+from tocsin_ingest.app.update_integration import update_integration
+from tocsin_ingest.store import integrations
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+NAME: Final = "tocsin.ingest.v1.IntegrationService"
+
+
+class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer):
+    """See the contract."""
+
+    def __init__(self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens) -> None:
+        self._database = database
+        self._policies = policies
+        self._directory = directory
+        self._pages = pages
+
+    async def CreateIntegration(
+        self, request: CreateIntegrationRequest, context: _Context
+    ) -> CreateIntegrationResponse:
+        """An integration and its key."""
+        return await create_integration(self._database, self._policies, current_call().org_id, request)
+
+    async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
+        """One integration."""
+        async with self._database.transaction(current_call().org_id) as tx:
+            row = await integrations.get(tx, parse_name(request.name, "integrations"))
+        if row is None:
+            raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, request.name)
+        return GetIntegrationResponse(integration=integration_of(row))
+
+    async def ListIntegrations(self, request: ListIntegrationsRequest, context: _Context) -> ListIntegrationsResponse:
+        """A page of integrations, by name."""
+        size = page_size(request.page_size)
+        position = self._pages.decode(request)
+        async with self._database.transaction(current_call().org_id) as tx:
+            rows = await integrations.page(tx, str(position[0]) if position else "", size + 1)
+        response = ListIntegrationsResponse(integrations=[integration_of(row) for row in rows[:size]])
+        if len(rows) > size:
+            response.next_page_token = self._pages.encode(request, (rows[size - 1].integration_id,))
+        return response
+
+    async def UpdateIntegration(
+        self, request: UpdateIntegrationRequest, context: _Context
+    ) -> UpdateIntegrationResponse:
+        """The integration after the change."""
+        org_id = current_call().org_id
+        return await update_integration(self._database, self._policies, org_id, request, self._directory.changed)
+
+    async def DeleteIntegration(
+        self, request: DeleteIntegrationRequest, context: _Context
+    ) -> DeleteIntegrationResponse:
+        """Gone, with its keys."""
+        return await delete_integration(self._database, current_call().org_id, request, self._directory.changed)
+
+    async def RotateIntegrationKey(
+        self, request: RotateIntegrationKeyRequest, context: _Context
+    ) -> RotateIntegrationKeyResponse:
+        """A new key."""
+        return await rotate_integration_key(self._database, current_call().org_id, request)

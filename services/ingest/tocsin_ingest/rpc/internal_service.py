@@ -1,0 +1,35 @@
+"""IngestInternalService: what Tocsin's own services ask of ingest."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+from tocsin.ingest.v1 import internal_service_pb2_grpc
+from tocsin.ingest.v1.internal_service_pb2 import ResolveIncidentsRequest, ResolveIncidentsResponse
+from tocsin_kit.db.pool import Database
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+
+from tocsin_ingest.app.resolve_incidents import resolve_incidents
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+NAME: Final = "tocsin.ingest.v1.IngestInternalService"
+
+
+class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServicer):
+    """See the contract."""
+
+    def __init__(self, database: Database, nudge: Callable[[], None]) -> None:
+        self._database = database
+        self._nudge = nudge
+
+    async def ResolveIncidents(self, request: ResolveIncidentsRequest, context: _Context) -> ResolveIncidentsResponse:
+        """Closed, with the numbers of their last events."""
+        ids = [
+            parse_uuid_name(name, "incidents", field=f"incidents[{index}]")
+            for index, name in enumerate(request.incidents)
+        ]
+        org_id = current_call().acting_for(request.org_id)
+        return ResolveIncidentsResponse(
+            results=await resolve_incidents(self._database, self._nudge, org_id, request.actor, ids)
+        )

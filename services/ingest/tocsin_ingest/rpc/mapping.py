@@ -1,0 +1,41 @@
+"""Rows to messages of the contract."""
+
+from tocsin.ingest.v1.alert_pb2 import Alert, AlertInput, AlertState
+from tocsin_kit.ids import format_name
+
+from tocsin_ingest.domain import decide
+from tocsin_ingest.store.alerts import AlertRow
+
+STATES = {
+    decide.AlertState.FIRING: AlertState.ALERT_STATE_FIRING,
+    decide.AlertState.RESOLVED: AlertState.ALERT_STATE_RESOLVED,
+    decide.AlertState.SUPPRESSED: AlertState.ALERT_STATE_SUPPRESSED,
+}
+STATES_BACK = {number: state for state, number in STATES.items()}
+
+
+def alert_of(row: AlertRow) -> Alert:
+    """The alert in full."""
+    newest = AlertInput.FromString(row.newest)
+    alert = Alert(
+        name=format_name("alerts", row.id),
+        dedup_key=row.dedup_key,
+        state=STATES[row.state],
+        incident=format_name("incidents", row.incident_id) if row.incident_id else "",
+        integration=format_name("integrations", row.integration_id) if row.integration_id else "",
+        summary=newest.summary,
+        source=newest.source,
+        severity=row.severity,  # type: ignore[arg-type]
+        labels=newest.labels,
+        links=newest.links,
+        count=row.count,
+    )
+    if newest.HasField("details"):
+        alert.details.CopyFrom(newest.details)
+    if newest.HasField("client_time"):
+        alert.client_time.CopyFrom(newest.client_time)
+    alert.create_time.FromDatetime(row.create_time)
+    alert.last_receive_time.FromDatetime(row.last_receive_time)
+    if row.resolve_time is not None:
+        alert.resolve_time.FromDatetime(row.resolve_time)
+    return alert

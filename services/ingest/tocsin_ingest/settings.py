@@ -1,0 +1,27 @@
+"""What ingest reads from the environment, beside what every service reads."""
+
+from pydantic import Field
+from tocsin_kit.settings import ServiceSettings, service_settings
+
+
+class IngestSettings(ServiceSettings):
+    """`INGEST_…` variables."""
+
+    model_config = service_settings("INGEST_")
+
+    batch_size: int = Field(500, ge=1, le=5000)
+    """Alerts committed in one transaction."""
+    batch_lanes: int = Field(4, ge=1, le=64)
+    """Tenants whose batches are committed at the same time; each takes a database connection."""
+    queue_capacity: int = Field(20_000, ge=100)
+    """Alerts that may wait to be committed; one tenant may fill half of it. Beyond it: OVERLOADED."""
+    rate_per_second: float = Field(1000.0, gt=0)
+    """Alerts per second of one integration, in each replica. Beyond it and the burst: RATE_LIMITED."""
+    rate_burst: float = Field(5000.0, ge=1)
+    """Alerts one integration may send at once."""
+    stream_window: int = Field(1000, ge=1)
+    """Alerts of one StreamAlerts call that may be unanswered; the stream is not read any further meanwhile."""
+    policy_check_seconds: float = Field(1.0, gt=0)
+    """How long a change of an integration waits for escalation to say whether its policies exist."""
+    retention_days: int = Field(90, ge=1)
+    """Resolved alerts and incidents are kept this long, suppressed ones this long after they were last heard."""

@@ -1,0 +1,90 @@
+"""Reading alerts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.severity import Severity
+
+_COLUMNS: Final = """id, integration_id, dedup_key, state, incident_id, severity, newest, count, create_time,
+  last_receive_time, resolve_time"""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One alert. `newest` is the serialized `AlertInput` of its newest trigger."""
+
+    id: UUID
+    integration_id: str
+    dedup_key: str
+    state: AlertState
+    incident_id: UUID | None
+    severity: Severity
+    newest: bytes
+    count: int
+    create_time: datetime
+    last_receive_time: datetime
+    resolve_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts; None: any."""
+
+    incident_id: UUID | None = None
+    integration_id: str | None = None
+    dedup_key: str | None = None
+    states: tuple[AlertState, ...] = ()
+
+
+async def get(tx: Tx, alert_id: UUID) -> AlertRow | None:
+    """One alert of the tenant."""
+    row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM alerts WHERE org_id = $1 AND id = $2", tx.org_id, alert_id)
+    return _row(row) if row else None
+
+
+async def page(tx: Tx, wanted: AlertFilter, before: UUID | None, limit: int) -> Sequence[AlertRow]:
+    """Up to `limit` alerts, newest first, those before `before`. Ids are time-ordered, so they are the order."""
+    conditions = ["org_id = $1"]
+    parameters: list[object] = [tx.org_id]
+    filters: tuple[tuple[str, object], ...] = (
+        ("incident_id = ", wanted.incident_id),
+        ("integration_id = ", wanted.integration_id),
+        ("dedup_key = ", wanted.dedup_key),
+        ("id < ", before),
+    )
+    for condition, value in filters:
+        if value is not None:
+            parameters.append(value)
+            conditions.append(f"{condition}${len(parameters)}")
+    if wanted.states:
+        parameters.append(list(wanted.states))
+        conditions.append(f"state = ANY(${len(parameters)})")
+    parameters.append(limit)
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM alerts WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ${len(parameters)}",
+        *parameters,
+    )
+    return [_row(row) for row in rows]
+
+
+def _row(row: asyncpg.Record) -> AlertRow:
+    return AlertRow(
+        row["id"],
+        row["integration_id"],
+        row["dedup_key"],
+        AlertState(row["state"]),
+        row["incident_id"],
+        Severity(row["severity"]),
+        row["newest"],
+        row["count"],
+        row["create_time"],
+        row["last_receive_time"],
+        row["resolve_time"],
+    )

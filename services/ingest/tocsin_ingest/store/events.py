@@ -1,0 +1,74 @@
+"""Incident events as outbox rows: `tocsin.escalation.v1.IncidentEvent`, less the id and time only the row knows."""
+
+from uuid import UUID
+
+from tocsin.escalation.v1.internal_service_pb2 import (
+    IncidentAcknowledged,
+    IncidentAlertsAdded,
+    IncidentEvent,
+    IncidentOpened,
+    IncidentOpenedLink,
+    IncidentResolved,
+)
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin_kit.ids import format_name
+
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.severity import Severity
+
+INCIDENT_EVENT = "incident_event"
+ALERTS_ADDED = "incident_alerts_added"
+"""A kind of its own, so that a row that can still be rewritten is found without reading payloads."""
+KINDS = (INCIDENT_EVENT, ALERTS_ADDED)
+
+
+def kind_of(event: Event) -> str:
+    """The outbox kind the event travels as."""
+    return ALERTS_ADDED if isinstance(event, AlertsAdded) else INCIDENT_EVENT
+
+
+def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes:
+    """The payload of the outbox row."""
+    message = IncidentEvent(org_id=org_id, incident=format_name("incidents", incident_id), sequence=sequence)
+    match event:
+        case Opened():
+            message.opened.CopyFrom(_opened(event))
+        case AlertsAdded():
+            message.alerts_added.CopyFrom(
+                IncidentAlertsAdded(
+                    alert_count=event.alert_count,
+                    severity=event.severity,  # type: ignore[arg-type]
+                    summary=event.summary,
+                    new_keys=event.new_keys,
+                )
+            )
+        case Acknowledged(actor=actor):
+            message.acknowledged.CopyFrom(IncidentAcknowledged(actor=actor))
+        case Resolved(actor=actor):
+            message.resolved.CopyFrom(IncidentResolved(actor=actor))
+    return message.SerializeToString()
+
+
+def decode_alerts_added(payload: bytes) -> tuple[AlertsAdded, int]:
+    """The event in a row of kind `ALERTS_ADDED`, with its sequence number."""
+    message = IncidentEvent.FromString(payload)
+    added = message.alerts_added
+    return (
+        AlertsAdded(added.alert_count, Severity(added.severity), added.summary, added.new_keys),
+        message.sequence,
+    )
+
+
+def _opened(event: Opened) -> IncidentOpened:
+    first = event.first
+    content = AlertInput.FromString(first.content)
+    return IncidentOpened(
+        title=first.summary,
+        source=first.source,
+        severity=event.severity,  # type: ignore[arg-type]
+        labels=content.labels,
+        policy=first.policy,
+        integration=format_name("integrations", first.integration_id) if first.integration_id else "",
+        links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
+        alert_count=event.alert_count,
+    )

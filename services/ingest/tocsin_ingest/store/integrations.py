@@ -1,0 +1,171 @@
+"""Integrations and the hashes of their keys."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+# Keys that work now, the current one first; no more than are worth showing.
+_PREFIXES = """ARRAY(SELECT prefix FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
+  AND integration_keys.integration_id = integrations.integration_id
+  AND (expire_time IS NULL OR expire_time > app_now())
+  ORDER BY integration_keys.create_time DESC LIMIT 10) AS prefixes"""
+_COLUMNS: Final = f"""integration_id, display_name, default_policy, routing_rules, version, create_time, update_time,
+  {_PREFIXES}"""
+
+
+Version = tuple[int, datetime]
+"""Counts from 1 again when an integration is deleted and made anew, so the time it was made belongs to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationRow:
+    """One integration. `routing_rules` is a serialized `Integration` with nothing else set."""
+
+    integration_id: str
+    display_name: str
+    default_policy: str
+    routing_rules: bytes
+    version: int
+    create_time: datetime
+    update_time: datetime
+    key_prefixes: tuple[str, ...]
+
+    @property
+    def version_key(self) -> Version:
+        """Differs from that of every other state of any integration of this name."""
+        return self.version, self.create_time
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """Whom a key belongs to, and how long it still works (None: for good)."""
+
+    org_id: str
+    integration_id: str
+    remaining: timedelta | None
+
+
+def key_hash(key: str) -> bytes:
+    """What is stored of a key. It has 256 random bits, so nothing slower is needed."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def insert(tx: Tx, integration_id: str, display_name: str, default_policy: str, routing_rules: bytes) -> bool:
+    """Adds an integration; False when the id is taken."""
+    return (
+        await tx.fetchval(
+            """INSERT INTO integrations (org_id, integration_id, display_name, default_policy, routing_rules)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING true""",
+            tx.org_id,
+            integration_id,
+            display_name,
+            default_policy,
+            routing_rules,
+        )
+        is True
+    )
+
+
+async def get(tx: Tx, integration_id: str, *, lock: bool = False) -> IntegrationRow | None:
+    """Reads one; `lock` keeps others from changing it until the transaction ends."""
+    row = await tx.fetchrow(
+        f"SELECT {_COLUMNS} FROM integrations WHERE org_id = $1 AND integration_id = $2{' FOR UPDATE' if lock else ''}",
+        tx.org_id,
+        integration_id,
+    )
+    return _row(row) if row else None
+
+
+async def page(tx: Tx, after: str, limit: int) -> Sequence[IntegrationRow]:
+    """Up to `limit` integrations by id, those after `after`."""
+    return [
+        _row(row)
+        for row in await tx.fetch(
+            f"""SELECT {_COLUMNS} FROM integrations WHERE org_id = $1 AND integration_id > $2
+            ORDER BY integration_id LIMIT $3""",
+            tx.org_id,
+            after,
+            limit,
+        )
+    ]
+
+
+async def update(tx: Tx, integration_id: str, display_name: str, default_policy: str, routing_rules: bytes) -> None:
+    """Replaces what can be changed, as the next version."""
+    await tx.execute(
+        """UPDATE integrations SET display_name = $3, default_policy = $4, routing_rules = $5, version = version + 1,
+          update_time = app_now() WHERE org_id = $1 AND integration_id = $2""",
+        tx.org_id,
+        integration_id,
+        display_name,
+        default_policy,
+        routing_rules,
+    )
+
+
+async def delete(tx: Tx, integration_id: str) -> None:
+    """Removes it with its keys; its alerts and incidents stay."""
+    await tx.execute("DELETE FROM integrations WHERE org_id = $1 AND integration_id = $2", tx.org_id, integration_id)
+
+
+async def insert_key(tx: Tx, integration_id: str, digest: bytes, prefix: str) -> None:
+    """Adds the current key. The one before must have been retired."""
+    await tx.execute(
+        "INSERT INTO integration_keys (key_hash, org_id, integration_id, prefix) VALUES ($1, $2, $3, $4)",
+        digest,
+        tx.org_id,
+        integration_id,
+        prefix,
+    )
+
+
+async def retire_keys(tx: Tx, integration_id: str, grace: timedelta) -> None:
+    """Lets every key of the integration work for `grace` longer at most, and forgets those that are over."""
+    await tx.execute(
+        """WITH retired AS (
+          UPDATE integration_keys SET expire_time = least(expire_time, app_now() + $3)
+          WHERE org_id = $1 AND integration_id = $2 AND (expire_time IS NULL OR expire_time > app_now())
+        )
+        DELETE FROM integration_keys WHERE org_id = $1 AND integration_id = $2 AND expire_time <= app_now()""",
+        tx.org_id,
+        integration_id,
+        grace,
+    )
+
+
+async def find_key(tx: Tx, digest: bytes) -> KeyRow | None:
+    """Whose key it is, among all tenants'; None when it is unknown, retired or its integration is gone."""
+    row = await tx.fetchrow(
+        """SELECT org_id, integration_id, expire_time - app_now() AS remaining FROM integration_keys
+        WHERE key_hash = $1 AND (expire_time IS NULL OR expire_time > app_now())""",
+        digest,
+    )
+    return KeyRow(row["org_id"], row["integration_id"], row["remaining"]) if row else None
+
+
+async def version_of(tx: Tx, integration_id: str) -> Version | None:
+    """Which state of the integration is the newest; None when there is no such integration."""
+    row = await tx.fetchrow(
+        "SELECT version, create_time FROM integrations WHERE org_id = $1 AND integration_id = $2",
+        tx.org_id,
+        integration_id,
+    )
+    return (row["version"], row["create_time"]) if row else None
+
+
+def _row(row: asyncpg.Record) -> IntegrationRow:
+    return IntegrationRow(
+        row["integration_id"],
+        row["display_name"],
+        row["default_policy"],
+        row["routing_rules"],
+        row["version"],
+        row["create_time"],
+        row["update_time"],
+        tuple(row["prefixes"]),
+    )

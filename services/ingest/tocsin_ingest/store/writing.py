@@ -1,0 +1,187 @@
+"""Writes what a batch decided, in two statements: first what exists, then what is new.
+
+What exists goes first, because a key or a group must be freed before the same batch takes it again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.domain.board import Board, Events
+from tocsin_ingest.domain.decide import Alert, Incident
+from tocsin_ingest.domain.events import AlertsAdded, Event
+from tocsin_ingest.store.events import encode, kind_of
+
+# `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
+_UPDATE = """
+WITH changed_incidents AS (
+  UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
+    alert_count = u.alert_count, firing_count = u.firing_count, event_sequence = u.event_sequence,
+    resolve_time = CASE WHEN u.firing_count = 0 THEN app_now() END, resolved_by = u.resolved_by
+  FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+    AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by)
+  WHERE incidents.org_id = $1 AND incidents.id = u.id
+), changed_alerts AS (
+  UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
+    severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
+    source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
+    last_receive_time = app_now(), resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
+  FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::smallint[], $13::text[], $14::text[],
+    $15::bytea[]) AS u(id, state, incident_id, count, severity, summary, source, newest)
+  WHERE alerts.org_id = $1 AND alerts.id = u.id
+)
+UPDATE outbox SET payload = u.payload, due_time = CASE WHEN u.now THEN least(due_time, app_now()) ELSE due_time END
+FROM unnest($16::bigint[], $17::bytea[], $18::boolean[]) AS u(id, payload, now)
+WHERE outbox.id = u.id
+"""
+
+_INSERT = """
+WITH new_incidents AS (
+  INSERT INTO incidents (org_id, id, integration_id, group_key, state, severity, policy, title, first_alert,
+    alert_count, firing_count, event_sequence, resolve_time, resolved_by)
+  SELECT $1, id, integration_id, group_key, CASE WHEN firing_count > 0 THEN 'open' ELSE 'resolved' END, severity,
+    policy, title, first_alert, alert_count, firing_count, event_sequence,
+    CASE WHEN firing_count = 0 THEN app_now() END, resolved_by
+  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::text[])
+    AS u(id, integration_id, group_key, severity, policy, title, first_alert, alert_count, firing_count, event_sequence,
+      resolved_by)
+), new_alerts AS (
+  INSERT INTO alerts (org_id, id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest,
+    count, resolve_time)
+  SELECT $1, id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest, count,
+    CASE WHEN state = 'resolved' THEN app_now() END
+  FROM unnest($13::uuid[], $14::text[], $15::text[], $16::text[], $17::uuid[], $18::smallint[], $19::text[],
+    $20::text[], $21::bytea[], $22::bigint[])
+    AS u(id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest, count)
+)
+INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
+SELECT $1, kind, ordering_key, payload, app_now() + make_interval(secs => delay)
+FROM unnest($23::text[], $24::text[], $25::bytea[], $26::float8[]) AS u(kind, ordering_key, payload, delay)
+"""
+
+_Row = TypeVar("_Row", Alert, Incident)
+
+_DUPLICATES_WAIT = 1.0
+"""Seconds an event that tells of nothing but duplicates waits for more of them; longest time its count is behind."""
+
+
+@dataclass(slots=True)
+class _Outbox:
+    rewritten: list[tuple[int, bytes, bool]]
+    new: list[tuple[str, str, bytes, float]]
+
+
+async def write(tx: Tx, board: Board) -> bool:
+    """Writes the changed alerts and incidents and their events; returns whether an event may be delivered at once."""
+    outbox = _events(tx.org_id, board)
+    incidents, new_incidents = _split(board, board.incidents.values())
+    alerts, new_alerts = _split(board, board.alerts.values())
+    if incidents or alerts or outbox.rewritten:
+        await tx.execute(
+            _UPDATE,
+            tx.org_id,
+            *_columns(6, [_changed_incident(each, board.events[each.id].last_sequence) for each in incidents]),
+            *_columns(8, [_changed_alert(each) for each in alerts]),
+            *_columns(3, outbox.rewritten),
+        )
+    if new_incidents or new_alerts or outbox.new:
+        await tx.execute(
+            _INSERT,
+            tx.org_id,
+            *_columns(11, [_new_incident(each, board.events[each.id].last_sequence) for each in new_incidents]),
+            *_columns(10, [_new_alert(each) for each in new_alerts]),
+            *_columns(4, outbox.new),
+        )
+    return any(delay == 0 for *_, delay in outbox.new) or any(now for *_, now in outbox.rewritten)
+
+
+def _events(org_id: str, board: Board) -> _Outbox:
+    outbox = _Outbox([], [])
+    for incident_id, events in board.events.items():
+        _rewrite_pending(org_id, incident_id, events, outbox)
+        key = str(incident_id)
+        for number, event in enumerate(events.new, events.sequence + 1):
+            outbox.new.append((kind_of(event), key, encode(org_id, incident_id, number, event), _delay(event)))
+        # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.
+        if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
+            outbox.new[-len(events.new) :] = [(*row[:3], 0.0) for row in outbox.new[-len(events.new) :]]
+    return outbox
+
+
+def _rewrite_pending(org_id: str, incident_id: UUID, events: Events, outbox: _Outbox) -> None:
+    pending = events.pending
+    if pending is None or not (events.rewritten or events.new):
+        return
+    payload = encode(org_id, incident_id, pending.sequence, pending.event)
+    now = pending.event.urgent or any(_delay(event) == 0 for event in events.new)
+    outbox.rewritten.append((pending.row_id, payload, now))
+
+
+def _delay(event: Event) -> float:
+    return _DUPLICATES_WAIT if isinstance(event, AlertsAdded) and not event.urgent else 0.0
+
+
+def _split(board: Board, rows: Iterable[_Row]) -> tuple[list[_Row], list[_Row]]:
+    """Sorted by id, so that two batches touch rows in one order: those that exist, those that are new."""
+    ordered = sorted(rows, key=lambda row: row.id)
+    return [row for row in ordered if not board.is_new(row.id)], [row for row in ordered if board.is_new(row.id)]
+
+
+def _columns(width: int, rows: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else ((),) * width
+
+
+def _changed_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
+    return (
+        incident.id,
+        incident.severity,
+        incident.alert_count,
+        incident.firing_count,
+        sequence,
+        None if incident.open else incident.resolved_by,
+    )
+
+
+def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
+    first = incident.first
+    assert first is not None
+    return (
+        incident.id,
+        incident.integration_id,
+        incident.group_key,
+        incident.severity,
+        first.policy,
+        first.summary,
+        first.content,
+        incident.alert_count,
+        incident.firing_count,
+        sequence,
+        None if incident.open else incident.resolved_by,
+    )
+
+
+def _changed_alert(alert: Alert) -> tuple[Any, ...]:
+    newest = alert.newest
+    head = (alert.id, alert.state, alert.incident_id, alert.count)
+    return (*head, newest.severity, newest.summary, newest.source, newest.content) if newest else (*head, *(None,) * 4)
+
+
+def _new_alert(alert: Alert) -> tuple[Any, ...]:
+    newest = alert.newest
+    assert newest is not None
+    return (
+        alert.id,
+        alert.integration_id,
+        alert.dedup_key,
+        alert.state,
+        alert.incident_id,
+        newest.severity,
+        newest.summary,
+        newest.source,
+        newest.content,
+        alert.count,
+    )

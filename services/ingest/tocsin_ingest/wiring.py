@@ -1,0 +1,78 @@
+"""The one place that says what is connected to what."""
+
+from typing import Final
+
+from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, internal_service_pb2_grpc
+from tocsin_kit.auth import TokenSource
+from tocsin_kit.db.outbox import Relay
+from tocsin_kit.lifecycle import Runtime, Service
+from tocsin_kit.loops import Sweep
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.paging import PageTokens
+
+from tocsin_ingest.app.batcher import Batcher
+from tocsin_ingest.app.commit_batch import CommitBatch
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_ingest.app.send_alert import AlertIntake
+from tocsin_ingest.clients.escalation import Escalation
+from tocsin_ingest.http.routes import routes
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.rpc import alert_service, integration_service, internal_service
+from tocsin_ingest.settings import IngestSettings
+from tocsin_ingest.store.events import KINDS
+from tocsin_ingest.work.relay import EventDelivery
+from tocsin_ingest.work.retention import EVERY, Retention
+
+HEAD_REVISION: Final = "0001"
+_RELAY_LEASE: Final = 10.0
+_APPLY_SECONDS: Final = 5.0  # within the share of the lease that a delivery may take
+
+
+async def build(runtime: Runtime[IngestSettings]) -> Service:
+    """Everything ingest is made of."""
+    settings, database = runtime.settings, runtime.database
+    metrics = IngestMetrics(runtime.metrics.registry)
+    pages = PageTokens(settings.signing_keys)
+
+    to_escalation = channel(
+        settings.escalation_target,
+        service_name="escalation",
+        tokens=TokenSource(settings.signing_keys, runtime.name),
+    )
+    escalation = Escalation(to_escalation, check_seconds=settings.policy_check_seconds, apply_seconds=_APPLY_SECONDS)
+    relay = Relay(database, EventDelivery(escalation).deliver, kinds=KINDS, lease=_RELAY_LEASE, metrics=runtime.metrics)
+
+    directory = Directory(database)
+    batcher = Batcher(
+        CommitBatch(database, metrics, relay.nudge),
+        batch_size=settings.batch_size,
+        lanes=min(settings.batch_lanes, settings.database_pool_size - 1),
+        capacity=settings.queue_capacity,
+    )
+    metrics.watch_queue(lambda: batcher.waiting)
+    limit = RateLimit(settings.rate_per_second, settings.rate_burst)
+    intake = AlertIntake(directory, limit, batcher, metrics)
+
+    # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
+    runtime.authenticators.insert(0, directory)
+    runtime.rpc.add(
+        alert_service.AlertService(intake, database, pages, window=settings.stream_window),
+        alert_service.NAME,
+        alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
+    )
+    runtime.rpc.add(
+        integration_service.IntegrationService(database, escalation, directory, pages),
+        integration_service.NAME,
+        integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
+    )
+    runtime.rpc.add(
+        internal_service.IngestInternalService(database, relay.nudge),
+        internal_service.NAME,
+        internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
+    )
+    if runtime.serves:
+        runtime.http.add_routes(routes(intake, directory))
+    runtime.loops.add("relay", relay.run)
+    runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
+    return Service(close=(batcher.drain, lambda: to_escalation.close(None)))

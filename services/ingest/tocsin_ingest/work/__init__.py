@@ -1,0 +1,1 @@
+"""What runs without a caller: the relay to escalation, retention."""

@@ -1,0 +1,72 @@
+"""Hands incident events to escalation, from the outbox."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent, IncidentEventResult
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.errors import TocsinError
+
+_ACCEPTED = (
+    IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED,
+    IncidentEventResult.INCIDENT_EVENT_RESULT_DUPLICATE,
+)
+_OUT_OF_ORDER_PAUSE = 0.1
+
+
+class EventSink(Protocol):
+    """The port to escalation."""
+
+    async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
+        """One result per event."""
+
+
+class EventDelivery:
+    """Delivers outbox rows of `tocsin_ingest.store.events.KINDS`; never more than one row of one incident at a time."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+
+    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        """One outcome per row. An event escalation refuses by itself dies alone, not with the batch it travels in."""
+        outcomes: dict[int, Outcome] = {}
+        events: list[tuple[OutboxRow, IncidentEvent]] = []
+        for row in rows:
+            try:
+                events.append((row, _event(row)))
+            except DecodeError as error:
+                outcomes[row.id] = Dead(f"cannot be read: {error}")
+        await self._send(events, outcomes)
+        return [outcomes[row.id] for row in rows]
+
+    async def _send(self, events: Sequence[tuple[OutboxRow, IncidentEvent]], outcomes: dict[int, Outcome]) -> None:
+        if not events:
+            return
+        try:
+            results = await self._sink.apply([event for _, event in events])
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            if len(events) == 1:
+                outcomes[events[0][0].id] = Dead(f"{error.reason_name}: {error.message}")
+                return
+            middle = len(events) // 2
+            await self._send(events[:middle], outcomes)
+            await self._send(events[middle:], outcomes)
+            return
+        for (row, _), result in zip(events, results, strict=True):
+            outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+
+
+def _not_yet(result: IncidentEventResult.ValueType) -> Retry:
+    name = IncidentEventResult.Name(result) if result in IncidentEventResult.values() else str(result)
+    return Retry(name, after=_OUT_OF_ORDER_PAUSE)
+
+
+def _event(row: OutboxRow) -> IncidentEvent:
+    event = IncidentEvent.FromString(row.payload)
+    event.event_id = str(row.id)
+    event.create_time.FromDatetime(row.create_time)
+    return event

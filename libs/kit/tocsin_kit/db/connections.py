@@ -29,7 +29,8 @@ _QUEUE_TIMEOUT: Final = 5.0
 """Seconds a caller waits for a connection of a busy pool."""
 _WAITERS_PER_CONNECTION: Final = 200
 """More waiting callers than this per connection would not be served in time; they are refused at once."""
-_BACKOFF_CAP: Final = 1.0
+_BACKOFF_CAP: Final = 0.3
+"""Seconds between dials at most; below `_PATIENCE`, so that whoever calls once the server is back is served."""
 _CLOSE_TIMEOUT: Final = 5.0
 
 

@@ -1,0 +1,71 @@
+"""One real PostgreSQL for all of the kit's store tests, a fresh database for each."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tocsin_kit.db.migrations import upgrade
+from tocsin_kit.db.pool import Database
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+_numbers = itertools.count()
+
+OpenDatabase = Callable[..., Awaitable[Database]]
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    with scratch("kit-") as folder:
+        server = Postgres(folder / "postgres", fsync=False)
+        await server.start()
+        try:
+            template = await server.ensure_database("kit_template", "kit")
+            await upgrade(template, MIGRATIONS)
+            yield server
+        finally:
+            await server.stop()
+
+
+@pytest.fixture
+async def url(postgres: Postgres) -> AsyncIterator[str]:
+    name = f"kit_{next(_numbers)}"
+    yield await postgres.clone_database("kit_template", name)
+    await postgres.drop_database(name)
+
+
+@pytest.fixture
+async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
+    """Opens one more pool on the test's database, as another replica would."""
+    opened: list[Database] = []
+
+    async def open_one(**options: float) -> Database:
+        database = await Database.open(url, name="kit-test", **{"size": 5, **options})  # type: ignore[arg-type]
+        opened.append(database)
+        return database
+
+    yield open_one
+    for database in opened:
+        await database.close()
+
+
+@pytest.fixture
+async def db(open_database: OpenDatabase) -> Database:
+    return await open_database()
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Awaitable[None]]:
+    """Waits until an async condition holds; fails after `within` seconds."""
+
+    async def wait(condition: Callable[[], Awaitable[object]], *, within: float = 10.0) -> None:
+        deadline = time.monotonic() + within
+        while not await condition():
+            assert time.monotonic() < deadline, "the condition never came true"
+            await asyncio.sleep(0.005)
+
+    return wait

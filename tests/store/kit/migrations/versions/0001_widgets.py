@@ -1,0 +1,32 @@
+"""What the kit's store tests work on."""
+
+from alembic import op
+from tocsin_kit.db.migrations import (
+    create_app_now,
+    enable_row_security,
+    outbox_table,
+    requests_table,
+    run_script,
+)
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    create_app_now(op)
+    outbox_table(op)
+    requests_table(op)
+    run_script(
+        op,
+        """
+        CREATE TABLE widgets (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, org_id text NOT NULL,
+                              name text NOT NULL, size integer NOT NULL DEFAULT 0, UNIQUE (org_id, name));
+        CREATE INDEX widgets_size ON widgets (size);
+        """,
+    )
+    enable_row_security(op, "widgets")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE widgets, outbox, requests")

@@ -1,0 +1,291 @@
+"""Transactions, tenants, failures: on a real server, because each of these is a promise about one."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db import connections
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_stack.postgres import Postgres
+
+Eventually = Callable[..., Awaitable[None]]
+ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2)"
+
+
+async def names(db: Database, org_id: str) -> list[str]:
+    async with db.transaction(org_id) as tx:
+        return [row["name"] for row in await tx.fetch("SELECT name FROM widgets ORDER BY name")]
+
+
+async def run(db: Database, org_id: str, *statements: str) -> None:
+    async with db.transaction(org_id) as tx:
+        for statement in statements:
+            await tx.execute(statement)
+
+
+async def test_a_tenant_sees_and_changes_its_own_rows_only(db: Database) -> None:
+    for org_id in ("a", "b"):
+        async with db.transaction(org_id) as tx:
+            await tx.execute(ADD, org_id, f"of {org_id}")
+    async with db.transaction("b") as tx:
+        assert await tx.execute("UPDATE widgets SET size = 9 WHERE name = 'of a'") == "UPDATE 0"
+        assert await tx.execute("DELETE FROM widgets WHERE name = 'of a'") == "DELETE 0"
+    assert await names(db, "a") == ["of a"]
+    assert await names(db, "b") == ["of b"]
+    async with db.system() as tx:
+        assert await tx.fetchval("SELECT count(*) FROM widgets") == 2
+
+
+async def test_a_tenant_cannot_write_for_another(db: Database) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run(db, "a", "INSERT INTO widgets (org_id, name) VALUES ('b', 'planted')")
+    await run(db, "a", "INSERT INTO widgets (org_id, name) VALUES ('a', 'mine')")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run(db, "a", "UPDATE widgets SET org_id = 'b'")
+
+
+async def test_the_tenant_does_not_stay_on_the_connection(open_database: Any) -> None:
+    db = await open_database(size=1)
+    async with db.transaction("a") as tx:
+        await tx.execute(ADD, "a", "mine")
+    connection = await db._connections.acquire()
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM widgets") == 0
+    finally:
+        db._connections.release(connection)
+
+
+@pytest.mark.parametrize("org_id", ["o'brien", "a'; DROP TABLE widgets; --", "\\", "ünï", '"'])
+async def test_any_tenant_id_is_only_data(db: Database, org_id: str) -> None:
+    async with db.transaction(org_id) as tx:
+        assert await tx.fetchval("SELECT current_setting('tocsin.org_id')") == org_id
+        await tx.execute(ADD, org_id, "x")
+    assert await names(db, org_id) == ["x"]
+
+
+@pytest.mark.parametrize("org_id", ["", "a\0b"])
+def test_a_transaction_needs_its_tenant(org_id: str) -> None:
+    with pytest.raises(ValueError, match="tenant"):
+        Database(None).transaction(org_id)  # type: ignore[arg-type]
+
+
+async def test_callbacks_run_after_commit_and_never_after_rollback(db: Database) -> None:
+    seen: list[object] = []
+
+    async def later() -> None:
+        seen.append(await names(db, "a"))
+
+    async with db.transaction("a") as tx:
+        await tx.execute(ADD, "a", "x")
+        tx.after_commit(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+        tx.after_commit(later)
+        assert seen == []
+    assert seen == [["x"]], "a failing callback must not keep the next from running"
+
+    async def fail(tx: Tx) -> None:
+        await tx.execute(ADD, "a", "y")
+        tx.after_commit(later)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await db.run("a", fail)
+    assert seen == [["x"]]
+    assert await names(db, "a") == ["x"]
+
+
+async def test_an_ended_transaction_is_unusable(db: Database) -> None:
+    async with db.transaction("a") as tx:
+        pass
+    with pytest.raises(RuntimeError, match="ended"):
+        await tx.execute("SELECT 1")
+
+
+async def test_a_swallowed_sql_error_does_not_look_like_a_commit(db: Database) -> None:
+    async def swallow(tx: Tx) -> None:
+        await tx.execute(ADD, "a", "x")
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await tx.execute(ADD, "a", "x")
+
+    with pytest.raises(RuntimeError, match="swallowed"):
+        await db.run("a", swallow)
+    assert await names(db, "a") == []
+
+
+async def test_a_cancelled_transaction_rolls_back_and_gives_its_connection_back(
+    open_database: Any, eventually: Eventually
+) -> None:
+    db = await open_database(size=1)
+
+    async def hang() -> None:
+        async with db.transaction("a") as tx:
+            await tx.execute(ADD, "a", "x")
+            await tx.execute("SELECT pg_sleep(60)")
+
+    task = asyncio.create_task(hang())
+    observer = await open_database(size=1)
+
+    async def sleeping() -> bool:
+        async with observer.system() as tx:
+            return bool(await tx.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"))
+
+    await eventually(sleeping)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await names(db, "a") == []
+
+
+async def test_run_repeats_after_a_deadlock(db: Database) -> None:
+    async with db.transaction("a") as tx:
+        await tx.execute(ADD, "a", "x")
+        await tx.execute(ADD, "a", "y")
+    both = asyncio.Barrier(2)
+    tries = 0
+
+    async def lock(tx: Tx, first: str, second: str) -> None:
+        nonlocal tries
+        tries += 1
+        await tx.execute("UPDATE widgets SET size = size + 1 WHERE name = $1", first)
+        if tries <= 2:
+            await both.wait()
+        await tx.execute("UPDATE widgets SET size = size + 1 WHERE name = $1", second)
+
+    await asyncio.gather(db.run("a", lambda tx: lock(tx, "x", "y")), db.run("a", lambda tx: lock(tx, "y", "x")))
+    assert tries == 3
+    async with db.transaction("a") as tx:
+        assert [row["size"] for row in await tx.fetch("SELECT DISTINCT size FROM widgets")] == [2]
+
+
+async def test_run_gives_up_as_a_conflict(db: Database) -> None:
+    tries = 0
+
+    async def conflict(tx: Tx) -> None:
+        nonlocal tries
+        tries += 1
+        await tx.execute("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$")
+
+    with pytest.raises(TocsinError) as caught:
+        await db.run("a", conflict)
+    assert (tries, caught.value.code) == (3, grpc.StatusCode.ABORTED)
+
+
+async def test_a_lock_that_does_not_come_is_a_conflict(open_database: Any) -> None:
+    db = await open_database(lock_timeout=0.05)
+    async with db.transaction("a") as holder:
+        await holder.execute(ADD, "a", "x")
+        with pytest.raises(TocsinError) as caught:
+            async with db.transaction("a") as tx:
+                await tx.execute(ADD, "a", "x")
+    assert caught.value.reason == ErrorReason.ERROR_REASON_CONFLICT
+
+
+async def test_a_connection_lost_on_the_way_is_unavailable_and_the_next_call_works(db: Database) -> None:
+    with pytest.raises(TocsinError) as caught:
+        await run(
+            db,
+            "a",
+            "INSERT INTO widgets (org_id, name) VALUES ('a', 'x')",
+            "SELECT pg_terminate_backend(pg_backend_pid())",
+        )
+    assert caught.value.reason == ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE
+    assert await names(db, "a") == []
+
+
+async def test_connections_that_died_while_idle_are_replaced(db: Database) -> None:
+    async with db.system(), db.system() as tx:  # two connections exist now
+        assert await tx.fetchval("SELECT pg_backend_pid()")
+    async with db.system() as tx:
+        await tx.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    for _ in range(4):
+        assert await names(db, "a") == []
+
+
+async def test_an_outage_fails_fast_and_ends_by_itself(db: Database, postgres: Postgres) -> None:
+    await db.ping()
+    postgres.kill()
+    try:
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(TocsinError) as caught:
+                await db.ping()
+            assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+            assert time.monotonic() - began < 2.0
+    finally:
+        await postgres.stop()
+        await postgres.start()
+    assert await names(db, "a") == []
+
+
+async def test_callers_sit_out_a_short_outage(
+    db: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE", 10.0)
+    await db.ping()
+    postgres.kill()
+    callers = [asyncio.create_task(names(db, "a")) for _ in range(20)]
+    await asyncio.wait(callers, timeout=0.05)
+    assert not any(caller.done() for caller in callers)
+    await postgres.stop()
+    await postgres.start()
+    assert await asyncio.gather(*callers) == [[]] * 20
+
+
+async def test_a_pool_opened_before_its_server_is_there_connects_later(postgres: Postgres, url: str) -> None:
+    await postgres.stop()
+    db = await Database.open(url, name="early", size=2)
+    with pytest.raises(TocsinError):
+        await db.ping()
+    await postgres.start()
+    try:
+        await db.ping()
+    finally:
+        await db.close()
+
+
+async def test_callers_take_turns_on_a_busy_pool(open_database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = await open_database(size=2)
+    running = peak = 0
+
+    async def work() -> None:
+        nonlocal running, peak
+        async with db.transaction("a") as tx:
+            running += 1
+            peak = max(peak, running)
+            await tx.execute("SELECT 1")
+            running -= 1
+
+    waiting = [asyncio.create_task(work()) for _ in range(50)]
+    for leaver in waiting[5:50:3]:
+        leaver.cancel()
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in done if outcome is not None] == [asyncio.CancelledError] * 15
+    assert peak == 2
+    assert (db._connections.lent, db._connections.waiting) == (0, 0)
+
+    monkeypatch.setattr(connections, "_QUEUE_TIMEOUT", 0.02)
+    async with db.system(), db.system():
+        with pytest.raises(TocsinError) as caught:
+            await db.ping()
+    assert caught.value.reason == ErrorReason.ERROR_REASON_OVERLOADED
+    await db.ping()
+
+
+async def test_now_is_the_databases_and_can_be_moved(db: Database) -> None:
+    async with db.system() as tx:
+        before = await tx.now()
+        assert await tx.now() == before
+        await tx.execute(
+            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE "
+            "AS $$ SELECT now() + interval '1 hour' $$"
+        )
+    async with db.system() as tx:
+        assert (await tx.now() - before).total_seconds() >= 3600

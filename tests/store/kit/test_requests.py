@@ -1,0 +1,109 @@
+"""A repeat gets the first answer; twins never do the work twice."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once, sweep_requests
+from tocsin_kit.errors import TocsinError
+
+Eventually = Callable[..., Awaitable[None]]
+ID = "0198c5f0-0000-7000-8000-000000000001"
+COUNT = """
+INSERT INTO widgets (org_id, name, size) VALUES ($1, 'runs', 1)
+ON CONFLICT (org_id, name) DO UPDATE SET size = widgets.size + 1 RETURNING size
+"""
+
+
+def request(request_id: str = ID, integration: str = "integrations/one") -> SendAlertRequest:
+    return SendAlertRequest(request_id=request_id, integration=integration)
+
+
+async def answer(tx: Tx, message: SendAlertRequest, method: str = "Send") -> int:
+    async def work() -> SendAlertResponse:
+        return SendAlertResponse(count=await tx.fetchval(COUNT, tx.org_id))
+
+    return (await once(tx, method, message, SendAlertResponse, work)).count
+
+
+async def call(db: Database, message: SendAlertRequest, *, org_id: str = "a", method: str = "Send") -> int:
+    return await db.run(org_id, lambda tx: answer(tx, message, method))
+
+
+async def test_a_repeat_gets_the_first_answer(db: Database) -> None:
+    assert [await call(db, request()) for _ in range(3)] == [1, 1, 1]
+
+
+async def test_without_an_id_every_call_works(db: Database) -> None:
+    assert [await call(db, request("")) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_an_id_belongs_to_its_tenant_and_method(db: Database) -> None:
+    assert await call(db, request()) == 1
+    assert await call(db, request(), org_id="b") == 1
+    assert await call(db, request(), method="Other") == 2
+
+
+async def test_the_same_id_with_another_body_is_refused(db: Database) -> None:
+    await call(db, request())
+    with pytest.raises(TocsinError) as caught:
+        await call(db, request(integration="integrations/two"))
+    assert caught.value.reason == ErrorReason.ERROR_REASON_REQUEST_ID_REUSED
+    assert [violation.field for violation in caught.value.fields] == ["request_id"]
+    assert await call(db, request()) == 1
+
+
+async def test_a_failed_first_try_leaves_nothing_behind(db: Database) -> None:
+    async def fail(tx: Tx) -> None:
+        await answer(tx, request())
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await db.run("a", fail)
+    assert await call(db, request()) == 1
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+async def test_a_twin_waits_for_the_first(db: Database, eventually: Eventually, first_fails: bool) -> None:
+    async def waiting() -> bool:
+        async with db.system() as tx:
+            return bool(await tx.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    twin: asyncio.Task[int] | None = None
+
+    async def first(tx: Tx) -> None:
+        nonlocal twin
+        await answer(tx, request())
+        twin = asyncio.create_task(call(db, request()))
+        await eventually(waiting)
+        if first_fails:
+            raise KeyError
+
+    if first_fails:
+        with pytest.raises(KeyError):
+            await db.run("a", first)
+    else:
+        await db.run("a", first)
+    assert twin is not None
+    assert await twin == 1
+
+
+async def test_a_crowd_of_twins_does_the_work_once(db: Database) -> None:
+    assert await asyncio.gather(*(call(db, request()) for _ in range(20))) == [1] * 20
+
+
+async def test_answers_are_kept_for_a_day(db: Database) -> None:
+    await call(db, request())
+    other = request("0198c5f0-0000-7000-8000-000000000002")
+    await call(db, other)
+    async with db.system() as tx:
+        await tx.execute(
+            "UPDATE requests SET create_time = app_now() - interval '24 hours 1 second' WHERE request_id = $1", ID
+        )
+    assert await sweep_requests(db) == 1
+    assert await sweep_requests(db) == 0
+    assert await call(db, other) == 2
+    assert await call(db, request()) == 3

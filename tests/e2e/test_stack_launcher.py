@@ -177,6 +177,14 @@ def test_a_taken_port_is_told_with_the_variable_that_moves_it(environment: dict[
     )
 
 
+def test_a_folder_that_cannot_be_made(environment: dict[str, str]) -> None:
+    done = run(environment | {"TOCSIN_DATA_DIR": "/proc/nowhere"}, "migrate")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "cannot use /proc/nowhere: No such file or directory; set TOCSIN_DATA_DIR\n",
+    )
+
+
 def test_migrate_always_asks_the_services(environment: dict[str, str]) -> None:
     assert run(environment, "migrate").returncode == 0
     failed = run(environment | {"FAKE_FAIL": "ingest migrate"}, "migrate")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError
+from tocsin_stack import lock
 from tocsin_stack.errors import StackError
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
@@ -96,6 +97,14 @@ async def test_a_second_owner_of_the_folder_is_refused(tmp_path: Path) -> None:
         _, errors = await process.communicate()
         assert f"another launcher (pid {os.getpid()}) is using {tmp_path}".encode() in errors
         assert await call(server.url, "PING") is True
+
+
+async def test_a_folder_is_in_use_as_long_as_its_server_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_ORPHAN_GRACE", 0.1)
+    async with running(tmp_path) as server:
+        server._lock.release()  # as if its launcher had died, and the server taken its time to end
+        with pytest.raises(StackError, match=rf"still in use by pid {server.process.pid}"):
+            await Valkey(tmp_path).start()
 
 
 async def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

@@ -63,8 +63,11 @@ class Stack:
         Raises:
             StackError: the folder or a port is taken, or a server did not start.
         """
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        await self._lock.acquire()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            await self._lock.acquire()
+        except OSError as error:
+            raise StackError(f"cannot use {self.data_dir}: {error.strerror}; set TOCSIN_DATA_DIR") from error
         require_free([*self.plan.store_ports, *(self.plan.service_ports if serving else ())])
         self.plan.signing_keys = self.plan.signing_keys or secret.kept(
             self.data_dir / "signing-keys", secret.signing_key

@@ -1,6 +1,7 @@
 """What ingest asks of escalation."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
@@ -9,8 +10,12 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentEvent,
     IncidentEventResult,
 )
-from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
+from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin_kit.errors import from_rpc_error
+
+if TYPE_CHECKING:
+    # Exists in the generated types only: the same stub, with awaitable answers.
+    from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 _SERVICE = "escalation"
 
@@ -19,7 +24,7 @@ class Escalation:
     """Calls with the deadlines that suit their callers, in seconds."""
 
     def __init__(self, channel: grpc.aio.Channel, *, check_seconds: float, apply_seconds: float) -> None:
-        self._stub: EscalationInternalServiceAsyncStub = EscalationInternalServiceAsyncStub(channel)
+        self._stub: EscalationInternalServiceAsyncStub = EscalationInternalServiceStub(channel)
         self._check_seconds = check_seconds
         self._apply_seconds = apply_seconds
 

@@ -1,0 +1,248 @@
+"""Ingest on a real PostgreSQL: databases cloned from a migrated template, whole replicas in this process, a peer."""
+
+import asyncio
+import contextlib
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from pydantic import SecretStr
+from tocsin.escalation.v1 import internal_service_pb2_grpc
+from tocsin.escalation.v1.internal_service_pb2 import (
+    ApplyIncidentEventsRequest,
+    ApplyIncidentEventsResponse,
+    CheckPoliciesRequest,
+    CheckPoliciesResponse,
+    IncidentEvent,
+    IncidentEventResult,
+)
+from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
+from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, Integration, RoutingRule
+from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
+from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
+from tocsin_ingest.settings import IngestSettings
+from tocsin_ingest.wiring import build
+from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
+from tocsin_kit.db.migrations import upgrade
+from tocsin_kit.db.pool import Database
+from tocsin_kit.http import HttpServer
+from tocsin_kit.lifecycle import Runtime
+from tocsin_kit.loops import Loops
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.health import Health, HealthCheck
+from tocsin_kit.rpc.server import RpcServer
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
+
+MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
+KEYS = "k1:" + "A" * 43
+ALL_SCOPES = ("alerts:write", "alerts:read", "integrations:write", "integrations:read")
+_TEMPLATE = "ingest_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    """One server for the run, with a migrated template."""
+    with scratch("tocsin-ingest-") as folder:
+        server = Postgres(folder / "pg", fsync=False)
+        await server.start()
+        try:
+            await upgrade(await server.ensure_database(_TEMPLATE, _TEMPLATE), MIGRATIONS)
+            yield server
+        finally:
+            await server.stop()
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres) -> str:
+    """A fresh, migrated database."""
+    return await postgres.clone_database(_TEMPLATE, f"ingest_{next(_numbers)}")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on a fresh database."""
+    opened = await Database.open(database_url, name="test", size=6)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def escalation() -> AsyncIterator["FakeEscalation"]:
+    """A peer that takes events in order, on a real port."""
+    fake = FakeEscalation()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+async def ingest(database_url: str, escalation: "FakeEscalation") -> AsyncIterator["Ingest"]:
+    """One replica on a fresh database, beside the peer."""
+    async with running(database_url, escalation.target) as replica:
+        yield replica
+
+
+class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer):
+    """Applies events as the contract says, remembers them, and can be told to misbehave."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[IncidentEvent]] = {}
+        self.policies: set[str] = set()
+        self.calls = 0
+        self.refuse: Callable[[IncidentEvent], bool] = lambda _: False
+        self.unavailable = False
+        self._server: grpc.aio.Server | None = None
+        self.target = ""
+
+    async def start(self, port: int = 0) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server(self, self._server)
+        self.target = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        await self._server.stop(0)
+
+    async def ApplyIncidentEvents(
+        self, request: ApplyIncidentEventsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ApplyIncidentEventsResponse:
+        self.calls += 1
+        if self.unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        if any(self.refuse(event) for event in request.events):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+        return ApplyIncidentEventsResponse(results=[self._apply(event) for event in request.events])
+
+    async def CheckPolicies(
+        self, request: CheckPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CheckPoliciesResponse:
+        if self.unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        return CheckPoliciesResponse(missing=[each for each in request.policies if each not in self.policies])
+
+    def _apply(self, event: IncidentEvent) -> IncidentEventResult.ValueType:
+        known = self.events.setdefault(event.incident, [])
+        if event.sequence <= len(known):
+            return IncidentEventResult.INCIDENT_EVENT_RESULT_DUPLICATE
+        if event.sequence > len(known) + 1:
+            return IncidentEventResult.INCIDENT_EVENT_RESULT_OUT_OF_ORDER
+        known.append(event)
+        return IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED
+
+    def kinds(self, incident: str) -> list[str]:
+        """What it was told of an incident, in order."""
+        return [str(event.WhichOneof("event")) for event in self.events.get(incident, ())]
+
+
+class Ingest:
+    """One replica in this process, as `tocsin_kit.lifecycle.serve` makes it, without signals."""
+
+    def __init__(self, runtime: Runtime[IngestSettings], channel: grpc.aio.Channel) -> None:
+        self.runtime = runtime
+        self.channel = channel
+        self.alerts = AlertServiceStub(channel)
+        self.integrations = IntegrationServiceStub(channel)
+        self.internal = IngestInternalServiceStub(channel)
+        self.http = f"http://127.0.0.1:{runtime.http.port}"
+
+    @property
+    def database(self) -> Database:
+        return self.runtime.database
+
+    async def integration(
+        self, org: str, *, rules: Iterable[RoutingRule] = (), integration_id: str = "", default_policy: str = ""
+    ) -> tuple[str, str]:
+        """Name and key of a new integration."""
+        response = await self.integrations.CreateIntegration(
+            CreateIntegrationRequest(
+                integration_id=integration_id,
+                integration=Integration(display_name="test", routing_rules=rules, default_policy=default_policy),
+            ),
+            metadata=bearer(org),
+        )
+        return response.integration.name, response.key
+
+
+@contextlib.asynccontextmanager
+async def running(database_url: str, target: str, **overrides: Any) -> AsyncIterator[Ingest]:
+    """A replica that serves and works until the block ends."""
+    settings = IngestSettings(
+        database_url=SecretStr(database_url),
+        auth_signing_keys=SecretStr(KEYS),
+        escalation_target=target,
+        database_pool_size=6,
+        shutdown_grace_seconds=2.0,
+        **overrides,
+    )
+    stop = asyncio.Event()
+    metrics = Metrics()
+    database = await Database.open(database_url, name="ingest", size=settings.database_pool_size, metrics=metrics)
+    health = Health((HealthCheck("database", database.ping),), metrics)
+    authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
+    rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
+    http = HttpServer(settings, metrics=metrics, health=health)
+    loops = Loops(metrics)
+    runtime = Runtime("ingest", settings, metrics, database, authenticators, health, rpc, http, loops, stop, None)
+    service = await build(runtime)
+    await http.start()
+    await rpc.start()
+    loops.start(stop)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{rpc.port}") as channel:
+        try:
+            yield Ingest(runtime, channel)
+        finally:
+            stop.set()
+            await asyncio.gather(loops.join(2.0), rpc.stop(2.0))
+            await http.stop()
+            for close in service.close:
+                await close()
+            await database.close()
+
+
+def bearer(org: str, scopes: Sequence[str] = ALL_SCOPES, subject: str = "users/ana") -> tuple[tuple[str, str], ...]:
+    """Metadata of a caller with a token."""
+    return key(mint(SigningKeys.parse(KEYS), org_id=org, subject=subject, scopes=scopes, ttl=600))
+
+
+def internal() -> tuple[tuple[str, str], ...]:
+    """Metadata of another of Tocsin's services."""
+    return bearer("*", ("internal",), "services/escalation")
+
+
+def key(token: str) -> tuple[tuple[str, str], ...]:
+    """Metadata of a caller with that token or integration key."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+def trigger(dedup_key: str = "", *, request_id: str = "", integration: str = "", **fields: Any) -> SendAlertRequest:
+    """A trigger with a summary."""
+    fields.setdefault("summary", "disk full")
+    alert = AlertInput(action=ALERT_ACTION_TRIGGER, dedup_key=dedup_key, **fields)
+    return SendAlertRequest(request_id=request_id, integration=integration, alert=alert)
+
+
+def resolve(dedup_key: str, *, request_id: str = "", integration: str = "") -> SendAlertRequest:
+    """A resolve."""
+    alert = AlertInput(action=ALERT_ACTION_RESOLVE, dedup_key=dedup_key)
+    return SendAlertRequest(request_id=request_id, integration=integration, alert=alert)
+
+
+def new_org() -> str:
+    """A tenant nobody else uses."""
+    return f"org-{uuid.uuid4().hex[:12]}"
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Returns once the condition holds; fails after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  (what is waited for happens in another process)
+            await asyncio.sleep(0.005)

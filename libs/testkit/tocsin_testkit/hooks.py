@@ -1,0 +1,88 @@
+"""A real HTTP server that webhooks are sent to."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
+from aiohttp import web
+
+from tocsin_testkit.inbox import Inbox
+from tocsin_testkit.received import Received
+
+
+class HookServer:
+    """Listens on a free loopback port; every path is somebody's webhook.
+
+    `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
+    get no answer until they are taken out again.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._runner: web.AppRunner | None = None
+        self.answers: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        self.hang: dict[str, asyncio.Event] = {}
+        self.refused: list[tuple[str, float]] = []
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen."""
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        for event in self.hang.values():
+            event.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def url(self, path: str) -> str:
+        """The address of somebody's webhook."""
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def will_answer(self, path: str, statuses: Iterable[int | tuple[int, dict[str, str]]]) -> None:
+        """Give these answers first, then 200."""
+        self.answers[path] = [(status, {}) if isinstance(status, int) else status for status in statuses]
+
+    async def _take(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        body = await request.read()
+        arrived = time.monotonic()
+        if path in self.hang:
+            await self.hang[path].wait()
+        if self.answers.get(path):
+            status, headers = self.answers[path].pop(0)
+            self.refused.append((path, arrived))
+            if status >= 300:
+                return web.Response(status=status, headers=headers)
+        await self._inbox.put(parse(path, body, tuple(request.headers.items()), arrived))
+        return web.Response(text="taken")
+
+
+def parse(path: str, body: bytes, headers: tuple[tuple[str, str], ...], arrived: float) -> Received:
+    """What a webhook says."""
+    data = json.loads(body)
+    incident = data.get("incident") or {}
+    planned = data.get("planned_time")
+    return Received(
+        address=path,
+        channel="webhook",
+        kind=data["type"],
+        subject=data["subject"],
+        incident=incident.get("name", ""),
+        level=data.get("level", incident.get("level", 0)) or 0,
+        code=data.get("code") or "",
+        key=dict(headers).get("Tocsin-Delivery", ""),
+        at=arrived,
+        planned_time=datetime.fromisoformat(planned) if planned else None,
+        headers=headers,
+        body=body,
+    )

@@ -1,0 +1,36 @@
+"""When nothing is due and nothing is under way: the moment to say that nobody else was paged."""
+
+import asyncio
+from collections.abc import Mapping
+
+import asyncpg
+
+# What each service still has to do now. `page_check` rows repeat pages that were handed over; they page nobody.
+BUSY = {
+    "ingest": "SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now()",
+    "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page_check')
+                       + (SELECT count(*) FROM timers WHERE due_time <= app_now())""",
+    "notify": """SELECT count(*) FROM notifications
+                  WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now()""",
+}
+PATIENCE = 30.0
+
+
+async def until_quiet(databases: Mapping[str, str]) -> None:
+    """Return once every service has had nothing to do twice in a row. Raises AssertionError after 30 s."""
+    connections = {
+        name: await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"}) for name, url in databases.items()
+    }
+    try:
+        async with asyncio.timeout(PATIENCE):
+            still = 0
+            while still < 2:
+                counts = {name: await connections[name].fetchval(query) for name, query in BUSY.items()}
+                # A page on its way through Redis is in no table for a moment: the second look is after that moment.
+                still = still + 1 if not any(counts.values()) else 0
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"still busy after {PATIENCE:g} s: {counts}") from None
+    finally:
+        for connection in connections.values():
+            await connection.close()

@@ -1,0 +1,34 @@
+"""What a person receives, whichever way it came."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message at a contact address."""
+
+    address: str
+    """The e-mail address, or the webhook's path."""
+    channel: str
+    """`email` or `webhook`."""
+    kind: str
+    """`new_incident`, `escalation`, `acknowledgment`, `resolution`, `test` or `verification`."""
+    subject: str
+    incident: str
+    """`incidents/{uuid}`; empty for tests and codes."""
+    level: int
+    code: str
+    """The six digits of a verification."""
+    key: str
+    """The same for every attempt of one notification."""
+    at: float
+    """`time.monotonic()` of its arrival."""
+    planned_time: datetime | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is meant to wake somebody."""
+        return self.kind in ("new_incident", "escalation")

@@ -146,6 +146,9 @@ class Relay:
                 failures = 0
                 if claimed < self._batch:
                     await self._wait()
+        except asyncio.CancelledError:
+            self._cut_short()
+            raise
         finally:
             stopper.cancel()
             measuring.cancel()
@@ -177,15 +180,19 @@ class Relay:
             return
 
     async def _land(self) -> None:
-        """Wait for the deliveries in flight; on cancellation cancel them, whereupon each gives its rows back."""
+        """Wait for the deliveries in flight."""
         while self._flying:
             try:
                 await asyncio.wait(self._flying)
             except asyncio.CancelledError:
-                for task in self._flying:
-                    task.cancel()
+                self._cut_short()
                 await asyncio.gather(*self._flying, return_exceptions=True)
                 raise
+
+    def _cut_short(self) -> None:
+        """Cancel the deliveries in flight, whereupon each gives its rows back."""
+        for task in self._flying:
+            task.cancel()
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flying.discard(task)

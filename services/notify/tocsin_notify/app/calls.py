@@ -1,0 +1,113 @@
+"""Provider calls under way in this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.registry import Registry
+from tocsin_notify.domain.attempt import Outcome, Retryable
+from tocsin_notify.metrics import NotifyMetrics
+
+_log = get_logger(__name__)
+
+_STOPPED: Final = Retryable("the service stopped before the provider answered")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A call to make: its attempt is committed, its lease is ours, its seat is taken."""
+
+    delivery: Delivery
+    seat: Seat
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A call that ended."""
+
+    start: Start
+    outcome: Outcome
+
+
+class Calls:
+    """Starts calls and hands each outcome to `finished`; the seat is free again once that has taken it."""
+
+    def __init__(
+        self,
+        channels: Registry,
+        slots: Slots,
+        finished: Callable[[Finished], Awaitable[object]],
+        metrics: NotifyMetrics,
+        *,
+        timeout: float,
+        seat_freed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`timeout`: seconds after which a call is cut off, whatever its channel thinks; shorter than the lease."""
+        self._channels = channels
+        self._slots = slots
+        self._finished = finished
+        self._metrics = metrics
+        self._timeout = timeout
+        self._seat_freed = seat_freed
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self, starts: Sequence[Start]) -> None:
+        """Return when every one of these calls has begun: its channel's `send` was entered (see `store.gate`)."""
+        if not starts:
+            return
+        loop = asyncio.get_running_loop()
+        begun = loop.create_future()
+        waiting = len(starts)
+
+        def entered() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting and not begun.done():
+                begun.set_result(None)
+
+        for start in starts:
+            task = loop.create_task(self._run(start, entered))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        self._metrics.calls.set(len(self._running))
+        await begun
+
+    async def drain(self, grace: float) -> None:
+        """Let calls end for `grace` seconds, then cut them off and record that: they come due again for somebody."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def _run(self, start: Start, entered: Callable[[], None]) -> None:
+        channel = self._channels[start.delivery.target.channel]
+        began = monotonic()
+        entered()  # no await lies between this and the first step of `send`
+        try:
+            async with asyncio.timeout(self._timeout):
+                outcome = await channel.send(start.delivery)
+        except TimeoutError:
+            outcome = Retryable(f"no answer within {self._timeout:g} s")
+        except asyncio.CancelledError:
+            outcome = _STOPPED
+        except Exception as error:
+            _log.exception("channel_defect", notification=str(start.delivery.notification))
+            outcome = Retryable(f"internal error in the channel: {type(error).__name__}")
+        seat = start.seat
+        self._metrics.send_seconds.labels(seat.channel).observe(monotonic() - began)
+        self._metrics.attempts.labels(seat.channel, type(outcome).__name__.lower()).inc()
+        try:
+            await self._finished(Finished(start, outcome))
+        finally:
+            self._slots.release(seat)
+            self._metrics.calls.set(len(self._running) - 1)
+            self._seat_freed()

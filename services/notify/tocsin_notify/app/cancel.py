@@ -1,0 +1,78 @@
+"""Stop the pages of incidents: nothing starts any more once this has returned (I5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import notifications, pages
+from tocsin_notify.store.gate import close_gate, incident_key
+from tocsin_notify.store.pages import Fence
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How many notifications this cancelled, and how many calls were under way and go on."""
+
+    cancelled: int
+    crossed: int
+
+
+class Cancel:
+    """Two transactions. The first raises the fences and cancels what waits: from then on no claim takes these pages.
+    The second waits until every call that a claim took before has started (`store.gate` has the proof), and cancels
+    what such a claim may have left waiting. A crash between them loses nothing: the fence is up, and the caller, who
+    got no answer, comes again.
+    """
+
+    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics) -> None:
+        self._db = db
+        self._hints = hints
+        self._metrics = metrics
+
+    async def __call__(self, fences: Sequence[Fence]) -> Stopped:
+        """Raises CANCEL_UNCONFIRMED when a sender neither starts its calls nor dies: come again."""
+        highest: dict[tuple[str, UUID], Fence] = {}
+        for fence in fences:
+            key = fence.org_id, fence.incident
+            if key not in highest or highest[key].generation < fence.generation:
+                highest[key] = fence
+        incidents = sorted(highest)
+        async with self._db.system() as tx:
+            await pages.raise_fences(tx, [highest[incident] for incident in incidents])
+            cancelled = await notifications.cancel_fenced(tx, incidents)
+        try:
+            async with self._db.system() as tx:
+                await close_gate(tx, (incident_key(*incident) for incident in incidents))
+                cancelled += await notifications.cancel_fenced(tx, incidents)
+                crossed = await notifications.count_crossed(tx, incidents)
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            _log.error("cancel_unconfirmed", incidents=[str(incident) for _, incident in incidents])
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
+                "the pages are stopped, but a sender that took some of them before has not said that its calls started",
+                retry_after=0.5,
+            ) from error
+        self._hints.disarm(cancelled)
+        self._metrics.cancelled.inc(len(cancelled))
+        self._metrics.crossed.inc(crossed)
+        for fence in highest.values():
+            _log.info(
+                "pages_stopped",
+                org_id=fence.org_id,
+                incident=str(fence.incident),
+                generation=fence.generation,
+                reason=fence.reason,
+            )
+        return Stopped(len(cancelled), crossed)

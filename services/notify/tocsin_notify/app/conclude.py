@@ -1,0 +1,121 @@
+"""What attempts came to, written down in sets (tx B): sent, again later, or given up."""
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+from tocsin_kit.db.pool import Database
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.calls import Finished
+from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.domain.attempt import Done, GiveUp, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
+from tocsin_notify.domain.page import PAGES, DeathReason
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import notifications
+from tocsin_notify.store.notifications import Conclusion
+
+_log = get_logger(__name__)
+
+_DETAIL_LIMIT: Final = 1024
+_COUNTER_SHARDS: Final = 64
+
+
+class Conclude:
+    """Counters are kept in one row per process, chosen once, so that replicas do not wait for each other's commits."""
+
+    def __init__(
+        self,
+        db: Database,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        policy: RetryPolicy,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._db = db
+        self._hints = hints
+        self._metrics = metrics
+        self._policy = policy
+        self._chance = chance
+        self._shard = random.randrange(_COUNTER_SHARDS)
+
+    async def __call__(self, finished: Sequence[Finished]) -> list[None]:
+        """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
+        conclusions = [self._conclusion(each) for each in finished]
+        reasons = {
+            each.start.delivery.notification: DeathReason.PERMANENT_FAILURE
+            if isinstance(each.outcome, Permanent)
+            else DeathReason.ATTEMPTS_EXHAUSTED
+            for each in finished
+        }
+        async with self._db.system() as tx:
+            rows = await notifications.conclude(tx, conclusions, shard=self._shard)
+            dead = [
+                Failed(
+                    id=row["id"],
+                    org_id=row["org_id"],
+                    page_id=row["page_id"],
+                    user_id=row["user_id"],
+                    incident=row["incident"],
+                    generation=row["generation"],
+                    priority=row["priority"],
+                    contact_method=row["contact_method"],
+                    reason=reasons[row["id"]],
+                    detail=row["detail"],
+                )
+                for row in rows
+                if row["state"] == "dead"
+            ]
+            due = await give_up(tx, dead, self._metrics)
+        self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in rows if row["state"] == "pending"])
+        self._hints.now(due)
+        for row in rows:
+            self._note(row)
+        return [None] * len(finished)
+
+    def _conclusion(self, finished: Finished) -> Conclusion:
+        delivery = finished.start.delivery
+        match finished.outcome:
+            case Sent(provider_id=provider_id):
+                outcome, detail = "sent", ""
+            case Retryable(reason=detail):
+                outcome, provider_id = "retryable", ""
+            case Permanent(reason=detail):
+                outcome, provider_id = "permanent", ""
+        match judge(finished.outcome, finished.start.tries, self._policy, self._chance()):
+            case Done():
+                verdict, delay = "sent", 0.0
+            case RetryIn(seconds=delay):
+                verdict = "retry"
+            case GiveUp():
+                verdict, delay = "dead", 0.0
+        return Conclusion(
+            delivery.notification, delivery.attempt, outcome, _storable(detail), _storable(provider_id), verdict, delay
+        )
+
+    def _note(self, row: asyncpg.Record) -> None:
+        state = row["state"]
+        fields = {
+            "org_id": row["org_id"],
+            "notification": str(row["id"]),
+            "page": str(row["page_id"]),
+            "user": row["user_id"],
+        }
+        if state == "sent":
+            late = (row["now"] - row["planned_time"]) / timedelta(seconds=1) if row["planned_time"] else None
+            if late is not None and row["type"] in PAGES:
+                self._metrics.lateness.observe(max(0.0, late))
+            _log.info("notification_sent", lateness=late, **fields)
+        elif state == "pending":
+            _log.warning("attempt_failed", retry_in=round(row["delay"], 3), detail=row["detail"], **fields)
+        else:
+            _log.warning("notification_ended", state=state, detail=row["detail"], **fields)
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL takes no NUL; the contract promises at most 1024 characters."""
+    return text.replace("\0", " ")[:_DETAIL_LIMIT]

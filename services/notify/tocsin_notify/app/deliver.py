@@ -1,0 +1,184 @@
+"""Take what is due and start its calls (tx A), in sets."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.calls import Calls, Start
+from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.app.targets import make_delivery
+from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.page import CRITICAL, NORMAL, DeathReason, Kind
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import notifications
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.gate import Gate, incident_key
+from tocsin_notify.store.notifications import Candidate
+from tocsin_notify.store.people import target_of
+
+_log = get_logger(__name__)
+
+MOST_PER_CLAIM: Final = 200
+"""Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
+_ORGS_PER_ROUND: Final = 200
+
+
+class Deliver:
+    """Claims and starts. One object per process; its rounds run one after another."""
+
+    def __init__(
+        self,
+        db: Database,
+        gate: Gate,
+        calls: Calls,
+        slots: Slots,
+        cipher: Cipher,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        policy: RetryPolicy,
+        *,
+        lease: float,
+    ) -> None:
+        """`lease`: seconds after which a row whose sender said nothing is somebody else's."""
+        self._db = db
+        self._gate = gate
+        self._calls = calls
+        self._slots = slots
+        self._cipher = cipher
+        self._hints = hints
+        self._metrics = metrics
+        self._policy = policy
+        self._lease = lease
+        self._cursors = {CRITICAL: "", NORMAL: ""}
+        self.stopping = False
+        """Set: nothing more is claimed."""
+
+    async def named(self, ids: Collection[UUID]) -> None:
+        """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
+        if self.stopping or not ids:
+            return
+        async with self._db.system() as tx:
+            found = await notifications.named(tx, ids)
+        await self._claim(found)
+
+    async def due(self) -> bool:
+        """One round over everything due, critical first; whether another round may find more."""
+        if self.stopping:
+            return False
+        async with self._db.system() as tx:
+            expired = await notifications.expired(tx, max(1, self._slots.free(CRITICAL)))
+        progress = await self._claim(expired) if expired else 0
+        for priority in (CRITICAL, NORMAL):
+            progress += await self._round(priority)
+        return progress > 0
+
+    async def _round(self, priority: int) -> int:
+        if not self._slots.free(priority):
+            return 0
+        cursor = self._cursors[priority]
+        async with self._db.system() as tx:
+            found, more = await notifications.candidates(
+                tx, priority, after_org=cursor, orgs=_ORGS_PER_ROUND, per_org=self._slots.per_org
+            )
+        # The next round goes on behind the tenants of this one, and begins again after the last.
+        self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
+        return await self._claim(found)
+
+    async def _claim(self, found: Sequence[Candidate]) -> int:
+        claimed = 0
+        for start in range(0, len(found), MOST_PER_CLAIM):
+            seats = {
+                each.id: (seat, each)
+                for each in found[start : start + MOST_PER_CLAIM]
+                if self._slots.take(seat := Seat(each.org_id, each.channel, each.priority))
+            }
+            if seats:
+                claimed += await self._claim_seated(seats)
+        return claimed
+
+    async def _claim_seated(self, seats: dict[UUID, tuple[Seat, Candidate]]) -> int:
+        keys = {id: _key(candidate) for id, (_, candidate) in seats.items()}
+        started: set[UUID] = set()
+        try:
+            async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
+                ids = [id for id, key in keys.items() if key is None or key in passage.held]
+                rows = await notifications.claim(passage.tx, ids, max_tries=self._policy.attempts, lease=self._lease)
+                starts, lost = self._starts(rows, seats)
+                due = await give_up(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost], self._metrics)
+                await passage.commit()
+                started = {start.delivery.notification for start in starts}
+                await self._calls.start(starts)
+        finally:
+            for id, (seat, _) in seats.items():
+                if id not in started:
+                    self._slots.release(seat)
+        for row in rows:
+            if row["verdict"] == "cancelled":
+                self._metrics.cancelled.inc()
+                _log.info("notification_cancelled", notification=str(row["id"]), reason=row["stop_reason"])
+        self._hints.now(due)
+        return len(rows)
+
+    def _starts(
+        self, rows: Sequence[asyncpg.Record], seats: dict[UUID, tuple[Seat, Candidate]]
+    ) -> tuple[list[Start], list[Failed]]:
+        starts: list[Start] = []
+        lost: list[Failed] = []
+        for row in rows:
+            if row["verdict"] != "sending":
+                continue
+            try:
+                delivery = make_delivery(
+                    self._cipher,
+                    notification=row["id"],
+                    org_id=row["org_id"],
+                    page_id=row["page_id"],
+                    kind=Kind(row["type"]),
+                    job=NotificationJob.FromString(row["job"]),
+                    method=row["contact_method"],
+                    target=target_of(row),
+                    attempt=row["attempts"],
+                    attempt_group=row["attempt_group"],
+                    start_time=row["now"],
+                )
+            except SecretLost as error:
+                _log.error("contact_secret_lost", org_id=row["org_id"], error=str(error))
+                lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
+                continue
+            starts.append(Start(delivery, seats[row["id"]][0], row["tries"]))
+        return starts, lost
+
+
+def rows_to_give_up(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Those a claim found but will not send."""
+    return [row for row in rows if row["verdict"] in ("unusable", "exhausted")]
+
+
+def _failed(row: asyncpg.Record, reason: DeathReason | None = None, detail: str = "") -> Failed:
+    if reason is None:
+        exhausted = row["verdict"] == "exhausted"
+        reason = DeathReason.ATTEMPTS_EXHAUSTED if exhausted else DeathReason.NO_CONTACT_METHOD
+        detail = "its senders vanished during the attempts" if exhausted else "its contact method can no longer be used"
+    return Failed(
+        id=row["id"],
+        org_id=row["org_id"],
+        page_id=row["page_id"],
+        user_id=row["user_id"],
+        incident=row["incident"],
+        generation=row["generation"],
+        priority=row["priority"],
+        contact_method=row["contact_method"],
+        reason=reason,
+        detail=detail,
+    )
+
+
+def _key(candidate: Candidate) -> int | None:
+    return None if candidate.incident is None else incident_key(candidate.org_id, candidate.incident)

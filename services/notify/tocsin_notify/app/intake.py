@@ -1,0 +1,37 @@
+"""Pages from everywhere into `Submit`, in batches."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tocsin_notify.app.batches import Batches
+from tocsin_notify.app.submit import Submit
+from tocsin_notify.domain.page import CRITICAL, NORMAL
+from tocsin_notify.store.pages import NewPage
+
+MOST_PER_BATCH: Final = 200
+"""Each page of a batch may hold an advisory lock; PostgreSQL's shared lock table is finite."""
+
+
+class Intake:
+    """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood."""
+
+    def __init__(self, submit: Submit) -> None:
+        self._lanes: dict[int, Batches[NewPage, bool]] = {
+            priority: Batches(submit, most=MOST_PER_BATCH) for priority in (CRITICAL, NORMAL)
+        }
+
+    async def submit(self, pages: Sequence[NewPage]) -> list[bool]:
+        """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED."""
+        if len(pages) == 1:
+            return [await self._lanes[pages[0].priority].submit(pages[0])]
+        answers: dict[int, bool] = {}
+        for priority in (CRITICAL, NORMAL):
+            places = [place for place, page in enumerate(pages) if page.priority == priority]
+            done = await self._lanes[priority].submit_all([pages[place] for place in places])
+            answers.update(zip(places, done, strict=True))
+        return [answers[place] for place in range(len(pages))]
+
+    async def drain(self) -> None:
+        """Return when nothing is on its way into the database."""
+        for lane in self._lanes.values():
+            await lane.drain()

@@ -1,0 +1,48 @@
+"""Jobs of the contract, read into this service's words."""
+
+from datetime import UTC
+from typing import Final
+
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import parse_uuid_name
+
+from tocsin_notify.domain.page import NEWS, PAGES, Channel, Kind, Page, priority_of, urgency_of
+from tocsin_notify.store.pages import NewPage
+
+KINDS: Final = {
+    pb.NOTIFICATION_TYPE_NEW_INCIDENT: Kind.NEW_INCIDENT,
+    pb.NOTIFICATION_TYPE_ESCALATION: Kind.ESCALATION,
+    pb.NOTIFICATION_TYPE_ACKNOWLEDGMENT: Kind.ACKNOWLEDGMENT,
+    pb.NOTIFICATION_TYPE_RESOLUTION: Kind.RESOLUTION,
+    pb.NOTIFICATION_TYPE_TEST: Kind.TEST,
+    pb.NOTIFICATION_TYPE_VERIFICATION: Kind.VERIFICATION,
+}
+CHANNELS: Final = {
+    pb.CHANNEL_EMAIL: Channel.EMAIL,
+    pb.CHANNEL_WEBHOOK: Channel.WEBHOOK,
+    pb.CHANNEL_CONSOLE: Channel.CONSOLE,
+}
+_SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
+
+
+def read_job(job: pb.NotificationJob) -> NewPage:
+    """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say."""
+    kind = KINDS[job.type]
+    if kind not in PAGES and kind not in NEWS:
+        raise invalid("type", f"{kind} is no job another service may hand over")
+    if "\0" in job.org_id:
+        raise invalid("org_id", "must not hold a NUL character")
+    urgency = urgency_of(kind, severe=job.severity in _SEVERE)
+    return NewPage(
+        id=parse_uuid_name(job.page, "pages", field="page"),
+        org_id=job.org_id,
+        user_id=job.user,
+        incident=parse_uuid_name(job.incident, "incidents", field="incident"),
+        page=Page(kind, urgency, CHANNELS.get(job.channel_override)),
+        priority=priority_of(kind, urgency),
+        generation=job.generation,
+        planned_time=job.planned_time.ToDatetime(UTC) if job.HasField("planned_time") else None,
+        job=job,
+    )

@@ -1,0 +1,57 @@
+"""Keeps every outcome until it is written down: a page that was sent must not be sent again for want of a row."""
+
+import asyncio
+from typing import Final
+
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import backoff, wait_or_stop
+
+from tocsin_notify.app.batches import Batches
+from tocsin_notify.app.calls import Finished
+from tocsin_notify.app.conclude import Conclude
+
+_log = get_logger(__name__)
+
+_MOST_PER_BATCH: Final = 200
+
+
+class Outcomes:
+    """Concludes in batches. With PostgreSQL away it holds on to the outcome, and to the call's seat with it: so what is
+    kept here is bounded by the seats, and nothing new starts that could not be written down either."""
+
+    def __init__(self, conclude: Conclude, stop: asyncio.Event) -> None:
+        self._batches: Batches[Finished, None] = Batches(conclude, most=_MOST_PER_BATCH)
+        self._stop = stop
+
+    async def finished(self, finished: Finished) -> None:
+        """Returns once it is committed, or given up because the process stops: then the lease ends, and it is sent again
+        under the same key."""
+        failures = 0
+        while True:
+            last = self._stop.is_set()
+            try:
+                await self._batches.submit(finished)
+            except TocsinError as error:
+                failures += 1
+                if last:
+                    self._lost(finished, error)
+                    return
+                await wait_or_stop(self._stop, backoff(failures, base=0.05, cap=1.0))
+            except Exception as error:
+                self._lost(finished, error)
+                return
+            else:
+                return
+
+    async def drain(self) -> None:
+        """Return when everything that was handed over is written."""
+        await self._batches.drain()
+
+    def _lost(self, finished: Finished, error: Exception) -> None:
+        _log.error(
+            "outcome_lost",
+            notification=str(finished.start.delivery.notification),
+            outcome=type(finished.outcome).__name__,
+            error=repr(error),
+        )

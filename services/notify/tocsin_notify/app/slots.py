@@ -1,0 +1,120 @@
+"""How many provider calls may run at once, and whose."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final, NamedTuple
+
+from tocsin_notify.domain.page import CRITICAL, Channel
+
+_MOST_BUCKETS: Final = 10_000
+
+
+class Seat(NamedTuple):
+    """Room for one call."""
+
+    org_id: str
+    channel: Channel
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Per replica. `rate` is calls per second and tenant, 0: no limit; `burst` how many it may save up."""
+
+    total: int = 200
+    critical_reserve: int = 50
+    """Seats that only critical pages may take: a flood of others on a slow provider never takes the last one."""
+    per_org: int = 50
+    """Of each priority, so that a tenant's own flood does not hold up its critical pages either."""
+    rate: float = 50.0
+    burst: float = 200.0
+
+
+class Slots:
+    """Hands out seats; never waits. Critical pages pass the rate limit."""
+
+    def __init__(
+        self, limits: Limits, channels: Mapping[Channel, int], *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """`channels`: calls each channel can begin at once."""
+        self._limits = limits
+        self._channels = channels
+        self._clock = clock
+        self._taken = 0
+        self._by_channel: Counter[Channel] = Counter()
+        self._by_org: Counter[tuple[str, int]] = Counter()
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    @property
+    def taken(self) -> int:
+        """Calls under way."""
+        return self._taken
+
+    def free(self, priority: int) -> int:
+        """How many seats somebody of this priority could take."""
+        reserve = 0 if priority == CRITICAL else self._limits.critical_reserve
+        return max(0, self._limits.total - reserve - self._taken)
+
+    @property
+    def per_org(self) -> int:
+        """The most one tenant may take of one priority."""
+        return self._limits.per_org
+
+    def take(self, seat: Seat) -> bool:
+        """Whether the seat is the caller's now; then it must `release` it."""
+        if not self.free(seat.priority):
+            return False
+        if self._by_channel[seat.channel] >= self._room_in(seat):
+            return False
+        if self._by_org[seat.org_id, seat.priority] >= self._limits.per_org:
+            return False
+        if seat.priority != CRITICAL and not self._spend(seat.org_id):
+            return False
+        self._taken += 1
+        self._by_channel[seat.channel] += 1
+        self._by_org[seat.org_id, seat.priority] += 1
+        return True
+
+    def release(self, seat: Seat) -> None:
+        """The call has ended, or never began."""
+        self._taken -= 1
+        self._by_channel[seat.channel] -= 1
+        key = seat.org_id, seat.priority
+        self._by_org[key] -= 1
+        if not self._by_org[key]:
+            del self._by_org[key]
+
+    def _room_in(self, seat: Seat) -> int:
+        """A channel's seats are reserved in the same proportion as all seats."""
+        room = self._channels[seat.channel]
+        if seat.priority == CRITICAL:
+            return room
+        return max(1, room - room * self._limits.critical_reserve // self._limits.total)
+
+    def _spend(self, org_id: str) -> bool:
+        limits = self._limits
+        if limits.rate <= 0:
+            return True
+        now = self._clock()
+        tokens, since = self._buckets.get(org_id, (limits.burst, now))
+        tokens = min(limits.burst, tokens + (now - since) * limits.rate)
+        if tokens < 1:
+            self._buckets[org_id] = (tokens, now)
+            return False
+        if org_id not in self._buckets and len(self._buckets) >= _MOST_BUCKETS:
+            self._forget_full(now)
+        self._buckets[org_id] = (tokens - 1, now)
+        return True
+
+    def _forget_full(self, now: float) -> None:
+        """A bucket that is full again says nothing. If none is, the oldest goes: bounded before exact."""
+        limits = self._limits
+        full = [
+            org
+            for org, (tokens, since) in self._buckets.items()
+            if tokens + (now - since) * limits.rate >= limits.burst
+        ]
+        for org in full or [next(iter(self._buckets))]:
+            del self._buckets[org]

@@ -1,0 +1,205 @@
+"""Take pages in: store, plan, and start what is due at once, in one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.calls import Calls, Start
+from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.app.targets import make_delivery
+from tocsin_notify.domain.page import DeathReason, State
+from tocsin_notify.domain.planning import Planned, plan
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import dead_letters, notifications, pages, people
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.dead_letters import NewDeadLetter
+from tocsin_notify.store.gate import Gate, incident_key
+from tocsin_notify.store.notifications import NewNotification
+from tocsin_notify.store.pages import NewPage
+from tocsin_notify.store.people import Person
+
+_log = get_logger(__name__)
+
+
+class Submit:
+    """The one way in, for jobs from the stream, by RPC, and of this service's own (tests, verification codes).
+
+    A step without a delay is stored as being sent, with its attempt, and its call starts when the transaction has
+    committed: no second transaction lies between a page and its first call.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        calls: Calls,
+        slots: Slots,
+        cipher: Cipher,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        *,
+        lease: float,
+    ) -> None:
+        self._gate = gate
+        self._calls = calls
+        self._slots = slots
+        self._cipher = cipher
+        self._hints = hints
+        self._metrics = metrics
+        self._lease = lease
+        self.stopping = False
+        """Set: pages are stored, and left for others to send."""
+
+    async def __call__(self, given: Sequence[NewPage]) -> list[bool]:
+        """Store these; for each whether it was new. Committed when it returns; repeating changes nothing."""
+        unique = {page.id: page for page in given}
+        round_ = _Round(self)
+        try:
+            async with self._gate.passage(
+                incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None
+            ) as passage:
+                stored = await pages.insert(passage.tx, list(unique.values()))
+                fresh = [page for id, page in unique.items() if id in stored.fences]
+                if fresh and stored.now is not None:
+                    round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
+                    known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
+                    for page in fresh:
+                        round_.plan(page, known[page.org_id, page.user_id], stored.fences[page.id])
+                    if round_.rows:
+                        made = await notifications.insert(passage.tx, round_.rows, self._lease)
+                        round_.keep(made)
+                    if round_.letters:
+                        await dead_letters.insert(passage.tx, round_.letters)
+                await passage.commit()
+                await round_.start()
+        finally:
+            round_.release()
+        round_.hint()
+        first_seen: set[UUID] = set(stored.fences)
+        answers = []
+        for page in given:
+            answers.append(page.id in first_seen)
+            first_seen.discard(page.id)
+        self._metrics.pages.labels("new").inc(sum(answers))
+        self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
+        return answers
+
+
+class _Round:
+    """One transaction's worth of planning."""
+
+    def __init__(self, submit: Submit) -> None:
+        self._submit = submit
+        self._seats: dict[UUID, Seat] = {}
+        self._starts: dict[UUID, Start] = {}
+        self.rows: list[NewNotification] = []
+        self.letters: list[NewDeadLetter] = []
+
+    def begin(self, held: frozenset[int], now: datetime, *, direct: bool) -> None:
+        self._held = held
+        self._now = now
+        self._direct = direct
+
+    def plan(self, page: NewPage, person: Person, fence: str | None) -> None:
+        planned = plan(page.page, person.methods, person.rules)
+        if not planned and fence is None:
+            self._bury(page)
+        for step in planned:
+            self.rows.append(self._row(page, person, step, fence))
+
+    def keep(self, made: set[UUID]) -> None:
+        """Forget the starts whose rows somebody else made before."""
+        self._starts = {id: start for id, start in self._starts.items() if id in made}
+        self.rows = [row for row in self.rows if row.id in made]
+
+    async def start(self) -> None:
+        """After the commit, inside the gate."""
+        starts = list(self._starts.values())
+        for id in self._starts:
+            del self._seats[id]  # the call releases it
+        await self._submit._calls.start(starts)
+
+    def release(self) -> None:
+        """Give back the seats of calls that did not start."""
+        for seat in self._seats.values():
+            self._submit._slots.release(seat)
+
+    def hint(self) -> None:
+        """After the commit: what waits for later, or for a seat."""
+        waiting = [row for row in self.rows if row.state is State.PENDING]
+        hints = self._submit._hints
+        hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
+        hints.now([row.id for row in waiting if row.delay <= 0])
+
+    def _row(self, page: NewPage, person: Person, step: Planned, fence: str | None) -> NewNotification:
+        id = new_id()
+        state, reason = State.PENDING, ""
+        if fence is not None:
+            state, reason = State.CANCELLED, fence
+        elif step.delay <= 0 and self._may_start(page):
+            state, reason = self._seat(id, page, person, step)
+        return NewNotification(
+            id=id,
+            org_id=page.org_id,
+            page_id=page.id,
+            user_id=page.user_id,
+            incident=page.incident,
+            generation=page.generation,
+            priority=page.priority,
+            contact_method=step.method.id,
+            channel=step.method.channel,
+            step=step.step,
+            state=state,
+            reason=reason,
+            delay=step.delay,
+        )
+
+    def _may_start(self, page: NewPage) -> bool:
+        return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
+
+    def _seat(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
+        seat = Seat(page.org_id, step.method.channel, page.priority)
+        if not self._submit._slots.take(seat):
+            return State.PENDING, ""
+        self._seats[id] = seat
+        try:
+            delivery = make_delivery(
+                self._submit._cipher,
+                notification=id,
+                org_id=page.org_id,
+                page_id=page.id,
+                kind=page.page.kind,
+                job=page.job,
+                method=step.method.id,
+                target=person.targets[step.method.id],
+                attempt=1,
+                attempt_group=1,
+                start_time=self._now,
+            )
+        except SecretLost:
+            return State.PENDING, ""  # the deliverer meets it again, and fails over
+        self._starts[id] = Start(delivery, seat, tries=1)
+        return State.SENDING, ""
+
+    def _bury(self, page: NewPage) -> None:
+        detail = f"{page.user_id} has no verified and enabled contact method"
+        if page.page.channel_override is not None:
+            detail += f" of channel {page.page.channel_override}"
+        _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
+        self._submit._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
+        self.letters.append(
+            NewDeadLetter(
+                id=new_id(),
+                org_id=page.org_id,
+                notification_id=None,
+                page_id=page.id,
+                user_id=page.user_id,
+                incident=page.incident,
+                reason=DeathReason.NO_CONTACT_METHOD,
+                detail=detail,
+                job=page.job.SerializeToString(),
+            )
+        )

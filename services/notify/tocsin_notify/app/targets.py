@@ -1,0 +1,46 @@
+"""From rows to what a channel needs."""
+
+from datetime import datetime
+from uuid import UUID
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+
+from tocsin_notify.channels.base import Delivery, Target
+from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.verification import code_for
+from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.people import StoredTarget
+
+
+def delivery_key(notification: UUID, attempt_group: int) -> str:
+    """What providers may deduplicate by: the same for every attempt until somebody redrives the dead letter."""
+    return f"{notification}-{attempt_group}"
+
+
+def make_delivery(
+    cipher: Cipher,
+    *,
+    notification: UUID,
+    org_id: str,
+    page_id: UUID,
+    kind: Kind,
+    job: NotificationJob,
+    method: UUID,
+    target: StoredTarget,
+    attempt: int,
+    attempt_group: int,
+    start_time: datetime,
+) -> Delivery:
+    """Everything one attempt needs. Raises SecretLost."""
+    secret = b"" if target.secret is None else cipher.open(org_id, method, target.secret)
+    return Delivery(
+        key=delivery_key(notification, attempt_group),
+        notification=notification,
+        org_id=org_id,
+        kind=kind,
+        job=job,
+        target=Target(target.channel, target.address, secret, target.key_id),
+        attempt=attempt,
+        start_time=start_time,
+        code=code_for(cipher.code_key, page_id) if kind is Kind.VERIFICATION else "",
+    )

@@ -1,0 +1,89 @@
+"""Which addresses a webhook may reach: public ones only, unless the operator allows more.
+
+The check happens on the addresses a name resolved to, and the connection goes to exactly those: a name that answers
+with a public address first and a private one later (DNS rebinding) gets nowhere.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+_THREADS: Final = 64
+"""A tenant's slow name server holds a thread for seconds; the others must still find one."""
+# Ranges of IPv6 that carry an IPv4 address, and where it lies: RFC 6052 (NAT64), RFC 3056 (6to4).
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class ForbiddenAddress(OSError):
+    """A name or URL that leads to addresses this service must not call."""
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is a unicast address of the public internet, also when it hides an IPv4 address."""
+    if isinstance(address, ipaddress.IPv6Address):
+        hidden = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if hidden is None and address in _NAT64:
+            hidden = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if hidden is not None:
+            return is_public(hidden)
+        if address in _NAT64_LOCAL or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def literal(host: str) -> Address | None:
+    """The address a URL names directly; None for a name."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names with the system's resolver, in threads of its own, and drops what may not be called."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="dns")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises OSError when the name cannot be resolved, ForbiddenAddress when nothing it leads to may be called."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, _lookup, host, port, family)
+        allowed = [entry for entry in found if self._allow_private or self._is_public(entry)]
+        if found and not allowed:
+            raise ForbiddenAddress(f"{host} leads to private addresses only")
+        return allowed
+
+    async def close(self) -> None:
+        """Do not wait for lookups that hang."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def _is_public(entry: ResolveResult) -> bool:
+        address = literal(entry["host"])
+        return address is not None and is_public(address)
+
+
+def _lookup(host: str, port: int, family: socket.AddressFamily) -> Sequence[ResolveResult]:
+    return [
+        ResolveResult(
+            hostname=host,
+            host=str(address[0]),
+            port=int(address[1]),
+            family=kind,
+            proto=protocol,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for kind, _, protocol, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    ]

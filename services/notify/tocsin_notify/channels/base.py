@@ -1,0 +1,60 @@
+"""What every channel is: one `send`, three possible outcomes, no exception for anything the other side may do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+
+from tocsin_notify.domain.attempt import Outcome
+from tocsin_notify.domain.page import Channel, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a contact method leads."""
+
+    channel: Channel
+    address: str
+    """E-mail address or URL; empty for the console."""
+    secret: bytes = b""
+    """What signs a webhook."""
+    key_id: str = ""
+
+    def __repr__(self) -> str:
+        return f"Target({self.channel}, {self.address!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt, with everything a channel may need to render and send it."""
+
+    key: str
+    """The same for every attempt of one notification until it is redriven: providers may deduplicate by it."""
+    notification: UUID
+    org_id: str
+    kind: Kind
+    job: NotificationJob
+    target: Target
+    attempt: int
+    start_time: datetime
+    """The database's clock when the attempt was recorded."""
+    code: str = ""
+    """The six digits, in a verification."""
+
+
+class ChannelSender(Protocol):
+    """One way out of the house."""
+
+    concurrency: int
+    """Calls at once that begin without waiting for one another. The deliverer never starts more: a call that waited
+    inside a channel would begin after a cancel had returned."""
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Try once, within the channel's own timeout. What went wrong is an outcome; an exception is a defect."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...

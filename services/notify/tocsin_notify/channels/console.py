@@ -1,0 +1,28 @@
+"""The console channel: one line of JSON on standard output. For trying things out."""
+
+import json
+import sys
+from typing import TextIO
+
+from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.text import payload
+from tocsin_notify.domain.attempt import Outcome, Sent
+
+
+class ConsoleChannel:
+    """Writes, and always succeeds."""
+
+    concurrency = 1000
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """See `ChannelSender`."""
+        out = self._out or sys.stdout
+        out.write(json.dumps({"event": "console_notification", **payload(delivery)}) + "\n")
+        out.flush()
+        return Sent()
+
+    async def close(self) -> None:
+        """Nothing is held."""

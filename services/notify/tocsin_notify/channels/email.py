@@ -1,0 +1,177 @@
+"""E-mail over SMTP: pooled sessions, re-opened when they die."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime
+from enum import StrEnum
+from time import monotonic
+from typing import Final
+
+from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.text import body, severity_word, subject
+from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+from tocsin_notify.domain.page import PAGES
+
+_log = get_logger(__name__)
+
+_IDLE_LIMIT: Final = 60.0
+_PROBE_AFTER: Final = 5.0
+# RFC 4954: what a server answers when it is our credentials it does not like, whatever command they come with.
+_OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
+
+
+class StartTls(StrEnum):
+    """When to upgrade a plain connection."""
+
+    OFF = "off"
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail is handed in. An empty `host`: this installation sends no mail."""
+
+    host: str
+    port: int = 25
+    username: str = ""
+    password: str = ""
+    sender: str = "tocsin@localhost"
+    starttls: StartTls = StartTls.AUTO
+    implicit_tls: bool = False
+    ca_file: str = ""
+
+    def __repr__(self) -> str:
+        return f"MailServer({self.host}:{self.port})"
+
+
+class EmailChannel:
+    """At most `concurrency` sessions; each carries one message at a time and is used again."""
+
+    def __init__(self, server: MailServer, *, timeout: float, concurrency: int = 10) -> None:
+        """`timeout`: seconds for the whole attempt, connecting included."""
+        self.concurrency = concurrency
+        self._server = server
+        self._timeout = timeout
+        self._idle: list[tuple[SMTP, float]] = []
+        self._domain = server.sender.rpartition("@")[2] or "localhost"
+        self._tls = ssl.create_default_context(cafile=server.ca_file or None)
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
+        if not self._server.host:
+            return Permanent("this installation has no mail server (SMTP_HOST)")
+        message = self._compose(delivery).as_bytes()
+        session: SMTP | None = None
+        try:
+            async with asyncio.timeout(self._timeout):
+                session = await self._session()
+                _, answer = await session.sendmail(self._server.sender, [delivery.target.address], message)
+        except BaseException as error:
+            if session is not None:
+                session.close()
+            if isinstance(error, TimeoutError):
+                return Retryable(f"no answer within {self._timeout:g} s")
+            if isinstance(error, (SMTPException, OSError)):
+                return self._classify(error)
+            raise
+        self._idle.append((session, monotonic()))
+        return Sent(_short(answer))
+
+    async def close(self) -> None:
+        """Say goodbye where it is quick."""
+        idle, self._idle = self._idle, []
+        for session, _ in idle:
+            session.close()
+
+    async def _session(self) -> SMTP:
+        while self._idle:
+            session, since = self._idle.pop()
+            rested = monotonic() - since
+            if rested > _IDLE_LIMIT or not session.is_connected:
+                session.close()
+                continue
+            if rested > _PROBE_AFTER:
+                try:
+                    await session.noop()
+                except (SMTPException, OSError):
+                    session.close()  # the server grew tired of it; a fresh one will tell more
+                    continue
+            return session
+        return await self._connect()
+
+    async def _connect(self) -> SMTP:
+        server = self._server
+        session = SMTP(
+            hostname=server.host,
+            port=server.port,
+            timeout=self._timeout,
+            use_tls=server.implicit_tls,
+            start_tls=False,
+            tls_context=self._tls,
+        )
+        try:
+            await session.connect()
+            secure = server.implicit_tls
+            if not secure and server.starttls is not StartTls.OFF:
+                await session.ehlo()
+                if server.starttls is StartTls.REQUIRED or session.supports_extension("starttls"):
+                    await session.starttls(tls_context=self._tls)
+                    secure = True
+            if server.username:
+                if not secure and server.starttls is not StartTls.OFF:
+                    raise InsecureLogin(f"{server.host} offers no STARTTLS: the password is not sent in the clear")
+                await session.login(server.username, server.password)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _compose(self, delivery: Delivery) -> EmailMessage:
+        job = delivery.job
+        message = EmailMessage(policy=SMTP_POLICY)
+        message["Subject"] = subject(delivery)
+        message["From"] = self._server.sender
+        message["To"] = delivery.target.address
+        message["Date"] = format_datetime(delivery.start_time)
+        # The same for every attempt: a mail server or client that gets it twice shows it once.
+        message["Message-ID"] = f"<{delivery.key}@{self._domain}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation answers
+        message["Tocsin-Delivery"] = delivery.key
+        if job.incident:
+            thread = f"<{job.incident.replace('/', '-')}@{self._domain}>"
+            message["In-Reply-To"] = thread  # all mails of one incident are one thread
+            message["References"] = thread
+            message["Tocsin-Incident"] = job.incident
+        if delivery.kind in PAGES and severity_word(job.severity) in ("critical", "error"):
+            message["Importance"] = "high"
+        message.set_content(body(delivery))
+        return message
+
+    def _classify(self, error: Exception) -> Outcome:
+        if isinstance(error, InsecureLogin):
+            _log.error("smtp_login_refused", server=repr(self._server), error=str(error))
+            return Retryable(str(error))
+        if isinstance(error, SMTPRecipientsRefused) and error.recipients:
+            error = error.recipients[0]
+        if isinstance(error, SMTPResponseException):
+            said = f"{error.code} {_short(error.message)}"
+            if isinstance(error, SMTPAuthenticationError) or error.code in _OUR_FAULT:
+                _log.error("smtp_login_refused", server=repr(self._server), error=said)
+                return Retryable(f"the mail server does not accept our login: {said}")
+            return Permanent(said) if 500 <= error.code < 600 else Retryable(said)
+        return Retryable(f"no mail server: {_short(str(error) or type(error).__name__)}")
+
+
+class InsecureLogin(SMTPException):
+    """A password would have travelled unencrypted although TLS was not switched off."""
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,114 @@
+"""What people read: subject and body, and the JSON that webhooks and the console carry.
+
+The JSON is a contract with the receivers (services/notify/WEBHOOKS.md): fields are only ever added.
+"""
+
+import re
+from typing import Any, Final
+
+from tocsin.type.v1.severity_pb2 import Severity
+
+from tocsin_notify.channels.base import Delivery
+from tocsin_notify.domain.page import PAGES, Kind
+
+SCHEMA_VERSION: Final = 1
+_SUBJECT_LENGTH: Final = 200
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
+_SEVERITY: Final = {
+    Severity.SEVERITY_CRITICAL: "critical",
+    Severity.SEVERITY_ERROR: "error",
+    Severity.SEVERITY_WARNING: "warning",
+    Severity.SEVERITY_INFO: "info",
+}
+
+
+def severity_word(severity: Severity.ValueType) -> str:
+    """The word of the PagerDuty Events API. Unset means critical, as everywhere."""
+    return _SEVERITY.get(severity, "critical")
+
+
+def subject(delivery: Delivery) -> str:
+    """One line, whatever senders put into a title: `[critical] Disk full on db-1 (level 2)`."""
+    job = delivery.job
+    match delivery.kind:
+        case Kind.NEW_INCIDENT | Kind.ESCALATION:
+            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} (level {job.level})"
+        case Kind.ACKNOWLEDGMENT:
+            text = f"[acknowledged] {job.title}"
+        case Kind.RESOLUTION:
+            text = f"[resolved] {job.title}"
+        case Kind.TEST:
+            text = "[test] Tocsin can reach you this way"
+        case Kind.VERIFICATION:
+            text = f"{delivery.code} is your Tocsin verification code"
+    return _one_line(text, _SUBJECT_LENGTH)
+
+
+def body(delivery: Delivery) -> str:
+    """Plain text, the important first."""
+    job = delivery.job
+    match delivery.kind:
+        case Kind.VERIFICATION:
+            lines = [f"Your code is {delivery.code}. It holds for 10 minutes.", "If you did not ask for it, ignore it."]
+        case Kind.TEST:
+            lines = [f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."]
+        case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
+            verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
+            lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
+        case Kind.NEW_INCIDENT | Kind.ESCALATION:
+            why = "A new incident" if delivery.kind is Kind.NEW_INCIDENT else "Nobody has answered yet"
+            lines = [job.title, "", f"{why}: you are paged at level {job.level}.", *_about(delivery)]
+    return "\n".join(lines) + "\n"
+
+
+def payload(delivery: Delivery) -> dict[str, Any]:
+    """The JSON document. Everything has a value in every kind, so that receivers need no case for absence."""
+    job = delivery.job
+    return {
+        "version": SCHEMA_VERSION,
+        "type": str(delivery.kind),
+        "notification": f"notifications/{delivery.notification}",
+        "page": job.page,
+        "org": delivery.org_id,
+        "user": job.user,
+        "attempt": delivery.attempt,
+        "time": delivery.start_time.isoformat(),
+        "planned_time": job.planned_time.ToJsonString() if job.HasField("planned_time") else None,
+        "subject": subject(delivery),
+        "incident": {
+            "name": job.incident,
+            "title": job.title,
+            "source": job.source,
+            "severity": severity_word(job.severity),
+            "alert_count": job.alert_count,
+            "policy": job.policy,
+            "links": dict(job.links),
+        }
+        if job.incident
+        else None,
+        "level": job.level,
+        "repeat": job.repeat,
+        "actor": job.actor or None,
+        "code": delivery.code or None,
+    }
+
+
+def _about(delivery: Delivery) -> list[str]:
+    job = delivery.job
+    facts = [
+        ("Incident", job.incident),
+        ("Severity", severity_word(job.severity)),
+        ("Source", job.source),
+        ("Alerts", str(job.alert_count) if job.alert_count else ""),
+        ("Policy", job.policy),
+        ("Level", f"{job.level} (repeat {job.repeat})" if delivery.kind in PAGES else ""),
+    ]
+    lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
+    if job.links:
+        lines += ["", *(f"{text}: {href}" for text, href in sorted(job.links.items()))]
+    return lines
+
+
+def _one_line(text: str, length: int) -> str:
+    flat = _CONTROL.sub(" ", text).strip()
+    return flat if len(flat) <= length else flat[: length - 1] + "…"

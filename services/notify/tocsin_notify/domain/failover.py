@@ -1,0 +1,61 @@
+"""Where a page goes when one of its notifications is given up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from tocsin_notify.domain.page import Channel, Method, Page, State
+
+FAILOVER_STEP = 1000
+"""Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """A notification of the same page."""
+
+    id: UUID
+    method: UUID
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class PullForward:
+    """A later step through another method exists: it is due now."""
+
+    notification: UUID
+    method: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """A new notification through a method this page has not used."""
+
+    method: Method
+    step: int
+
+
+Failover = PullForward | Add
+
+
+def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Sequence[Method]) -> Failover | None:
+    """The user's next usable method that this page has not tried yet; None when there is none left.
+
+    `failed` is the method that was given up; `siblings` are the page's notifications, earliest due first, `methods` the
+    user's in their order. A method that was tried once for this page is not tried again by failing over.
+    """
+    if page.only_method is not None:
+        return None
+    candidates = {method.id: method for method in methods if method.usable and _allowed(method, page.channel_override)}
+    tried = {sibling.method for sibling in siblings if sibling.state is not State.PENDING} | {failed}
+    for sibling in siblings:
+        if sibling.state is State.PENDING and sibling.method in candidates and sibling.method not in tried:
+            return PullForward(sibling.id, sibling.method)
+    for number, method in enumerate(methods):
+        if method.id in candidates and method.id not in tried:
+            return Add(method, FAILOVER_STEP + number)
+    return None
+
+
+def _allowed(method: Method, override: Channel | None) -> bool:
+    return override is None or method.channel is override

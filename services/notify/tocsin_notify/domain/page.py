@@ -1,0 +1,105 @@
+"""What is sent to whom: the words of this service as values. Text forms are those of the tables and of webhooks."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+
+class Kind(StrEnum):
+    """Why somebody is notified."""
+
+    NEW_INCIDENT = "new_incident"
+    ESCALATION = "escalation"
+    ACKNOWLEDGMENT = "acknowledgment"
+    RESOLUTION = "resolution"
+    TEST = "test"
+    VERIFICATION = "verification"
+
+
+class Channel(StrEnum):
+    """Through what."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+    CONSOLE = "console"
+
+
+class Urgency(StrEnum):
+    """How fast a user wants to hear of it."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
+class State(StrEnum):
+    """Where a notification is: pending -> sending -> sent; back to pending for a retry; cancelled and dead are ends."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class DeathReason(StrEnum):
+    """Why something was given up."""
+
+    ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
+    PERMANENT_FAILURE = "PERMANENT_FAILURE"
+    NO_CONTACT_METHOD = "NO_CONTACT_METHOD"
+    UNREADABLE_JOB = "UNREADABLE_JOB"
+
+
+PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION})
+"""The kinds that wake people; the others are news."""
+NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
+
+CRITICAL: Final = 0
+"""Priority of high-urgency pages: never behind the rest."""
+NORMAL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The wish to reach one user, as far as planning needs it."""
+
+    kind: Kind
+    urgency: Urgency
+    channel_override: Channel | None = None
+    only_method: UUID | None = None
+    """This contact method and no other: tests and verification codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to reach the user."""
+
+    id: UUID
+    channel: Channel
+    verified: bool
+    disabled: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """May carry pages: its owner proved that it reaches them, and did not switch it off."""
+        return self.verified and not self.disabled
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the user: for this urgency, this method, `delay` seconds after the page."""
+
+    urgency: Urgency
+    method: UUID
+    delay: float
+
+
+def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
+    """High for what must wake somebody: pages of critical and error incidents. News never is."""
+    return Urgency.HIGH if severe and kind in PAGES else Urgency.LOW
+
+
+def priority_of(kind: Kind, urgency: Urgency) -> int:
+    """Which lane: high-urgency pages go first, everything else shares the rest."""
+    return CRITICAL if kind in PAGES and urgency is Urgency.HIGH else NORMAL

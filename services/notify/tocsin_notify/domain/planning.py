@@ -1,0 +1,62 @@
+"""From one page and the user's rules to the notifications that serve it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from tocsin_notify.domain.page import NEWS, Method, Page, Rule, Urgency
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One notification to make: through `method`, `delay` seconds from now. (method, step) is unique within a page."""
+
+    method: Method
+    step: int
+    delay: float
+
+
+def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[Planned]:
+    """The steps for this page; empty when no method can be used, which is a dead letter and never silence.
+
+    `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
+    served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
+    every usable method at once. News is one notification: the first step that has no delay, or the first usable method.
+    """
+    if page.only_method is not None:
+        return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
+    usable = [method for method in methods if method.usable]
+    if page.channel_override is not None:
+        return _at_once([method for method in usable if method.channel is page.channel_override])
+    if not usable:
+        return []
+    if page.kind in NEWS:
+        return [Planned(_for_news(usable, rules), 0, 0.0)]
+    steps = [rule for rule in rules if rule.urgency is page.urgency]
+    return _by_rules(usable, steps) if steps else _at_once(usable)
+
+
+def _at_once(methods: Sequence[Method]) -> list[Planned]:
+    return [Planned(method, 0, 0.0) for method in methods]
+
+
+def _for_news(usable: Sequence[Method], rules: Sequence[Rule]) -> Method:
+    by_id = {method.id: method for method in usable}
+    for rule in rules:
+        if rule.urgency is Urgency.LOW and rule.delay == 0 and rule.method in by_id:
+            return by_id[rule.method]
+    return usable[0]
+
+
+def _by_rules(usable: Sequence[Method], steps: Sequence[Rule]) -> list[Planned]:
+    by_id = {method.id: method for method in usable}
+    named = {rule.method for rule in steps}
+    spare = next((method for method in usable if method.id not in named), usable[0])
+    planned: list[Planned] = []
+    taken: set[tuple[UUID, float]] = set()
+    for step, rule in enumerate(steps):
+        method = by_id.get(rule.method, spare)
+        if (method.id, rule.delay) not in taken:
+            taken.add((method.id, rule.delay))
+            planned.append(Planned(method, step, rule.delay))
+    return planned

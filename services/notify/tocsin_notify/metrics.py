@@ -1,0 +1,48 @@
+"""What notify counts, beside what every service counts."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+from tocsin_kit.metrics import Metrics
+
+_LATENESS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class NotifyMetrics:
+    """Registered beside the kit's metrics, in the same registry."""
+
+    def __init__(self, base: Metrics) -> None:
+        registry = base.registry
+        self.attempts = Counter("tocsin_notify_attempts", "Attempts ended", ("channel", "outcome"), registry=registry)
+        self.send_seconds = Histogram(
+            "tocsin_notify_send_seconds", "Time inside a channel", ("channel",), buckets=_SECONDS, registry=registry
+        )
+        self.lateness = Histogram(
+            "tocsin_notify_page_lateness_seconds",
+            "From the level's planned time to the provider's yes; rules' delays are part of it",
+            buckets=_LATENESS,
+            registry=registry,
+        )
+        self.pages = Counter("tocsin_notify_pages", "Jobs handed over", ("outcome",), registry=registry)
+        self.dead_letters = Counter("tocsin_notify_dead_letters", "Given up", ("reason",), registry=registry)
+        self.cancelled = Counter("tocsin_notify_cancelled", "Notifications stopped", registry=registry)
+        self.crossed = Counter(
+            "tocsin_notify_crossed", "Calls that were under way when their incident was stopped", registry=registry
+        )
+        self.queue = Gauge(
+            "tocsin_notify_queue", "Notifications: pending, overdue, sending", ("state",), registry=registry
+        )
+        self.oldest_overdue_seconds = Gauge(
+            "tocsin_notify_oldest_overdue_seconds", "How long the oldest due notification has waited", registry=registry
+        )
+        self.dead_waiting = Gauge(
+            "tocsin_notify_dead_letters_waiting", "Dead letters nobody has redriven", registry=registry
+        )
+        self.calls = Gauge("tocsin_notify_calls", "Provider calls under way in this process", registry=registry)
+        self.redis_available = Gauge("tocsin_notify_redis_available", "1 while Redis answers", registry=registry)
+        self.hints_dropped = Counter(
+            "tocsin_notify_hints_dropped",
+            "Timers that could not be armed; the sweep finds their rows",
+            registry=registry,
+        )

@@ -1,0 +1,56 @@
+"""NotifyInternalService: pages in, pages stopped."""
+
+from typing import Any
+
+from tocsin.notify.v1 import internal_service_pb2 as pb
+from tocsin.notify.v1 import internal_service_pb2_grpc as grpc_pb
+from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+
+from tocsin_notify.app.cancel import Cancel
+from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.jobs import read_job
+from tocsin_notify.store.pages import Fence
+
+
+class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
+    """Decode, call, encode."""
+
+    def __init__(self, intake: Intake, cancel: Cancel) -> None:
+        self._intake = intake
+        self._cancel = cancel
+
+    async def SubmitNotifications(
+        self, request: pb.SubmitNotificationsRequest, context: Any
+    ) -> pb.SubmitNotificationsResponse:
+        """See the contract."""
+        current_call().require_internal()
+        found: list[FieldViolation] = []
+        read = []
+        for index, job in enumerate(request.jobs):
+            try:
+                read.append(read_job(job))
+            except TocsinError as error:
+                found += [FieldViolation(f"jobs[{index}].{each.field}", each.description) for each in error.fields]
+        if found:
+            raise invalid_fields(found)
+        return pb.SubmitNotificationsResponse(stored=sum(await self._intake.submit(read)))
+
+    async def CancelNotifications(
+        self, request: pb.CancelNotificationsRequest, context: Any
+    ) -> pb.CancelNotificationsResponse:
+        """See the contract."""
+        current_call().require_internal()
+        stopped = await self._cancel(
+            [
+                Fence(
+                    org_id=each.org_id,
+                    incident=parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident"),
+                    generation=each.generation,
+                    reason=each.reason.replace("\0", " ")[:1024],
+                )
+                for index, each in enumerate(request.cancellations)
+            ]
+        )
+        return pb.CancelNotificationsResponse(cancelled=stopped.cancelled, crossed=stopped.crossed)

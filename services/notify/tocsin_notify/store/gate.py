@@ -1,0 +1,176 @@
+"""The gate that provider calls pass through, so that a cancel can close it.
+
+The promise (I5): once a cancel has returned, no provider call starts for the pages it stopped, on any replica. A fence
+in a table alone cannot give it: between the commit that says "I am about to send" and the call itself lies a gap, and a
+cancel that fits into the gap would return too early.
+
+Whoever is about to call providers therefore holds a *shared* advisory lock on each incident from before the statement
+that reads the fences until the calls have started. A cancel commits its fence first, and then takes the *exclusive*
+lock once. Call the sender's lock S, the moment its claim reads the fences R, the start of its calls C and their unlock
+U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The two locks exclude each other, so:
+
+* S before X: X waits for U, so C < U < X: the calls had started before the cancel returned; they count as crossed.
+* X before S: F < X < S < R: the claim reads the fence, and the notification is cancelled instead of sent.
+
+The lock lives in the session that commits the claim. If the COMMIT answered, the session was alive, so the lock was
+held; from there to C there is no await but the hand-over to the tasks that call. If the process dies, the session dies
+with it, the lock is gone and so are the calls. If the process is frozen in the gap, the cancel waits, and after
+`lock_timeout` it fails as unconfirmed rather than lie. A start is the moment a channel's `send` is entered: setting up
+a connection to a provider is part of the call, so a provider that hangs blocks nobody.
+
+Senders only *try* the lock and leave an incident alone for whose cancel somebody waits: they never wait here, so they
+cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.connections import Connection, Connections
+from tocsin_kit.db.failures import is_connection_loss, translate, unavailable
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+_BEGIN: Final = "BEGIN;SET LOCAL tocsin.org_id='*'"
+_BEGIN_ATTEMPTS: Final = 3
+_TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
+_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
+
+
+def incident_key(org_id: str, incident: UUID) -> int:
+    """The advisory lock of an incident: 64 bits. Two incidents that share one only wait for each other needlessly."""
+    digest = hashlib.blake2b(f"{org_id}\0{incident}".encode(), digest_size=8, person=b"tocsin-gate")
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+async def close_gate(tx: Tx, keys: Iterable[int]) -> None:
+    """Wait until every call that passed the gate of these incidents has started. Run it after the fences' commit.
+
+    Raises CONFLICT when that takes longer than the connection's lock timeout: some sender is frozen.
+    """
+    await tx.execute(_EXCLUSIVE, sorted(set(keys)))
+
+
+class Gate:
+    """Lends sessions for transactions that provider calls follow."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @classmethod
+    async def open(cls, url: str, *, name: str, size: int = 4) -> "Gate":
+        """Start to connect in the background and return at once. `size`: how many claims may run at once."""
+
+        async def dial() -> Connection:
+            return await asyncpg.connect(
+                url,
+                timeout=5.0,
+                command_timeout=10.0,
+                statement_cache_size=256,
+                server_settings={
+                    "application_name": f"{name}-gate",
+                    "statement_timeout": "5000",
+                    "lock_timeout": "2000",
+                    "idle_in_transaction_session_timeout": "10000",
+                    # A host that lost its power answers nothing: its locks are gone after about 10 s, not two hours.
+                    "tcp_keepalives_idle": "5",
+                    "tcp_keepalives_interval": "2",
+                    "tcp_keepalives_count": "3",
+                    "timezone": "UTC",
+                    "jit": "off",
+                },
+            )
+
+        connections = Connections(dial, name=f"{name}-gate", size=size)
+        connections.start()
+        return cls(connections)
+
+    async def close(self) -> None:
+        """Wait a moment for what is lent, then close."""
+        await self._connections.close()
+
+    def passage(self, keys: Iterable[int]) -> "Passage":
+        """`async with gate.passage(keys) as passage:` – see `Passage`."""
+        return Passage(self._connections, sorted(set(keys)))
+
+
+class Passage:
+    """A transaction of all tenants, holding the shared locks of `held` until the block ends.
+
+    Inside: read and write through `tx`, `await commit()`, start the calls. Leaving without `commit` rolls back.
+    """
+
+    def __init__(self, connections: Connections, keys: list[int]) -> None:
+        self._connections = connections
+        self._keys = keys
+        self._committed = False
+        self.held: frozenset[int] = frozenset()
+
+    async def __aenter__(self) -> "Passage":
+        self._connection = await self._begin()
+        self.tx = Tx(self._connection, "*")
+        try:
+            if self._keys:
+                self.held = frozenset(row["key"] for row in await self._connection.fetch(_TRY_SHARED, self._keys))
+        except BaseException as error:
+            self._drop()
+            raise translate(error, self._connection) or error from error
+        return self
+
+    async def commit(self) -> None:
+        """Raises DATABASE_UNAVAILABLE when the outcome is unknown; no call may start then."""
+        try:
+            outcome = await self._connection.execute("COMMIT")
+        except BaseException as error:
+            if is_connection_loss(error, self._connection):
+                raise unavailable("the connection was lost during COMMIT; the outcome is unknown") from error
+            raise translate(error, self._connection) or error from error
+        if outcome != "COMMIT":
+            raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
+        self._committed = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        statements = ([] if self._committed else ["ROLLBACK"]) + ([_UNLOCK] if self._keys else [])
+        if statements and not self._connection.is_closed():
+            try:
+                await self._connection.execute(";".join(statements), timeout=2.0)
+            except BaseException as failure:
+                # A session that may still hold a lock must not live on: the server lets go when it ends.
+                self._drop()
+                if not isinstance(failure, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+                    raise
+                _log.warning("gate_session_dropped", error=type(failure).__name__)
+            else:
+                self._connections.release(self._connection)
+        else:
+            self._connections.release(self._connection)
+        if error is not None:
+            failed = translate(error, self._connection)
+            if failed is not None:
+                raise failed from error
+
+    async def _begin(self) -> Connection:
+        for _ in range(_BEGIN_ATTEMPTS):
+            connection = await self._connections.acquire()
+            try:
+                await connection.execute(_BEGIN, timeout=2.0)
+            except BaseException as error:
+                connection.terminate()
+                self._connections.release(connection)
+                if isinstance(error, TimeoutError) or not is_connection_loss(error, connection):
+                    raise translate(error, connection) or error from error
+                continue  # it died while idle; nothing was done yet
+            return connection
+        raise unavailable("the database cannot be reached; nothing was done")
+
+    def _drop(self) -> None:
+        self._connection.terminate()
+        self._connections.release(self._connection)

@@ -1,0 +1,331 @@
+"""Notifications: made, claimed, concluded, cancelled; always in sets."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.failover import Sibling
+from tocsin_notify.domain.page import Channel, State
+
+EARLY: Final = 0.1
+"""Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
+
+_INSERT: Final = """
+WITH given AS (
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::int[], $7::smallint[],
+    $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[], $13::float8[])
+    AS g(id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
+         state_reason, delay)
+), stored AS (
+  INSERT INTO notifications (id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel,
+    step, state, state_reason, due_time, lease_until, attempts, tries)
+  SELECT id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
+    state_reason,
+    CASE WHEN state = 'pending' THEN app_now() + make_interval(secs => delay) END,
+    CASE WHEN state = 'sending' THEN app_now() + make_interval(secs => $14) END,
+    (state = 'sending')::int, (state = 'sending')::int
+  FROM given
+  ON CONFLICT ON CONSTRAINT notifications_once_per_step DO NOTHING
+  RETURNING id, org_id, state
+), begun AS (
+  INSERT INTO attempts (org_id, notification_id, number) SELECT org_id, id, 1 FROM stored WHERE state = 'sending'
+)
+SELECT id FROM stored
+"""
+
+# Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
+# in the index, so a tenant with a million due rows costs no more than one with ten.
+_CANDIDATES: Final = """
+WITH RECURSIVE orgs(org_id, n) AS (
+  (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT x.org_id FROM notifications x
+          WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
+  FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
+)
+SELECT d.*, o.n FROM orgs o CROSS JOIN LATERAL (
+  SELECT id, org_id, incident, channel, priority, row_number() OVER (ORDER BY due_time) AS turn
+  FROM notifications
+  WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
+  ORDER BY due_time LIMIT $4
+) d
+WHERE o.org_id IS NOT NULL
+ORDER BY d.turn, o.n
+"""
+_EXPIRED: Final = """
+SELECT id, org_id, incident, channel, priority FROM notifications
+WHERE state = 'sending' AND lease_until <= app_now() ORDER BY lease_until LIMIT $1
+"""
+_NAMED: Final = """
+SELECT id, org_id, incident, channel, priority FROM notifications
+WHERE id = ANY($1::uuid[]) AND state = 'pending' ORDER BY priority, due_time
+"""
+
+_CLAIM: Final = f"""
+WITH mine AS (
+  SELECT n.* FROM notifications n
+  WHERE n.id = ANY($1::uuid[])
+    AND ((n.state = 'pending' AND n.due_time <= app_now() + make_interval(secs => {EARLY}))
+      OR (n.state = 'sending' AND n.lease_until <= app_now()))
+    AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
+  ORDER BY n.id FOR UPDATE SKIP LOCKED
+), judged AS (
+  SELECT m.id, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, m.channel, m.priority,
+    m.attempt_group,
+    m.attempts + 1 AS attempts, m.tries + 1 AS tries,
+    p.type, p.job, p.planned_time, c.address, c.secret, c.key_id,
+    CASE WHEN f.reason IS NOT NULL THEN f.reason
+         WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
+    END AS stop_reason,
+    c.delete_time IS NULL AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
+  FROM mine m
+  JOIN pages p ON p.id = m.page_id
+  JOIN contact_methods c ON c.id = m.contact_method
+  LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND f.generation >= m.generation
+), decided AS (
+  SELECT *, CASE WHEN stop_reason IS NOT NULL THEN 'cancelled' WHEN NOT usable THEN 'unusable'
+                 WHEN tries > $2 THEN 'exhausted' ELSE 'sending' END AS verdict
+  FROM judged
+), changed AS (
+  UPDATE notifications n SET
+    state = d.verdict,
+    state_reason = CASE d.verdict WHEN 'cancelled' THEN d.stop_reason ELSE '' END,
+    due_time = NULL,
+    lease_until = CASE d.verdict WHEN 'sending' THEN app_now() + make_interval(secs => $3) END,
+    attempts = CASE d.verdict WHEN 'sending' THEN d.attempts ELSE n.attempts END,
+    tries = CASE d.verdict WHEN 'sending' THEN d.tries ELSE n.tries END
+  FROM decided d WHERE n.id = d.id AND d.verdict IN ('cancelled', 'sending')
+), begun AS (
+  INSERT INTO attempts (org_id, notification_id, number)
+  SELECT org_id, id, attempts FROM decided WHERE verdict = 'sending'
+)
+SELECT *, app_now() AS now FROM decided
+"""
+
+# A provider's yes counts even when somebody else took the row over and put it back to wait; a no only while it is ours.
+_CONCLUDE: Final = """
+WITH given AS (
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
+    AS g(id, number, outcome, detail, provider_id, verdict, delay)
+), noted AS (
+  UPDATE attempts a SET end_time = app_now(), outcome = g.outcome, detail = g.detail, provider_id = g.provider_id
+  FROM given g WHERE a.notification_id = g.id AND a.number = g.number AND a.outcome = 'started'
+), counted AS (
+  INSERT INTO queue_counters AS q (queue, shard, completed, failed)
+  SELECT 'notify', $8, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given
+  ON CONFLICT (queue, shard) DO UPDATE
+    SET completed = q.completed + excluded.completed, failed = q.failed + excluded.failed
+), mine AS (
+  SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
+    g.verdict, g.detail, g.delay, f.reason AS fence_reason
+  FROM notifications n
+  JOIN given g ON g.id = n.id
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+  WHERE (n.state = 'sending' AND n.attempts = g.number) OR (n.state = 'pending' AND g.verdict = 'sent')
+  ORDER BY n.id FOR UPDATE OF n
+), decided AS (
+  SELECT *, CASE WHEN verdict = 'sent' THEN 'sent' WHEN fence_reason IS NOT NULL THEN 'cancelled'
+                 WHEN verdict = 'retry' THEN 'pending' ELSE 'dead' END AS state
+  FROM mine
+), changed AS (
+  UPDATE notifications n SET
+    state = d.state,
+    state_reason = CASE
+      WHEN d.state = 'sent' AND d.fence_reason IS NOT NULL THEN 'crossed with: ' || d.fence_reason
+      WHEN d.state = 'sent' THEN ''
+      WHEN d.state = 'cancelled' THEN d.fence_reason || '; the attempt under way failed: ' || d.detail
+      ELSE d.detail END,
+    due_time = CASE d.state WHEN 'pending' THEN app_now() + make_interval(secs => d.delay) END,
+    lease_until = NULL,
+    send_time = CASE d.state WHEN 'sent' THEN app_now() END
+  FROM decided d WHERE n.id = d.id
+)
+SELECT d.*, app_now() AS now, p.planned_time, p.type FROM decided d JOIN pages p ON p.id = d.page_id
+"""
+
+_CANCEL: Final = """
+WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
+mine AS (
+  SELECT n.id, n.state, f.reason FROM given g
+  JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
+  JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.generation <= f.generation
+    AND (n.state = 'pending' OR (n.state = 'sending' AND n.lease_until <= app_now()))
+  ORDER BY n.id FOR UPDATE OF n
+)
+UPDATE notifications n SET state = 'cancelled', state_reason = m.reason, due_time = NULL, lease_until = NULL
+FROM mine m WHERE n.id = m.id RETURNING n.id
+"""
+_CROSSED: Final = """
+SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
+JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
+JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.generation <= f.generation
+  AND n.state = 'sending'
+"""
+
+_KILL: Final = """
+UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = NULL, lease_until = NULL
+FROM unnest($1::uuid[], $2::text[]) AS g(id, reason)
+WHERE n.id = g.id AND n.state IN ('pending', 'sending', 'dead')
+"""
+_SIBLINGS: Final = """
+SELECT id, page_id, contact_method, state FROM notifications WHERE page_id = ANY($1::uuid[])
+ORDER BY due_time NULLS FIRST, id
+"""
+_PULL_FORWARD: Final = """
+UPDATE notifications SET due_time = least(due_time, app_now()) WHERE id = ANY($1::uuid[]) AND state = 'pending'
+"""
+_UPCOMING: Final = """
+SELECT id, due_time, priority, app_now() AS now FROM notifications
+WHERE state = 'pending' AND due_time > app_now() AND (due_time, id) > ($1, $2) ORDER BY due_time, id LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """One row to make. `delay` in seconds counts for pending ones."""
+
+    id: UUID
+    org_id: str
+    page_id: UUID
+    user_id: str
+    incident: UUID | None
+    generation: int
+    priority: int
+    contact_method: UUID
+    channel: Channel
+    step: int
+    state: State
+    reason: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that may be due; read without a lock."""
+
+    id: UUID
+    org_id: str
+    incident: UUID | None
+    channel: Channel
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead."""
+
+    id: UUID
+    number: int
+    outcome: str
+    detail: str
+    provider_id: str
+    verdict: str
+    delay: float
+
+
+async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float) -> set[UUID]:
+    """Make rows, those in state sending with their first attempt; the ids of those that were not there yet."""
+    made = await tx.fetch(
+        _INSERT,
+        [row.id for row in rows],
+        [row.org_id for row in rows],
+        [row.page_id for row in rows],
+        [row.user_id for row in rows],
+        [row.incident for row in rows],
+        [row.generation for row in rows],
+        [row.priority for row in rows],
+        [row.contact_method for row in rows],
+        [row.channel for row in rows],
+        [row.step for row in rows],
+        [row.state for row in rows],
+        [row.reason for row in rows],
+        [row.delay for row in rows],
+        lease,
+    )
+    return {row["id"] for row in made}
+
+
+async def candidates(tx: Tx, priority: int, *, after_org: str, orgs: int, per_org: int) -> tuple[list[Candidate], bool]:
+    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and whether there may be more tenants."""
+    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org)
+    return [_candidate(row) for row in rows], any(row["n"] >= orgs for row in rows)
+
+
+async def expired(tx: Tx, limit: int) -> list[Candidate]:
+    """Rows whose sender vanished."""
+    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit)]
+
+
+async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
+    """Those of these ids that wait."""
+    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
+
+
+async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float) -> list[asyncpg.Record]:
+    """Take what is due, free and not stopped, with an attempt row each; every row says its `verdict`.
+
+    sending: ours for `lease` seconds. cancelled: stopped instead. unusable and exhausted: to be given up by the caller,
+    in this transaction. Run it after the gate's locks are held: its snapshot is what the promise of I5 rests on.
+    """
+    return await tx.fetch(_CLAIM, list(ids), max_tries, lease)
+
+
+async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[asyncpg.Record]:
+    """Write what attempts came to; a row per notification that was still ours, with its new `state`."""
+    return await tx.fetch(
+        _CONCLUDE,
+        [each.id for each in conclusions],
+        [each.number for each in conclusions],
+        [each.outcome for each in conclusions],
+        [each.detail for each in conclusions],
+        [each.provider_id for each in conclusions],
+        [each.verdict for each in conclusions],
+        [each.delay for each in conclusions],
+        shard,
+    )
+
+
+async def cancel_fenced(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> list[UUID]:
+    """Cancel what waits behind these incidents' fences, and what a dead sender left; the ids."""
+    rows = await tx.fetch(_CANCEL, [org_id for org_id, _ in incidents], [incident for _, incident in incidents])
+    return [row["id"] for row in rows]
+
+
+async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
+    """How many calls behind these fences are under way."""
+    count: int = await tx.fetchval(
+        _CROSSED, [org_id for org_id, _ in incidents], [incident for _, incident in incidents]
+    )
+    return count
+
+
+async def kill(tx: Tx, reasons: dict[UUID, str]) -> None:
+    """Give up these, saying why."""
+    await tx.execute(_KILL, list(reasons), list(reasons.values()))
+
+
+async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]:
+    """Each page's notifications, earliest due first."""
+    found: dict[UUID, list[Sibling]] = {page: [] for page in pages}
+    for row in await tx.fetch(_SIBLINGS, list(pages)):
+        found[row["page_id"]].append(Sibling(row["id"], row["contact_method"], State(row["state"])))
+    return found
+
+
+async def pull_forward(tx: Tx, ids: Collection[UUID]) -> None:
+    """Make these due now."""
+    await tx.execute(_PULL_FORWARD, list(ids))
+
+
+async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:
+    """Rows due later, nearest first, after a (due_time, id): `id`, `due_time`, `priority`, `now`."""
+    return await tx.fetch(_UPCOMING, *after, limit)
+
+
+def _candidate(row: asyncpg.Record) -> Candidate:
+    return Candidate(row["id"], row["org_id"], row["incident"], Channel(row["channel"]), row["priority"])

@@ -1,0 +1,134 @@
+"""Pages, and the fences that stop them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
+
+# In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
+_INSERT: Final = """
+WITH given AS (
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
+    $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[])
+    AS g(id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
+         channel_override, only_method, job)
+), stored AS (
+  INSERT INTO pages (id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
+    channel_override, only_method, job)
+  SELECT * FROM given ORDER BY id
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, org_id, incident, generation
+)
+SELECT s.id, f.reason AS fence_reason, app_now() AS now,
+  EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify') AS paused
+FROM stored s
+LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND f.generation >= s.generation
+"""
+
+_FENCE: Final = """
+INSERT INTO cancel_fences AS f (org_id, incident, generation, reason)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[]) ORDER BY 1, 2
+ON CONFLICT (org_id, incident) DO UPDATE SET
+  reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
+  generation = greatest(f.generation, excluded.generation),
+  update_time = app_now()
+"""
+
+# FOR NO KEY UPDATE: whoever gives up notifications of one page does so after the other, while inserts may go on.
+_LOCK: Final = """
+SELECT id, type, urgency, channel_override, only_method, job FROM pages
+WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPage:
+    """A job as it is stored and planned."""
+
+    id: UUID
+    org_id: str
+    user_id: str
+    incident: UUID | None
+    page: Page
+    priority: int
+    generation: int
+    planned_time: datetime | None
+    job: NotificationJob
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of the pages handed over."""
+
+    fences: dict[UUID, str | None]
+    """The new pages' ids, each with the reason it is stopped already, if it is."""
+    now: datetime | None
+    """The database's clock; None when nothing was new."""
+    paused: bool
+    """Nobody may deliver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Pages of this incident up to this generation are stopped."""
+
+    org_id: str
+    incident: UUID
+    generation: int
+    reason: str
+
+
+async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
+    """Store the pages that are not there yet, and say which those are."""
+    rows = await tx.fetch(
+        _INSERT,
+        [page.id for page in pages],
+        [page.org_id for page in pages],
+        [page.user_id for page in pages],
+        [page.incident for page in pages],
+        [page.page.kind for page in pages],
+        [page.page.urgency for page in pages],
+        [page.priority for page in pages],
+        [page.job.level for page in pages],
+        [page.job.repeat for page in pages],
+        [page.generation for page in pages],
+        [page.planned_time for page in pages],
+        [page.page.channel_override for page in pages],
+        [page.page.only_method for page in pages],
+        [page.job.SerializeToString() for page in pages],
+    )
+    return Stored(
+        {row["id"]: row["fence_reason"] for row in rows},
+        rows[0]["now"] if rows else None,
+        bool(rows and rows[0]["paused"]),
+    )
+
+
+async def lock(tx: Tx, pages: Collection[UUID]) -> dict[UUID, tuple[Page, bytes]]:
+    """The pages with their jobs, held against others who give up notifications of them."""
+    rows = await tx.fetch(_LOCK, list(pages))
+    return {row["id"]: (page_of(row), row["job"]) for row in rows}
+
+
+def page_of(row: asyncpg.Record) -> Page:
+    """A page from a row that has its columns."""
+    override = row["channel_override"]
+    return Page(Kind(row["type"]), Urgency(row["urgency"]), Channel(override) if override else None, row["only_method"])
+
+
+async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
+    """From now on nothing of these generations is sent. A fence never goes back."""
+    await tx.execute(
+        _FENCE,
+        [fence.org_id for fence in fences],
+        [fence.incident for fence in fences],
+        [fence.generation for fence in fences],
+        [fence.reason for fence in fences],
+    )

@@ -1,0 +1,110 @@
+"""What is connected to what. Nothing else in this service builds anything."""
+
+import asyncio
+from uuid import UUID
+
+from tocsin.notify.v1 import internal_service_pb2_grpc
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.lifecycle import Runtime, Service, Sweep
+from tocsin_timers import TimerBroker, TimerMetrics, Worker
+
+from tocsin_notify.app.batches import Batches
+from tocsin_notify.app.calls import Calls
+from tocsin_notify.app.cancel import Cancel
+from tocsin_notify.app.conclude import Conclude
+from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.jobs import read_job
+from tocsin_notify.app.outcomes import Outcomes
+from tocsin_notify.app.slots import Limits, Slots
+from tocsin_notify.app.submit import Submit
+from tocsin_notify.channels.registry import close_channels, open_channels
+from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.rpc.internal_service import NotifyInternalService
+from tocsin_notify.settings import NotifySettings
+from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.gate import Gate
+from tocsin_notify.work import tasks
+from tocsin_notify.work.hints import TimerHints
+
+QUEUE = "notify"
+
+
+async def build(runtime: Runtime[NotifySettings]) -> Service:
+    """Everything of this service, ready to start."""
+    settings, db, stop = runtime.settings, runtime.database, runtime.stop
+    metrics = NotifyMetrics(runtime.metrics)
+    policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap)
+    channels = open_channels(
+        settings.mail_server,
+        mail_sessions=settings.smtp_connections,
+        timeout=settings.attempt_timeout,
+        allow_private_webhooks=settings.allow_private_webhooks,
+        concurrency=settings.concurrency,
+    )
+    gate = await Gate.open(settings.database_url.get_secret_value(), name=runtime.name)
+    cipher = Cipher(settings.encryption_keys)
+    broker = TimerBroker(
+        settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
+    )
+    slots = Slots(
+        Limits(
+            settings.concurrency,
+            settings.critical_reserve,
+            settings.org_concurrency,
+            settings.org_rate,
+            settings.org_burst,
+        ),
+        {name: channel.concurrency for name, channel in channels.items()},
+    )
+
+    async def submit_job(job: NotificationJob) -> None:
+        await intake.submit([read_job(job)])
+
+    async def deliver_one(id: UUID) -> None:
+        await reminders.submit(id)
+
+    async def deliver_due() -> None:
+        while await deliver.due():
+            pass
+
+    due = Sweep(1.0, deliver_due)
+    deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
+    hints = TimerHints(broker, deliver_task, metrics, due.nudge)
+    outcomes = Outcomes(Conclude(db, hints, metrics, policy), stop)
+    calls = Calls(
+        channels, slots, outcomes.finished, metrics, timeout=settings.attempt_timeout + 2, seat_freed=lambda: None
+    )
+    submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease)
+    deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, policy, lease=settings.lease)
+    intake = Intake(submit)
+    cancel = Cancel(db, hints, metrics)
+
+    async def deliver_named(ids: list[UUID]) -> list[None]:
+        await deliver.named(ids)
+        return [None] * len(ids)
+
+    reminders: Batches[UUID, None] = Batches(deliver_named, most=MOST_PER_CLAIM)
+    submit.stopping = not runtime.works
+
+    async def wind_down(stopping: asyncio.Event) -> None:
+        """Start nothing more, let calls end, and write down how."""
+        await stopping.wait()
+        deliver.stopping = submit.stopping = True
+        await calls.drain(settings.shutdown_grace_seconds * 0.8)
+
+    runtime.rpc.add(
+        NotifyInternalService(intake, cancel),
+        "tocsin.notify.v1.NotifyInternalService",
+        internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
+    )
+    runtime.loops.add("due", due)
+    runtime.loops.add("hints", hints.run)
+    runtime.loops.add("calls", wind_down)
+    runtime.loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=2.0).run)
+
+    async def close_all_channels() -> None:
+        await close_channels(channels)
+
+    return Service((intake.drain, outcomes.drain, close_all_channels, gate.close, broker.shutdown))

@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_pb2, incident_service_pb2
 from tocsin.ingest.v1 import alert_pb2
-from tocsin_testkit.tenant import Tenant
+from tocsin_testkit.tenant import Tenant, target
 from tocsin_testkit.verify import signature_holds
 
 
@@ -144,7 +144,7 @@ async def test_escalate_and_reassign_page_now(tenant: Tenant) -> None:
     await ana.is_paged(incident)
     await ana.own.incidents.EscalateIncident(incident_service_pb2.EscalateIncidentRequest(name=incident))
     await ben.is_paged(incident, level=2)
-    to_cem = incident_service_pb2.Targets(targets=[{"user": cem.name}])
+    to_cem = incident_service_pb2.Targets(targets=[target(cem)])
     await ben.own.incidents.ReassignIncident(
         incident_service_pb2.ReassignIncidentRequest(name=incident, targets=to_cem)
     )

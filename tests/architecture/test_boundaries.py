@@ -1,0 +1,68 @@
+"""The house keeps its shape: who may import whom, how long a file may be, what the kit may not know."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ["ingest", "escalation", "notify"]
+SOURCES = [
+    path
+    for folder in ("libs", "services", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "contracts" not in path.parts and not path.name.endswith(("_pb2.py", "_pb2_grpc.py"))
+]
+LONGEST = 400
+# Words of the domain that the technical kit must not know.
+DOMAIN_WORDS = re.compile(r"\b(incidents?|(?<!services/)escalations?|polic(y|ies)|alerts?)\b", re.IGNORECASE)
+
+
+def test_the_import_contracts_hold() -> None:
+    from importlinter.cli import lint_imports
+
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_domain_imports_nothing_but_the_standard_library_and_itself(service: str) -> None:
+    package = f"tocsin_{service}"
+    allowed = {*sys.stdlib_module_names, package}
+    for path in sorted((ROOT / "services" / service / package / "domain").glob("*.py")):
+        for module in imported(path):
+            assert module.split(".")[0] in allowed, f"{path.name} imports {module}"
+            if module.startswith(package):
+                assert module.startswith(f"{package}.domain"), f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_the_kit_has_no_word_of_the_domain() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "libs" / "kit").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if DOMAIN_WORDS.search(line)
+    ]
+    assert found == []
+
+
+def test_nothing_is_pickled() -> None:
+    for path in SOURCES:
+        assert "pickle" not in imported(path), f"{path} imports pickle"
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, wherever in the file."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return modules

@@ -1,0 +1,110 @@
+"""Makes what senders send fit the contract: a page must not be lost to a label that is too long.
+
+Only text for people is shortened, never a key: two keys that agree in their beginning are two alerts.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
+
+SUMMARY: Final = 1024
+NAME: Final = 255
+LABEL_NAME: Final = 128
+LABEL_VALUE: Final = 1024
+LABELS: Final = 64
+LINKS: Final = 10
+_HREF: Final = 2048
+_DETAILS_BYTES: Final = 60 << 10  # the contract takes 64 KiB; the JSON of a Struct may be a little longer
+_DEPTH: Final = 16  # protobuf parsers stop at 100 messages, and a level of a Struct takes up to four
+_CUT: Final = "…"
+
+
+def text(value: Any, limit: int) -> str:
+    """The value as text of at most `limit` characters; what is cut ends in an ellipsis."""
+    if value is None:
+        return ""
+    # JSON may hold halves of surrogate pairs, which are no text.
+    whole = (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "replace").decode()
+    return whole if len(whole) <= limit else whole[: limit - 1] + _CUT
+
+
+def set_labels(alert: AlertInput, labels: Mapping[str, Any]) -> None:
+    """The labels, first those with the shortest names when there are too many."""
+    for name in sorted(labels, key=lambda name: (len(name), name))[:LABELS]:
+        fitting = text(name, LABEL_NAME)
+        if fitting:
+            alert.labels[fitting] = text(labels[name], LABEL_VALUE)
+
+
+def add_link(alert: AlertInput, href: Any, label: Any) -> None:
+    """A link, when it is one: http or https, of a length browsers take, not there yet, and not the eleventh."""
+    if (
+        isinstance(href, str)
+        and href.startswith(("http://", "https://"))
+        and len(href) <= _HREF
+        and len(alert.links) < LINKS
+        and all(link.href != href for link in alert.links)
+    ):
+        alert.links.append(Link(href=text(href, _HREF), text=text(label, NAME)))
+
+
+def set_details(alert: AlertInput, details: Mapping[str, Any]) -> None:
+    """The details, or a word about them when they are too many."""
+    size = len(json.dumps(details, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > _DETAILS_BYTES:
+        details = {"dropped": f"the details had {size} bytes, at most {_DETAILS_BYTES} are kept"}
+    if details:
+        alert.details.CopyFrom(_struct(details, _DEPTH))
+
+
+def time(value: Any) -> Timestamp | None:
+    """An RFC 3339 or ISO 8601 time; None for anything else and for Go's zero time. Without an offset it is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.year < 1970:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return stamp
+
+
+def _struct(value: Mapping[str, Any], depth: int) -> Struct:
+    return Struct(fields={text(name, NAME): _value(each, depth - 1) for name, each in value.items()})
+
+
+def _value(value: Any, depth: int) -> Value:
+    match value:
+        case None:
+            return Value(null_value=0)  # type: ignore[arg-type]
+        case bool():
+            return Value(bool_value=value)
+        case int() | float():
+            return _number(value)
+        case str():
+            return Value(string_value=text(value, _DETAILS_BYTES))
+    if depth <= 0:
+        return Value(string_value=text(json.dumps(value), _DETAILS_BYTES))
+    if isinstance(value, Mapping):
+        return Value(struct_value=_struct(value, depth))
+    return Value(list_value=ListValue(values=[_value(each, depth - 1) for each in value]))
+
+
+def _number(value: float) -> Value:
+    # A Struct holds doubles: what one cannot hold exactly is shown rather than changed.
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isfinite(number) and number == value:
+        return Value(number_value=number)
+    return Value(string_value=text(str(value), NAME))

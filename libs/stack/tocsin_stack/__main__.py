@@ -41,14 +41,17 @@ async def migrate() -> int:
     return 0
 
 
-def token(org: str, scopes: str, ttl: float) -> int:
+def token(org: str, scopes: str, subject: str, ttl: float) -> int:
     """Print a bearer token."""
     settings = StackSettings.from_environment()
     path = settings.data_dir / "signing-keys"
     keys = settings.overrides.get("AUTH_SIGNING_KEYS") or (secret.kept(path) if path.exists() else "")
     if not keys:
         raise StackError(f"no signing key in {settings.data_dir} yet: run `make up` once, or set AUTH_SIGNING_KEYS")
-    print(tokens.mint(keys, org, scopes.replace(",", " ").split(), ttl=ttl))
+    try:
+        print(tokens.mint(keys, org, scopes.replace(",", " ").split(), subject=subject, ttl=ttl))
+    except ValueError as error:
+        raise StackError(f"AUTH_SIGNING_KEYS cannot be used: {error}") from error
     return 0
 
 
@@ -80,6 +83,7 @@ def main() -> int:
     command = commands.add_parser("token", help="mint a bearer token")
     command.add_argument("--org", default=DEMO_ORG, help="the tenant (default: %(default)s)")
     command.add_argument("--scopes", default=" ".join(tokens.ADMINISTRATOR), help="separated by spaces or commas")
+    command.add_argument("--subject", default="users/operator", help="who bears it (default: %(default)s)")
     command.add_argument("--ttl", type=float, default=86400, metavar="SECONDS", help="(default: a day)")
     arguments = parser.parse_args()
     try:
@@ -89,7 +93,7 @@ def main() -> int:
             case "migrate":
                 return asyncio.run(migrate())
             case "token":
-                return token(arguments.org, arguments.scopes, arguments.ttl)
+                return token(arguments.org, arguments.scopes, arguments.subject, arguments.ttl)
             case _:
                 return int(import_module("tocsin_stack.demo").main() or 0)
     except StackError as error:

@@ -19,7 +19,7 @@ def welcome(stack: Stack, seconds: float) -> str:
         ("ADMIN", "the one who sets things up", tokens.ADMINISTRATOR),
     )
     exports = [
-        f"  export {name}={tokens.mint(stack.plan.signing_keys, DEMO_ORG, scopes, subject=name.lower())}   # {who}"
+        f"  export {name}={tokens.mint(stack.plan.signing_keys, DEMO_ORG, scopes, subject=f'users/{name.lower()}')}   # {who}"
         for name, who, scopes in roles
     ]
     grpc = {name: replicas[0].grpc_address for name, replicas in stack.services.items()}

@@ -12,12 +12,12 @@ from tocsin_stack import secret, tokens
 
 def test_a_minted_token_is_what_the_services_expect() -> None:
     keys = secret.signing_key()
-    token = tokens.mint(f"{keys},k0:older", "acme", ("a:read", "b:write"), subject="ann", ttl=60)
+    token = tokens.mint(f"{keys},k0:{keys[3:]}", "acme", ("a:read", "b:write"), subject="users/ann", ttl=60)
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "k1"}
     key = base64.urlsafe_b64decode(keys.removeprefix("k1:"))
     assert len(key) == 32
     claims = jwt.decode(token, key, algorithms=["HS256"], issuer="tocsin")
-    assert (claims["org"], claims["sub"], claims["scope"]) == ("acme", "ann", "a:read b:write")
+    assert (claims["org"], claims["sub"], claims["scope"]) == ("acme", "users/ann", "a:read b:write")
     assert claims["exp"] - claims["iat"] == 60
 
 

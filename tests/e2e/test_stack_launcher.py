@@ -203,7 +203,7 @@ def test_tokens_are_minted_with_the_stacks_own_key(
     monkeypatch.setenv("TOCSIN_DATA_DIR", environment["TOCSIN_DATA_DIR"])
     assert main() == 0
     claims = jwt.decode(capsys.readouterr().out.strip(), options={"verify_signature": False})
-    assert (claims["org"], claims["scope"]) == ("acme", "alerts:write alerts:read")
+    assert (claims["org"], claims["scope"]) == ("acme", "alerts:read alerts:write")
     monkeypatch.setenv("TOCSIN_DATA_DIR", str(tmp_path))
     assert main() == 1
     assert "run `make up` once" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def service_settings(prefix: str) -> SettingsConfigDict:
 
 def _shared(name: str, default: Any = ...) -> Any:
     """A variable every service reads by the same name."""
-    return Field(default, validation_alias=name)
+    return Field(default=default, validation_alias=name)
 
 
 def _parseable_keys(value: SecretStr) -> SecretStr:
@@ -51,7 +51,7 @@ class ServiceSettings(BaseSettings):
     http_listen: Listen = "127.0.0.1:0"
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
-    database_pool_size: int = Field(10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
+    database_pool_size: int = Field(default=10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
 
     ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
     escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")
@@ -70,17 +70,21 @@ class ServiceSettings(BaseSettings):
     tls_server_ca_file: str = _shared("TLS_SERVER_CA_FILE", "")
     """Calls to the other services use TLS and trust this authority."""
 
-    grpc_max_message_bytes: int = Field(1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 12, le=1 << 28)
-    grpc_max_concurrent_rpcs: int = Field(2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
-    grpc_max_connection_age_seconds: float = Field(600.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1)
+    grpc_max_message_bytes: int = Field(
+        default=1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 12, le=1 << 28
+    )
+    grpc_max_concurrent_rpcs: int = Field(default=2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
+    grpc_max_connection_age_seconds: float = Field(
+        default=600.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1
+    )
     """Clients reconnect after this, so that they find new replicas."""
-    grpc_max_call_seconds: float = Field(30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
+    grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
     reflection: bool = _shared("REFLECTION", True)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _shared("LOG_LEVEL", "INFO")
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
-    shutdown_grace_seconds: float = Field(10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
+    shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
 
     @property
     def signing_keys(self) -> SigningKeys:

@@ -272,14 +272,15 @@ async def test_the_sweep_finds_rows_nobody_mentioned_and_survives_an_outage(
     assert metrics.registry.get_sample_value("tocsin_outbox_total", {"kind": KIND, "outcome": "done"}) == 2
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_order_holds_under_random_failures_and_three_replicas(
-    open_database: Any, eventually: Eventually, seed: int
+    open_database: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Keys are written by racing transactions; every delivery may fail, hang, die for good or crash its replica."""
+    monkeypatch.setattr("tocsin_kit.db.relay.RETRY_CAP", 0.05)
     rng = random.Random(seed)
     db = await open_database(size=8)
-    keys, rows_per_key = 12, 15
+    keys, rows_per_key = 12, 10
     accepted: dict[str, list[int]] = defaultdict(list)
     delivering: set[str] = set()
     overtaken: list[str] = []
@@ -293,7 +294,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
         overtaken.extend({key for key in mine if mine.count(key) > 1})
         delivering.update(mine)
         try:
-            await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=rng.uniform(0, 0.004))
+            await asyncio.sleep(rng.uniform(0, 0.004))  # so that batches overlap
             dice = rng.random()
             if dice < 0.1:
                 raise ConnectionError("the receiver hung up")

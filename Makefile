@@ -26,7 +26,7 @@ $(READY): requirements.lock
 	@touch $(READY)
 
 demo: $(READY) ## Show the main job on real servers, check what was shown, and stop
-	@$(PY) -m tocsin_stack demo
+	@$(PY) -m tocsin_testkit.demo
 
 up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
 	@$(PY) -m tocsin_stack up

@@ -1,5 +1,6 @@
 """One customer of Tocsin: people with phones, policies, and systems that send alerts."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from tocsin.ingest.v1 import alert_pb2, alert_service_pb2, integration_service_p
 from tocsin.type.v1 import severity_pb2, target_pb2
 
 from tocsin_testkit.clients import Clients
+from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.person import Person
 from tocsin_testkit.received import Received
 
@@ -73,6 +75,16 @@ class Tenant:
         """An incident as it is now."""
         response = await self.admin.incidents.GetIncident(incident_service_pb2.GetIncidentRequest(name=name))
         return response.incident  # type: ignore[no-any-return]
+
+    async def incidents_titled(self, title: str) -> list[str]:
+        """The incidents with this title, newest first, once escalation has heard of one."""
+        request = incident_service_pb2.ListIncidentsRequest()
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                answer = await self.admin.incidents.ListIncidents(request)
+                if found := [incident.name for incident in answer.incidents if incident.title == title]:
+                    return found
+                await asyncio.sleep(0.05)
 
     async def timeline(self, name: str) -> list[incident_pb2.TimelineEntry]:
         """What happened to an incident."""

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor as Pool
 from typing import Any
 
 from google.protobuf.message import Message
-from taskiq import TaskiqResult
+from taskiq import TaskiqMiddleware, TaskiqResult
 from taskiq.acks import AckController, AcknowledgeType
 from taskiq.exceptions import NoResultError
 from taskiq.message import TaskiqMessage
@@ -41,6 +41,9 @@ class Executor(Receiver):
         super().__init__(broker, pool, max_async_tasks=concurrency, run_startup=False, ack_type=ack_type)
         self._timers = broker
         self._no_results = isinstance(broker.result_backend, DummyResultBackend)
+        self._before = _with_own("pre_execute", broker.middlewares)
+        self._afterwards = _with_own("post_execute", reversed(broker.middlewares))
+        self._saved = _with_own("post_save", reversed(broker.middlewares))
 
     def _prepare_task(self, name: str, handler: Callable[..., Any]) -> None:
         super()._prepare_task(name, handler)
@@ -48,23 +51,26 @@ class Executor(Receiver):
         hints = self.task_hints[name]
         for parameter, hint in list(hints.items()):
             if isinstance(hint, type) and issubclass(hint, Message):
-                hints[parameter] = Any
+                del hints[parameter]
 
-    async def execute(self, delivery: Delivery, consumer: Consumer) -> None:
-        """Run and settle. Raises Abandoned when the task was cancelled from outside."""
+    async def execute(self, delivery: Delivery, consumer: Consumer) -> bool:
+        """Run the task; whether its delivery is still to be settled, as its outcome says.
+
+        Raises Abandoned when the task was cancelled from outside.
+        """
         deliveries.current.set(delivery)
         metrics = self._timers.metrics
         lateness = consumer.lateness(delivery)
         if lateness is not None:
             metrics.lateness.observe(lateness)
         started = time.monotonic()
-        message = self._open(delivery)
-        settled = message is not None and await self._perform(message, delivery, consumer)
+        opened = self._open(delivery)
+        settled = opened is not None and await self._perform(*opened, delivery, consumer)
         metrics.seconds.observe(time.monotonic() - started)
         if delivery.outcome is None:
             # Its own to acknowledge, and it did not: as after a crash, somebody runs it again when the lease ends.
             consumer.forget(delivery)
-            return
+            return False
         match delivery.outcome.verdict:
             case "done":
                 metrics.executed.inc()
@@ -72,10 +78,9 @@ class Executor(Receiver):
                 metrics.failed.inc()
             case "bury":
                 metrics.dead.inc()
-        if not settled:
-            await consumer.settle(delivery)
+        return not settled
 
-    def _open(self, delivery: Delivery) -> TaskiqMessage | None:
+    def _open(self, delivery: Delivery) -> tuple[TaskiqMessage, Callable[..., Any]] | None:
         assert delivery.data is not None
         try:
             message = self.broker.formatter.loads(delivery.data)
@@ -88,29 +93,30 @@ class Executor(Receiver):
             message.task_id = message.task_id or delivery.timer
             message.labels["schedule_id"] = delivery.timer
         message.labels.setdefault("priority", delivery.priority)
-        if self.broker.find_task(message.task_name) is None:
+        task = self.broker.find_task(message.task_name)
+        if task is None:
             self._bury(delivery, f"unknown task {message.task_name!r}")
             return None
-        return message
+        return message, task.original_func
 
     def _bury(self, delivery: Delivery, reason: str) -> None:
         logger.error("%s: %s: dead: %s", self._timers.queue, delivery.entry.decode(), reason)
         delivery.outcome = Outcome("bury", (delivery.data or b"", reason, delivery.timer))
 
-    async def _perform(self, message: TaskiqMessage, delivery: Delivery, consumer: Consumer) -> bool:
+    async def _perform(
+        self, message: TaskiqMessage, function: Callable[..., Any], delivery: Delivery, consumer: Consumer
+    ) -> bool:
         """Run the task; whether it was acknowledged before its end. Otherwise the outcome says how to settle it."""
         ack = AckController(lambda: self._done_early(delivery, consumer))
-        task = self.broker.find_task(message.task_name)
-        assert task is not None
         when = AcknowledgeType.WHEN_SAVED
         failed = False
         try:
-            for middleware in self.broker.middlewares:
+            for middleware in self._before:
                 message = await maybe_awaitable(middleware.pre_execute(message))
             when = self._get_ack_time(message)
             if when == AcknowledgeType.WHEN_RECEIVED:
                 await ack.ack()
-            result = await self.run_task(task.original_func, message, ack)
+            result = await self.run_task(function, message, ack)
             if isinstance(result.error, asyncio.CancelledError):
                 raise Abandoned
             failed = result.is_err
@@ -135,16 +141,23 @@ class Executor(Receiver):
         return False
 
     async def _after(self, message: TaskiqMessage, result: "TaskiqResult[Any]") -> None:
-        for middleware in reversed(self.broker.middlewares):
+        for middleware in self._afterwards:
             await maybe_awaitable(middleware.post_execute(message, result))
         if isinstance(result.error, NoResultError):
             return
         if not self._no_results:
             await self.broker.result_backend.set_result(message.task_id, result)
-        for middleware in reversed(self.broker.middlewares):
+        for middleware in self._saved:
             await maybe_awaitable(middleware.post_save(message, result))
 
     async def _done_early(self, delivery: Delivery, consumer: Consumer) -> None:
         """Acknowledged before the end: from here on nobody else gets it, and no failure brings it back."""
         delivery.outcome = DONE
         await consumer.settle(delivery)
+
+
+def _with_own(hook: str, middlewares: Iterable[TaskiqMiddleware]) -> list[TaskiqMiddleware]:
+    """Those that do something there: awaiting the others' nothing costs as much as a small task."""
+    return [
+        middleware for middleware in middlewares if getattr(type(middleware), hook) != getattr(TaskiqMiddleware, hook)
+    ]

@@ -57,11 +57,16 @@ class ProtobufFormatter(TaskiqFormatter):
             raise MessageUnreadable(f"not an envelope: {error}") from error
         if not envelope.task_name:
             raise MessageUnreadable("an envelope without a task name")
+        labels, kinds = {}, {}
+        for name, label in envelope.labels.items():
+            labels[name] = label.value
+            if label.type:
+                kinds[name] = label.type
         return TaskiqMessage(
             task_id=envelope.task_id,
             task_name=envelope.task_name,
-            labels={name: label.value for name, label in envelope.labels.items()},
-            labels_types={name: label.type for name, label in envelope.labels.items() if label.type},
+            labels=labels,
+            labels_types=kinds,
             args=[_read(argument) for argument in envelope.args],
             kwargs={name: _read(argument) for name, argument in envelope.kwargs.items()},
         )

@@ -38,7 +38,12 @@ async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callab
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel and wait until every one has ended, whatever it ended with."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel and wait until every one has ended, whatever it ended with.
+
+    redis-py loses a cancellation that lands while a blocking read returns, and the loop would read on: ask again.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.05)

@@ -120,10 +120,18 @@ class Shard:
     async def settle(self, outcomes: Sequence[Delivery]) -> int:
         """End at most a thousand deliveries; returns how many had not been ended before. Repeatable."""
         keys = (self._due, self._data, self._wake, self._dead, self._stats, *self._stream_keys)
-        arguments: list[scripts.Argument] = [self._letters, self._group, HORIZON_US]
+        done: dict[str, list[bytes]] = {priority: [] for priority in self.streams}
+        others: list[scripts.Argument] = []
         for delivery in outcomes:
             assert delivery.outcome is not None
-            arguments += (delivery.outcome.verdict, delivery.priority[0], delivery.entry, *delivery.outcome.operands)
+            if delivery.outcome.verdict == "done":
+                done[delivery.priority].append(delivery.entry)
+            else:
+                others += (delivery.outcome.verdict, delivery.priority[0], delivery.entry, *delivery.outcome.operands)
+        arguments: list[scripts.Argument] = [self._letters, self._group, HORIZON_US]
+        for entries in done.values():
+            arguments += (len(entries), *entries)
+        arguments += others
         return int(await scripts.SETTLE(self._commands, keys, arguments))
 
     async def reclaim(

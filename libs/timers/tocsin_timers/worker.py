@@ -47,7 +47,8 @@ class Worker:
         self._ack_type = ack_type
         self._pool = pool
         self._waiting: dict[str, deque[Delivery]] = {priority: deque() for priority in broker.priorities}
-        self._running: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._executing = 0
         self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -76,9 +77,10 @@ class Worker:
                 await self._broker.shutdown()
 
     def _room(self, priority: str) -> int:
-        if self._stopping:
+        # What has ended and is not settled yet takes no slot, but there must be an end to it.
+        if self._stopping or len(self._tasks) >= 2 * self._concurrency:
             return 0
-        room = self._concurrency - len(self._running) - sum(map(len, self._waiting.values()))
+        room = self._concurrency - self._executing - sum(map(len, self._waiting.values()))
         return room if priority == self._broker.priorities[0] else room - self._reserve
 
     def _accept(self, delivery: Delivery) -> None:
@@ -89,41 +91,48 @@ class Worker:
         """Start what waits, the highest priority first."""
         slots = self._concurrency
         for waiting in self._waiting.values():
-            while waiting and len(self._running) < slots and not self._stopping:
+            while waiting and self._executing < slots and not self._stopping:
                 delivery = waiting.popleft()
                 if self._consumer.fresh(delivery):
                     delivery.running = True
+                    self._executing += 1
                     task = asyncio.create_task(self._run(delivery))
-                    self._running.add(task)
-                    task.add_done_callback(self._ended)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._settled)
             slots = self._concurrency - self._reserve
 
     async def _run(self, delivery: Delivery) -> None:
         try:
-            await self._executor.execute(delivery, self._consumer)
+            unsettled = await self._executor.execute(delivery, self._consumer)
         except (Abandoned, asyncio.CancelledError):
             logger.warning("%s: cut off %s; it is given back", self._broker.queue, delivery.entry.decode())
+            return
         except Exception:
             # Kept out of the dead letters on purpose: whatever this is, the lease ends and somebody tries again.
             logger.exception("%s: could not finish %s", self._broker.queue, delivery.entry.decode())
             self._consumer.forget(delivery)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._fill()
-        if not self._stopping:
+            return
+        finally:
+            self._executing -= 1
+            self._fill()
             self._consumer.room_changed()
+        if unsettled:
+            await self._consumer.settle(delivery)
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._consumer.room_changed()
 
     async def _drain(self, grace: float) -> None:
         """Wait for running tasks; then, with no grace left, cancel them and what has not begun."""
         if grace > 0:
             self._stopping = True
-            if self._running:
-                await asyncio.wait(self._running, timeout=grace)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=grace)
             return
         for waiting in self._waiting.values():
             waiting.clear()
-        running = list(self._running)
+        running = list(self._tasks)
         for task in running:
             task.cancel()
         if running:

@@ -104,7 +104,7 @@ def _add_alerts(run: Escalation, event: AlertsAdded) -> Decision:
 def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
     timer = run.timer
     actor = f"timers/{event.timer_id}"
-    if timer is None or timer.id != event.timer_id or timer.generation != event.generation:
+    if timer is None or timer.id != event.timer_id or not timer.generation == event.generation == run.generation:
         return Decision(run, notes=(Note(NoteKind.STALE, actor, "timer of an earlier step: nothing to do", run.level),))
     if timer.due_time - now > EARLY_TOLERANCE:
         return Decision(run)

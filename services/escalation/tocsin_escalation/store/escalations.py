@@ -78,9 +78,18 @@ def _row(r: Record) -> EscalationRow:
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalation]:
-    """Lock these escalations in id order, so that two batches that share some cannot deadlock."""
-    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[]) ORDER BY e.incident_id FOR UPDATE OF e"
-    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, list(incident_ids))}
+    """Lock these escalations in id order, so that two batches that share some cannot deadlock.
+
+    Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
+    the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
+    ended would fire.
+    """
+    ids = list(incident_ids)
+    await tx.execute(
+        "SELECT FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id FOR UPDATE", ids
+    )
+    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[])"
+    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, ids)}
 
 
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:

@@ -1,4 +1,4 @@
-"""One running Tocsin for all end-to-end tests; every test is a tenant of its own."""
+"""One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
 from collections.abc import AsyncIterator
 

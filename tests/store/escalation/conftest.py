@@ -1,0 +1,53 @@
+"""Escalation on a real PostgreSQL, one database per test; Redis and the other services are recorders."""
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import tocsin_escalation
+from prometheus_client import CollectorRegistry
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_kit.db.migrations import upgrade
+from tocsin_kit.db.pool import Database
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
+
+from tests.store.escalation.recorders import Arming, Desk, Relay
+
+MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
+_number = itertools.count()
+
+
+@pytest.fixture(scope="session")
+async def escalation_postgres() -> AsyncIterator[Postgres]:
+    with scratch("escalation-") as folder:
+        server = Postgres(folder / "postgres", fsync=False)
+        await server.start()
+        await upgrade(await server.ensure_database("escalation_template", "escalation"), MIGRATIONS)
+        yield server
+        await server.stop()
+
+
+@pytest.fixture
+async def url(escalation_postgres: Postgres) -> AsyncIterator[str]:
+    name = f"escalation_{next(_number)}"
+    yield await escalation_postgres.clone_database("escalation_template", name)
+    await escalation_postgres.drop_database(name)
+
+
+@pytest.fixture
+async def db(url: str) -> AsyncIterator[Database]:
+    database = await Database.open(url, name="escalation-test", size=8)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def desk(db: Database, url: str) -> Desk:
+    """A tenant with two people, a policy of two levels, and everything an operator's use cases need."""
+    effects = Effects(Arming(), Relay(), EscalationMetrics(CollectorRegistry()))
+    desk = Desk(db, url, effects)
+    await desk.set_up()
+    return desk

@@ -1,0 +1,134 @@
+"""Stand-ins for what is outside escalation's database, and a desk from which tests act."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+from tocsin.notify.v1 import internal_service_pb2, notification_pb2
+from tocsin_escalation.app import people, policies
+from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.fire_timers import sweep_overdue
+from tocsin_escalation.domain.escalation import Escalation, Facts
+from tocsin_escalation.domain.events import Event
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.store import escalations, timeline
+from tocsin_escalation.store.directory import UserRow
+from tocsin_escalation.store.timers import LiveTimer
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+
+ORG = "acme"
+POLICY = Policy(
+    "night",
+    (
+        Level((Target(TargetKind.USER, "ana"),), timedelta(minutes=5)),
+        Level((Target(TargetKind.USER, "ben"),), timedelta(minutes=5)),
+    ),
+)
+
+
+class Arming:
+    """Redis, as far as the use cases see it."""
+
+    def __init__(self) -> None:
+        self.armed: dict[UUID, LiveTimer] = {}
+
+    def arm(self, timers: Sequence[LiveTimer], now: datetime) -> None:
+        self.armed.update((timer.incident_id, timer) for timer in timers)
+
+    def disarm(self, incident_ids: Sequence[UUID]) -> None:
+        for incident_id in incident_ids:
+            self.armed.pop(incident_id, None)
+
+
+class Relay:
+    """Counts nudges."""
+
+    nudges = 0
+
+    def nudge(self) -> None:
+        self.nudges += 1
+
+
+class Notify:
+    """Notify's answer to cancellations; `away` makes it not answer."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[internal_service_pb2.Cancellation] = []
+        self.away: TocsinError | None = None
+
+    async def cancel(self, cancellations: Sequence[internal_service_pb2.Cancellation]) -> None:
+        if self.away:
+            raise self.away
+        self.cancelled += cancellations
+
+
+class Desk:
+    """One tenant's incidents, and the clock of their database."""
+
+    def __init__(self, db: Database, url: str, effects: Effects) -> None:
+        self.db = db
+        self.url = url
+        self.effects = effects
+        self.arming: Arming = effects.arming  # type: ignore[assignment]
+        self.offset = timedelta()
+
+    async def set_up(self) -> None:
+        async def work(tx: Tx) -> None:
+            for user in ("ana", "ben"):
+                await people.create_user(tx, UserRow(user, user, "", False))
+            await policies.create(tx, POLICY, "Night", False)
+
+        await self.db.run(ORG, work)
+
+    def opening(self, incident_id: UUID | None = None, *, policy: str = "night", org_id: str = ORG) -> Arrival:
+        facts = Facts("db down", "db1", 1, "integrations/prom", datetime.now(UTC))
+        return Arrival(org_id, incident_id or uuid4(), 1, Opening(facts, policy))
+
+    async def opens(self, **options: str) -> UUID:
+        arrival = self.opening(**options)  # type: ignore[arg-type]
+        assert await apply_events(self.db, self.effects, [arrival]) == [Result.APPLIED]
+        return arrival.incident_id
+
+    async def take(
+        self, incident_id: UUID, event: Event, *, org_id: str = ORG, etag: str = ""
+    ) -> Advanced | TocsinError:
+        async def work(tx: Tx) -> Advanced | TocsinError:
+            [answer] = await advance(tx, [Step(incident_id, event, etag)], self.effects)
+            return answer
+
+        return await self.db.run(org_id, work)
+
+    async def run(self, incident_id: UUID) -> Escalation:
+        async with self.db.system() as tx:
+            return (await escalations.lock(tx, [incident_id]))[incident_id]
+
+    async def said(self, incident_id: UUID) -> list[str]:
+        async with self.db.transaction(ORG) as tx:
+            return [entry.kind for entry in await timeline.page(tx, incident_id, 0, 500)]
+
+    async def paged(self, incident_id: UUID) -> list[tuple[int, str]]:
+        """Every page in the outbox, as (level, user)."""
+        async with self.db.system() as tx:
+            rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = 'page' ORDER BY id")
+        jobs = [notification_pb2.NotificationJob.FromString(row["payload"]) for row in rows]
+        name = f"incidents/{incident_id}"
+        return [(job.level, job.user.removeprefix("users/")) for job in jobs if job.incident == name and job.level]
+
+    async def passes(self, **time: float) -> None:
+        """Move the database's clock."""
+        self.offset += timedelta(**time)
+        connection = await asyncpg.connect(self.url)
+        seconds = self.offset.total_seconds()
+        body = f"SELECT now() + make_interval(secs => {seconds})"
+        await connection.execute(
+            f"CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS '{body}'"
+        )
+        await connection.close()
+
+    async def sweep(self) -> int:
+        """One round of the sweep, without Redis."""
+        return await sweep_overdue(self.db, self.effects, 0.0, 100)

@@ -1,0 +1,216 @@
+"""What must hold in the rows, whoever races whom."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin_escalation.app.advance import Advanced, Step
+from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
+from tocsin_escalation.app.audit import repair_missing_timers
+from tocsin_escalation.app.command import Closed, Commands
+from tocsin_escalation.app.fire_timers import fire_timers
+from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
+from tocsin_escalation.store import escalations, timers
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+
+from tests.store.escalation.recorders import ORG, Desk, Notify
+
+
+class Ingest:
+    async def resolve(self, org_id: str, actor: str, incident_ids: list[UUID]) -> list[Closed]:
+        return [Closed(7) for _ in incident_ids]
+
+
+async def test_an_incident_is_opened_once_however_often_it_is_told(desk: Desk) -> None:
+    arrival = desk.opening()
+    results = await asyncio.gather(*(apply_events(desk.db, desk.effects, [arrival]) for _ in range(8)))
+    assert sorted(result for [result] in results) == [Result.APPLIED, *[Result.DUPLICATE] * 7]
+    assert await desk.paged(arrival.incident_id) == [(1, "ana")]
+
+
+async def test_events_are_applied_in_their_order(desk: Desk) -> None:
+    first = desk.opening()
+    second = Arrival(ORG, first.incident_id, 2, AlertsAdded(5, 1, "again", 1))
+    third = Arrival(ORG, first.incident_id, 3, Acknowledged("integrations/prom"))
+    assert await apply_events(desk.db, desk.effects, [second]) == [Result.OUT_OF_ORDER]
+    assert await apply_events(desk.db, desk.effects, [first, third]) == [Result.APPLIED, Result.OUT_OF_ORDER]
+    assert await apply_events(desk.db, desk.effects, [second, third]) == [Result.APPLIED, Result.APPLIED]
+    run = await desk.run(first.incident_id)
+    assert (run.state, run.facts.alert_count, run.last_sequence) == (State.ACKNOWLEDGED, 5, 3)
+
+
+async def test_a_resolve_is_not_held_up_by_what_is_still_on_its_way(desk: Desk) -> None:
+    incident = await desk.opens()
+    resolved = Arrival(ORG, incident, 9, Resolved("users/ana"))
+    assert await apply_events(desk.db, desk.effects, [resolved]) == [Result.APPLIED]
+    late = Arrival(ORG, incident, 2, AlertsAdded(2, 1, "late", 0))
+    assert await apply_events(desk.db, desk.effects, [late]) == [Result.DUPLICATE]
+
+
+async def test_opened_and_resolved_in_one_batch_leaves_no_timer(desk: Desk) -> None:
+    first = desk.opening()
+    await apply_events(desk.db, desk.effects, [first, Arrival(ORG, first.incident_id, 2, Resolved("x"))])
+    async with desk.db.system() as tx:
+        assert await timers.nearest(tx, None, 10) == []
+    assert desk.arming.armed == {}
+
+
+async def test_a_timer_fired_by_many_at_once_acts_once(desk: Desk) -> None:
+    incident = await desk.opens()
+    timer = (await desk.run(incident)).timer
+    assert timer is not None
+    await desk.passes(minutes=5)
+    event = TimerFired(timer.id, timer.generation)
+    await asyncio.gather(*(fire_timers(desk.db, desk.effects, [(incident, event)]) for _ in range(6)), desk.sweep())
+    assert await desk.paged(incident) == [(1, "ana"), (2, "ben")]
+
+
+async def test_acknowledge_and_timer_at_the_same_instant_leave_one_of_two_right_histories(desk: Desk) -> None:
+    for _ in range(10):
+        incident = await desk.opens()
+        timer = (await desk.run(incident)).timer
+        assert timer is not None
+        await desk.passes(minutes=5)
+        await asyncio.gather(
+            desk.take(incident, Acknowledged("users/ana")),
+            fire_timers(desk.db, desk.effects, [(incident, TimerFired(timer.id, timer.generation))]),
+        )
+        run = await desk.run(incident)
+        assert run.state is State.ACKNOWLEDGED
+        assert run.timer is None
+        assert await desk.paged(incident) in ([(1, "ana")], [(1, "ana"), (2, "ben")])
+
+
+async def test_due_times_count_from_the_planned_time(desk: Desk) -> None:
+    incident = await desk.opens()
+    first = (await desk.run(incident)).timer
+    assert first is not None
+    await desk.passes(minutes=5, seconds=40)
+    assert await desk.sweep() == 1
+    second = (await desk.run(incident)).timer
+    assert second is not None
+    assert second.due_time == first.due_time + timedelta(minutes=5)
+
+
+async def test_the_sweep_gives_each_tenant_its_turn(desk: Desk) -> None:
+    async with desk.db.transaction("small") as tx:
+        await tx.execute(
+            "INSERT INTO users (org_id, id, display_name, time_zone, disabled) VALUES ('small', 'sam', '', '', false)"
+        )
+        await tx.execute(
+            "INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) SELECT 'small', id, '', "
+            "replace(definition::text, 'users/ana', 'users/sam')::jsonb, false FROM policies"
+        )
+    async with desk.db.system() as tx:
+        await tx.execute(
+            "INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) SELECT 'small', id, '', "
+            "replace(definition::text, 'users/ana', 'users/sam')::jsonb, false FROM policies WHERE org_id = 'acme'"
+        )
+    many = [desk.opening() for _ in range(60)]
+    await apply_events(desk.db, desk.effects, many)
+    one = desk.opening(org_id="small")
+    await apply_events(desk.db, desk.effects, [one])
+    await desk.passes(minutes=6)
+    async with desk.db.system() as tx:
+        claimed = await timers.overdue(tx, 0.0, 10)
+    assert one.incident_id in {timer.incident_id for timer in claimed}
+
+
+async def test_one_broken_row_does_not_hold_up_the_others(desk: Desk) -> None:
+    broken, fine = await desk.opens(), await desk.opens()
+    async with desk.db.system() as tx:
+        await tx.execute("UPDATE escalations SET policy = '{\"levels\": 1}' WHERE incident_id = $1", broken)
+    await desk.passes(minutes=6)
+    await desk.sweep()
+    assert (2, "ben") in await desk.paged(fine)
+    async with desk.db.system() as tx:
+        attempts = await tx.fetchval("SELECT attempts FROM timers WHERE incident_id = $1", broken)
+        assert attempts == 1
+        assert await timers.overdue(tx, 0.0, 10) == []
+
+
+async def test_an_escalation_without_a_timer_is_found_and_repaired(desk: Desk) -> None:
+    incident = await desk.opens()
+    async with desk.db.system() as tx:
+        await tx.execute("DELETE FROM timers")
+    assert await repair_missing_timers(desk.db, desk.effects) == 1
+    await desk.passes(seconds=1)
+    await desk.sweep()
+    assert await desk.paged(incident) == [(1, "ana"), (2, "ben")]
+
+
+async def test_another_tenant_sees_nothing_and_moves_nothing(desk: Desk) -> None:
+    incident = await desk.opens()
+    answer = await desk.take(incident, Acknowledged("users/eve"), org_id="evil")
+    assert isinstance(answer, TocsinError)
+    assert answer.reason == reasons.ERROR_REASON_INCIDENT_NOT_FOUND
+    async with desk.db.transaction("evil") as tx:
+        assert await tx.fetchval("SELECT count(*) FROM escalations") == 0
+        assert await escalations.get(tx, incident) is None
+
+
+async def test_a_stale_etag_changes_nothing(desk: Desk) -> None:
+    incident = await desk.opens()
+    answer = await desk.take(incident, Acknowledged("users/ana"), etag="v99")
+    assert isinstance(answer, TocsinError)
+    assert answer.reason == reasons.ERROR_REASON_ETAG_MISMATCH
+    assert (await desk.run(incident)).state is State.TRIGGERED
+
+
+async def test_the_same_request_id_is_done_once_and_its_answer_kept(desk: Desk) -> None:
+    incident = await desk.opens()
+    commands = Commands(desk.db, desk.effects, Notify(), Ingest())  # type: ignore[arg-type]
+    request = pb.AcknowledgeIncidentRequest(request_id=str(uuid4()), name=f"incidents/{incident}")
+
+    async def acknowledge(actor: str) -> pb.AcknowledgeIncidentResponse:
+        def respond(done: Advanced) -> pb.AcknowledgeIncidentResponse:
+            return pb.AcknowledgeIncidentResponse(already_acknowledged=done.already)
+
+        return await commands.one(
+            ORG, "Ack", request, pb.AcknowledgeIncidentResponse, Step(incident, Acknowledged(actor)), respond
+        )
+
+    answers = await asyncio.gather(*(acknowledge("users/ana") for _ in range(5)))
+    assert [answer.already_acknowledged for answer in answers] == [False] * 5
+    assert (await desk.said(incident)).count("acknowledged") == 1
+
+
+async def test_ok_means_that_notify_has_confirmed(desk: Desk) -> None:
+    incident = await desk.opens()
+    notify = Notify()
+    commands = Commands(desk.db, desk.effects, notify, Ingest())  # type: ignore[arg-type]
+    request = pb.AcknowledgeIncidentRequest(request_id=str(uuid4()), name=f"incidents/{incident}")
+    step = Step(incident, Acknowledged("users/ana"))
+    response = pb.AcknowledgeIncidentResponse
+    notify.away = TocsinError(reasons.ERROR_REASON_SERVICE_UNAVAILABLE, "no answer")
+    with pytest.raises(TocsinError) as caught:
+        await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+    assert caught.value.reason == reasons.ERROR_REASON_CANCEL_UNCONFIRMED
+    assert (await desk.run(incident)).state is State.ACKNOWLEDGED
+    notify.away = None
+    await commands.one(ORG, "Ack", request, response, step, lambda done: response())
+    assert [(c.incident, c.generation) for c in notify.cancelled] == [(f"incidents/{incident}", 1)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE escalations SET state = 'asleep'",
+        "UPDATE escalations SET state = 'resolved'",
+        "UPDATE escalations SET state = 'acknowledged'",
+        "UPDATE escalations SET policy = NULL",
+        "UPDATE escalations SET generation = 0",
+        "INSERT INTO timers SELECT incident_id, org_id, gen_random_uuid(), kind, generation, due_time FROM timers",
+    ],
+)
+async def test_wrong_states_are_impossible(desk: Desk, db: Database, statement: str) -> None:
+    await desk.opens()
+    with pytest.raises((asyncpg.IntegrityConstraintViolationError, TocsinError)):
+        async with db.system() as tx:
+            await tx.execute(statement)

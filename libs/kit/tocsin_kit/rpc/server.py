@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tocsin.type.v1 import access_pb2
@@ -17,7 +17,7 @@ from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
 from tocsin_kit.rpc.tls import server_credentials
-from tocsin_kit.rpc.validation import validate
+from tocsin_kit.rpc.validation import validate, warm
 from tocsin_kit.settings import ServiceSettings
 
 __all__ = ["Call", "HealthCheck", "RpcServer", "current_call", "validate"]
@@ -63,6 +63,7 @@ class RpcServer:
             scope = descriptor.methods_by_name[name].GetOptions().Extensions[access_pb2.scope]
             if not scope:
                 raise ValueError(f"{service}/{name} names no scope; give it the option tocsin.type.v1.scope")
+            warm(message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type))
             if _is_async(getattr(servicer, name)):
                 wrapped[name] = self._pipeline.wrap(f"{service}/{name}", scope, handler)
             else:

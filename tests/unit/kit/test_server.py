@@ -1,0 +1,308 @@
+"""The server around the pipeline: registration, health, reflection, TLS, stopping; and the client's channel."""
+
+import asyncio
+import datetime
+import ipaddress
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.auth import JwtAuthenticator, Principal, TokenSource
+from tocsin_kit.errors import TocsinError, from_rpc_error
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.health import Health, HealthCheck
+from tocsin_kit.rpc.server import Call, RpcServer, current_call
+from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.settings import ServiceSettings
+
+Check = health_pb2.HealthCheckRequest
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+def internal(settings: ServiceSettings) -> TokenSource:
+    return TokenSource(settings.signing_keys, "tester")
+
+
+class Grant(JwtAuthenticator):
+    """Lets the services' own token use the test's methods, which demand the scope echo:use."""
+
+    async def authenticate(self, token: str) -> Principal | None:
+        principal = await super().authenticate(token)
+        return principal and Principal(principal.org_id, principal.subject, principal.scopes | {"echo:use"})
+
+
+async def test_a_service_is_added_once_and_by_its_own_name(settings: ServiceSettings, echo: Any) -> None:
+    server = RpcServer(settings, authenticators=[], metrics=Metrics())
+    server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
+    with pytest.raises(ValueError, match="cannot be added"):
+        server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
+    with pytest.raises(ValueError, match="cannot be added"):
+        server.add(echo.Echo(), "kittest.v1.OtherService", echo.add_to_server)
+
+
+async def test_a_method_without_a_scope_cannot_be_served(settings: ServiceSettings, echo: Any) -> None:
+    server = RpcServer(settings, authenticators=[], metrics=Metrics())
+    with pytest.raises(ValueError, match=r"OpenService/Unary names no scope"):
+        server.add(
+            echo.Echo(),
+            "kittest.v1.OpenService",
+            lambda servicer, target: echo.add_to_server(servicer, target, "kittest.v1.OpenService"),
+        )
+
+
+async def test_a_taken_port_is_an_error(serve: Any, echo: Any, settings: ServiceSettings) -> None:
+    first = await serve(echo.Echo())
+    taken = settings.model_copy(update={"grpc_listen": f"127.0.0.1:{first.port}"})
+    with pytest.raises(RuntimeError):
+        await serve(echo.Echo(), using=taken)
+
+
+async def test_health_follows_the_critical_checks(serve: Any, connect: Any, echo: Any) -> None:
+    failing = {"store", "cache"}
+
+    def check(name: str) -> Callable[[], Any]:
+        async def run() -> None:
+            if name in failing:
+                raise ConnectionError(f"{name} is away")
+
+        return run
+
+    metrics = Metrics()
+    health = Health(
+        [HealthCheck("store", check("store")), HealthCheck("cache", check("cache"), critical=False)], metrics
+    )
+    server = await serve(echo.Echo(), health_checks=health)
+    stub: Any = health_pb2_grpc.HealthStub(connect(server).channel)
+
+    async def state(service: str = "") -> int:
+        return int((await stub.Check(Check(service=service))).status)
+
+    watch = aiter(stub.Watch(Check(service=echo.SERVICE)))
+    assert (await anext(watch)).status == NOT_SERVING
+    assert health.report() == {"store": "unchecked", "cache": "unchecked"}
+    await health.check_once()
+    assert await state() == NOT_SERVING
+    failing.discard("store")
+    await health.check_once()
+    assert [await state(), await state(echo.SERVICE)] == [SERVING, SERVING]
+    assert (await anext(watch)).status == SERVING
+    assert health.report() == {"store": "ok", "cache": "ConnectionError: cache is away"}
+    assert metrics.registry.get_sample_value("tocsin_health", {"check": "cache"}) == 0
+    failing.add("store")
+    await health.check_once()
+    assert await state() == NOT_SERVING
+    failing.clear()
+    await health.check_once()
+    assert await state() == SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await state("no.such.Service")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_stopping_says_so_ends_watches_and_finishes_calls(serve: Any, connect: Any, echo: Any) -> None:
+    began, go = asyncio.Event(), asyncio.Event()
+
+    async def act(text: str) -> str:
+        began.set()
+        await go.wait()
+        return text
+
+    server = await serve(echo.Echo(act))
+    await server.health.check_once()
+    client = connect(server)
+    stub: Any = health_pb2_grpc.HealthStub(client.channel)
+    watch = aiter(stub.Watch(Check()))
+    assert (await anext(watch)).status == SERVING
+    call = asyncio.create_task(client.call("Unary", echo.Request(text="last")))
+    await began.wait()
+    stopping = asyncio.create_task(server.stop(30))
+    assert (await anext(watch)).status == NOT_SERVING
+    with pytest.raises(StopAsyncIteration):
+        await anext(watch)
+    go.set()
+    assert await call == ["last"]
+    async with asyncio.timeout(5):
+        await stopping
+
+
+async def test_reflection_can_be_read_by_the_real_grpcurl(
+    serve: Any, echo: Any, settings: ServiceSettings, token: str
+) -> None:
+    grpcurl = Path(sysconfig.get_path("scripts")) / "grpcurl"
+    if not grpcurl.exists():
+        pytest.skip(f"no grpcurl for {sys.platform}")
+    server = await serve(echo.Echo(str.upper))
+
+    async def run(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(grpcurl), "-plaintext", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        return output.decode()
+
+    address = f"127.0.0.1:{server.port}"
+    assert echo.SERVICE in await run(address, "list")
+    authorization = f"authorization: Bearer {token}"
+    answer = await run("-H", authorization, "-d", '{"text": "abc"}', address, f"{echo.SERVICE}/Unary")
+    assert '"text": "ABC"' in answer
+    hidden = await serve(echo.Echo(), using=settings.model_copy(update={"reflection": False}))
+    assert echo.SERVICE not in await run(f"127.0.0.1:{hidden.port}", "list")
+
+
+async def test_a_channel_brings_identity_trace_and_deadline(
+    serve: Any, echo: Any, settings: ServiceSettings, internal: TokenSource
+) -> None:
+    seen: list[Call] = []
+    left: list[float | None] = []
+
+    def note(text: str) -> None:
+        seen.append(current_call())
+        left.append(current_call().remaining())
+
+    grant = Grant(settings.signing_keys)
+    server = await serve(echo.Echo(note), authenticators=[grant])
+    await server.health.check_once()
+    async with channel(f"127.0.0.1:{server.port}", service_name="echo", tokens=internal) as below:
+        await echo.Client(below).call("Unary", echo.Request(), timeout=None)
+        await echo.Client(below).call("BidiStream", echo.Request(), timeout=None)
+
+        outer: list[Call] = []
+
+        async def forward(text: str) -> str:
+            outer.append(current_call())
+            return str(await echo.Client(below).call("Unary", echo.Request(), timeout=None))
+
+        above = await serve(echo.Echo(forward), authenticators=[grant])
+        await above.health.check_once()
+        async with channel(f"127.0.0.1:{above.port}", service_name="above", tokens=internal) as top:
+            await echo.Client(top).call("Unary", echo.Request(), timeout=1.0)
+    unary, stream, inner = seen
+    assert unary.principal == Principal("*", "services/tester", frozenset({"internal", "echo:use"}))
+    assert unary.acting_for("acme") == "acme"
+    assert 0 < (left[0] or 0) <= 2.0
+    assert stream.remaining() is None
+    assert inner.trace_id == outer[0].trace_id != unary.trace_id
+    assert (inner.deadline or 0) < (outer[0].deadline or 0)
+
+
+async def test_a_channel_repeats_only_what_was_unavailable(
+    serve: Any, echo: Any, settings: ServiceSettings, internal: TokenSource
+) -> None:
+    calls: dict[str, int] = {}
+
+    def act(text: str) -> str:
+        calls[text] = calls.get(text, 0) + 1
+        if text == "away" and calls[text] < 3:
+            raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away")
+        if text == "busy":
+            raise TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "busy")
+        return text
+
+    server = await serve(echo.Echo(act), authenticators=[Grant(settings.signing_keys)])
+    await server.health.check_once()
+    async with channel(f"127.0.0.1:{server.port}", service_name="echo", tokens=internal) as below:
+        client = echo.Client(below)
+        assert await client.call("Unary", echo.Request(text="away")) == ["away"]
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.call("Unary", echo.Request(text="busy"))
+    assert calls == {"away": 3, "busy": 1}
+
+
+async def test_a_channel_avoids_replicas_that_do_not_serve(
+    serve: Any, echo: Any, settings: ServiceSettings, internal: TokenSource
+) -> None:
+    grant = Grant(settings.signing_keys)
+    servers = [await serve(echo.Echo(lambda text, name=name: name), authenticators=[grant]) for name in ("one", "two")]
+    for server in servers:
+        await server.health.check_once()
+    target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    async with channel(target, service_name="echo", tokens=internal) as below:
+        client = echo.Client(below)
+
+        async def answers() -> set[str]:
+            return {(await client.call("Unary", echo.Request()))[0] for _ in range(10)}
+
+        async with asyncio.timeout(10):
+            while await answers() != {"one", "two"}:
+                pass
+            servers[0].health.shut_down()
+            while await answers() != {"two"}:
+                pass
+
+
+async def test_nobody_there_is_service_unavailable(echo: Any, internal: TokenSource) -> None:
+    async with channel("127.0.0.1:1", service_name="echo", tokens=internal) as below:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await echo.Client(below).call("Unary", echo.Request(), timeout=0.3)
+    error = from_rpc_error(caught.value, service="echo")
+    assert error.reason == ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE
+    assert error.metadata == {"service": "echo"}
+
+
+def make_certificates(folder: Path) -> dict[str, str]:
+    """An authority and one certificate of it for 127.0.0.1, as settings."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def build(name: str, issuer: x509.Name | None, key: Any, signer: Any) -> x509.Certificate:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer or subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+        )
+        return builder.sign(signer, SHA256())
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority = build("authority", None, authority_key, authority_key)
+    certificate = build("server", authority.subject, key, authority_key)
+    (folder / "ca.pem").write_bytes(authority.public_bytes(Encoding.PEM))
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return {
+        "tls_cert_file": str(folder / "cert.pem"),
+        "tls_key_file": str(folder / "key.pem"),
+        "tls_client_ca_file": str(folder / "ca.pem"),
+        "tls_server_ca_file": str(folder / "ca.pem"),
+    }
+
+
+async def test_mtls_lets_in_who_shows_a_certificate(
+    serve: Any, echo: Any, settings: ServiceSettings, internal: TokenSource, tmp_path: Path
+) -> None:
+    secure = settings.model_copy(update=make_certificates(tmp_path))
+    server = await serve(echo.Echo(), using=secure, authenticators=[Grant(settings.signing_keys)])
+    await server.health.check_once()
+    target = f"127.0.0.1:{server.port}"
+
+    async def call(credentials: grpc.ChannelCredentials | None) -> list[str]:
+        async with channel(target, service_name="echo", tokens=internal, tls=credentials) as below:
+            answer: list[str] = await echo.Client(below).call("Unary", echo.Request(text="hi"), timeout=2)
+            return answer
+
+    assert await call(client_credentials(secure)) == ["hi"]
+    without_certificate = secure.model_copy(update={"tls_cert_file": "", "tls_key_file": ""})
+    for credentials in (client_credentials(without_certificate), None):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(credentials)

@@ -1,11 +1,10 @@
-"""`python -m tocsin_stack up | migrate | demo | token`: what `make up`, `make migrate` and `make demo` call."""
+"""`python -m tocsin_stack up | migrate | token`: what `make up` and `make migrate` call."""
 
 import argparse
 import asyncio
 import signal
 import sys
 import time
-from importlib import import_module
 
 from tocsin_stack import secret, tokens
 from tocsin_stack.errors import StackError
@@ -79,7 +78,6 @@ def main() -> int:
     command = commands.add_parser("up", help="run the whole stack until Ctrl-C")
     command.add_argument("--replicas", type=int, default=1, metavar="N", help="of every service")
     commands.add_parser("migrate", help="bring the databases to the newest schema")
-    commands.add_parser("demo", help="show the main job on real servers")
     command = commands.add_parser("token", help="mint a bearer token")
     command.add_argument("--org", default=DEMO_ORG, help="the tenant (default: %(default)s)")
     command.add_argument("--scopes", default=" ".join(tokens.ADMINISTRATOR), help="separated by spaces or commas")
@@ -92,10 +90,8 @@ def main() -> int:
                 return asyncio.run(up(arguments.replicas))
             case "migrate":
                 return asyncio.run(migrate())
-            case "token":
-                return token(arguments.org, arguments.scopes, arguments.subject, arguments.ttl)
             case _:
-                return int(import_module("tocsin_stack.demo").main() or 0)
+                return token(arguments.org, arguments.scopes, arguments.subject, arguments.ttl)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

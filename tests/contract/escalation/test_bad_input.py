@@ -1,0 +1,203 @@
+"""What escalation answers to input that is wrong: the code, the reason, the field, and what to do."""
+
+import uuid
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from tocsin.escalation.v1 import directory_service_pb2 as dp
+from tocsin.escalation.v1 import incident_service_pb2 as ip
+from tocsin.escalation.v1 import policy_service_pb2 as pp
+from tocsin.queue.v1 import queue_service_pb2 as qp
+from tocsin.type.v1 import target_pb2
+from tocsin_stack import tokens
+from tocsin_testkit.clients import Clients
+from tocsin_testkit.tenant import Tenant
+
+from tests.contract.errors import failure
+
+Code = grpc.StatusCode
+ANA = target_pb2.Target(user="users/ana")
+LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
+NOBODY = f"incidents/{uuid.uuid4()}"
+
+
+def policy(**fields: Any) -> pp.CreatePolicyRequest:
+    return pp.CreatePolicyRequest(policy=pp.Policy(**{"display_name": "P", "levels": [LEVEL], **fields}))
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (policy(levels=[]), "policy.levels"),
+        (policy(levels=[pp.Level(timeout=Duration(seconds=60))]), "policy.levels[0].targets"),
+        (policy(levels=[pp.Level(targets=[ANA])]), "policy.levels[0].timeout"),
+        (policy(levels=[pp.Level(targets=[ANA], timeout=Duration(seconds=0))]), "policy.levels[0].timeout"),
+        (policy(levels=[pp.Level(targets=[ANA], timeout=Duration(seconds=31536000))]), "policy.levels[0].timeout"),
+        (
+            policy(levels=[LEVEL, pp.Level(targets=[target_pb2.Target()], timeout=Duration(seconds=60))]),
+            "policy.levels[1].targets[0].kind",
+        ),
+        (
+            policy(levels=[pp.Level(targets=[target_pb2.Target(user="ana")], timeout=Duration(seconds=60))]),
+            "policy.levels[0].targets[0].user",
+        ),
+        (policy(levels=[LEVEL] * 21), "policy.levels"),
+        (policy(repeat_count=10), "policy.repeat_count"),
+        (policy(display_name=""), "policy.display_name"),
+        (policy(display_name="x" * 256), "policy.display_name"),
+        (policy(status_updates=99), "policy.status_updates"),
+        (pp.CreatePolicyRequest(), "policy"),
+        (pp.CreatePolicyRequest(policy_id="No Spaces", policy=policy().policy), "policy_id"),
+        (pp.CreatePolicyRequest(request_id="not-a-uuid", policy=policy().policy), "request_id"),
+    ],
+)
+async def test_a_policy_that_cannot_be(tenant: Tenant, request_: pp.CreatePolicyRequest, field: str) -> None:
+    error = await failure(tenant.admin.policies.CreatePolicy(request_))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert field in error.fields
+
+
+async def test_a_policy_that_names_nobody(tenant: Tenant) -> None:
+    error = await failure(tenant.admin.policies.CreatePolicy(policy()))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")
+    assert list(error.fields) == ["policy.levels[0].targets[0]"]
+
+
+async def test_an_id_that_is_taken(tenant: Tenant) -> None:
+    request = dp.CreateUserRequest(user_id="ana", user=dp.User(display_name="Ana"))
+    await tenant.admin.directory.CreateUser(request)
+    error = await failure(tenant.admin.directory.CreateUser(request))
+    assert (error.code, error.reason) == (Code.ALREADY_EXISTS, "ALREADY_EXISTS")
+
+
+async def test_the_same_request_id_with_another_body(tenant: Tenant) -> None:
+    request_id = str(uuid.uuid4())
+    first = dp.CreateUserRequest(request_id=request_id, user_id="ana", user=dp.User(display_name="Ana"))
+    assert await tenant.admin.directory.CreateUser(first) == await tenant.admin.directory.CreateUser(first)
+    other = dp.CreateUserRequest(request_id=request_id, user_id="ben", user=dp.User(display_name="Ben"))
+    error = await failure(tenant.admin.directory.CreateUser(other))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "REQUEST_ID_REUSED")
+    assert list(error.fields) == ["request_id"]
+
+
+async def test_a_stale_etag_and_a_wrong_mask(tenant: Tenant) -> None:
+    created = await tenant.admin.directory.CreateUser(
+        dp.CreateUserRequest(user_id="ana", user=dp.User(display_name="A"))
+    )
+    user = created.user
+    changed = dp.User(name=user.name, etag=user.etag, display_name="Ana")
+    await tenant.admin.directory.UpdateUser(dp.UpdateUserRequest(user=changed))
+    error = await failure(tenant.admin.directory.UpdateUser(dp.UpdateUserRequest(user=changed)))
+    assert (error.code, error.reason) == (Code.ABORTED, "ETAG_MISMATCH")
+    mask = FieldMask(paths=["shoe_size"])
+    error = await failure(
+        tenant.admin.directory.UpdateUser(dp.UpdateUserRequest(user=dp.User(name=user.name), update_mask=mask))
+    )
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "UPDATE_MASK_INVALID")
+    zone = dp.User(name=user.name, time_zone="Mars/Olympus")
+    error = await failure(tenant.admin.directory.UpdateUser(dp.UpdateUserRequest(user=zone)))
+    assert list(error.fields) == ["user.time_zone"]
+
+
+async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
+    for name in ("ana", "ben", "cem"):
+        await tenant.admin.directory.CreateUser(dp.CreateUserRequest(user_id=name, user=dp.User(display_name=name)))
+    page = await tenant.admin.directory.ListUsers(dp.ListUsersRequest(page_size=2))
+    assert [user.name for user in page.users] == ["users/ana", "users/ben"]
+    rest = await tenant.admin.directory.ListUsers(dp.ListUsersRequest(page_token=page.next_page_token))
+    assert [user.name for user in rest.users] == ["users/cem"]
+    assert rest.next_page_token == ""
+    for call in (
+        tenant.admin.directory.ListTeams(dp.ListTeamsRequest(page_token=page.next_page_token)),
+        tenant.admin.directory.ListUsers(dp.ListUsersRequest(page_token=page.next_page_token[:-2])),
+        tenant.world.clients("other").directory.ListUsers(dp.ListUsersRequest(page_token=page.next_page_token)),
+    ):
+        error = await failure(call)
+        assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+    error = await failure(tenant.admin.directory.ListUsers(dp.ListUsersRequest(page_size=-1)))
+    assert list(error.fields) == ["page_size"]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "field"),
+    [
+        ("GetIncident", ip.GetIncidentRequest(name="incidents/1"), "name"),
+        ("GetIncident", ip.GetIncidentRequest(name="incidents/" + "-" * 36), "name"),
+        ("SnoozeIncident", ip.SnoozeIncidentRequest(name=NOBODY), "duration"),
+        ("SnoozeIncident", ip.SnoozeIncidentRequest(name=NOBODY, duration=Duration(seconds=604801)), "duration"),
+        ("EscalateIncident", ip.EscalateIncidentRequest(name=NOBODY, level=21), "level"),
+        ("ReassignIncident", ip.ReassignIncidentRequest(name=NOBODY), "to"),
+        ("AddNote", ip.AddNoteRequest(name=NOBODY), "text"),
+        ("AddNote", ip.AddNoteRequest(name=NOBODY, text="x" * 4097), "text"),
+        ("BatchAcknowledgeIncidents", ip.BatchAcknowledgeIncidentsRequest(names=[NOBODY, NOBODY]), "names"),
+        ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [0])), "states[0]"),
+        ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [42])), "states[0]"),
+    ],
+)
+async def test_a_command_that_cannot_be(tenant: Tenant, method: str, request_: Any, field: str) -> None:
+    error = await failure(getattr(tenant.admin.incidents, method)(request_))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert field in error.fields
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetIncident", ip.GetIncidentRequest(name=NOBODY)),
+        ("AcknowledgeIncident", ip.AcknowledgeIncidentRequest(name=NOBODY)),
+        ("SnoozeIncident", ip.SnoozeIncidentRequest(name=NOBODY, duration=Duration(seconds=60))),
+        ("EscalateIncident", ip.EscalateIncidentRequest(name=NOBODY)),
+        ("ResolveIncident", ip.ResolveIncidentRequest(name=NOBODY)),
+        ("ListTimeline", ip.ListTimelineRequest(incident=NOBODY)),
+    ],
+)
+async def test_an_incident_that_is_not_there(tenant: Tenant, method: str, request_: Any) -> None:
+    error = await failure(getattr(tenant.admin.incidents, method)(request_))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "INCIDENT_NOT_FOUND")
+
+
+async def test_a_batch_answers_each_by_itself(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    request = ip.BatchAcknowledgeIncidentsRequest(names=[NOBODY, incident])
+    results = (await ana.own.incidents.BatchAcknowledgeIncidents(request)).results
+    assert [result.WhichOneof("result") for result in results] == ["error", "incident"]
+    assert results[0].error.code == Code.NOT_FOUND.value[0]
+    resolved = await ana.own.incidents.BatchResolveIncidents(ip.BatchResolveIncidentsRequest(names=[incident, NOBODY]))
+    assert [result.WhichOneof("result") for result in resolved.results] == ["incident", "error"]
+    error = await failure(ana.acknowledges(incident))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "INCIDENT_RESOLVED")
+
+
+async def test_an_unknown_queue(tenant: Tenant) -> None:
+    error = await failure(tenant.admin.escalation_queues.PauseQueue(qp.PauseQueueRequest(name="queues/nope")))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "QUEUE_NOT_FOUND")
+
+
+async def test_who_may_not(tenant: Tenant) -> None:
+    channels, keys = tenant.world.channels, tenant.world.stack.plan.signing_keys
+    get = ip.GetIncidentRequest(name=NOBODY)
+    nobody = await failure(Clients(channels, "").incidents.GetIncident(get))
+    assert (nobody.code, nobody.reason) == (Code.UNAUTHENTICATED, "CREDENTIAL_MISSING")
+    damaged = await failure(Clients(channels, "x.y.z").incidents.GetIncident(get))
+    assert (damaged.code, damaged.reason) == (Code.UNAUTHENTICATED, "CREDENTIAL_INVALID")
+    expired = tokens.mint(keys, tenant.org_id, ["incidents:read"], subject="users/ana", ttl=-3600)
+    late = await failure(Clients(channels, expired).incidents.GetIncident(get))
+    assert (late.code, late.reason) == (Code.UNAUTHENTICATED, "CREDENTIAL_EXPIRED")
+    reader = tokens.mint(keys, tenant.org_id, ["incidents:read"], subject="users/ana")
+    poor = await failure(
+        Clients(channels, reader).incidents.AcknowledgeIncident(ip.AcknowledgeIncidentRequest(name=NOBODY))
+    )
+    assert (poor.code, poor.reason) == (Code.PERMISSION_DENIED, "SCOPE_MISSING")
+
+
+async def test_five_megabytes_are_too_much(tenant: Tenant) -> None:
+    request = ip.AddNoteRequest(name=NOBODY, text="x" * 5_000_000)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await tenant.admin.incidents.AddNote(request)
+    assert caught.value.code() is Code.RESOURCE_EXHAUSTED

@@ -1,0 +1,68 @@
+"""The contracts themselves: what every one of them must have."""
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+from protovalidate._gen.buf.validate import validate_pb as official
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.type.v1 import access_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+READING = ("Get", "List", "Check")
+MUTATING_WITHOUT_ID = {
+    "SendAlerts": "each alert carries its own",
+    "StreamAlerts": "each alert carries its own",
+    "PauseQueue": "pausing a paused queue is OK",
+    "ResumeQueue": "resuming a running queue is OK",
+    "ApplyIncidentEvents": "idempotent by each incident's event numbers",
+    "ResolveIncidents": "resolving a resolved incident is OK",
+    "SubmitNotifications": "idempotent by each job's page",
+    "CancelNotifications": "a fence can only rise",
+}
+
+
+def methods() -> Iterator[MethodDescriptor]:
+    for path in sorted((ROOT / "protos" / "tocsin").rglob("*_service.proto")):
+        module = path.relative_to(ROOT / "protos").with_suffix("").as_posix().replace("/", ".") + "_pb2"
+        for service in import_module(module).DESCRIPTOR.services_by_name.values():
+            yield from service.methods
+
+
+METHODS = list(methods())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+def test_every_method_names_its_scope(method: MethodDescriptor) -> None:
+    assert re.fullmatch(r"internal|[a-z]+:(read|write)", method.GetOptions().Extensions[access_pb2.scope])
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+def test_every_mutation_can_be_repeated_safely(method: MethodDescriptor) -> None:
+    if method.name.startswith(READING) or method.name in MUTATING_WITHOUT_ID:
+        return
+    assert "request_id" in method.input_type.fields_by_name
+
+
+def test_the_vendored_rules_have_the_numbers_of_protovalidate() -> None:
+    """Our part of validate.proto must mean the same to any protovalidate implementation."""
+    ours = Default().FindFileByName("buf/validate/validate.proto")
+    theirs = {message.name: message for message in official.FieldRules.desc().file.proto.message_type}
+    for message in ours.message_types_by_name.values():
+        numbers = {field.name: field.number for field in theirs[message.name].field}
+        for field in message.fields:
+            assert numbers[field.name] == field.number, f"{message.name}.{field.name}"
+
+
+def test_every_reason_is_explained_with_its_status_code() -> None:
+    text = (ROOT / "protos/tocsin/errors/v1/error_reason.proto").read_text()
+    code = r"(INVALID_ARGUMENT|UNAUTHENTICATED|PERMISSION_DENIED|NOT_FOUND|ALREADY_EXISTS|ABORTED|FAILED_PRECONDITION"
+    code += r"|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|INTERNAL)"
+    values = re.findall(r"((?:  // .*\n)+)  ERROR_REASON_(\w+) = \d+;", text)
+    unexplained = [name for comment, name in values if name != "UNSPECIFIED" and not re.match(rf"  // {code}", comment)]
+    assert len(values) == len(ErrorReason.values())
+    assert unexplained == []

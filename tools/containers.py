@@ -1,0 +1,152 @@
+"""Containers: `check` the Dockerfiles and docker-compose.yml with the real tools; `secrets` makes .env, once.
+
+Needs the standard library only, so that `python3 tools/containers.py secrets` works before anything is installed.
+"""
+
+import base64
+import os
+import platform
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE = "docker-compose.yml"
+EXAMPLE = ".env.example"
+EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
+
+
+class Skipped(Exception):
+    """A tool is not to be had here; says which, and what was therefore not checked."""
+
+
+def tool(name: str) -> str:
+    """The program's path: beside this interpreter, else on PATH. Raises Skipped."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        machine = f"{platform.system()} {platform.machine()}"
+        raise Skipped(f"{name} is neither in {beside.parent} nor on PATH (is there one for {machine}?)")
+    return found
+
+
+def run(program: str, *arguments: str, root: Path) -> tuple[int, str]:
+    """Exit code and everything printed. Nothing of the caller's environment reaches it, so that none can matter."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"PATH": os.defpath, "HOME": home, "LC_ALL": "C.UTF-8"}
+        try:
+            result = subprocess.run(
+                [program, *arguments],
+                cwd=root,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        except OSError as error:  # a program of another kind of machine, or without its loader
+            raise Skipped(f"{program} does not start here: {error}") from error
+    return result.returncode, result.stdout.strip()
+
+
+def fill(example: str) -> str:
+    """The example with a fresh random value after every name that has none."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name == "AUTH_SIGNING_KEYS":
+            return f"{name}=k1:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}"
+        return f"{name}={secrets.token_hex(32)}"
+
+    return EMPTY.sub(value, example)
+
+
+def check_dockerfiles(root: Path) -> list[str]:
+    """What hadolint says, all its rules on, and which service has no Dockerfile."""
+    services = sorted(path.parent for path in root.glob("services/*/pyproject.toml"))
+    problems = [
+        f"{path.relative_to(root)} has no Dockerfile" for path in services if not (path / "Dockerfile").exists()
+    ]
+    dockerfiles = [str((path / "Dockerfile").relative_to(root)) for path in services if (path / "Dockerfile").exists()]
+    # Ignores are written into the Dockerfile, beside their reason; the flag keeps a config file from adding more.
+    code, output = run(tool("hadolint"), "--no-color", "--config", os.devnull, *dockerfiles, root=root)
+    return problems + ([output or f"hadolint exited with {code}"] if code else [])
+
+
+def check_compose(root: Path) -> list[str]:
+    """Whether compose reads the file with the example's settings, and refuses it while a secret is empty."""
+    program = tool("docker-compose")
+    example = (root / EXAMPLE).read_text()
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        filled = Path(folder) / "filled.env"
+        filled.write_text(fill(example))
+        code, output = config(program, filled, root)
+        if code:
+            problems.append(f"{COMPOSE} with the settings of {EXAMPLE}:\n{output}")
+        # A warning is a variable the file uses and nobody sets: it would silently be empty.
+        elif output:
+            problems.append(f"{COMPOSE}: {output}")
+        for name in EMPTY.findall(example):
+            lacking = Path(folder) / "lacking.env"
+            lacking.write_text(re.sub(rf"^{name}=.*$", f"{name}=", filled.read_text(), flags=re.MULTILINE))
+            code, output = config(program, lacking, root)
+            if code == 0 or name not in output:
+                problems.append(f"{COMPOSE} starts without {name}, or does not name it: use ${{{name}:?...}}")
+    return problems
+
+
+def config(program: str, env_file: Path, root: Path) -> tuple[int, str]:
+    """`docker-compose config` with the settings of one file."""
+    return run(program, "--file", COMPOSE, "--env-file", str(env_file), "config", "--quiet", root=root)
+
+
+def check(root: Path = ROOT) -> int:
+    """Print what is wrong and what could not be checked; 1 when something is wrong."""
+    problems = []
+    for subject, examine in (("Dockerfiles", check_dockerfiles), (COMPOSE, check_compose)):
+        try:
+            found = examine(root)
+        except Skipped as reason:
+            print(f"containers: {subject} NOT CHECKED: {reason}")
+            continue
+        problems += found
+        if not found:
+            print(f"containers: {subject} ok")
+    for problem in problems:
+        print(f"containers: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def make_secrets(root: Path = ROOT) -> int:
+    """Write .env, readable by its owner only. Never over one that is there: the databases keep the old passwords."""
+    target = root / ".env"
+    text = fill((root / EXAMPLE).read_text())
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        print(f"{target} exists already and stays as it is", file=sys.stderr)
+        return 1
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    print(f"{target} written; keep it: the stores' data can only be opened with it")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case [] | ["check"]:
+            return check()
+        case ["secrets"]:
+            return make_secrets()
+        case _:
+            print("usage: containers.py [check | secrets]", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# What the hot path looks for (a key, a group key, an id) is the first and only column of its index, and no other index
+# begins with it. An index that began with the tenant would look just as good to a planner without statistics, which a
+# fresh or fast growing table is to it, and would then be walked from end to end.
 TABLES = """
 CREATE TABLE integrations (
   org_id text NOT NULL,
@@ -40,10 +43,10 @@ CREATE INDEX integration_keys_of_integration ON integration_keys (org_id, integr
 CREATE UNIQUE INDEX integration_keys_one_current ON integration_keys (org_id, integration_id) WHERE expire_time IS NULL;
 
 CREATE TABLE incidents (
+  id uuid PRIMARY KEY,
   org_id text NOT NULL,
-  id uuid NOT NULL,
   integration_id text NOT NULL,
-  group_key text NOT NULL,
+  group_key uuid NOT NULL,
   state text NOT NULL,
   severity smallint NOT NULL CHECK (severity > 0),
   policy text NOT NULL,
@@ -55,7 +58,6 @@ CREATE TABLE incidents (
   create_time timestamptz NOT NULL DEFAULT app_now(),
   resolve_time timestamptz,
   resolved_by text,
-  PRIMARY KEY (org_id, id),
   CONSTRAINT incidents_state CHECK (state IN ('open', 'resolved')),
   CONSTRAINT incidents_open_while_firing CHECK (firing_count >= 0 AND (state = 'open') = (firing_count > 0)),
   CONSTRAINT incidents_resolved_when_and_by CHECK (
@@ -64,14 +66,16 @@ CREATE TABLE incidents (
 ) WITH (fillfactor = 80);
 COMMENT ON COLUMN incidents.integration_id IS 'Empty: none. No foreign key: incidents outlive it';
 COMMENT ON COLUMN incidents.first_alert IS 'tocsin.ingest.v1.AlertInput that opened it';
-CREATE UNIQUE INDEX incidents_one_open_per_group ON incidents (org_id, integration_id, group_key) WHERE state = 'open';
+COMMENT ON COLUMN incidents.group_key IS 'Hash of tenant, integration and what its alerts agree in';
+CREATE UNIQUE INDEX incidents_one_open_per_group ON incidents (group_key) WHERE state = 'open';
 CREATE INDEX incidents_by_resolve_time ON incidents (resolve_time) WHERE state = 'resolved';
 
 CREATE TABLE alerts (
+  id uuid PRIMARY KEY,
   org_id text NOT NULL,
-  id uuid NOT NULL,
   integration_id text NOT NULL,
   dedup_key text NOT NULL CHECK (dedup_key <> ''),
+  key uuid NOT NULL,
   state text NOT NULL,
   incident_id uuid,
   severity smallint NOT NULL CHECK (severity > 0),
@@ -82,18 +86,19 @@ CREATE TABLE alerts (
   create_time timestamptz NOT NULL DEFAULT app_now(),
   last_receive_time timestamptz NOT NULL DEFAULT app_now(),
   resolve_time timestamptz,
-  PRIMARY KEY (org_id, id),
   -- Deferred: a suppressed alert that begins to fire is updated before the incident it opens is inserted.
-  FOREIGN KEY (org_id, incident_id) REFERENCES incidents ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+  FOREIGN KEY (incident_id) REFERENCES incidents ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
   CONSTRAINT alerts_state CHECK (state IN ('firing', 'suppressed', 'resolved')),
   CONSTRAINT alerts_firing_has_incident CHECK (state <> 'firing' OR incident_id IS NOT NULL),
   CONSTRAINT alerts_suppressed_has_none CHECK (state <> 'suppressed' OR incident_id IS NULL),
   CONSTRAINT alerts_resolved_when CHECK ((state = 'resolved') = (resolve_time IS NOT NULL))
 ) WITH (fillfactor = 80);
+COMMENT ON COLUMN alerts.key IS 'Hash of tenant, integration and dedup key';
 COMMENT ON COLUMN alerts.newest IS 'tocsin.ingest.v1.AlertInput of the newest trigger';
 -- Duplicates change no indexed column, so that they stay cheap however many come (heap-only updates).
-CREATE UNIQUE INDEX alerts_one_live_per_key ON alerts (org_id, integration_id, dedup_key) WHERE state <> 'resolved';
-CREATE INDEX alerts_of_incident ON alerts (org_id, incident_id, id);
+CREATE UNIQUE INDEX alerts_one_live_per_key ON alerts (key) WHERE state <> 'resolved';
+CREATE INDEX alerts_of_incident ON alerts (incident_id, id);
+CREATE INDEX alerts_of_org ON alerts (org_id, id);
 CREATE INDEX alerts_of_integration ON alerts (org_id, integration_id, id);
 CREATE INDEX alerts_of_key ON alerts (org_id, dedup_key, id);
 CREATE INDEX alerts_by_resolve_time ON alerts (resolve_time) WHERE state = 'resolved';

@@ -16,7 +16,7 @@ from tocsin_kit.rpc.validation import validate
 from tocsin_ingest.app.batcher import Batcher, Entry
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.rate_limit import RateLimit
-from tocsin_ingest.domain.fingerprint import fingerprint
+from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import route
 from tocsin_ingest.domain.severity import Severity
@@ -98,7 +98,6 @@ def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
     path = route(
         routing.rules,
         routing.default_policy,
-        dedup_key=dedup_key,
         summary=summary,
         source=source,
         severity=Severity(alert.severity),
@@ -107,9 +106,10 @@ def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
     return Message(
         routing.integration_id,
         dedup_key,
+        alert_key(sender.org_id, routing.integration_id, dedup_key),
+        group_key(sender.org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
         Action(alert.action or Action.TRIGGER),
         sender.subject,
-        path.group_key,
         path.policy,
         path.severity,
         path.suppress,

@@ -8,9 +8,6 @@ from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, d
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
 from tocsin_ingest.domain.message import Message
 
-Key = tuple[str, str]
-"""(integration id, dedup key or group key)."""
-
 
 @dataclass(slots=True)
 class Pending:
@@ -54,8 +51,8 @@ class Board:
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
-        self._live: dict[Key, Alert] = {}
-        self._open: dict[Key, Incident] = {}
+        self._live: dict[UUID, Alert] = {}
+        self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
         self._known: set[UUID] = set()
         self.alerts: dict[UUID, Alert] = {}
@@ -68,20 +65,20 @@ class Board:
     def put_alert(self, alert: Alert) -> None:
         """Adds a live alert of the snapshot."""
         self._known.add(alert.id)
-        self._live[alert.integration_id, alert.dedup_key] = alert
+        self._live[alert.key] = alert
 
     def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
         """Adds an open incident of the snapshot, with the number of its last event."""
         self._known.add(incident.id)
         self._incidents[incident.id] = incident
-        self._open[incident.integration_id, incident.group_key] = incident
+        self._open[incident.group_key] = incident
         self.events[incident.id] = Events(sequence, pending)
 
     def is_new(self, row_id: UUID) -> bool:
         """Whether the alert or incident was made by this batch."""
         return row_id not in self._known
 
-    def is_firing(self, key: Key) -> bool:
+    def is_firing(self, key: UUID) -> bool:
         """Whether the key has a firing alert."""
         alert = self._live.get(key)
         return alert is not None and alert.state is AlertState.FIRING
@@ -91,16 +88,15 @@ class Board:
         return [self._play_one(message) for message in messages]
 
     def _play_one(self, message: Message) -> Decision:
-        key = (message.integration_id, message.dedup_key)
-        alert = self._live.get(key)
+        alert = self._live.get(message.key)
         incident: Incident | None
         if alert is not None and alert.incident_id is not None:
             incident = self._incidents[alert.incident_id]
         else:
-            incident = self._open.get((message.integration_id, message.group_key))
+            incident = self._open.get(message.group_key)
         decision = decide(message, alert, incident, self._new_id)
         if decision.alert is not None and decision.alert is not alert:
-            self._keep_alert(key, decision.alert)
+            self._keep_alert(decision.alert)
         if decision.incident is not None:
             if decision.incident is not incident:
                 self._keep_incident(decision.incident)
@@ -108,19 +104,18 @@ class Board:
                 self.events[decision.incident.id].add(decision.event)
         return decision
 
-    def _keep_alert(self, key: Key, alert: Alert) -> None:
+    def _keep_alert(self, alert: Alert) -> None:
         self.alerts[alert.id] = alert
         if alert.state is AlertState.RESOLVED:
-            del self._live[key]
+            del self._live[alert.key]
         else:
-            self._live[key] = alert
+            self._live[alert.key] = alert
 
     def _keep_incident(self, incident: Incident) -> None:
         self.incidents[incident.id] = incident
         self._incidents[incident.id] = incident
-        key = (incident.integration_id, incident.group_key)
         if incident.open:
-            self._open[key] = incident
+            self._open[incident.group_key] = incident
             self.events.setdefault(incident.id, Events(0))
         else:
-            del self._open[key]
+            del self._open[incident.group_key]

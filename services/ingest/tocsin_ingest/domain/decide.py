@@ -36,8 +36,7 @@ class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds."""
 
     id: UUID
-    integration_id: str
-    dedup_key: str
+    key: UUID
     state: AlertState
     incident_id: UUID | None
     count: int
@@ -52,8 +51,7 @@ class Incident:
     """
 
     id: UUID
-    integration_id: str
-    group_key: str
+    group_key: UUID
     severity: Severity
     alert_count: int
     firing_count: int
@@ -113,7 +111,7 @@ def _trigger(message: Message, alert: Alert | None, incident: Incident | None, n
     if incident is not None:
         fires = _live(message, alert, AlertState.FIRING, incident.id, new_id)
         return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
-    opened = Incident(new_id(), message.integration_id, message.group_key, message.severity, 1, 1, first=message)
+    opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
     fires = _live(message, alert, AlertState.FIRING, opened.id, new_id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
 
@@ -123,8 +121,7 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
         return _IGNORED
     over = Alert(
         alert.id,
-        alert.integration_id,
-        alert.dedup_key,
+        alert.key,
         AlertState.RESOLVED,
         alert.incident_id,
         alert.count,
@@ -136,7 +133,6 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
     last = incident.firing_count == 1
     after = Incident(
         incident.id,
-        incident.integration_id,
         incident.group_key,
         incident.severity,
         incident.alert_count,
@@ -151,7 +147,6 @@ def _join(outcome: Outcome, message: Message, alert: Alert, incident: Incident, 
     severity = worst(incident.severity, message.severity)
     after = Incident(
         incident.id,
-        incident.integration_id,
         incident.group_key,
         severity,
         incident.alert_count + 1,
@@ -165,8 +160,7 @@ def _join(outcome: Outcome, message: Message, alert: Alert, incident: Incident, 
 def _heard(alert: Alert, message: Message) -> Alert:
     return Alert(
         alert.id,
-        alert.integration_id,
-        alert.dedup_key,
+        alert.key,
         alert.state,
         alert.incident_id,
         alert.count + 1,
@@ -179,4 +173,4 @@ def _live(
 ) -> Alert:
     # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
     alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
-    return Alert(alert_id, message.integration_id, message.dedup_key, state, incident_id, count, message)
+    return Alert(alert_id, message.key, state, incident_id, count, message)

@@ -1,36 +1,46 @@
-"""Which alerts are the same one, and which belong together."""
+"""Which alerts are the same one, and which belong together.
+
+Keys are hashes over the whole scope, tenant and integration included: one short column to look for, whatever a sender
+puts into it, and no key of one tenant can be another's.
+"""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 
 def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
     """The dedup key of an alert that brings none: of its labels, else of its source and summary. 64 hex digits."""
     if labels:
-        return _digest("labels", *(part for name in sorted(labels) for part in (name, labels[name])))
-    return _digest("text", source, summary)
+        return _digest("labels", *(part for name in sorted(labels) for part in (name, labels[name]))).hex()
+    return _digest("text", source, summary).hex()
 
 
-def group_key(policy: str, group_by: Iterable[str], labels: Mapping[str, str]) -> str:
-    """The key shared by alerts that agree in the labels `group_by` names; a missing label has the value "".
+def alert_key(org_id: str, integration_id: str, dedup_key: str) -> UUID:
+    """Two alerts with the same one are the same alert."""
+    return UUID(bytes=_digest("alert", org_id, integration_id, dedup_key)[:16])
 
-    The policy is part of it: two rules may group by the same labels for two teams, and an alert that joined the other
+
+def group_key(
+    org_id: str, integration_id: str, dedup_key: str, policy: str, group_by: Sequence[str], labels: Mapping[str, str]
+) -> UUID:
+    """Two alerts with the same one share an incident: those that agree in the labels `group_by` names.
+
+    A missing label has the value "". Without `group_by` an alert shares its incident with its own dedup key only. The
+    policy is part of a group: two rules may group by the same labels for two teams, and an alert that joined the other
     team's incident would page nobody of its own.
     """
-    names = sorted(group_by)
-    return "g:" + _digest("group", policy, *(part for name in names for part in (name, labels.get(name, ""))))
+    if not group_by:
+        return UUID(bytes=_digest("single", org_id, integration_id, dedup_key)[:16])
+    values = (part for name in sorted(group_by) for part in (name, labels.get(name, "")))
+    return UUID(bytes=_digest("group", org_id, integration_id, policy, *values)[:16])
 
 
-def single_key(dedup_key: str) -> str:
-    """The group key of an alert whose rule groups by nothing: it shares its incident with its own key only."""
-    return "k:" + dedup_key
-
-
-def _digest(*parts: str) -> str:
+def _digest(*parts: str) -> bytes:
     # Lengths keep ("ab", "c") and ("a", "bc") apart.
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode()
         digest.update(b"%d:" % len(data))
         digest.update(data)
-    return digest.hexdigest()
+    return digest.digest()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from uuid import UUID
 
 from tocsin_ingest.domain.severity import Severity
 
@@ -16,13 +17,17 @@ class Action(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it."""
+    """`key` tells alerts apart and `group_key` incidents, see `tocsin_ingest.domain.fingerprint`.
+
+    `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it.
+    """
 
     integration_id: str
     dedup_key: str
+    key: UUID
+    group_key: UUID
     action: Action
     actor: str
-    group_key: str
     policy: str
     severity: Severity
     suppress: bool

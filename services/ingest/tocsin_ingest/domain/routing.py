@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from tocsin_ingest.domain.fingerprint import group_key, single_key
 from tocsin_ingest.domain.severity import Severity
 
 
@@ -58,9 +57,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What routing decided about one alert."""
+    """What routing decided about one alert. `group_by`: the labels whose alerts share an incident."""
 
-    group_key: str
+    group_by: tuple[str, ...]
     policy: str
     severity: Severity
     suppress: bool
@@ -73,7 +72,6 @@ def route(
     rules: Sequence[Rule],
     default_policy: str,
     *,
-    dedup_key: str,
     summary: str,
     source: str,
     severity: Severity,
@@ -86,14 +84,13 @@ def route(
     """
     for rule in rules:
         if all(matcher.holds(_value(matcher.label, labels, summary, source, severity)) for matcher in rule.matchers):
-            policy = rule.policy or default_policy
             return Route(
-                group_key(policy, rule.group_by, labels) if rule.group_by else single_key(dedup_key),
-                policy,
+                rule.group_by,
+                rule.policy or default_policy,
                 rule.severity or severity or Severity.CRITICAL,
                 rule.suppress,
             )
-    return Route(single_key(dedup_key), default_policy, severity or Severity.CRITICAL, False)
+    return Route((), default_policy, severity or Severity.CRITICAL, False)
 
 
 def _value(label: str, labels: Mapping[str, str], summary: str, source: str, severity: Severity) -> str:

@@ -45,7 +45,9 @@ class AlertFilter:
 
 async def get(tx: Tx, alert_id: UUID) -> AlertRow | None:
     """One alert of the tenant."""
-    row = await tx.fetchrow(f"SELECT {_COLUMNS} FROM alerts WHERE org_id = $1 AND id = $2", tx.org_id, alert_id)
+    row = await tx.fetchrow(
+        f"SELECT {_COLUMNS} FROM alerts WHERE id = $2 AND org_id IS NOT DISTINCT FROM $1", tx.org_id, alert_id
+    )
     return _row(row) if row else None
 
 

@@ -12,18 +12,18 @@ from tocsin_ingest.store.events import ALERTS_ADDED, INCIDENT_EVENT, encode
 _RESOLVE = """
 WITH closed_alerts AS (
   UPDATE alerts SET state = 'resolved', resolve_time = app_now()
-  WHERE org_id = $1 AND incident_id = ANY($2) AND state = 'firing'
+  WHERE incident_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND state = 'firing'
 )
 UPDATE incidents SET state = 'resolved', firing_count = 0, event_sequence = event_sequence + 1,
   resolve_time = app_now(), resolved_by = $3
-WHERE org_id = $1 AND id = ANY($2) AND state = 'open'
+WHERE id = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND state = 'open'
 RETURNING id, event_sequence
 """
 # An undelivered event of an incident goes before its next one, so it must not wait for more duplicates any longer.
 _APPEND = f"""
 WITH hurried AS (
   UPDATE outbox SET due_time = app_now()
-  WHERE org_id = $1 AND ordering_key <> '' AND ordering_key = ANY($2) AND kind = '{ALERTS_ADDED}'
+  WHERE ordering_key <> '' AND ordering_key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND kind = '{ALERTS_ADDED}'
     AND dead_time IS NULL AND lease_until IS NULL AND attempts = 0 AND due_time > app_now()
 )
 INSERT INTO outbox (org_id, kind, ordering_key, payload)
@@ -43,7 +43,8 @@ class Known:
 async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Known]:
     """Those of the incidents that the tenant has."""
     rows = await tx.fetch(
-        "SELECT id, integration_id, state, event_sequence FROM incidents WHERE org_id = $1 AND id = ANY($2)",
+        """SELECT id, integration_id, state, event_sequence FROM incidents
+        WHERE id = ANY($2) AND org_id IS NOT DISTINCT FROM $1""",
         tx.org_id,
         incident_ids,
     )

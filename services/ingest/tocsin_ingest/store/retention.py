@@ -7,15 +7,15 @@ from tocsin_kit.db.pool import Tx
 
 # Each walks an index of nothing but what may go, oldest first, so that it costs the same however long the history is.
 STATEMENTS: Final = (
-    """DELETE FROM alerts WHERE (org_id, id) IN (
-      SELECT org_id, id FROM alerts WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
+    """DELETE FROM alerts WHERE id IN (
+      SELECT id FROM alerts WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
       ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    """DELETE FROM alerts WHERE (org_id, id) IN (
-      SELECT org_id, id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval
+    """DELETE FROM alerts WHERE id IN (
+      SELECT id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval
         AND last_receive_time < app_now() - $1::interval
       ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    """DELETE FROM incidents WHERE (org_id, id) IN (
-      SELECT org_id, id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
+    """DELETE FROM incidents WHERE id IN (
+      SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
       ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
 )
 

@@ -15,6 +15,8 @@ from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.store.events import encode, kind_of
 
+# The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
+# the planner has no choice to get wrong (see the migration).
 # `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
 _UPDATE = """
 WITH changed_incidents AS (
@@ -23,7 +25,7 @@ WITH changed_incidents AS (
     resolve_time = CASE WHEN u.firing_count = 0 THEN app_now() END, resolved_by = u.resolved_by
   FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
     AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by)
-  WHERE incidents.org_id = $1 AND incidents.id = u.id
+  WHERE incidents.id = u.id AND incidents.org_id IS NOT DISTINCT FROM $1
 ), changed_alerts AS (
   UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
@@ -31,11 +33,11 @@ WITH changed_incidents AS (
     last_receive_time = app_now(), resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
   FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::smallint[], $13::text[], $14::text[],
     $15::bytea[]) AS u(id, state, incident_id, count, severity, summary, source, newest)
-  WHERE alerts.org_id = $1 AND alerts.id = u.id
+  WHERE alerts.id = u.id AND alerts.org_id IS NOT DISTINCT FROM $1
 )
 UPDATE outbox SET payload = u.payload, due_time = CASE WHEN u.now THEN least(due_time, app_now()) ELSE due_time END
 FROM unnest($16::bigint[], $17::bytea[], $18::boolean[]) AS u(id, payload, now)
-WHERE outbox.id = u.id
+WHERE outbox.id = u.id AND outbox.org_id IS NOT DISTINCT FROM $1
 """
 
 _INSERT = """
@@ -45,22 +47,22 @@ WITH new_incidents AS (
   SELECT $1, id, integration_id, group_key, CASE WHEN firing_count > 0 THEN 'open' ELSE 'resolved' END, severity,
     policy, title, first_alert, alert_count, firing_count, event_sequence,
     CASE WHEN firing_count = 0 THEN app_now() END, resolved_by
-  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::bigint[],
+  FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::bytea[], $9::bigint[],
     $10::bigint[], $11::bigint[], $12::text[])
     AS u(id, integration_id, group_key, severity, policy, title, first_alert, alert_count, firing_count, event_sequence,
       resolved_by)
 ), new_alerts AS (
-  INSERT INTO alerts (org_id, id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest,
+  INSERT INTO alerts (org_id, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest,
     count, resolve_time)
-  SELECT $1, id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest, count,
+  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count,
     CASE WHEN state = 'resolved' THEN app_now() END
-  FROM unnest($13::uuid[], $14::text[], $15::text[], $16::text[], $17::uuid[], $18::smallint[], $19::text[],
-    $20::text[], $21::bytea[], $22::bigint[])
-    AS u(id, integration_id, dedup_key, state, incident_id, severity, summary, source, newest, count)
+  FROM unnest($13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::smallint[],
+    $20::text[], $21::text[], $22::bytea[], $23::bigint[])
+    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count)
 )
 INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
 SELECT $1, kind, ordering_key, payload, app_now() + make_interval(secs => delay)
-FROM unnest($23::text[], $24::text[], $25::bytea[], $26::float8[]) AS u(kind, ordering_key, payload, delay)
+FROM unnest($24::text[], $25::text[], $26::bytea[], $27::float8[]) AS u(kind, ordering_key, payload, delay)
 """
 
 _Row = TypeVar("_Row", Alert, Incident)
@@ -93,7 +95,7 @@ async def write(tx: Tx, board: Board) -> bool:
             _INSERT,
             tx.org_id,
             *_columns(11, [_new_incident(each, board.events[each.id].last_sequence) for each in new_incidents]),
-            *_columns(10, [_new_alert(each) for each in new_alerts]),
+            *_columns(11, [_new_alert(each) for each in new_alerts]),
             *_columns(4, outbox.new),
         )
     return any(delay == 0 for *_, delay in outbox.new) or any(now for *_, now in outbox.rewritten)
@@ -151,7 +153,7 @@ def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
     assert first is not None
     return (
         incident.id,
-        incident.integration_id,
+        first.integration_id,
         incident.group_key,
         incident.severity,
         first.policy,
@@ -175,8 +177,9 @@ def _new_alert(alert: Alert) -> tuple[Any, ...]:
     assert newest is not None
     return (
         alert.id,
-        alert.integration_id,
-        alert.dedup_key,
+        newest.integration_id,
+        newest.dedup_key,
+        alert.key,
         alert.state,
         alert.incident_id,
         newest.severity,

@@ -1,0 +1,142 @@
+"""What the tests of the timers library share: real servers, real worker processes, and waiting for a condition."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from tocsin_stack.valkey import Valkey
+from tocsin_timers import TimerBroker, Worker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 10.0) -> None:
+    """Wait for a condition; AssertionError naming `what` after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        answer = condition()
+        if isinstance(answer, bool):
+            if answer:
+                return
+        elif await answer:
+            return
+        assert time.monotonic() < deadline, f"not within {limit} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+def in_seconds(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+@asynccontextmanager
+async def working(broker: TimerBroker, **options: Any) -> AsyncIterator[Worker]:
+    """A worker of `broker` in this loop, stopped in good order at the end."""
+    worker = Worker(broker, **options)
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        async with asyncio.timeout(30):
+            await task
+
+
+class WorkerProcess:
+    """`tests/timers/program.py` as a process: runs the tasks of a queue and records each act in another server."""
+
+    def __init__(self, url: str, record_url: str, queue: str, **settings: Any) -> None:
+        self._arguments = json.dumps({"url": url, "record_url": record_url, "queue": queue, **settings})
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Return when the worker says that it works."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.timers.program", self._arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(20):
+            assert await self._process.stdout.readline() == b"working\n"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.returncode is not None
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def wait(self, limit: float = 20.0) -> int:
+        assert self._process is not None
+        async with asyncio.timeout(limit):
+            return await self._process.wait()
+
+    async def kill(self) -> None:
+        if not self.ended:
+            self.send(signal.SIGKILL)
+        await self.wait()
+
+
+@asynccontextmanager
+async def worker_processes(workers: Sequence[WorkerProcess]) -> AsyncIterator[None]:
+    """Start all of them, and leave none behind."""
+    try:
+        await asyncio.gather(*(worker.start() for worker in workers))
+        yield
+    finally:
+        await asyncio.gather(*(worker.kill() for worker in workers if worker._process is not None))
+
+
+class Record:
+    """What was done, kept in a server no test harms: one act per id, and how often each id was delivered."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.redis = Redis.from_url(url, protocol=2)
+        self._name = name
+
+    async def acts(self) -> dict[str, float]:
+        """The time of the one act of each id, by this host's clock."""
+        found: dict[bytes, bytes] = await self.redis.hgetall(f"{self._name}:acts")  # type: ignore[misc]
+        return {id.decode(): float(at) for id, at in found.items()}
+
+    async def deliveries(self) -> dict[str, int]:
+        found: dict[bytes, bytes] = await self.redis.hgetall(f"{self._name}:deliveries")  # type: ignore[misc]
+        return {id.decode(): int(count) for id, count in found.items()}
+
+    async def count(self) -> int:
+        return int(await self.redis.hlen(f"{self._name}:acts"))  # type: ignore[misc]
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+
+@asynccontextmanager
+async def server(folder: Path, **options: Any) -> AsyncIterator[Valkey]:
+    valkey = Valkey(folder, **options)
+    await valkey.start()
+    try:
+        yield valkey
+    finally:
+        await valkey.stop()
+
+
+def lateness(acts: dict[str, float], due: dict[str, datetime]) -> str:
+    """One printed line about a fault test: how late the acts were, in milliseconds."""
+    late = sorted((at - due[id].timestamp()) * 1000 for id, at in acts.items())
+    if not late:
+        return "nothing acted"
+    middle, most = late[len(late) // 2], late[min(len(late) - 1, int(len(late) * 0.99))]
+    return f"{len(late)} acts: p50 {middle:.1f} ms, p99 {most:.1f} ms, max {late[-1]:.1f} ms late"

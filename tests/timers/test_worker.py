@@ -1,0 +1,514 @@
+"""Running tasks: order, limits, pauses, stopping, and what becomes of those that fail or cannot be read."""
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from taskiq import Context, TaskiqDepends, TaskiqMessage, TaskiqMiddleware
+from taskiq.acks import AcknowledgeType
+from taskiq.exceptions import SendTaskError
+from tocsin_timers import BackoffMiddleware, QueueFull, TimerBroker, TimerMetrics, TimerSource, Worker
+
+from tests.timers.conftest import MakeBroker
+from tests.timers.support import in_seconds, until, working
+
+
+async def settled(broker: TimerBroker) -> bool:
+    figures = await broker.figures()
+    return figures.waiting + figures.active + figures.delayed == 0
+
+
+async def test_a_critical_task_does_not_wait_behind_a_flood(broker: TimerBroker) -> None:
+    order: list[str] = []
+
+    @broker.task("note")
+    async def note(what: str) -> None:
+        order.append(what)
+        await asyncio.sleep(0.001)
+
+    await broker.kick_many(broker.encode(note, "normal") for _ in range(300))
+    await note.kicker().with_labels(priority="critical").kiq("critical")
+    async with working(broker, concurrency=4):
+        await until(lambda: len(order) == 301, "all run")
+    assert order.index("critical") < 20, order.index("critical")
+
+
+async def test_slow_normal_tasks_leave_a_slot_for_a_critical_one(broker: TimerBroker) -> None:
+    release, running, urgent = asyncio.Event(), 0, asyncio.Event()
+
+    @broker.task("slow")
+    async def slow() -> None:
+        nonlocal running
+        running += 1
+        await release.wait()
+
+    @broker.task("page", priority="critical")
+    async def page() -> None:
+        urgent.set()
+
+    await broker.kick_many(broker.encode(slow) for _ in range(20))
+    async with working(broker, concurrency=8):
+        await until(lambda: running == 7, "every slot but one is taken")
+        await page.kiq()
+        async with asyncio.timeout(5):
+            await urgent.wait()
+        assert running == 7
+        release.set()
+        await until(lambda: running == 20, "the slow ones run")
+
+
+async def test_a_busy_worker_takes_nothing_an_idle_one_could_run(make_broker: MakeBroker) -> None:
+    """One slot each, two long tasks: neither worker may hold both."""
+    release = asyncio.Event()
+    ran: list[str] = []
+
+    def with_task(name: str) -> TimerBroker:
+        broker = make_broker(priorities=("normal",))
+
+        @broker.task("long")
+        async def long() -> None:
+            ran.append(name)
+            await release.wait()
+
+        return broker
+
+    first, second = with_task("first"), with_task("second")
+    async with working(first, concurrency=1), working(second, concurrency=1):
+        for _ in range(2):
+            await first.kick(first.encode(first.find_task("long")))  # type: ignore[arg-type]
+        await until(lambda: len(ran) == 2, "both run at once")
+        assert sorted(ran) == ["first", "second"]
+        release.set()
+
+
+async def test_concurrency_is_a_limit(broker: TimerBroker) -> None:
+    running = most = done = 0
+
+    @broker.task("count")
+    async def count() -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.002)
+        running -= 1
+        done += 1
+
+    await broker.kick_many(broker.encode(count) for _ in range(60))
+    async with working(broker, concurrency=5):
+        await until(lambda: done == 60, "all run")
+    assert 1 < most <= 5
+
+
+async def test_the_rate_limit_holds_over_two_workers_and_spares_the_critical(make_broker: MakeBroker) -> None:
+    at: list[float] = []
+    critical: list[float] = []
+
+    def with_tasks() -> TimerBroker:
+        broker = make_broker()
+
+        @broker.task("limited")
+        async def limited() -> None:
+            at.append(time.monotonic())
+
+        @broker.task("page", priority="critical")
+        async def page() -> None:
+            critical.append(time.monotonic())
+
+        return broker
+
+    first, second = with_tasks(), with_tasks()
+    limited, page = first.find_task("limited"), first.find_task("page")
+    assert limited is not None and page is not None
+    await first.kick_many(first.encode(limited) for _ in range(70))
+    start = time.monotonic()
+    async with working(first, rate_limit=50), working(second, rate_limit=50):
+        await until(lambda: len(at) >= 20, "some run")
+        sent = time.monotonic()
+        await page.kiq()
+        await until(lambda: bool(critical), "the page runs")
+        assert critical[0] - sent < 0.3
+        await until(lambda: len(at) == 70, "all run")
+    # 50/s, and a tenth of a second's worth at once for the bucket and for each worker.
+    assert at[-1] - start > (70 - 15) / 50
+
+
+async def test_a_paused_queue_starts_nothing_until_resumed_and_loses_nothing(make_broker: MakeBroker) -> None:
+    ran: list[str] = []
+    operator, broker = make_broker(), make_broker()
+
+    @broker.task("note")
+    async def note(what: str) -> None:
+        ran.append(what)
+
+    async with working(broker):
+        await note.kiq("before")
+        await until(lambda: ran == ["before"], "it runs")
+        await operator.pause()
+        assert await operator.is_paused()
+        await asyncio.sleep(0.3)
+        await note.kiq("while")
+        await note.kicker().with_labels(delay=0.05).kiq("delayed")
+        await until(lambda: all_wait(operator), "both wait in the stream")
+        assert ran == ["before"]
+        assert (await operator.figures()).paused
+        await operator.resume()
+        await until(lambda: sorted(ran) == ["before", "delayed", "while"], "both run", limit=5)
+        await until(lambda: settled(broker), "nothing is left")
+    assert not (await operator.figures()).paused
+
+
+async def all_wait(broker: TimerBroker) -> bool:
+    figures = await broker.figures()
+    return (figures.waiting, figures.active, figures.delayed) == (2, 0, 0)
+
+
+async def test_stopping_finishes_what_runs_and_gives_back_the_rest(make_broker: MakeBroker) -> None:
+    first, second = make_broker(lease=30.0), make_broker(lease=30.0)
+    begun: list[tuple[str, str]] = []
+    ended: list[tuple[str, str]] = []
+    release = asyncio.Event()
+
+    def with_task(broker: TimerBroker, name: str) -> TimerBroker:
+        @broker.task("work")
+        async def work(what: str) -> None:
+            begun.append((name, what))
+            await (
+                release.wait() if what == "quick" else asyncio.Event().wait() if name == "first" else asyncio.sleep(0)
+            )
+            ended.append((name, what))
+
+        return broker
+
+    work = with_task(first, "first").find_task("work")
+    assert work is not None
+    with_task(second, "second")
+    stop = asyncio.Event()
+    running = asyncio.create_task(Worker(first, grace=0.5).run(stop))
+    await first.kick_many([first.encode(work, "quick"), first.encode(work, "endless")])
+    await until(lambda: len(begun) == 2, "both begin")
+    stop.set()
+    release.set()
+    await asyncio.wait_for(running, 10)
+    assert ended == [("first", "quick")]
+    async with working(second):
+        # Given back: taken at once, not when the lease of 30 s ends.
+        await until(lambda: ("second", "endless") in ended, "somebody else does it", limit=5)
+        await until(lambda: settled(second), "nothing is left")
+    assert len(begun) == 3
+
+
+async def test_a_failing_task_is_tried_again_and_then_kept(broker: TimerBroker) -> None:
+    tries: list[tuple[str, int, str]] = []
+
+    @broker.task("fail")
+    async def fail(what: str, context: Annotated[Context, TaskiqDepends()]) -> None:
+        tries.append((what, int(context.message.labels.get("attempt", 1)), context.message.task_id))
+        raise ValueError(f"no {what}")
+
+    source = TimerSource(broker)
+    async with working(broker):
+        await fail.kicker().with_schedule_id("t").schedule_by_time(source, in_seconds(0.05), "timer")
+        await fail.kicker().with_labels(attempts=2).with_task_id("two").kiq("two")
+        await until(lambda: len(tries) == 5, "all attempts are made")
+        await until(lambda: settled(broker), "both are dead")
+    assert [attempt for what, attempt, _ in tries if what == "timer"] == [1, 2, 3]
+    assert [(attempt, id) for what, attempt, id in tries if what == "two"] == [(1, "two"), (2, "two")]
+    figures = await broker.figures()
+    assert (figures.dead, figures.failed, figures.completed) == (2, 5, 0)
+    letters = {letter.task_id: letter for letter in await broker.dead_letters()}
+    assert letters["t"].reason == "attempt 3 of 3: ValueError: no timer"
+    assert letters["t"].task_name == "fail"
+    assert letters["two"].priority == "normal"
+
+
+async def test_a_task_that_recovers_is_done(broker: TimerBroker) -> None:
+    tries = 0
+
+    @broker.task("flaky")
+    async def flaky() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ValueError
+
+    async with working(broker):
+        await flaky.kiq()
+        await until(lambda: done(broker, completed=1, failed=2), "the third time")
+    assert (await broker.figures()).dead == 0
+
+
+async def done(broker: TimerBroker, completed: int, failed: int = 0) -> bool:
+    figures = await broker.figures()
+    return (figures.completed, figures.failed) == (completed, failed)
+
+
+async def test_dead_letters_are_listed_redriven_and_discarded(make_broker: MakeBroker) -> None:
+    broker = make_broker(shards=2)
+    mended, ran = False, []
+
+    @broker.task("fragile", attempts=1, priority="critical")
+    async def fragile(what: str) -> None:
+        if not mended:
+            raise ValueError
+        ran.append(what)
+
+    async with working(broker):
+        await broker.kick_many(broker.encode(fragile, str(n)) for n in range(9))
+        await until(lambda: done(broker, completed=0, failed=9), "all die")
+        first = await broker.dead_letters(limit=4)
+        rest = await broker.dead_letters(after=first[-1].id)
+        ids = [letter.id for letter in [*first, *rest]]
+        assert len(set(ids)) == 9
+        assert await broker.discard(ids[:2]) == 2
+        mended = True
+        assert await broker.redrive(ids) == 7
+        assert await broker.redrive(ids) == 0
+        await until(lambda: len(ran) == 7, "the others run")
+        await until(lambda: done(broker, completed=7, failed=9), "they are done")
+    assert await broker.dead_letters() == []
+    with pytest.raises(ValueError, match="not the id of a dead letter"):
+        await broker.redrive(["nonsense"])
+
+
+async def test_a_redriven_letter_has_all_its_attempts_again(broker: TimerBroker) -> None:
+    tries = 0
+
+    @broker.task("fail")
+    async def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise ValueError
+
+    async with working(broker):
+        await fail.kiq()
+        await until(lambda: done(broker, 0, 3), "it dies")
+        await broker.redrive([letter.id for letter in await broker.dead_letters()])
+        await until(lambda: done(broker, 0, 6), "it dies again")
+    assert tries == 6
+
+
+async def test_what_cannot_be_read_or_is_unknown_is_kept(broker: TimerBroker) -> None:
+    @broker.task("known")
+    async def known() -> None: ...
+
+    message = broker.encode(known)
+    await broker.kick(message.model_copy(update={"message": b"\xff\xff"}))
+    elsewhere = TimerBroker("redis://127.0.0.1:1", queue="x")
+    await broker.kick(elsewhere.encode(elsewhere.register_task(known.original_func, "elsewhere")))
+    [shard] = broker.shards
+    await shard._commands.xadd(shard.streams["normal"], {"foreign": "entry"})
+    await broker.kick(message)
+    async with working(broker):
+        await until(lambda: done(broker, completed=1, failed=3), "all are settled")
+        letters = await broker.dead_letters()
+        assert sorted(letter.reason.split(":")[0] for letter in letters) == [
+            "an entry without a message in it",
+            "unknown task 'elsewhere'",
+            "unreadable",
+        ]
+        assert {letter.data for letter in letters} >= {b"\xff\xff"}
+    await elsewhere.shutdown()
+
+
+async def test_a_rejected_task_is_dead_at_once(broker: TimerBroker) -> None:
+    @broker.task("reject")
+    async def reject(context: Annotated[Context, TaskiqDepends()]) -> None:
+        context.reject()
+
+    async with working(broker):
+        await reject.kiq()
+        await until(lambda: done(broker, 0, 1), "it is dead")
+    [letter] = await broker.dead_letters()
+    assert letter.reason.startswith("rejected")
+
+
+async def test_a_requeued_task_runs_again_and_has_not_failed(broker: TimerBroker) -> None:
+    runs = 0
+
+    @broker.task("again")
+    async def again(context: Annotated[Context, TaskiqDepends()]) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            await context.requeue()
+
+    async with working(broker):
+        await again.kiq()
+        await until(lambda: done(broker, completed=2), "both runs are done")
+
+
+@pytest.mark.parametrize("ack_type", [*AcknowledgeType])
+async def test_every_ack_type_acknowledges_once(broker: TimerBroker, ack_type: AcknowledgeType) -> None:
+    pending_in_task: list[int] = []
+
+    @broker.task("ack")
+    async def ack(context: Annotated[Context, TaskiqDepends()]) -> None:
+        if ack_type == AcknowledgeType.MANUAL:
+            await context.ack()
+        pending_in_task.append((await broker.figures()).active)
+
+    async with working(broker, ack_type=ack_type):
+        await ack.kiq()
+        await until(lambda: done(broker, completed=1), "it is acknowledged")
+    early = ack_type in (AcknowledgeType.WHEN_RECEIVED, AcknowledgeType.MANUAL)
+    assert pending_in_task == [0 if early else 1]
+
+
+async def test_a_task_that_keeps_its_acknowledgement_is_given_to_somebody_else(make_broker: MakeBroker) -> None:
+    broker = make_broker(lease=0.5)
+    runs = 0
+
+    @broker.task("keeps", ack_type="manual")
+    async def keeps(context: Annotated[Context, TaskiqDepends()]) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 2:
+            await context.ack()
+
+    async with working(broker):
+        await keeps.kiq()
+        await until(lambda: done(broker, completed=1), "the second run acknowledges")
+    assert runs == 2
+
+
+async def test_a_failing_middleware_is_a_failed_attempt(broker: TimerBroker) -> None:
+    class Broken(TaskiqMiddleware):
+        def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+            raise RuntimeError("broken")
+
+    @broker.task("fine")
+    async def fine() -> None: ...
+
+    broker.add_middlewares(Broken())
+    async with working(broker):
+        await fine.kiq()
+        await until(lambda: done(broker, 0, 3), "it dies")
+    [letter] = await broker.dead_letters()
+    assert letter.reason == "attempt 3 of 3: RuntimeError: broken"
+
+
+async def test_a_long_task_keeps_its_lease(make_broker: MakeBroker) -> None:
+    """Longer than two leases, with a second worker that looks for abandoned entries: still one run."""
+    brokers = [make_broker(lease=0.4), make_broker(lease=0.4)]
+    runs = 0
+    for broker in brokers:
+
+        @broker.task("long")
+        async def long() -> None:
+            nonlocal runs
+            runs += 1
+            await asyncio.sleep(1.0)
+
+    async with working(brokers[0]), working(brokers[1]):
+        await brokers[0].kick(brokers[0].encode(brokers[0].find_task("long")))  # type: ignore[arg-type]
+        await until(lambda: done(brokers[0], completed=1), "it is done")
+    assert runs == 1
+
+
+async def test_what_kills_its_workers_is_buried_in_the_end(make_broker: MakeBroker) -> None:
+    """Consumers that read and vanish stand for processes that crash."""
+    broker = make_broker(max_deliveries=3, lease=0.2)
+
+    @broker.task("deadly")
+    async def deadly() -> None: ...
+
+    [shard] = broker.shards
+    await shard.make_groups()
+    await deadly.kiq()
+    assert len(await shard.read("normal", "victim0", 1, 0.1)) == 1
+    for victim in range(1, 3):
+
+        async def taken(victim: int = victim) -> bool:
+            found, _ = await shard.reclaim("normal", f"victim{victim}", 0.2, 1, 3)
+            return len(found) == 1
+
+        await until(taken, "the next victim takes it over")
+    async with working(broker):
+        await until(lambda: buried(broker), "it is buried")
+    [letter] = await broker.dead_letters()
+    assert letter.reason == "delivered 3 times and never finished"
+    assert letter.task_name == "deadly"
+
+
+async def buried(broker: TimerBroker) -> bool:
+    return (await broker.figures()).dead == 1
+
+
+async def test_a_full_queue_refuses_and_says_so(make_broker: MakeBroker) -> None:
+    broker = make_broker(max_waiting=3)
+
+    @broker.task("x")
+    async def x() -> None: ...
+
+    for _ in range(3):
+        await x.kiq()
+    with pytest.raises(SendTaskError) as refused:
+        await x.kiq()
+    assert isinstance(refused.value.__cause__, QueueFull)
+    await x.kicker().with_labels(priority="critical").kiq()
+    with pytest.raises(QueueFull):
+        await broker.kick_many([broker.encode(x)])
+    async with working(broker):
+        await until(lambda: done(broker, completed=4), "room again")
+    await x.kiq()
+
+
+async def test_plain_functions_and_dependencies_work(broker: TimerBroker) -> None:
+    seen: list[Any] = []
+
+    def dependency() -> str:
+        return "given"
+
+    @broker.task("plain")
+    def plain(number: int, given: Annotated[str, TaskiqDepends(dependency)]) -> None:
+        seen.append((number, given))
+
+    async with working(broker):
+        await plain.kiq("5")  # type: ignore[call-overload]
+        await until(lambda: seen == [(5, "given")], "it runs, its argument parsed")
+
+
+async def test_metrics_show_what_this_process_did(make_broker: MakeBroker, queue: str) -> None:
+    registry = CollectorRegistry()
+    metrics = TimerMetrics(registry, queue)
+    broker = make_broker(metrics=metrics, backoff=BackoffMiddleware(2, base=0.01, cap=0.01))
+    metrics.for_queue("other").executed.inc()
+
+    @broker.task("good")
+    async def good() -> None: ...
+
+    @broker.task("bad")
+    async def bad() -> None:
+        raise ValueError
+
+    async with working(broker):
+        await good.kicker().schedule_by_time(TimerSource(broker), in_seconds(0.05))
+        await bad.kiq()
+        await until(lambda: done(broker, 1, 2), "all are settled")
+
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(name, {"queue": queue})
+
+    assert value("timers_executed_total") == 1
+    assert value("timers_failed_total") == 1
+    assert value("timers_dead_total") == 1
+    assert value("timers_promoted_total") == 2
+    assert value("timers_lateness_seconds_count") == 2
+    assert registry.get_sample_value("timers_executed_total", {"queue": "other"}) == 1
+
+
+async def test_consumers_do_not_pile_up(make_broker: MakeBroker) -> None:
+    broker = make_broker()
+    [shard] = broker.shards
+    await shard.make_groups()
+    await shard.read("normal", "long gone", 1, 0.001)
+
+    async def gone() -> bool:
+        return await shard.tidy(0.05) == 1
+
+    await until(gone, "the silent consumer is forgotten")
+    async with working(broker):
+        pass
+    assert await shard._commands.xinfo_consumers(shard.streams["normal"], "workers") == []

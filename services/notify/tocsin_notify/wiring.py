@@ -1,34 +1,53 @@
 """What is connected to what. Nothing else in this service builds anything."""
 
 import asyncio
+from typing import Final
 from uuid import UUID
 
-from tocsin.notify.v1 import internal_service_pb2_grpc
+import grpc
+from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.queue.v1 import queue_service_pb2_grpc
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 
 from tocsin_notify.app.batches import Batches
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.conclude import Conclude
+from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
 from tocsin_notify.app.outcomes import Outcomes
+from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.channels.registry import close_channels, open_channels
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
+from tocsin_notify.rpc.notification_service import NotificationService
+from tocsin_notify.rpc.queue_service import QueueService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate
+from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work import tasks
+from tocsin_notify.work.gauges import Gauges
 from tocsin_notify.work.hints import TimerHints
+from tocsin_notify.work.redis_watch import RedisWatch
+from tocsin_notify.work.retention import Retention
 
-QUEUE = "notify"
+_log = get_logger(__name__)
+
+WORKER_GRACE: Final = 2.0
+"""Seconds for tasks of the stream to end at a stop: they store a row, and what does not end is given back."""
 
 
 async def build(runtime: Runtime[NotifySettings]) -> Service:
@@ -60,21 +79,32 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
 
     async def submit_job(job: NotificationJob) -> None:
+        validate(job, "job")
         await intake.submit([read_job(job)])
 
     async def deliver_one(id: UUID) -> None:
         await reminders.submit(id)
 
     async def deliver_due() -> None:
-        while await deliver.due():
-            pass
+        try:
+            while await deliver.due():
+                pass
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            _log.info("claim_conflict", error=error.message)  # the rows are still due; the next round finds them
 
     due = Sweep(1.0, deliver_due)
     deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
     hints = TimerHints(broker, deliver_task, metrics, due.nudge)
     outcomes = Outcomes(Conclude(db, hints, metrics, policy), stop)
     calls = Calls(
-        channels, slots, outcomes.finished, metrics, timeout=settings.attempt_timeout + 2, seat_freed=lambda: None
+        channels,
+        slots,
+        outcomes.finished,
+        metrics,
+        timeout=settings.attempt_timeout + 2,
+        seat_freed=lambda: due.nudge() if deliver.backlog else None,
     )
     submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease)
     deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, policy, lease=settings.lease)
@@ -94,15 +124,41 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         deliver.stopping = submit.stopping = True
         await calls.drain(settings.shutdown_grace_seconds * 0.8)
 
-    runtime.rpc.add(
+    read_raw = tasks.job_reader(broker)
+    page_tokens = PageTokens(settings.signing_keys)
+    contacts = Contacts(cipher, hints, metrics, allow_private_webhooks=settings.allow_private_webhooks)
+    add = runtime.rpc.add
+    add(
         NotifyInternalService(intake, cancel),
         "tocsin.notify.v1.NotifyInternalService",
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
-    runtime.loops.add("due", due)
-    runtime.loops.add("hints", hints.run)
-    runtime.loops.add("calls", wind_down)
-    runtime.loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=2.0).run)
+    add(
+        ContactService(db, contacts, cipher, hints, page_tokens),
+        "tocsin.notify.v1.ContactService",
+        contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
+    )
+    add(
+        NotificationService(db, Redrive(hints, metrics, read_raw), page_tokens),
+        "tocsin.notify.v1.NotificationService",
+        notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
+    )
+    add(
+        QueueService(db, broker, due.nudge),
+        "tocsin.queue.v1.QueueService",
+        queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
+    )
+
+    watch = RedisWatch(db, broker, hints, metrics, read_raw, submit_job)
+    retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
+    loops = runtime.loops
+    loops.add("due", due)
+    loops.add("hints", hints.run)
+    loops.add("calls", wind_down)
+    loops.add("redis-watch", Sweep(1.0, watch))
+    loops.add("figures", Sweep(5.0, Gauges(db, metrics)))
+    loops.add("retention", Sweep(300.0, retention))
+    loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=WORKER_GRACE).run)
 
     async def close_all_channels() -> None:
         await close_channels(channels)

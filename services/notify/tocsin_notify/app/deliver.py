@@ -59,6 +59,8 @@ class Deliver:
         self._cursors = {CRITICAL: "", NORMAL: ""}
         self.stopping = False
         """Set: nothing more is claimed."""
+        self.backlog = False
+        """The last round left due rows for want of seats: whoever frees one should say so."""
 
     async def named(self, ids: Collection[UUID]) -> None:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
@@ -72,6 +74,7 @@ class Deliver:
         """One round over everything due, critical first; whether another round may find more."""
         if self.stopping:
             return False
+        self.backlog = False
         async with self._db.system() as tx:
             expired = await notifications.expired(tx, max(1, self._slots.free(CRITICAL)))
         progress = await self._claim(expired) if expired else 0
@@ -81,6 +84,7 @@ class Deliver:
 
     async def _round(self, priority: int) -> int:
         if not self._slots.free(priority):
+            self.backlog = True
             return 0
         cursor = self._cursors[priority]
         async with self._db.system() as tx:
@@ -99,6 +103,8 @@ class Deliver:
                 for each in found[start : start + MOST_PER_CLAIM]
                 if self._slots.take(seat := Seat(each.org_id, each.channel, each.priority))
             }
+            if len(seats) < len(found[start : start + MOST_PER_CLAIM]):
+                self.backlog = True
             if seats:
                 claimed += await self._claim_seated(seats)
         return claimed

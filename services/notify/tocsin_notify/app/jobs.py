@@ -1,6 +1,6 @@
 """Jobs of the contract, read into this service's words."""
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final
 
 from tocsin.notify.v1 import notification_pb2 as pb
@@ -43,6 +43,15 @@ def read_job(job: pb.NotificationJob) -> NewPage:
         page=Page(kind, urgency, CHANNELS.get(job.channel_override)),
         priority=priority_of(kind, urgency),
         generation=job.generation,
-        planned_time=job.planned_time.ToDatetime(UTC) if job.HasField("planned_time") else None,
+        planned_time=_planned_time(job),
         job=job,
     )
+
+
+def _planned_time(job: pb.NotificationJob) -> datetime | None:
+    if not job.HasField("planned_time"):
+        return None
+    try:
+        return job.planned_time.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid("planned_time", "must be a time of the years 1 to 9999") from error

@@ -19,12 +19,6 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[],
   $9::bytea[], $10::bytea[], $11::text[])
 ON CONFLICT (source) DO NOTHING
 """
-_PAGE: Final = """
-SELECT id, org_id, notification_id, user_id, incident, reason, detail, create_time, redrive_time FROM dead_letters
-WHERE ($1 = '*' OR org_id = $1) AND ($2 OR redrive_time IS NULL) AND ($3 = '' OR user_id = $3)
-  AND (create_time, id) < ($4, $5)
-ORDER BY create_time DESC, id DESC LIMIT $6
-"""
 _READ: Final = "SELECT * FROM dead_letters WHERE ($1 = '*' OR org_id = $1) AND id = $2"
 _TAKE: Final = """
 UPDATE dead_letters SET redrive_time = app_now()

@@ -75,7 +75,7 @@ WITH mine AS (
     AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
   ORDER BY n.id FOR UPDATE SKIP LOCKED
 ), judged AS (
-  SELECT m.id, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, m.channel, m.priority,
+  SELECT m.id, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, c.channel, m.priority,
     m.attempt_group,
     m.attempts + 1 AS attempts, m.tries + 1 AS tries,
     p.type, p.job, p.planned_time, c.address, c.secret, c.key_id,
@@ -98,7 +98,8 @@ WITH mine AS (
     due_time = NULL,
     lease_until = CASE d.verdict WHEN 'sending' THEN app_now() + make_interval(secs => $3) END,
     attempts = CASE d.verdict WHEN 'sending' THEN d.attempts ELSE n.attempts END,
-    tries = CASE d.verdict WHEN 'sending' THEN d.tries ELSE n.tries END
+    tries = CASE d.verdict WHEN 'sending' THEN d.tries ELSE n.tries END,
+    channel = d.channel
   FROM decided d WHERE n.id = d.id AND d.verdict IN ('cancelled', 'sending')
 ), begun AS (
   INSERT INTO attempts (org_id, notification_id, number)
@@ -178,6 +179,32 @@ ORDER BY due_time NULLS FIRST, id
 """
 _PULL_FORWARD: Final = """
 UPDATE notifications SET due_time = least(due_time, app_now()) WHERE id = ANY($1::uuid[]) AND state = 'pending'
+"""
+_PENDING_OF_METHOD: Final = """
+SELECT id, page_id, incident, generation, priority FROM notifications
+WHERE contact_method = $1 AND state = 'pending' ORDER BY id FOR UPDATE
+"""
+_REPOINT: Final = """
+UPDATE notifications n SET contact_method = g.method, channel = c.channel
+FROM unnest($1::uuid[], $2::uuid[]) AS g(id, method) JOIN contact_methods c ON c.id = g.method
+WHERE n.id = g.id
+"""
+_CANCEL_NAMED: Final = """
+UPDATE notifications n SET state = 'cancelled', state_reason = g.reason, due_time = NULL
+FROM unnest($1::uuid[], $2::text[]) AS g(id, reason) WHERE n.id = g.id AND n.state = 'pending'
+"""
+_REDRIVE: Final = """
+WITH judged AS (
+  SELECT n.id, f.reason FROM notifications n
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+  WHERE n.id = ANY($1::uuid[]) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n
+)
+UPDATE notifications n SET
+  state = CASE WHEN j.reason IS NULL THEN 'pending' ELSE 'cancelled' END,
+  state_reason = coalesce(j.reason, 'redriven'),
+  due_time = CASE WHEN j.reason IS NULL THEN app_now() END,
+  tries = 0, attempt_group = n.attempt_group + 1
+FROM judged j WHERE n.id = j.id RETURNING n.id, n.state
 """
 _UPCOMING: Final = """
 SELECT id, due_time, priority, app_now() AS now FROM notifications
@@ -320,6 +347,26 @@ async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]
 async def pull_forward(tx: Tx, ids: Collection[UUID]) -> None:
     """Make these due now."""
     await tx.execute(_PULL_FORWARD, list(ids))
+
+
+async def pending_of_method(tx: Tx, method: UUID) -> list[asyncpg.Record]:
+    """What waits for a contact method, locked."""
+    return await tx.fetch(_PENDING_OF_METHOD, method)
+
+
+async def repoint(tx: Tx, methods: dict[UUID, UUID]) -> None:
+    """Send these through other methods."""
+    await tx.execute(_REPOINT, list(methods), list(methods.values()))
+
+
+async def cancel(tx: Tx, reasons: dict[UUID, str]) -> None:
+    """Stop these if they wait, saying why."""
+    await tx.execute(_CANCEL_NAMED, list(reasons), list(reasons.values()))
+
+
+async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Dead ones get fresh attempts now, or are cancelled when a fence stopped them since; the new state of each."""
+    return {row["id"]: row["state"] for row in await tx.fetch(_REDRIVE, list(ids))}
 
 
 async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:

@@ -117,6 +117,18 @@ async def lock(tx: Tx, pages: Collection[UUID]) -> dict[UUID, tuple[Page, bytes]
     return {row["id"]: (page_of(row), row["job"]) for row in rows}
 
 
+async def ensure(tx: Tx, page: NewPage) -> str | None:
+    """Store the page unless it is there; the reason it is stopped, if it is."""
+    await insert(tx, [page])
+    reason: str | None = await tx.fetchval(
+        "SELECT reason FROM cancel_fences WHERE org_id = $1 AND incident = $2 AND generation >= $3",
+        page.org_id,
+        page.incident,
+        page.generation,
+    )
+    return reason
+
+
 def page_of(row: asyncpg.Record) -> Page:
     """A page from a row that has its columns."""
     override = row["channel_override"]

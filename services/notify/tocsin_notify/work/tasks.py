@@ -7,6 +7,7 @@ from uuid import UUID
 
 import grpc
 from taskiq.decor import AsyncTaskiqDecoratedTask
+from taskiq.exceptions import TaskRejectedError
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import backoff, wait_or_stop
@@ -15,6 +16,9 @@ from tocsin_timers import TimerBroker
 SUBMIT: Final = "notify.submit"
 """The task escalation sends, with a NotificationJob as its only argument."""
 DELIVER: Final = "notify.deliver"
+
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
+"""Trying again can succeed: the database is away, or too much waits for it."""
 
 DeliverTask = AsyncTaskiqDecoratedTask[Any, Any]
 
@@ -47,7 +51,12 @@ def register(
 
     @broker.task(task_name=SUBMIT)
     async def submit_page(job: NotificationJob) -> None:
-        await outlast(lambda: submit(job))
+        try:
+            await outlast(lambda: submit(job))
+        except TocsinError as error:
+            if error.code is grpc.StatusCode.INVALID_ARGUMENT:
+                raise TaskRejectedError from error  # it will not get better: straight to the dead letters
+            raise
 
     @broker.task(task_name=DELIVER)
     async def deliver_notification(notification: str) -> None:
@@ -57,4 +66,13 @@ def register(
     return deliver_notification
 
 
-_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
+def job_reader(broker: TimerBroker) -> Callable[[bytes], NotificationJob]:
+    """Reads the job out of a message of the stream. Raises ValueError for anything else."""
+
+    def read(data: bytes) -> NotificationJob:
+        message = broker.formatter.loads(data)
+        if message.task_name != SUBMIT or len(message.args) != 1 or not isinstance(message.args[0], NotificationJob):
+            raise ValueError(f"no {SUBMIT} with a NotificationJob, but {message.task_name!r}")
+        return message.args[0]
+
+    return read

@@ -1,0 +1,159 @@
+"""Contact methods: created, changed, deleted."""
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.ids import new_id
+from tocsin_kit.rpc.masks import require_etag
+from yarl import URL
+
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.move_pages import move_pages
+from tocsin_notify.channels.addresses import is_public, literal
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import contacts, rules, verifications
+from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.contacts import Contact
+
+MOST_PER_USER: Final = 50
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]*")
+_SECRET_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller asks a contact method to be. An empty `secret` or `key_id`: keep it, or make one."""
+
+    user_id: str
+    display_name: str
+    channel: Channel
+    address: str
+    disabled: bool
+    secret: str = ""
+    key_id: str = ""
+
+    def __repr__(self) -> str:
+        return f"Given({self.channel})"
+
+
+class Contacts:
+    """Use cases on contact methods; each runs in the caller's transaction."""
+
+    def __init__(self, cipher: Cipher, hints: Hints, metrics: NotifyMetrics, *, allow_private_webhooks: bool) -> None:
+        self._cipher = cipher
+        self._hints = hints
+        self._metrics = metrics
+        self._allow_private = allow_private_webhooks
+
+    async def create(self, tx: Tx, given: Given) -> Contact:
+        """A new one, unverified. Raises INVALID_FIELD."""
+        self._check(given)
+        if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
+            raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
+        id = new_id()
+        blank = Contact(id, given.user_id, "", given.channel, "", None, "", False)
+        return await contacts.insert(tx, self._changed(tx.org_id, blank, given))
+
+    async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given]) -> Contact:
+        """What `change` makes of it. Leading elsewhere makes it unverified, and codes sent so far are over.
+
+        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
+        """
+        before = await find(tx, id, lock=True)
+        require_etag(etag, before.version)
+        given = change(before)
+        self._check(given)
+        after = self._changed(tx.org_id, before, given)
+        if (after.channel, after.address) != (before.channel, before.address):
+            after = replace(after, verified=False)
+            await verifications.finish(tx, id)
+        return await contacts.update(tx, after)
+
+    async def delete(self, tx: Tx, id: UUID, etag: str) -> None:
+        """Its rules go with it, its pending notifications go to the user's other methods.
+
+        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH.
+        """
+        before = await find(tx, id, lock=True)
+        require_etag(etag, before.version)
+        await contacts.delete(tx, id)
+        await rules.forget_method(tx, id)
+        moved = await move_pages(tx, before, self._metrics)
+        tx.after_commit(lambda: self._hints.now(moved))
+
+    def reveal(self, org_id: str, contact: Contact) -> str:
+        """The signing secret, for the answer to create; empty for other channels. Raises SecretLost."""
+        return "" if contact.secret is None else self._cipher.open(org_id, contact.id, contact.secret).decode()
+
+    def _changed(self, org_id: str, before: Contact, given: Given) -> Contact:
+        secret, key_id = before.secret, given.key_id or before.key_id
+        if given.channel is not Channel.WEBHOOK:
+            secret, key_id = None, ""
+        elif given.secret or secret is None:
+            text = given.secret or secrets.token_urlsafe(_SECRET_BYTES)
+            secret = self._cipher.close(org_id, before.id, text.encode())
+            key_id = given.key_id or f"k{secrets.token_hex(4)}"
+        return replace(
+            before,
+            display_name=given.display_name,
+            channel=given.channel,
+            address=given.address,
+            secret=secret,
+            key_id=key_id,
+            disabled=given.disabled,
+        )
+
+    def _check(self, given: Given) -> None:
+        """What annotations cannot say."""
+        if "\0" in given.display_name:
+            raise invalid("contact_method.display_name", "must not hold a NUL character")
+        if given.channel is not Channel.WEBHOOK:
+            return
+        if not _KEY_ID.fullmatch(given.key_id):
+            raise invalid("contact_method.webhook.key_id", "may hold letters, digits, dot, hyphen and underscore")
+        problem = self._problem_of(given.address)
+        if problem:
+            raise invalid("contact_method.webhook.url", problem)
+
+    def _problem_of(self, address: str) -> str:
+        try:
+            url = URL(address)
+            port = url.port
+        except ValueError:
+            return "is not a URL"
+        if url.scheme not in ("http", "https") or not url.host or not port or re.search(r"[\s\x00-\x1f\x7f]", address):
+            return "must be an http or https URL with a host, such as https://example.com/hook"
+        if url.user or url.password:
+            return "must not hold a user name or password; check the signature instead"
+        host = url.host.rstrip(".").lower()
+        direct = literal(host)
+        local = host == "localhost" or host.endswith(".localhost")
+        if not self._allow_private and (local or (direct is not None and not is_public(direct))):
+            return "leads to a private address, which this installation does not call"
+        return ""
+
+
+async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:
+    """Raises CONTACT_METHOD_NOT_FOUND."""
+    contact = await contacts.read(tx, id, lock=lock)
+    if contact is None:
+        raise not_found(ErrorReason.ERROR_REASON_CONTACT_METHOD_NOT_FOUND, f"contactMethods/{id}")
+    return contact
+
+
+def not_verified(contact: Contact) -> TocsinError:
+    """NOT_VERIFIED."""
+    name = f"contactMethods/{contact.id}"
+    return TocsinError(
+        ErrorReason.ERROR_REASON_NOT_VERIFIED,
+        f"{name} is not verified: send a code through it first",
+        metadata={"name": name},
+    )

@@ -1,0 +1,62 @@
+"""A contact method is deleted: what waits for it goes to the user's other methods, each step at its own time."""
+
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.domain.failover import Add, PullForward, fail_over
+from tocsin_notify.domain.page import DeathReason, State
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import notifications, pages, people
+from tocsin_notify.store.contacts import Contact
+
+
+async def move_pages(tx: Tx, gone: Contact, metrics: NotifyMetrics) -> list[UUID]:
+    """Re-point each pending notification to a method its page does not use yet; returns what is due now.
+
+    When the page has other notifications under way or waiting, a step without a new method is cancelled; when it has
+    none, it is given up as NO_CONTACT_METHOD.
+    """
+    waiting = await notifications.pending_of_method(tx, gone.id)
+    if not waiting:
+        return []
+    locked = await pages.lock(tx, {row["page_id"] for row in waiting})
+    siblings = await notifications.siblings(tx, locked.keys())
+    person = (await people.read(tx, [(tx.org_id, gone.user_id)]))[tx.org_id, gone.user_id]
+    moved: dict[UUID, UUID] = {}
+    cancelled: dict[UUID, str] = {}
+    lost: list[Failed] = []
+    for row in waiting:
+        page, _ = locked[row["page_id"]]
+        family = [each for each in siblings[row["page_id"]] if each.id != row["id"]]
+        alive = any(
+            each.state in (State.PENDING, State.SENDING, State.SENT) and each.method != gone.id for each in family
+        )
+        taken = {moved[each.id] for each in family if each.id in moved}
+        methods = [method for method in person.methods if method.id not in taken]
+        match fail_over(page, gone.id, [each for each in family if each.id not in moved], methods):
+            case Add(method=method):
+                moved[row["id"]] = method.id
+            case PullForward():
+                cancelled[row["id"]] = "its contact method was deleted; the page has other notifications"
+            case None if alive or taken:
+                cancelled[row["id"]] = "its contact method was deleted; the page has other notifications"
+            case None:
+                lost.append(
+                    Failed(
+                        id=row["id"],
+                        org_id=tx.org_id,
+                        page_id=row["page_id"],
+                        user_id=gone.user_id,
+                        incident=row["incident"],
+                        generation=row["generation"],
+                        priority=row["priority"],
+                        contact_method=gone.id,
+                        reason=DeathReason.NO_CONTACT_METHOD,
+                        detail="its contact method was deleted",
+                    )
+                )
+    await notifications.repoint(tx, moved)
+    await notifications.cancel(tx, cancelled)
+    return [*moved, *await give_up(tx, lost, metrics)]

@@ -1,0 +1,58 @@
+"""Pages this service makes by itself (tests, verification codes) or plans once more (redriven dead letters).
+
+They are stored as due in the caller's transaction and delivered right after its commit, so that what the caller is told
+and what will be sent cannot come apart.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.ids import new_id
+
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.domain.page import NORMAL, Kind, Page, State
+from tocsin_notify.domain.planning import Planned
+from tocsin_notify.store import notifications
+from tocsin_notify.store.notifications import NewNotification
+from tocsin_notify.store.pages import NewPage
+
+_NO_LEASE = 0.0
+_TYPES = {Kind.TEST: pb.NOTIFICATION_TYPE_TEST, Kind.VERIFICATION: pb.NOTIFICATION_TYPE_VERIFICATION}
+
+
+def own_page(org_id: str, user: str, page: Page, *, id: UUID | None = None) -> NewPage:
+    """A page about no incident."""
+    id = id or new_id()
+    job = pb.NotificationJob(page=f"pages/{id}", org_id=org_id, type=_TYPES[page.kind], user=user)
+    return NewPage(id, org_id, user, None, page, NORMAL, 0, None, job)
+
+
+async def store_planned(
+    tx: Tx, page: NewPage, planned: Sequence[Planned], hints: Hints, fence: str | None
+) -> list[UUID]:
+    """The notifications of a stored page, waiting for their time, or stopped by `fence`; their ids."""
+    rows = [
+        NewNotification(
+            id=new_id(),
+            org_id=page.org_id,
+            page_id=page.id,
+            user_id=page.user_id,
+            incident=page.incident,
+            generation=page.generation,
+            priority=page.priority,
+            contact_method=step.method.id,
+            channel=step.method.channel,
+            step=step.step,
+            state=State.PENDING if fence is None else State.CANCELLED,
+            reason=fence or "",
+            delay=step.delay,
+        )
+        for step in planned
+    ]
+    await notifications.insert(tx, rows, _NO_LEASE)
+    if fence is None:
+        due = [row.id for row in rows if row.delay <= 0]
+        tx.after_commit(lambda: hints.now(due))
+    return [row.id for row in rows]

@@ -1,0 +1,190 @@
+"""ContactService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from tocsin.notify.v1 import contact_service_pb2 as pb
+from tocsin.notify.v1 import contact_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_notify.app.contacts import Contacts, Given, find
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.rules import replace_rules
+from tocsin_notify.app.send_test import send_test
+from tocsin_notify.app.verify import send_code, take_code
+from tocsin_notify.domain.page import Urgency
+from tocsin_notify.rpc import mapping
+from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import contacts as store
+from tocsin_notify.store import rules
+from tocsin_notify.store.cipher import Cipher
+from tocsin_notify.store.contacts import Contact
+
+R = TypeVar("R", bound=Message)
+
+WRITABLE: Final = ("display_name", "email", "webhook", "console", "disabled")
+_COLLECTION: Final = "contactMethods"
+
+
+class ContactService(pb_grpc.ContactServiceServicer):
+    """How people want to be reached."""
+
+    def __init__(self, db: Database, contacts: Contacts, cipher: Cipher, hints: Hints, pages: PageTokens) -> None:
+        self._db = db
+        self._contacts = contacts
+        self._cipher = cipher
+        self._hints = hints
+        self._pages = pages
+
+    async def CreateContactMethod(
+        self, request: pb.CreateContactMethodRequest, context: Any
+    ) -> pb.CreateContactMethodResponse:
+        """See the contract. The answer that is kept for repeats holds no secret; it is put in from the row each time."""
+
+        async def create(tx: Tx) -> pb.CreateContactMethodResponse:
+            contact = await self._contacts.create(tx, mapping.given_from(request.contact_method))
+            return pb.CreateContactMethodResponse(contact_method=mapping.contact_to(contact))
+
+        async def work(tx: Tx) -> pb.CreateContactMethodResponse:
+            response = await once(
+                tx, "CreateContactMethod", request, pb.CreateContactMethodResponse, lambda: create(tx)
+            )
+            created = response.contact_method
+            if created.HasField("webhook"):
+                contact = await store.read(tx, parse_uuid_name(created.name, _COLLECTION))
+                if contact is not None and contact.key_id == created.webhook.key_id:
+                    created.webhook.secret = self._contacts.reveal(tx.org_id, contact)
+            return response
+
+        return await self._db.run(tenant(), work)
+
+    async def GetContactMethod(self, request: pb.GetContactMethodRequest, context: Any) -> pb.GetContactMethodResponse:
+        """See the contract."""
+        async with self._db.transaction(tenant()) as tx:
+            contact = await find(tx, parse_uuid_name(request.name, _COLLECTION))
+        return pb.GetContactMethodResponse(contact_method=mapping.contact_to(contact))
+
+    async def ListContactMethods(
+        self, request: pb.ListContactMethodsRequest, context: Any
+    ) -> pb.ListContactMethodsResponse:
+        """See the contract."""
+        after: Any = self._pages.decode(request) or mapping.FIRST
+        size = page_size(request.page_size)
+        async with self._db.transaction(tenant()) as tx:
+            rows = await store.page(tx, request.user, after, size + 1)
+        shown = rows[:size]
+        token = ""
+        if len(rows) > size and shown[-1].create_time is not None:
+            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id))
+        return pb.ListContactMethodsResponse(
+            contact_methods=[mapping.contact_to(contact) for contact in shown], next_page_token=token
+        )
+
+    async def UpdateContactMethod(
+        self, request: pb.UpdateContactMethodRequest, context: Any
+    ) -> pb.UpdateContactMethodResponse:
+        """See the contract."""
+        given = request.contact_method
+        id = parse_uuid_name(given.name, _COLLECTION, field="contact_method.name")
+
+        def change(before: Contact) -> Given:
+            merged = mapping.contact_to(before)
+            apply_update_mask(merged, given, request.update_mask, writable=WRITABLE)
+            validate(merged, "contact_method")
+            return mapping.given_from(merged)
+
+        async def update(tx: Tx) -> pb.UpdateContactMethodResponse:
+            contact = await self._contacts.update(tx, id, given.etag, change)
+            return pb.UpdateContactMethodResponse(contact_method=mapping.contact_to(contact))
+
+        return await self._once("UpdateContactMethod", request, pb.UpdateContactMethodResponse, update)
+
+    async def DeleteContactMethod(
+        self, request: pb.DeleteContactMethodRequest, context: Any
+    ) -> pb.DeleteContactMethodResponse:
+        """See the contract."""
+
+        async def delete(tx: Tx) -> pb.DeleteContactMethodResponse:
+            await self._contacts.delete(tx, parse_uuid_name(request.name, _COLLECTION), request.etag)
+            return pb.DeleteContactMethodResponse()
+
+        return await self._once("DeleteContactMethod", request, pb.DeleteContactMethodResponse, delete)
+
+    async def SendVerificationCode(
+        self, request: pb.SendVerificationCodeRequest, context: Any
+    ) -> pb.SendVerificationCodeResponse:
+        """See the contract."""
+
+        async def send(tx: Tx) -> pb.SendVerificationCodeResponse:
+            until = await send_code(tx, parse_uuid_name(request.name, _COLLECTION), self._hints)
+            return pb.SendVerificationCodeResponse(expire_time=mapping.timestamp(until))
+
+        return await self._once("SendVerificationCode", request, pb.SendVerificationCodeResponse, send)
+
+    async def VerifyContactMethod(
+        self, request: pb.VerifyContactMethodRequest, context: Any
+    ) -> pb.VerifyContactMethodResponse:
+        """See the contract. A wrong code commits its count before it is an error, so it cannot be an idempotent answer."""
+        id = parse_uuid_name(request.name, _COLLECTION)
+
+        async def work(tx: Tx) -> pb.VerifyContactMethodResponse | TocsinError:
+            outcome = await take_code(tx, id, request.code, self._cipher)
+            if isinstance(outcome, TocsinError):
+                return outcome
+
+            async def verified() -> pb.VerifyContactMethodResponse:
+                return pb.VerifyContactMethodResponse(contact_method=mapping.contact_to(outcome))
+
+            return await once(tx, "VerifyContactMethod", request, pb.VerifyContactMethodResponse, verified)
+
+        answer = await self._db.run(tenant(), work)
+        if isinstance(answer, TocsinError):
+            raise answer
+        return answer
+
+    async def GetNotificationRules(
+        self, request: pb.GetNotificationRulesRequest, context: Any
+    ) -> pb.GetNotificationRulesResponse:
+        """See the contract."""
+        async with self._db.transaction(tenant()) as tx:
+            found = await rules.read(tx, request.user)
+        return pb.GetNotificationRulesResponse(notification_rules=mapping.rules_to(found))
+
+    async def UpdateNotificationRules(
+        self, request: pb.UpdateNotificationRulesRequest, context: Any
+    ) -> pb.UpdateNotificationRulesResponse:
+        """See the contract."""
+        given = request.notification_rules
+
+        async def update(tx: Tx) -> pb.UpdateNotificationRulesResponse:
+            after = await replace_rules(tx, given.user, mapping.rules_from(given), given.etag)
+            return pb.UpdateNotificationRulesResponse(notification_rules=mapping.rules_to(after))
+
+        return await self._once("UpdateNotificationRules", request, pb.UpdateNotificationRulesResponse, update)
+
+    async def SendTestPage(self, request: pb.SendTestPageRequest, context: Any) -> pb.SendTestPageResponse:
+        """See the contract."""
+        named = request.contact_method
+        method = parse_uuid_name(named, _COLLECTION, field="contact_method") if named else None
+        urgency = mapping.URGENCIES.get(request.urgency, Urgency.HIGH)
+
+        async def send(tx: Tx) -> pb.SendTestPageResponse:
+            made = await send_test(tx, request.user, method, urgency, self._hints)
+            return pb.SendTestPageResponse(notifications=[f"notifications/{id}" for id in made])
+
+        return await self._once("SendTestPage", request, pb.SendTestPageResponse, send)
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(tenant(), run)

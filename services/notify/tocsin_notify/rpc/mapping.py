@@ -1,0 +1,194 @@
+"""Rows and values to contract messages, and back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.masks import etag
+
+from tocsin_notify.app.contacts import Given
+from tocsin_notify.app.jobs import CHANNELS, KINDS
+from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
+from tocsin_notify.store.contacts import Contact
+from tocsin_notify.store.rules import RuleSet
+
+FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+LAST: Final = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=(1 << 128) - 1))
+URGENCIES: Final = {pb.URGENCY_HIGH: Urgency.HIGH, pb.URGENCY_LOW: Urgency.LOW}
+STATES: Final = {
+    pb.NOTIFICATION_STATE_PENDING: State.PENDING,
+    pb.NOTIFICATION_STATE_SENDING: State.SENDING,
+    pb.NOTIFICATION_STATE_SENT: State.SENT,
+    pb.NOTIFICATION_STATE_CANCELLED: State.CANCELLED,
+    pb.NOTIFICATION_STATE_DEAD: State.DEAD,
+}
+_OUTCOMES: Final = {
+    "started": pb.ATTEMPT_OUTCOME_STARTED,
+    "sent": pb.ATTEMPT_OUTCOME_SENT,
+    "retryable": pb.ATTEMPT_OUTCOME_RETRYABLE,
+    "permanent": pb.ATTEMPT_OUTCOME_PERMANENT,
+}
+_TYPES_OF: Final = {kind: number for number, kind in KINDS.items()}
+_CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
+_URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
+_STATES_OF: Final = {state: number for number, state in STATES.items()}
+
+
+def tenant() -> str:
+    """The caller's tenant. A credential for all tenants owns nothing that could be read or written here."""
+    org_id = current_call().org_id
+    if org_id == "*":
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_SCOPE_MISSING, "this credential stands for all tenants; use one of a single tenant"
+        )
+    return org_id
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """None stays unset."""
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def duration(span: timedelta | None) -> Duration | None:
+    """None stays unset."""
+    if span is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(span)
+    return message
+
+
+def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMethod:
+    """`secret` only in the answer to create."""
+    message = contact_pb.ContactMethod(
+        name=f"contactMethods/{contact.id}",
+        user=contact.user_id,
+        display_name=contact.display_name,
+        disabled=contact.disabled,
+        verified=contact.verified,
+        create_time=timestamp(contact.create_time),
+        update_time=timestamp(contact.update_time),
+        etag=etag(contact.version),
+    )
+    match contact.channel:
+        case Channel.EMAIL:
+            message.email.address = contact.address
+        case Channel.WEBHOOK:
+            message.webhook.url, message.webhook.secret = contact.address, secret
+            message.webhook.key_id = contact.key_id
+        case Channel.CONSOLE:
+            message.console.SetInParent()
+    return message
+
+
+def given_from(message: contact_pb.ContactMethod) -> Given:
+    """What the caller asks for; the oneof was validated."""
+    channel, address, secret, key_id = Channel.CONSOLE, "", "", ""
+    match message.WhichOneof("kind"):
+        case "email":
+            channel, address = Channel.EMAIL, message.email.address
+        case "webhook":
+            channel, address = Channel.WEBHOOK, message.webhook.url
+            secret, key_id = message.webhook.secret, message.webhook.key_id
+    return Given(message.user, message.display_name, channel, address, message.disabled, secret, key_id)
+
+
+def rules_to(rule_set: RuleSet) -> contact_pb.NotificationRules:
+    """The rules in their order."""
+    return contact_pb.NotificationRules(
+        user=rule_set.user_id,
+        rules=[
+            contact_pb.NotificationRule(
+                urgency=_URGENCIES_OF[rule.urgency],
+                contact_method=f"contactMethods/{rule.method}",
+                delay=duration(timedelta(seconds=rule.delay)),
+            )
+            for rule in rule_set.rules
+        ],
+        update_time=timestamp(rule_set.update_time),
+        etag=etag(rule_set.version),
+    )
+
+
+def rules_from(message: contact_pb.NotificationRules) -> list[Rule]:
+    """Raises INVALID_FIELD for a name that is none."""
+    return [
+        Rule(
+            URGENCIES[rule.urgency],
+            parse_uuid_name(
+                rule.contact_method, "contactMethods", field=f"notification_rules.rules[{index}].contact_method"
+            ),
+            rule.delay.ToTimedelta() / timedelta(seconds=1),
+        )
+        for index, rule in enumerate(message.rules)
+    ]
+
+
+def notification_to(row: asyncpg.Record, attempts: Sequence[asyncpg.Record] = ()) -> pb.Notification:
+    """A notification as `store.reads` gives it."""
+    sent, planned = row["send_time"], row["planned_time"]
+    return pb.Notification(
+        name=f"notifications/{row['id']}",
+        page=f"pages/{row['page_id']}",
+        type=_TYPES_OF[Kind(row["type"])],
+        user=row["user_id"],
+        incident=f"incidents/{row['incident']}" if row["incident"] else "",
+        contact_method=f"contactMethods/{row['contact_method']}",
+        channel=_CHANNELS_OF[Channel(row["channel"])],
+        state=_STATES_OF[State(row["state"])],
+        state_reason=row["state_reason"],
+        level=row["level"],
+        repeat=row["repeat"],
+        generation=row["generation"],
+        create_time=timestamp(row["create_time"]),
+        due_time=timestamp(row["due_time"]),
+        send_time=timestamp(sent),
+        lateness=duration(sent - planned) if sent and planned else None,
+        attempts=[attempt_to(attempt) for attempt in attempts],
+        title=pb.NotificationJob.FromString(row["job"]).title,
+    )
+
+
+def attempt_to(row: asyncpg.Record) -> pb.Attempt:
+    """One attempt."""
+    return pb.Attempt(
+        number=row["number"],
+        start_time=timestamp(row["start_time"]),
+        end_time=timestamp(row["end_time"]),
+        outcome=_OUTCOMES[row["outcome"]],
+        detail=row["detail"],
+        provider_id=row["provider_id"],
+    )
+
+
+def dead_letter_to(row: asyncpg.Record, *, whole: bool = False) -> pb.DeadLetter:
+    """`whole`: with the job, or the bytes of one that cannot be read."""
+    letter = pb.DeadLetter(
+        name=f"deadLetters/{row['id']}",
+        notification=f"notifications/{row['notification_id']}" if row["notification_id"] else "",
+        user=row["user_id"],
+        incident=f"incidents/{row['incident']}" if row["incident"] else "",
+        reason=row["reason"],
+        detail=row["detail"],
+        create_time=timestamp(row["create_time"]),
+        redrive_time=timestamp(row["redrive_time"]),
+    )
+    if whole and row["job"] is not None:
+        letter.job.MergeFromString(row["job"])
+    if whole and row["raw"] is not None:
+        letter.raw = row["raw"]
+    return letter

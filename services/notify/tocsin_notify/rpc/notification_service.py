@@ -1,0 +1,100 @@
+"""NotificationService: decode, call one use case, encode."""
+
+from typing import Any, Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.notify.v1 import notification_service_pb2 as pb
+from tocsin.notify.v1 import notification_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import not_found
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.paging import PageTokens, page_size
+
+from tocsin_notify.app.redrive import Redrive
+from tocsin_notify.rpc import mapping
+from tocsin_notify.store import dead_letters, reads
+
+_LETTERS: Final = "deadLetters"
+
+
+class NotificationService(pb_grpc.NotificationServiceServicer):
+    """What became of pages. Dead letters of all tenants, unreadable ones among them, show to all-tenant credentials."""
+
+    def __init__(self, db: Database, redrive: Redrive, pages: PageTokens) -> None:
+        self._db = db
+        self._redrive = redrive
+        self._pages = pages
+
+    async def GetNotification(self, request: pb.GetNotificationRequest, context: Any) -> pb.GetNotificationResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, "notifications")
+        async with self._db.transaction(mapping.tenant()) as tx:
+            found = await reads.notification(tx, id)
+        if found is None:
+            raise not_found(ErrorReason.ERROR_REASON_NOTIFICATION_NOT_FOUND, request.name)
+        return pb.GetNotificationResponse(notification=mapping.notification_to(*found))
+
+    async def ListNotifications(
+        self, request: pb.ListNotificationsRequest, context: Any
+    ) -> pb.ListNotificationsResponse:
+        """See the contract."""
+        before: Any = self._pages.decode(request) or mapping.LAST
+        size = page_size(request.page_size)
+        wanted = reads.Filter(
+            incident=parse_uuid_name(request.incident, "incidents", field="incident") if request.incident else None,
+            user=request.user,
+            states=[mapping.STATES[state] for state in request.states],
+            page=parse_uuid_name(request.page, "pages", field="page") if request.page else None,
+        )
+        async with self._db.transaction(mapping.tenant()) as tx:
+            rows = await reads.notifications(tx, wanted, before, size + 1)
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListNotificationsResponse(
+            notifications=[mapping.notification_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1]["create_time"], shown[-1]["id"])) if more else "",
+        )
+
+    async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Any) -> pb.ListDeadLettersResponse:
+        """See the contract."""
+        before: Any = self._pages.decode(request) or mapping.LAST
+        size = page_size(request.page_size)
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await reads.dead_letters(
+                tx, user=request.user, redriven=request.include_redriven, before=before, limit=size + 1
+            )
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListDeadLettersResponse(
+            dead_letters=[mapping.dead_letter_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1]["create_time"], shown[-1]["id"])) if more else "",
+        )
+
+    async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Any) -> pb.GetDeadLetterResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, _LETTERS)
+        async with self._db.transaction(current_call().org_id) as tx:
+            row = await dead_letters.read(tx, id)
+        if row is None:
+            raise not_found(ErrorReason.ERROR_REASON_DEAD_LETTER_NOT_FOUND, request.name)
+        return pb.GetDeadLetterResponse(dead_letter=mapping.dead_letter_to(row, whole=True))
+
+    async def RedriveDeadLetters(
+        self, request: pb.RedriveDeadLettersRequest, context: Any
+    ) -> pb.RedriveDeadLettersResponse:
+        """See the contract."""
+        ids = [parse_uuid_name(name, _LETTERS, field=f"names[{index}]") for index, name in enumerate(request.names)]
+
+        async def work(tx: Tx) -> pb.RedriveDeadLettersResponse:
+            async def redrive() -> pb.RedriveDeadLettersResponse:
+                found = await self._redrive(tx, ids)
+                return pb.RedriveDeadLettersResponse(
+                    redriven=[f"{_LETTERS}/{id}" for id in ids if id in found],
+                    not_found=[f"{_LETTERS}/{id}" for id in ids if id not in found],
+                )
+
+            return await once(tx, "RedriveDeadLetters", request, pb.RedriveDeadLettersResponse, redrive)
+
+        return await self._db.run(current_call().org_id, work)

@@ -1,0 +1,76 @@
+"""What people read about notifications and dead letters, page by page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+_COLUMNS: Final = """n.id, n.page_id, n.user_id, n.incident, n.generation, n.contact_method, n.channel, n.state,
+  n.state_reason, n.create_time, n.due_time, n.send_time, p.type, p.level, p.repeat, p.planned_time, p.job"""
+_READ: Final = f"""
+SELECT {_COLUMNS} FROM notifications n JOIN pages p ON p.id = n.page_id WHERE n.org_id = $1 AND n.id = $2
+"""
+_ATTEMPTS: Final = """
+SELECT number, start_time, end_time, outcome, detail, provider_id FROM attempts
+WHERE org_id = $1 AND notification_id = $2 ORDER BY number
+"""
+_DEAD: Final = """
+SELECT id, org_id, notification_id, user_id, incident, reason, detail, create_time, redrive_time FROM dead_letters
+WHERE {tenant} AND (create_time, id) < ($2, $3){filters}
+ORDER BY create_time DESC, id DESC LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which notifications; what is empty does not matter."""
+
+    incident: UUID | None = None
+    user: str = ""
+    states: Sequence[str] = ()
+    page: UUID | None = None
+
+
+async def notification(tx: Tx, id: UUID) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
+    """One with its attempts, oldest first."""
+    row = await tx.fetchrow(_READ, tx.org_id, id)
+    return None if row is None else (row, await tx.fetch(_ATTEMPTS, tx.org_id, id))
+
+
+async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:
+    """Newest first, behind a (create_time, id). Only the filters given are part of the query, so each finds its index."""
+    conditions: list[tuple[str, object]] = []
+    if wanted.incident is not None:
+        conditions.append(("n.incident = ${}", wanted.incident))
+    if wanted.user:
+        conditions.append(("n.user_id = ${}", wanted.user))
+    if wanted.states:
+        conditions.append(("n.state = ANY(${}::text[])", list(wanted.states)))
+    if wanted.page is not None:
+        conditions.append(("n.page_id = ${}", wanted.page))
+    filters = "".join(f" AND {text.format(5 + place)}" for place, (text, _) in enumerate(conditions))
+    return await tx.fetch(
+        f"""SELECT {_COLUMNS} FROM notifications n JOIN pages p ON p.id = n.page_id
+            WHERE n.org_id = $1 AND (n.create_time, n.id) < ($2, $3){filters}
+            ORDER BY n.create_time DESC, n.id DESC LIMIT $4""",
+        tx.org_id,
+        *before,
+        limit,
+        *(value for _, value in conditions),
+    )
+
+
+async def dead_letters(
+    tx: Tx, *, user: str, redriven: bool, before: tuple[datetime, UUID], limit: int
+) -> list[asyncpg.Record]:
+    """Newest first. A transaction of all tenants sees all, and what no tenant could be read from."""
+    filters = "" if redriven else " AND redrive_time IS NULL"
+    if user:
+        filters += " AND user_id = $5"
+    tenant = "$1 = '*'" if tx.org_id == "*" else "org_id = $1"
+    query = _DEAD.format(tenant=tenant, filters=filters)
+    return await tx.fetch(query, tx.org_id, *before, limit, *([user] if user else []))

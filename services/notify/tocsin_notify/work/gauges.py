@@ -1,0 +1,25 @@
+"""The record's figures as metrics."""
+
+from tocsin_kit.db.pool import Database
+
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import queues
+
+
+class Gauges:
+    """Reads what `QueueService` shows, every few seconds."""
+
+    def __init__(self, db: Database, metrics: NotifyMetrics) -> None:
+        self._db = db
+        self._metrics = metrics
+
+    async def __call__(self) -> None:
+        """One reading."""
+        async with self._db.system() as tx:
+            figures = await queues.figures(tx)
+        metrics = self._metrics
+        metrics.queue.labels("pending").set(figures.delayed)
+        metrics.queue.labels("overdue").set(figures.overdue)
+        metrics.queue.labels("sending").set(figures.sending)
+        metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds or 0.0)
+        metrics.dead_waiting.set(figures.dead)

@@ -51,6 +51,22 @@ async def working(broker: TimerBroker, **options: Any) -> AsyncIterator[Worker]:
             await task
 
 
+async def settled(broker: TimerBroker) -> bool:
+    """Nothing is sent, pending or being done."""
+    figures = await broker.figures()
+    return figures.waiting + figures.active + figures.delayed == 0
+
+
+async def done(broker: TimerBroker, completed: int, failed: int = 0) -> bool:
+    figures = await broker.figures()
+    return (figures.completed, figures.failed) == (completed, failed)
+
+
+def called(task: object) -> Any:
+    """A task whose dependencies a type checker takes for arguments."""
+    return task
+
+
 class WorkerProcess:
     """`tests/timers/program.py` as a process: runs the tasks of a queue and records each act in another server."""
 
@@ -109,15 +125,15 @@ class Record:
 
     async def acts(self) -> dict[str, float]:
         """The time of the one act of each id, by this host's clock."""
-        found: dict[bytes, bytes] = await self.redis.hgetall(f"{self._name}:acts")  # type: ignore[misc]
+        found: Any = await self.redis.hgetall(f"{self._name}:acts")
         return {id.decode(): float(at) for id, at in found.items()}
 
     async def deliveries(self) -> dict[str, int]:
-        found: dict[bytes, bytes] = await self.redis.hgetall(f"{self._name}:deliveries")  # type: ignore[misc]
+        found: Any = await self.redis.hgetall(f"{self._name}:deliveries")
         return {id.decode(): int(count) for id, count in found.items()}
 
     async def count(self) -> int:
-        return int(await self.redis.hlen(f"{self._name}:acts"))  # type: ignore[misc]
+        return int(await self.redis.hlen(f"{self._name}:acts"))
 
     async def close(self) -> None:
         await self.redis.aclose()

@@ -10,7 +10,7 @@ from taskiq import ScheduledTask, TaskiqMessage, TaskiqMiddleware
 from tocsin_timers import ScheduleUnsupported, Timer, TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import in_seconds, until, working
+from tests.timers.support import in_seconds, settled, until, working
 
 
 class Acts:
@@ -52,11 +52,6 @@ async def test_a_timer_fires_once_when_it_is_due_with_its_ids(broker: TimerBroke
         assert acts.labels["a"]["schedule_id"] == "a"
         assert acts.labels["b7"]["schedule_id"] == "b"
         await until(lambda: settled(broker), "both settled")
-
-
-async def settled(broker: TimerBroker) -> bool:
-    figures = await broker.figures()
-    return figures.waiting + figures.active + figures.delayed == 0
 
 
 async def test_a_cancelled_timer_never_fires_and_cancel_says_what_it_did(broker: TimerBroker) -> None:

@@ -189,6 +189,8 @@ async def test_a_sender_that_acknowledges_stops_the_paging(tenant: Tenant) -> No
     await prom.sends(action=alert_pb2.ALERT_ACTION_ACKNOWLEDGE, dedup_key="db")
     await ana.is_told(incident, "acknowledgment")
     await tenant.passes(minutes=30)
+    await prom.resolves("db")
+    await ana.is_told(incident, "resolution")
 
 
 async def test_a_permanent_failure_goes_to_the_next_method_at_once(tenant: Tenant) -> None:

@@ -125,6 +125,7 @@ class Story:
 
     async def _pagerduty(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         status, text = await self._post("/v2/enqueue", body)
+        assert status == 202, f"{status} {text}"
         return status, json.loads(text)
 
     async def _post(self, path: str, body: dict[str, Any], sender: Sender | None = None) -> tuple[int, str]:

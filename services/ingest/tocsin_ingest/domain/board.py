@@ -98,7 +98,8 @@ class Board:
         if decision.alert is not None and decision.alert is not alert:
             self._keep_alert(decision.alert)
         if decision.incident is not None:
-            if decision.incident is not incident:
+            # An event moves the incident's event number even where nothing else about it changes (an acknowledge).
+            if decision.incident is not incident or decision.event is not None:
                 self._keep_incident(decision.incident)
             if decision.event is not None:
                 self.events[decision.incident.id].add(decision.event)

@@ -104,10 +104,10 @@ def _is_set(message: Message, path: str) -> bool:
 
 
 def _exists(descriptor: Any, path: str) -> bool:
-    head, _, rest = path.partition(".")
+    head, dot, rest = path.partition(".")
     field = descriptor.fields_by_name.get(head)
     if field is None:
         return False
-    if not rest:
+    if not dot:
         return True
     return not field.is_repeated and field.message_type is not None and _exists(field.message_type, rest)

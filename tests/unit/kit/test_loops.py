@@ -1,0 +1,132 @@
+"""Loops stop when told and come back when they crash."""
+
+import asyncio
+
+import pytest
+import structlog
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit import loops
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.loops import Loops, Sweep, backoff, wait_or_stop, watch_lag
+from tocsin_kit.metrics import Metrics
+
+
+@pytest.fixture
+def stop() -> asyncio.Event:
+    return asyncio.Event()
+
+
+async def test_waiting_ends_with_the_stop(stop: asyncio.Event) -> None:
+    assert await wait_or_stop(stop, 0.001) is False
+    asyncio.get_running_loop().call_soon(stop.set)
+    assert await wait_or_stop(stop, 3600) is True
+    assert await wait_or_stop(stop, 3600) is True
+
+
+def test_backoff_grows_to_its_cap_with_full_jitter() -> None:
+    for attempt, most in ((0, 1), (1, 2), (3, 8), (5, 10), (4000, 10)):
+        pauses = [backoff(attempt, base=1, cap=10) for _ in range(300)]
+        assert 0 <= min(pauses) < most / 3
+        assert most * 2 / 3 < max(pauses) <= most
+
+
+async def test_a_crashing_loop_is_counted_and_started_anew(
+    stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "_RESTART_CAP", 0.001)
+    metrics, runs, steady = Metrics(), 0, asyncio.Event()
+
+    async def crash(stopping: asyncio.Event) -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise ZeroDivisionError
+        if runs == 3:
+            return  # ending early is as bad
+        steady.set()
+        await stopping.wait()
+
+    supervised = Loops(metrics)
+    supervised.add("crash", crash)
+    with structlog.testing.capture_logs() as lines:
+        supervised.start(stop)
+        await steady.wait()
+    stop.set()
+    await supervised.join(5)
+    assert runs == 4
+    assert metrics.registry.get_sample_value("tocsin_loop_crashes_total", {"loop": "crash"}) == 2
+    assert [line["event"] for line in lines] == ["loop_crashed", "loop_crashed", "loop_ended_early"]
+
+
+async def test_a_loop_that_may_end_is_not_started_again(stop: asyncio.Event) -> None:
+    runs = []
+
+    async def once(_stop: asyncio.Event) -> None:
+        runs.append(1)
+
+    supervised = Loops(Metrics())
+    supervised.add("once", once, once=True)
+    supervised.start(stop)
+    await supervised.join(5)
+    assert runs == [1]
+
+
+async def test_a_loop_that_does_not_stop_is_cancelled(stop: asyncio.Event) -> None:
+    cleaned = []
+
+    async def stubborn(_stop: asyncio.Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append(True)
+
+    supervised = Loops(Metrics())
+    supervised.add("stubborn", stubborn)
+    supervised.start(stop)
+    await asyncio.sleep(0)
+    stop.set()
+    await supervised.join(0.01)
+    assert cleaned == [True]
+
+
+async def test_a_sweep_runs_at_once_and_after_each_nudge(stop: asyncio.Event) -> None:
+    rounds: asyncio.Queue[int] = asyncio.Queue()
+
+    async def work() -> None:
+        rounds.put_nowait(1)
+
+    sweep = Sweep(3600, work)
+    running = asyncio.create_task(sweep(stop))
+    await rounds.get()
+    for _ in range(3):
+        sweep.nudge()
+        sweep.nudge()
+        await rounds.get()
+    assert rounds.empty()
+    stop.set()
+    await running
+
+
+async def test_a_sweep_waits_for_what_is_away_and_crashes_on_what_is_wrong(stop: asyncio.Event) -> None:
+    failures: list[Exception] = [
+        TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away"),
+        TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "away"),
+        ZeroDivisionError(),
+    ]
+
+    async def work() -> None:
+        raise failures.pop(0)
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(ZeroDivisionError):
+        await Sweep(0.001, work)(stop)
+    assert [line["event"] for line in lines] == ["sweep_waits"]
+
+
+async def test_a_blocked_loop_shows(stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_LAG_INTERVAL", 0.001)
+    metrics = Metrics()
+    watching = asyncio.create_task(watch_lag(metrics, stop))
+    while not metrics.registry.get_sample_value("tocsin_loop_lag_seconds_count"):
+        await wait_or_stop(stop, 0.001)
+    stop.set()
+    await watching

@@ -1,0 +1,66 @@
+"""Settings: where they come from, what is said about wrong ones, what is never said."""
+
+import pytest
+from tocsin_kit.settings import ServiceSettings, SettingsError, load, read, service_settings
+
+GOOD = {"WIDGET_DATABASE_URL": "postgresql://u:hunter2@h/d", "AUTH_SIGNING_KEYS": "k1:" + "A" * 43}
+
+
+class WidgetSettings(ServiceSettings):
+    model_config = service_settings("WIDGET_")
+    color: str = "red"
+    count: int = 1
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_own_ones_have_the_prefix_and_shared_ones_do_not(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("WIDGET_COLOR", "blue")
+    environment.setenv("WIDGET_GRPC_LISTEN", "0.0.0.0:7101")
+    environment.setenv("LOG_LEVEL", "DEBUG")
+    environment.setenv("WIDGET_LOG_LEVEL", "ERROR")
+    environment.setenv("GRPC_LISTEN", "elsewhere:1")
+    settings = read(WidgetSettings)
+    assert (settings.color, settings.grpc_listen, settings.log_level) == ("blue", "0.0.0.0:7101", "DEBUG")
+    assert settings.signing_keys.signing[0] == "k1"
+
+
+def test_every_problem_is_a_line_and_none_shows_a_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("WIDGET_DATABASE_URL")
+    environment.setenv("AUTH_SIGNING_KEYS", "k1:hunter2")
+    environment.setenv("WIDGET_COUNT", "many")
+    environment.setenv("WIDGET_HTTP_LISTEN", "nowhere")
+    environment.setenv("DATABASE_POOL_SIZE", "0")
+    with pytest.raises(SettingsError) as caught:
+        read(WidgetSettings)
+    names = sorted(line.split()[0].rstrip(":") for line in caught.value.lines)
+    assert names == [
+        "AUTH_SIGNING_KEYS",
+        "DATABASE_POOL_SIZE",
+        "WIDGET_COUNT",
+        "WIDGET_DATABASE_URL",
+        "WIDGET_HTTP_LISTEN",
+    ]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_process_ends_with_2(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.delenv("WIDGET_DATABASE_URL")
+    with pytest.raises(SystemExit) as caught:
+        load(WidgetSettings)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "WIDGET_DATABASE_URL is not set\n"
+
+
+def test_what_is_logged_hides_secrets() -> None:
+    settings = read(WidgetSettings)
+    shown = str(settings.redacted())
+    assert "hunter2" not in shown + repr(settings)
+    assert "A" * 43 not in shown + repr(settings)
+    assert settings.redacted()["database_url"] == "***"
+    assert settings.redacted()["color"] == "red"

@@ -1,0 +1,172 @@
+"""Redis away, back, back empty, and somebody else's."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from taskiq.exceptions import SendTaskError
+from tocsin_stack.ports import free_port
+from tocsin_stack.valkey import Valkey
+from tocsin_timers import TimerBroker, TimerSource
+from tocsin_timers.start_warnings import problems
+
+from tests.timers.conftest import MakeBroker
+from tests.timers.support import in_seconds, server, until, working
+
+
+async def test_sending_fails_at_once_when_nobody_listens(make_broker: MakeBroker) -> None:
+    broker = make_broker(f"redis://127.0.0.1:{free_port()}/0")
+
+    @broker.task("x")
+    async def x() -> None: ...
+
+    begun = time.monotonic()
+    with pytest.raises(SendTaskError) as failed:
+        await x.kiq()
+    assert isinstance(failed.value.__cause__, RedisError)
+    with pytest.raises(RedisError):
+        await TimerSource(broker).delete_schedule("x")
+    assert time.monotonic() - begun < 0.5
+
+
+async def test_sending_gives_up_soon_when_redis_hangs(tmp_path: Path, make_broker: MakeBroker) -> None:
+    async with server(tmp_path / "hanging") as valkey:
+        broker = make_broker(valkey.url, command_timeout=0.3)
+
+        @broker.task("x")
+        async def x() -> None: ...
+
+        await x.kiq()
+        valkey.pause()
+        try:
+            begun = time.monotonic()
+            answers = await asyncio.gather(*(x.kiq() for _ in range(20)), return_exceptions=True)
+            assert all(isinstance(answer, SendTaskError) for answer in answers)
+            assert time.monotonic() - begun < 2.5
+        finally:
+            valkey.resume()
+        # The next call is not spoilt by what the hung connection still had to say.
+        await x.kiq()
+
+
+async def test_a_worker_started_without_redis_waits_for_it_quietly(
+    tmp_path: Path, make_broker: MakeBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    valkey = Valkey(tmp_path / "late")
+    broker = make_broker(f"redis://127.0.0.1:{valkey.port}/0")
+    ran = asyncio.Event()
+
+    @broker.task("x")
+    async def x() -> None:
+        ran.set()
+
+    with caplog.at_level(logging.WARNING):
+        async with working(broker):
+            used = time.process_time()
+            begun = time.monotonic()
+            await asyncio.sleep(1.5)
+            share = (time.process_time() - used) / (time.monotonic() - begun)
+            assert share < 0.2, f"{share:.0%} of a core while Redis is away"
+            away = [record for record in caplog.records if "Redis is away" in record.message]
+            assert 1 <= len(away) <= 10
+            await start_without_password(valkey)
+            try:
+                await x.kiq()
+                async with asyncio.timeout(5):
+                    await ran.wait()
+            finally:
+                await valkey.stop()
+
+
+async def start_without_password(valkey: Valkey) -> None:
+    await valkey.start()
+    client = Redis.from_url(valkey.url)
+    await client.config_set("requirepass", "")
+    await client.aclose()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_work_goes_on_after_a_restart(tmp_path: Path, make_broker: MakeBroker, kept: bool) -> None:
+    """With an append-only file nothing is lost; without one the group is made anew and the witness tells, once."""
+    async with server(tmp_path / "data", appendonly=kept) as valkey:
+        broker = make_broker(valkey.url)
+        source = TimerSource(broker)
+        ran: list[str] = []
+
+        @broker.task("note")
+        async def note(what: str) -> None:
+            ran.append(what)
+
+        async with working(broker):
+            assert [await broker.witness() for _ in range(3)] == [False, True, True]
+            await note.kiq("before")
+            await source.arm([source.timer("due while down", in_seconds(0.3), note, "due while down")])
+            await until(lambda: ran == ["before"], "it runs")
+            await asyncio.sleep(1.1 if kept else 0)  # appendfsync everysec
+            valkey.kill()
+            with pytest.raises(SendTaskError):
+                await note.kiq("nobody there")
+            await valkey.start()
+            # The first command on a connection that died meanwhile succeeds.
+            await note.kiq("after")
+            await until(lambda: "after" in ran, "it runs", limit=8)
+            if kept:
+                await until(lambda: "due while down" in ran, "it fires after all")
+            assert [await broker.witness() for _ in range(3)] == [False, True, True]
+        assert sorted(ran) == (["after", "before", "due while down"] if kept else ["after", "before"])
+
+
+async def test_a_flush_is_told_once_and_work_goes_on(broker: TimerBroker) -> None:
+    ran: list[str] = []
+
+    @broker.task("note")
+    async def note(what: str) -> None:
+        ran.append(what)
+
+    async with working(broker):
+        assert not await broker.witness()
+        await note.kiq("before")
+        await until(lambda: ran == ["before"], "it runs")
+        await broker.shards[0]._commands.flushall()
+        assert [await broker.witness() for _ in range(2)] == [False, True]
+        await broker.forget_witness()
+        assert [await broker.witness() for _ in range(2)] == [False, True]
+        await note.kiq("after")
+        await note.kicker().with_labels(delay=0.1).kiq("later")
+        await until(lambda: ran == ["before", "after", "later"], "they run", limit=8)
+
+
+async def test_one_of_many_askers_learns_of_the_flush(make_broker: MakeBroker) -> None:
+    brokers = [make_broker(shards=3) for _ in range(4)]
+    answers = await asyncio.gather(*(broker.witness() for broker in brokers for _ in range(5)))
+    # Each shard tells one asker; together they may be told by up to three.
+    assert 1 <= answers.count(False) <= 3
+    assert all(await asyncio.gather(*(broker.witness() for broker in brokers)))
+
+
+def test_settings_that_lose_timers_are_named() -> None:
+    assert problems({"maxmemory_policy": "noeviction", "maxmemory": "100", "aof_enabled": "1"}) == []
+    assert problems({"maxmemory_policy": "allkeys-lru", "maxmemory": "0", "aof_enabled": "1"}) == []
+    [evicts] = problems({"maxmemory_policy": "allkeys-lru", "maxmemory": "100", "aof_enabled": "1"})
+    assert "allkeys-lru" in evicts
+    [forgets] = problems({"maxmemory_policy": "noeviction", "aof_enabled": "0"})
+    assert "append-only" in forgets
+
+
+async def test_a_worker_warns_of_them(
+    tmp_path: Path, make_broker: MakeBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = ("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+    with caplog.at_level(logging.WARNING):
+        async with (
+            server(tmp_path / "lossy", appendonly=False, extra=extra) as valkey,
+            working(make_broker(valkey.url)),
+        ):
+            await until(lambda: len(caplog.records) >= 2, "both warnings")
+    texts = " ".join(record.message for record in caplog.records)
+    assert "allkeys-lru" in texts
+    assert "append-only" in texts

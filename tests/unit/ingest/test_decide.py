@@ -1,0 +1,172 @@
+"""What one message does, and a sequence of them against the naive model."""
+
+import itertools
+from collections.abc import Sequence
+from uuid import UUID
+
+from hypothesis import given, settings
+from tocsin_ingest.domain.board import Board, Pending
+from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.severity import Severity
+from tocsin_kit.ids import new_id
+
+from tests.unit.ingest.model import Naive, message
+from tests.unit.ingest.strategies import batches
+
+
+def outcomes(*sent: Message) -> list[Outcome]:
+    return [decision.outcome for decision in Board(new_id).play(sent)]
+
+
+def test_the_first_opens_the_second_is_a_duplicate() -> None:
+    assert outcomes(message("a"), message("a")) == [Outcome.OPENED, Outcome.DEDUPLICATED]
+
+
+def test_a_new_key_of_the_group_joins_its_incident() -> None:
+    assert outcomes(message("a", group="g"), message("b", group="g")) == [Outcome.OPENED, Outcome.GROUPED]
+    assert outcomes(message("a"), message("b")) == [Outcome.OPENED, Outcome.OPENED]
+
+
+def test_the_incident_closes_with_its_last_firing_alert() -> None:
+    board = Board(new_id)
+    sent = (
+        message("a", group="g"),
+        message("b", group="g"),
+        message("a", Action.RESOLVE),
+        message("b", Action.RESOLVE),
+    )
+    assert [decision.incident_resolved for decision in board.play(sent)] == [False, False, False, True]
+
+
+def test_an_alert_never_joins_a_resolved_incident() -> None:
+    first, _, again = Board(new_id).play((message("a"), message("a", Action.RESOLVE), message("a")))
+    assert again.outcome is Outcome.OPENED
+    assert again.incident is not None
+    assert first.incident is not None
+    assert again.incident.id != first.incident.id
+
+
+def test_what_is_not_firing_is_ignored() -> None:
+    assert outcomes(message("a", Action.RESOLVE), message("a", Action.ACKNOWLEDGE)) == [Outcome.IGNORED] * 2
+
+
+def test_a_suppressed_alert_begins_to_fire_as_the_same_alert() -> None:
+    board = Board(new_id)
+    quiet, loud = board.play((message("a", suppress=True), message("a")))
+    assert (quiet.outcome, loud.outcome) == (Outcome.SUPPRESSED, Outcome.OPENED)
+    assert quiet.alert is not None
+    assert loud.alert is not None
+    assert quiet.incident is None
+    assert (loud.alert.id, loud.alert.count) == (quiet.alert.id, 2)
+
+
+def test_a_firing_alert_is_not_silenced_by_a_new_rule() -> None:
+    assert outcomes(message("a"), message("a", suppress=True)) == [Outcome.OPENED, Outcome.DEDUPLICATED]
+
+
+def test_severity_rises_and_never_falls() -> None:
+    board = Board(new_id)
+    decisions = board.play(
+        (
+            message("a", severity=Severity.INFO),
+            message("a", severity=Severity.CRITICAL),
+            message("a", severity=Severity.WARNING),
+        )
+    )
+    assert [each.incident.severity for each in decisions if each.incident] == [
+        Severity.INFO,
+        Severity.CRITICAL,
+        Severity.CRITICAL,
+    ]
+    assert isinstance(decisions[1].event, AlertsAdded)
+    assert decisions[1].event.urgent
+    assert isinstance(decisions[2].event, AlertsAdded)
+    assert not decisions[2].event.urgent
+
+
+def test_a_storm_in_one_batch_is_one_event() -> None:
+    board = Board(new_id)
+    board.play([message("a")] * 1000)
+    ((event,),) = [events.new for events in board.events.values()]
+    assert isinstance(event, Opened)
+    assert event.alert_count == 1000
+
+
+def test_events_keep_their_order_around_an_acknowledge() -> None:
+    board = Board(new_id)
+    board.play(
+        (message("a"), message("a", Action.ACKNOWLEDGE), message("a"), message("a"), message("a", Action.RESOLVE))
+    )
+    (events,) = board.events.values()
+    assert [type(each) for each in events.new] == [Opened, Acknowledged, AlertsAdded, Resolved]
+    assert events.last_sequence == 4
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches)
+def test_any_sequence_does_what_the_model_does(given_batches: list[list[Message]]) -> None:
+    naive, stored = Naive(), Stored()
+    for batch in given_batches:
+        expected = [naive.send(each) for each in batch]
+        board = stored.board()
+        decisions = board.play(batch)
+        stored.keep(board)
+        assert [
+            (each.outcome, each.alert.count if each.alert else 0, each.incident_resolved) for each in decisions
+        ] == expected
+        opened = sorted((each.group_key, each.severity, each.messages, len(each.keys)) for each in naive.incidents)
+        assert stored.summary() == opened
+    stored.check_events()
+
+
+class Stored:
+    """Stands in for the database between two batches."""
+
+    def __init__(self) -> None:
+        self._boards: list[Board] = []
+        self._heard: dict[UUID, list[Event]] = {}
+
+    def board(self) -> Board:
+        fresh = Board(new_id)
+        for incident in self._incidents().values():
+            if incident.open:
+                events = self._heard[incident.id]
+                last = events[-1]
+                pending = Pending(last, len(events), len(events)) if isinstance(last, AlertsAdded) else None
+                fresh.put_incident(incident, len(events), pending)
+        for alert in {key: each for board in self._boards for key, each in board.alerts.items()}.values():
+            if alert.state is not AlertState.RESOLVED:
+                fresh.put_alert(alert)
+        return fresh
+
+    def keep(self, board: Board) -> None:
+        self._boards.append(board)
+        for incident_id, events in board.events.items():
+            heard = self._heard.setdefault(incident_id, [])
+            if events.rewritten:
+                assert events.pending is not None
+                heard[-1] = events.pending.event
+            assert events.sequence == len(heard)
+            heard.extend(events.new)
+
+    def summary(self) -> Sequence[tuple[UUID, Severity, int, int]]:
+        incidents = self._incidents().values()
+        return sorted((each.group_key, each.severity, each.alert_count, each.firing_count) for each in incidents)
+
+    def check_events(self) -> None:
+        """Each incident's events begin with its opening, end with its end, and tell its count and severity."""
+        for incident in self._incidents().values():
+            events = self._heard[incident.id]
+            assert isinstance(events[0], Opened)
+            assert not any(isinstance(each, Opened) for each in events[1:])
+            assert [isinstance(each, Resolved) for each in events] == [False] * (len(events) - 1) + [not incident.open]
+            counts = [each for each in events if isinstance(each, (Opened, AlertsAdded))]
+            assert (counts[-1].alert_count, counts[-1].severity) == (incident.alert_count, incident.severity)
+            # Nobody hears of duplicates twice in a row: they were folded.
+            pairs = itertools.pairwise(events)
+            assert not any(isinstance(one, AlertsAdded) and isinstance(two, AlertsAdded) for one, two in pairs)
+
+    def _incidents(self) -> dict[UUID, Incident]:
+        return {key: each for board in self._boards for key, each in board.incidents.items()}

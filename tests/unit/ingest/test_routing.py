@@ -1,0 +1,126 @@
+"""Rules: which one decides, and what follows; expressions that RE2 refuses."""
+
+import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
+from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
+from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
+from tocsin_ingest.domain.routing import Route, route
+from tocsin_ingest.domain.severity import Severity, worst
+from tocsin_kit.errors import TocsinError
+
+EQUAL = MatchOperator.MATCH_OPERATOR_EQUAL
+NOT_EQUAL = MatchOperator.MATCH_OPERATOR_NOT_EQUAL
+MATCHES = MatchOperator.MATCH_OPERATOR_MATCHES
+NOT_MATCHES = MatchOperator.MATCH_OPERATOR_NOT_MATCHES
+
+
+def routed(*rules: RoutingRule, severity: Severity = Severity.UNSPECIFIED, **labels: str) -> Route:
+    return route(
+        compile_rules(rules), "policies/default", summary="disk full", source="db1", severity=severity, labels=labels
+    )
+
+
+def rule(label: str, operator: MatchOperator.ValueType, value: str, policy: str = "policies/hit") -> RoutingRule:
+    return RoutingRule(matchers=[LabelMatcher(label=label, operator=operator, value=value)], policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "team", "hit"),
+    [
+        (EQUAL, "db", "db", True),
+        (EQUAL, "db", "dba", False),
+        (EQUAL, "", None, True),
+        (NOT_EQUAL, "db", "web", True),
+        (NOT_EQUAL, "db", None, True),
+        (MATCHES, "d.", "db", True),
+        (MATCHES, "d.", "dba", False),  # anchored at both ends
+        (MATCHES, "b", "db", False),
+        (MATCHES, "a|b.*", "bc", True),
+        (MATCHES, ".*", "two\nlines", True),
+        (MATCHES, "", None, True),
+        (NOT_MATCHES, "d.", "dba", True),
+        (NOT_MATCHES, "d.", "db", False),
+    ],
+)
+def test_operators(operator: MatchOperator.ValueType, value: str, team: str | None, hit: bool) -> None:
+    only = rule("team", operator, value)
+    policy = (routed(only) if team is None else routed(only, team=team)).policy
+    assert policy == ("policies/hit" if hit else "policies/default")
+
+
+def test_the_first_rule_that_holds_decides_and_all_its_matchers_must() -> None:
+    both = RoutingRule(
+        matchers=[
+            LabelMatcher(label="team", operator=EQUAL, value="db"),
+            LabelMatcher(label="env", operator=EQUAL, value="prod"),
+        ],
+        policy="policies/both",
+    )
+    rules = (both, rule("team", EQUAL, "db", "policies/first"), rule("team", EQUAL, "db", "policies/second"))
+    assert routed(*rules, team="db").policy == "policies/first"
+    assert routed(*rules, team="db", env="prod").policy == "policies/both"
+
+
+def test_the_alerts_own_fields_can_be_matched_unless_a_label_has_their_name() -> None:
+    assert routed(rule("summary", MATCHES, "disk.*")).policy == "policies/hit"
+    assert routed(rule("source", EQUAL, "db1")).policy == "policies/hit"
+    assert routed(rule("severity", EQUAL, "warning"), severity=Severity.WARNING).policy == "policies/hit"
+    assert routed(rule("source", EQUAL, "db1"), source="label").policy == "policies/default"
+
+
+def test_severity_is_the_rules_else_the_alerts_else_critical() -> None:
+    assert routed(RoutingRule(severity=SEVERITY_INFO), severity=Severity.ERROR).severity is Severity.INFO
+    assert routed(RoutingRule(), severity=Severity.ERROR).severity is Severity.ERROR
+    assert routed().severity is Severity.CRITICAL
+
+
+def test_a_rule_may_leave_the_policy_to_the_integration_and_suppress() -> None:
+    assert routed(RoutingRule(suppress=True)) == Route((), "policies/default", Severity.CRITICAL, True)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(", "a{1001}", "(?=look)", "\\1", "((a{100}){100}){100}", "(\\pL{100}){5}", "[z-a]"],
+)
+def test_an_expression_re2_refuses_is_named_in_its_words(expression: str) -> None:
+    good = rule("team", MATCHES, "ok")
+    bad = RoutingRule(matchers=[good.matchers[0], LabelMatcher(label="x", operator=MATCHES, value=expression)])
+    with pytest.raises(TocsinError) as caught:
+        compile_rules((good, bad))
+    assert caught.value.reason == ErrorReason.ERROR_REASON_INVALID_FIELD
+    (violation,) = caught.value.fields
+    assert violation.field == "integration.routing_rules[1].matchers[1].value"
+    assert "RE2" in violation.description
+
+
+def test_a_regular_expression_takes_linear_time() -> None:
+    # With backtracking this would not end before the sun does.
+    assert routed(rule("x", MATCHES, "(a*)*b"), x="a" * 1000).policy == "policies/default"
+
+
+def test_fingerprints_tell_apart_what_differs() -> None:
+    assert fingerprint({"a": "1", "b": "2"}, "", "") == fingerprint({"b": "2", "a": "1"}, "other", "text")
+    assert fingerprint({"a": "1b"}, "", "") != fingerprint({"a1": "b"}, "", "")
+    assert fingerprint({}, "db1", "x") != fingerprint({}, "db", "1x")
+    assert fingerprint({}, "a", "b") != fingerprint({"a": "b"}, "", "")
+    assert alert_key("org", "i", "k") != alert_key("orgi", "", "k")
+
+
+def test_groups_are_of_one_policy_and_of_the_named_labels_only() -> None:
+    def key(policy: str = "p", by: tuple[str, ...] = ("cluster",), dedup_key: str = "k", **labels: str) -> object:
+        return group_key("org", "i", dedup_key, policy, by, labels)
+
+    assert key(cluster="c", pod="1") == key(cluster="c", pod="2", dedup_key="other")
+    assert key(cluster="c") != key(cluster="d")
+    assert key(cluster="c") != key("q", cluster="c")
+    assert key(by=("a", "b"), a="1", b="2") == key(by=("b", "a"), a="1", b="2")
+    assert key(by=()) != key(by=(), dedup_key="other")
+    assert key(by=(), cluster="c") == key(by=(), cluster="d")
+
+
+def test_worst() -> None:
+    assert worst(Severity.INFO, Severity.CRITICAL) is Severity.CRITICAL
+    assert worst(Severity.ERROR, Severity.WARNING) is Severity.ERROR
+    assert worst(Severity.UNSPECIFIED, Severity.INFO) is Severity.INFO

@@ -1,0 +1,218 @@
+"""A whole process of the kit: started, asked, stopped, killed; its database there or not."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tocsin_kit.db.pool import Database
+from tocsin_stack.postgres import Postgres
+
+Eventually = Callable[..., Awaitable[None]]
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+SERVICE = textwrap.dedent(
+    f"""
+    import asyncio
+    from pathlib import Path
+    from aiohttp import web
+    from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
+    from tocsin_kit.logging import get_logger
+    from tocsin_kit.settings import ServiceSettings, service_settings
+
+    class Settings(ServiceSettings):
+        model_config = service_settings("WIDGET_")
+
+    async def build(runtime):
+        log = get_logger("widget")
+
+        async def work(stop):
+            await wait_or_stop(stop, 3600)
+            log.info("work_stopped")
+
+        async def slow(request):
+            log.info("slow_began")
+            await asyncio.sleep(float(request.query["seconds"]))
+            return web.Response(text="finished")
+
+        async def closed():
+            log.info("closed")
+
+        runtime.loops.add("work", work)
+        runtime.http.add_routes([web.get("/slow", slow)])
+        log.info("built", serves=runtime.serves, works=runtime.works)
+        return Service(close=(closed,))
+
+    main("widget", Settings, build, Path({str(MIGRATIONS)!r}), "0001")
+    """
+)
+
+
+class Process:
+    """The service as a child, its log lines parsed."""
+
+    def __init__(self, child: asyncio.subprocess.Process) -> None:
+        self.child = child
+        self.lines: list[dict[str, object]] = []
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.child.stdout is not None
+        async for line in self.child.stdout:
+            self.lines.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
+
+    async def said(self, event: str) -> dict[str, object]:
+        async with asyncio.timeout(20):
+            while True:
+                for line in self.lines:
+                    if line["event"] == event:
+                        return line
+                assert not self.reading.done(), f"ended without {event}: {self.lines}"
+                await asyncio.wait([self.reading], timeout=0.01)
+
+    def events(self) -> list[object]:
+        return [line["event"] for line in self.lines]
+
+    async def port(self, event: str) -> int:
+        return int(str((await self.said(event))["address"]).rpartition(":")[2])
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(20):
+            await self.reading
+            return await self.child.wait()
+
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start(url: str) -> AsyncIterator[Start]:
+    started: list[Process] = []
+
+    async def run(*arguments: str, **environment: str) -> Process:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            SERVICE,
+            *arguments,
+            env={**os.environ, "WIDGET_DATABASE_URL": url, "AUTH_SIGNING_KEYS": "k1:" + "A" * 43, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        started.append(Process(child))
+        return started[-1]
+
+    yield run
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.child.kill()
+        await process.ended()
+
+
+async def healthy(process: Process) -> bool:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await process.port('rpc_listening')}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_from_start_to_a_clean_stop(start: Start, eventually: Eventually) -> None:
+    process = await start("serve")
+    await eventually(lambda: healthy(process))
+    settings = (await process.said("starting"))["settings"]
+    assert "A" * 43 not in str(process.lines)
+    assert isinstance(settings, dict)
+    assert settings["database_url"] == "***"
+    base = f"http://127.0.0.1:{await process.port('http_listening')}"
+    async with aiohttp.ClientSession() as session:
+        request = asyncio.create_task(session.get(f"{base}/slow?seconds=0.3").__aenter__())
+        await process.said("slow_began")
+        process.child.send_signal(signal.SIGTERM)
+        assert await (await request).text() == "finished", "what is in flight is finished"
+    assert await process.ended() == 0
+    ending = [event for event in process.events() if event in ("stopping", "work_stopped", "closed", "stopped")]
+    assert ending == ["stopping", "work_stopped", "closed", "stopped"]
+
+
+@pytest.mark.parametrize(("only", "works"), [("serve", False), ("work", True)])
+async def test_half_of_it_alone(start: Start, eventually: Eventually, only: str, works: bool) -> None:
+    process = await start("serve", "--only", only)
+    await eventually(lambda: healthy(process))
+    built = await process.said("built")
+    assert (built["serves"], built["works"]) == (not works, works)
+    process.child.send_signal(signal.SIGINT)
+    assert await process.ended() == 0
+    assert ("work_stopped" in process.events()) == works
+
+
+async def test_without_its_schema_it_waits_for_the_migration(
+    start: Start, postgres: Postgres, eventually: Eventually
+) -> None:
+    bare = await postgres.ensure_database("kit_bare", "kit")
+    try:
+        process = await start("serve", WIDGET_DATABASE_URL=bare)
+        await process.said("health_check_failed")
+        assert not await healthy(process)
+        migrating = await start("migrate", WIDGET_DATABASE_URL=bare, AUTH_SIGNING_KEYS="")
+        assert await migrating.ended() == 0
+        await eventually(lambda: healthy(process))
+        process.child.send_signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    finally:
+        await postgres.drop_database("kit_bare")
+
+
+async def test_it_lives_through_an_outage_of_its_database(
+    start: Start, postgres: Postgres, eventually: Eventually
+) -> None:
+    process = await start("serve")
+    await eventually(lambda: healthy(process))
+    postgres.kill()
+    try:
+
+        async def sick() -> bool:
+            return not await healthy(process)
+
+        await eventually(sick)
+    finally:
+        await postgres.stop()
+        await postgres.start()
+    await eventually(lambda: healthy(process))
+
+
+async def test_a_second_signal_ends_it_at_once(start: Start, eventually: Eventually) -> None:
+    process = await start("serve")
+    await eventually(lambda: healthy(process))
+    base = f"http://127.0.0.1:{await process.port('http_listening')}"
+    async with aiohttp.ClientSession() as session:
+        request = asyncio.create_task(session.get(f"{base}/slow?seconds=30").__aenter__())
+        await process.said("slow_began")
+        process.child.send_signal(signal.SIGTERM)
+        await process.said("stopping")
+        process.child.send_signal(signal.SIGTERM)
+        assert await process.ended() == 128 + signal.SIGTERM
+        with pytest.raises(aiohttp.ClientError):
+            await request
+
+
+async def test_a_check_says_what_is_wrong(start: Start, db: Database) -> None:
+    process = await start("check")
+    assert await process.ended() == 0
+    async with db.system() as tx:
+        await tx.execute("UPDATE alembic_version SET version_num = '0000'")
+    process = await start("check")
+    assert await process.ended() == 1
+    assert re.search("0000, this code needs 0001", str(process.lines))
+    process = await start("check", WIDGET_DATABASE_URL="", AUTH_SIGNING_KEYS="short")
+    assert await process.ended() == 2

@@ -85,9 +85,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalation]:
     ended would fire.
     """
     ids = list(incident_ids)
-    await tx.execute(
-        "SELECT FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id FOR UPDATE", ids
-    )
+    await tx.execute("SELECT FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id FOR UPDATE", ids)
     query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[])"
     return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, ids)}
 

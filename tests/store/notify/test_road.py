@@ -26,7 +26,9 @@ async def test_a_page_reaches_mail_and_webhook_at_once(world: World, notify: Not
         return await world.states() == ["sent", "sent"]
 
     await until(all_sent)
-    attempt = await world.row("SELECT * FROM attempts JOIN notifications n ON n.id = notification_id WHERE channel = 'email'")
+    attempt = await world.row(
+        "SELECT * FROM attempts JOIN notifications n ON n.id = notification_id WHERE channel = 'email'"
+    )
     assert attempt["outcome"] == "sent"
     assert attempt["provider_id"] == "taken"
 

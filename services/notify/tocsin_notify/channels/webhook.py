@@ -66,16 +66,12 @@ class WebhookChannel:
                 return await self._post(url, content, headers, delivery.start_time, connection)
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout.total:g} s")
-        except aiohttp.ClientConnectorDNSError as error:
-            return Retryable(f"{url.host} cannot be resolved: {_describe(error.os_error)}")
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
             return Retryable(f"TLS: {_describe(error)}")
         except aiohttp.InvalidURL:
             return Permanent("not a URL that can be called")
-        except ForbiddenAddress as error:
-            return Permanent(str(error))
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ForbiddenAddress):
+            if isinstance(error.os_error, ForbiddenAddress):  # the resolver said so
                 return Permanent(str(error.os_error))
             return Retryable(f"no connection: {_describe(error.os_error)}")
         except (aiohttp.ClientError, OSError) as error:

@@ -1,0 +1,220 @@
+"""The e-mail channel against a real SMTP server: what each answer means, sessions, logins, TLS."""
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_notify.channels import email as email_module
+from tocsin_notify.channels.base import Delivery, Target
+from tocsin_notify.channels.email import EmailChannel, MailServer, StartTls
+from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+from tocsin_notify.domain.page import Channel, Kind
+
+
+class Server:
+    """An SMTP server that answers what it is told to."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self.mails: list[bytes] = []
+        self.sessions: set[object] = set()
+        self.rcpt = self.data = self.mail_from = ""
+        self.hang = False
+        self.credentials: list[bytes] = []
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def make() -> SMTP:
+            protocol = SMTP(self, loop=loop, hostname="test", authenticator=self._authenticate, **self._options)
+            self.sessions.add(protocol)
+            return protocol
+
+        self._server = await loop.create_server(make, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        self._server.close()
+
+    def drop_everybody(self) -> None:
+        for protocol in self.sessions:
+            transport = protocol.transport  # type: ignore[attr-defined]
+            if transport is not None:
+                transport.abort()
+
+    def _authenticate(self, *arguments: Any) -> AuthResult:
+        self.credentials.append(arguments[-1].password)
+        return AuthResult(success=arguments[-1].password == b"right", handled=False)
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        envelope.mail_from = address
+        return self.mail_from or "250 OK"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        if self.hang:
+            await asyncio.Event().wait()
+        envelope.rcpt_tos.append(address)
+        return self.rcpt or "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.mails.append(envelope.content)
+        return self.data or "250 2.0.0 queued as 4711"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
+    await made.start()
+    yield made
+    made.stop()
+
+
+def delivery(title: str = "Disk full", incident: str = "incidents/1") -> Delivery:
+    return Delivery(
+        key=f"{uuid.uuid4()}-1",
+        notification=uuid.uuid4(),
+        org_id="acme",
+        kind=Kind.NEW_INCIDENT,
+        job=pb.NotificationJob(page="pages/1", user="users/ana", incident=incident, title=title, level=1, severity=1),
+        target=Target(Channel.EMAIL, "ana@example.com"),
+        attempt=1,
+        start_time=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+
+
+async def send(server: MailServer, *, timeout: float = 2.0) -> Outcome:
+    channel = EmailChannel(server, timeout=timeout)
+    try:
+        return await channel.send(delivery())
+    finally:
+        await channel.close()
+
+
+def plain(server: Server, **fields: Any) -> MailServer:
+    return MailServer("127.0.0.1", server.port, sender="tocsin@example.org", **fields)
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "expected"),
+    [
+        ("data", "", Sent),
+        ("rcpt", "450 4.2.0 greylisted", Retryable),
+        ("rcpt", "550 5.1.1 no such user", Permanent),
+        ("rcpt", "552 mailbox full", Permanent),
+        ("mail_from", "451 try later", Retryable),
+        ("mail_from", "553 sender refused", Permanent),
+        ("mail_from", "530 5.7.0 authentication required", Retryable),
+        ("data", "452 out of space", Retryable),
+        ("data", "554 5.6.0 looks like spam", Permanent),
+    ],
+)
+async def test_what_an_answer_means(server: Server, stage: str, answer: str, expected: type[Outcome]) -> None:
+    setattr(server, stage, answer)
+    outcome = await send(plain(server))
+    assert isinstance(outcome, expected), outcome
+    if isinstance(outcome, Sent):
+        assert outcome.provider_id == "2.0.0 queued as 4711"
+    else:
+        assert outcome.reason.startswith((answer[:3], "the mail server does not accept our login: 530"))
+
+
+async def test_the_mail_threads_by_incident_and_is_the_same_for_every_attempt(server: Server) -> None:
+    channel = EmailChannel(plain(server), timeout=2)
+    once = delivery("Disk\r\nBcc: eve@example.com full")
+    await channel.send(once)
+    await channel.send(once)
+    await channel.send(delivery())
+    await channel.close()
+    mails = [message_from_bytes(each, policy=policy.default) for each in server.mails]
+    assert mails[0]["Message-ID"] == mails[1]["Message-ID"] != mails[2]["Message-ID"]
+    assert {mail["References"] for mail in mails} == {"<incidents-1@example.org>"}
+    assert mails[0]["Bcc"] is None
+    assert mails[0]["Subject"] == "[critical] Disk Bcc: eve@example.com full (level 1)"
+    assert len(server.sessions) == 1, "one session carried them all"
+
+
+async def test_dead_sessions_are_opened_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = EmailChannel(plain(server), timeout=2)
+    monkeypatch.setattr(email_module, "_PROBE_AFTER", 0.0)
+    assert isinstance(await channel.send(delivery()), Sent)
+    server.drop_everybody()
+    assert isinstance(await channel.send(delivery()), Sent)
+    await channel.close()
+    assert len(server.sessions) == 2
+
+
+async def test_silence_is_retryable_and_bounded(server: Server) -> None:
+    server.hang = True
+    assert await send(plain(server), timeout=0.2) == Retryable("no answer within 0.2 s")
+
+
+async def test_no_server_is_retryable_and_no_setting_goes_to_the_next_method() -> None:
+    assert isinstance(await send(MailServer("127.0.0.1", 1)), Retryable)
+    assert isinstance(await send(MailServer("")), Permanent)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and self-signed certificate for 127.0.0.1 in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    from ipaddress import ip_address
+
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+async def test_starttls_with_login(certificate: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = Server(tls_context=context, require_starttls=True)
+    await server.start()
+    login: dict[str, Any] = {"username": "me", "starttls": StartTls.REQUIRED, "ca_file": str(certificate)}
+    assert isinstance(await send(plain(server, password="right", **login)), Sent)
+    wrong = await send(plain(server, password="wrong", **login))
+    assert isinstance(wrong, Retryable), "our own credentials can be mended"
+    assert "login" in wrong.reason
+    assert "wrong" not in wrong.reason
+    distrusted = await send(plain(server, starttls=StartTls.REQUIRED))
+    assert isinstance(distrusted, Retryable)
+    server.stop()
+
+
+async def test_a_password_never_travels_in_the_clear_unless_told_so() -> None:
+    server = Server(auth_require_tls=False)
+    await server.start()
+    refused = await send(plain(server, username="me", password="right"))
+    assert isinstance(refused, Retryable)
+    assert server.credentials == []
+    assert isinstance(await send(plain(server, username="me", password="right", starttls=StartTls.OFF)), Sent)
+    assert server.credentials == [b"right"]
+    server.stop()

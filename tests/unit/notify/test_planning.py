@@ -1,0 +1,105 @@
+"""From a page and rules to notifications: pure, so every case is cheap."""
+
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tocsin_notify.domain.page import Channel, Kind, Method, Page, Rule, Urgency, priority_of, urgency_of
+from tocsin_notify.domain.planning import plan
+
+PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
+MAIL, HOOK, CONSOLE = (
+    Method(uuid.UUID(int=number), channel, verified=True) for number, channel in enumerate(Channel, 1)
+)
+
+
+def high(method: Method, delay: float = 0) -> Rule:
+    return Rule(Urgency.HIGH, method.id, delay)
+
+
+def low(method: Method, delay: float = 0) -> Rule:
+    return Rule(Urgency.LOW, method.id, delay)
+
+
+def broken(method: Method, *, verified: bool = False, disabled: bool = False) -> Method:
+    return Method(method.id, method.channel, verified, disabled)
+
+
+def test_without_rules_every_usable_method_at_once() -> None:
+    planned = plan(PAGE, [MAIL, broken(HOOK), CONSOLE], [])
+    assert [(step.method, step.delay) for step in planned] == [(MAIL, 0), (CONSOLE, 0)]
+
+
+def test_rules_of_the_other_urgency_do_not_count() -> None:
+    assert [step.method for step in plan(PAGE, [MAIL, HOOK], [low(HOOK)])] == [MAIL, HOOK]
+
+
+def test_rules_in_their_order_with_their_delays() -> None:
+    planned = plan(PAGE, [MAIL, HOOK], [high(HOOK), high(MAIL, 300), high(HOOK, 900)])
+    assert [(step.method, step.step, step.delay) for step in planned] == [(HOOK, 0, 0), (MAIL, 1, 300), (HOOK, 2, 900)]
+
+
+def test_a_rule_without_its_method_is_served_by_one_no_rule_names() -> None:
+    planned = plan(PAGE, [MAIL, broken(HOOK, disabled=True, verified=True), CONSOLE], [high(HOOK), high(MAIL, 60)])
+    assert [(step.method, step.delay) for step in planned] == [(CONSOLE, 0), (MAIL, 60)]
+
+
+def test_a_rule_without_its_method_is_served_by_a_named_one_when_there_is_no_other() -> None:
+    planned = plan(PAGE, [MAIL], [high(HOOK), high(MAIL, 60)])
+    assert [(step.method, step.delay) for step in planned] == [(MAIL, 0), (MAIL, 60)]
+
+
+def test_two_rules_that_fall_together_are_one_notification() -> None:
+    assert len(plan(PAGE, [MAIL], [high(HOOK), high(MAIL), high(CONSOLE)])) == 1
+
+
+def test_news_is_one_notification_at_once() -> None:
+    news = Page(Kind.RESOLUTION, Urgency.LOW)
+    assert [step.method for step in plan(news, [MAIL, HOOK], [low(MAIL, 60), low(HOOK)])] == [HOOK]
+    assert [step.method for step in plan(news, [MAIL, HOOK], [low(MAIL, 60)])] == [MAIL]
+    assert [step.method for step in plan(news, [broken(MAIL), HOOK], [low(MAIL)])] == [HOOK]
+
+
+def test_an_override_takes_that_channel_and_nothing_else() -> None:
+    page = Page(Kind.ESCALATION, Urgency.HIGH, channel_override=Channel.WEBHOOK)
+    assert [step.method for step in plan(page, [MAIL, HOOK], [high(MAIL)])] == [HOOK]
+    assert plan(page, [MAIL, broken(HOOK)], []) == []
+
+
+def test_a_named_method_needs_no_verification() -> None:
+    page = Page(Kind.VERIFICATION, Urgency.HIGH, only_method=MAIL.id)
+    assert [step.method.id for step in plan(page, [broken(MAIL), HOOK], [])] == [MAIL.id]
+
+
+methods = st.lists(
+    st.builds(Method, st.uuids(version=4), st.sampled_from(Channel), st.booleans(), st.booleans()),
+    max_size=6,
+    unique_by=lambda method: method.id,
+)
+
+
+@given(methods, st.data())
+def test_somebody_with_a_usable_method_is_always_reached_and_never_through_another(
+    owned: list[Method], data: st.DataObject
+) -> None:
+    known = st.sampled_from([method.id for method in owned]) if owned else st.uuids()
+    rules = data.draw(
+        st.lists(st.builds(Rule, st.sampled_from(Urgency), known | st.uuids(), st.floats(0, 86400)), max_size=8)
+    )
+    page = Page(data.draw(st.sampled_from(Kind)), data.draw(st.sampled_from(Urgency)))
+    planned = plan(page, owned, rules)
+    usable = {method.id for method in owned if method.usable}
+    assert bool(planned) == bool(usable)
+    assert {step.method.id for step in planned} <= usable
+    assert len({(step.method.id, step.step) for step in planned}) == len(planned)
+    delays = [rule.delay for rule in rules if rule.urgency is page.urgency]
+    if planned and delays:
+        assert min(step.delay for step in planned) <= min(delays), "no later than the user's first rule"
+
+
+def test_urgency_and_priority() -> None:
+    assert urgency_of(Kind.ESCALATION, severe=True) is Urgency.HIGH
+    assert urgency_of(Kind.ESCALATION, severe=False) is Urgency.LOW
+    assert urgency_of(Kind.RESOLUTION, severe=True) is Urgency.LOW
+    assert priority_of(Kind.NEW_INCIDENT, Urgency.HIGH) < priority_of(Kind.NEW_INCIDENT, Urgency.LOW)
+    assert priority_of(Kind.TEST, Urgency.HIGH) == priority_of(Kind.RESOLUTION, Urgency.LOW)

@@ -1,0 +1,64 @@
+"""Who may call at once: fairness and priority without a server."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tocsin_notify.app.slots import Limits, Seat, Slots
+from tocsin_notify.domain.page import CRITICAL, NORMAL, Channel
+
+LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)
+CHANNELS = {Channel.WEBHOOK: 100, Channel.EMAIL: 2, Channel.CONSOLE: 100}
+
+
+def seat(org: str, priority: int = NORMAL, channel: Channel = Channel.WEBHOOK) -> Seat:
+    return Seat(org, channel, priority)
+
+
+def test_a_flood_leaves_the_reserve_to_critical_pages() -> None:
+    slots = Slots(LIMITS, CHANNELS)
+    assert sum(slots.take(seat(f"org-{number}")) for number in range(20)) == 7
+    assert sum(slots.take(seat(f"org-{number}", CRITICAL)) for number in range(20)) == 3
+
+
+def test_one_tenant_takes_its_share_and_no_more() -> None:
+    slots = Slots(LIMITS, CHANNELS)
+    assert sum(slots.take(seat("greedy")) for _ in range(20)) == 4
+    assert slots.take(seat("modest"))
+
+
+def test_a_tenants_own_flood_does_not_hold_up_its_critical_page() -> None:
+    slots = Slots(LIMITS, CHANNELS)
+    while slots.take(seat("greedy")):
+        pass
+    assert slots.take(seat("greedy", CRITICAL))
+
+
+def test_a_channel_with_few_sessions_bounds_its_calls_and_keeps_one_for_critical_pages() -> None:
+    slots = Slots(Limits(total=10, critical_reserve=5, per_org=10, rate=0), CHANNELS)
+    assert [slots.take(seat("a", NORMAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
+    assert [slots.take(seat("a", CRITICAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
+
+
+def test_the_rate_holds_for_everything_but_critical_pages() -> None:
+    now = 0.0
+    slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5), CHANNELS, clock=lambda: now)
+    assert sum(slots.take(seat("a")) for _ in range(50)) == 5
+    assert all(slots.take(seat("a", CRITICAL)) for _ in range(50))
+    now = 0.35
+    assert sum(slots.take(seat("a")) for _ in range(50)) == 3
+    assert slots.take(seat("b")), "another tenant's bucket is full"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from([CRITICAL, NORMAL])), max_size=200))
+def test_seats_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> None:
+    slots = Slots(LIMITS, CHANNELS)
+    taken: list[Seat] = []
+    for take, org, priority in steps:
+        if take:
+            if slots.take(seat(org, priority)):
+                taken.append(seat(org, priority))
+        elif taken:
+            slots.release(taken.pop())
+        assert slots.taken == len(taken) <= LIMITS.total
+    for each in taken:
+        slots.release(each)
+    assert slots.free(CRITICAL) == LIMITS.total

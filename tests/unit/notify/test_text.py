@@ -1,0 +1,79 @@
+"""What people read, whatever senders put into a title."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_notify.channels.base import Delivery, Target
+from tocsin_notify.channels.email import EmailChannel, MailServer
+from tocsin_notify.channels.text import body, payload, subject
+from tocsin_notify.domain.page import Channel, Kind
+
+INCIDENT = f"incidents/{uuid.uuid4()}"
+
+
+def delivery(kind: Kind = Kind.ESCALATION, *, code: str = "", **fields: object) -> Delivery:
+    about = {} if kind in (Kind.TEST, Kind.VERIFICATION) else {"incident": INCIDENT}
+    job = pb.NotificationJob(
+        **{"page": "pages/x", "user": "users/ana", "title": "Disk full", "level": 2, "severity": 1, **about, **fields}  # type: ignore[arg-type]
+    )
+    return Delivery(
+        key="n-1",
+        notification=uuid.uuid4(),
+        org_id="acme",
+        kind=kind,
+        job=job,
+        target=Target(Channel.EMAIL, "ana@example.com"),
+        attempt=1,
+        start_time=datetime(2026, 1, 2, tzinfo=UTC),
+        code=code,
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (delivery(), "[critical] Disk full (level 2)"),
+        (delivery(Kind.NEW_INCIDENT, severity=4, level=1), "[info] Disk full (level 1)"),
+        (delivery(Kind.ACKNOWLEDGMENT), "[acknowledged] Disk full"),
+        (delivery(Kind.RESOLUTION), "[resolved] Disk full"),
+        (delivery(Kind.TEST), "[test] Tocsin can reach you this way"),
+        (delivery(Kind.VERIFICATION, code="012345"), "012345 is your Tocsin verification code"),
+    ],
+)
+def test_subjects(made: Delivery, expected: str) -> None:
+    assert subject(made) == expected
+
+
+def test_the_body_names_the_incident_and_the_links() -> None:
+    text = body(delivery(links={"runbook": "https://wiki/disk"}, source="db-1", alert_count=3))
+    assert INCIDENT in text
+    assert "runbook: https://wiki/disk" in text
+    assert "db-1" in text
+
+
+def test_json_has_every_field_in_every_kind() -> None:
+    keys = [set(payload(delivery(kind, code="1" * 6 if kind is Kind.VERIFICATION else ""))) for kind in Kind]
+    assert all(each == keys[0] for each in keys)
+    assert payload(delivery(Kind.TEST))["incident"] is None
+    assert payload(delivery())["incident"]["name"] == INCIDENT
+
+
+@given(st.text(max_size=3000))
+def test_no_title_can_break_a_header_or_hide_the_level(title: str) -> None:
+    made = delivery(title=title.encode("utf-8", "replace").decode())
+    line = subject(made)
+    assert len(line.splitlines()) == 1
+    assert len(line) <= 200
+    assert line.endswith("(level 2)")
+    message = EmailChannel(MailServer("localhost"), timeout=1)._compose(made).as_bytes()
+    head, _, _ = message.partition(b"\r\n\r\n")
+    assert b"\r\nBcc:" not in head
+    assert {name.partition(b":")[0] for name in head.split(b"\r\n") if not name.startswith((b" ", b"\t"))} == {
+        *(b"Subject", b"From", b"To", b"Date", b"Message-ID", b"Auto-Submitted", b"Tocsin-Delivery"),
+        *(b"In-Reply-To", b"References", b"Tocsin-Incident", b"Importance"),
+        *(b"Content-Type", b"Content-Transfer-Encoding", b"MIME-Version"),
+    }

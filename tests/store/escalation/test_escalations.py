@@ -155,6 +155,14 @@ async def test_another_tenant_sees_nothing_and_moves_nothing(desk: Desk) -> None
         assert await escalations.get(tx, incident) is None
 
 
+async def test_an_answer_carries_the_version_that_is_stored(desk: Desk) -> None:
+    incident = await desk.opens()
+    assert (await desk.run(incident)).version == 1
+    answer = await desk.take(incident, Acknowledged("users/ana"), etag="v1")
+    assert isinstance(answer, Advanced)
+    assert answer.run == await desk.run(incident)
+
+
 async def test_a_stale_etag_changes_nothing(desk: Desk) -> None:
     incident = await desk.opens()
     answer = await desk.take(incident, Acknowledged("users/ana"), etag="v99")

@@ -23,6 +23,7 @@ __all__ = [
     "append",
     "append_across",
     "append_many",
+    "append_mixed",
     "list_dead",
     "redrive",
 ]
@@ -33,8 +34,9 @@ VALUES ($1, $2, $3, $4, app_now() + make_interval(secs => $5)) RETURNING id
 """
 _APPEND_MANY = """
 INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
-SELECT org_id, ordering_key, $1, payload, app_now() + make_interval(secs => $5)
-FROM unnest($2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS given (org_id, ordering_key, payload, position)
+SELECT org_id, ordering_key, kind, payload, app_now() + make_interval(secs => delay)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[])
+    WITH ORDINALITY AS given (kind, org_id, ordering_key, payload, delay, position)
 ORDER BY position
 RETURNING id
 """
@@ -64,14 +66,16 @@ async def append_many(tx: Tx, kind: str, messages: Sequence[tuple[str, bytes]], 
     return await append_across(tx, kind, [(tenant, key, payload) for key, payload in messages])
 
 
-async def append_across(
-    tx: Tx, kind: str, messages: Sequence[tuple[str, str, bytes]], *, delay: float = 0
-) -> list[int]:
-    """Many messages (tenant, ordering key, payload), due after `delay` seconds, in one statement. Their ids in order."""
+async def append_across(tx: Tx, kind: str, messages: Sequence[tuple[str, str, bytes]]) -> list[int]:
+    """Many messages (tenant, ordering key, payload) of one kind in one statement, in the order given. Their ids."""
+    return await append_mixed(tx, [(kind, org_id, key, payload, 0.0) for org_id, key, payload in messages])
+
+
+async def append_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, float]]) -> list[int]:
+    """Many messages (kind, tenant, ordering key, payload, delay in seconds) in one statement. Their ids, in order."""
     if not messages:
         return []
-    org_ids, keys, payloads = zip(*messages, strict=True)
-    rows = await tx.fetch(_APPEND_MANY, kind, list(org_ids), list(keys), list(payloads), float(delay))
+    rows = await tx.fetch(_APPEND_MANY, *map(list, zip(*messages, strict=True)))
     return [row["id"] for row in rows]
 
 

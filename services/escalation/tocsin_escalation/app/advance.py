@@ -3,7 +3,7 @@
 RPCs, timers and ingest's events all end here, one or a thousand at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -53,18 +53,17 @@ class Advanced:
 
 
 async def advance(
-    tx: Tx, steps: Sequence[Step], effects: Effects, runs: dict[UUID, Escalation] | None = None
+    tx: Tx, steps: Sequence[Step], effects: Effects, known: "Known | None" = None
 ) -> list[Advanced | TocsinError]:
     """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
 
-    Steps of one incident see each other. A refused step changes nothing; the others go on. `runs`: the escalations, when
-    this transaction has locked them already.
+    Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
+    transaction has locked and read already.
     """
-    if runs is None:
+    if known is None:
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
-    now = await tx.now()
-    people = await directory.load(tx, list(_targets(steps, runs)))
-    work = _Work(dict(runs), now, people)
+        known = Known(runs, await directory.load(tx, list(targets_of(steps, runs))))
+    work = _Work(dict(known.runs), await tx.now(), known.people)
     answers = [work.take(step) for step in steps]
     await work.write(tx, effects)
     return [
@@ -75,7 +74,15 @@ async def advance(
     ]
 
 
-def _targets(steps: Sequence[Step], runs: dict[UUID, Escalation]) -> Iterable[tuple[str, Target]]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Locked escalations, and the people their steps may page, by tenant."""
+
+    runs: Mapping[UUID, Escalation]
+    people: Mapping[str, Directory]
+
+
+def targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[tuple[str, Target]]:
     """Everybody these steps could page."""
     for step in steps:
         run = runs.get(step.incident_id)
@@ -93,7 +100,7 @@ def _targets(steps: Sequence[Step], runs: dict[UUID, Escalation]) -> Iterable[tu
 class _Work:
     """The decisions of one transaction, gathered so that they are written as sets."""
 
-    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: dict[str, Directory]) -> None:
+    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: Mapping[str, Directory]) -> None:
         self.runs = runs
         self.now = now
         self.people = people
@@ -144,18 +151,19 @@ class _Work:
         saved = list(self.changed.values())
         await escalations.save(tx, saved)
         await timers.replace(tx, saved)
-        stops = [
-            (run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString())
+        rows = [
+            ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
         ]
-        pages = [(run.org_id, "", jobs.notification_job(run, page).SerializeToString()) for run, page in self.pages]
-        await outbox.append_across(tx, "cancel", stops)
-        await outbox.append_across(tx, "page", pages)
-        await outbox.append_across(tx, "page_check", pages, delay=CHECK_DELAY_SECONDS)
+        for run, page in self.pages:
+            payload = jobs.notification_job(run, page).SerializeToString()
+            rows.append(("page", run.org_id, "", payload, 0.0))
+            rows.append(("page_check", run.org_id, "", payload, CHECK_DELAY_SECONDS))
+        await outbox.append_mixed(tx, rows)
         for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
             self.entries.setdefault(run.incident_id, []).append(entry)
         touched = [*saved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
-        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(stops or pages)))
+        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(rows)))
 
     def _follow(self, effects: Effects, touched: list[Escalation], *, outbox: bool) -> None:
         effects.after(touched, self.now, outbox=outbox)

@@ -122,7 +122,7 @@ class Connections:
         self._dialing += 1
         try:
             connection = await self._dial()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:
             _log.warning("database_unreachable", database=self._name, error=_describe(error))
             if self._redialing is None and not self._closing:
                 self.start()
@@ -177,7 +177,8 @@ class Connections:
             try:
                 connection = await self._dial()
                 break
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
+                # Whatever it is: were this task to end, nobody would ever dial again.
                 _log.debug("database_dial_failed", database=self._name, error=_describe(error))
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(_BACKOFF_CAP, delay * 2)

@@ -17,6 +17,7 @@ _LOST = (
     pg.CannotConnectNowError,
     pg.DatabaseDroppedError,
     pg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,  # the server's farewell arrived between two statements; asyncpg knows no better name
 )
 
 

@@ -233,7 +233,8 @@ class Database:
         try:
             async with asyncio.timeout(_ROLLBACK_TIMEOUT):
                 await connection.execute("ROLLBACK")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except Exception:
+            # Whatever kept it from rolling back, nobody may get this connection again.
             connection.terminate()
         finally:
             self._connections.release(connection)

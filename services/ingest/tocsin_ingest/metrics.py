@@ -12,12 +12,6 @@ class IngestMetrics:
         self.alerts = Counter(
             "tocsin_ingest_alerts", "Alerts committed, by what became of them", ("outcome",), registry=registry
         )
-        self.refused = Counter(
-            "tocsin_ingest_alerts_refused",
-            "Alerts answered with an error, by reason",
-            ("reason",),
-            registry=registry,
-        )
         self.batch_size = Histogram(
             "tocsin_ingest_batch_size",
             "Alerts committed together",

@@ -52,7 +52,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
     metrics.watch_queue(lambda: batcher.waiting)
     limit = RateLimit(settings.rate_per_second, settings.rate_burst)
-    intake = AlertIntake(directory, limit, batcher, metrics)
+    intake = AlertIntake(directory, limit, batcher)
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)

@@ -74,19 +74,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def escalation() -> AsyncIterator["FakeEscalation"]:
-    """A peer that takes events in order, on a real port."""
-    fake = FakeEscalation()
-    await fake.start()
-    yield fake
-    await fake.stop()
+    """A peer that takes events in order, on a real port. Shared: a test that lets it misbehave makes its own."""
+    async with peer() as fake:
+        yield fake
 
 
-@pytest.fixture
-async def ingest(database_url: str, escalation: "FakeEscalation") -> AsyncIterator["Ingest"]:
-    """One replica on a fresh database, beside the peer."""
-    async with running(database_url, escalation.target) as replica:
+@pytest.fixture(scope="session")
+async def ingest(postgres: Postgres, escalation: "FakeEscalation") -> AsyncIterator["Ingest"]:
+    """One replica beside the peer. Shared: every test is another tenant."""
+    url = await postgres.clone_database(_TEMPLATE, "ingest_shared")
+    async with running(url, escalation.target) as replica:
         yield replica
 
 
@@ -141,6 +140,17 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
     def kinds(self, incident: str) -> list[str]:
         """What it was told of an incident, in order."""
         return [str(event.WhichOneof("event")) for event in self.events.get(incident, ())]
+
+
+@contextlib.asynccontextmanager
+async def peer() -> AsyncIterator[FakeEscalation]:
+    """A peer until the block ends."""
+    fake = FakeEscalation()
+    await fake.start()
+    try:
+        yield fake
+    finally:
+        await fake.stop()
 
 
 class Ingest:

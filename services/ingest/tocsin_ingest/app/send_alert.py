@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
-from tocsin_kit.auth import Principal
+from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
@@ -20,7 +20,6 @@ from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import route
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.requests import body_hash
 
 _INTEGRATIONS: Final = "integrations"
@@ -47,47 +46,57 @@ class Sender:
 class AlertIntake:
     """The one way in, for every RPC and every HTTP format."""
 
-    def __init__(self, directory: Directory, limit: RateLimit, batcher: Batcher, metrics: IngestMetrics) -> None:
+    def __init__(self, directory: Directory, limit: RateLimit, batcher: Batcher) -> None:
         self._directory = directory
         self._limit = limit
         self._batcher = batcher
-        self._metrics = metrics
 
     async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
-        """Returns once the alert is committed. `request` must have passed `validate` (see `send_checked`).
+        """Returns once the alert is committed. `request` must have passed `validate`.
 
-        Raises INVALID_FIELD, INTEGRATION_NOT_FOUND, RATE_LIMITED, OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE.
+        Raises INVALID_FIELD, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED, OVERLOADED, REQUEST_ID_REUSED,
+        DATABASE_UNAVAILABLE, CONFLICT.
+        """
+        return await (await self._submit(sender, request))
+
+    async def submit(self, sender: Sender, request: SendAlertRequest) -> "asyncio.Future[SendAlertResponse]":
+        """Like `send`, for one of many: checks its shape as well, and returns as soon as it waits for its batch.
+
+        Nothing raises but the future, so that one bad alert does not get in the way of the next.
         """
         try:
-            integration_id = sender.integration_id
-            if integration_id is None:
-                named = request.integration
-                integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
-            routing = await self._directory.routing(sender.org_id, integration_id)
-            wait = self._limit.take(sender.org_id, integration_id, asyncio.get_running_loop().time())
-            if wait:
-                raise TocsinError(
-                    ErrorReason.ERROR_REASON_RATE_LIMITED,
-                    "the integration sends faster than it may; send this alert again a little later",
-                    retry_after=wait,
-                )
-            request_id = request.request_id
-            entry = Entry(
-                _message(request.alert, sender, routing), request_id, body_hash(request) if request_id else b""
-            )
-            return await self._batcher.submit(sender.org_id, entry)
-        except TocsinError as error:
-            self._metrics.refused.labels(error.reason_name).inc()
-            raise
-
-    async def send_checked(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
-        """Like `send`, for requests that no pipeline has validated: the items of a batch, a stream or a webhook."""
-        try:
             validate(request)
+            return await self._submit(sender, request)
+        except Exception as error:
+            failed: asyncio.Future[SendAlertResponse] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+
+    async def _submit(self, sender: Sender, request: SendAlertRequest) -> "asyncio.Future[SendAlertResponse]":
+        routing = await self._routing(sender, request.integration)
+        wait = self._limit.take(sender.org_id, routing.integration_id, asyncio.get_running_loop().time())
+        if wait:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_RATE_LIMITED,
+                "the integration sends faster than it may; send this alert again a little later",
+                retry_after=wait,
+            )
+        request_id = request.request_id
+        message = _message(request.alert, sender, routing)
+        entry = Entry(message, request_id, body_hash(request) if request_id else b"")
+        return self._batcher.submit(sender.org_id, entry)
+
+    async def _routing(self, sender: Sender, named: str) -> Routing:
+        if sender.integration_id is None:
+            integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
+            return await self._directory.routing(sender.org_id, integration_id)
+        try:
+            return await self._directory.routing(sender.org_id, sender.integration_id)
         except TocsinError as error:
-            self._metrics.refused.labels(error.reason_name).inc()
-            raise
-        return await self.send(sender, request)
+            if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
+                raise
+            # The key itself is still remembered for a moment.
+            raise invalid_credential("its integration is deleted") from error
 
 
 def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:

@@ -107,7 +107,8 @@ def _dedup_key(body: Json, action: int, problems: list[FieldViolation]) -> str:
         if action == ALERT_ACTION_TRIGGER:
             # As PagerDuty does: an event without a key is a new alert, and its key is in the answer.
             return uuid.uuid4().hex
-        problems.append(FieldViolation("dedup_key", f"{_MISSING}; it is required to acknowledge or resolve"))
+        if action in (ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE):
+            problems.append(FieldViolation("dedup_key", f"{_MISSING}; it is required to acknowledge or resolve"))
         return ""
     if not isinstance(given, str) or len(given) > _KEY_LENGTH:
         problems.append(FieldViolation("dedup_key", f"must be text of at most {_KEY_LENGTH} characters"))

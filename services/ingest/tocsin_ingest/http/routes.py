@@ -67,7 +67,7 @@ class _Receiver:
         if isinstance(item.alert, TocsinError):
             return item.alert
         try:
-            return await self._intake.send_checked(sender, SendAlertRequest(alert=item.alert))
+            return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert)))
         except Exception as error:
             return masked(error)
 

@@ -1,6 +1,7 @@
 """AlertService: alerts come in here, alone, in batches or on a stream."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
@@ -53,9 +54,8 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     async def SendAlerts(self, request: SendAlertsRequest, context: _Context) -> SendAlertsResponse:
         """Many alerts, an answer for each."""
         sender = Sender.of(current_call().principal)
-        answers = await asyncio.gather(
-            *(self._intake.send_checked(sender, each) for each in request.alerts), return_exceptions=True
-        )
+        waiting = [await self._intake.submit(sender, each) for each in request.alerts]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
         results = [
             SendAlertsResult(error=_status(answer))
             if isinstance(answer, BaseException)
@@ -72,27 +72,29 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         answers: asyncio.Queue[StreamAlertsResponse | None] = asyncio.Queue()
         room = asyncio.Semaphore(self._window)
 
-        async def take(message: StreamAlertsRequest) -> None:
-            answer = StreamAlertsResponse(sequence=message.sequence)
-            try:
-                answer.response.CopyFrom(await self._intake.send_checked(sender, message.request))
-            except Exception as error:
-                answer.error.CopyFrom(_status(error))
-            answers.put_nowait(answer)
+        def answer(sequence: int, done: "asyncio.Future[SendAlertResponse]") -> None:
+            error = done.exception()
+            if error is None:
+                answers.put_nowait(StreamAlertsResponse(sequence=sequence, response=done.result()))
+            else:
+                answers.put_nowait(StreamAlertsResponse(sequence=sequence, error=_status(error)))
 
         async def read() -> None:
-            async with asyncio.TaskGroup() as group:
-                async for message in request_iterator:
-                    # Not read any further while too much is unanswered: gRPC's flow control then slows the sender.
-                    await room.acquire()
-                    group.create_task(take(message))
+            async for message in request_iterator:
+                # Not read any further while too much is unanswered: gRPC's flow control then slows the sender.
+                await room.acquire()
+                waiting = await self._intake.submit(sender, message.request)
+                waiting.add_done_callback(functools.partial(answer, message.sequence))
+            # All room given back: everything is answered.
+            for _ in range(self._window):
+                await room.acquire()
 
         reader = asyncio.create_task(read())
         reader.add_done_callback(lambda _: answers.put_nowait(None))
         try:
-            while (answer := await answers.get()) is not None:
+            while (response := await answers.get()) is not None:
                 room.release()
-                yield answer
+                yield response
             await reader
         finally:
             reader.cancel()

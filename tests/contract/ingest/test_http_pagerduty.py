@@ -1,0 +1,185 @@
+"""PagerDuty Events API v2, posted as its clients post it."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
+
+from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running, until
+
+PAYLOADS = Path(__file__).parent / "payloads"
+
+
+class Client:
+    """Posts events with one routing key."""
+
+    def __init__(self, ingest: Ingest, http: aiohttp.ClientSession, org: str, key: str) -> None:
+        self.ingest, self.http, self.org, self.key = ingest, http, org, key
+
+    async def post(self, body: Any, **options: Any) -> tuple[int, dict[str, Any]]:
+        if isinstance(body, dict):
+            options["json"] = {"routing_key": self.key, **body}
+        else:
+            options["data"] = io.BytesIO(body)
+            options.setdefault("headers", {"Content-Type": "application/json"})
+        async with self.http.post(f"{self.ingest.http}/v2/enqueue", **options) as response:
+            return response.status, await response.json()
+
+    async def event(self, action: str = "trigger", **fields: Any) -> tuple[int, dict[str, Any]]:
+        payload = {"summary": "disk full", "source": "db1", "severity": "error"} | fields.pop("payload", {})
+        return await self.post({"event_action": action, "payload": payload, **fields})
+
+
+@pytest.fixture
+async def client(ingest: Ingest) -> AsyncIterator[Client]:
+    org = new_org()
+    _, key = await ingest.integration(org)
+    async with aiohttp.ClientSession() as http:
+        yield Client(ingest, http, org, key)
+
+
+async def test_the_documented_event_is_taken_in_whole(client: Client, escalation: FakeEscalation) -> None:
+    body = json.loads((PAYLOADS / "pagerduty_trigger.json").read_text())
+    status, answer = await client.post(body | {"routing_key": client.key})
+    assert (status, answer) == (
+        202,
+        {"status": "success", "message": "Event processed", "dedup_key": "samplekeyhere"},
+    )
+    listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
+    (alert,) = listed.alerts
+    assert (alert.summary, alert.source, alert.severity, alert.dedup_key) == (
+        "DISK at 99% on machine prod-datapipe03.example.com",
+        "prod-datapipe03.example.com",
+        SEVERITY_CRITICAL,
+        "samplekeyhere",
+    )
+    assert alert.labels == {"component": "mysql", "group": "prod-datapipe", "class": "disk"}
+    assert dict(alert.details.items()) == {"free space": "1%", "ping time": "1500ms", "load avg": 0.75}
+    assert [(link.href, link.text) for link in alert.links] == [
+        ("https://monitoring.example.com", "Sample Monitoring Service"),
+        ("https://example.com/", "Link text"),
+        ("https://runbooks.example.com/disk", "Runbook"),
+    ]
+    assert alert.client_time.ToJsonString() == "2015-07-17T08:42:58.315Z"
+    await until(lambda: escalation.kinds(alert.incident) == ["opened"])
+
+
+async def test_trigger_acknowledge_resolve(client: Client, escalation: FakeEscalation) -> None:
+    await client.event(dedup_key="k")
+    assert (await client.post({"event_action": "acknowledge", "dedup_key": "k"}))[0] == 202
+    assert (await client.post({"event_action": "resolve", "dedup_key": "k"}))[0] == 202
+    assert (await client.post({"event_action": "resolve", "dedup_key": "k"}))[0] == 202
+    listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
+    await until(lambda: escalation.kinds(listed.alerts[0].incident) == ["opened", "acknowledged", "resolved"])
+
+
+async def test_an_event_without_a_key_is_a_new_alert_and_its_key_is_answered(client: Client) -> None:
+    first, second = (await client.event())[1], (await client.event())[1]
+    assert first["dedup_key"]
+    assert first["dedup_key"] != second["dedup_key"]
+    assert (await client.post({"event_action": "resolve", "dedup_key": first["dedup_key"]}))[0] == 202
+
+
+async def test_the_key_may_come_in_the_header(client: Client) -> None:
+    body = {"routing_key": "", "event_action": "resolve", "dedup_key": "k"}
+    status, _ = await client.post(body, headers={"X-Routing-Key": client.key})
+    assert status == 202
+
+
+async def test_text_for_people_is_cut_and_odd_details_are_kept(client: Client) -> None:
+    deep: Any = "deep"
+    for _ in range(40):
+        deep = {"in": deep}
+    details = {"deep": deep, "big": 10**30, "list": [1, None, True, {"a": "b"}], "nul": "a\0b", "half": "\ud800"}
+    status, answer = await client.event(payload={"summary": "x" * 5000, "source": "s" * 500, "custom_details": details})
+    assert (status, answer["status"]) == (202, "success")
+    status, _ = await client.event(payload={"custom_details": {"huge": "y" * 100_000}})
+    assert status == 202
+    status, _ = await client.event(dedup_key="nul\0key", payload={"summary": "nul\0"})
+    assert status == 202
+    listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
+    nul, huge, cut = listed.alerts
+    assert (len(cut.summary), cut.summary[-1], len(cut.source)) == (1024, "…", 255)
+    assert cut.details["big"] == str(10**30)
+    assert "the details had 100" in str(huge.details["dropped"])
+    assert nul.dedup_key == "nul\ufffdkey"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"event_action": None}, "'event_action' is missing or blank"),
+        ({"event_action": "close"}, "'event_action' is invalid; must be one of trigger, acknowledge, resolve"),
+        ({"payload": None}, "'payload' is missing or blank"),
+        ({"payload": {"source": "s", "severity": "info"}}, "'payload.summary' is missing or blank"),
+        ({"payload": {"summary": " ", "source": "s", "severity": "info"}}, "'payload.summary' is missing or blank"),
+        ({"payload": {"summary": "s", "severity": "info"}}, "'payload.source' is missing or blank"),
+        ({"payload": {"summary": "s", "source": "s"}}, "'payload.severity' is missing or blank"),
+        (
+            {"payload": {"summary": "s", "source": "s", "severity": "fatal"}},
+            "'payload.severity' is invalid; must be one of critical, error, warning, info",
+        ),
+        ({"dedup_key": "k" * 256}, "'dedup_key' must be text of at most 255 characters"),
+        ({"dedup_key": 7}, "'dedup_key' must be text of at most 255 characters"),
+        (
+            {"event_action": "resolve", "dedup_key": ""},
+            "'dedup_key' is missing or blank; it is required to acknowledge or resolve",
+        ),
+        ({"routing_key": None}, "'routing_key' is missing or blank"),
+        ({"routing_key": 5}, "'routing_key' is missing or blank"),
+        (
+            {"routing_key": "tik_nobody"},
+            "'routing_key' is not a key of an integration, or was rotated; create or rotate one to get a new key",
+        ),
+        (
+            {"routing_key": "e93facc04764012d7bfb002500d5d1a6"},
+            "'routing_key' is not a key of an integration, or was rotated; create or rotate one to get a new key",
+        ),
+    ],
+)
+async def test_an_invalid_event_is_400_with_every_error(client: Client, change: dict[str, Any], error: str) -> None:
+    good = {"event_action": "trigger", "payload": {"summary": "s", "source": "s", "severity": "info"}}
+    status, answer = await client.post(good | change)
+    assert status == 400
+    assert (answer["status"], answer["message"]) == ("invalid event", "Event object is invalid")
+    assert answer["errors"] == [error]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"a": NaN}', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b"{}", "application/x-www-form-urlencoded", 415),
+        (b"x" * (1 << 20) + b"x", "application/json", 413),
+    ],
+)
+async def test_what_is_no_event_is_refused_in_clear_words(client: Client, body: bytes, kind: str, status: int) -> None:
+    given, answer = await client.post(body, headers={"Content-Type": kind})
+    assert given == status
+    assert answer["status"] == "invalid event"
+    assert len(answer["errors"]) == 1
+
+
+async def test_too_fast_is_429_with_a_time(database_url: str, escalation: FakeEscalation) -> None:
+    async with (
+        running(database_url, escalation.target, rate_per_second=0.1, rate_burst=2) as ingest,
+        aiohttp.ClientSession() as http,
+    ):
+        org = new_org()
+        _, key = await ingest.integration(org)
+        client = Client(ingest, http, org, key)
+        assert [(await client.event())[0] for _ in range(3)] == [202, 202, 429]
+        body = {"routing_key": key, "event_action": "resolve", "dedup_key": "k"}
+        async with http.post(f"{ingest.http}/v2/enqueue", json=body) as response:
+            assert int(response.headers["Retry-After"]) >= 5
+            assert (await response.json())["status"] == "throttle exceeded"

@@ -8,7 +8,6 @@ import asyncpg
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
-from tests.bench.report import report
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.settings import EscalationSettings
@@ -21,6 +20,8 @@ from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker
+
+from tests.bench.report import report
 
 SIZES = (100_000, 1_000_000)
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"

@@ -1,5 +1,6 @@
 """The loops that make Redis disposable: fire what is overdue, fill an empty Redis, notice what cannot be."""
 
+import asyncio
 from datetime import datetime
 from uuid import UUID
 
@@ -62,21 +63,26 @@ class Sweeps:
             return
 
     async def fill(self) -> int:
-        """Arm every live timer. Armed ones are only moved to where they are."""
-        after: tuple[datetime, UUID] | None = None
+        """Arm every live timer, nearest first; how many. Armed ones are only moved to where they are.
+
+        While one chunk goes into Redis the next one is read: the two stores work side by side.
+        """
         count = 0
-        while True:
-            async with self._db.system() as tx:
-                chunk = await timers.nearest(tx, after, REARM_CHUNK)
-                now = await tx.now()
-            if not chunk:
-                break
-            await self._armer.arm_now(chunk, now)
+        chunk, now = await self._chunk(None)
+        while chunk:
+            last = chunk[-1]
+            (following, then), _ = await asyncio.gather(
+                self._chunk((last.due_time, last.incident_id)), self._armer.arm_now(chunk, now)
+            )
             count += len(chunk)
-            after = (chunk[-1].due_time, chunk[-1].incident_id)
+            chunk, now = following, then
         if count:
             log.info("timers_armed_again", timers=count)
         return count
+
+    async def _chunk(self, after: tuple[datetime, UUID] | None) -> tuple[list[timers.LiveTimer], datetime]:
+        async with self._db.system() as tx:
+            return await timers.nearest(tx, after, REARM_CHUNK), await tx.now()
 
     async def rearm_soon(self) -> None:
         """Arm again what is due soon: an arming that was lost with its process costs nothing but this."""

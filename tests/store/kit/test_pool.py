@@ -1,6 +1,7 @@
 """Transactions, tenants, failures: on a real server, because each of these is a promise about one."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -277,6 +278,71 @@ async def test_callers_take_turns_on_a_busy_pool(open_database: Any, monkeypatch
             await db.ping()
     assert caught.value.reason == ErrorReason.ERROR_REASON_OVERLOADED
     await db.ping()
+
+
+async def test_a_caller_that_leaves_while_dialing_makes_room_for_the_next(open_database: Any) -> None:
+    db = await open_database(size=1)
+    with pytest.raises(TocsinError):
+        await run(db, "a", "SELECT pg_terminate_backend(pg_backend_pid())")
+    # The only connection is gone: the next caller dials.
+    dialing, go = asyncio.Event(), asyncio.Event()
+    dial = db._connections._dial
+
+    async def slow_dial() -> Any:
+        dialing.set()
+        await go.wait()
+        return await dial()
+
+    db._connections._dial = slow_dial
+    first = asyncio.create_task(db.ping())
+    await dialing.wait()
+    second = asyncio.create_task(db.ping())
+    await asyncio.sleep(0)
+    first.cancel()
+    go.set()
+    async with asyncio.timeout(2):
+        await second
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_storm_of_cancellations_and_lost_connections_leaks_nothing(open_database: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    db = await open_database(size=3)
+
+    async def work(number: int) -> None:
+        org_id = f"org{number % 3}"
+        async with db.transaction(org_id) as tx:
+            await tx.execute(ADD, org_id, str(number))
+            match rng.randrange(6):
+                case 0:
+                    await tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+                case 1:
+                    await tx.execute("SELECT 1/0")
+                case 2:
+                    raise KeyError
+            await tx.execute("SELECT pg_sleep(0.002)")
+            seen = await tx.fetchval("SELECT array_agg(DISTINCT org_id) FROM widgets")
+            assert seen == [org_id]
+
+    tasks = []
+    for number in range(300):
+        tasks.append(asyncio.create_task(work(number)))
+        if rng.random() < 0.3:
+            asyncio.get_running_loop().call_later(rng.uniform(0, 0.05), rng.choice(tasks).cancel)
+        if rng.random() < 0.1:
+            await asyncio.sleep(0.005)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    allowed = (KeyError, asyncio.CancelledError, asyncpg.DivisionByZeroError, TocsinError)
+    assert [each for each in outcomes if each is not None and not isinstance(each, allowed)] == []
+    async with db.system() as tx:
+        committed = {row["name"] for row in await tx.fetch("SELECT name FROM widgets")}
+        stuck = await tx.fetchval("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in trans%'")
+    assert {str(number) for number, each in enumerate(outcomes) if each is None} <= committed
+    failed = {str(n) for n, each in enumerate(outcomes) if isinstance(each, (KeyError, asyncpg.DivisionByZeroError))}
+    assert not failed & committed
+    assert stuck == 0
+    assert db._connections.lent == db._connections.waiting == 0
+    assert db._connections.open <= 3
 
 
 async def test_now_is_the_databases_and_can_be_moved(db: Database) -> None:

@@ -122,13 +122,16 @@ class Connections:
         self._dialing += 1
         try:
             connection = await self._dial()
-        except Exception as error:
+        except BaseException as error:
+            self._dialing -= 1
+            self._wake(None)  # there is room for a connection again
+            if not isinstance(error, Exception):
+                raise
             _log.warning("database_unreachable", database=self._name, error=_describe(error))
             if self._redialing is None and not self._closing:
                 self.start()
             return None
-        finally:
-            self._dialing -= 1
+        self._dialing -= 1
         if self._closing:
             connection.terminate()
             return None

@@ -10,28 +10,34 @@ class EscalationMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.timer_lateness = Histogram(
-            "escalation_timer_lateness_seconds",
-            "From a timer's due time to its decision, by the database's clock",
+            "tocsin_escalation_timer_lateness_seconds",
+            "From a timer's due time to its decision, by the database's clock; way: redis or sweep",
             ["way"],
             buckets=LATENESS_BUCKETS,
             registry=registry,
         )
-        self.events = Counter("escalation_timeline_total", "Timeline entries by kind", ["kind"], registry=registry)
-        self.pages = Counter("escalation_pages_total", "Pages asked of notify by type", ["type"], registry=registry)
+        self.events = Counter("tocsin_escalation_timeline", "Timeline entries by kind", ["kind"], registry=registry)
+        self.pages = Counter("tocsin_escalation_pages", "Pages asked of notify by type", ["type"], registry=registry)
         self.exhausted = Counter(
-            "escalation_exhausted_total", "Incidents that nobody answered: somebody must look", registry=registry
+            "tocsin_escalation_exhausted", "Incidents that nobody answered: somebody must look", registry=registry
         )
         self.nobody_paged = Counter(
-            "escalation_nobody_paged_total",
+            "tocsin_escalation_nobody_paged",
             "Incidents that could page nobody at all: somebody must look",
             registry=registry,
         )
-        self.timers_failed = Counter("escalation_timers_failed_total", "Timer firings that raised", registry=registry)
+        self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
         self.timers_missing = Gauge(
-            "escalation_timers_missing",
+            "tocsin_escalation_timers_missing",
             "Running escalations without a live timer, repaired; must be 0",
             registry=registry,
         )
+        self.queue = Gauge(
+            "tocsin_escalation_queue", "Timers: delayed and overdue in PostgreSQL", ["state"], registry=registry
+        )
+        self.oldest_overdue_seconds = Gauge(
+            "tocsin_escalation_oldest_overdue_seconds", "How long the oldest due timer has waited", registry=registry
+        )
         self.redis_available = Gauge(
-            "escalation_redis_available", "1 while timers can be armed in Redis", registry=registry
+            "tocsin_escalation_redis_available", "1 while timers can be armed in Redis", registry=registry
         )

@@ -103,6 +103,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("witness", Sweep(1.0, sweeps.witness))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
+    loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("retention", Sweep(600.0, sweeps.forget))
     return Service(close=(notify_channel.close, ingest_channel.close, notify_queue.shutdown, queue.shutdown))
 

@@ -16,8 +16,13 @@ from tocsin_escalation.store.timers import LiveTimer
 log = get_logger(__name__)
 
 
-async def fire_timers(db: Database, effects: Effects, fired: Sequence[tuple[UUID, TimerFired]]) -> None:
-    """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing."""
+async def fire_timers(
+    db: Database, effects: Effects, fired: Sequence[tuple[UUID, TimerFired]], way: str = "redis"
+) -> None:
+    """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
+
+    `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
+    """
 
     async def work(tx: Tx, some: Sequence[tuple[UUID, TimerFired]] = fired) -> None:
         answers = await advance(tx, [Step(incident_id, event) for incident_id, event in some], effects)
@@ -25,7 +30,7 @@ async def fire_timers(db: Database, effects: Effects, fired: Sequence[tuple[UUID
             if isinstance(answer, Advanced):
                 for entry in answer.entries:
                     if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
-                        effects.metrics.timer_lateness.labels("fired").observe(entry.lateness_ms / 1000)
+                        effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)
 
     try:
         await db.run(None, work)
@@ -37,7 +42,7 @@ async def fire_timers(db: Database, effects: Effects, fired: Sequence[tuple[UUID
             return
         log.exception("timer_batch_failed", timers=len(fired))
         for one in fired:
-            await fire_timers(db, effects, [one])
+            await fire_timers(db, effects, [one], way)
 
 
 async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
@@ -54,5 +59,5 @@ async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int
 
     due = await db.run(None, claim)
     if due:
-        await fire_timers(db, effects, [(t.incident_id, TimerFired(t.timer_id, t.generation)) for t in due])
+        await fire_timers(db, effects, [(t.incident_id, TimerFired(t.timer_id, t.generation)) for t in due], "sweep")
     return len(due)

@@ -96,6 +96,15 @@ class Sweeps:
         repaired = await repair_missing_timers(self._db, self._effects)
         self._effects.metrics.timers_missing.set(repaired)
 
+    async def measure(self) -> None:
+        """The record's figures as metrics."""
+        async with self._db.system() as tx:
+            figures = await timers.figures(tx)
+        metrics = self._effects.metrics
+        metrics.queue.labels("delayed").set(figures.delayed)
+        metrics.queue.labels("overdue").set(figures.overdue)
+        metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds)
+
     async def forget(self) -> None:
         """Retention: resolved incidents, answers kept for repeats."""
         await sweep_requests(self._db)

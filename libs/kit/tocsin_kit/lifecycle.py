@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings
 
 from tocsin_kit import logging
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
-from tocsin_kit.db.migrations import require_revision, upgrade
+from tocsin_kit.db.migrations import bypasses_row_security, require_revision, upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
@@ -96,6 +96,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     async def check_schema() -> None:
         if not schema_ready.is_set():
             await require_revision(database, head_revision)
+            if await bypasses_row_security(database):
+                _log.warning("row_security_bypassed", remedy="give the service a role without SUPERUSER and BYPASSRLS")
             schema_ready.set()
 
     if head_revision:
@@ -188,6 +190,8 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
             await require_revision(database, head_revision)
+            if await bypasses_row_security(database):
+                print("database: the role is a superuser or has BYPASSRLS; row-level security is off", file=sys.stderr)  # noqa: T201
     except (TocsinError, TimeoutError) as error:
         print(f"database: {error}", file=sys.stderr)  # noqa: T201
         return 1

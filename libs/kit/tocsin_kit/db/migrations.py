@@ -144,6 +144,13 @@ async def require_revision(database: Database, head: str) -> None:
         )
 
 
+async def bypasses_row_security(database: Database) -> bool:
+    """Whether the role is a superuser or has BYPASSRLS: then the second of the two tenant fences does not exist."""
+    async with database.system() as tx:
+        bypasses: bool = await tx.fetchval("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+    return bypasses
+
+
 async def _connect(url: str) -> asyncpg.Connection:
     for attempt in range(1, _CONNECT_ATTEMPTS + 1):
         try:

@@ -1,0 +1,75 @@
+"""Log lines: one JSON object each, from wherever they come, and never a local variable."""
+
+import json
+import logging as stdlib
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from tocsin_kit import logging
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.rpc.validation import validate
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = stdlib.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def fail() -> None:
+    password = "hunter2"
+    raise ZeroDivisionError(len(password))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_every_line_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.configure(level="INFO", form="json")
+    logging.get_logger("widgets").info("made", widget="w1")
+    logging.get_logger("widgets").debug("not shown")
+    stdlib.getLogger("library").warning("from %s", "outside")
+    stdlib.getLogger("library").info("chatter")
+    made, outside = lines(capsys)
+    assert (made["event"], made["widget"], made["module"], made["level"]) == ("made", "w1", "widgets", "info")
+    assert (outside["event"], outside["logger"], outside["level"]) == ("from outside", "library", "warning")
+    assert {"timestamp"} <= made.keys() & outside.keys()
+
+
+def test_a_call_is_in_every_line_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.configure(level="INFO", form="json")
+    token = logging.call_fields.set(lambda: {"org_id": "acme", "method": "s/M"})
+    try:
+        logging.get_logger().info("inside", method="its own")
+        stdlib.getLogger("library").error("inside too")
+    finally:
+        logging.call_fields.reset(token)
+    own, library = lines(capsys)
+    assert (own["org_id"], own["method"]) == ("acme", "its own")
+    assert (library["org_id"], library["method"]) == ("acme", "s/M")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_variables(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    logging.configure(level="INFO", form=form)
+    try:
+        fail()
+    except ZeroDivisionError:
+        logging.get_logger().exception("failed")
+    shown = capsys.readouterr().out
+    assert "ZeroDivisionError" in shown
+    assert "in fail" in shown
+    assert shown.count("hunter2") == shown.count('password = "hunter2"'), "source lines, not values"
+
+
+def test_a_batch_item_is_reported_with_its_place(echo: object) -> None:
+    item = echo.Request(items=[{"name": ""}])  # type: ignore[attr-defined]
+    with pytest.raises(TocsinError) as caught:
+        validate(item, "things[3]")
+    assert [violation.field for violation in caught.value.fields] == ["things[3].items[0].name"]

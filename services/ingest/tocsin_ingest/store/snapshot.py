@@ -38,7 +38,7 @@ SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM found
 UNION ALL
 """
 
-_LIVE = f"""
+LIVE = f"""
 WITH found AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, {_INCIDENT}
   FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id
@@ -48,7 +48,7 @@ WITH found AS MATERIALIZED (
 SELECT NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
 
-_OPEN = f"""
+OPEN = f"""
 WITH found AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents
   WHERE group_key = ANY($2) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
@@ -69,7 +69,7 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 
 async def fill(tx: Tx, board: Board, messages: Sequence[Message]) -> None:
     """Puts on the board all that the messages can touch. The integrations must be locked before."""
-    rows = await tx.fetch(_LIVE, tx.org_id, list({each.key for each in messages}))
+    rows = await tx.fetch(LIVE, tx.org_id, list({each.key for each in messages}))
     _put_incidents(board, rows)
     for row in rows:
         if row["alert_id"] is not None:
@@ -85,7 +85,7 @@ async def fill(tx: Tx, board: Board, messages: Sequence[Message]) -> None:
         and (not board.is_firing(each.key) or each.key in resolved)
     }
     if groups:
-        _put_incidents(board, await tx.fetch(_OPEN, tx.org_id, list(groups)))
+        _put_incidents(board, await tx.fetch(OPEN, tx.org_id, list(groups)))
 
 
 def _put_incidents(board: Board, rows: Sequence[asyncpg.Record]) -> None:

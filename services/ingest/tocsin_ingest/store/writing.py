@@ -18,7 +18,7 @@ from tocsin_ingest.store.events import encode, kind_of
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
 # the planner has no choice to get wrong (see the migration).
 # `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
-_UPDATE = """
+UPDATE = """
 WITH changed_incidents AS (
   UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
     alert_count = u.alert_count, firing_count = u.firing_count, event_sequence = u.event_sequence,
@@ -84,7 +84,7 @@ async def write(tx: Tx, board: Board) -> bool:
     alerts, new_alerts = _split(board, board.alerts.values())
     if incidents or alerts or outbox.rewritten:
         await tx.execute(
-            _UPDATE,
+            UPDATE,
             tx.org_id,
             *_columns(6, [_changed_incident(each, board.events[each.id].last_sequence) for each in incidents]),
             *_columns(8, [_changed_alert(each) for each in alerts]),

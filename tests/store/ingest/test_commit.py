@@ -1,0 +1,252 @@
+"""Batches on a real PostgreSQL: the model again, races of replicas, crashes, bad neighbours."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from prometheus_client import CollectorRegistry
+from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_ingest.app.batcher import Answer, Batcher, Entry
+from tocsin_ingest.app.commit_batch import CommitBatch
+from tocsin_ingest.app.resolve_incidents import resolve_incidents
+from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+
+from tests.store.ingest.support import new_org
+from tests.unit.ingest.model import Naive, message
+from tests.unit.ingest.strategies import batches
+
+
+def committer(database: Database) -> CommitBatch:
+    return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda: None)
+
+
+def entry(sent: Message, request_id: str = "") -> Entry:
+    return Entry(sent, request_id, request_id.encode())
+
+
+async def commit(commit_batch: CommitBatch, org: str, sent: Sequence[Message]) -> list[SendAlertResponse]:
+    answers = await commit_batch(org, [entry(each) for each in sent])
+    assert not any(isinstance(each, Exception) for each in answers), answers
+    return [each for each in answers if isinstance(each, SendAlertResponse)]
+
+
+async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
+    async with database.transaction(org) as tx:
+        return await tx.fetch(sql)
+
+
+async def check(database: Database, org: str) -> None:
+    """What must hold in the tables whatever happened."""
+    counts = await rows(
+        database,
+        org,
+        """SELECT incidents.id, incidents.firing_count, incidents.alert_count, incidents.state,
+          count(*) FILTER (WHERE alerts.state = 'firing') AS firing, sum(alerts.count) AS messages
+        FROM incidents JOIN alerts ON alerts.incident_id = incidents.id GROUP BY incidents.id""",
+    )
+    for row in counts:
+        assert row["firing_count"] == row["firing"]
+        assert row["alert_count"] <= row["messages"]  # a suppressed alert brings its earlier messages along
+        assert (row["state"] == "open") == (row["firing"] > 0)
+    sequences = await rows(database, org, "SELECT id, event_sequence FROM incidents")
+    events: dict[str, list[IncidentEvent]] = {}
+    for row in await rows(database, org, "SELECT payload FROM outbox ORDER BY id"):
+        event = IncidentEvent.FromString(row["payload"])
+        events.setdefault(event.incident, []).append(event)
+    for row in sequences:
+        numbers = [event.sequence for event in events[f"incidents/{row['id']}"]]
+        assert numbers == list(range(1, row["event_sequence"] + 1))
+
+
+def test_any_sequence_does_what_the_model_does_in_the_database(database_url: str) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(batches)
+    def run(given_batches: list[list[Message]]) -> None:
+        asyncio.run(one(given_batches))
+
+    async def one(given_batches: list[list[Message]]) -> None:
+        database = await Database.open(database_url, name="model", size=2)
+        try:
+            org, naive, commit_batch = new_org(), Naive(), committer(database)
+            for batch in given_batches:
+                mine = [
+                    message(
+                        each.dedup_key,
+                        each.action,
+                        group=_group(each),
+                        severity=each.severity,
+                        suppress=each.suppress,
+                        org=org,
+                    )
+                    for each in batch
+                ]
+                expected = [naive.send(each) for each in mine]
+                answers = await commit(commit_batch, org, mine)
+                assert [(Outcome(each.outcome), each.count, each.incident_resolved) for each in answers] == expected
+            await check(database, org)
+            found = await rows(database, org, "SELECT group_key, severity, alert_count, firing_count FROM incidents")
+            assert sorted(tuple(row) for row in found) == sorted(
+                (each.group_key, each.severity, each.messages, len(each.keys)) for each in naive.incidents
+            )
+        finally:
+            await database.close()
+
+    run()
+
+
+def _group(sent: Message) -> str:
+    groups = {message(sent.dedup_key, group=each).group_key: each for each in ("", "g", "h")}
+    return groups[sent.group_key]
+
+
+async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
+    database: Database, database_url: str
+) -> None:
+    """I2, with two replicas: nothing but the database between them."""
+    other = await Database.open(database_url, name="other", size=4)
+    try:
+        org, dice = new_org(), random.Random(7)
+        replicas = [Batcher(committer(each), batch_size=20) for each in (database, other)]
+        sent = [
+            message(dice.choice("abcdefgh"), dice.choice([Action.TRIGGER] * 5 + [Action.RESOLVE]), org=org, group=group)
+            for group in ("", "g")
+            for _ in range(400)
+        ]
+        dice.shuffle(sent)
+        answers = await asyncio.gather(*(dice.choice(replicas).submit(org, entry(each)) for each in sent))
+        opened = [each.incident for each in answers if Outcome(each.outcome) is Outcome.OPENED]
+        assert len(opened) == len(set(opened))
+        await check(database, org)
+        total = sum(each.action is Action.TRIGGER for each in sent)
+        counted = await rows(database, org, "SELECT sum(alert_count) AS all FROM incidents")
+        assert counted[0]["all"] == total
+    finally:
+        await other.close()
+
+
+async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: Database, database_url: str) -> None:
+    org = new_org()
+    batcher = Batcher(committer(database), batch_size=5)
+
+    async def resolve_again_and_again() -> None:
+        for _ in range(15):
+            found = await rows(database, org, "SELECT id FROM incidents WHERE state = 'open'")
+            await resolve_incidents(database, lambda: None, org, "users/ana", [row["id"] for row in found])
+
+    sending = [batcher.submit(org, entry(message("ab"[number % 2], org=org))) for number in range(400)]
+    await asyncio.gather(resolve_again_and_again(), *sending)
+    await check(database, org)
+    counted = await rows(database, org, "SELECT sum(alert_count) AS all FROM incidents")
+    assert counted[0]["all"] == 400
+
+
+async def test_a_crash_after_commit_repeats_the_first_answer(database: Database) -> None:
+    org, request_id = new_org(), str(uuid.uuid4())
+    lost = await committer(database)(org, [entry(message("a", org=org), request_id)])
+    # The process dies here; the sender never hears it and comes again, to another replica.
+    again = await committer(database)(org, [entry(message("b", org=org)), entry(message("a", org=org), request_id)])
+    assert again[1] == lost[0]
+    counted = await rows(database, org, "SELECT count FROM alerts WHERE dedup_key = 'a'")
+    assert [row["count"] for row in counted] == [1]
+
+
+async def test_one_request_id_through_two_replicas_at_once_is_one_alert(database: Database, database_url: str) -> None:
+    other = await Database.open(database_url, name="other", size=4)
+    try:
+        org = new_org()
+        for _ in range(10):
+            request_id = str(uuid.uuid4())
+            # Two integrations: no lock keeps them apart, only the request's own row does.
+            one, two = (message("a", org=org, integration=each) for each in ("one", "two"))
+            first, second = await asyncio.gather(
+                committer(database)(org, [entry(message("x", org=org, integration="one")), entry(one, request_id)]),
+                committer(other)(org, [entry(message("y", org=org, integration="two")), entry(two, request_id)]),
+            )
+            assert first[1] == second[1]
+        counted = await rows(database, org, "SELECT sum(count) AS all FROM alerts WHERE dedup_key = 'a'")
+        assert counted[0]["all"] == 10
+    finally:
+        await other.close()
+
+
+async def test_the_same_id_twice_in_one_batch_is_one_request(database: Database) -> None:
+    org, request_id = new_org(), str(uuid.uuid4())
+    first = entry(message("a", org=org), request_id)
+    other = Entry(message("b", org=org), request_id, b"another body")
+    answers: Sequence[Answer] = await committer(database)(org, [first, other, first])
+    assert answers[0] == answers[2]
+    assert isinstance(answers[1], TocsinError)
+    assert answers[1].reason_name == "REQUEST_ID_REUSED"
+
+
+async def test_what_the_database_refuses_fails_alone(database: Database) -> None:
+    org = new_org()
+    bad = message("nul\0key", org=org)
+    entries = [entry(message(str(number), org=org)) for number in range(9)]
+    entries.insert(4, entry(bad))
+    answers = await committer(database)(org, entries)
+    assert [index for index, each in enumerate(answers) if isinstance(each, Exception)] == [4]
+    found = await rows(database, org, "SELECT count(*) AS all FROM alerts")
+    assert found[0]["all"] == 9
+
+
+async def test_nothing_is_answered_before_it_is_committed(database: Database) -> None:
+    """I1: an answer is worth a row that another connection sees."""
+    org = new_org()
+    batcher = Batcher(committer(database))
+    for number in range(20):
+        answer = await batcher.submit(org, entry(message(str(number), org=org)))
+        seen = await rows(database, org, f"SELECT 1 FROM alerts WHERE id = '{answer.alert.partition('/')[2]}'")
+        assert seen
+
+
+async def test_the_tables_refuse_wrong_states(database: Database) -> None:
+    org = new_org()
+    await commit(committer(database), org, [message("a", org=org)])
+    for wrong in (
+        "UPDATE incidents SET state = 'resolved'",
+        "UPDATE incidents SET firing_count = 0",
+        "UPDATE incidents SET resolve_time = app_now()",
+        "UPDATE alerts SET incident_id = NULL",
+        "UPDATE alerts SET state = 'suppressed'",
+        "UPDATE alerts SET state = 'resolved'",
+        "UPDATE alerts SET state = 'odd'",
+        "UPDATE alerts SET count = 0",
+        'INSERT INTO alerts SELECT (jsonb_populate_record(alerts, \'{"id": "'
+        + str(uuid.uuid4())
+        + "\"}')).* FROM alerts",
+        'INSERT INTO incidents SELECT (jsonb_populate_record(incidents, \'{"id": "'
+        + str(uuid.uuid4())
+        + "\"}')).* FROM incidents",
+    ):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await rows(database, org, wrong)
+
+
+async def test_tenants_are_kept_apart_by_the_database_itself(database: Database) -> None:
+    """Row security alone: these statements name no tenant."""
+    mine, other = new_org(), new_org()
+    await commit(committer(database), mine, [message("a", org=mine)])
+    for table in ("alerts", "incidents", "outbox"):
+        assert len(await rows(database, mine, f"SELECT 1 FROM {table}")) == 1
+        assert not await rows(database, other, f"SELECT 1 FROM {table}")
+        assert not await rows(database, other, f"DELETE FROM {table} RETURNING 1")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await rows(
+            database, other, f"INSERT INTO outbox (org_id, ordering_key, kind, payload) VALUES ('{mine}','','','')"
+        )
+
+    async def without_tenant(tx: Tx) -> int:
+        await tx.execute("SET LOCAL tocsin.org_id = ''")
+        return len(await tx.fetch("SELECT 1 FROM alerts"))
+
+    assert await database.run(other, without_tenant) == 0

@@ -1,0 +1,122 @@
+"""What the tables cost: old rows go, and no statement of the hot path walks the history."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from tocsin_ingest.domain.board import Board
+from tocsin_ingest.domain.message import Action
+from tocsin_ingest.store import retention, snapshot, writing
+from tocsin_ingest.work.retention import Retention
+from tocsin_kit.db.pool import Database
+from tocsin_kit.ids import new_id
+
+from tests.store.ingest.support import new_org
+from tests.store.ingest.test_commit import commit, committer, rows
+from tests.unit.ingest.model import message
+
+
+async def test_what_was_over_long_ago_goes_and_the_rest_stays(database: Database) -> None:
+    org = new_org()
+    commit_batch = committer(database)
+    over = [message("old", org=org), message("old", Action.RESOLVE, org=org)]
+    quiet = [message("quiet", org=org, suppress=True)]
+    open_one = [message("open", org=org)]
+    await commit(commit_batch, org, over + quiet + open_one)
+    # Ninety days pass, on the one clock there is.
+    async with database.system() as tx:
+        await tx.execute(
+            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
+            "$$SELECT now() + interval '91 days'$$"
+        )
+    young = [message("young", org=org), message("young", Action.RESOLVE, org=org)]
+    await commit(commit_batch, org, young)
+    assert await Retention(database, days=90).sweep() == 3
+    left = await rows(database, org, "SELECT dedup_key FROM alerts ORDER BY dedup_key")
+    assert [row["dedup_key"] for row in left] == ["open", "young"]
+    assert len(await rows(database, org, "SELECT 1 FROM incidents")) == 2
+    assert await Retention(database, days=90).sweep() == 0
+
+
+async def plan(database: Database, sql: str) -> str:
+    """The plan a server keeps for the statement, whatever its values."""
+    count = max(int(number) for number in re.findall(r"\$(\d+)", sql))
+    async with database.transaction("org") as tx:
+        await snapshot.lock_integrations(tx, ["x"])
+        await tx.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await tx.execute(f"PREPARE wanted AS {sql}")
+        found = await tx.fetch(f"EXPLAIN EXECUTE wanted({', '.join(['NULL'] * count)})")
+        await tx.execute("DEALLOCATE wanted")
+        return "\n".join(row[0] for row in found)
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["no statistics", "a long history"])
+async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(database: Database, filled: bool) -> None:
+    if filled:
+        async with database.system() as tx:
+            await tx.execute(
+                """INSERT INTO incidents (id, org_id, integration_id, group_key, state, severity, policy, title,
+                  first_alert, alert_count, firing_count, event_sequence, resolve_time, resolved_by)
+                SELECT gen_random_uuid(), 'org', 'x', gen_random_uuid(), 'resolved', 1, '', 't', '', 1, 0, 2, now(), 'x'
+                FROM generate_series(1, 4000)"""
+            )
+            await tx.execute(
+                """INSERT INTO alerts (id, org_id, integration_id, dedup_key, key, state, incident_id, severity, summary,
+                  source, newest, count, resolve_time)
+                SELECT gen_random_uuid(), 'org', 'x', 'k', gen_random_uuid(), 'resolved', id, 1, 's', '', '', 1, now()
+                FROM incidents"""
+            )
+        async with database.system() as tx:
+            await tx.execute("ANALYZE")
+    for statement, indexes in (
+        (snapshot.LIVE, {"alerts_one_live_per_key", "incidents_pkey", "outbox_order"}),
+        (snapshot.OPEN, {"incidents_one_open_per_group", "outbox_order"}),
+        (writing.UPDATE, {"incidents_pkey", "alerts_pkey", "outbox_pkey"}),
+    ):
+        text = await plan(database, statement)
+        assert "Seq Scan" not in text, text
+        used = {word for line in text.splitlines() if "Index" in line for word in line.split()} & {
+            *indexes,
+            "alerts_of_org",
+            "alerts_of_key",
+            "alerts_of_integration",
+            "alerts_of_incident",
+        }
+        assert used == indexes, text
+
+
+async def test_retention_walks_only_what_may_go(database: Database) -> None:
+    async with database.system() as tx:
+        await tx.execute(
+            """INSERT INTO incidents (id, org_id, integration_id, group_key, state, severity, policy, title,
+              first_alert, alert_count, firing_count, event_sequence)
+            SELECT gen_random_uuid(), 'org', 'x', gen_random_uuid(), 'open', 1, '', 't', '', 1, 1, 2
+            FROM generate_series(1, 2000)"""
+        )
+        await tx.execute(
+            """INSERT INTO alerts (id, org_id, integration_id, dedup_key, key, state, incident_id, severity, summary,
+              source, newest, count)
+            SELECT gen_random_uuid(), 'org', 'x', 'k', gen_random_uuid(), 'firing', id, 1, 's', '', '', 1 FROM incidents"""
+        )
+    async with database.system() as tx:
+        await tx.execute("ANALYZE")
+    async with database.system() as tx:
+        for statement in retention.STATEMENTS:
+            explained = statement.replace("$1", "'90 days'").replace("$2", "500")
+            text = "\n".join(row[0] for row in await tx.fetch(f"EXPLAIN {explained}"))
+            assert "Seq Scan" not in text, text
+            assert await retention.delete_old(tx, statement, timedelta(days=90), 500) == 0
+
+
+async def test_duplicates_rewrite_no_index(database: Database) -> None:
+    org = new_org()
+    await commit(committer(database), org, [message("a", org=org)])
+    async with database.transaction(org) as tx:
+        board = Board(new_id)
+        await snapshot.fill(tx, board, [message("a", org=org)])
+        board.play([message("a", org=org)])
+        await writing.write(tx, board)
+        found = await tx.fetch(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname IN ('alerts', 'incidents')"
+        )
+    assert [tuple(row) for row in found] == [(1, 1), (1, 1)]

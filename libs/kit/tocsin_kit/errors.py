@@ -197,6 +197,8 @@ _TRANSPORT: Final[Mapping[grpc.StatusCode, ErrorReason.ValueType]] = {
     _Code.UNAUTHENTICATED: ErrorReason.ERROR_REASON_CREDENTIAL_INVALID,
 }
 
+_TOO_LARGE: Final = "message larger than max"  # gRPC's own words when it refuses to read one
+
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str = "") -> TocsinError:
     """What a client got: the other side's own error, or SERVICE_UNAVAILABLE naming `service` when no answer came."""
@@ -204,6 +206,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str = "") -> TocsinE
         if key == DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
     reason = _TRANSPORT.get(error.code())
+    if _TOO_LARGE in (error.details() or ""):
+        reason = ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE  # coming again with it would never help
     if reason is None:
         return TocsinError(
             ErrorReason.ERROR_REASON_INTERNAL, error.details() or "no details", code=error.code(), metadata={}

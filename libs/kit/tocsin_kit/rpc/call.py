@@ -1,6 +1,7 @@
 """The call being served: who calls, what, and how long they will wait."""
 
 import os
+import re
 import time
 from contextvars import ContextVar
 from typing import Final
@@ -11,7 +12,8 @@ from tocsin_kit.auth import INTERNAL, Principal
 from tocsin_kit.errors import TocsinError
 
 TRACEPARENT: Final = "traceparent"
-_TRACE_DIGITS: Final = 32
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_TRACE: Final = "0" * 32
 
 
 class Call:
@@ -86,10 +88,10 @@ def enter(call: Call) -> None:
 
 def trace_id_of(header: str | None) -> str:
     """The trace id in a `traceparent` header, or a new random one when there is none that is well-formed."""
-    if header is not None and len(header) >= 55 and header[2] == "-" == header[35]:
-        trace_id = header[3:35]
-        if trace_id.isalnum() and trace_id != "0" * _TRACE_DIGITS:
-            return trace_id
+    if header is not None:
+        match = _TRACEPARENT.match(header)
+        if match is not None and match.group(1) != _NO_TRACE:
+            return match.group(1)
     return os.urandom(16).hex()
 
 

@@ -37,16 +37,24 @@ _NOBODY: Final = Principal("", "", frozenset())
 class Pipeline:
     """Wraps handlers. `authenticators` is read at each call, so a service may add its own kind of credential later."""
 
-    def __init__(self, authenticators: Sequence[Authenticator], metrics: Metrics, *, max_call_seconds: float) -> None:
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        metrics: Metrics,
+        *,
+        max_call_seconds: float,
+        max_message_bytes: int,
+    ) -> None:
         self._authenticators = authenticators
         self._metrics = metrics
         self._max_call_seconds = max_call_seconds
+        self._max_message_bytes = max_message_bytes
 
     def wrap(self, method: str, scope: str, handler: Any) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
         run = _Method(self, method, scope, handler)
         if handler.request_streaming:
-            decode = handler.request_deserializer
+            decode = run.decode
             if handler.response_streaming:
                 return grpc.stream_stream_rpc_method_handler(run.stream_stream(), decode, handler.response_serializer)
             return grpc.stream_unary_rpc_method_handler(run.stream_unary(), decode, handler.response_serializer)
@@ -66,13 +74,24 @@ class _Method:
         self._method = method
         self._scope = scope
         self._handler = handler
-        self._decode = handler.request_deserializer
+        self._parse: Callable[[bytes], Message] = handler.request_deserializer
+        self._max_message_bytes = pipeline._max_message_bytes
         self._seconds = pipeline._metrics.rpc_seconds.labels(method)
         self._ok = self._total.labels(method, "OK")
 
+    def decode(self, data: bytes) -> Message:
+        """gRPC's own limit lies higher, so that a message somewhat too large gets an answer with a reason."""
+        if len(data) > self._max_message_bytes:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,
+                f"the message has {len(data)} bytes, the server takes {self._max_message_bytes}",
+                metadata={"limit_bytes": str(self._max_message_bytes)},
+            )
+        return self._parse(data)
+
     def unary_unary(self) -> Callable[[bytes, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
-        decode: Callable[[bytes], Message] = self._decode
+        decode = self.decode
         begin, succeed, fail, max_seconds = self._begin, self._succeed, self._fail, self._max_call_seconds
 
         async def serve(data: bytes, context: Context) -> Message:
@@ -114,7 +133,7 @@ class _Method:
         return self._streaming(self._handler.stream_stream, _validated)
 
     def _request(self, data: bytes) -> Message:
-        request: Message = self._decode(data)
+        request = self.decode(data)
         validate(request)
         return request
 

@@ -24,6 +24,8 @@ __all__ = ["Call", "HealthCheck", "RpcServer", "current_call", "validate"]
 
 _log = get_logger(__name__)
 _KEEPALIVE_MS: Final = 30_000
+_WIRE_LIMIT_FACTOR: Final = 8
+"""Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
 
 class RpcServer:
@@ -38,7 +40,12 @@ class RpcServer:
         health_checks: Iterable[HealthCheck] | Health = (),
     ) -> None:
         self._settings = settings
-        self._pipeline = Pipeline(authenticators, metrics, max_call_seconds=settings.grpc_max_call_seconds)
+        self._pipeline = Pipeline(
+            authenticators,
+            metrics,
+            max_call_seconds=settings.grpc_max_call_seconds,
+            max_message_bytes=settings.grpc_max_message_bytes,
+        )
         self._services: dict[str, Mapping[str, Any]] = {}
         self._server: grpc.aio.Server | None = None
         self.health = health_checks if isinstance(health_checks, Health) else Health(health_checks, metrics)
@@ -81,7 +88,7 @@ class RpcServer:
             maximum_concurrent_rpcs=settings.grpc_max_concurrent_rpcs,
             options=(
                 ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share the calls
-                ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
+                ("grpc.max_receive_message_length", _WIRE_LIMIT_FACTOR * settings.grpc_max_message_bytes),
                 ("grpc.max_send_message_length", 16 * settings.grpc_max_message_bytes),
                 ("grpc.max_connection_age_ms", int(settings.grpc_max_connection_age_seconds * 1000)),
                 ("grpc.max_connection_age_grace_ms", 30_000),

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -36,8 +37,13 @@ class Connections:
         )
 
     async def close(self) -> None:
-        await self.commands.aclose()
-        await self.blocking.aclose()
+        for client in (self.commands, self.blocking):
+            await client.aclose()
+            # A client made by a Sentinel does not close the connections to the sentinels.
+            pool = getattr(client, "connection_pool", None)
+            if isinstance(pool, SentinelConnectionPool):
+                for sentinel in pool.sentinel_manager.sentinels:
+                    await sentinel.aclose()
 
 
 def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
@@ -49,8 +55,9 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
     }
     scheme, _, rest = url.partition("://")
     if scheme == "redis+cluster":
-        # The cluster client repeats a command only to follow moved slots and to learn the new topology.
-        return RedisCluster.from_url(f"redis://{rest}", **options)
+        # After every fifth moved slot redis-py would close all connections, those in use by others too. The MOVED reply
+        # itself says where the slot went, and a lost node makes it read the topology anew in any case.
+        return RedisCluster.from_url(f"redis://{rest}", reinitialize_steps=0, **options)
     # redis-py 8 does not look for dead pooled connections while it waits for maintenance notices: the first command
     # after a restart of the server would fail.
     options |= {"retry": Retry(NoBackoff(), 0), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}

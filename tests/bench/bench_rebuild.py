@@ -34,8 +34,8 @@ SELECT gen_random_uuid(), 'acme', 'x', '', 1, '', '{}', '[]', 1, now(), now(), '
   '{}', '', '', false, 1, 1 FROM generate_series(1, $1::int);
 """
 TIMERS = """
-INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time)
-SELECT incident_id, org_id, gen_random_uuid(), 'level_timeout', 1, now() + interval '1 hour' + random() * interval '1 hour'
+INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent)
+SELECT incident_id, org_id, gen_random_uuid(), 'level_timeout', 1, now() + interval '1 hour' + random() * interval '1 hour', false
 FROM escalations WHERE NOT EXISTS (SELECT FROM timers t WHERE t.incident_id = escalations.incident_id)
 """
 

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Sequence
 
 import aiohttp
-from tests.bench.report import report
 from tocsin.ingest.v1 import alert_pb2, alert_service_pb2
 from tocsin.type.v1 import severity_pb2
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.world import World
+
+from tests.bench.report import report
 
 RATE = 20
 SECONDS = 15

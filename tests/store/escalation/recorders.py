@@ -84,8 +84,10 @@ class Desk:
 
         await self.db.run(ORG, work)
 
-    def opening(self, incident_id: UUID | None = None, *, policy: str = "night", org_id: str = ORG) -> Arrival:
-        facts = Facts("db down", "db1", 1, "integrations/prom", datetime.now(UTC))
+    def opening(
+        self, incident_id: UUID | None = None, *, policy: str = "night", org_id: str = ORG, severity: int = 1
+    ) -> Arrival:
+        facts = Facts("db down", "db1", severity, "integrations/prom", datetime.now(UTC))
         return Arrival(org_id, incident_id or uuid4(), 1, Opening(facts, policy))
 
     async def opens(self, **options: str) -> UUID:

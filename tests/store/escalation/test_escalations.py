@@ -98,28 +98,20 @@ async def test_due_times_count_from_the_planned_time(desk: Desk) -> None:
     assert second.due_time == first.due_time + timedelta(minutes=5)
 
 
-async def test_the_sweep_gives_each_tenant_its_turn(desk: Desk) -> None:
-    async with desk.db.transaction("small") as tx:
-        await tx.execute(
-            "INSERT INTO users (org_id, id, display_name, time_zone, disabled) VALUES ('small', 'sam', '', '', false)"
-        )
-        await tx.execute(
-            "INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) SELECT 'small', id, '', "
-            "replace(definition::text, 'users/ana', 'users/sam')::jsonb, false FROM policies"
-        )
+async def test_the_sweep_gives_each_tenant_its_turn_and_the_urgent_first(desk: Desk) -> None:
     async with desk.db.system() as tx:
-        await tx.execute(
-            "INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) SELECT 'small', id, '', "
-            "replace(definition::text, 'users/ana', 'users/sam')::jsonb, false FROM policies WHERE org_id = 'acme'"
-        )
-    many = [desk.opening() for _ in range(60)]
-    await apply_events(desk.db, desk.effects, many)
-    one = desk.opening(org_id="small")
-    await apply_events(desk.db, desk.effects, [one])
+        await tx.execute("INSERT INTO users SELECT 'small', id, display_name, time_zone, disabled FROM users")
+        await tx.execute("INSERT INTO policies SELECT 'small', id, display_name, definition, false FROM policies")
+    await apply_events(desk.db, desk.effects, [desk.opening(severity=4) for _ in range(60)])
+    await desk.passes(seconds=1)
+    urgent, other = desk.opening(severity=1), desk.opening(org_id="small", severity=4)
+    await apply_events(desk.db, desk.effects, [urgent, other])
     await desk.passes(minutes=6)
     async with desk.db.system() as tx:
-        claimed = await timers.overdue(tx, 0.0, 10)
-    assert one.incident_id in {timer.incident_id for timer in claimed}
+        claimed = [timer.incident_id for timer in await timers.overdue(tx, 0.0, 10)]
+    assert len(claimed) == 10
+    assert claimed[0] == urgent.incident_id
+    assert other.incident_id in claimed
 
 
 async def test_one_broken_row_does_not_hold_up_the_others(desk: Desk) -> None:

@@ -100,6 +100,7 @@ CREATE TABLE timers (
   kind text NOT NULL,
   generation int NOT NULL,
   due_time timestamptz NOT NULL,
+  urgent boolean NOT NULL,
   attempts int NOT NULL DEFAULT 0,
   retry_time timestamptz,
   CONSTRAINT timers_one_live_per_escalation PRIMARY KEY (incident_id),
@@ -107,6 +108,7 @@ CREATE TABLE timers (
   CONSTRAINT timers_kind CHECK (kind IN ('level_timeout', 'ack_timeout', 'snooze_end'))
 );
 CREATE INDEX timers_due ON timers (due_time, incident_id);
+CREATE INDEX timers_by_org ON timers (org_id, urgent, due_time);
 
 CREATE TABLE timeline (
   id bigint GENERATED ALWAYS AS IDENTITY,

@@ -39,7 +39,7 @@ class Effects:
     def after(self, runs: Sequence[Escalation], now: datetime, *, outbox: bool) -> None:
         """Called once the transaction that saved `runs` is committed."""
         armed = [
-            LiveTimer(run.incident_id, run.timer.id, run.timer.generation, run.timer.due_time)
+            LiveTimer(run.incident_id, run.timer.id, run.timer.generation, run.timer.due_time, run.facts.urgent)
             for run in runs
             if run.timer
         ]

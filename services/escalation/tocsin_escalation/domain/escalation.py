@@ -49,6 +49,11 @@ class Facts:
     links: tuple[tuple[str, str], ...] = ()
     alert_count: int = 1
 
+    @property
+    def urgent(self) -> bool:
+        """Critical or error: never waits behind what is not."""
+        return self.severity <= 2
+
 
 @dataclass(frozen=True, slots=True)
 class Escalation:

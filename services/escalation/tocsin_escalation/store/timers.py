@@ -19,6 +19,8 @@ class LiveTimer:
     timer_id: UUID
     generation: int
     due_time: datetime
+    urgent: bool
+    """Of a critical or error incident: never waits behind others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class TimerFigures:
     next_due_time: datetime | None
 
 
-COLUMNS = "incident_id, timer_id, generation, due_time"
+COLUMNS = "incident_id, timer_id, generation, due_time, urgent"
 
 
 def _timer(record: Record) -> LiveTimer:
-    return LiveTimer(record["incident_id"], record["timer_id"], record["generation"], record["due_time"])
+    return LiveTimer(
+        record["incident_id"], record["timer_id"], record["generation"], record["due_time"], record["urgent"]
+    )
 
 
 async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
@@ -43,43 +47,56 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
     gone = [run.incident_id for run in runs if run.timer is None]
     if gone:
         await tx.execute("DELETE FROM timers WHERE incident_id = ANY($1::uuid[])", gone)
-    armed = [(run.incident_id, run.org_id, run.timer) for run in runs if run.timer is not None]
+    armed = [(run, run.timer) for run in runs if run.timer is not None]
     if armed:
         await tx.execute(
-            """INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time)
-               SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[])
+            """INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent)
+               SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[], $7::boolean[])
                ON CONFLICT ON CONSTRAINT timers_one_live_per_escalation DO UPDATE SET timer_id = excluded.timer_id,
-                 kind = excluded.kind, generation = excluded.generation, due_time = excluded.due_time, attempts = 0,
-                 retry_time = NULL""",
-            [incident_id for incident_id, _, _ in armed],
-            [org_id for _, org_id, _ in armed],
-            [timer.id for _, _, timer in armed],
-            [timer.kind.value for _, _, timer in armed],
-            [timer.generation for _, _, timer in armed],
-            [timer.due_time for _, _, timer in armed],
+                 kind = excluded.kind, generation = excluded.generation, due_time = excluded.due_time,
+                 urgent = excluded.urgent, attempts = 0, retry_time = NULL""",
+            [run.incident_id for run, _ in armed],
+            [run.org_id for run, _ in armed],
+            [timer.id for _, timer in armed],
+            [timer.kind.value for _, timer in armed],
+            [timer.generation for _, timer in armed],
+            [timer.due_time for _, timer in armed],
+            [run.facts.urgent for run, _ in armed],
         )
 
 
-async def overdue(tx: Tx, grace: float, limit: int) -> list[LiveTimer]:
-    """Timers that were due `grace` seconds ago and that nobody is working on, oldest first, a fair share for each tenant.
+DUE = "due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())"
+_OLDEST = f"SELECT {COLUMNS} FROM timers WHERE {DUE} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
+# The recursion walks from tenant to tenant by index, however many timers each of them has.
+_FAIR = f"""
+WITH RECURSIVE orgs AS (
+  (SELECT org_id FROM timers ORDER BY org_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT t.org_id FROM timers t WHERE t.org_id > orgs.org_id ORDER BY t.org_id LIMIT 1)
+    FROM orgs WHERE orgs.org_id IS NOT NULL),
+turns AS (
+  SELECT mine.incident_id, mine.urgent, mine.due_time,
+    row_number() OVER (PARTITION BY orgs.org_id ORDER BY mine.urgent DESC, mine.due_time) AS turn
+  FROM orgs CROSS JOIN LATERAL (
+    (SELECT incident_id, urgent, due_time FROM timers WHERE org_id = orgs.org_id AND urgent AND {DUE}
+      ORDER BY due_time LIMIT $2)
+    UNION ALL
+    (SELECT incident_id, urgent, due_time FROM timers WHERE org_id = orgs.org_id AND NOT urgent AND {DUE}
+      ORDER BY due_time LIMIT $2)) AS mine)
+SELECT {COLUMNS} FROM timers
+ WHERE incident_id IN (SELECT incident_id FROM turns ORDER BY turn, urgent DESC, due_time LIMIT $2)
+ ORDER BY urgent DESC, due_time FOR UPDATE SKIP LOCKED"""
 
-    The tenant's share comes first in the order: one tenant with a hundred thousand overdue timers must not make the one
-    timer of another wait behind them. SKIP LOCKED leaves out what another replica is firing.
+
+async def overdue(tx: Tx, grace: float, limit: int) -> list[LiveTimer]:
+    """Timers that were due `grace` seconds ago and that nobody is working on, oldest first, at most `limit`.
+
+    When there are more than that, tenants take turns: one with a hundred thousand overdue timers must not make the one
+    timer of another wait behind them. SKIP LOCKED leaves out what another replica is claiming at this moment.
     """
-    records = await tx.fetch(
-        f"""WITH due AS (
-              SELECT incident_id, org_id, due_time FROM timers
-               WHERE due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())
-               ORDER BY due_time LIMIT $2 * 10),
-             fair AS (
-              SELECT incident_id FROM (
-                SELECT incident_id, due_time, row_number() OVER (PARTITION BY org_id ORDER BY due_time) AS turn FROM due) d
-               ORDER BY turn, due_time LIMIT $2)
-            SELECT {COLUMNS} FROM timers WHERE incident_id IN (SELECT incident_id FROM fair)
-               ORDER BY due_time FOR UPDATE SKIP LOCKED""",
-        grace,
-        limit,
-    )
+    records = await tx.fetch(_OLDEST, grace, limit)
+    if len(records) == limit:
+        records = await tx.fetch(_FAIR, grace, limit)
     return [_timer(record) for record in records]
 
 
@@ -138,9 +155,9 @@ async def missing(tx: Tx) -> list[UUID]:
 async def insert_due_now(tx: Tx, ids: Sequence[tuple[UUID, UUID]]) -> list[LiveTimer]:
     """A timer due now for each (incident, timer id), of the kind its escalation's state calls for."""
     records = await tx.fetch(
-        f"""INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time)
+        f"""INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent)
             SELECT e.incident_id, e.org_id, n.timer_id,
-              CASE e.state WHEN 'snoozed' THEN 'snooze_end' ELSE 'level_timeout' END, e.generation, app_now()
+              CASE e.state WHEN 'snoozed' THEN 'snooze_end' ELSE 'level_timeout' END, e.generation, app_now(), e.severity <= 2
             FROM unnest($1::uuid[], $2::uuid[]) AS n(incident_id, timer_id) JOIN escalations e USING (incident_id)
             ON CONFLICT DO NOTHING RETURNING {COLUMNS}""",
         [incident_id for incident_id, _ in ids],

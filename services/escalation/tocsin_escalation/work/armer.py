@@ -21,6 +21,7 @@ from tocsin_escalation.work.tasks import FireTask, body
 log = get_logger(__name__)
 
 MOST_WAITING = 20_000
+URGENT = {"priority": "critical"}
 
 
 class DatabaseClock:
@@ -49,6 +50,7 @@ class Armer:
     """Implements `app.effects.Arming`."""
 
     def __init__(self, broker: TimerBroker, task: FireTask, metrics: EscalationMetrics) -> None:
+        self._broker = broker
         self._clock = DatabaseClock()
         self._source = TimerSource(broker, clock=self._clock.now)
         self._task = task
@@ -103,7 +105,9 @@ class Armer:
             self._say(True, None)
 
     def _timer(self, timer: LiveTimer) -> Timer:
-        return self._source.timer(str(timer.incident_id), timer.due_time, self._task, body(timer))
+        labels = URGENT if timer.urgent else None
+        message = self._broker.encode(self._task, body(timer), task_id="", labels=labels)
+        return Timer(str(timer.incident_id), timer.due_time, message)
 
     def _say(self, available: bool, error: Exception | None) -> None:
         self._metrics.redis_available.set(available)

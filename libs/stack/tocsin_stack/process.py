@@ -1,8 +1,9 @@
 """A child process that cannot outlive us: own session, parent-death signal, output pumped line by line."""
 
 import asyncio
-import ctypes
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,29 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tocsin_stack.account import Account
 from tocsin_stack.errors import StackError
 from tocsin_stack.output import Output
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: a child between fork and exec must not import
+_LINUX = platform.system() == "Linux"
+# Becomes the program, once the kernel knows what to send it when we die. A program of its own and not a preexec_fn: with
+# that, or with a change of user, Python forks, and gRPC's handlers around fork crash one child in six while calls are
+# under way in this process. Without either it uses vfork, which runs no handlers.
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+parent, signum, uid, gid = map(int, sys.argv[1:5])
+if uid >= 0:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+if os.getppid() != parent:  # it died before the call: the signal would never come
+    sys.exit(1)
+os.execvp(sys.argv[5], sys.argv[5:])
+"""
 
 
 class Child:
@@ -61,10 +78,13 @@ class Child:
         Call it from a thread that lives on: the kernel counts the death of the starting *thread* as the parent's.
         """
         assert not self.running, "already running"
+        program = (*self._account.prefix, *self._argv)
+        if shutil.which(program[0], path=(self._env or os.environ).get("PATH")) is None:
+            raise StackError(f"cannot start {self.output.name}: there is no program {program[0]}")
         read_end = self._account.pipe_with(stdin)
         try:
             self._popen = subprocess.Popen(
-                [*self._account.prefix, *self._argv],
+                self._bound_to_us(program),
                 stdin=read_end,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -72,10 +92,7 @@ class Child:
                 cwd=self._account.working_directory,
                 start_new_session=True,  # the terminal's Ctrl-C reaches the launcher alone, which then stops in order
                 pass_fds=pass_fds,
-                user=self._account.uid,
-                group=self._account.gid,
-                extra_groups=None if self._account.uid is None else [],
-                preexec_fn=_die_with_parent(self._stop_signal),  # noqa: PLW1509 - one prepared system call, no Python locks
+                **self._identity(),
             )
         except OSError as error:
             raise StackError(f"cannot start {self.output.name}: {error}") from error
@@ -140,18 +157,18 @@ class Child:
                 raise StackError(f"{self.output.name} is not ready after {limit:g} s\n{self.output.tail()}")
             await asyncio.sleep(0.01)
 
+    def _bound_to_us(self, program: Sequence[str]) -> Sequence[str]:
+        if not _LINUX:
+            return program
+        uid, gid = self._account.uid, self._account.gid
+        numbers = (os.getpid(), self._stop_signal, -1 if uid is None else uid, -1 if gid is None else gid)
+        return (sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, *(f"{int(number)}" for number in numbers), *program)
 
-def _die_with_parent(signum: signal.Signals) -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    parent = os.getpid()
-
-    def arm() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call: the signal would never come
-            os._exit(1)
-
-    return arm
+    def _identity(self) -> dict[str, Any]:
+        """The change of user, where the program above does not make it."""
+        if _LINUX or self._account.uid is None:
+            return {}
+        return {"user": self._account.uid, "group": self._account.gid, "extra_groups": []}
 
 
 def children_of(pid: int) -> list[int]:

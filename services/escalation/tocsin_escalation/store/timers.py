@@ -107,7 +107,7 @@ async def postpone(tx: Tx, incident_id: UUID) -> int:
     """
     attempts: int | None = await tx.fetchval(
         """UPDATE timers SET attempts = attempts + 1,
-             retry_time = app_now() + make_interval(secs => least(60, power(2, least(attempts, 6))) * (0.5 + random() / 2))
+             retry_time = app_now() + make_interval(secs => least(300, 5 * power(2, least(attempts, 6))) * (0.5 + random() / 2))
            WHERE incident_id = $1 RETURNING attempts""",
         incident_id,
     )

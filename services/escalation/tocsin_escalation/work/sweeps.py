@@ -55,6 +55,8 @@ class Sweeps:
             intact = await self._broker.witness()
             if intact and self._filled:
                 return
+            # Until the filling is done, whatever interrupts it: the witness says so once, and only to this process.
+            self._filled = False
             await self._mirror_pause()
             await self.fill()
             self._filled = True

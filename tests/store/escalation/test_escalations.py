@@ -127,6 +127,16 @@ async def test_one_broken_row_does_not_hold_up_the_others(desk: Desk) -> None:
         assert await timers.overdue(tx, 0.0, 10) == []
 
 
+async def test_a_due_timer_that_does_nothing_is_not_tried_again_at_once(desk: Desk) -> None:
+    incident = await desk.opens()
+    async with desk.db.system() as tx:
+        await tx.execute("UPDATE timers SET generation = 7")
+    await desk.passes(minutes=6)
+    assert await desk.sweep() == 1
+    assert await desk.sweep() == 0
+    assert await desk.paged(incident) == [(1, "ana")]
+
+
 async def test_an_escalation_without_a_timer_is_found_and_repaired(desk: Desk) -> None:
     incident = await desk.opens()
     async with desk.db.system() as tx:

@@ -26,8 +26,13 @@ async def fire_timers(
 
     async def work(tx: Tx, some: Sequence[tuple[UUID, TimerFired]] = fired) -> None:
         answers = await advance(tx, [Step(incident_id, event) for incident_id, event in some], effects)
-        for answer in answers:
+        for (incident_id, event), answer in zip(some, answers, strict=True):
             if isinstance(answer, Advanced):
+                timer = answer.run.timer
+                if way == "sweep" and timer is not None and timer.id == event.timer_id:
+                    # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
+                    log.error("timer_without_effect", incident=str(incident_id), timer=str(timer.id))
+                    await timers.postpone(tx, incident_id)
                 for entry in answer.entries:
                     if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
                         effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)

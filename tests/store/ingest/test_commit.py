@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Sequence
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -147,6 +148,17 @@ async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: D
     await check(database, org)
     counted = await rows(database, org, "SELECT sum(alert_count) AS all FROM incidents")
     assert counted[0]["all"] == 400
+
+
+async def test_a_resolve_takes_the_waiting_event_along(database: Database) -> None:
+    """Events of one incident leave in their order, so one that waits for duplicates would hold the resolve up."""
+    org = new_org()
+    opened, *_ = await commit(committer(database), org, [message("a", org=org)])
+    await commit(committer(database), org, [message("a", org=org)])
+    late = "SELECT 1 FROM outbox WHERE due_time > app_now()"
+    assert len(await rows(database, org, late)) == 1
+    await resolve_incidents(database, lambda: None, org, "users/ana", [UUID(opened.incident.partition("/")[2])])
+    assert not await rows(database, org, late)
 
 
 async def test_a_crash_after_commit_repeats_the_first_answer(database: Database) -> None:

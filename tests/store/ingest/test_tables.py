@@ -21,7 +21,7 @@ async def test_what_was_over_long_ago_goes_and_the_rest_stays(database: Database
     commit_batch = committer(database)
     over = [message("old", org=org), message("old", Action.RESOLVE, org=org)]
     quiet = [message("quiet", org=org, suppress=True)]
-    open_one = [message("open", org=org)]
+    open_one = [message("open", org=org), message("noisy", org=org, suppress=True)]
     await commit(commit_batch, org, over + quiet + open_one)
     # Ninety days pass, on the one clock there is.
     async with database.system() as tx:
@@ -30,10 +30,11 @@ async def test_what_was_over_long_ago_goes_and_the_rest_stays(database: Database
             "$$SELECT now() + interval '91 days'$$"
         )
     young = [message("young", org=org), message("young", Action.RESOLVE, org=org)]
+    young.append(message("noisy", org=org, suppress=True))
     await commit(commit_batch, org, young)
     assert await Retention(database, days=90).sweep() == 3
     left = await rows(database, org, "SELECT dedup_key FROM alerts ORDER BY dedup_key")
-    assert [row["dedup_key"] for row in left] == ["open", "young"]
+    assert [row["dedup_key"] for row in left] == ["noisy", "open", "young"]
     assert len(await rows(database, org, "SELECT 1 FROM incidents")) == 2
     assert await Retention(database, days=90).sweep() == 0
 

@@ -94,6 +94,16 @@ def test_a_storm_in_one_batch_is_one_event() -> None:
     assert event.alert_count == 1000
 
 
+def test_folded_events_add_up_what_is_new_and_keep_what_is_urgent() -> None:
+    board = Board(new_id)
+    board.play((message("a", group="g"), message("a", Action.ACKNOWLEDGE)))
+    board.play([message(key, group="g", severity=Severity.CRITICAL) for key in "bcc"])
+    (events,) = board.events.values()
+    last = events.new[-1]
+    assert last == AlertsAdded(4, Severity.CRITICAL, "c is wrong", new_keys=2, worse=True)
+    assert last.urgent
+
+
 def test_events_keep_their_order_around_an_acknowledge() -> None:
     board = Board(new_id)
     board.play(

@@ -1,0 +1,200 @@
+"""Two of everything, with ways to stop one exactly where it hurts, and to bring all of it back."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import grpc
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.service import ServiceProcess
+from tocsin_stack.valkey import Valkey
+from tocsin_testkit.clients import Channels
+from tocsin_testkit.world import World
+
+LEASE_SECONDS = 11
+"""By then every lease that a dead process held has run out: the relays' is 10 s, notify's the one set below."""
+QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT": "4", "NOTIFY_LEASE": "10"}
+PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
+"""What a caller may be told while something is broken; each means: the same request again."""
+
+
+class Fleet(World):
+    """A world with two replicas of each service, all of which the callers know and use in turn."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir, replicas=2, environment=QUICK_LEASES)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        await self.channels.close()
+        self.channels = _InTurn({name: self.stack.plan.target(name) for name in self.stack.services})
+        return self
+
+    @property
+    def postgres(self) -> Postgres:
+        assert self.stack.postgres is not None
+        return self.stack.postgres
+
+    @property
+    def valkey(self) -> Valkey:
+        assert self.stack.valkey is not None
+        return self.stack.valkey
+
+    def replicas(self, *services: str) -> list[ServiceProcess]:
+        """The replicas of these services, or of all."""
+        return [each for name in services or self.stack.services for each in self.stack.services[name]]
+
+    def kill(self, *services: str) -> None:
+        """SIGKILL to every replica of these."""
+        for replica in self.replicas(*services):
+            replica.kill()
+
+    async def heal(self) -> None:
+        """Everything runs and serves again, whatever a test did to it."""
+        self.postgres.resume()
+        self.valkey.resume()
+        if not self.postgres.process.running:
+            await self.postgres.start()
+        if not self.valkey.process.running:
+            await self.valkey.start()
+        for replica in self.replicas():
+            replica.resume()
+        await asyncio.gather(*(replica.start() for replica in self.replicas() if not replica.process.running))
+        await asyncio.gather(*(replica.process.ready(replica.is_serving, limit=20) for replica in self.replicas()))
+
+    async def for_a_while(self, seconds: float) -> None:
+        """Let the load go on: real seconds, because it is real work that has to meet the disturbance."""
+        await asyncio.sleep(seconds)
+
+    async def orphans_come_due(self) -> None:
+        """Let the leases of the dead run out, once all that the living do is done."""
+        await self.until(
+            "notify", "SELECT NOT EXISTS (SELECT FROM attempts WHERE start_time > app_now() - interval '3 s')"
+        )
+        await self.clock.forward(timedelta(seconds=LEASE_SECONDS))
+
+    async def until(self, service: str, query: str, *values: object, patience: float = 15) -> None:
+        """Wait until the query, asked in a service's database, is true."""
+        database = await self.database(service)
+        try:
+            await eventually(lambda: database.fetchval(query, *values), f"{service}: {query}", patience)
+        finally:
+            await database.close()
+
+    @asynccontextmanager
+    async def breakpoint(self, service: str, table: str, event: str, when: str = "true") -> AsyncIterator["Breakpoint"]:
+        """Whoever does `event` (such as "INSERT" or "UPDATE OF state") to a row of `table` stops inside its transaction.
+
+        `when` is a condition on OLD and NEW. It stops until the block ends or the statement's lock timeout (2 s) is
+        over; a killed one stops there for good.
+        """
+        database = await self.database(service)
+        number = random.getrandbits(48)
+        name = f"breakpoint_{number}"
+        result = "OLD" if event.startswith("DELETE") else "NEW"
+        await database.execute("SELECT pg_advisory_lock($1)", number)
+        await database.execute(
+            f"""CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_advisory_xact_lock_shared({number}); RETURN {result}; END $$;
+                CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()"""
+        )
+        try:
+            yield Breakpoint(self, service, database, number)
+        finally:
+            await database.execute("SELECT pg_advisory_unlock_all()")
+            await database.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
+            await database.close()
+
+
+class Breakpoint:
+    """A place in somebody's transaction."""
+
+    def __init__(self, fleet: Fleet, service: str, database: asyncpg.Connection, number: int) -> None:
+        self._fleet = fleet
+        self._service = service
+        self._database = database
+        self._number = number
+
+    async def reached(self) -> ServiceProcess:
+        """The replica that stopped here."""
+        query = """SELECT client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE locktype = 'advisory' AND NOT granted AND (classid::bigint << 32) + objid::bigint = $1"""
+        port = await eventually(lambda: self._database.fetchval(query, self._number), f"a stop of {self._service}")
+        return next(each for each in self._fleet.replicas(self._service) if port in _ports_of(each.process.pid))
+
+    async def let_go(self) -> None:
+        """Nobody stops here any more."""
+        await self._database.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], what: str, patience: float = 15) -> Any:
+    """The first answer of `look` that is neither None nor false. AssertionError names `what` after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not (answer := await look()):
+        assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
+        await asyncio.sleep(0.005)
+    return answer
+
+
+async def insist(call: Callable[[], Awaitable[Any]], *, patience: float = 30, refusals: list[str] | None = None) -> Any:
+    """What a good caller does: the same request again, with backoff and jitter, until it is answered.
+
+    `refusals` takes the codes it was told on the way. Anything but those of `PASSING` is raised.
+    """
+    deadline = time.monotonic() + patience
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code().name not in PASSING or time.monotonic() > deadline:
+                raise
+            if refusals is not None:
+                refusals.append(error.code().name)
+        attempt += 1
+        await asyncio.sleep(random.uniform(0.01, min(0.5, 0.02 * 2**attempt)))
+
+
+def tell(case: str, **facts: Any) -> None:
+    """One JSON line about what was measured."""
+    print("\n" + json.dumps({"chaos": case, **facts}))
+
+
+def spread(seconds: Iterable[float]) -> dict[str, float]:
+    """Median and worst, in milliseconds."""
+    values = sorted(seconds)
+    return {"p50_ms": _ms(values[len(values) // 2]), "max_ms": _ms(values[-1])} if values else {}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+class _InTurn(Channels):
+    """As a client of several replicas is built: round robin, and quick to find one that came back."""
+
+    def __init__(self, targets: dict[str, str]) -> None:
+        options = [
+            ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
+        ]
+        self.by_service = {name: grpc.aio.insecure_channel(target, options) for name, target in targets.items()}
+
+
+def _ports_of(pid: int) -> set[int]:
+    """The local ports of a process's TCP connections."""
+    try:
+        sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in sockets}

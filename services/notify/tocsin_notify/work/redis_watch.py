@@ -93,9 +93,12 @@ class RedisWatch:
         _log.info("hints_armed_anew", count=count)
 
     async def _mirror_pause(self) -> None:
-        async with self._db.system() as tx:
-            paused = await queues.is_paused(tx)
-        if paused != await self._broker.is_paused():
+        """Until both agree: an operator may change the record while Redis is being told what it said before."""
+        while True:
+            async with self._db.system() as tx:
+                paused = await queues.is_paused(tx)
+            if paused == await self._broker.is_paused():
+                return
             await (self._broker.pause() if paused else self._broker.resume())
 
     async def _collect_dead(self) -> None:

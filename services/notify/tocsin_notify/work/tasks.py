@@ -51,6 +51,8 @@ def register(
 
     @broker.task(task_name=SUBMIT)
     async def submit_page(job: NotificationJob) -> None:
+        if not isinstance(job, NotificationJob):  # the annotation binds no sender
+            raise TaskRejectedError
         try:
             await outlast(lambda: submit(job))
         except TocsinError as error:

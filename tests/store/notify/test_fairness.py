@@ -1,0 +1,66 @@
+"""A flood delays nobody but its own (I8), and a critical page by nobody (priorities)."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.store.notify.support import WARNING, World, job, new_org, until
+
+SMALL = {"concurrency": 20, "critical_reserve": 5, "org_concurrency": 5, "org_rate": 0}
+
+
+@pytest.mark.parametrize("same_tenant", [True, False])
+async def test_a_flood_of_low_pages_on_a_hanging_provider_does_not_delay_a_critical_one(
+    world: World, same_tenant: bool
+) -> None:
+    flood = new_org()
+    victim = flood if same_tenant else new_org()
+    await world.method(flood, "users/slow", webhook="slow")
+    await world.method(victim, "users/ana", webhook="ana")
+    world.hooks.hang["slow"] = asyncio.Event()
+    async with world.replica(**SMALL) as notify:
+        await notify.submit(*(job(flood, user="users/slow", severity=WARNING) for _ in range(300)))
+        began = time.monotonic()
+        await notify.submit(job(victim))
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the critical page")
+        assert time.monotonic() - began < 2.0
+
+
+async def test_one_tenants_flood_does_not_delay_another_tenants_low_page(world: World) -> None:
+    flood, modest = new_org(), new_org()
+    await world.method(flood, "users/slow", webhook="slow")
+    await world.method(modest, webhook="ana")
+    world.hooks.hang["slow"] = asyncio.Event()
+    async with world.replica(**SMALL) as notify:
+        await notify.submit(*(job(flood, user="users/slow", severity=WARNING) for _ in range(200)))
+        await notify.submit(job(modest, severity=WARNING))
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the other tenant's page", patience=3)
+
+
+async def test_a_backlog_is_worked_off_in_turns(world: World) -> None:
+    """Twenty tenants, one with a hundred times as many: everybody's first page is out before the flood is half done."""
+    orgs = sorted(new_org() for _ in range(20))
+    for number, org in enumerate(orgs):
+        await world.method(org, webhook=f"org{number}")
+    async with world.replica(works=False) as door:
+        await door.submit(*(job(orgs[0], severity=WARNING) for _ in range(200)))
+        await door.submit(*(job(org, severity=WARNING) for org in orgs[1:]))
+    async with world.replica(**{**SMALL, "org_concurrency": 15}):
+        await until(lambda: len(world.inbox.messages) == 219)
+    order = [message.address for message in world.inbox.messages]
+    last_of_the_small = max(place for place, address in enumerate(order) if address != "org0")
+    assert last_of_the_small < 120
+
+
+async def test_the_rate_of_a_tenant_is_limited_and_its_critical_pages_are_not(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/bob", webhook="bob")
+    async with world.replica(org_rate=5.0, org_burst=10.0) as notify:
+        began = time.monotonic()
+        await notify.submit(*(job(org, severity=WARNING) for _ in range(15)))
+        await notify.submit(*(job(org, user="users/bob") for _ in range(50)))
+        await until(lambda: world.arrived("bob") == 50)
+        await until(lambda: world.arrived("ana") == 15)
+        assert time.monotonic() - began > 0.8, "five of the fifteen had to wait for the bucket to fill"

@@ -1,0 +1,261 @@
+"""Redis gone, flushed, full of rubbish; PostgreSQL cut off; the queue paused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.asyncio import Redis
+from taskiq.kicker import AsyncKicker
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.notify.v1 import notification_service_pb2 as service_pb
+from tocsin.queue.v1 import queue_service_pb2 as queue_pb
+from tocsin_notify.work.tasks import SUBMIT
+from tocsin_stack.scratch import scratch
+from tocsin_stack.valkey import Valkey
+from tocsin_timers import TimerBroker
+
+from tests.store.notify.support import Notify, World, bearer, job, new_org, operator, until
+
+QUEUE = "queues/notify"
+
+
+@pytest.fixture
+async def own_valkey(world: World) -> AsyncIterator[Valkey]:
+    """A Valkey that this test may kill; the world uses it."""
+    with scratch("tocsin-notify-own-") as folder:
+        server = Valkey(folder, appendonly=False)
+        await server.start()
+        world.redis_url = server.url
+        yield server
+        await server.stop()
+
+
+@pytest.fixture
+async def broker(world: World) -> AsyncIterator[TimerBroker]:
+    """Escalation's end of the stream."""
+    made = TimerBroker(world.redis_url, queue="notify")
+    yield made
+    await made.shutdown()
+
+
+async def kick(broker: TimerBroker, *arguments: object, task: str = SUBMIT) -> None:
+    kicker: AsyncKicker[..., None] = AsyncKicker(task, broker, {"priority": "critical"})
+    await broker.kick_many([broker.encode(kicker, *arguments)])
+
+
+async def figures(notify: Notify) -> queue_pb.Queue:
+    answer = await notify.queues.ListQueues(queue_pb.ListQueuesRequest(), metadata=bearer("acme"))
+    queue: queue_pb.Queue = answer.queues[0]
+    return queue
+
+
+async def test_without_redis_everything_goes_on_from_postgresql(world: World, own_valkey: Valkey) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica() as notify:
+        await notify.submit(job(org))
+        await until(lambda: world.arrived("ana") == 1)
+        own_valkey.kill()
+        world.hooks.will_answer("ana", [503, 503])
+        await notify.submit(job(org))
+        await until(lambda: world.arrived("ana") == 2)
+        health = health_pb2_grpc.HealthStub(notify.channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert not (await figures(notify)).redis_available
+        await own_valkey.start()
+        broker = TimerBroker(own_valkey.url, queue="notify")
+        await kick(broker, job(org))
+        await until(lambda: world.arrived("ana") == 3)
+        await broker.shutdown()
+
+        async def available() -> bool:
+            return (await figures(notify)).redis_available
+
+        await until(available)
+
+
+async def test_started_without_redis_it_serves_and_delivers(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(REDIS_URL="redis://127.0.0.1:1/0") as notify:
+        await notify.submit(job(org))
+        await until(lambda: world.arrived("ana") == 1)
+
+
+async def test_a_flushed_redis_gets_its_reminders_back(world: World, notify: Notify, broker: TimerBroker) -> None:
+    org = new_org()
+    hook = await world.method(org, webhook="ana")
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 3600), (pb.URGENCY_HIGH, hook, 7200))
+    await notify.submit(job(org))
+
+    async def armed() -> bool:
+        return (await broker.figures()).delayed == 2
+
+    await until(armed)
+    redis = Redis.from_url(world.redis_url)
+    await redis.flushdb()
+    await until(armed)
+    await redis.aclose()
+
+
+async def test_a_job_nobody_can_read_is_kept_and_shown_to_operators_only(
+    world: World, notify: Notify, broker: TimerBroker
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    redis = Redis.from_url(world.redis_url)
+    stream = broker.shards[0].streams["critical"]
+    await redis.xadd(stream, {"d": b"\xff\xfenot protobuf"})
+    broken = job(org)
+    broken.user = "nobody in particular"
+    await kick(broker, broken)
+    await kick(broker, "not a job")
+    await kick(broker, job(org), task="notify.unheard_of")
+    await kick(broker, job(org))
+    await until(lambda: world.arrived("ana") == 1)
+
+    async def collected() -> bool:
+        return bool(await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 4)
+
+    await until(collected)
+    await until(lambda: _none_dead(broker))
+    await redis.aclose()
+
+    request = service_pb.ListDeadLettersRequest()
+    theirs = await notify.notifications.ListDeadLetters(request, metadata=bearer(org))
+    assert list(theirs.dead_letters) == []
+    ours = await notify.notifications.ListDeadLetters(request, metadata=operator())
+    assert {letter.reason for letter in ours.dead_letters} == {"UNREADABLE_JOB"}
+    whole = [
+        (
+            await notify.notifications.GetDeadLetter(
+                service_pb.GetDeadLetterRequest(name=letter.name), metadata=operator()
+            )
+        ).dead_letter
+        for letter in ours.dead_letters
+    ]
+    assert b"\xff\xfenot protobuf" in {letter.raw for letter in whole}
+    assert all(letter.detail for letter in whole)
+
+    names = [letter.name for letter in whole]
+    redriven = await notify.notifications.RedriveDeadLetters(
+        service_pb.RedriveDeadLettersRequest(names=names), metadata=operator()
+    )
+    assert sorted(redriven.redriven) == sorted(names)
+    again = await notify.notifications.ListDeadLetters(request, metadata=operator())
+    assert len(again.dead_letters) == 4, "still unreadable: kept anew, never dropped"
+    assert not {letter.name for letter in again.dead_letters} & set(names)
+
+
+async def _none_dead(broker: TimerBroker) -> bool:
+    return (await broker.figures()).dead == 0
+
+
+async def test_a_readable_page_among_the_dead_of_the_stream_is_simply_taken_in(
+    world: World, notify: Notify, broker: TimerBroker
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    kicker: AsyncKicker[..., None] = AsyncKicker(SUBMIT, broker, {})
+    await broker.bury(broker.encode(kicker, job(org)), "a worker died of it five times")
+    await until(lambda: world.arrived("ana") == 1)
+    await until(lambda: _none_dead(broker))
+    assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    paused = queue_pb.PauseQueueRequest(name=QUEUE)
+    async with world.replica() as one, world.replica() as two:
+        assert (await one.queues.PauseQueue(paused, metadata=bearer("acme"))).queue.paused
+        assert (await one.queues.PauseQueue(paused, metadata=bearer("acme"))).queue.paused
+        assert await two.submit(job(org), job(org)) == 2
+        queue = await figures(two)
+        assert (queue.paused, queue.overdue, queue.active) == (True, 2, 0)
+    redis = Redis.from_url(world.redis_url)
+    await redis.flushdb()
+    broker = TimerBroker(world.redis_url, queue="notify")
+    async with world.replica() as notify:
+        await until(broker.is_paused)  # the record is mirrored into the Redis that forgot it
+        await notify.submit(job(org))
+        assert await world.states() == ["pending"] * 3
+        assert world.inbox.messages == []
+        await notify.queues.ResumeQueue(queue_pb.ResumeQueueRequest(name=QUEUE), metadata=bearer("acme"))
+        await until(lambda: world.arrived("ana") == 3)
+
+        async def settled() -> bool:
+            return await world.states() == ["sent"] * 3
+
+        await until(settled)
+        queue = await figures(notify)
+        assert (queue.paused, queue.overdue, queue.completed, queue.failed) == (False, 0, 3, 0)
+    assert not await broker.is_paused()
+    await broker.shutdown()
+    await redis.aclose()
+
+
+async def test_an_unknown_queue(notify: Notify) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await notify.queues.PauseQueue(queue_pb.PauseQueueRequest(name="queues/other"), metadata=bearer("acme"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_figures_count_what_waits(world: World, notify: Notify) -> None:
+    org = new_org()
+    hook = await world.method(org, webhook="ana")
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 600), (pb.URGENCY_HIGH, hook, 1200))
+    await notify.submit(job(org))
+    queue = await figures(notify)
+    assert (queue.delayed, queue.overdue) == (2, 0)
+    now = await world.admin.fetchval("SELECT app_now()")
+    assert timedelta(seconds=590) < queue.next_due_time.ToDatetime(now.tzinfo) - now <= timedelta(seconds=600)
+
+
+async def test_the_database_cut_off_in_the_middle_loses_nothing(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    world.hooks.hang["ana"] = asyncio.Event()
+    await notify.submit(job(org))
+
+    async def cut() -> None:
+        await world.admin.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+        )
+
+    await cut()
+    world.hooks.hang.pop("ana").set()
+    await cut()
+
+    async def sent() -> bool:
+        return await world.states() == ["sent"]
+
+    await until(sent)
+    assert len({message.key for message in world.inbox.messages}) == 1
+
+
+async def test_old_rows_go_and_live_ones_stay(world: World, notify: Notify) -> None:
+    from tocsin_notify.work.retention import Retention
+
+    org = new_org()
+    hook = await world.method(org, webhook="ana")
+    await notify.submit(job(org))
+    await until(lambda: world.arrived("ana") == 1)
+    await notify.submit(job(org, user="users/nobody"))
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 86_400))
+    await notify.submit(job(org))
+    await world.admin.execute("UPDATE pages SET create_time = create_time - interval '91 days'")
+    await world.admin.execute("UPDATE dead_letters SET create_time = create_time - interval '91 days'")
+    await world.admin.execute(
+        """INSERT INTO cancel_fences (org_id, incident, generation, reason, update_time)
+           SELECT 'o', gen_random_uuid(), 1, '', app_now() - age FROM unnest('{9 days,1 day}'::interval[]) AS age"""
+    )
+    gone = await Retention(notify.runtime.database, days=90, fence_days=8)()
+    assert gone == 4
+    assert await world.states() == ["pending"]
+    assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 1

@@ -1,0 +1,139 @@
+"""Several replicas, and ones that die: every page once, or again under the same key, never not at all."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from datetime import timedelta
+
+from tests.store.notify.support import KEYS, World, job, new_org, until
+
+
+async def test_two_replicas_deliver_a_backlog_once(world: World) -> None:
+    org = new_org()
+    for number in range(20):
+        await world.method(org, f"users/u{number}", webhook=f"u{number}")
+    async with world.replica(works=False) as door:
+        await door.submit(*(job(org, user=f"users/u{number % 20}") for number in range(300)))
+    assert Counter(await world.states()) == {"pending": 300}
+    async with world.replica(), world.replica():
+
+        async def sent() -> bool:
+            return Counter(await world.states()) == {"sent": 300}
+
+        await until(sent)
+    keys = Counter(message.key for message in world.inbox.messages)
+    assert len(keys) == 300
+    assert set(keys.values()) == {1}
+    assert await world.admin.fetchval("SELECT count(*) FROM attempts") == 300
+
+
+async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_under_the_same_key(
+    world: World,
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    world.hooks.hang["ana"] = asyncio.Event()
+    async with world.replica(works=False) as door:
+        await door.submit(job(org))
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tocsin_notify", "serve"),
+        env={
+            **os.environ,
+            "NOTIFY_DATABASE_URL": world.database_url,
+            "REDIS_URL": world.redis_url,
+            "AUTH_SIGNING_KEYS": KEYS,
+            "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "LOG_LEVEL": "ERROR",
+        },
+    )
+    try:
+
+        async def sending() -> bool:
+            return await world.states() == ["sending"]
+
+        await until(sending, 20)
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        await victim.wait()
+    world.hooks.hang.pop("ana").set()
+    async with world.replica():
+        assert await world.states() == ["sending"], "its lease holds, so nobody touches it"
+        await world.forward(timedelta(seconds=31))
+
+        async def sent() -> bool:
+            return await world.states() == ["sent"]
+
+        await until(sent)
+    keys = {message.key for message in world.inbox.messages}
+    assert len(keys) == 1
+    attempts = await world.admin.fetch("SELECT number, outcome FROM attempts ORDER BY number")
+    assert [tuple(attempt) for attempt in attempts] == [(1, "started"), (2, "sent")]
+
+
+async def test_a_page_whose_senders_keep_vanishing_is_given_up_in_the_end(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(works=False) as door:
+        await door.submit(job(org))
+    await world.admin.execute(
+        "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"
+    )
+    async with world.replica():
+
+        async def dead() -> bool:
+            return await world.states() == ["dead"]
+
+        await until(dead)
+    assert (await world.row("SELECT reason FROM dead_letters"))["reason"] == "ATTEMPTS_EXHAUSTED"
+    assert world.arrived("ana") == 0
+
+
+async def test_a_stop_lets_calls_end_and_gives_back_what_does_not(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="slow")
+    await world.method(org, "users/bob", webhook="stuck")
+    world.hooks.hang["slow"] = asyncio.Event()
+    world.hooks.hang["stuck"] = asyncio.Event()
+    async with world.replica() as replica:
+        await replica.submit(job(org), job(org, user="users/bob"))
+        asyncio.get_running_loop().call_later(0.3, world.hooks.hang["slow"].set)
+    by_user = {
+        row["user_id"]: row for row in await world.admin.fetch("SELECT user_id, state, state_reason FROM notifications")
+    }
+    assert by_user["users/ana"]["state"] == "sent"
+    assert by_user["users/bob"]["state"] == "pending"
+    assert "stopped" in by_user["users/bob"]["state_reason"]
+    world.hooks.hang.pop("stuck").set()
+    async with world.replica():
+
+        async def sent() -> bool:
+            return await world.states() == ["sent", "sent"]
+
+        await until(sent)
+
+
+async def test_a_late_yes_counts_when_the_row_went_back_to_wait(world: World) -> None:
+    """The lease ended, somebody else tried and failed; then the first provider's answer comes after all."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    world.hooks.hang["ana"] = asyncio.Event()
+    async with world.replica(backoff_base=3000.0, backoff_cap=3000.0) as first:
+        await first.submit(job(org))
+
+        async def sending() -> bool:
+            return await world.states() == ["sending"]
+
+        await until(sending)
+        await world.admin.execute(
+            """UPDATE notifications SET state = 'pending', lease_until = NULL, due_time = app_now() + interval '1 hour',
+                 attempts = 2, tries = 2"""
+        )
+        world.hooks.hang.pop("ana").set()
+
+        async def sent() -> bool:
+            return await world.states() == ["sent"]
+
+        await until(sent)

@@ -18,6 +18,7 @@ from tocsin_kit.db.outbox import (
     append,
     append_across,
     append_many,
+    append_mixed,
     list_dead,
     redrive,
 )
@@ -99,6 +100,24 @@ async def test_other_kinds_and_later_rows_are_left(db: Database) -> None:
     receiver = Receiver()
     relay = Relay(db, receiver.deliver, kinds=[KIND])
     assert await relay.run_once() == 0
+    await move_time(db, 61)
+    assert await relay.run_once() == 1
+
+
+async def test_messages_of_many_kinds_keep_their_order_and_delay(db: Database) -> None:
+    async with db.system() as tx:
+        ids = await append_mixed(
+            tx, [(KIND, "a", "k", b"now", 0.0), ("other", "b", "k", b"other", 0.0), (KIND, "a", "m", b"later", 60.0)]
+        )
+        assert await append_mixed(tx, []) == []
+    assert ids == sorted(ids)
+    receiver = Receiver()
+    relay = Relay(db, receiver.deliver, kinds=[KIND, "other"])
+    await relay.run_once()
+    assert [(row.org_id, row.kind, row.payload) for row in receiver.batches[0]] == [
+        ("a", KIND, b"now"),
+        ("b", "other", b"other"),
+    ]
     await move_time(db, 61)
     assert await relay.run_once() == 1
 

@@ -24,6 +24,7 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
+    "append_mixed",
     "list_dead",
     "redrive",
 ]

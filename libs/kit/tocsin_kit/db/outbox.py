@@ -24,7 +24,6 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
-    "append_mixed",
     "list_dead",
     "redrive",
 ]

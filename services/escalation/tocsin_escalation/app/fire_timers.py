@@ -11,7 +11,6 @@ from tocsin_escalation.app.advance import Advanced, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store import timers
-from tocsin_escalation.store.timers import LiveTimer
 
 log = get_logger(__name__)
 
@@ -59,10 +58,8 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
 async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int) -> int:
     """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many there were."""
 
-    async def claim(tx: Tx) -> list[LiveTimer]:
-        return await timers.overdue(tx, grace, limit)
-
-    due = await db.run(None, claim)
+    async with db.claim() as tx:
+        due = await timers.overdue(tx, grace, limit)
     if due:
         await fire_timers(db, effects, [(t.incident_id, TimerFired(t.timer_id, t.generation)) for t in due], "sweep")
     return len(due)

@@ -83,7 +83,7 @@ class Sweeps:
         return count
 
     async def _chunk(self, after: tuple[datetime, UUID] | None) -> tuple[list[timers.LiveTimer], datetime]:
-        async with self._db.system() as tx:
+        async with self._db.claim() as tx:
             return await timers.nearest(tx, after, REARM_CHUNK), await tx.now()
 
     async def rearm_soon(self) -> None:

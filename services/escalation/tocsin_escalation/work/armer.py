@@ -92,6 +92,8 @@ class Armer:
         await self._source.arm([self._timer(timer) for timer in timers])
 
     async def _bring(self, wanted: dict[UUID, LiveTimer | None]) -> None:
+        if not wanted:
+            return  # nothing is asked of Redis, so nothing is learnt about it
         gone = [str(incident_id) for incident_id, timer in wanted.items() if timer is None]
         armed = [self._timer(timer) for timer in wanted.values() if timer is not None]
         try:
@@ -100,16 +102,17 @@ class Armer:
             if gone:
                 await self._source.delete_schedules(gone)
         except (RedisError, OSError) as error:
-            self._say(False, error)
+            self.note(False, error)
         else:
-            self._say(True, None)
+            self.note(True)
 
     def _timer(self, timer: LiveTimer) -> Timer:
         labels = URGENT if timer.urgent else None
         message = self._broker.encode(self._task, body(timer), task_id="", labels=labels)
         return Timer(str(timer.incident_id), timer.due_time, message)
 
-    def _say(self, available: bool, error: Exception | None) -> None:
+    def note(self, available: bool, error: Exception | None = None) -> None:
+        """Redis answered, or did not: the metric, and one log line when that is news."""
         self._metrics.redis_available.set(available)
         if available != self._available:
             self._available = available

@@ -53,6 +53,7 @@ class Sweeps:
         """Notice within a second that Redis came back empty or is another one, and fill it, nearest timer first."""
         try:
             intact = await self._broker.witness()
+            self._armer.note(True)
             if intact and self._filled:
                 return
             # Until the filling is done, whatever interrupts it: the witness says so once, and only to this process.
@@ -60,9 +61,9 @@ class Sweeps:
             await self._mirror_pause()
             await self.fill()
             self._filled = True
-        except (RedisError, OSError):
-            # Known by the armer's log and metric; the next round looks again.
-            return
+        except (RedisError, OSError) as error:
+            # In a quiet hour nothing is armed: without this look nobody would see that Redis is away.
+            self._armer.note(False, error)
 
     async def fill(self) -> int:
         """Arm every live timer, nearest first; how many. Armed ones are only moved to where they are.

@@ -254,5 +254,5 @@ def new_org() -> str:
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Returns once the condition holds; fails after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  (what is waited for happens in another process)
+        while not condition():
             await asyncio.sleep(0.005)

@@ -1,0 +1,230 @@
+"""SendAlert against a server that does nothing: latency, duplicates and opened incidents per second.
+
+The service runs as its own process on a real PostgreSQL; the no-op server is a process of the same kind, and doubles as
+the escalation that takes the events.
+"""
+
+import asyncio
+import base64
+import functools
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import tocsin_ingest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tocsin.escalation.v1 import internal_service_pb2_grpc
+from tocsin.escalation.v1.internal_service_pb2 import (
+    ApplyIncidentEventsRequest,
+    ApplyIncidentEventsResponse,
+    IncidentEventResult,
+)
+from tocsin.ingest.v1 import alert_service_pb2_grpc
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import (
+    SendAlertRequest,
+    SendAlertResponse,
+    SendAlertsRequest,
+    SendAlertsResponse,
+    SendAlertsResult,
+)
+from tocsin_kit.auth import SigningKeys, mint
+from tocsin_kit.db.migrations import upgrade
+from tocsin_kit.ids import new_id
+from tocsin_stack.ports import free_port
+from tocsin_stack.postgres import Postgres
+from tocsin_stack.scratch import scratch
+
+from tests.bench.report import report
+
+CALLERS = 64
+SECONDS = 4.0
+BATCHES = 20
+BATCH = 500
+MIGRATIONS = Path(tocsin_ingest.__file__).parent.parent / "migrations"
+
+# What opening an incident costs a client that does nothing else: its three rows, in the same batches.
+RAW = """
+WITH i AS (INSERT INTO incidents (id, org_id, integration_id, group_key, state, severity, policy, title, first_alert,
+    alert_count, firing_count, event_sequence)
+  SELECT id, 'raw', '', id, 'open', 1, '', 't', '', 1, 1, 1 FROM unnest($1::uuid[]) AS id),
+a AS (INSERT INTO alerts (id, org_id, integration_id, dedup_key, key, state, incident_id, severity, summary, source,
+    newest, count)
+  SELECT id, 'raw', '', 'k', id, 'firing', id, 1, 's', '', '', 1 FROM unnest($1::uuid[]) AS id)
+INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
+SELECT 'raw', 'bench', id::text, '', now() + interval '1 day' FROM unnest($1::uuid[]) AS id
+"""
+
+
+async def main() -> None:
+    with scratch("tocsin-bench-") as folder:
+        postgres = Postgres(folder / "postgres")
+        await postgres.start()
+        try:
+            url = await postgres.ensure_database("bench", "bench")
+            await upgrade(url, MIGRATIONS)
+            async with noop_process() as noop, service_process(url, noop) as ingest:
+                await measure(url, noop, ingest)
+        finally:
+            await postgres.stop()
+
+
+async def measure(url: str, noop: str, ingest: tuple[str, str]) -> None:
+    target, token = ingest
+    metadata = (("authorization", f"Bearer {token}"),)
+    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(target) as real:
+        floor, ours = (alert_service_pb2_grpc.AlertServiceStub(each) for each in (idle, real))
+
+        async def unary(stub: Any, number: int) -> None:
+            await stub.SendAlert(SendAlertRequest(alert=alert(f"k{number % 50}")), metadata=metadata)
+
+        for stub in (floor, ours):
+            await load(functools.partial(unary, stub), 1.0)
+        idle_rate, idle_p50, _ = await load(lambda number: unary(floor, number), SECONDS)
+        rate, p50, p99 = await load(lambda number: unary(ours, number), SECONDS)
+        report("ingest_send_alert_p50_64_callers", round(p50 * 1e3, 2), "ms", round(idle_p50 * 1e3, 2), p50 / idle_p50)
+        report("ingest_send_alert_p99_64_callers", round(p99 * 1e3, 2), "ms", round(idle_p50 * 1e3, 2), p99 / idle_p50)
+        report("ingest_send_alert_rate_64_callers", round(rate), "1/s", round(idle_rate), rate / idle_rate)
+
+        async def batches(stub: Any, prefix: str) -> float:
+            """Alerts per second, four batches under way at a time; without a prefix all of one key."""
+            numbers = iter(range(BATCHES))
+
+            async def work() -> None:
+                for number in numbers:
+                    keys = (f"{prefix}{number}-{each}" if prefix else "same" for each in range(BATCH))
+                    alerts = [SendAlertRequest(alert=alert(each)) for each in keys]
+                    answer = await stub.SendAlerts(SendAlertsRequest(alerts=alerts), metadata=metadata)
+                    assert not any(each.HasField("error") for each in answer.results), answer.results[0]
+
+            begin = time.perf_counter()
+            await asyncio.gather(*(work() for _ in range(4)))
+            return BATCHES * BATCH / (time.perf_counter() - begin)
+
+        idle_rate = await batches(floor, "")
+        rate = await batches(ours, "")
+        report("ingest_duplicates_in_batches", round(rate), "1/s", round(idle_rate), rate / idle_rate)
+        raw_rate = await raw(url)
+        rate = await batches(ours, "new")
+        report("ingest_incidents_opened_in_batches", round(rate), "1/s", round(raw_rate), rate / raw_rate)
+
+
+async def load(call: Callable[[int], Awaitable[None]], seconds: float) -> tuple[float, float, float]:
+    """Calls per second, median and 99th percentile in seconds."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def caller(number: int) -> None:
+        while (begin := time.perf_counter()) < end:
+            await call(number)
+            times.append(time.perf_counter() - begin)
+
+    await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+    times.sort()
+    return len(times) / seconds, times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+async def raw(url: str) -> float:
+    """Incidents per second, written by one connection and nothing else."""
+    connection = await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"})
+    try:
+        begin = time.perf_counter()
+        for _ in range(BATCHES):
+            await connection.execute(RAW, [new_id() for _ in range(BATCH)])
+        return BATCHES * BATCH / (time.perf_counter() - begin)
+    finally:
+        await connection.close()
+
+
+def alert(key: str) -> AlertInput:
+    return AlertInput(dedup_key=key, summary="disk full", source="db1", labels={"team": "db", "env": "prod"})
+
+
+class Noop:
+    """Answers, and does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods nobody calls here."""
+        if name[0] == "_":
+            raise AttributeError(name)
+        return self.SendAlert
+
+    async def SendAlert(self, request: SendAlertRequest, context: Any) -> SendAlertResponse:
+        return SendAlertResponse(dedup_key=request.alert.dedup_key)
+
+    async def SendAlerts(self, request: SendAlertsRequest, context: Any) -> SendAlertsResponse:
+        answer = SendAlertResponse(dedup_key="k")
+        return SendAlertsResponse(results=[SendAlertsResult(response=answer) for _ in request.alerts])
+
+    async def ApplyIncidentEvents(
+        self, request: ApplyIncidentEventsRequest, context: Any
+    ) -> ApplyIncidentEventsResponse:
+        applied = IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED
+        return ApplyIncidentEventsResponse(results=[applied] * len(request.events))
+
+
+async def serve_noop(port: int) -> None:
+    noop: Any = Noop()
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    alert_service_pb2_grpc.add_AlertServiceServicer_to_server(noop, server)
+    internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server(noop, server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+@asynccontextmanager
+async def noop_process() -> AsyncIterator[str]:
+    port = free_port()
+    async with child("tests.bench.bench_ingest_send", str(port), environment={}):
+        target = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(20):
+            await channel.channel_ready()
+        yield target
+
+
+@asynccontextmanager
+async def service_process(url: str, escalation: str) -> AsyncIterator[tuple[str, str]]:
+    """Target of the service, and a token for it."""
+    signing = f"k1:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
+    target = f"127.0.0.1:{free_port()}"
+    environment = {
+        "INGEST_DATABASE_URL": url,
+        "INGEST_GRPC_LISTEN": target,
+        "INGEST_RATE_PER_SECOND": "1e9",
+        "INGEST_RATE_BURST": "1e9",
+        "ESCALATION_TARGET": escalation,
+        "AUTH_SIGNING_KEYS": signing,
+        "LOG_LEVEL": "WARNING",
+    }
+    async with child("tocsin_ingest", "serve", environment=environment):
+        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(20):
+            await channel.channel_ready()
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            while (await stub.Check(health_pb2.HealthCheckRequest())).status != health_pb2.HealthCheckResponse.SERVING:
+                await asyncio.sleep(0.05)
+        scopes = ("alerts:write",)
+        yield target, mint(SigningKeys.parse(signing), org_id="acme", subject="users/bench", scopes=scopes, ttl=3600)
+
+
+@asynccontextmanager
+async def child(module: str, *arguments: str, environment: dict[str, str]) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, env={**os.environ, **environment}
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_noop(int(sys.argv[1])) if len(sys.argv) > 1 else main())

@@ -1,6 +1,7 @@
 """A worker process of the fault tests: `python -m tests.timers.program '<json>'`.
 
-Tasks write down every delivery and act once per id, behind a fence in another server, as a careful user's task would.
+Tasks write down every delivery and act once per id unless it is cancelled, behind a fence in another server, as a
+careful user's task would.
 `die_at` names a step at which the process kills itself, after it has done that step `die_after` times.
 """
 
@@ -28,6 +29,8 @@ def declare(broker: TimerBroker, record: Redis | None, name: str, seconds: float
         assert record is not None
         now = time.time()
         await record.hincrby(f"{name}:deliveries", id, 1)
+        if await record.sismember(f"{name}:cancelled", id):
+            return
         if seconds:
             await asyncio.sleep(seconds)
         await record.hsetnx(f"{name}:acts", id, str(now))

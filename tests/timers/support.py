@@ -132,6 +132,10 @@ class Record:
         found: Any = await self.redis.hgetall(f"{self._name}:deliveries")
         return {id.decode(): int(count) for id, count in found.items()}
 
+    async def cancel(self, id: str) -> None:
+        """From here on `id` does not act, whatever Redis still holds."""
+        await self.redis.sadd(f"{self._name}:cancelled", id)
+
     async def count(self) -> int:
         return int(await self.redis.hlen(f"{self._name}:acts"))
 

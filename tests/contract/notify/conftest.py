@@ -1,3 +1,13 @@
-from tests.store.notify.support import database_url, hooks, inbox, mail, notify, postgres, redis_url, shared_valkey, world
+from tests.store.notify.support import (
+    database_url,
+    hooks,
+    inbox,
+    mail,
+    notify,
+    postgres,
+    redis_url,
+    shared_valkey,
+    world,
+)
 
 __all__ = ["database_url", "hooks", "inbox", "mail", "notify", "postgres", "redis_url", "shared_valkey", "world"]

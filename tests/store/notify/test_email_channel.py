@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 from tocsin_notify.channels import email as email_module
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.channels.email import EmailChannel, MailServer, StartTls
@@ -87,7 +88,7 @@ def delivery(title: str = "Disk full", incident: str = "incidents/1") -> Deliver
         notification=uuid.uuid4(),
         org_id="acme",
         kind=Kind.NEW_INCIDENT,
-        job=pb.NotificationJob(page="pages/1", user="users/ana", incident=incident, title=title, level=1, severity=1),
+        job=pb.NotificationJob(page="pages/1", user="users/ana", incident=incident, title=title, level=1, severity=SEVERITY_CRITICAL),
         target=Target(Channel.EMAIL, "ana@example.com"),
         attempt=1,
         start_time=datetime(2026, 1, 2, tzinfo=UTC),

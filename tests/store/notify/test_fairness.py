@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from tests.store.notify.support import WARNING, World, job, new_org, until
 
-SMALL = {"concurrency": 20, "critical_reserve": 5, "org_concurrency": 5, "org_rate": 0}
+SMALL: dict[str, Any] = {"concurrency": 20, "critical_reserve": 5, "org_concurrency": 5, "org_rate": 0}
 
 
 @pytest.mark.parametrize("same_tenant", [True, False])

@@ -1,0 +1,388 @@
+"""ContactService through a real socket: what it does, and what it says to bad input."""
+
+import uuid
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc_status import rpc_status
+from tocsin.notify.v1 import contact_service_pb2 as pb
+from tocsin.notify.v1 import notification_pb2
+from tocsin_kit.errors import TocsinError, from_status
+
+from tests.store.notify.support import Notify, World, bearer, job, new_org, until
+
+ANA = "users/ana"
+
+
+async def refused(call: Awaitable[Any]) -> TocsinError:
+    """The error a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_status(rpc_status.from_call(caught.value))  # type: ignore[arg-type]
+
+
+def email(address: str = "ana@example.com", **fields: Any) -> pb.ContactMethod:
+    return pb.ContactMethod(user=ANA, email=pb.EmailContact(address=address), **fields)
+
+
+def webhook(url: str = "http://127.0.0.1:9/hook", **fields: str) -> pb.ContactMethod:
+    return pb.ContactMethod(user=ANA, webhook=pb.WebhookContact(url=url, **fields))
+
+
+class Caller:
+    """One tenant's way in."""
+
+    def __init__(self, notify: Notify, org: str) -> None:
+        self._stub = notify.contacts
+        self.org = org
+        self._metadata = bearer(org)
+
+    async def create(self, contact: pb.ContactMethod, request_id: str = "") -> pb.ContactMethod:
+        request = pb.CreateContactMethodRequest(request_id=request_id, contact_method=contact)
+        response = await self._stub.CreateContactMethod(request, metadata=self._metadata)
+        made: pb.ContactMethod = response.contact_method
+        return made
+
+    async def get(self, name: str) -> pb.ContactMethod:
+        response = await self._stub.GetContactMethod(pb.GetContactMethodRequest(name=name), metadata=self._metadata)
+        found: pb.ContactMethod = response.contact_method
+        return found
+
+    async def update(self, contact: pb.ContactMethod, *paths: str, request_id: str = "") -> pb.ContactMethod:
+        request = pb.UpdateContactMethodRequest(request_id=request_id, contact_method=contact)
+        if paths:
+            request.update_mask.CopyFrom(FieldMask(paths=paths))
+        response = await self._stub.UpdateContactMethod(request, metadata=self._metadata)
+        changed: pb.ContactMethod = response.contact_method
+        return changed
+
+    def __getattr__(self, method: str) -> Any:
+        def call(request: Any) -> Any:
+            return getattr(self._stub, method)(request, metadata=self._metadata)
+
+        return call
+
+
+@pytest.fixture
+def caller(notify: Notify) -> Caller:
+    return Caller(notify, new_org())
+
+
+async def test_created_read_listed_changed_deleted(caller: Caller) -> None:
+    made = await caller.create(email(display_name="work"))
+    assert not made.verified
+    assert made.etag
+    assert await caller.get(made.name) == made
+    changed = await caller.update(pb.ContactMethod(name=made.name, display_name="home", etag=made.etag), "display_name")
+    assert (changed.display_name, changed.email.address) == ("home", "ana@example.com")
+    assert changed.etag != made.etag
+    stale = await refused(caller.update(pb.ContactMethod(name=made.name, display_name="x", etag=made.etag)))
+    assert (stale.reason_name, stale.code) == ("ETAG_MISMATCH", grpc.StatusCode.ABORTED)
+    stale = await refused(caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=made.etag)))
+    assert stale.reason_name == "ETAG_MISMATCH"
+    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=changed.etag))
+    gone = await refused(caller.get(made.name))
+    assert (gone.reason_name, gone.code) == ("CONTACT_METHOD_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+
+
+async def test_a_webhook_secret_is_shown_once_and_kept_closed(caller: Caller, world: World, notify: Notify) -> None:
+    request_id = str(uuid.uuid4())
+    made = await caller.create(webhook(secret="my very own secret"), request_id)
+    assert made.webhook.secret == "my very own secret"
+    assert made.webhook.key_id
+    again = await caller.create(webhook(secret="my very own secret"), request_id)
+    assert again == made, "a repeat is told the same"
+    invented = await caller.create(webhook())
+    assert len(invented.webhook.secret) >= 32
+    assert (await caller.get(made.name)).webhook.secret == ""
+    listed = await caller.ListContactMethods(pb.ListContactMethodsRequest())
+    assert {each.webhook.secret for each in listed.contact_methods} == {""}
+    changed = await caller.update(pb.ContactMethod(name=made.name, display_name="x"), "display_name")
+    assert changed.webhook.secret == ""
+    tables = await world.admin.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for table in tables:
+        for row in await world.admin.fetch(f"SELECT t::text AS text FROM {table['tablename']} t"):
+            assert "very own" not in row["text"]
+            assert b"very own".hex() not in row["text"], "not in bytes either: the kept answer holds no secret"
+
+
+async def test_changing_where_it_leads_makes_it_unverified_and_nothing_else_does(caller: Caller, world: World) -> None:
+    made = await caller.create(webhook(secret="s" * 16, key_id="old"))
+    await world.admin.execute("UPDATE contact_methods SET verify_time = app_now()")
+    rotated = await caller.update(
+        pb.ContactMethod(name=made.name, webhook=pb.WebhookContact(url=made.webhook.url, secret="n" * 16)), "webhook"
+    )
+    assert rotated.verified
+    assert rotated.webhook.key_id not in ("", "old"), "another secret, another key id"
+    kept = await world.row("SELECT secret FROM contact_methods")
+    same = await caller.update(pb.ContactMethod(name=made.name, webhook=pb.WebhookContact(url=made.webhook.url)))
+    assert same.verified
+    assert await world.row("SELECT secret FROM contact_methods") == kept, "no secret given: the old one stays"
+    moved = await caller.update(
+        pb.ContactMethod(name=made.name, email=pb.EmailContact(address="ana@example.com")), "email"
+    )
+    assert not moved.verified
+    assert moved.WhichOneof("kind") == "email"
+
+
+async def test_verification_by_a_code_through_the_method_itself(caller: Caller, world: World) -> None:
+    made = await caller.create(email())
+    sent = await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
+    mail = await world.inbox.wait_for(lambda m: m.kind == "verification", "the code")
+    assert mail.address == "ana@example.com"
+    now = await world.admin.fetchval("SELECT app_now()")
+    assert timedelta(minutes=9) < sent.expire_time.ToDatetime(now.tzinfo) - now <= timedelta(minutes=10)
+    wrong = f"{(int(mail.code) + 1) % 10**6:06d}"
+    error = await refused(caller.VerifyContactMethod(pb.VerifyContactMethodRequest(name=made.name, code=wrong)))
+    assert (error.reason_name, dict(error.metadata)) == ("VERIFICATION_CODE_WRONG", {"attempts_left": "4"})
+    right = pb.VerifyContactMethodRequest(name=made.name, code=mail.code)
+    assert (await caller.VerifyContactMethod(right)).contact_method.verified
+    assert (await caller.VerifyContactMethod(right)).contact_method.verified, "verifying a verified one is OK"
+    for row in await world.admin.fetch("SELECT v::text AS text FROM verifications v"):
+        assert mail.code not in row["text"].split(",")
+
+
+async def test_a_webhook_gets_its_code_in_its_json(caller: Caller, world: World) -> None:
+    made = await caller.create(webhook(world.hooks.url("ana")))
+    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
+    hook = await world.inbox.wait_for(lambda m: m.address == "ana", "the code")
+    assert (hook.kind, len(hook.code)) == ("verification", 6)
+    response = await caller.VerifyContactMethod(pb.VerifyContactMethodRequest(name=made.name, code=hook.code))
+    assert response.contact_method.verified
+
+
+async def test_guessing_ends_after_five_tries_and_an_old_code_is_over(caller: Caller, world: World) -> None:
+    made = await caller.create(email())
+    nothing = pb.VerifyContactMethodRequest(name=made.name, code="000000")
+    assert (await refused(caller.VerifyContactMethod(nothing))).reason_name == "VERIFICATION_EXPIRED"
+    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
+    mail = await world.inbox.wait_for(lambda m: m.kind == "verification", "the code")
+    wrong = pb.VerifyContactMethodRequest(name=made.name, code=f"{(int(mail.code) + 1) % 10**6:06d}")
+    for left in (4, 3, 2, 1, 0):
+        error = await refused(caller.VerifyContactMethod(wrong))
+        assert error.metadata["attempts_left"] == str(left)
+    right = pb.VerifyContactMethodRequest(name=made.name, code=mail.code)
+    assert (await refused(caller.VerifyContactMethod(right))).reason_name == "VERIFICATION_EXPIRED"
+    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
+    await until(lambda: len(world.inbox.messages) == 2)
+    await world.forward(timedelta(minutes=11))
+    late = pb.VerifyContactMethodRequest(name=made.name, code=world.inbox.messages[1].code)
+    assert (await refused(caller.VerifyContactMethod(late))).reason_name == "VERIFICATION_EXPIRED"
+
+
+async def test_five_codes_an_hour(caller: Caller, world: World) -> None:
+    made = await caller.create(email())
+    request = pb.SendVerificationCodeRequest(name=made.name)
+    for _ in range(5):
+        await caller.SendVerificationCode(request)
+    error = await refused(caller.SendVerificationCode(request))
+    assert (error.reason_name, error.code) == ("RATE_LIMITED", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert error.retry_after is not None
+    assert 3500 < error.retry_after <= 3600
+    await world.forward(timedelta(minutes=61))
+    await caller.SendVerificationCode(request)
+
+
+async def test_rules_are_replaced_as_a_whole(caller: Caller, notify: Notify) -> None:
+    mail, hook = await caller.create(email()), await caller.create(webhook())
+    empty = (await caller.GetNotificationRules(pb.GetNotificationRulesRequest(user=ANA))).notification_rules
+    assert (list(empty.rules), empty.user) == ([], ANA)
+    rules = [
+        pb.NotificationRule(urgency=notification_pb2.URGENCY_HIGH, contact_method=hook.name, delay=Duration(seconds=0)),
+        pb.NotificationRule(
+            urgency=notification_pb2.URGENCY_HIGH, contact_method=mail.name, delay=Duration(seconds=90)
+        ),
+    ]
+    given = pb.NotificationRules(user=ANA, rules=rules, etag=empty.etag)
+    request = pb.UpdateNotificationRulesRequest(notification_rules=given)
+    written = (await caller.UpdateNotificationRules(request)).notification_rules
+    assert list(written.rules) == rules
+    assert (await refused(caller.UpdateNotificationRules(request))).reason_name == "ETAG_MISMATCH"
+    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=mail.name))
+    read = (await caller.GetNotificationRules(pb.GetNotificationRulesRequest(user=ANA))).notification_rules
+    assert list(read.rules) == rules[:1], "the rules of a deleted method go with it"
+    assert read.etag != written.etag
+
+
+async def test_rules_name_ones_own_methods_only(caller: Caller, notify: Notify) -> None:
+    theirs = await caller.create(pb.ContactMethod(user="users/bob", email=pb.EmailContact(address="bob@example.com")))
+    foreign = await Caller(notify, new_org()).create(email())
+
+    def rules(name: str) -> pb.UpdateNotificationRulesRequest:
+        rule = pb.NotificationRule(urgency=notification_pb2.URGENCY_LOW, contact_method=name, delay=Duration(seconds=1))
+        return pb.UpdateNotificationRulesRequest(notification_rules=pb.NotificationRules(user=ANA, rules=[rule]))
+
+    error = await refused(caller.UpdateNotificationRules(rules(theirs.name)))
+    assert error.fields[0].field == "notification_rules.rules[0].contact_method"
+    error = await refused(caller.UpdateNotificationRules(rules(foreign.name)))
+    assert (error.reason_name, error.code) == ("CONTACT_METHOD_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+
+
+async def test_a_test_page(caller: Caller, world: World) -> None:
+    request = pb.SendTestPageRequest(user=ANA)
+    assert (await refused(caller.SendTestPage(request))).reason_name == "CONTACT_METHOD_NOT_FOUND"
+    mail, hook = await caller.create(email()), await caller.create(webhook(world.hooks.url("ana")))
+    assert (await refused(caller.SendTestPage(request))).reason_name == "NOT_VERIFIED"
+    named = pb.SendTestPageRequest(user=ANA, contact_method=mail.name)
+    assert (await refused(caller.SendTestPage(named))).reason_name == "NOT_VERIFIED"
+    await world.admin.execute("UPDATE contact_methods SET verify_time = app_now()")
+    assert len((await caller.SendTestPage(named)).notifications) == 1
+    await world.inbox.wait_for(lambda m: m.address == "ana@example.com" and m.kind == "test", "the named one")
+    assert len((await caller.SendTestPage(request)).notifications) == 2
+    await world.inbox.wait_for(lambda m: m.address == "ana" and m.kind == "test", "both")
+    bobs = pb.SendTestPageRequest(user="users/bob", contact_method=hook.name)
+    assert (await refused(caller.SendTestPage(bobs))).reason_name == "CONTACT_METHOD_NOT_FOUND"
+
+
+async def test_a_deleted_methods_pages_go_to_the_others_each_at_its_time(
+    caller: Caller, world: World, notify: Notify
+) -> None:
+    hook = await world.method(caller.org, webhook="ana")
+    mail = await world.method(caller.org, email="ana@example.com")
+    await notify.set_rules(caller.org, ANA, (notification_pb2.URGENCY_HIGH, hook, 600))
+    await notify.submit(job(caller.org))
+    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=f"contactMethods/{hook}"))
+    row = await world.row("SELECT contact_method, state, due_time - create_time AS wait FROM notifications")
+    assert (row["contact_method"], row["state"]) == (mail, "pending")
+    assert row["wait"] >= timedelta(seconds=599)
+    await world.forward(timedelta(seconds=601))
+    await world.inbox.wait_for(lambda m: m.address == "ana@example.com", "the step through the other method")
+
+
+async def test_the_last_methods_pages_become_dead_letters(caller: Caller, world: World, notify: Notify) -> None:
+    hook = await world.method(caller.org, webhook="ana")
+    await notify.set_rules(caller.org, ANA, (notification_pb2.URGENCY_HIGH, hook, 600))
+    await notify.submit(job(caller.org))
+    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=f"contactMethods/{hook}"))
+    assert await world.states() == ["dead"]
+    assert (await world.row("SELECT reason FROM dead_letters"))["reason"] == "NO_CONTACT_METHOD"
+
+
+async def test_pages_of_lists_and_tokens_of_other_queries(caller: Caller, notify: Notify) -> None:
+    names = [(await caller.create(email(f"a{number}@example.com"))).name for number in range(5)]
+    first = await caller.ListContactMethods(pb.ListContactMethodsRequest(page_size=2, user=ANA))
+    assert [each.name for each in first.contact_methods] == names[:2]
+    rest = await caller.ListContactMethods(
+        pb.ListContactMethodsRequest(page_size=3, user=ANA, page_token=first.next_page_token)
+    )
+    assert [each.name for each in rest.contact_methods] == names[2:]
+    assert rest.next_page_token == ""
+    for request, who in (
+        (pb.ListContactMethodsRequest(user="users/bob", page_token=first.next_page_token), caller),
+        (pb.ListContactMethodsRequest(user=ANA, page_token=first.next_page_token), Caller(notify, new_org())),
+        (pb.ListContactMethodsRequest(user=ANA, page_token="rubbish"), caller),
+    ):
+        assert (await refused(who.ListContactMethods(request))).reason_name == "PAGE_TOKEN_INVALID"
+
+
+async def test_another_tenants_method_does_not_exist(caller: Caller, world: World, notify: Notify) -> None:
+    made = await caller.create(email())
+    other = Caller(notify, new_org())
+    for call in (
+        other.get(made.name),
+        other.update(pb.ContactMethod(name=made.name, disabled=True), "disabled"),
+        other.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name)),
+        other.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name)),
+        other.VerifyContactMethod(pb.VerifyContactMethodRequest(name=made.name, code="123456")),
+        other.SendTestPage(pb.SendTestPageRequest(user=ANA, contact_method=made.name)),
+    ):
+        assert (await refused(call)).reason_name == "CONTACT_METHOD_NOT_FOUND"
+    listed = await other.ListContactMethods(pb.ListContactMethodsRequest())
+    assert list(listed.contact_methods) == []
+    assert world.inbox.messages == []
+
+
+BAD = [
+    (pb.ContactMethod(user=ANA), "contact_method.kind"),
+    (pb.ContactMethod(user="ana", email=pb.EmailContact(address="a@b.co")), "contact_method.user"),
+    (email("nobody"), "contact_method.email.address"),
+    (email("a@b.co\r\nBcc: x@y.zz"), "contact_method.email.address"),
+    (email(f"{'a' * 250}@b.co"), "contact_method.email.address"),
+    (email(display_name="x" * 256), "contact_method.display_name"),
+    (webhook("ftp://example.com/"), "contact_method.webhook.url"),
+    (webhook("https:///nowhere"), "contact_method.webhook.url"),
+    (webhook("https://me:secret@example.com/"), "contact_method.webhook.url"),
+    (webhook("https://example.com:99999/"), "contact_method.webhook.url"),
+    (webhook("https://example.com/\nX: y"), "contact_method.webhook.url"),
+    (webhook("https://example.com/" + "x" * 2048), "contact_method.webhook.url"),
+    (webhook(secret="short"), "contact_method.webhook.secret"),
+    (webhook(key_id="k\r\nX: y"), "contact_method.webhook.key_id"),
+    (webhook(key_id="k,v1=00"), "contact_method.webhook.key_id"),
+]
+
+
+@pytest.mark.parametrize(("contact", "field"), BAD)
+async def test_bad_contact_methods(caller: Caller, contact: pb.ContactMethod, field: str) -> None:
+    error = await refused(caller.create(contact))
+    assert (error.reason_name, error.code) == ("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT)
+    assert field in {violation.field for violation in error.fields}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/", "http://[::1]:80/", "http://localhost/", "http://169.254.169.254/"]
+)
+async def test_private_webhooks_are_refused_at_the_door_unless_allowed(world: World, url: str) -> None:
+    async with world.replica(allow_private_webhooks=False) as notify:
+        error = await refused(Caller(notify, new_org()).create(webhook(url)))
+    assert error.fields[0].field == "contact_method.webhook.url"
+
+
+async def test_bad_requests(caller: Caller) -> None:
+    made = await caller.create(email(), request_id := str(uuid.uuid4()))
+    reused = await refused(caller.create(email("other@example.com"), request_id))
+    assert reused.reason_name == "REQUEST_ID_REUSED"
+    assert (await refused(caller.create(email(), "no uuid"))).fields[0].field == "request_id"
+    mask = await refused(caller.update(pb.ContactMethod(name=made.name), "colour"))
+    assert (mask.reason_name, dict(mask.metadata)) == ("UPDATE_MASK_INVALID", {"path": "colour"})
+    bad = await refused(
+        caller.update(pb.ContactMethod(name=made.name, email=pb.EmailContact(address="nobody")), "email")
+    )
+    assert bad.fields[0].field == "contact_method.email.address"
+    cleared = await refused(caller.update(pb.ContactMethod(name=made.name), "email"))
+    assert cleared.fields[0].field == "contact_method.kind"
+    unknown = await refused(caller.get(f"contactMethods/{uuid.uuid4()}"))
+    assert unknown.reason_name == "CONTACT_METHOD_NOT_FOUND"
+    shape = await refused(caller.get(f"contactMethods/{'-' * 36}"))
+    assert shape.reason_name == "INVALID_FIELD"
+
+
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        (pb.NotificationRule(contact_method=f"contactMethods/{uuid.uuid4()}"), "urgency"),
+        (pb.NotificationRule(urgency=7, contact_method=f"contactMethods/{uuid.uuid4()}"), "urgency"),  # type: ignore[arg-type]
+        (pb.NotificationRule(urgency=notification_pb2.URGENCY_HIGH, contact_method="x"), "contact_method"),
+        (
+            pb.NotificationRule(
+                urgency=notification_pb2.URGENCY_HIGH,
+                contact_method=f"contactMethods/{uuid.uuid4()}",
+                delay=Duration(seconds=86_401),
+            ),
+            "delay",
+        ),
+        (
+            pb.NotificationRule(
+                urgency=notification_pb2.URGENCY_HIGH,
+                contact_method=f"contactMethods/{uuid.uuid4()}",
+                delay=Duration(seconds=-1),
+            ),
+            "delay",
+        ),
+    ],
+)
+async def test_bad_rules(caller: Caller, rule: pb.NotificationRule, field: str) -> None:
+    given = pb.NotificationRules(user=ANA, rules=[rule])
+    error = await refused(caller.UpdateNotificationRules(pb.UpdateNotificationRulesRequest(notification_rules=given)))
+    assert f"notification_rules.rules[0].{field}" in {violation.field for violation in error.fields}
+
+
+async def test_somebody_cannot_have_methods_without_end(caller: Caller) -> None:
+    for number in range(50):
+        await caller.create(email(f"a{number}@example.com"))
+    error = await refused(caller.create(email()))
+    assert error.fields[0].field == "contact_method.user"

@@ -11,8 +11,7 @@ from tocsin_kit.settings import ServiceSettings
 from tocsin_notify.settings import NotifySettings
 from tocsin_stack.service import SERVICES, ServiceSpec
 
-from tests.contract.containers.support import ROOT, service
-from tools import containers
+from tests.contract.containers.support import ROOT, containers, service
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "ingest": IngestSettings,

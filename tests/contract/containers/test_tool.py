@@ -10,8 +10,7 @@ import pytest
 from tocsin_kit.auth import SigningKeys
 from tocsin_stack.service import SERVICES
 
-from tests.contract.containers.support import ROOT
-from tools import containers
+from tests.contract.containers.support import ROOT, containers
 
 PROJECT = (".env.example", "docker-compose.yml", "docker", *(f"services/{spec.name}" for spec in SERVICES))
 

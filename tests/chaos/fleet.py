@@ -76,8 +76,12 @@ class Fleet(World):
     async def orphans_come_due(self) -> None:
         """Let the leases of the dead run out, once all that the living do is done."""
         await self.until(
-            "notify", "SELECT NOT EXISTS (SELECT FROM attempts WHERE start_time > app_now() - interval '3 s')"
+            "notify", "SELECT NOT EXISTS (SELECT FROM attempts WHERE start_time > app_now() - interval '1 s')"
         )
+        await self.leases_run_out()
+
+    async def leases_run_out(self) -> None:
+        """Time passes until nothing is leased any more, by the dead or the living."""
         await self.clock.forward(timedelta(seconds=LEASE_SECONDS))
 
     async def until(self, service: str, query: str, *values: object, patience: float = 15) -> None:

@@ -1,0 +1,161 @@
+"""What if it dies here? A row of the table each: one process is stopped inside the transaction in question and killed."""
+
+import asyncio
+
+import pytest
+from tocsin.escalation.v1 import incident_pb2
+from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin_testkit.tenant import Tenant
+
+from tests.chaos.fleet import Fleet, eventually, insist
+
+pytestmark = pytest.mark.chaos
+
+
+async def test_ingest_dies_before_it_hands_an_incident_over(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    async with fleet.breakpoint("ingest", "outbox", "UPDATE", _is(tenant)) as point:
+        incident = await prom.triggers("db down")
+        (await point.reached()).kill()
+    await ana.is_paged(incident)
+
+
+async def test_ingest_dies_before_it_notes_that_an_incident_was_taken(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    async with fleet.breakpoint("ingest", "outbox", "DELETE", _was(tenant)) as point:
+        incident = await prom.triggers("db down")
+        (await point.reached()).kill()
+    await ana.is_paged(incident)
+    await fleet.orphans_come_due()  # and it is handed over once more
+    await fleet.until("ingest", "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1)", tenant.org_id)
+
+
+async def test_escalation_dies_while_it_takes_an_incident(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    async with fleet.breakpoint("escalation", "escalations", "UPDATE", _is(tenant)) as point:
+        incident = await prom.triggers("db down")
+        (await point.reached()).kill()
+    await ana.is_paged(incident)
+
+
+async def test_escalation_dies_while_it_fires_a_timer(fleet: Fleet, tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=1 / 60))
+    async with fleet.breakpoint("escalation", "escalations", "UPDATE", f"{_is(tenant)} AND NEW.level = 2") as point:
+        incident = await prom.triggers("db down")
+        await ana.is_paged(incident, level=1)
+        (await point.reached()).kill()
+    await ben.is_paged(incident, level=2)
+    await tenant.passes(minutes=5)
+
+
+async def test_escalation_dies_with_pages_claimed_and_not_handed_over(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    fleet.valkey.pause()
+    incident = await prom.triggers("db down")
+    await fleet.until(
+        "escalation", "SELECT EXISTS (SELECT FROM outbox WHERE org_id = $1 AND attempts = 1)", tenant.org_id
+    )
+    fleet.kill("escalation")
+    fleet.valkey.resume()
+    await fleet.heal()
+    await fleet.leases_run_out()
+    await ana.is_paged(incident)
+
+
+async def test_escalation_dies_with_pages_handed_over_and_still_leased(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'page'") as point:
+        incident = await prom.triggers("db down")
+        (await point.reached()).kill()
+    await ana.is_paged(incident)
+    await fleet.orphans_come_due()
+
+
+async def test_escalation_dies_between_an_acknowledge_and_its_answer(fleet: Fleet, tenant: Tenant) -> None:
+    """The caller knows nothing, asks again with the same request, and then it holds."""
+    ana, _ = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], ["users/ben"]))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    refusals: list[str] = []
+    id_ = "6f1a7f0e-4f6e-4d3c-9f0a-0d6a4c1f7b11"
+    async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'cancel'") as point:
+        answer = asyncio.create_task(insist(lambda: ana.acknowledges(incident, request_id=id_), refusals=refusals))
+        (await point.reached()).kill()
+        await point.let_go()
+        assert (await answer).incident.state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
+    assert refusals == ["UNAVAILABLE"]
+    await tenant.passes(minutes=30)
+
+
+async def test_notify_dies_while_it_stores_a_page(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    async with fleet.breakpoint("notify", "notifications", "INSERT", _is(tenant)) as point:
+        incident = await prom.triggers("db down")
+        (await point.reached()).kill()
+    await ana.is_paged(incident)
+    await fleet.orphans_come_due()
+
+
+async def test_notify_dies_before_the_provider_answers(fleet: Fleet, tenant: Tenant) -> None:
+    """The provider never took it: the page is sent when the lease is over, and comes once."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    hang = fleet.hooks.hang[ana.addresses[0]] = asyncio.Event()
+    fleet.hooks.will_answer(ana.addresses[0], [503])
+    incident = await prom.triggers("db down")
+    await fleet.until(
+        "notify", "SELECT EXISTS (SELECT FROM attempts WHERE org_id = $1 AND outcome = 'started')", tenant.org_id
+    )
+    fleet.kill("notify")
+    del fleet.hooks.hang[ana.addresses[0]]
+    hang.set()
+    await eventually(lambda: _refused(fleet, ana.addresses[0]), "the provider threw the request away")
+    assert ana.pages(incident) == []
+    await fleet.heal()
+    await fleet.leases_run_out()
+    await ana.is_paged(incident)
+    assert len((await _notification(tenant, incident)).attempts) == 2
+
+
+async def test_notify_dies_between_the_providers_yes_and_its_own_note(fleet: Fleet, tenant: Tenant) -> None:
+    """The one place where a page may come twice: it does, under the same key, and never not at all."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    async with fleet.breakpoint("notify", "attempts", "UPDATE", f"{_is(tenant)} AND NEW.outcome = 'sent'") as point:
+        incident = await prom.triggers("db down")
+        first = await ana.is_paged(incident)
+        (await point.reached()).kill()
+    await fleet.orphans_come_due()
+    again = await ana.is_paged(incident)
+    assert again.key == first.key
+    await fleet.quiet()
+    assert (await _notification(tenant, incident)).state == notification_pb2.NOTIFICATION_STATE_SENT
+
+
+def _is(tenant: Tenant) -> str:
+    return f"NEW.org_id = '{tenant.org_id}'"
+
+
+def _was(tenant: Tenant) -> str:
+    return f"OLD.org_id = '{tenant.org_id}'"
+
+
+async def _refused(fleet: Fleet, address: str) -> bool:
+    return any(path == address for path, _ in fleet.hooks.refused)
+
+
+async def _notification(tenant: Tenant, incident: str) -> notification_pb2.Notification:
+    """The only one of an incident."""
+    calls = tenant.admin.notifications
+    [found] = (
+        await calls.ListNotifications(notification_service_pb2.ListNotificationsRequest(incident=incident))
+    ).notifications
+    return (await calls.GetNotification(notification_service_pb2.GetNotificationRequest(name=found.name))).notification  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ own batches bigger and nobody else's wait longer.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,10 @@ class Batcher:
     def _pump(self) -> None:
         self._pump_due = False
         while self._turn and len(self._running) < self._lanes:
-            task = asyncio.get_running_loop().create_task(self._run(self._turn.popleft()))
+            # A context of its own: a batch is no part of the call that happened to come first, nor are its log lines.
+            task = asyncio.get_running_loop().create_task(
+                self._run(self._turn.popleft()), context=contextvars.Context()
+            )
             self._running.add(task)
             task.add_done_callback(self._finished)
 

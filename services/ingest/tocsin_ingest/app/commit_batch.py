@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import asyncpg
-import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.ids import format_name, new_id
+from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.batcher import Answer, Entry
 from tocsin_ingest.domain.board import Board
@@ -21,7 +21,7 @@ from tocsin_ingest.store import requests
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 # What the database says about the values of a row, not about its own state: one alert's fault, never its neighbours'.
 _BAD_VALUE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)

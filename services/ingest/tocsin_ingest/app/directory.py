@@ -3,14 +3,15 @@
 A rotated or deleted key, a deleted integration and a changed rule are noticed by every replica within `TTL` seconds.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration
-from tocsin_kit.auth import Principal
+from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.errors import not_found
 from tocsin_kit.ids import format_name
 
 from tocsin_ingest.app.compile_rules import compile_rules
@@ -22,6 +23,7 @@ from tocsin_ingest.store.integrations import Version
 TTL: Final = 0.8
 """Seconds; with the time of the read it stays under the second the contract promises."""
 KEY_PREFIX: Final = "tik_"
+_KEY: Final = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}")
 SCOPES: Final = frozenset(("alerts:write",))
 _SIZE: Final = 10_000
 
@@ -56,12 +58,10 @@ class Directory:
         """
         if not token.startswith(KEY_PREFIX):
             return None
-        principal = await self._keys.get(integrations.key_hash(token))
+        # What cannot be a key costs no query.
+        principal = await self._keys.get(integrations.key_hash(token)) if _KEY.fullmatch(token) else None
         if principal is None:
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_CREDENTIAL_INVALID,
-                "the integration key is not valid: it was never made, was rotated, or its integration is deleted",
-            )
+            raise invalid_credential("the integration key was never made, was rotated, or its integration is deleted")
         return principal
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:

@@ -1,16 +1,17 @@
 """Values from the database that may be a moment old, and never older than that."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import structlog
+from tocsin_kit.logging import get_logger
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -55,7 +56,8 @@ class FreshCache(Generic[_K, _V]):
     def _begin(self, key: _K) -> "asyncio.Task[_V]":
         task = self._loading.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._read(key))
+            # A context of its own: the value is read for everyone, not for the call that happened to come first.
+            task = asyncio.get_running_loop().create_task(self._read(key), context=contextvars.Context())
             self._loading[key] = task
             task.add_done_callback(lambda done: self._end(key, done))
         return task

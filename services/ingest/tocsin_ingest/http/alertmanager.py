@@ -6,15 +6,15 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 from collections.abc import Mapping
 from typing import Any, Final
 
-import structlog
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING, Severity
 from tocsin_kit.errors import invalid
+from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.http import fit
 from tocsin_ingest.http.format import Format, Item, Json, Payload
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = get_logger(__name__)
 
 _VERSION: Final = "4"
 _ACTIONS: Final = {"firing": ALERT_ACTION_TRIGGER, "resolved": ALERT_ACTION_RESOLVE}

@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PATHS := libs/contracts libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
-SOURCES := libs services tests tools
+SOURCES := libs services tests tools docker
 T ?= tests
 
 .PHONY: help setup demo up test test-unit check bench protos lint format types boundaries containers migrate logs lock clean

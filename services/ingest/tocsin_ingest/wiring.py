@@ -9,6 +9,7 @@ from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.tls import client_credentials
 
 from tocsin_ingest.app.batcher import Batcher
 from tocsin_ingest.app.commit_batch import CommitBatch
@@ -39,6 +40,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         settings.escalation_target,
         service_name="escalation",
         tokens=TokenSource(settings.signing_keys, runtime.name),
+        tls=client_credentials(settings),
     )
     escalation = Escalation(to_escalation, check_seconds=settings.policy_check_seconds, apply_seconds=_APPLY_SECONDS)
     relay = Relay(database, EventDelivery(escalation).deliver, kinds=KINDS, lease=_RELAY_LEASE, metrics=runtime.metrics)

@@ -126,7 +126,8 @@ class TimerBroker(AsyncBroker):
             else:
                 now[shard].append((priority, message.message))
         for shard, entries in later.items():
-            await self.arm(shard, entries)
+            for start in range(0, len(entries), MOST_PER_CALL):
+                await self.shards[shard].arm(entries[start : start + MOST_PER_CALL])
         for shard, sends in now.items():
             for start in range(0, len(sends), MOST_PER_CALL):
                 sent = await self.shards[shard].send(sends[start : start + MOST_PER_CALL], self._max_waiting)
@@ -164,17 +165,8 @@ class TimerBroker(AsyncBroker):
         """The shard that holds this id, the same in every process."""
         return zlib.crc32(id.encode()) % len(self.shards) if len(self.shards) > 1 else 0
 
-    async def arm_one(self, id: str, due: str, value: bytes) -> None:
-        await self._armers[self.shard_of(id)].submit((due, id, value))
-
     async def cancel_one(self, id: str) -> bool:
         return await self._cancellers[self.shard_of(id)].submit(id)
-
-    async def arm(self, shard: int, timers: Sequence[tuple[str, str, bytes]]) -> int:
-        added = 0
-        for start in range(0, len(timers), MOST_PER_CALL):
-            added += await self.shards[shard].arm(timers[start : start + MOST_PER_CALL])
-        return added
 
     async def cancel(self, ids: Iterable[str]) -> int:
         by_shard: dict[int, list[str]] = defaultdict(list)

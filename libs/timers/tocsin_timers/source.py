@@ -1,9 +1,9 @@
 """The Taskiq schedule source: timers by id."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from taskiq import ScheduledTask, ScheduleSource
@@ -11,12 +11,16 @@ from taskiq.labels import prepare_label
 from taskiq.message import BrokerMessage, TaskiqMessage
 from taskiq.utils import maybe_awaitable
 
+from tocsin_timers.batching import MOST_PER_CALL, Batcher
 from tocsin_timers.broker import Callable_, TimerBroker, through_middlewares
 from tocsin_timers.errors import ScheduleUnsupported
-from tocsin_timers.shard import DELAYED_PREFIX
+from tocsin_timers.shard import DELAYED_PREFIX, Shard
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+_Armed = tuple[datetime, str, bytes]
+"""due, id, priority's letter and message"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class TimerSource(ScheduleSource):
         """
         self._broker = broker
         self._clock = clock
+        self._armers = [Batcher(partial(self._arm_each, shard)) for shard in broker.shards]
 
     async def get_schedules(self) -> list[ScheduledTask]:
         """Nothing for `taskiq scheduler`: its loop would fire late, and twice with two of them."""
@@ -58,21 +63,19 @@ class TimerSource(ScheduleSource):
         """
         due = self._due(schedule)
         message = await self._through_middlewares(schedule)
-        value = self._value(message, schedule.schedule_id)
-        await self._broker.arm_one(schedule.schedule_id, self._moment(due, self._now()), value)
+        id = schedule.schedule_id
+        await self._armers[self._broker.shard_of(id)].submit((due, id, self._value(message, id)))
         for middleware in reversed(self._broker.middlewares):
             await maybe_awaitable(middleware.post_send(message))
 
     async def add_schedules(self, schedules: Iterable[ScheduledTask]) -> int:
         """Arm many, one round trip per thousand and shard; how many ids are new. Raises as `add_schedule`."""
-        now = self._now()
-        groups: dict[int, list[tuple[str, str, bytes]]] = defaultdict(list)
+        collected: list[_Armed] = []
         for schedule in schedules:
-            id = schedule.schedule_id
-            moment = self._moment(self._due(schedule), now)
-            value = self._value(await self._through_middlewares(schedule), id)
-            groups[self._broker.shard_of(id)].append((moment, id, value))
-        return sum([await self._broker.arm(shard, timers) for shard, timers in groups.items()])
+            due = self._due(schedule)
+            message = await self._through_middlewares(schedule)
+            collected.append((due, schedule.schedule_id, self._value(message, schedule.schedule_id)))
+        return await self._arm_all(collected)
 
     async def arm(self, timers: Iterable[Timer]) -> int:
         """Arm many that are encoded already, in the order given, one round trip per thousand and shard.
@@ -80,15 +83,15 @@ class TimerSource(ScheduleSource):
         Returns how many are new. The fast way to rebuild an empty Redis: give the nearest first.
         Middlewares do not see these.
         """
-        now = self._now()
-        broker = self._broker
-        letters = {priority: priority[0].encode() for priority in broker.priorities}
-        groups: list[list[tuple[str, str, bytes]]] = [[] for _ in broker.shards]
-        for timer in timers:
-            self._check(timer.id)
-            value = letters[broker.priority_of(timer.message.labels)] + timer.message.message
-            groups[broker.shard_of(timer.id)].append((self._moment(timer.due, now), timer.id, value))
-        return sum([await broker.arm(shard, group) for shard, group in enumerate(groups)])
+        letters = {priority: priority[0].encode() for priority in self._broker.priorities}
+        return await self._arm_all(
+            (
+                timer.due,
+                self._checked(timer.id),
+                letters[self._broker.priority_of(timer.message.labels)] + timer.message.message,
+            )
+            for timer in timers
+        )
 
     def timer(self, id: str, due: datetime, task: Callable_, *args: Any, task_id: str = "", **kwargs: Any) -> Timer:
         """A Timer for `arm`: `task(*args, **kwargs)` at `due`. Without a `task_id` the task's id will be `id`."""
@@ -114,21 +117,38 @@ class TimerSource(ScheduleSource):
         )
         return await through_middlewares(self._broker, message)
 
+    async def _arm_all(self, timers: Iterable[_Armed]) -> int:
+        waiting: list[list[_Armed]] = [[] for _ in self._broker.shards]
+        added = 0
+        for timer in timers:
+            number = self._broker.shard_of(timer[1])
+            waiting[number].append(timer)
+            if len(waiting[number]) == MOST_PER_CALL:
+                added += await self._arm(self._broker.shards[number], waiting[number])
+                waiting[number] = []
+        for shard, rest in zip(self._broker.shards, waiting, strict=True):
+            if rest:
+                added += await self._arm(shard, rest)
+        return added
+
+    async def _arm(self, shard: Shard, timers: list[_Armed]) -> int:
+        """One call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""
+        if self._clock is None:
+            return await shard.arm(
+                [(str((_aware(due) - _EPOCH) // _MICROSECOND), id, value) for due, id, value in timers]
+            )
+        now = _aware(self._clock())
+        return await shard.arm([(f"+{max(0, (_aware(due) - now) // _MICROSECOND)}", id, v) for due, id, v in timers])
+
+    async def _arm_each(self, shard: Shard, timers: list[_Armed]) -> list[bool]:
+        await self._arm(shard, timers)
+        return [True] * len(timers)
+
     def _value(self, message: TaskiqMessage, id: str) -> bytes:
-        self._check(id)
         priority = self._broker.priority_of(message.labels)
-        if message.task_id == id:
+        if message.task_id == self._checked(id):
             message = message.model_copy(update={"task_id": ""})
         return priority[0].encode() + self._broker.formatter.dumps(message).message
-
-    def _now(self) -> datetime | None:
-        return None if self._clock is None else _aware(self._clock())
-
-    @staticmethod
-    def _moment(due: datetime, now: datetime | None) -> str:
-        if now is None:
-            return str((_aware(due) - _EPOCH) // _MICROSECOND)
-        return f"+{max(0, (_aware(due) - now) // _MICROSECOND)}"
 
     @staticmethod
     def _due(schedule: ScheduledTask) -> datetime:
@@ -141,9 +161,10 @@ class TimerSource(ScheduleSource):
         return schedule.time
 
     @staticmethod
-    def _check(id: str) -> None:
+    def _checked(id: str) -> str:
         if not id or id.startswith(DELAYED_PREFIX):
             raise ValueError(f"{id!r}: a timer's id is not empty and does not begin with {DELAYED_PREFIX!r}")
+        return id
 
 
 def _aware(moment: datetime) -> datetime:

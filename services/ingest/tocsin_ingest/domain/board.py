@@ -78,11 +78,6 @@ class Board:
         """Whether the alert or incident was made by this batch."""
         return row_id not in self._known
 
-    def is_firing(self, key: UUID) -> bool:
-        """Whether the key has a firing alert."""
-        alert = self._live.get(key)
-        return alert is not None and alert.state is AlertState.FIRING
-
     def play(self, messages: Iterable[Message]) -> list[Decision]:
         """Decides the messages one after the other, each seeing what those before it did."""
         return [self._play_one(message) for message in messages]

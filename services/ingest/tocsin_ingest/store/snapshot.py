@@ -24,37 +24,30 @@ FROM unnest($1::bigint[]) AS key
 _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence"""
 
-# After the rows: the undelivered events of their incidents that can still be rewritten, because nobody has tried to
-# deliver them. SKIP LOCKED: a row the relay is taking this very moment is as good as delivered.
-_AND_PENDING = f"""
-, pending AS MATERIALIZED (
+# Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
+# undelivered events of all these incidents that can still be rewritten, because nobody has tried to deliver them.
+# SKIP LOCKED: a row the relay is taking this very moment is as good as delivered.
+READ = f"""
+WITH live AS MATERIALIZED (
+  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, {_INCIDENT}
+  FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id
+  WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
+), grouped AS MATERIALIZED (
+  SELECT {_INCIDENT} FROM incidents
+  WHERE group_key = ANY($3) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
+), pending AS MATERIALIZED (
   SELECT id, ordering_key, payload FROM outbox
-  WHERE ordering_key <> '' AND ordering_key = ANY(ARRAY(SELECT incident_id::text FROM found))
+  WHERE ordering_key <> ''
+    AND ordering_key = ANY(ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped))
     AND org_id IS NOT DISTINCT FROM $1 AND kind = '{ALERTS_ADDED}' AND attempts = 0 AND lease_until IS NULL
     AND dead_time IS NULL
   FOR UPDATE SKIP LOCKED
 )
-SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM found
+SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
-"""
-
-LIVE = f"""
-WITH found AS MATERIALIZED (
-  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, {_INCIDENT}
-  FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id
-  WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
-)
-{_AND_PENDING}
+SELECT NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
+UNION ALL
 SELECT NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
-"""
-
-OPEN = f"""
-WITH found AS MATERIALIZED (
-  SELECT {_INCIDENT} FROM incidents
-  WHERE group_key = ANY($2) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
-)
-{_AND_PENDING}
-SELECT ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
 
 
@@ -69,23 +62,14 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 
 async def fill(tx: Tx, board: Board, messages: Sequence[Message]) -> None:
     """Puts on the board all that the messages can touch. The integrations must be locked before."""
-    rows = await tx.fetch(LIVE, tx.org_id, list({each.key for each in messages}))
+    keys = {each.key for each in messages}
+    groups = {each.group_key for each in messages if each.action is Action.TRIGGER and not each.suppress}
+    rows = await tx.fetch(READ, tx.org_id, list(keys), list(groups))
     _put_incidents(board, rows)
     for row in rows:
         if row["alert_id"] is not None:
             state = AlertState(row["state"])
             board.put_alert(Alert(row["alert_id"], row["key"], state, row["incident_id"], row["count"]))
-    resolved = {each.key for each in messages if each.action is Action.RESOLVE}
-    groups = {
-        each.group_key
-        for each in messages
-        if each.action is Action.TRIGGER
-        and not each.suppress
-        # A key that fires and goes on firing stays in its incident, so its group does not matter.
-        and (not board.is_firing(each.key) or each.key in resolved)
-    }
-    if groups:
-        _put_incidents(board, await tx.fetch(OPEN, tx.org_id, list(groups)))
 
 
 def _put_incidents(board: Board, rows: Sequence[asyncpg.Record]) -> None:

@@ -41,9 +41,12 @@ FROM escalations WHERE NOT EXISTS (SELECT FROM timers t WHERE t.incident_id = es
 
 
 class Silent:
-    """The relay, which has nothing to do here."""
+    """Pager and relay, which have nothing to do here."""
 
     def nudge(self) -> None:
+        return
+
+    def page(self, jobs: object) -> None:
         return
 
 
@@ -75,7 +78,7 @@ async def rebuild(url: str, redis_url: str, size: int) -> None:
 
     armer = Armer(broker, register(broker, never), metrics)
     settings = EscalationSettings.model_construct()
-    sweeps = Sweeps(db, Effects(armer, Silent(), metrics), broker, armer, settings)
+    sweeps = Sweeps(db, Effects(armer, Silent(), Silent(), metrics), broker, armer, settings)
     redis = Redis.from_url(redis_url)
     floor = await raw(redis, size)
     await redis.flushall()

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import asyncpg
 
-# What each service still has to do now. `page_check` rows repeat pages that were handed over; they page nobody.
+# What each service still has to do now. Escalation's `page` rows repeat what was handed over already; they page nobody.
 BUSY = {
     "ingest": "SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now()",
-    "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page_check')
+    "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page')
                        + (SELECT count(*) FROM timers WHERE due_time <= app_now())""",
     "notify": """SELECT count(*) FROM notifications
                   WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now()""",

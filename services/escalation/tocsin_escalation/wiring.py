@@ -32,6 +32,7 @@ from tocsin_escalation.rpc.queue_service import QueueService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.firer import Firer
+from tocsin_escalation.work.pager import Pager
 from tocsin_escalation.work.relay import KINDS, Delivery
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
@@ -51,12 +52,13 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     notify_channel = channel(settings.notify_target, service_name="notify", tokens=tokens, tls=tls)
     ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
-    relay = Relay(db, Delivery(notify, notify_queue).deliver, kinds=KINDS, metrics=runtime.metrics)
+    relay = Relay(db, Delivery(notify).deliver, kinds=KINDS, metrics=runtime.metrics)
 
     late = _Late()
     task = register(queue, late.fire)
     armer = Armer(queue, task, metrics)
-    effects = Effects(armer, relay, metrics)
+    pager = Pager(notify_queue, notify)
+    effects = Effects(armer, pager, relay, metrics)
     late.firer = Firer(db, effects)
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -98,6 +100,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops = runtime.loops
     loops.add("timers", worker.run)
     loops.add("armer", armer.run)
+    loops.add("pager", pager.run)
     loops.add("relay", relay.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("witness", Sweep(1.0, sweeps.witness))

@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
-from tests.store.escalation.recorders import Arming, Desk, Relay
+from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 _number = itertools.count()
@@ -47,7 +47,7 @@ async def db(url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def desk(db: Database, url: str) -> Desk:
     """A tenant with two people, a policy of two levels, and everything an operator's use cases need."""
-    effects = Effects(Arming(), Relay(), EscalationMetrics(CollectorRegistry()))
+    effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
     desk = Desk(db, url, effects)
     await desk.set_up()
     return desk

@@ -44,6 +44,16 @@ class Arming:
             self.armed.pop(incident_id, None)
 
 
+class Paging:
+    """The quick way to notify."""
+
+    def __init__(self) -> None:
+        self.jobs: list[notification_pb2.NotificationJob] = []
+
+    def page(self, jobs: Sequence[notification_pb2.NotificationJob]) -> None:
+        self.jobs += jobs
+
+
 class Relay:
     """Counts nudges."""
 

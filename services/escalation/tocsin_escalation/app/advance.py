@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
@@ -28,8 +29,9 @@ from tocsin_escalation.store.timeline import Entry
 
 log = get_logger(__name__)
 
-# How long the quick way through Redis has before the sure way by RPC takes the same pages over.
-CHECK_DELAY_SECONDS = 1.0
+# How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
+# a page by its id.
+SURE_WAY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +157,16 @@ class _Work:
             ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
         ]
-        for run, page in self.pages:
-            payload = jobs.notification_job(run, page).SerializeToString()
-            rows.append(("page", run.org_id, "", payload, 0.0))
-            rows.append(("page_check", run.org_id, "", payload, CHECK_DELAY_SECONDS))
+        paged = [jobs.notification_job(run, page) for run, page in self.pages]
+        rows += [("page", job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         await outbox.append_mixed(tx, rows)
         for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
             self.entries.setdefault(run.incident_id, []).append(entry)
         touched = [*saved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
-        tx.after_commit(lambda: self._follow(effects, touched, outbox=bool(rows)))
+        tx.after_commit(lambda: self._follow(effects, touched, paged))
 
-    def _follow(self, effects: Effects, touched: list[Escalation], *, outbox: bool) -> None:
-        effects.after(touched, self.now, outbox=outbox)
+    def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
+        effects.after(touched, self.now, paged, cancelled=bool(self.stops))
         for _, page in self.pages:
             effects.metrics.pages.labels(page.type.value).inc()
         for run, note in self.notes:

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.timers import LiveTimer
@@ -21,6 +23,13 @@ class Arming(Protocol):
         """Disarm these."""
 
 
+class Paging(Protocol):
+    """Hands pages to notify, after the commit and without waiting for it."""
+
+    def page(self, jobs: Sequence[NotificationJob]) -> None:
+        """Hand these over now; their outbox rows do it again a second later, the sure way."""
+
+
 class Nudging(Protocol):
     """Wakes the relay."""
 
@@ -33,11 +42,16 @@ class Effects:
     """Where committed decisions go."""
 
     arming: Arming
+    paging: Paging
     relay: Nudging
     metrics: EscalationMetrics
 
-    def after(self, runs: Sequence[Escalation], now: datetime, *, outbox: bool) -> None:
-        """Called once the transaction that saved `runs` is committed."""
+    def after(
+        self, runs: Sequence[Escalation], now: datetime, jobs: Sequence[NotificationJob], *, cancelled: bool
+    ) -> None:
+        """Called once the transaction that saved `runs` and wrote the rows of `jobs` is committed."""
+        if jobs:
+            self.paging.page(jobs)
         armed = [
             LiveTimer(run.incident_id, run.timer.id, run.timer.generation, run.timer.due_time, run.facts.urgent)
             for run in runs
@@ -47,5 +61,5 @@ class Effects:
             self.arming.arm(armed, now)
         if gone := [run.incident_id for run in runs if run.timer is None]:
             self.arming.disarm(gone)
-        if outbox:
+        if cancelled:
             self.relay.nudge()

@@ -1,71 +1,38 @@
-"""Hands pages and cancellations to notify: quickly through Redis, surely by RPC."""
+"""Hands pages and cancellations to notify the sure way: by RPC, again and again until it is accepted."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from redis.exceptions import RedisError
-from taskiq.kicker import AsyncKicker
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_kit.db.outbox import Done, OutboxRow, Outcome, Retry
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.logging import get_logger
-from tocsin_timers import TimerBroker, TimersError
 
 from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.work.tasks import NOTIFY_TASK
 
-log = get_logger(__name__)
-
-KINDS = ("page", "page_check", "cancel")
-URGENT = (1, 2)
+KINDS = ("cancel", "page")
 HandOver = Callable[[Sequence[OutboxRow]], Awaitable[None]]
 
 
 class Delivery:
-    """Delivers outbox rows.
+    """Delivers outbox rows. Pages come here a second after the pager has tried; see `work.pager`."""
 
-    A page goes into notify's stream (kind `page`), and a second later by RPC as well (kind `page_check`): a Redis that
-    was flushed between the two has lost nothing, and notify takes a page it knows as no page at all.
-    """
-
-    def __init__(self, notify: Notify, queue: TimerBroker) -> None:
+    def __init__(self, notify: Notify) -> None:
         self._notify = notify
-        self._queue = queue
-        self._kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One answer per row, in order. A kind that fails is tried again without holding up the others."""
+        """One answer per row, in order. A kind that fails is tried again without holding up the other."""
         answers: dict[int, Outcome] = {}
-        for kind, hand_over in (("cancel", self._cancel), ("page", self._page), ("page_check", self._submit)):
-            some = [row for row in rows if row.kind == kind]
-            if some:
-                answers.update(
-                    (row.id, answer) for row, answer in zip(some, await self._try(hand_over, some), strict=True)
-                )
+        for kind, hand_over in (("cancel", self._cancel), ("page", self._submit)):
+            if some := [row for row in rows if row.kind == kind]:
+                answer = await self._try(hand_over, some)
+                answers.update((row.id, answer) for row in some)
         return [answers[row.id] for row in rows]
 
-    async def _try(self, hand_over: HandOver, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+    async def _try(self, hand_over: HandOver, rows: Sequence[OutboxRow]) -> Outcome:
         try:
             await hand_over(rows)
         except TocsinError as error:
-            return [Retry(f"{error.reason_name}: {error.message}")] * len(rows)
-        return [Done()] * len(rows)
-
-    async def _page(self, rows: Sequence[OutboxRow]) -> None:
-        jobs = [notification_pb2.NotificationJob.FromString(row.payload) for row in rows]
-        try:
-            await self._queue.kick_many(
-                [
-                    self._queue.encode(
-                        self._kicker.with_labels(priority="critical" if job.severity in URGENT else "normal"),
-                        job,
-                        task_id=job.page,
-                    )
-                    for job in jobs
-                ]
-            )
-        except (RedisError, OSError, TimersError) as error:
-            log.info("pages_by_rpc", pages=len(jobs), reason=repr(error))
-            await self._notify.submit(jobs)
+            return Retry(f"{error.reason_name}: {error.message}")
+        return Done()
 
     async def _submit(self, rows: Sequence[OutboxRow]) -> None:
         await self._notify.submit([notification_pb2.NotificationJob.FromString(row.payload) for row in rows])

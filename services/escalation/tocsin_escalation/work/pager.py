@@ -1,0 +1,78 @@
+"""Hands pages to notify the quick way: straight from memory into notify's stream, right after their commit.
+
+Each page is an outbox row as well, due a second later, which the relay hands over by RPC. So nothing here must succeed:
+a process that dies, a Redis that is flushed before notify read it, an overflow cost that second and no page. Notify
+knows a page by its id and takes the second copy as none.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+from taskiq.kicker import AsyncKicker
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_timers import TimerBroker, TimersError
+
+from tocsin_escalation.clients.notify import Notify
+from tocsin_escalation.work.tasks import NOTIFY_TASK
+
+log = get_logger(__name__)
+
+MOST_WAITING = 10_000
+MOST_AT_ONCE = 500
+URGENT = (1, 2)
+
+
+class Pager:
+    """Implements `app.effects.Paging`."""
+
+    def __init__(self, queue: TimerBroker, notify: Notify) -> None:
+        self._queue = queue
+        self._notify = notify
+        self._kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
+        self._waiting: list[NotificationJob] = []
+        self._arrived = asyncio.Event()
+
+    def page(self, jobs: Sequence[NotificationJob]) -> None:
+        """See Paging. Beyond the bound they are left to their rows."""
+        self._waiting += jobs[: max(0, MOST_WAITING - len(self._waiting))]
+        self._arrived.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """The loop."""
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                arrived = asyncio.ensure_future(self._arrived.wait())
+                await asyncio.wait({arrived, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                arrived.cancel()
+                self._arrived.clear()
+                while self._waiting:
+                    jobs, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                    await self._hand_over(jobs)
+        finally:
+            stopping.cancel()
+
+    async def _hand_over(self, jobs: Sequence[NotificationJob]) -> None:
+        try:
+            await self._queue.kick_many(
+                self._queue.encode(self._kicker, job, task_id=job.page, labels={"priority": priority(job)})
+                for job in jobs
+            )
+        except (RedisError, OSError, TimersError) as error:
+            await self._submit(jobs, error)
+
+    async def _submit(self, jobs: Sequence[NotificationJob], why: Exception) -> None:
+        try:
+            await self._notify.submit(jobs)
+        except TocsinError as error:
+            log.warning("pages_left_to_outbox", pages=len(jobs), redis=repr(why), notify=error.message)
+        else:
+            log.info("pages_by_rpc", pages=len(jobs), redis=repr(why))
+
+
+def priority(job: NotificationJob) -> str:
+    """Which of notify's streams a page goes into."""
+    return "critical" if job.severity in URGENT else "normal"

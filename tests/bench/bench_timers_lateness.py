@@ -1,0 +1,116 @@
+"""From due to the task's first line with a million timers pending, two worker processes and 200 timers a second.
+
+The floor is the least a Redis queue can do: somebody sleeps until the same moments and sends a raw XADD, somebody else
+waits in XREADGROUP. Beside it the cost of the two workers while nothing is due.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from taskiq.message import BrokerMessage
+from tocsin_timers import Timer, TimerBroker, TimerSource
+
+from tests.bench.report import report
+from tests.bench.timers_setting import WorkerProcess, after, clients, cpu_seconds, task_of, timer_id
+
+PENDING = 1_000_000
+RATE = 200
+SECONDS = 15
+IDLE_SECONDS = 10
+
+
+async def main() -> None:
+    async with clients() as (valkey, broker, raw):
+        source, task = TimerSource(broker), task_of(broker)
+        message = broker.encode(task, Timestamp(seconds=2_000_000_000), task_id="")
+        begun = time.perf_counter()
+        await source.arm(pending(message))
+        filled = PENDING / (time.perf_counter() - begun)
+        report("timers filling with a million, encoded", filled, "1/s", filled, 1.0)
+
+        floor_process = WorkerProcess(valkey.url, raw=True)
+        await floor_process.start()
+        floor_idle = await idle([floor_process.cpu_seconds])
+        floor_due = await send(lambda number, due: raw_timer(raw, number, due))
+        floor_p50, floor_p99, _ = lateness(floor_due, await floor_process.stop())
+
+        workers = [WorkerProcess(valkey.url), WorkerProcess(valkey.url)]
+        for worker in workers:
+            await worker.start()
+        await asyncio.sleep(2)
+        idle_share = await idle([worker.cpu_seconds for worker in workers])
+        redis_share = await idle([lambda: cpu_seconds(valkey.process.pid)])
+        report(
+            "timers idle cost per worker, a million pending",
+            idle_share,
+            "% of a core",
+            floor_idle,
+            ratio(idle_share, floor_idle),
+        )
+        report(
+            "timers idle cost of Redis, two workers",
+            redis_share,
+            "% of a core",
+            floor_idle,
+            ratio(redis_share, floor_idle),
+        )
+
+        due = await send(lambda number, at: our_timer(broker, source, number, at))
+        starts = [start for worker in workers for start in await worker.stop()]
+        p50, p99, most = lateness(due, starts)
+        report("timers lateness p50, due to task, a million pending", p50, "ms", floor_p50, ratio(p50, floor_p50))
+        report("timers lateness p99, due to task, a million pending", p99, "ms", floor_p99, ratio(p99, floor_p99))
+        report("timers lateness max, due to task, a million pending", most, "ms", floor_p99, ratio(most, floor_p99))
+
+
+def pending(message: BrokerMessage) -> "list[Timer]":
+    start = after(3600)
+    return [Timer(timer_id(n), start.replace(microsecond=n % 1_000_000), message) for n in range(PENDING)]
+
+
+async def send(arm: Callable[[int, float], Awaitable[None]]) -> dict[int, float]:
+    """RATE timers a second, each due in one to three seconds at a random moment; returns when after the last was due."""
+    due: dict[int, float] = {}
+    tasks = set()
+    begun = time.monotonic()
+    for number in range(RATE * SECONDS):
+        await asyncio.sleep(max(0.0, begun + number / RATE - time.monotonic()))
+        due[number] = time.time() + random.uniform(1, 3)
+        tasks.add(asyncio.create_task(arm(number, due[number])))
+    await asyncio.gather(*tasks)
+    await asyncio.sleep(4)
+    return due
+
+
+async def raw_timer(raw: object, number: int, due: float) -> None:
+    while (wait := due - time.time()) > 0:
+        await asyncio.sleep(wait)
+    await raw.xadd("raw", {b"n": number})  # type: ignore[attr-defined]
+
+
+async def our_timer(broker: TimerBroker, source: TimerSource, number: int, due: float) -> None:
+    kicker = task_of(broker).kicker().with_schedule_id(f"probe-{number}")
+    await kicker.schedule_by_time(source, datetime.fromtimestamp(due, UTC), Timestamp(seconds=number))
+
+
+async def idle(cpu: list[Callable[[], float]]) -> float:
+    """Percent of a core that each uses on average while nothing happens."""
+    before = [read() for read in cpu]
+    await asyncio.sleep(IDLE_SECONDS / 2)
+    return sum(read() - start for read, start in zip(cpu, before, strict=True)) / len(cpu) / (IDLE_SECONDS / 2) * 100
+
+
+def lateness(due: dict[int, float], starts: list[tuple[int, float]]) -> tuple[float, float, float]:
+    """p50, p99 and most, in milliseconds; AssertionError if any is missing, early or doubled."""
+    assert sorted(number for number, _ in starts) == sorted(due), "missing or doubled"
+    late = sorted((at - due[number]) * 1000 for number, at in starts)
+    assert late[0] > -0.01, f"{late[0]} ms: early"
+    return late[len(late) // 2], late[int(len(late) * 0.99)], late[-1]
+
+
+def ratio(value: float, floor: float) -> float:
+    return value / floor if floor else 0.0

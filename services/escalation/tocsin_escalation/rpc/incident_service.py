@@ -19,6 +19,7 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_escalation.app import read, targets
 from tocsin_escalation.app.advance import Advanced, Step
 from tocsin_escalation.app.command import Commands
+from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (
     Acknowledged,
     Escalated,
@@ -148,7 +149,10 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         call = current_call()
         id_ = mapping.incident_id(request.name)
         row = await read.incident(self._db, call.org_id, id_)
-        require_etag(request.etag, row.run.version)
+        resolved_before = row.run.state is State.RESOLVED
+        if not resolved_before:
+            # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
+            require_etag(request.etag, row.run.version)
         [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_])
         if isinstance(step, TocsinError):
             raise step
@@ -158,7 +162,8 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             request,
             pb.ResolveIncidentResponse,
             step,
-            lambda done: pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=done.already),
+            # Not `done.already`: ingest's own event about this very resolve may have come first.
+            lambda done: pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=resolved_before),
         )
 
     async def BatchAcknowledgeIncidents(

@@ -1,4 +1,4 @@
-"""Fire due timers: as a set, and one by one when the set fails, so that one broken row cannot hold up the others."""
+"""Fire due timers: as a set that waits for nobody, and one by one when it fails, so that no row can hold up the others."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,46 +7,61 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.advance import Advanced, Known, Step, advance, targets_of
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
-from tocsin_escalation.store import timers
+from tocsin_escalation.store import directory, escalations, timers
 
 log = get_logger(__name__)
 
 
+Fired = tuple[UUID, TimerFired]
+
+
 async def fire_timers(
-    db: Database, effects: Effects, fired: Sequence[tuple[UUID, TimerFired]], way: str = "redis"
-) -> None:
+    db: Database, effects: Effects, fired: Sequence[Fired], way: str = "redis", *, wait: bool = False
+) -> list[Fired]:
     """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
 
+    Answers with those it left alone, because somebody else is deciding about their incident in this moment. A set never
+    waits for that: a replica that stands still inside its transaction would hold up the timers of every tenant. With
+    `wait` one does, and CONFLICT is raised when it takes too long.
     `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
     """
 
-    async def work(tx: Tx, some: Sequence[tuple[UUID, TimerFired]] = fired) -> None:
-        answers = await advance(tx, [Step(incident_id, event) for incident_id, event in some], effects)
-        for (incident_id, event), answer in zip(some, answers, strict=True):
-            if isinstance(answer, Advanced):
-                timer = answer.run.timer
-                if way == "sweep" and timer is not None and timer.id == event.timer_id:
-                    # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
-                    log.error("timer_without_effect", incident=str(incident_id), timer=str(timer.id))
-                    await timers.postpone(tx, incident_id)
-                for entry in answer.entries:
-                    if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
-                        effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)
+    async def work(tx: Tx) -> list[Fired]:
+        runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
+        steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
+        if steps:
+            known = Known(runs, await directory.load(tx, list(targets_of(steps, runs))))
+            await _take(tx, steps, effects, known, way)
+        left = [(incident_id, event) for incident_id, event in fired if incident_id not in runs]
+        held = await escalations.known(tx, [incident_id for incident_id, _ in left]) if left else set()
+        return [(incident_id, event) for incident_id, event in left if incident_id in held]
 
     try:
-        await db.run(None, work)
+        return await db.run(None, work)
     except TocsinError:
         raise
     except Exception:
         if len(fired) == 1:
             await _postpone(db, effects, fired[0][0])
-            return
+            return []
         log.exception("timer_batch_failed", timers=len(fired))
-        for one in fired:
-            await fire_timers(db, effects, [one], way)
+        return [held for one in fired for held in await fire_timers(db, effects, [one], way, wait=wait)]
+
+
+async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, way: str) -> None:
+    for step, answer in zip(steps, await advance(tx, steps, effects, known), strict=True):
+        if isinstance(answer, Advanced) and isinstance(step.event, TimerFired):
+            timer = answer.run.timer
+            if way == "sweep" and timer is not None and timer.id == step.event.timer_id:
+                # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
+                log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
+                await timers.postpone(tx, step.incident_id)
+            for entry in answer.entries:
+                if entry.lateness_ms or entry.kind in ("level_paged", "exhausted"):
+                    effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)
 
 
 async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
@@ -56,10 +71,14 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
 
 
 async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int) -> int:
-    """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many there were."""
+    """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many that were.
+
+    What somebody else holds is left to the next round.
+    """
 
     async with db.claim() as tx:
         due = await timers.overdue(tx, grace, limit)
-    if due:
-        await fire_timers(db, effects, [(t.incident_id, TimerFired(t.timer_id, t.generation)) for t in due], "sweep")
-    return len(due)
+    if not due:
+        return 0
+    fired = [(timer.incident_id, TimerFired(timer.timer_id, timer.generation)) for timer in due]
+    return len(due) - len(await fire_timers(db, effects, fired, "sweep"))

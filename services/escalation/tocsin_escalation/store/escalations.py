@@ -77,17 +77,27 @@ def _row(r: Record) -> EscalationRow:
     return EscalationRow(run, r["update_time"])
 
 
-async def lock(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalation]:
+async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> dict[UUID, Escalation]:
     """Lock these escalations in id order, so that two batches that share some cannot deadlock.
+
+    `wait` False leaves out those that another transaction holds.
 
     Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
     the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
     ended would fire.
     """
     ids = list(incident_ids)
-    await tx.execute("SELECT FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id FOR UPDATE", ids)
+    locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id
+                  FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
+    locked = [record["incident_id"] for record in await tx.fetch(locking, ids)]
     query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[])"
-    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, ids)}
+    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, locked)}
+
+
+async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these ids that are escalations, whoever holds them."""
+    query = "SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[])"
+    return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids))}
 
 
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:

@@ -20,6 +20,7 @@ class Firer:
         self._effects = effects
         self._waiting: list[tuple[UUID, TimerFired, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._alone_now: set[asyncio.Task[None]] = set()
 
     async def fire(self, incident_id: UUID, event: TimerFired) -> None:
         """Returns once it is committed; raises what stopped it. The broker bounds how many wait here."""
@@ -32,13 +33,29 @@ class Firer:
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MOST_PER_TRANSACTION], self._waiting[MOST_PER_TRANSACTION:]
+            timers = [(incident_id, event) for incident_id, event, _ in batch]
             try:
-                await fire_timers(self._db, self._effects, [(incident_id, event) for incident_id, event, _ in batch])
+                held = {incident_id for incident_id, _ in await fire_timers(self._db, self._effects, timers)}
             except Exception as error:
                 for _, _, done in batch:
                     if not done.done():
                         done.set_exception(error)
-            else:
-                for _, _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
+                continue
+            for incident_id, event, done in batch:
+                if incident_id in held:
+                    alone = asyncio.create_task(self._alone(incident_id, event, done))
+                    self._alone_now.add(alone)
+                    alone.add_done_callback(self._alone_now.discard)
+                elif not done.done():
+                    done.set_result(None)
+
+    async def _alone(self, incident_id: UUID, event: TimerFired, done: "asyncio.Future[None]") -> None:
+        """One whose incident somebody else holds: it waits for its turn, and nobody waits for it."""
+        try:
+            await fire_timers(self._db, self._effects, [(incident_id, event)], wait=True)
+        except Exception as error:
+            if not done.done():
+                done.set_exception(error)
+        else:
+            if not done.done():
+                done.set_result(None)

@@ -59,7 +59,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
     runtime.rpc.add(
-        alert_service.AlertService(intake, database, pages, window=settings.stream_window),
+        alert_service.AlertService(intake, database, pages, window=settings.stream_window, stop=runtime.stop),
         alert_service.NAME,
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )

@@ -150,6 +150,28 @@ async def test_a_stream_that_is_left_takes_nothing_down(ingest: Ingest) -> None:
     assert (await ingest.alerts.SendAlert(trigger("k"), metadata=org)).count == 2
 
 
+async def test_a_stopping_replica_answers_what_it_took_and_says_that_it_goes(
+    database_url: str, escalation: FakeEscalation
+) -> None:
+    org = bearer(new_org())
+    async with running(database_url, escalation.target) as ingest:
+        call = ingest.alerts.StreamAlerts(metadata=org)
+        for number in range(50):
+            await call.write(StreamAlertsRequest(sequence=number, request=trigger("k")))
+        first = await call.read()
+        ingest.runtime.stop.set()
+        answered = [first]
+
+        async def read_on() -> None:
+            while True:
+                answered.append(await call.read())
+
+        assert (await error_of(read_on())).reason == R.ERROR_REASON_SERVICE_UNAVAILABLE
+    async with running(database_url, escalation.target) as other:
+        # Nothing that was taken in went without its answer.
+        assert (await other.alerts.SendAlert(trigger("k"), metadata=org)).count == len(answered) + 1
+
+
 async def test_a_repeat_with_its_request_id_gets_the_first_answer(ingest: Ingest) -> None:
     org = bearer(new_org())
     request = trigger("k", request_id=str(uuid.uuid4()))

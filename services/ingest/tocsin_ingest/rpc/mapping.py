@@ -1,7 +1,10 @@
-"""Rows to messages of the contract."""
+"""Rows and errors to messages of the contract."""
 
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from tocsin.ingest.v1.alert_pb2 import Alert, AlertInput, AlertState
+from tocsin_kit.errors import to_status
 from tocsin_kit.ids import format_name
+from tocsin_kit.rpc.failures import masked
 
 from tocsin_ingest.domain import decide
 from tocsin_ingest.store.alerts import AlertRow
@@ -12,6 +15,13 @@ STATES = {
     decide.AlertState.SUPPRESSED: AlertState.ALERT_STATE_SUPPRESSED,
 }
 STATES_BACK = {number: state for state, number in STATES.items()}
+
+
+def status_of(error: BaseException) -> Status:
+    """What a single SendAlert would have failed with."""
+    if not isinstance(error, Exception):
+        raise error
+    return to_status(masked(error))
 
 
 def alert_of(row: AlertRow) -> Alert:

@@ -13,7 +13,6 @@ _ACCEPTED = (
     IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED,
     IncidentEventResult.INCIDENT_EVENT_RESULT_DUPLICATE,
 )
-_OUT_OF_ORDER_PAUSE = 0.1
 
 
 class EventSink(Protocol):
@@ -62,7 +61,8 @@ class EventDelivery:
 
 def _not_yet(result: IncidentEventResult.ValueType) -> Retry:
     name = IncidentEventResult.Name(result) if result in IncidentEventResult.values() else str(result)
-    return Retry(name, after=_OUT_OF_ORDER_PAUSE)
+    # With growing pauses: the event before it may be dead, and then only an operator's redrive helps.
+    return Retry(name)
 
 
 def _event(row: OutboxRow) -> IncidentEvent:

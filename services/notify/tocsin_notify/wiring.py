@@ -96,7 +96,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     due = Sweep(1.0, deliver_due)
     deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
-    hints = TimerHints(broker, deliver_task, metrics, due.nudge)
+    hints = TimerHints(broker, deliver_task, metrics, due.nudge if runtime.works else None)
     outcomes = Outcomes(Conclude(db, hints, metrics, policy), stop)
     calls = Calls(
         channels,
@@ -160,7 +160,17 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("retention", Sweep(300.0, retention))
     loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=WORKER_GRACE).run)
 
+    broker.is_worker_process = True
+    await broker.startup()  # by us, so that the worker's end does not close what the other loops still use
+    if not runtime.works:
+        # Without loops of its own this process still has to tell the others what is due.
+        hinting = asyncio.create_task(hints.run(stop), name="hints")
+
+    async def end_hinting() -> None:
+        if not runtime.works:
+            await hinting
+
     async def close_all_channels() -> None:
         await close_channels(channels)
 
-    return Service((intake.drain, outcomes.drain, close_all_channels, gate.close, broker.shutdown))
+    return Service((intake.drain, outcomes.drain, end_hinting, close_all_channels, gate.close, broker.shutdown))

@@ -88,7 +88,9 @@ def delivery(title: str = "Disk full", incident: str = "incidents/1") -> Deliver
         notification=uuid.uuid4(),
         org_id="acme",
         kind=Kind.NEW_INCIDENT,
-        job=pb.NotificationJob(page="pages/1", user="users/ana", incident=incident, title=title, level=1, severity=SEVERITY_CRITICAL),
+        job=pb.NotificationJob(
+            page="pages/1", user="users/ana", incident=incident, title=title, level=1, severity=SEVERITY_CRITICAL
+        ),
         target=Target(Channel.EMAIL, "ana@example.com"),
         attempt=1,
         start_time=datetime(2026, 1, 2, tzinfo=UTC),

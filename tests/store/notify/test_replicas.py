@@ -7,6 +7,9 @@ import sys
 from collections import Counter
 from datetime import timedelta
 
+import pytest
+from tocsin_notify.app.deliver import Deliver
+
 from tests.store.notify.support import KEYS, World, job, new_org, until
 
 
@@ -137,3 +140,17 @@ async def test_a_late_yes_counts_when_the_row_went_back_to_wait(world: World) ->
             return await world.states() == ["sent"]
 
         await until(sent)
+
+
+async def test_serving_and_working_may_be_separate_processes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the one stores, the other hears of through Redis at once, not at its next sweep."""
+
+    async def never(self: Deliver) -> bool:
+        return False
+
+    monkeypatch.setattr(Deliver, "due", never)
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(works=False) as door, world.replica():
+        await door.submit(job(org))
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the page")

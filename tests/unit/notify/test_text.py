@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from tocsin_notify.channels.email import EmailChannel, MailServer
 from tocsin_notify.channels.text import body, payload, subject
 from tocsin_notify.domain.page import Channel, Kind
 
+CHANNEL = EmailChannel(MailServer("localhost", sender="Töcsin <tocsin@example.org>"), timeout=1)
 INCIDENT = f"incidents/{uuid.uuid4()}"
 
 
@@ -69,7 +71,7 @@ def test_no_title_can_break_a_header_or_hide_the_level(title: str) -> None:
     assert len(line.splitlines()) == 1
     assert len(line) <= 200
     assert line.endswith("(level 2)")
-    message = EmailChannel(MailServer("localhost"), timeout=1)._compose(made).as_bytes()
+    message = CHANNEL._compose(made)
     head, _, _ = message.partition(b"\r\n\r\n")
     assert b"\r\nBcc:" not in head
     assert {name.partition(b":")[0] for name in head.split(b"\r\n") if not name.startswith((b" ", b"\t"))} == {
@@ -77,3 +79,9 @@ def test_no_title_can_break_a_header_or_hide_the_level(title: str) -> None:
         *(b"In-Reply-To", b"References", b"Tocsin-Incident", b"Importance"),
         *(b"Content-Type", b"Content-Transfer-Encoding", b"MIME-Version"),
     }
+    parsed = message_from_bytes(message, policy=policy.default)
+    assert " ".join(parsed["Subject"].split()) == " ".join(line.split())
+    assert parsed.get_content().split() == body(made).split()
+    assert max(map(len, message.split(b"\r\n"))) <= 998
+    assert b"\n" not in message.replace(b"\r\n", b"")
+    assert parsed["From"].addresses[0].addr_spec == "tocsin@example.org"

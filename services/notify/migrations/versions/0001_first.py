@@ -134,6 +134,7 @@ CREATE INDEX notifications_leases ON notifications (lease_until) WHERE state = '
 CREATE INDEX notifications_live_by_method ON notifications (contact_method) WHERE state = 'pending';
 CREATE INDEX notifications_newest ON notifications (org_id, create_time DESC, id DESC);
 CREATE INDEX notifications_by_incident ON notifications (org_id, incident, create_time DESC, id DESC);
+CREATE INDEX notifications_by_state ON notifications (org_id, state, create_time DESC, id DESC) WHERE state <> 'sent';
 CREATE INDEX notifications_by_user ON notifications (org_id, user_id, create_time DESC, id DESC);
 
 CREATE TABLE attempts (
@@ -182,7 +183,7 @@ CREATE TABLE dead_letters (
   CONSTRAINT dead_letters_keep_the_job CHECK ((reason = 'UNREADABLE_JOB') = (raw IS NOT NULL))
 );
 CREATE INDEX dead_letters_newest ON dead_letters (org_id, create_time DESC, id DESC);
-CREATE INDEX dead_letters_waiting ON dead_letters (reason) WHERE redrive_time IS NULL;
+CREATE INDEX dead_letters_waiting ON dead_letters (org_id, create_time DESC, id DESC) WHERE redrive_time IS NULL;
 CREATE INDEX dead_letters_oldest ON dead_letters (create_time);
 
 CREATE TABLE queue_pauses (

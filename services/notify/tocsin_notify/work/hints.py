@@ -37,9 +37,9 @@ class TimerHints:
     """Keeps what is to be armed for the moment, and sends it in sets. Full or without Redis it drops: rows are found."""
 
     def __init__(
-        self, broker: TimerBroker, deliver: DeliverTask, metrics: NotifyMetrics, nudge: Callable[[], None]
+        self, broker: TimerBroker, deliver: DeliverTask, metrics: NotifyMetrics, nudge: Callable[[], None] | None
     ) -> None:
-        """`nudge`: tells the deliverer that something is due."""
+        """`nudge`: tells the deliverer that something is due; None: it lives in other processes, reached through Redis."""
         self._broker = broker
         self._source = timer_source(broker)
         self._deliver = deliver
@@ -68,8 +68,12 @@ class TimerHints:
 
     def now(self, ids: Sequence[UUID]) -> None:
         """See `Hints`."""
-        if ids:
+        if not ids:
+            return
+        if self._nudge is not None:
             self._nudge()
+        else:
+            self.arm([Hint(id, 0.0, CRITICAL) for id in ids])
 
     async def run(self, stop: asyncio.Event) -> None:
         """The loop that sends."""

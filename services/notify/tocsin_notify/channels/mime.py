@@ -1,0 +1,38 @@
+"""A plain text mail as bytes (RFC 5322, 2045, 2047).
+
+Written by hand because the standard library's message takes some 3 ms of the event loop per mail, of which a storm sends
+hundreds a second. Values come from here and from validated fields; whatever is not printable ASCII is encoded, so no
+value can end a line.
+"""
+
+import quopri
+import re
+from collections.abc import Mapping
+from email.header import Header
+from typing import Final
+
+_PLAIN: Final = re.compile(r"[\x20-\x7e]{0,900}")
+_LINE: Final = re.compile(r"\r\n|\r|\n")
+_LONGEST_LINE: Final = 900  # RFC 5321: 998 and the line end
+
+
+def compose(headers: Mapping[str, str], text: str) -> bytes:
+    """The whole mail. Raises ValueError for a header's name that is none."""
+    lines = [_header(name, value) for name, value in headers.items()]
+    lines += ["MIME-Version: 1.0", 'Content-Type: text/plain; charset="utf-8"']
+    body = "\r\n".join(_LINE.split(text)).encode()
+    if text.isascii() and all(len(line) <= _LONGEST_LINE for line in body.split(b"\r\n")):
+        lines.append("Content-Transfer-Encoding: 7bit")
+    else:
+        lines.append("Content-Transfer-Encoding: quoted-printable")
+        body = quopri.encodestring(body).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body
+
+
+def _header(name: str, value: str) -> str:
+    if not name.isascii() or not name.replace("-", "").isalnum():
+        raise ValueError(f"no header's name: {name!r}")
+    if _PLAIN.fullmatch(value):
+        return f"{name}: {value}"
+    flat = " ".join(_LINE.split(value))
+    return f"{name}: {Header(flat, 'utf-8', header_name=name).encode(linesep=chr(13) + chr(10))}"

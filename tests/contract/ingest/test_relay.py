@@ -50,21 +50,6 @@ async def test_a_storm_is_one_incident_with_the_right_count_and_few_events(
         assert all(each.event_id and each.HasField("create_time") for each in events)
 
 
-async def test_duplicates_wait_for_each_other_and_new_keys_do_not(ingest: Ingest, escalation: FakeEscalation) -> None:
-    org = new_org()
-    _, secret = await ingest.integration(org, rules=[RoutingRule(group_by=["x"])])
-    opened = await ingest.alerts.SendAlert(trigger("a"), metadata=key(secret))
-    await until(lambda: escalation.kinds(opened.incident) == ["opened"])
-    for _ in range(20):
-        await ingest.alerts.SendAlert(trigger("a"), metadata=key(secret))
-    async with ingest.database.transaction(org) as tx:
-        assert await tx.fetchval("SELECT count(*) FROM outbox") == 1
-    await ingest.alerts.SendAlert(trigger("b"), metadata=key(secret))
-    await until(lambda: len(escalation.kinds(opened.incident)) == 2, seconds=0.9)
-    added = escalation.events[opened.incident][1].alerts_added
-    assert (added.alert_count, added.new_keys) == (22, 1)
-
-
 async def test_an_outage_loses_nothing_and_keeps_order(database_url: str) -> None:
     async with peer() as flaky:
         flaky.unavailable = True

@@ -150,6 +150,28 @@ async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: D
     assert counted[0]["all"] == 400
 
 
+async def test_duplicates_wait_for_each_other_and_new_keys_do_not(database: Database) -> None:
+    org = new_org()
+    commit_batch = committer(database)
+    waiting = """SELECT payload, extract(epoch FROM due_time - create_time)::float8 AS delay FROM outbox
+      WHERE kind = 'incident_alerts_added'"""
+    for _ in range(20):
+        await commit(commit_batch, org, [message("a", org=org, group="g")])
+    ((payload, delay),) = await rows(database, org, waiting)
+    assert (IncidentEvent.FromString(payload).alerts_added.alert_count, delay) == (20, 1.0)
+    await commit(commit_batch, org, [message("b", org=org, group="g")])
+    ((payload, delay),) = await rows(database, org, waiting)
+    added = IncidentEvent.FromString(payload).alerts_added
+    assert (added.alert_count, added.new_keys) == (21, 1)
+    assert delay < 1.0 or await rows(database, org, f"{waiting} AND due_time <= app_now()")
+    # Somebody has tried to deliver it: what comes now is another event.
+    async with database.system() as tx:
+        await tx.execute("UPDATE outbox SET attempts = 1, lease_until = app_now() WHERE org_id = $1", org)
+    await commit(commit_batch, org, [message("a", org=org, group="g")])
+    counts = [IncidentEvent.FromString(row["payload"]).alerts_added for row in await rows(database, org, waiting)]
+    assert [(each.alert_count, each.new_keys) for each in counts] == [(21, 1), (22, 0)]
+
+
 async def test_a_resolve_takes_the_waiting_event_along(database: Database) -> None:
     """Events of one incident leave in their order, so one that waits for duplicates would hold the resolve up."""
     org = new_org()

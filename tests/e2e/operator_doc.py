@@ -14,12 +14,16 @@ PAGE: Final = ROOT / "docs" / "operator.md"
 _VARYING: Final = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
-    (re.compile(r'("(?:etag|key|secret|keyId)": )"[^"]+"'), r'\1"<made>"'),
+    (re.compile(r'("(?:key|secret|key_id|next_page_token)": )"[^"]+"'), r'\1"<made>"'),
     (re.compile(r"tik_[\w-]+"), "<key>"),
-    (re.compile(r'("(?:latenessMs|lateness|oldestAge|waiting|active|delayed|overdue|failed|completed|dead)": )"[\d.]+s?"'), r'\1"<n>"'),
-    (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
+    (
+        re.compile(r'("(?:lateness|oldest_age|waiting|active|delayed|overdue|failed|completed|dead)": )"[\d.]+s?"'),
+        r'\1"<n>"',
+    ),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "<time>"),
     (re.compile(r"^(\w+(?:\{.*\})? )[\d.e+-]+$", re.MULTILINE), r"\1<n>"),
-    (re.compile(r'("dedupKey": |"dedup_key": )"[0-9a-f]{32,64}"'), r'\1"<made>"'),
+    (re.compile(r"timelineEntries/\d+"), "timelineEntries/<n>"),
+    (re.compile(r"^\d+ unreadable$", re.MULTILINE), "<n> unreadable"),
 )
 
 

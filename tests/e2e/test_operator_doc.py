@@ -1,0 +1,162 @@
+"""docs/operator.md is true: pasted into a running Tocsin from top to bottom, it does what it says and answers what it shows."""
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_testkit.tenant import Tenant
+from tocsin_testkit.world import World
+
+from tests.e2e.operator_doc import PAGE, Outcome, Terminal, blocks, matches
+
+TOOLS: Final = str(Path(sys.executable).parent)
+PATIENCE: Final = 20.0
+# Alerts, pages and codes travel on after the answer.
+MOVING: Final = ("AlertService/", "IncidentService/", "ContactService/Send", "RedriveDeadLetters", "/v1/", "/v2/")
+# grpcurl exits with 64 plus the status code.
+GRPC_ERROR: Final = 64
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(shutil.which("grpcurl", path=TOOLS) is None, reason="no grpcurl for this platform"),
+]
+
+
+@pytest.fixture
+async def terminal(world: World, tenant: Tenant) -> AsyncIterator[Terminal]:
+    """A shell that knows where the services are; the page's own first lines would say where `make up` has them."""
+    environment = {
+        "PATH": f"{TOOLS}:/usr/local/bin:/usr/bin:/bin",
+        "ORG": tenant.org_id,
+        "AUTH_SIGNING_KEYS": world.stack.plan.signing_keys,
+        "LOGS": str(world.stack.log_dir),
+    }
+    for name, (process, *_) in world.stack.services.items():
+        environment |= {name.upper(): process.grpc_address, f"{name.upper()}_HTTP": process.http_url}
+    async with Terminal(environment) as terminal:
+        yield terminal
+
+
+async def test_every_line_works_and_answers_what_the_page_shows(world: World, terminal: Terminal) -> None:
+    wrong: list[str] = []
+    heading = ""
+    async with Scenery(world) as scenery:
+        for block in blocks(PAGE.read_text()):
+            if block.heading != heading:
+                heading = block.heading
+                await scenery.change(heading)
+            outcome = await terminal.paste(block.script)
+            scenery.note(block.script)
+            if problem := _problem(block.answer, block.fails, outcome):
+                wrong.append(f"{PAGE.name}:{block.line}: {problem}\n{block.script}\n--- came\n{outcome.output}")
+    assert not wrong, "\n\n".join(wrong)
+
+
+async def test_every_public_method_of_every_service_has_its_line(world: World, terminal: Terminal) -> None:
+    scripts = "\n".join(block.script for block in blocks(PAGE.read_text()))
+    missing = []
+    for name in world.stack.services:
+        services = (await terminal.paste(f"grpcurl -plaintext ${name.upper()} list")).output.split()
+        public = [one for one in services if one.startswith("tocsin.") and not one.endswith("InternalService")]
+        assert public
+        listed = await terminal.paste(
+            "\n".join(f"grpcurl -plaintext ${name.upper()} list {service}" for service in public)
+        )
+        for method in listed.output.split():
+            service, _, rpc = method.rpartition(".")
+            if not re.search(rf"\${name.upper()} {service}/{rpc}\b", scripts):
+                missing.append(f"${name.upper()} {service}/{rpc}")
+    assert not missing
+
+
+async def test_every_metric_the_page_names_is_there(world: World, terminal: Terminal) -> None:
+    there = ""
+    for name in world.stack.services:
+        there += (await terminal.paste(f"curl -s ${name.upper()}_HTTP/metrics")).output
+    shown = set(re.findall(r"`((?:tocsin|timers)_[a-z_]+)[`{]", PAGE.read_text()))
+    assert len(shown) > 10
+    assert not {metric for metric in shown if f"# HELP {metric} " not in there}
+
+
+def test_every_reason_an_rpc_can_fail_for_is_explained() -> None:
+    table = PAGE.read_text().partition("# Errors and what to do")[2]
+    reasons = {value.name.removeprefix("ERROR_REASON_") for value in ErrorReason.DESCRIPTOR.values} - {"UNSPECIFIED"}
+    assert reasons == set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
+
+
+def test_every_link_leads_somewhere() -> None:
+    page = PAGE.read_text()
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    assert not set(re.findall(r"\]\(#([^)]+)\)", page)) - anchors
+
+
+def _problem(answer: str | None, fails: bool, outcome: Outcome) -> str:
+    if fails and (outcome.code <= GRPC_ERROR or "ERROR:" not in outcome.output):
+        return f"it says **fails**, but the exit code is {outcome.code}"
+    if not fails and outcome.code != 0:
+        return f"the exit code is {outcome.code}"
+    if not matches(answer or "", outcome.output):
+        return f"the page shows\n{answer or 'nothing'}"
+    return ""
+
+
+class Scenery:
+    """What a reader's pace and the page's own story do between two sections."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._moving = False
+        self._scenes: dict[str, Callable[[], Awaitable[None]]] = {
+            "Redis is gone": self._redis_goes,
+            "A queue is late": self._redis_comes_back,
+        }
+
+    async def __aenter__(self) -> "Scenery":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """The world is shared: the tests after this one need their Redis."""
+        await self._redis_comes_back()
+
+    def note(self, script: str) -> None:
+        """Remember whether a script has started something that goes on after its answer."""
+        self._moving = self._moving or any(word in script for word in MOVING)
+
+    async def change(self, heading: str) -> None:
+        """What was asked for has happened by the time a person has read on."""
+        if self._moving:
+            await self._world.quiet()
+            self._moving = False
+        if scene := self._scenes.get(heading):
+            await scene()
+
+    async def _redis_goes(self) -> None:
+        assert self._world.stack.valkey is not None
+        await self._world.stack.valkey.stop()
+        await self._is_noticed("0.0")
+
+    async def _redis_comes_back(self) -> None:
+        assert self._world.stack.valkey is not None
+        if not self._world.stack.valkey.process.running:
+            await self._world.stack.valkey.start()
+            await self._is_noticed("1.0")
+
+    async def _is_noticed(self, value: str) -> None:
+        async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
+            for name in ("escalation", "notify"):
+                url = f"{self._world.stack.services[name][0].http_url}/metrics"
+                while f"tocsin_{name}_redis_available {value}" not in await _read(session, url):
+                    await asyncio.sleep(0.05)
+
+
+async def _read(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.get(url) as response:
+        return await response.text()

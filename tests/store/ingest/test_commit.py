@@ -69,7 +69,7 @@ async def check(database: Database, org: str) -> None:
 
 
 def test_any_sequence_does_what_the_model_does_in_the_database(database_url: str) -> None:
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(batches)
     def run(given_batches: list[list[Message]]) -> None:
         asyncio.run(one(given_batches))

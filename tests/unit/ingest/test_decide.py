@@ -114,7 +114,7 @@ def test_events_keep_their_order_around_an_acknowledge() -> None:
     assert events.last_sequence == 4
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(batches)
 def test_any_sequence_does_what_the_model_does(given_batches: list[list[Message]]) -> None:
     naive, stored = Naive(), Stored()

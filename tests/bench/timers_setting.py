@@ -145,9 +145,9 @@ async def _raw_loop(url: str, starts: list[tuple[int, float]]) -> None:
     await client.xgroup_create("raw", "workers", id="0", mkstream=True)
     while True:
         for _, entries in await client.xreadgroup("workers", "one", {"raw": ">"}, count=100, block=2000) or []:
-            now = time.time()
-            starts.extend((int(fields[b"n"]), now) for _, fields in entries)
-            await client.xack("raw", "workers", *(id for id, _ in entries))
+            for id, fields in entries:
+                starts.append((int(fields[b"n"]), time.time()))
+                await client.xack("raw", "workers", id)
 
 
 if __name__ == "__main__":

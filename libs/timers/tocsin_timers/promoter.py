@@ -12,15 +12,13 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 """Timers per call: about 1.5 ms of Redis' time, so that other commands get in between."""
-MOST_COURTESY = 0.008
 
 
 class Promoter:
     """One per shard in every worker process; any number at once, and none fires twice (`lua/promote.lua`).
 
-    Sleeps until the head is due, or somebody arms an earlier one, at most a second. One that keeps finding nothing
-    because another was faster lets it go first by a few milliseconds: a fleet costs Redis hardly more than one worker,
-    and when the first dies the next is at most that late, once.
+    Sleeps until the head is due, or somebody arms an earlier one, at most a second. All of them wake for the same
+    timer and the first one gets it: letting one go first was tried, and made timers later whenever that one was busy.
     """
 
     def __init__(self, shard: Shard, metrics: TimerMetrics, looked: Callable[[bool], None]) -> None:
@@ -29,8 +27,6 @@ class Promoter:
         self._metrics = metrics
         self._looked = looked
         self._wake = asyncio.Event()
-        self._courtesy = 0.0
-        self._due_at: float | None = None
         self._offset_us: float | None = None
 
     async def promote(self) -> None:
@@ -44,23 +40,14 @@ class Promoter:
         self._metrics.promoted.inc(look.promoted)
         if look.orphans:
             logger.error("timers without a message, dropped (was the data key deleted?): %s", look.orphans)
-        if look.promoted:
-            self._courtesy = 0.0
-        elif self._due_at is not None and answered >= self._due_at:
-            self._courtesy = min(MOST_COURTESY, self._courtesy + 0.001)
         if look.promoted == BATCH:
             return
-        self._due_at = None
         sleep = SLEEP_SECONDS
         if look.head_us is not None:
-            until_head = (look.head_us - look.now_us) / 1_000_000 + self._courtesy
-            if until_head < sleep:
-                sleep = until_head
-                self._due_at = answered + until_head
+            sleep = min(sleep, (look.head_us - look.now_us) / 1_000_000)
         try:
             async with asyncio.timeout(sleep):
                 await self._wake.wait()
-            self._due_at = None
         except TimeoutError:
             return
 

@@ -164,13 +164,13 @@ class World:
             "allow_private_webhooks": True,
             "backoff_base": 0.02,
             "backoff_cap": 0.05,
+            "shutdown_grace_seconds": 2.0,
             **overrides,
         }
         settings = NotifySettings(
             database_url=SecretStr(self.database_url),
             auth_signing_keys=SecretStr(KEYS),
             database_pool_size=8,
-            shutdown_grace_seconds=2.0,
             **given,
         )
         stop = asyncio.Event()
@@ -193,7 +193,7 @@ class World:
                 yield Notify(runtime, channel)
             finally:
                 stop.set()
-                await asyncio.gather(loops.join(2.0), rpc.stop(1.0))
+                await asyncio.gather(loops.join(settings.shutdown_grace_seconds), rpc.stop(1.0))
                 for close in service.close:
                     await close()
                 await database.close()

@@ -8,7 +8,13 @@ import pytest
 
 from tests.store.notify.support import WARNING, World, job, new_org, until
 
-SMALL: dict[str, Any] = {"concurrency": 20, "critical_reserve": 5, "org_concurrency": 5, "org_rate": 0}
+SMALL: dict[str, Any] = {
+    "concurrency": 20,
+    "critical_reserve": 5,
+    "org_concurrency": 5,
+    "org_rate": 0,
+    "shutdown_grace_seconds": 0.2,
+}
 
 
 @pytest.mark.parametrize("same_tenant", [True, False])

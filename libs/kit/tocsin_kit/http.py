@@ -101,6 +101,9 @@ class HttpServer:
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
         began = time.perf_counter()
+        resource = request.match_info.route.resource
+        # The pattern, not the path, in logs and metrics: a path may hold a key, and is the caller's to choose.
+        route = resource.canonical if resource is not None else "unknown"
         response: web.StreamResponse
         try:
             response = await handler(request)
@@ -108,13 +111,10 @@ class HttpServer:
             response = error
         except Exception as error:
             answer = masked(error)
-            _log.info("http", path=request.path, status=answer.code.name, reason=answer.reason_name)
+            _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name)
             response = error_response(answer)
-        resource = request.match_info.route.resource
-        # The pattern, not the path: a path is the caller's to choose and would make a metric without end.
-        route = resource.canonical if resource is not None else "unknown"
         self._metrics.http_total.labels(route, str(response.status)).inc()
-        _log.debug("http", path=request.path, status=response.status, seconds=round(time.perf_counter() - began, 6))
+        _log.debug("http", route=route, status=response.status, seconds=round(time.perf_counter() - began, 6))
         if isinstance(response, web.HTTPException):
             raise response
         return response

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit import logging
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import HttpServer
 from tocsin_kit.metrics import Metrics
@@ -58,6 +59,19 @@ async def test_a_defect_is_masked(client: aiohttp.ClientSession) -> None:
     assert "error_id" in text
     assert "hunter2" not in text
     assert "ZeroDivision" not in text
+
+
+async def test_a_path_that_holds_a_key_is_in_no_log(
+    client: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.configure(level="DEBUG", form="json")
+    for path in ("busy", "secret-key"):
+        async with client.post(f"/act/{path}"):
+            pass
+    logged = capsys.readouterr().out
+    assert "/act/{what}" in logged
+    assert "secret-key" not in logged
+    assert "/act/busy" not in logged
 
 
 async def test_too_large_a_body_is_refused(client: aiohttp.ClientSession) -> None:

@@ -43,4 +43,7 @@ def translate(error: BaseException, connection: asyncpg.Connection | None = None
         return TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "another call holds what this one needs")
     if isinstance(error, (pg.QueryCanceledError, pg.TooManyConnectionsError)):
         return unavailable("the database did not answer in time; nothing was done")
+    if connection is not None and isinstance(error, TimeoutError):
+        # The driver's own limit: the server hangs, or this process was stopped for a while.
+        return unavailable("the database did not answer in time")
     return None

@@ -126,7 +126,8 @@ class Database:
                     "application_name": name,
                     "statement_timeout": f"{statement_timeout * 1000:.0f}",
                     "lock_timeout": f"{lock_timeout * 1000:.0f}",
-                    "idle_in_transaction_session_timeout": "30000",
+                    # Nothing but SQL happens in a transaction: an idle one is a process that stands still with its locks.
+                    "idle_in_transaction_session_timeout": "5000",
                     "standard_conforming_strings": "on",
                     "timezone": "UTC",
                     "jit": "off",

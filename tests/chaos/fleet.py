@@ -69,6 +69,20 @@ class Fleet(World):
         await asyncio.gather(*(replica.start() for replica in self.replicas() if not replica.process.running))
         await asyncio.gather(*(replica.process.ready(replica.is_serving, limit=20) for replica in self.replicas()))
 
+    async def not_serving(self, replica: ServiceProcess) -> None:
+        """Wait until its health says that it cannot serve."""
+
+        async def refuses() -> bool:
+            return not await replica.is_serving()
+
+        await eventually(refuses, f"{replica.name} says that it does not serve")
+
+    async def quiet(self) -> None:
+        """Nothing is due and nothing under way: here also no page that is handed over a second time, as a safeguard."""
+        due = "SELECT NOT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL AND due_time <= app_now())"
+        await self.until("escalation", due)
+        await super().quiet()
+
     async def for_a_while(self, seconds: float) -> None:
         """Let the load go on: real seconds, because it is real work that has to meet the disturbance."""
         await asyncio.sleep(seconds)

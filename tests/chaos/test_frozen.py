@@ -1,0 +1,31 @@
+"""A replica that stands still is worse than a dead one: it holds what it holds, and nobody is told."""
+
+import pytest
+from tocsin_testkit.tenant import Tenant
+
+from tests.chaos.fleet import Fleet, spread, tell
+
+pytestmark = pytest.mark.chaos
+
+
+async def test_a_frozen_replica_holds_up_no_incident_but_its_own(fleet: Fleet, tenant: Tenant) -> None:
+    """It stands still inside the transaction that pages level 2 of one incident.
+
+    Others' levels are paged in time, and its own as soon as PostgreSQL has thrown it out.
+    """
+    ana, ben = await tenant.people("ana", "ben")
+    soon = await tenant.integration(await tenant.policy([ana], [ben], minutes=1 / 60, name="soon"))
+    later = await tenant.integration(await tenant.policy([ana], [ben], minutes=3 / 60, name="later"))
+    condition = f"NEW.org_id = '{tenant.org_id}' AND NEW.level = 2 AND NEW.policy_id = 'soon'"
+    async with fleet.breakpoint("escalation", "escalations", "UPDATE", condition) as point:
+        others = [await later.triggers("other", dedup_key=f"other {number}") for number in range(9)]
+        held = await soon.triggers("held")
+        first = {incident: await ana.is_paged(incident, level=1) for incident in (held, *others)}
+        frozen = await point.reached()
+        frozen.pause()
+        await point.let_go()
+        late = [(await ben.is_paged(other, level=2)).at - first[other].at - 3 for other in others]
+        own = (await ben.is_paged(held, level=2)).at - first[held].at - 1
+    tell("frozen inside a transaction", own_ms=round(own * 1000), **spread(late))
+    assert max(late) < 2
+    assert own < 10

@@ -1,0 +1,123 @@
+"""The stores die, forget, hang and come back."""
+
+import asyncio
+import shutil
+
+import grpc
+import pytest
+from redis.asyncio import Redis
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_testkit.tenant import Tenant
+
+from tests.chaos.fleet import Fleet, insist
+from tests.chaos.load import Load
+
+pytestmark = pytest.mark.chaos
+
+
+async def test_redis_is_flushed_killed_and_replaced_under_load(fleet: Fleet, tenant: Tenant) -> None:
+    load = await Load.prepare(tenant)
+    async with load.under_way() as dice:
+        await fleet.for_a_while(dice.uniform(0.5, 1))
+        await _flush(fleet)
+        await fleet.for_a_while(dice.uniform(0.5, 1))
+        fleet.valkey.kill()
+        await fleet.valkey.start()  # with what its append-only file holds
+        await fleet.for_a_while(dice.uniform(0.5, 1))
+        fleet.valkey.kill()
+        shutil.rmtree(fleet.valkey.data_dir / "appendonlydir")
+        await fleet.valkey.start()  # with nothing
+        await fleet.for_a_while(dice.uniform(0.5, 1))
+    await load.outcome("Redis flushed, killed, replaced")
+
+
+async def test_redis_is_flushed_between_the_stream_and_the_row(fleet: Fleet, tenant: Tenant) -> None:
+    """Notify was handed a page through Redis and is gone before it has read it; so is what Redis held."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    fleet.kill("notify")
+    incident = await prom.triggers("db down")
+    await fleet.until("escalation", "SELECT EXISTS (SELECT FROM escalations WHERE org_id = $1)", tenant.org_id)
+    await _flush(fleet)
+    await fleet.heal()
+    await ana.is_paged(incident)
+    await tenant.passes(minutes=1)
+
+
+async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> None:
+    load = await Load.prepare(tenant)
+    cem, dan, eva = await tenant.people("cem", "dan", "eva")
+    slow = await tenant.integration(await tenant.policy([cem], [dan], [eva], minutes=4))
+    fleet.valkey.kill()
+    async with load.under_way():
+        incident = await slow.triggers("db down")
+        await cem.is_paged(incident, level=1)
+        await fleet.for_a_while(4)
+    for person, level in ((dan, 2), (eva, 3)):
+        await tenant.passes(minutes=4)
+        await person.is_paged(incident, level=level)
+    await tenant.passes(minutes=2)
+    await fleet.valkey.start()
+    await load.outcome("Redis gone", but={incident})
+    await tenant.passes(minutes=10)
+
+
+async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> None:
+    """Callers are told UNAVAILABLE and repeat the same request; nothing is lost, and nothing done twice."""
+    load = await Load.prepare(tenant)
+    async with load.under_way() as dice:
+        for _ in range(2):
+            await fleet.for_a_while(dice.uniform(0.5, 1))
+            fleet.postgres.kill()
+            await fleet.for_a_while(dice.uniform(0.1, 1))
+            await fleet.postgres.start()
+        await fleet.for_a_while(1)
+    await load.outcome("PostgreSQL killed")
+    assert load.refusals
+    assert set(load.refusals) <= {"UNAVAILABLE"}
+
+
+async def test_while_postgresql_is_away_nothing_is_accepted_and_health_says_so(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    fleet.postgres.kill()
+    id_ = "0d9c6c61-6d0b-4f0e-8e53-0a5d6a1b2c3d"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await prom.sends("db down", request_id=id_)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    for replica in fleet.replicas():
+        await fleet.not_serving(replica)
+    await fleet.postgres.start()
+    answer = await insist(lambda: prom.sends("db down", request_id=id_))
+    again = await insist(lambda: prom.sends("db down", request_id=id_))
+    assert (answer.incident, answer.count) == (again.incident, again.count) == (answer.incident, 1)
+    await ana.is_paged(answer.incident)
+
+
+async def test_a_database_that_hangs_is_unavailable_and_no_defect(fleet: Fleet) -> None:
+    """Whoever holds something because of it (an outcome, a row) must keep it and try again, not give it up as broken."""
+    database = await Database.open(fleet.stack.plan.databases["notify"], name="hanging", statement_timeout=0.1)
+    try:
+        for within in (True, False):
+            with pytest.raises(TocsinError) as refused:
+                await _hangs(fleet, database, within=within)
+            assert refused.value.code is grpc.StatusCode.UNAVAILABLE
+    finally:
+        fleet.postgres.resume()
+        await database.close()
+
+
+async def _hangs(fleet: Fleet, database: Database, *, within: bool) -> None:
+    """The server stands still for a moment longer than the driver waits (0.2 s): in a transaction, or at its COMMIT."""
+    async with database.system() as tx:
+        await tx.execute("SELECT 1")
+        fleet.postgres.pause()
+        asyncio.get_running_loop().call_later(0.25, fleet.postgres.resume)
+        if within:
+            await tx.execute("SELECT 1")
+
+
+async def _flush(fleet: Fleet) -> None:
+    async with Redis.from_url(fleet.valkey.url) as redis:
+        await redis.flushall()

@@ -33,7 +33,7 @@ class NotifySettings(ServiceSettings):
     backoff_base: float = Field(2.0, gt=0, le=3600)
     backoff_cap: float = Field(300.0, gt=0, le=86_400)
     attempt_timeout: float = Field(10.0, gt=0, le=120)
-    lease: float = Field(30.0, gt=0, le=600)
+    lease: float = Field(15.0, gt=0, le=600)
     retention_days: float = Field(90.0, gt=0)
     fence_retention_days: float = Field(8.0, gt=0)
 

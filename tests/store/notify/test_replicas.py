@@ -7,8 +7,11 @@ import sys
 from collections import Counter
 from datetime import timedelta
 
+import grpc
 import pytest
+from tocsin_kit.db.failures import unavailable
 from tocsin_notify.app.deliver import Deliver
+from tocsin_notify.store.gate import Passage
 
 from tests.store.notify.support import KEYS, World, job, new_org, until
 
@@ -154,3 +157,33 @@ async def test_serving_and_working_may_be_separate_processes(world: World, monke
     async with world.replica(works=False) as door, world.replica():
         await door.submit(job(org))
         await world.inbox.wait_for(lambda m: m.address == "ana", "the page")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_commit_without_an_answer_does_not_make_its_pages_wait_for_their_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    real = Passage.commit
+    lost: list[Passage] = []
+
+    async def commit(self: Passage) -> None:
+        await real(self)
+        if await world.states() == ["sending"] and not lost:
+            lost.append(self)
+            raise unavailable("the connection was lost during COMMIT; the outcome is unknown")
+
+    monkeypatch.setattr(Passage, "commit", commit)
+    page = job(org)
+    async with world.replica(works=direct) as door:
+        try:
+            await door.submit(page)
+        except grpc.aio.AioRpcError:
+            assert direct
+            assert await door.submit(page) == 0, "it was stored after all"
+        async with world.replica():
+            await until(lambda: world.arrived("ana") == 1, 8)
+    assert lost
+    attempts = await world.admin.fetch("SELECT outcome FROM attempts ORDER BY number")
+    assert [row["outcome"] for row in attempts] == ["retryable", "sent"]

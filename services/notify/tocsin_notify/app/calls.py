@@ -17,6 +17,7 @@ from tocsin_notify.metrics import NotifyMetrics
 _log = get_logger(__name__)
 
 _STOPPED: Final = Retryable("the service stopped before the provider answered")
+_NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,16 @@ class Calls:
         self._metrics.calls.set(len(self._running))
         await begun
 
+    def abandon(self, starts: Sequence[Start]) -> None:
+        """The COMMIT of these attempts got no answer: none of them was called, and nobody knows whether they are recorded.
+
+        Once the database is back those that are come due again, instead of waiting for the end of their lease.
+        """
+        for start in starts:
+            task = asyncio.get_running_loop().create_task(self._conclude(start, _NEVER_BEGUN))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
     async def drain(self, grace: float) -> None:
         """Let calls end for `grace` seconds, then cut them off and record that: they come due again for somebody."""
         if self._running:
@@ -102,12 +113,14 @@ class Calls:
         except Exception as error:
             _log.exception("channel_defect", notification=str(start.delivery.notification))
             outcome = Retryable(f"internal error in the channel: {type(error).__name__}")
-        seat = start.seat
-        self._metrics.send_seconds.labels(seat.channel).observe(monotonic() - began)
-        self._metrics.attempts.labels(seat.channel, type(outcome).__name__.lower()).inc()
+        self._metrics.send_seconds.labels(start.seat.channel).observe(monotonic() - began)
+        self._metrics.attempts.labels(start.seat.channel, type(outcome).__name__.lower()).inc()
+        await self._conclude(start, outcome)
+
+    async def _conclude(self, start: Start, outcome: Outcome) -> None:
         try:
             await self._finished(Finished(start, outcome))
         finally:
-            self._slots.release(seat)
+            self._slots.release(start.seat)
             self._metrics.calls.set(len(self._running) - 1)
             self._seat_freed()

@@ -118,8 +118,12 @@ class Deliver:
                 rows = await notifications.claim(passage.tx, ids, max_tries=self._policy.attempts, lease=self._lease)
                 starts, lost = self._starts(rows, seats)
                 due = await give_up(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost], self._metrics)
-                await passage.commit()
-                started = {start.delivery.notification for start in starts}
+                started = {start.delivery.notification for start in starts}  # their seats are the calls' from here on
+                try:
+                    await passage.commit()
+                except BaseException:
+                    self._calls.abandon(starts)
+                    raise
                 await self._calls.start(starts)
         finally:
             for id, (seat, _) in seats.items():

@@ -73,8 +73,13 @@ class Submit:
                         round_.keep(made)
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
-                await passage.commit()
-                await round_.start()
+                starts = round_.take_starts()
+                try:
+                    await passage.commit()
+                except BaseException:
+                    self._calls.abandon(starts)
+                    raise
+                await self._calls.start(starts)
         finally:
             round_.release()
         round_.hint()
@@ -115,12 +120,11 @@ class _Round:
         self._starts = {id: start for id, start in self._starts.items() if id in made}
         self.rows = [row for row in self.rows if row.id in made]
 
-    async def start(self) -> None:
-        """After the commit, inside the gate."""
-        starts = list(self._starts.values())
+    def take_starts(self) -> list[Start]:
+        """The calls to make once this is committed; their seats are theirs from here on."""
         for id in self._starts:
-            del self._seats[id]  # the call releases it
-        await self._submit._calls.start(starts)
+            del self._seats[id]
+        return list(self._starts.values())
 
     def release(self) -> None:
         """Give back the seats of calls that did not start."""

@@ -1,6 +1,6 @@
 """What people read: subject and body, and the JSON that webhooks and the console carry.
 
-The JSON is a contract with the receivers (services/notify/WEBHOOKS.md): fields are only ever added.
+The JSON is a contract with the receivers (WEBHOOKS.md): fields are only ever added.
 """
 
 import re

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from taskiq import TaskiqDepends
 from taskiq.exceptions import SendTaskError
 from tocsin_timers import BackoffMiddleware, QueueFull, TimerBroker, TimerMetrics, TimerSource, Worker
+from tocsin_timers.delivery import DONE
 
 from tests.timers.conftest import MakeBroker
 from tests.timers.support import done, in_seconds, settled, until, working
@@ -142,7 +143,7 @@ async def test_a_paused_queue_starts_nothing_until_resumed_and_loses_nothing(mak
         await until(lambda: ran == ["before"], "it runs")
         await operator.pause()
         assert await operator.is_paused()
-        await until(lambda: bool(worker._consumer._paused), "the worker obeys", limit=1.0)
+        await until(lambda: worker._consumer.paused, "the worker obeys", limit=1.0)
         await note.kiq("while")
         await note.kicker().with_labels(delay=0.05).kiq("delayed")
         await until(lambda: all_wait(operator), "both wait in the stream")
@@ -152,6 +153,29 @@ async def test_a_paused_queue_starts_nothing_until_resumed_and_loses_nothing(mak
         await until(lambda: sorted(ran) == ["before", "delayed", "while"], "both run", limit=5)
         await until(lambda: settled(broker), "nothing is left")
     assert not (await operator.figures()).paused
+
+
+async def test_a_pause_also_holds_what_was_read_already(broker: TimerBroker) -> None:
+    """Both priorities are read into one free slot; what lost the race for it waits in the worker."""
+    ran: list[str] = []
+    release = asyncio.Event()
+
+    @broker.task("work")
+    async def work(what: str) -> None:
+        ran.append(what)
+        await release.wait()
+
+    async with working(broker, concurrency=1) as worker:
+        await broker.kick_many(broker.encode(work, p, labels={"priority": p}) for p in broker.priorities)
+        await until(lambda: len(ran) == 1, "one runs")
+        await broker.pause()
+        await until(lambda: worker._consumer.paused, "the worker obeys", limit=1.0)
+        release.set()
+        await until(lambda: done(broker, completed=1), "it ends")
+        assert len(ran) == 1
+        await broker.resume()
+        await until(lambda: len(ran) == 2, "the other runs", limit=5)
+        await until(lambda: settled(broker), "nothing is left")
 
 
 async def all_wait(broker: TimerBroker) -> bool:
@@ -279,7 +303,11 @@ async def test_consumers_do_not_pile_up(make_broker: MakeBroker) -> None:
     broker = make_broker()
     [shard] = broker.shards
     await shard.make_groups()
-    await shard.read("normal", "long gone", 1, 0.001)
+    await shard.send([("normal", b"x")], 0)
+    # One that read something: Redis 7.0 remembers no other.
+    [delivery] = await shard.read("normal", "long gone", 1, 0.001)
+    delivery.outcome = DONE
+    await shard.settle([delivery])
 
     async def gone() -> bool:
         return await shard.tidy(0.05) == 1

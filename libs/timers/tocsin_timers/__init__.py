@@ -1,6 +1,7 @@
 """Durable, precise, cancellable delayed tasks for Taskiq on Redis. See README.md."""
 
 from tocsin_timers.broker import TimerBroker
+from tocsin_timers.encoder import Encoded, Encoder
 from tocsin_timers.errors import MessageUnreadable, QueueFull, ScheduleUnsupported, TimersError
 from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter
@@ -12,6 +13,8 @@ from tocsin_timers.worker import Worker
 __all__ = [
     "BackoffMiddleware",
     "DeadLetter",
+    "Encoded",
+    "Encoder",
     "MessageUnreadable",
     "ProtobufFormatter",
     "QueueFigures",

@@ -40,10 +40,12 @@ class Consumer:
         room: Callable[[str], int],
         accept: Callable[[Delivery], None],
         *,
+        resumed: Callable[[], None] = lambda: None,
         rate_limit: float | None = None,
         longest_hold: float | None = None,
     ) -> None:
         """`room(priority)`: how many more entries of that priority may be read now; call `room_changed()` when it grew.
+        `resumed()` is called when a pause is over.
 
         `rate_limit`: entries per second over all workers of the queue. With several priorities the first one is not
         held up by it, though it counts: the others then wait longer.
@@ -53,6 +55,7 @@ class Consumer:
         self._broker = broker
         self._room = room
         self._accept = accept
+        self._resumed = resumed
         self._rate = rate_limit / len(broker.shards) if rate_limit else None
         self._longest_hold = longest_hold
         self._promoters = [Promoter(shard, broker.metrics, self._looked_at(shard.number)) for shard in broker.shards]
@@ -112,6 +115,11 @@ class Consumer:
     def room_changed(self) -> None:
         for event in self._may_read.values():
             event.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether this worker knows that the queue is paused: then nothing is to be started."""
+        return bool(self._paused)
 
     def fresh(self, delivery: Delivery) -> bool:
         """Whether nobody else can have taken it over meanwhile. One that is not is forgotten here and, if it is still
@@ -261,6 +269,7 @@ class Consumer:
             elif shard in self._paused:
                 self._paused.discard(shard)
                 self.room_changed()
+                self._resumed()
 
         return looked
 

@@ -13,6 +13,7 @@ from taskiq.utils import maybe_awaitable
 
 from tocsin_timers.batching import MOST_PER_CALL, Batcher
 from tocsin_timers.broker import Callable_, TimerBroker, through_middlewares
+from tocsin_timers.encoder import Encoded
 from tocsin_timers.errors import ScheduleUnsupported
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
 
@@ -25,7 +26,7 @@ _Armed = tuple[datetime, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One timer for `TimerSource.arm`. `message` comes from `TimerBroker.encode`; its priority label counts.
+    """One timer for `TimerSource.arm`. `message` comes from `TimerBroker.encode` or an Encoder; its priority label counts.
 
     A message encoded with `task_id=""` gets `id` as its task id when it runs, and takes less memory until then.
     A `due` without a time zone is UTC.
@@ -33,7 +34,7 @@ class Timer:
 
     id: str
     due: datetime
-    message: BrokerMessage
+    message: BrokerMessage | Encoded
 
 
 class TimerSource(ScheduleSource):

@@ -63,7 +63,9 @@ class Worker:
             await self._broker.startup()
         self._stopping = False
         self._executor = Executor(self._broker, self._concurrency, self._ack_type, self._pool)
-        self._consumer = Consumer(self._broker, self._room, self._accept, rate_limit=self._rate_limit)
+        self._consumer = Consumer(
+            self._broker, self._room, self._accept, resumed=self._fill, rate_limit=self._rate_limit
+        )
         self._consumer.start()
         try:
             await stop.wait()
@@ -89,9 +91,11 @@ class Worker:
 
     def _fill(self) -> None:
         """Start what waits, the highest priority first."""
+        if self._stopping or self._consumer.paused:
+            return
         slots = self._concurrency
         for waiting in self._waiting.values():
-            while waiting and self._executing < slots and not self._stopping:
+            while waiting and self._executing < slots:
                 delivery = waiting.popleft()
                 if self._consumer.fresh(delivery):
                     delivery.running = True

@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from redis.exceptions import RedisError
+from tocsin.escalation.v1 import timer_pb2
 from tocsin_kit.logging import get_logger
-from tocsin_timers import Timer, TimerBroker, TimerSource
+from tocsin_timers import Encoder, Timer, TimerBroker, TimerSource
 
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.timers import LiveTimer
-from tocsin_escalation.work.tasks import FireTask, body
+from tocsin_escalation.work.tasks import FireTask, fill_body
 
 log = get_logger(__name__)
 
 MOST_WAITING = 20_000
-URGENT = {"priority": "critical"}
 
 
 class DatabaseClock:
@@ -50,10 +50,11 @@ class Armer:
     """Implements `app.effects.Arming`."""
 
     def __init__(self, broker: TimerBroker, task: FireTask, metrics: EscalationMetrics) -> None:
-        self._broker = broker
+        self._urgent = Encoder(broker, task, {"priority": "critical"})
+        self._normal = Encoder(broker, task)
+        self._body = timer_pb2.FireTimer()
         self._clock = DatabaseClock()
         self._source = TimerSource(broker, clock=self._clock.now)
-        self._task = task
         self._metrics = metrics
         self._wanted: dict[UUID, LiveTimer | None] = {}
         self._changed = asyncio.Event()
@@ -107,9 +108,8 @@ class Armer:
             self.note(True)
 
     def _timer(self, timer: LiveTimer) -> Timer:
-        labels = URGENT if timer.urgent else None
-        message = self._broker.encode(self._task, body(timer), task_id="", labels=labels)
-        return Timer(str(timer.incident_id), timer.due_time, message)
+        encode = self._urgent if timer.urgent else self._normal
+        return Timer(str(timer.incident_id), timer.due_time, encode(fill_body(self._body, timer)))
 
     def note(self, available: bool, error: Exception | None = None) -> None:
         """Redis answered, or did not: the metric, and one log line when that is news."""

@@ -122,6 +122,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         """Start nothing more, let calls end, and write down how."""
         await stopping.wait()
         deliver.stopping = submit.stopping = True
+        await drain_calls()
+
+    async def drain_calls() -> None:
         await calls.drain(settings.shutdown_grace_seconds * 0.8)
 
     read_raw = tasks.job_reader(broker)
@@ -173,4 +176,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     async def close_all_channels() -> None:
         await close_channels(channels)
 
-    return Service((intake.drain, outcomes.drain, end_hinting, close_all_channels, gate.close, broker.shutdown))
+    # Calls once more: a page that was being stored when the stop came has started its call since.
+    taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
+    return Service((*taken_in, end_hinting, close_all_channels, gate.close, broker.shutdown))

@@ -21,7 +21,7 @@ _VARYING: Final = (
         r'\1"<n>"',
     ),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "<time>"),
-    (re.compile(r"^(\w+(?:\{.*\})? )[\d.e+-]+$", re.MULTILINE), r"\1<n>"),
+    (re.compile(r"^(tocsin_\w+(?<!_available)(?<!_missing) )[\d.e+-]+$", re.MULTILINE), r"\1<n>"),
     (re.compile(r"timelineEntries/\d+"), "timelineEntries/<n>"),
     (re.compile(r"^\d+ unreadable$", re.MULTILINE), "<n> unreadable"),
 )

@@ -129,7 +129,8 @@ class IncidentServiceServicer:
     def UnacknowledgeIncident(self, request, context):
         """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
 
-        Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`.
+        Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
+        `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +151,7 @@ class IncidentServiceServicer:
 
         Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
         repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
-        `INVALID_FIELD`, `ETAG_MISMATCH`.
+        `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +161,8 @@ class IncidentServiceServicer:
         """Hands an incident to other targets, who are paged now, or to another policy, which starts at its level 1.
 
         Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
-        Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+        Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
+        `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,7 +188,7 @@ class IncidentServiceServicer:
     def BatchAcknowledgeIncidents(self, request, context):
         """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,7 +197,7 @@ class IncidentServiceServicer:
     def BatchResolveIncidents(self, request, context):
         """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

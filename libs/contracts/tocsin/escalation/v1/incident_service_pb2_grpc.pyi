@@ -47,7 +47,8 @@ class IncidentServiceStub:
     UnacknowledgeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.UnacknowledgeIncidentRequest, _incident_service_pb2.UnacknowledgeIncidentResponse]
     """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
 
-    Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`.
+    Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
+    `CANCEL_UNCONFIRMED`.
     """
     SnoozeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.SnoozeIncidentRequest, _incident_service_pb2.SnoozeIncidentResponse]
     """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
@@ -60,13 +61,14 @@ class IncidentServiceStub:
 
     Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
     repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
-    `INVALID_FIELD`, `ETAG_MISMATCH`.
+    `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     ReassignIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ReassignIncidentRequest, _incident_service_pb2.ReassignIncidentResponse]
     """Hands an incident to other targets, who are paged now, or to another policy, which starts at its level 1.
 
     Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
-    Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+    Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
+    `CANCEL_UNCONFIRMED`.
     """
     AddNote: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -79,12 +81,12 @@ class IncidentServiceStub:
     BatchAcknowledgeIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.BatchAcknowledgeIncidentsRequest, _incident_service_pb2.BatchAcknowledgeIncidentsResponse]
     """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     BatchResolveIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.BatchResolveIncidentsRequest, _incident_service_pb2.BatchResolveIncidentsResponse]
     """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ListTimeline: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListTimelineRequest, _incident_service_pb2.ListTimelineResponse]
     """Lists what happened to an incident, oldest first. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -108,7 +110,8 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     UnacknowledgeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.UnacknowledgeIncidentRequest, _incident_service_pb2.UnacknowledgeIncidentResponse]  # type: ignore[assignment]
     """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
 
-    Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`.
+    Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
+    `CANCEL_UNCONFIRMED`.
     """
     SnoozeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.SnoozeIncidentRequest, _incident_service_pb2.SnoozeIncidentResponse]  # type: ignore[assignment]
     """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
@@ -121,13 +124,14 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
     repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
-    `INVALID_FIELD`, `ETAG_MISMATCH`.
+    `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     ReassignIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ReassignIncidentRequest, _incident_service_pb2.ReassignIncidentResponse]  # type: ignore[assignment]
     """Hands an incident to other targets, who are paged now, or to another policy, which starts at its level 1.
 
     Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
-    Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+    Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
+    `CANCEL_UNCONFIRMED`.
     """
     AddNote: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]  # type: ignore[assignment]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -140,12 +144,12 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     BatchAcknowledgeIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.BatchAcknowledgeIncidentsRequest, _incident_service_pb2.BatchAcknowledgeIncidentsResponse]  # type: ignore[assignment]
     """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     BatchResolveIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.BatchResolveIncidentsRequest, _incident_service_pb2.BatchResolveIncidentsResponse]  # type: ignore[assignment]
     """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-    Idempotent by `request_id`.
+    Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ListTimeline: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListTimelineRequest, _incident_service_pb2.ListTimelineResponse]  # type: ignore[assignment]
     """Lists what happened to an incident, oldest first. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -190,7 +194,8 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_incident_service_pb2.UnacknowledgeIncidentResponse, _abc.Awaitable[_incident_service_pb2.UnacknowledgeIncidentResponse]]:
         """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
 
-        Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`.
+        Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
+        `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod
@@ -215,7 +220,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Allowed in every state but resolved; an acknowledged or snoozed incident is triggered again. An exhausted one starts another
         repeat. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `NO_NEXT_LEVEL`,
-        `INVALID_FIELD`, `ETAG_MISMATCH`.
+        `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod
@@ -227,7 +232,8 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Hands an incident to other targets, who are paged now, or to another policy, which starts at its level 1.
 
         Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
-        Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+        Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
+        `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod
@@ -258,7 +264,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_incident_service_pb2.BatchAcknowledgeIncidentsResponse, _abc.Awaitable[_incident_service_pb2.BatchAcknowledgeIncidentsResponse]]:
         """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod
@@ -269,7 +275,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_incident_service_pb2.BatchResolveIncidentsResponse, _abc.Awaitable[_incident_service_pb2.BatchResolveIncidentsResponse]]:
         """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
-        Idempotent by `request_id`.
+        Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

@@ -440,7 +440,9 @@ Global___Notification: _TypeAlias = Notification  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """A page, job or notification that was given up, kept until somebody looks."""
+    """A page, job or notification that was given up, kept until somebody looks. An unreadable job belongs to no tenant: only Tocsin's
+    own services and operators with a token for every tenant (`*`, scope `internal`) see it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class QueueServiceStub:
 
 
 class QueueServiceServicer:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
     """
 
     def ListQueues(self, request, context):
@@ -65,7 +67,7 @@ class QueueServiceServicer:
 
     def PauseQueue(self, request, context):
         """Stops the workers of all replicas from taking more from a queue; what is running finishes, due rows wait. The record in
-        PostgreSQL keeps filling. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +107,8 @@ def add_QueueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueueService:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
     """
 
     @staticmethod

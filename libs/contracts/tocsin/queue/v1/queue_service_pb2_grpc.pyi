@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool."""
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,27 +39,31 @@ class QueueServiceStub:
     """Lists this service's queues with their figures."""
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]
     """Stops the workers of all replicas from taking more from a queue; what is running finishes, due rows wait. The record in
-    PostgreSQL keeps filling. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
     """
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool."""
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListQueues: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListQueuesRequest, _queue_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Lists this service's queues with their figures."""
     PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Stops the workers of all replicas from taking more from a queue; what is running finishes, due rows wait. The record in
-    PostgreSQL keeps filling. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+    PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
     """
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants: an operator's tool."""
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
+    grant the scopes `queues:read` and `queues:write` to operators only.
+    """
 
     @_abc_1.abstractmethod
     def ListQueues(
@@ -74,7 +80,7 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.PauseQueueResponse, _abc.Awaitable[_queue_service_pb2.PauseQueueResponse]]:
         """Stops the workers of all replicas from taking more from a queue; what is running finishes, due rows wait. The record in
-        PostgreSQL keeps filling. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
+        PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

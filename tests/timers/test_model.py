@@ -6,6 +6,7 @@ or far away, so that which timers are due does not depend on when a step runs.
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,8 +79,8 @@ class Model:
 
 ids = st.sampled_from(["a", "b", "c", "d", "e"])
 priorities = st.sampled_from(PRIORITIES)
-consumers = st.sampled_from(["one", "two", "three"])
-dues = st.one_of(st.integers(1, 50), st.integers(FAR, FAR + 50))
+consumers = st.sampled_from(["one", "two"])
+dues = st.one_of(st.integers(1, 20), st.integers(1, 20), st.integers(FAR, FAR + 20))
 steps = st.one_of(
     st.tuples(st.just("arm"), st.lists(st.tuples(ids, dues, priorities), min_size=1, max_size=4), st.booleans()),
     st.tuples(st.just("cancel"), st.lists(ids, min_size=1, max_size=3, unique=True), st.booleans()),
@@ -88,6 +89,12 @@ steps = st.one_of(
     st.tuples(
         st.just("settle"), consumers, st.integers(0, 5), st.sampled_from(["done", "retry", "bury"]), st.booleans()
     ),
+    st.tuples(st.just("promote"), st.just(10)),
+    st.tuples(st.just("read"), consumers, priorities, st.just(4)),
+    st.tuples(
+        st.just("settle"), consumers, st.integers(0, 1), st.sampled_from(["done", "retry", "bury"]), st.booleans()
+    ),
+    st.tuples(st.just("settle"), consumers, st.just(0), st.sampled_from(["retry", "bury"]), st.just(True)),
     st.tuples(st.just("crash"), consumers),
     st.tuples(st.just("reclaim"), consumers, priorities, st.integers(1, 4)),
     st.tuples(st.just("give back"), consumers),
@@ -103,7 +110,7 @@ class Run:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self.model = Model()
-        self.hands: dict[str, list[Delivery]] = {"one": [], "two": [], "three": []}
+        self.hands: dict[str, list[Delivery]] = {"one": [], "two": []}
         self.versions = itertools.count()
 
     async def arm(self, timers: list[tuple[str, int, str]], repeated: bool) -> None:
@@ -126,8 +133,11 @@ class Run:
         assert (look.promoted, look.orphans) == (self.model.promote(limit), [])
 
     async def read(self, consumer: str, priority: str, count: int) -> None:
-        found = await self.shard.read(priority, consumer, count, 0.001)
         unread = self.model.unread[priority]
+        if not unread:
+            # Redis looks ten times a second for blocked calls that are to end: too slow here. `check` counts the waiting.
+            return
+        found = await self.shard.read(priority, consumer, count, 0.001)
         expected, unread[:] = unread[:count], unread[count:]
         assert [(delivery.timer, delivery.data) for delivery in found] == [(e.timer, e.data) for e in expected]
         for entry, delivery in zip(expected, found, strict=True):
@@ -217,10 +227,14 @@ class Run:
         waiting = sum(map(len, model.unread.values())) + given_back
         overdue = sum(due < FAR for due, _, _ in model.pending.values())
         assert row[:5] == [waiting, held, len(model.pending), overdue, len(model.dead)]
+        # Beside each pending timer its message, and no message without a timer.
+        messages: Any = await self.shard._commands.hgetall(self.shard._data)
+        kept = {id: priority[0].encode() + data for id, (_, priority, data) in model.pending.items()}
+        assert {id.decode(): value for id, value in messages.items()} == kept
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=st.lists(steps, min_size=5, max_size=45))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(steps, min_size=15, max_size=60))
 async def test_redis_does_what_the_model_does(history: list[tuple[object, ...]], make_broker: MakeBroker) -> None:
     broker = make_broker(queue=f"model{next(_queues)}", priorities=PRIORITIES)
     run = Run(broker.shards[0])

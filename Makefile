@@ -33,7 +33,7 @@ up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
 	@$(PY) -m tocsin_stack up
 
 test: $(READY) ## Run every test (T=path to choose)
-	@$(PY) -m pytest $(T)
+	@$(PY) -m pytest -n 2 --dist loadfile $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture

@@ -106,12 +106,14 @@ class Load:
                 stop.set()
         self._ended = time.monotonic(), self.fleet.clock.offset
 
-    async def outcome(self, case: str, *, doubles: bool = False, but: Collection[str] = ()) -> Outcome:
+    async def outcome(
+        self, case: str, *, doubles: bool = False, but: Collection[str] = (), on_its_way: float = ON_ITS_WAY
+    ) -> Outcome:
         """Let time pass until nothing can happen any more, and hold the world against the model.
 
         `doubles`: a page may have come twice under one key, as it may when its sender was killed while the provider
-        had it. `but`: incidents of the test's own. AssertionError names every difference; the JSON line is printed
-        either way.
+        had it. `but`: incidents of the test's own. `on_its_way`: how long a call that was begun may take to arrive.
+        AssertionError names every difference; the JSON line is printed either way.
         """
         await self.fleet.heal()
         await self.fleet.orphans_come_due()
@@ -126,7 +128,7 @@ class Load:
                 elif message.incident not in but:
                     outcome.faults.append(f"{message.kind} of nobody's incident {message.incident}")
         for story in self.stories:
-            await self._compare(story, got[story.incident], outcome)
+            await self._compare(story, got[story.incident], outcome, on_its_way)
         if outcome.doubles and not doubles:
             outcome.faults.append(f"{outcome.doubles} pages came twice")
         letters = await self.tenant.admin.notifications.ListDeadLetters(
@@ -203,7 +205,7 @@ class Load:
 
         return await insist(unless_too_early, refusals=self.refusals)
 
-    async def _compare(self, story: Story, got: list[Received], outcome: Outcome) -> None:
+    async def _compare(self, story: Story, got: list[Received], outcome: Outcome, on_its_way: float) -> None:
         faults: list[str] = []
         pages = [message for message in got if message.is_page]
         keys = {(message.address, message.kind, message.level): set[str]() for message in got}
@@ -218,7 +220,7 @@ class Load:
         if story.ending == "ignored" and levels != {1, 2}:
             faults.append(f"levels {levels} were paged, not both")
         if story.stopped is not None:
-            late = [m.at - story.stopped for m in pages if m.at > story.stopped + ON_ITS_WAY]
+            late = [m.at - story.stopped for m in pages if m.at > story.stopped + on_its_way]
             faults += [f"a page {seconds * 1000:.0f} ms after {story.ending} was OK" for seconds in late]
         told = [message for message in got if not message.is_page]
         faults += [f"news of {m.kind}" for m in told if m.kind != NEWS.get(story.ending)]

@@ -1,13 +1,18 @@
 """What if it dies here? A row of the table each: one process is stopped inside the transaction in question and killed."""
 
 import asyncio
+import sys
 
+import grpc
 import pytest
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin_stack.output import Output
+from tocsin_stack.process import Child
+from tocsin_stack.service import ServiceProcess
 from tocsin_testkit.tenant import Tenant
 
-from tests.chaos.fleet import Fleet, eventually, insist
+from tests.chaos.fleet import PASSING, Fleet, eventually, insist
 
 pytestmark = pytest.mark.chaos
 
@@ -140,6 +145,48 @@ async def test_notify_dies_between_the_providers_yes_and_its_own_note(fleet: Fle
     assert (await _notification(tenant, incident)).state == notification_pb2.NOTIFICATION_STATE_SENT
 
 
+async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant: Tenant) -> None:
+    """It answers UNIMPLEMENTED. What it was told is told again until a newer one takes it; no OK is given meanwhile."""
+    ana, _ = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], ["users/ben"], minutes=60))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    replicas = fleet.replicas("notify")
+    await asyncio.gather(*(replica.stop() for replica in replicas))
+    older = [_without_rpcs(fleet, replica) for replica in replicas]
+    try:
+        await asyncio.gather(
+            *(each.ready(replica.is_serving, 20) for each, replica in zip(older, replicas, strict=True))
+        )
+        second = await prom.triggers("disk full")
+        await ana.is_paged(second)  # through Redis
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ana.acknowledges(incident)
+        assert refused.value.code().name in PASSING
+    finally:
+        await asyncio.gather(*(each.stop() for each in older))
+    await fleet.heal()
+    await insist(lambda: ana.acknowledges(incident))
+    await fleet.until("escalation", "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1)", tenant.org_id)
+    await ana.acknowledges(second)
+    await tenant.passes(minutes=60)
+
+
+async def test_the_clock_jumps_an_hour(fleet: Fleet, tenant: Tenant) -> None:
+    """What is overdue is paged at once; who is paged late has the whole time to answer."""
+    ana, ben, cem = await tenant.people("ana", "ben", "cem")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], [cem], minutes=5))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident, level=1)
+    await tenant.passes(minutes=60)
+    await ben.is_paged(incident, level=2)
+    await tenant.passes(minutes=4)
+    assert cem.pages(incident) == []
+    await tenant.passes(minutes=1)
+    await cem.is_paged(incident, level=3)
+    await tenant.passes(minutes=60)
+
+
 def _is(tenant: Tenant) -> str:
     return f"NEW.org_id = '{tenant.org_id}'"
 
@@ -159,3 +206,11 @@ async def _notification(tenant: Tenant, incident: str) -> notification_pb2.Notif
         await calls.ListNotifications(notification_service_pb2.ListNotificationsRequest(incident=incident))
     ).notifications
     return (await calls.GetNotification(notification_service_pb2.GetNotificationRequest(name=found.name))).notification  # type: ignore[no-any-return]
+
+
+def _without_rpcs(fleet: Fleet, replica: ServiceProcess) -> Child:
+    """Notify at a replica's address, with all of its loops and none of its calls."""
+    arguments = (sys.executable, "-m", "tocsin_notify", "serve", "--only", "work")
+    child = Child(arguments, Output("older-notify", fleet.stack.log_dir), env=replica.env)
+    child.start()
+    return child

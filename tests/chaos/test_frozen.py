@@ -4,8 +4,12 @@ import pytest
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import Fleet, spread, tell
+from tests.chaos.load import ON_ITS_WAY, Load
 
 pytestmark = pytest.mark.chaos
+
+STANDSTILL = 2.5
+"""Seconds; less than any lease, so that nobody may take the frozen one's calls for lost."""
 
 
 async def test_a_frozen_replica_holds_up_no_incident_but_its_own(fleet: Fleet, tenant: Tenant) -> None:
@@ -29,3 +33,15 @@ async def test_a_frozen_replica_holds_up_no_incident_but_its_own(fleet: Fleet, t
     tell("frozen inside a transaction", own_ms=round(own * 1000), **spread(late))
     assert max(late) < 2
     assert own < 10
+
+
+async def test_replicas_stand_still_under_load_and_go_on(fleet: Fleet, tenant: Tenant) -> None:
+    """One of each service in turn. What it had begun it finishes afterwards, unless it has become somebody else's."""
+    load = await Load.prepare(tenant)
+    async with load.under_way() as dice:
+        for service in dice.sample(["ingest", "escalation", "notify"], 3):
+            frozen = dice.choice(fleet.replicas(service))
+            frozen.pause()
+            await fleet.for_a_while(STANDSTILL)
+            frozen.resume()
+    await load.outcome("frozen under load", on_its_way=STANDSTILL + ON_ITS_WAY)

@@ -1,0 +1,92 @@
+"""The last mile: providers that are down, slow, or answer in the very moment somebody acknowledges."""
+
+import asyncio
+import uuid
+
+import pytest
+from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin_testkit.tenant import Tenant
+
+from tests.chaos.fleet import Fleet, eventually
+
+pytestmark = pytest.mark.chaos
+
+
+async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant) -> None:
+    """Pages end among the dead letters. Sent anew they come once where nobody has reacted, and otherwise never."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=24 * 60))
+    fleet.hooks.will_answer(ana.addresses[0], [503] * 1000)
+    keys = ("nobody reacts", "taken at once", "taken late", "over late")
+    live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in keys]
+    await eventually(lambda: _refused(fleet, ana.addresses[0], len(keys)), "the provider refuses")
+    await ana.acknowledges(soon)
+    for minutes in (1, 1, 1, 1, 1):  # the retries, with jitter: each waits for the one before
+        await tenant.passes(minutes=minutes)
+    assert {letter.incident for letter in await _dead(tenant)} == {live, late, over}
+    await ana.acknowledges(late)
+    await prom.resolves("over late")
+    await tenant.passes(minutes=25)
+
+    del fleet.hooks.answers[ana.addresses[0]]
+    names = [letter.name for letter in await _dead(tenant)]
+    await tenant.admin.notifications.RedriveDeadLetters(
+        notification_service_pb2.RedriveDeadLettersRequest(names=names, request_id=str(uuid.uuid4()))
+    )
+    await ana.is_paged(live)
+    await ana.is_told(over, "resolution")
+    await tenant.passes(minutes=30)
+
+
+async def test_an_acknowledge_crosses_with_a_page_that_is_leaving(fleet: Fleet, tenant: Tenant) -> None:
+    """The provider has it already: it arrives, and the notification says why."""
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana, ben], minutes=60))
+    answered = fleet.hooks.hang[ben.addresses[0]] = asyncio.Event()
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    await fleet.until("notify", _UNDER_WAY, tenant.org_id)
+    await ana.acknowledges(incident)
+    del fleet.hooks.hang[ben.addresses[0]]
+    answered.set()
+    await ben.is_paged(incident)
+    await ben.is_told(incident, "acknowledgment")
+    await fleet.quiet()
+    [page] = await _pages(tenant, incident, ben.name)
+    assert page.state == notification_pb2.NOTIFICATION_STATE_SENT
+    assert page.state_reason == "crossed with: acknowledged by users/ana"
+
+
+async def test_a_page_that_fails_while_somebody_acknowledges_is_not_tried_again(fleet: Fleet, tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana, ben], minutes=60))
+    answered = fleet.hooks.hang[ben.addresses[0]] = asyncio.Event()
+    fleet.hooks.will_answer(ben.addresses[0], [503])
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    await fleet.until("notify", _UNDER_WAY, tenant.org_id)
+    await ana.acknowledges(incident)
+    del fleet.hooks.hang[ben.addresses[0]]
+    answered.set()
+    await ben.is_told(incident, "acknowledgment")
+    await tenant.passes(minutes=30)
+    [page] = await _pages(tenant, incident, ben.name)
+    assert page.state == notification_pb2.NOTIFICATION_STATE_CANCELLED
+
+
+_UNDER_WAY = "SELECT EXISTS (SELECT FROM notifications WHERE org_id = $1 AND state = 'sending')"
+
+
+async def _refused(fleet: Fleet, address: str, times: int) -> bool:
+    return sum(path == address for path, _ in fleet.hooks.refused) >= times
+
+
+async def _dead(tenant: Tenant) -> list[notification_pb2.DeadLetter]:
+    request = notification_service_pb2.ListDeadLettersRequest()
+    return list((await tenant.admin.notifications.ListDeadLetters(request)).dead_letters)
+
+
+async def _pages(tenant: Tenant, incident: str, user: str) -> list[notification_pb2.Notification]:
+    request = notification_service_pb2.ListNotificationsRequest(incident=incident, user=user)
+    found = (await tenant.admin.notifications.ListNotifications(request)).notifications
+    return [each for each in found if each.type == notification_pb2.NOTIFICATION_TYPE_NEW_INCIDENT]

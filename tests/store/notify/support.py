@@ -348,7 +348,7 @@ def new_org() -> str:
     return f"org-{uuid.uuid4().hex[:12]}"
 
 
-async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:
     """Returns once the condition holds; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:

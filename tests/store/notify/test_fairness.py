@@ -33,7 +33,7 @@ async def test_a_flood_of_low_pages_on_a_hanging_provider_does_not_delay_a_criti
         began = time.monotonic()
         await notify.submit(job(victim))
         await world.inbox.wait_for(lambda m: m.address == "ana", "the critical page")
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 8.0, "before any of the hanging calls timed out"
 
 
 async def test_one_tenants_flood_does_not_delay_another_tenants_low_page(world: World) -> None:
@@ -44,7 +44,7 @@ async def test_one_tenants_flood_does_not_delay_another_tenants_low_page(world: 
     async with world.replica(**SMALL) as notify:
         await notify.submit(*(job(flood, user="users/slow", severity=WARNING) for _ in range(200)))
         await notify.submit(job(modest, severity=WARNING))
-        await world.inbox.wait_for(lambda m: m.address == "ana", "the other tenant's page", patience=3)
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the other tenant's page", patience=8)
 
 
 async def test_a_backlog_is_worked_off_in_turns(world: World) -> None:

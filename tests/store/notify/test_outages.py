@@ -245,7 +245,11 @@ async def test_old_rows_go_and_live_ones_stay(world: World, notify: Notify) -> N
     org = new_org()
     hook = await world.method(org, webhook="ana")
     await notify.submit(job(org))
-    await until(lambda: world.arrived("ana") == 1)
+
+    async def sent() -> bool:
+        return await world.states() == ["sent"]
+
+    await until(sent)
     await notify.submit(job(org, user="users/nobody"))
     await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 86_400))
     await notify.submit(job(org))

@@ -53,6 +53,22 @@ async def test_a_task_that_recovers_is_done(broker: TimerBroker) -> None:
     assert (await broker.figures()).dead == 0
 
 
+async def test_entries_of_one_instant_in_two_streams_keep_their_own_retries(broker: TimerBroker) -> None:
+    """Redis gives both the same id: entry ids are unique in their stream only."""
+    tries: list[str] = []
+
+    @broker.task("once")
+    async def once(what: str) -> None:
+        tries.append(what)
+        if tries.count(what) == 1:
+            raise ValueError
+
+    await broker.kick_many(broker.encode(once, p, labels={"priority": p}) for p in broker.priorities)
+    async with working(broker):
+        await until(lambda: done(broker, completed=2, failed=2), "both recover")
+    assert sorted(tries) == ["critical", "critical", "normal", "normal"]
+
+
 async def test_dead_letters_are_listed_redriven_and_discarded(make_broker: MakeBroker) -> None:
     broker = make_broker(shards=2)
     mended, ran = False, []

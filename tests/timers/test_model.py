@@ -156,10 +156,11 @@ class Run:
         elif verdict == "retry":
             data = delivery.data + b"+"
             value = delivery.priority[0].encode() + data
-            delivery.outcome = Outcome("retry", (0, "~" + delivery.entry.decode(), value))
+            name = f"~{delivery.priority[0]}{delivery.entry.decode()}"
+            delivery.outcome = Outcome("retry", (0, name, value))
             if entry:
                 self.model.retries += 1
-                self.model.arm("~" + delivery.entry.decode(), 1000 + self.model.retries, delivery.priority, data)
+                self.model.arm(name, 1000 + self.model.retries, delivery.priority, data)
         else:
             delivery.outcome = Outcome("bury", (delivery.data, "tired", ""))
             if entry:
@@ -184,8 +185,8 @@ class Run:
             entry.owner, entry.deliveries = consumer, entry.deliveries + 1
         assert buried == len(tired)
         assert [(delivery.entry, delivery.data) for delivery in found] == [(entry.id, entry.data) for entry in kept]
-        known = {delivery.entry for delivery in self.hands[consumer]}
-        self.hands[consumer] += [delivery for delivery in found if delivery.entry not in known]
+        known = {(delivery.priority, delivery.entry) for delivery in self.hands[consumer]}
+        self.hands[consumer] += [delivery for delivery in found if (priority, delivery.entry) not in known]
 
     async def give_back(self, consumer: str) -> None:
         for priority in PRIORITIES:

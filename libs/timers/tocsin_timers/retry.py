@@ -76,9 +76,9 @@ class BackoffMiddleware(TaskiqMiddleware):
             await self.broker.kick(encoded.model_copy(update={"labels": {**labels, "delay": delay}}))
             return
         value = delivery.priority[0].encode() + encoded.message
-        # Under the name of the entry, not of the task: a failed run that was delivered twice is still one retry,
-        # and two runs of one task id stay two.
-        name = DELAYED_PREFIX + delivery.entry.decode()
+        # Under the name of the entry, not of the task: a failed run that was delivered twice is still one retry, and two
+        # runs of one task id stay two. An entry's id is unique in its stream only.
+        name = f"{DELAYED_PREFIX}{delivery.priority[0]}{delivery.entry.decode()}"
         delivery.outcome = Outcome("retry", (int(delay * 1_000_000), name, value))
 
     async def _bury(self, message: TaskiqMessage, reason: str) -> None:

@@ -23,7 +23,8 @@ DOMAIN_WORDS = re.compile(r"\b(incidents?|(?<!services/)escalations?|polic(y|ies
 
 def test_the_import_contracts_hold() -> None:
     # In a process of its own: it configures logging, and would silence the loggers of every test after it.
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--config", ROOT / "pyproject.toml"]
+    program = str(Path(sys.executable).with_name("lint-imports"))
+    command = [program, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
 

@@ -33,7 +33,7 @@ STATES = {
     "over": incident_pb2.INCIDENT_STATE_RESOLVED,
 }
 NEWS = {"acknowledged": "acknowledgment", "closed": "resolution", "over": "resolution"}
-LEVEL_SECONDS = 2
+LEVEL_SECONDS = 1
 CALL_SECONDS = 3.0
 ON_ITS_WAY = 0.25
 """Seconds between the start of a call, which is all an acknowledge promises about, and its arrival on a busy machine."""

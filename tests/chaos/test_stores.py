@@ -19,16 +19,16 @@ pytestmark = pytest.mark.chaos
 async def test_redis_is_flushed_killed_and_replaced_under_load(fleet: Fleet, tenant: Tenant) -> None:
     load = await Load.prepare(tenant)
     async with load.under_way() as dice:
-        await fleet.for_a_while(dice.uniform(0.5, 1))
+        await fleet.for_a_while(dice.uniform(0.3, 0.8))
         await _flush(fleet)
-        await fleet.for_a_while(dice.uniform(0.5, 1))
+        await fleet.for_a_while(dice.uniform(0.3, 0.8))
         fleet.valkey.kill()
         await fleet.valkey.start()  # with what its append-only file holds
-        await fleet.for_a_while(dice.uniform(0.5, 1))
+        await fleet.for_a_while(dice.uniform(0.3, 0.8))
         fleet.valkey.kill()
         shutil.rmtree(fleet.valkey.data_dir / "appendonlydir")
         await fleet.valkey.start()  # with nothing
-        await fleet.for_a_while(dice.uniform(0.5, 1))
+        await fleet.for_a_while(dice.uniform(0.3, 0.8))
     await load.outcome("Redis flushed, killed, replaced")
 
 
@@ -53,7 +53,7 @@ async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> No
     async with load.under_way():
         incident = await slow.triggers("db down")
         await cem.is_paged(incident, level=1)
-        await fleet.for_a_while(4)
+        await fleet.for_a_while(3)
     for person, level in ((dan, 2), (eva, 3)):
         await tenant.passes(minutes=4)
         await person.is_paged(incident, level=level)
@@ -68,7 +68,7 @@ async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> 
     load = await Load.prepare(tenant)
     async with load.under_way() as dice:
         for _ in range(2):
-            await fleet.for_a_while(dice.uniform(0.5, 1))
+            await fleet.for_a_while(dice.uniform(0.3, 0.8))
             fleet.postgres.kill()
             await fleet.for_a_while(dice.uniform(0.1, 1))
             await fleet.postgres.start()

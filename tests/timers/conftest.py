@@ -33,7 +33,9 @@ async def make_broker(valkey: Valkey, queue: str) -> AsyncIterator[MakeBroker]:
     brokers: list[TimerBroker] = []
 
     def make(url: str = valkey.url, **options: Any) -> TimerBroker:
-        settings = {"queue": queue, "lease": 2.0, "backoff": BackoffMiddleware(3, base=0.02, cap=0.1), **options}
+        backoff = BackoffMiddleware(3, base=0.02, cap=0.1)
+        # A patient time-out: a busy machine is not what these tests look for.
+        settings = {"queue": queue, "lease": 2.0, "command_timeout": 5.0, "backoff": backoff, **options}
         broker = TimerBroker(url, **settings)
         brokers.append(broker)
         return broker

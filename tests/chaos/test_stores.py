@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.tenant import Tenant
+from tocsin_timers import TimerBroker
 
-from tests.chaos.fleet import Fleet, insist
+from tests.chaos.fleet import Fleet, eventually, insist
 from tests.chaos.load import Load
 
 pytestmark = pytest.mark.chaos
@@ -37,9 +38,13 @@ async def test_redis_is_flushed_between_the_stream_and_the_row(fleet: Fleet, ten
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     fleet.kill("notify")
-    incident = await prom.triggers("db down")
-    await fleet.until("escalation", "SELECT EXISTS (SELECT FROM escalations WHERE org_id = $1)", tenant.org_id)
-    await _flush(fleet)
+    stream = TimerBroker(fleet.valkey.url, "notify")
+    try:
+        incident = await prom.triggers("db down")
+        await eventually(lambda: _waiting(stream), "the page is in the stream")
+        await _flush(fleet)
+    finally:
+        await stream.shutdown()
     await fleet.heal()
     await ana.is_paged(incident)
     await tenant.passes(minutes=1)
@@ -76,6 +81,37 @@ async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> 
     await load.outcome("PostgreSQL killed")
     assert load.refusals
     assert set(load.refusals) <= {"UNAVAILABLE"}
+
+
+async def test_the_stores_hang_under_load(fleet: Fleet, tenant: Tenant) -> None:
+    """Connections stay open and nothing answers: first Redis, then PostgreSQL, longer than their clients wait."""
+    load = await Load.prepare(tenant)
+    async with load.under_way():
+        for store in (fleet.valkey, fleet.postgres):
+            await fleet.for_a_while(0.5)
+            store.pause()
+            await fleet.for_a_while(2.5)
+            store.resume()
+        await fleet.for_a_while(0.5)
+    await load.outcome("stores hang")
+
+
+async def test_a_provider_answers_while_postgresql_is_away(fleet: Fleet, tenant: Tenant) -> None:
+    """What it said is kept until it can be written down: the page is not sent again."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    answered = fleet.hooks.hang[ana.addresses[0]] = asyncio.Event()
+    incident = await prom.triggers("db down")
+    under_way = "SELECT EXISTS (SELECT FROM notifications WHERE org_id = $1 AND state = 'sending')"
+    await fleet.until("notify", under_way, tenant.org_id)
+    fleet.postgres.kill()
+    del fleet.hooks.hang[ana.addresses[0]]
+    answered.set()
+    await ana.is_paged(incident)
+    await fleet.for_a_while(1.5)  # longer than a caller waits for a database
+    await fleet.postgres.start()
+    await fleet.until("notify", f"SELECT NOT ({under_way.removeprefix('SELECT ')})", tenant.org_id)
+    await tenant.passes(minutes=30)
 
 
 async def test_while_postgresql_is_away_nothing_is_accepted_and_health_says_so(fleet: Fleet, tenant: Tenant) -> None:
@@ -116,6 +152,10 @@ async def _hangs(fleet: Fleet, database: Database, *, within: bool) -> None:
         asyncio.get_running_loop().call_later(0.25, fleet.postgres.resume)
         if within:
             await tx.execute("SELECT 1")
+
+
+async def _waiting(stream: TimerBroker) -> int:
+    return (await stream.figures()).waiting
 
 
 async def _flush(fleet: Fleet) -> None:

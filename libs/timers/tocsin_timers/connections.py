@@ -11,6 +11,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from tocsin_timers.packing import PackedConnection
 from tocsin_timers.scripts import Client
 
 
@@ -78,7 +79,9 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
         )
         assert isinstance(client, Redis)
         return client
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme == "redis":
+        return Redis.from_url(url, connection_class=PackedConnection, **options)
+    if scheme in ("rediss", "unix"):
         return Redis.from_url(url, **options)
     raise ValueError(f"unknown kind of Redis URL: {scheme}://")
 

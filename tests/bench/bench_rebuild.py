@@ -112,6 +112,3 @@ async def raw(redis: Redis, size: int) -> float:
         await pipeline.execute()
     return time.monotonic() - began
 
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -110,6 +110,3 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def sum_of(values: Sequence[float]) -> float:
     return sum(values)
 
-
-if __name__ == "__main__":
-    asyncio.run(main())

@@ -111,4 +111,3 @@ async def raw(redis: Redis, size: int) -> float:
         pipeline.hset("raws", mapping=dict.fromkeys(names, value))
         await pipeline.execute()
     return time.monotonic() - began
-

@@ -109,4 +109,3 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 def sum_of(values: Sequence[float]) -> float:
     return sum(values)
-

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ from tocsin_stack.process import Child
 from tocsin_stack.service import ServiceProcess
 from tocsin_testkit.tenant import Tenant
 
-from tests.chaos.fleet import PASSING, Fleet, eventually, insist
+from tests.chaos.fleet import PASSING, Breakpoint, Fleet, eventually, insist, tell
 
 pytestmark = pytest.mark.chaos
 
@@ -22,8 +23,9 @@ async def test_ingest_dies_before_it_hands_an_incident_over(fleet: Fleet, tenant
     prom = await tenant.integration(await tenant.policy([ana]))
     async with fleet.breakpoint("ingest", "outbox", "UPDATE", _is(tenant)) as point:
         incident = await prom.triggers("db down")
-        (await point.reached()).kill()
-    await ana.is_paged(incident)
+        died = await _kill(point)
+    page = await ana.is_paged(incident)
+    tell("ingest dies before it hands an incident over", after_death_ms=round((page.at - died) * 1000))
 
 
 async def test_ingest_dies_before_it_notes_that_an_incident_was_taken(fleet: Fleet, tenant: Tenant) -> None:
@@ -31,7 +33,7 @@ async def test_ingest_dies_before_it_notes_that_an_incident_was_taken(fleet: Fle
     prom = await tenant.integration(await tenant.policy([ana]))
     async with fleet.breakpoint("ingest", "outbox", "DELETE", _was(tenant)) as point:
         incident = await prom.triggers("db down")
-        (await point.reached()).kill()
+        await _kill(point)
     await ana.is_paged(incident)
     await fleet.orphans_come_due()  # and it is handed over once more
     await fleet.until("ingest", "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1)", tenant.org_id)
@@ -42,8 +44,9 @@ async def test_escalation_dies_while_it_takes_an_incident(fleet: Fleet, tenant: 
     prom = await tenant.integration(await tenant.policy([ana]))
     async with fleet.breakpoint("escalation", "escalations", "UPDATE", _is(tenant)) as point:
         incident = await prom.triggers("db down")
-        (await point.reached()).kill()
-    await ana.is_paged(incident)
+        died = await _kill(point)
+    page = await ana.is_paged(incident)
+    tell("escalation dies while it takes an incident", after_death_ms=round((page.at - died) * 1000))
 
 
 async def test_escalation_dies_while_it_fires_a_timer(fleet: Fleet, tenant: Tenant) -> None:
@@ -52,21 +55,22 @@ async def test_escalation_dies_while_it_fires_a_timer(fleet: Fleet, tenant: Tena
     async with fleet.breakpoint("escalation", "escalations", "UPDATE", f"{_is(tenant)} AND NEW.level = 2") as point:
         incident = await prom.triggers("db down")
         await ana.is_paged(incident, level=1)
-        (await point.reached()).kill()
-    await ben.is_paged(incident, level=2)
+        died = await _kill(point)
+    page = await ben.is_paged(incident, level=2)
+    tell("escalation dies while it fires a timer", after_death_ms=round((page.at - died) * 1000))
     await tenant.passes(minutes=5)
 
 
 async def test_escalation_dies_with_pages_claimed_and_not_handed_over(fleet: Fleet, tenant: Tenant) -> None:
+    """Neither way is open: Redis is away, and so is notify."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
-    fleet.valkey.pause()
+    fleet.kill("notify")
+    fleet.valkey.kill()
     incident = await prom.triggers("db down")
-    await fleet.until(
-        "escalation", "SELECT EXISTS (SELECT FROM outbox WHERE org_id = $1 AND attempts = 1)", tenant.org_id
-    )
+    claimed = "SELECT EXISTS (SELECT FROM outbox WHERE org_id = $1 AND kind = 'page' AND attempts > 0)"
+    await fleet.until("escalation", claimed, tenant.org_id)
     fleet.kill("escalation")
-    fleet.valkey.resume()
     await fleet.heal()
     await fleet.leases_run_out()
     await ana.is_paged(incident)
@@ -77,7 +81,7 @@ async def test_escalation_dies_with_pages_handed_over_and_still_leased(fleet: Fl
     prom = await tenant.integration(await tenant.policy([ana]))
     async with fleet.breakpoint("escalation", "outbox", "DELETE", f"{_was(tenant)} AND OLD.kind = 'page'") as point:
         incident = await prom.triggers("db down")
-        (await point.reached()).kill()
+        await _kill(point)
     await ana.is_paged(incident)
     await fleet.orphans_come_due()
 
@@ -104,8 +108,9 @@ async def test_notify_dies_while_it_stores_a_page(fleet: Fleet, tenant: Tenant) 
     prom = await tenant.integration(await tenant.policy([ana]))
     async with fleet.breakpoint("notify", "notifications", "INSERT", _is(tenant)) as point:
         incident = await prom.triggers("db down")
-        (await point.reached()).kill()
-    await ana.is_paged(incident)
+        died = await _kill(point)
+    page = await ana.is_paged(incident)
+    tell("notify dies while it stores a page", after_death_ms=round((page.at - died) * 1000))
     await fleet.orphans_come_due()
 
 
@@ -143,6 +148,22 @@ async def test_notify_dies_between_the_providers_yes_and_its_own_note(fleet: Fle
     assert again.key == first.key
     await fleet.quiet()
     assert (await _notification(tenant, incident)).state == notification_pb2.NOTIFICATION_STATE_SENT
+
+
+async def test_everything_dies_in_the_middle_of_an_escalation(fleet: Fleet, tenant: Tenant) -> None:
+    """The power is back, and the escalation goes on where it was: nobody is paged again, and the next level is."""
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=5))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident, level=1)
+    await fleet.quiet()
+    fleet.kill(*fleet.stack.services)
+    fleet.valkey.kill()
+    fleet.postgres.kill()
+    await fleet.heal()
+    await tenant.passes(minutes=5)
+    await ben.is_paged(incident, level=2)
+    await tenant.passes(minutes=5)
 
 
 async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant: Tenant) -> None:
@@ -185,6 +206,12 @@ async def test_the_clock_jumps_an_hour(fleet: Fleet, tenant: Tenant) -> None:
     await tenant.passes(minutes=1)
     await cem.is_paged(incident, level=3)
     await tenant.passes(minutes=60)
+
+
+async def _kill(point: Breakpoint) -> float:
+    """SIGKILL to whoever stops there; when that was."""
+    (await point.reached()).kill()
+    return time.monotonic()
 
 
 def _is(tenant: Tenant) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import asyncpg
 import grpc
@@ -102,6 +102,11 @@ class Fleet(World):
         """Time passes until nothing is leased any more, by the dead or the living."""
         await self.clock.forward(timedelta(seconds=LEASE_SECONDS))
 
+    def holds_back(self, address: str) -> "Held":
+        """From now on the webhook at this address takes requests and does not answer."""
+        held = self.hooks.hang[address] = Held(lambda: self.hooks.hang.pop(address))
+        return held
+
     async def until(self, service: str, query: str, *values: object, patience: float = 15) -> None:
         """Wait until the query, asked in a service's database, is true."""
         database = await self.database(service)
@@ -133,6 +138,30 @@ class Fleet(World):
             await database.execute("SELECT pg_advisory_unlock_all()")
             await database.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
             await database.close()
+
+
+class Held(asyncio.Event):
+    """A provider that does not answer."""
+
+    def __init__(self, let_go: Callable[[], object]) -> None:
+        super().__init__()
+        self._let_go = let_go
+        self._reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        """Called for each request that has arrived."""
+        self._reached.set()
+        return await super().wait()
+
+    async def reached(self) -> None:
+        """A request has arrived: its sender waits for the answer."""
+        async with asyncio.timeout(15):
+            await self._reached.wait()
+
+    def answers(self) -> None:
+        """Everybody who waits is answered, and nobody waits any more."""
+        self._let_go()
+        self.set()
 
 
 class Breakpoint:

@@ -118,15 +118,12 @@ async def test_notify_dies_before_the_provider_answers(fleet: Fleet, tenant: Ten
     """The provider never took it: the page is sent when the lease is over, and comes once."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana], minutes=60))
-    hang = fleet.hooks.hang[ana.addresses[0]] = asyncio.Event()
+    provider = fleet.holds_back(ana.addresses[0])
     fleet.hooks.will_answer(ana.addresses[0], [503])
     incident = await prom.triggers("db down")
-    await fleet.until(
-        "notify", "SELECT EXISTS (SELECT FROM attempts WHERE org_id = $1 AND outcome = 'started')", tenant.org_id
-    )
+    await provider.reached()
     fleet.kill("notify")
-    del fleet.hooks.hang[ana.addresses[0]]
-    hang.set()
+    provider.answers()
     await eventually(lambda: _refused(fleet, ana.addresses[0]), "the provider threw the request away")
     assert ana.pages(incident) == []
     await fleet.heal()

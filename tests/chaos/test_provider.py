@@ -1,6 +1,5 @@
 """The last mile: providers that are down, slow, or answer in the very moment somebody acknowledges."""
 
-import asyncio
 import uuid
 
 import pytest
@@ -42,13 +41,12 @@ async def test_an_acknowledge_crosses_with_a_page_that_is_leaving(fleet: Fleet, 
     """The provider has it already: it arrives, and the notification says why."""
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana, ben], minutes=60))
-    answered = fleet.hooks.hang[ben.addresses[0]] = asyncio.Event()
+    provider = fleet.holds_back(ben.addresses[0])
     incident = await prom.triggers("db down")
     await ana.is_paged(incident)
-    await fleet.until("notify", _UNDER_WAY, tenant.org_id)
+    await provider.reached()
     await ana.acknowledges(incident)
-    del fleet.hooks.hang[ben.addresses[0]]
-    answered.set()
+    provider.answers()
     await ben.is_paged(incident)
     await ben.is_told(incident, "acknowledgment")
     await fleet.quiet()
@@ -60,21 +58,17 @@ async def test_an_acknowledge_crosses_with_a_page_that_is_leaving(fleet: Fleet, 
 async def test_a_page_that_fails_while_somebody_acknowledges_is_not_tried_again(fleet: Fleet, tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana, ben], minutes=60))
-    answered = fleet.hooks.hang[ben.addresses[0]] = asyncio.Event()
+    provider = fleet.holds_back(ben.addresses[0])
     fleet.hooks.will_answer(ben.addresses[0], [503])
     incident = await prom.triggers("db down")
     await ana.is_paged(incident)
-    await fleet.until("notify", _UNDER_WAY, tenant.org_id)
+    await provider.reached()
     await ana.acknowledges(incident)
-    del fleet.hooks.hang[ben.addresses[0]]
-    answered.set()
+    provider.answers()
     await ben.is_told(incident, "acknowledgment")
     await tenant.passes(minutes=30)
     [page] = await _pages(tenant, incident, ben.name)
     assert page.state == notification_pb2.NOTIFICATION_STATE_CANCELLED
-
-
-_UNDER_WAY = "SELECT EXISTS (SELECT FROM notifications WHERE org_id = $1 AND state = 'sending')"
 
 
 async def _refused(fleet: Fleet, address: str, times: int) -> bool:

@@ -28,7 +28,7 @@ async def test_notify_is_stopped_while_it_takes_a_page(fleet: Fleet, tenant: Ten
     """Its call begins when the others have ended already: it is waited for as well, and written down."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana], minutes=60))
-    answered = fleet.hooks.hang[ana.addresses[0]] = asyncio.Event()
+    provider = fleet.holds_back(ana.addresses[0])
     condition = f"NEW.org_id = '{tenant.org_id}'"
     async with fleet.breakpoint("notify", "notifications", "INSERT", condition) as point:
         incident = await prom.triggers("db down")
@@ -36,10 +36,9 @@ async def test_notify_is_stopped_while_it_takes_a_page(fleet: Fleet, tenant: Ten
         stopping.process.send_signal(signal.SIGTERM)
         await fleet.not_serving(stopping)
         await point.let_go()
-        await fleet.until("notify", "SELECT EXISTS (SELECT FROM attempts WHERE org_id = $1)", tenant.org_id)
+        await provider.reached()
         await fleet.for_a_while(0.3)  # the provider takes its time
-    del fleet.hooks.hang[ana.addresses[0]]
-    answered.set()
+    provider.answers()
     assert await stopping.process.wait(timeout=20) == 0
     await ana.is_paged(incident)
     await fleet.orphans_come_due()

@@ -78,8 +78,3 @@ class Escalation:
     added_alerts_noted: bool = False
     last_sequence: int = 0
     version: int = 1
-
-    @property
-    def open(self) -> bool:
-        """Whether anything can still happen to it."""
-        return self.state is not State.RESOLVED

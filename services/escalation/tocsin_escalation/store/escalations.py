@@ -132,7 +132,7 @@ _BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1,
 
 
 async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
-    """Write locked escalations and their timers: a timer that is no longer the run's own is gone with the same statement."""
+    """Write locked escalations; their timers are written by `store.timers.replace`."""
     if not runs:
         return
     # unnest flattens arrays of arrays, so lists of people travel as JSON.

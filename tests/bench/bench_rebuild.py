@@ -14,6 +14,7 @@ from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import QUEUE, register
+from tocsin_kit import garbage
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
@@ -51,6 +52,7 @@ class Silent:
 
 
 async def main() -> None:
+    garbage.settle()  # as `tocsin_kit.lifecycle.serve` does
     with scratch("tocsin-bench-") as folder:
         postgres, valkey = Postgres(folder / "postgres", fsync=False), Valkey(folder / "valkey")
         await asyncio.gather(postgres.start(), valkey.start())

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -64,3 +64,43 @@ class Batcher(Generic[Item, Answer]):
             self._busy = False
             while self._waiting:
                 self._waiting.popleft()[1].cancel()
+
+
+class Feed(Generic[Item]):
+    """Sends a long row of items in calls, one at a time and in order; while one runs, the next one's items are made."""
+
+    def __init__(self, call: Callable[[list[Item]], Coroutine[Any, Any, int]]) -> None:
+        self._call = call
+        self._running: asyncio.Task[int] | None = None
+        self._total = 0
+        self.items: list[Item] = []
+        """Those of the next call: the owner appends, and sends when it is large enough."""
+
+    async def send(self) -> None:
+        """Begin the next call; returns when the one before has ended. Raises what that one raised."""
+        await self._settle()
+        items, self.items = self.items, []
+        self._running = asyncio.create_task(self._call(items))
+        # Its bytes must be on their way before the caller keeps the loop busy with making more: redis-py takes two turns
+        # of the loop to lend a connection.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def finish(self) -> int:
+        """Send what is left; the sum of all answers."""
+        if self.items:
+            await self.send()
+        await self._settle()
+        return self._total
+
+    async def close(self) -> None:
+        """Leave no call behind, whatever it ends with."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+            self._running.exception()
+            self._running = None
+
+    async def _settle(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            self._total += await running

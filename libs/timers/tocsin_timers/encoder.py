@@ -8,6 +8,10 @@ from tocsin_timers.broker import Callable_, TimerBroker
 from tocsin_timers.v1.envelope_pb2 import Envelope
 
 
+MOST_HEADS = 1024
+"""Messages of more lengths than this are encoded anew now and then: the cache must not grow with what is sent."""
+
+
 class Encoded(NamedTuple):
     """What arming needs of a BrokerMessage, without the price of making one."""
 
@@ -18,8 +22,9 @@ class Encoded(NamedTuple):
 class Encoder:
     """Encodes calls of one task whose only argument is a protobuf message: `encoder(message)`.
 
-    What is the same for all of them (name, labels) is encoded once and the argument put behind it: concatenated
-    protobuf encodings of one type are the encoding of the merged message (protobuf's encoding guide, "Last One Wins").
+    Everything before the argument's own bytes depends on nothing but their number: it is encoded once for each, and the
+    argument put behind it. That is sound because concatenated protobuf encodings of one type are the encoding of the
+    merged message (protobuf's encoding guide, "Last One Wins"), and the argument is the last field of the second one.
     The bytes mean what those of `TimerBroker.encode(task, message, task_id="", labels=labels)` do.
     """
 
@@ -27,12 +32,23 @@ class Encoder:
         bare = broker.encode(task, task_id="", labels=labels)
         self._labels = bare.labels
         self._head = bare.message
-        self._tail = Envelope()
-        self._argument = self._tail.args.add().message
+        self._heads: dict[tuple[type[Message], int], bytes] = {}
 
     def __call__(self, message: Message) -> Encoded:
         """One call, for `Timer`. The message may be changed and used again afterwards."""
-        argument = self._argument
+        data = message.SerializeToString()
+        head = self._heads.get((message.__class__, len(data)))
+        if head is None:
+            head = self._head_of(message, data)
+        return Encoded(head + data, self._labels)
+
+    def _head_of(self, message: Message, data: bytes) -> bytes:
+        tail = Envelope()
+        argument = tail.args.add().message
         argument.type = message.DESCRIPTOR.full_name
-        argument.data = message.SerializeToString()
-        return Encoded(self._head + self._tail.SerializeToString(), self._labels)
+        argument.data = data
+        whole = self._head + tail.SerializeToString()
+        if len(self._heads) >= MOST_HEADS:
+            self._heads.clear()
+        head = self._heads[(message.__class__, len(data))] = whole[: len(whole) - len(data)]
+        return head

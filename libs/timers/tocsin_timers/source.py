@@ -1,17 +1,16 @@
 """The Taskiq schedule source: timers by id."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskiq import ScheduledTask, ScheduleSource
 from taskiq.labels import prepare_label
 from taskiq.message import BrokerMessage, TaskiqMessage
 from taskiq.utils import maybe_awaitable
 
-from tocsin_timers.batching import MOST_PER_CALL, Batcher
+from tocsin_timers.batching import MOST_PER_CALL, Batcher, Feed
 from tocsin_timers.broker import Callable_, TimerBroker, through_middlewares
 from tocsin_timers.encoder import Encoded
 from tocsin_timers.errors import ScheduleUnsupported
@@ -24,8 +23,7 @@ _Armed = tuple[datetime, str, bytes]
 """due, id, priority's letter and message"""
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(NamedTuple):
     """One timer for `TimerSource.arm`. `message` comes from `TimerBroker.encode` or an Encoder; its priority label counts.
 
     A message encoded with `task_id=""` gets `id` as its task id when it runs, and takes less memory until then.
@@ -84,15 +82,7 @@ class TimerSource(ScheduleSource):
         Returns how many are new. The fast way to rebuild an empty Redis: give the nearest first.
         Middlewares do not see these.
         """
-        letters = {priority: priority[0].encode() for priority in self._broker.priorities}
-        return await self._arm_all(
-            (
-                timer.due,
-                self._checked(timer.id),
-                letters[self._broker.priority_of(timer.message.labels)] + timer.message.message,
-            )
-            for timer in timers
-        )
+        return await self._arm_all(self._armed(timers))
 
     def timer(self, id: str, due: datetime, task: Callable_, *args: Any, task_id: str = "", **kwargs: Any) -> Timer:
         """A Timer for `arm`: `task(*args, **kwargs)` at `due`. Without a `task_id` the task's id will be `id`."""
@@ -118,19 +108,23 @@ class TimerSource(ScheduleSource):
         )
         return await through_middlewares(self._broker, message)
 
+    def _armed(self, timers: Iterable[Timer]) -> Iterator[_Armed]:
+        letters = {priority: priority[0].encode() for priority in self._broker.priorities}
+        for id, due, message in timers:
+            yield due, self._checked(id), letters[self._broker.priority_of(message.labels)] + message.message
+
     async def _arm_all(self, timers: Iterable[_Armed]) -> int:
-        waiting: list[list[_Armed]] = [[] for _ in self._broker.shards]
-        added = 0
-        for timer in timers:
-            number = self._broker.shard_of(timer[1])
-            waiting[number].append(timer)
-            if len(waiting[number]) == MOST_PER_CALL:
-                added += await self._arm(self._broker.shards[number], waiting[number])
-                waiting[number] = []
-        for shard, rest in zip(self._broker.shards, waiting, strict=True):
-            if rest:
-                added += await self._arm(shard, rest)
-        return added
+        feeds = [Feed(partial(self._arm, shard)) for shard in self._broker.shards]
+        try:
+            for timer in timers:
+                feed = feeds[self._broker.shard_of(timer[1])]
+                feed.items.append(timer)
+                if len(feed.items) == MOST_PER_CALL:
+                    await feed.send()
+            return sum([await feed.finish() for feed in feeds])
+        finally:
+            for feed in feeds:
+                await feed.close()
 
     async def _arm(self, shard: Shard, timers: list[_Armed]) -> int:
         """One call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""

@@ -25,6 +25,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 SERVICE = textwrap.dedent(
     f"""
     import asyncio
+    import gc
     from pathlib import Path
     from aiohttp import web
     from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
@@ -39,7 +40,7 @@ SERVICE = textwrap.dedent(
 
         async def work(stop):
             await wait_or_stop(stop, 3600)
-            log.info("work_stopped")
+            log.info("work_stopped", frozen=gc.get_freeze_count())
 
         async def slow(request):
             log.info("slow_began")
@@ -143,6 +144,9 @@ async def test_from_start_to_a_clean_stop(start: Start, eventually: Eventually) 
     assert await process.ended() == 0
     ending = [event for event in process.events() if event in ("stopping", "work_stopped", "closed", "stopped")]
     assert ending == ["stopping", "work_stopped", "closed", "stopped"]
+    frozen = (await process.said("work_stopped"))["frozen"]
+    assert isinstance(frozen, int)
+    assert frozen > 10_000, "what a service is built of is kept out of the collector's way"
 
 
 @pytest.mark.parametrize(("only", "works"), [("serve", False), ("work", True)])

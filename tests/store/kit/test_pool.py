@@ -255,12 +255,17 @@ async def test_a_pool_opened_before_its_server_is_there_connects_later(postgres:
 async def test_callers_take_turns_on_a_busy_pool(open_database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     db = await open_database(size=2)
     running = peak = 0
+    both = asyncio.Event()
 
     async def work() -> None:
         nonlocal running, peak
         async with db.transaction("a") as tx:
             running += 1
             peak = max(peak, running)
+            if running == 2:
+                both.set()
+            # Making the second connection may take longer than everybody's turn on the first one.
+            await asyncio.wait_for(both.wait(), 10)
             await tx.execute("SELECT 1")
             running -= 1
 

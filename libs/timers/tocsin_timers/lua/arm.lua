@@ -5,15 +5,15 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
-local scores, values, first = {}, {}, nil
+local scores, values, first, n = {}, {}, nil, 0
 for i = 2, #ARGV, 3 do
   local due = tonumber(ARGV[i])
   if string.byte(ARGV[i]) == 43 then due = due + now end
   if not first or due < first then first = due end
-  scores[#scores + 1] = string.format('%.0f', due)
-  scores[#scores + 1] = ARGV[i + 1]
-  values[#values + 1] = ARGV[i + 1]
-  values[#values + 1] = ARGV[i + 2]
+  local id = ARGV[i + 1]
+  scores[n + 1], scores[n + 2] = due, id
+  values[n + 1], values[n + 2] = id, ARGV[i + 2]
+  n = n + 2
 end
 local added = redis.call('ZADD', KEYS[1], unpack(scores))
 redis.call('HSET', KEYS[2], unpack(values))

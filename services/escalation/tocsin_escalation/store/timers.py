@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.escalation import Escalation
 
 
-@dataclass(frozen=True, slots=True)
-class LiveTimer:
-    """One escalation's live timer."""
+class LiveTimer(NamedTuple):
+    """One escalation's live timer. A tuple, because an empty Redis is filled with a million of them."""
 
     incident_id: UUID
     timer_id: UUID
@@ -33,13 +32,11 @@ class TimerFigures:
     next_due_time: datetime | None
 
 
-COLUMNS = "incident_id, timer_id, generation, due_time, urgent"
+COLUMNS = ", ".join(LiveTimer._fields)
 
 
-def _timer(record: Record) -> LiveTimer:
-    return LiveTimer(
-        record["incident_id"], record["timer_id"], record["generation"], record["due_time"], record["urgent"]
-    )
+_timer = LiveTimer._make
+"""A row of COLUMNS."""
 
 
 async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:

@@ -90,7 +90,7 @@ class Armer:
     async def arm_now(self, timers: Sequence[LiveTimer], now: datetime) -> None:
         """Arm these and wait for it: how an empty Redis is filled. Raises RedisError."""
         self._clock.read(now)
-        await self._source.arm([self._timer(timer) for timer in timers])
+        await self._source.arm(self._timer(timer) for timer in timers)
 
     async def _bring(self, wanted: dict[UUID, LiveTimer | None]) -> None:
         if not wanted:

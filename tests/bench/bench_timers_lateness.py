@@ -16,7 +16,8 @@ from taskiq.message import BrokerMessage
 from tocsin_timers import Timer, TimerBroker, TimerSource
 
 from tests.bench.report import report
-from tests.bench.timers_setting import WorkerProcess, after, clients, cpu_seconds, task_of, timer_id
+from tests.bench.timers_setting import WorkerProcess, after, clients, task_of, timer_id
+from tests.timers.support import cpu_seconds
 
 PENDING = 1_000_000
 RATE = 200

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker, Worker
+
+from tests.timers.support import cpu_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE = "escalation"
@@ -113,11 +114,6 @@ class WorkerProcess:
         starts: list[tuple[int, float]] = json.loads(await self._process.stdout.readline())
         await self._process.wait()
         return starts
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _work(settings: dict[str, Any]) -> None:

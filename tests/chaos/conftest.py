@@ -1,12 +1,15 @@
 """One fleet for all of chaos. Every test is a tenant of its own and leaves everything running again."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tocsin_stack.scratch import scratch
+from tocsin_stack.valkey import Valkey
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import Fleet
+from tests.timers.support import server
 
 
 @pytest.fixture(scope="package")
@@ -14,6 +17,13 @@ async def fleet() -> AsyncIterator[Fleet]:
     with scratch() as folder:
         async with Fleet(folder) as fleet:
             yield fleet
+
+
+@pytest.fixture(scope="package")
+async def safe(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
+    """A server that no test harms: what the fault tests of the timers write their acts into."""
+    async with server(Path(tmp_path_factory.mktemp("safe"))) as valkey:
+        yield valkey
 
 
 @pytest.fixture

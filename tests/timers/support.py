@@ -62,6 +62,18 @@ async def done(broker: TimerBroker, completed: int, failed: int = 0) -> bool:
     return (figures.completed, figures.failed) == (completed, failed)
 
 
+async def filled(broker: TimerBroker) -> int:
+    """How often one question whether Redis forgot had everything armed anew: 1 or 0."""
+    times = 0
+
+    async def arm_all() -> None:
+        nonlocal times
+        times += 1
+
+    assert await broker.refill(arm_all)
+    return times
+
+
 def called(task: object) -> Any:
     """A task whose dependencies a type checker takes for arguments."""
     return task
@@ -151,6 +163,12 @@ async def server(folder: Path, **options: Any) -> AsyncIterator[Valkey]:
         yield valkey
     finally:
         await valkey.stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time this process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def lateness(acts: dict[str, float], due: dict[str, datetime]) -> str:

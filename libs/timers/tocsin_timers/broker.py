@@ -6,7 +6,7 @@ import logging
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from taskiq import AckableMessage
@@ -25,6 +25,7 @@ from tocsin_timers.errors import QueueFull
 from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter
 from tocsin_timers.metrics import TimerMetrics
+from tocsin_timers.refill import refill
 from tocsin_timers.retry import BackoffMiddleware
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
 
@@ -254,17 +255,17 @@ class TimerBroker(AsyncBroker):
             oldest_overdue_seconds=max(0, *ages[2]) / 1_000_000,
         )
 
-    async def witness(self) -> bool:
-        """Whether Redis is the one that was asked last time, with what it held.
+    async def refill(self, arm_all: Callable[[], Awaitable[object]]) -> bool:
+        """Call `arm_all` if Redis is not the one that was filled last, with what it held: after it was flushed, restarted,
+        failed over or replaced, and the very first time. Ask each second, in any number of processes.
 
-        False exactly once, to one caller among all processes, after it was flushed, restarted, failed over or
-        replaced, and the very first time: then arm everything again. Should that fail, `forget_witness()`.
+        One process at a time fills. When it dies another one begins within a lease; when Redis forgets again meanwhile,
+        the next who asks begins anew. `arm_all` is to arm everything that is pending, nearest first (`TimerSource.arm`).
+
+        True: Redis holds what it was given. False: somebody is filling it, or it forgot again: ask again. Raises
+        RedisError, and what `arm_all` raises; then it counts as not filled.
         """
-        return all(await asyncio.gather(*(shard.witness() for shard in self.shards)))
-
-    async def forget_witness(self) -> None:
-        """Make the next `witness()` False."""
-        await asyncio.gather(*(shard.forget_witness() for shard in self.shards))
+        return await refill(self.shards, self.lease, arm_all)
 
     async def dead_letters(self, limit: int = 100, after: str = "") -> list[DeadLetter]:
         """At most `limit` dead letters following the id `after`, oldest first within a shard."""

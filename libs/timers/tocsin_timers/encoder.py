@@ -7,7 +7,6 @@ from google.protobuf.message import Message
 from tocsin_timers.broker import Callable_, TimerBroker
 from tocsin_timers.v1.envelope_pb2 import Envelope
 
-
 MOST_HEADS = 1024
 """Messages of more lengths than this are encoded anew now and then: the cache must not grow with what is sent."""
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import IntEnum
+from typing import Any, Literal
 
 from redis.exceptions import ResponseError
 
@@ -17,6 +18,17 @@ HORIZON_US = int(SLEEP_SECONDS * 1_500_000)
 """Arming something earlier than the head wakes the promoters only when it is due before they look by themselves."""
 DELAYED_PREFIX = "~"
 """Begins the ids of messages sent with the `delay` label and of retries, so that they cannot be timers' ids."""
+
+
+class Look(IntEnum):
+    """What a look at the witness found; the numbers are those of `lua/refill.lua`."""
+
+    TAKEN = 0
+    """Redis forgot, and somebody is filling it."""
+    KNOWN = 1
+    """It is the one that was filled last, with what it held."""
+    CLAIMED = 2
+    """Redis forgot, and the one who asked is to fill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Shard:
         self._paused = prefix + "paused"
         self._stats = prefix + "stats"
         self._rate = prefix + "rate"
-        self._witness = prefix + "witness"
+        self._claim_keys = (prefix + "witness", prefix + "claim")
 
     # Senders
 
@@ -169,6 +181,20 @@ class Shard:
         granted, wait = await scripts.PERMIT(self._commands, (self._rate,), (rate, size, wanted, int(urgent)))
         return granted, wait / 1_000_000
 
+    # The owner of the timers
+
+    async def look(self, token: str, lease: float) -> Look:
+        """Whether this server is the one that was filled last; if nobody fills it, `token` may, for `lease` seconds."""
+        return Look(await scripts.REFILL(self._commands, self._claim_keys, ("look", token, int(lease * 1000))))
+
+    async def keep_claim(self, token: str, lease: float) -> bool:
+        """Have the claim last `lease` seconds from now; False: it is lost."""
+        return bool(await scripts.REFILL(self._commands, self._claim_keys, ("keep", token, int(lease * 1000))))
+
+    async def end_claim(self, how: Literal["done", "drop"], token: str) -> bool:
+        """`done`: this server is filled. `drop`: somebody else may begin. False: the claim was lost, nothing changed."""
+        return bool(await scripts.REFILL(self._commands, self._claim_keys, (how, token)))
+
     # Operators
 
     async def figures(self) -> list[int]:
@@ -181,12 +207,6 @@ class Shard:
 
     async def is_paused(self) -> bool:
         return bool(await self._commands.exists(self._paused))
-
-    async def witness(self) -> bool:
-        return bool(await scripts.WITNESS(self._commands, (self._witness,)))
-
-    async def forget_witness(self) -> None:
-        await self._commands.delete(self._witness)
 
     async def dead(self, after: str, limit: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """Dead entries after the id `after` (empty: from the first), oldest first."""

@@ -103,7 +103,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("pager", pager.run)
     loops.add("relay", relay.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
-    loops.add("witness", Sweep(1.0, sweeps.witness))
+    loops.add("refill", Sweep(1.0, sweeps.refill))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))

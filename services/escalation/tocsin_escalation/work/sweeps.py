@@ -36,7 +36,6 @@ class Sweeps:
         self._broker = broker
         self._armer = armer
         self._settings = settings
-        self._filled = False
 
     async def fire_overdue(self) -> None:
         """Fire what Redis did not: at most the sweep's pause late."""
@@ -49,21 +48,18 @@ class Sweeps:
         ):
             pass
 
-    async def witness(self) -> None:
+    async def refill(self) -> None:
         """Notice within a second that Redis came back empty or is another one, and fill it, nearest timer first."""
         try:
-            intact = await self._broker.witness()
+            await self._broker.refill(self._fill_anew)
             self._armer.note(True)
-            if intact and self._filled:
-                return
-            # Until the filling is done, whatever interrupts it: the witness says so once, and only to this process.
-            self._filled = False
-            await self._mirror_pause()
-            await self.fill()
-            self._filled = True
         except (RedisError, OSError) as error:
             # In a quiet hour nothing is armed: without this look nobody would see that Redis is away.
             self._armer.note(False, error)
+
+    async def _fill_anew(self) -> None:
+        await self._mirror_pause()
+        await self.fill()
 
     async def fill(self) -> int:
         """Arm every live timer, nearest first; how many. Armed ones are only moved to where they are.

@@ -52,10 +52,8 @@ class RedisWatch:
     async def __call__(self) -> None:
         """One look. Raises DATABASE_UNAVAILABLE; Redis being away is a state, not an error."""
         try:
-            known = await self._broker.witness()
+            await self._broker.refill(self._rearm)
             self._note(True)
-            if not known:
-                await self._rearm()
             await self._mirror_pause()
             await self._collect_dead()
         except (RedisError, OSError) as error:
@@ -73,23 +71,19 @@ class RedisWatch:
     async def _rearm(self) -> None:
         """Redis came back without what it had: everything that is due later goes in again, the nearest first."""
         after, count = _FROM_THE_BEGINNING, 0
-        try:
-            while True:
-                async with self._db.system() as tx:
-                    rows = await notifications.upcoming(tx, after, _REARM_BATCH)
-                await self._hints.rearm(
-                    [
-                        Hint(row["id"], (row["due_time"] - row["now"]) / timedelta(seconds=1), row["priority"])
-                        for row in rows
-                    ]
-                )
-                count += len(rows)
-                if len(rows) < _REARM_BATCH:
-                    break
-                after = rows[-1]["due_time"], rows[-1]["id"]
-        except BaseException:
-            await self._broker.forget_witness()  # somebody begins anew
-            raise
+        while True:
+            async with self._db.system() as tx:
+                rows = await notifications.upcoming(tx, after, _REARM_BATCH)
+            await self._hints.rearm(
+                [
+                    Hint(row["id"], (row["due_time"] - row["now"]) / timedelta(seconds=1), row["priority"])
+                    for row in rows
+                ]
+            )
+            count += len(rows)
+            if len(rows) < _REARM_BATCH:
+                break
+            after = rows[-1]["due_time"], rows[-1]["id"]
         _log.info("hints_armed_anew", count=count)
 
     async def _mirror_pause(self) -> None:

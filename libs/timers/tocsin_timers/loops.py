@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tocsin_timers.backoff import Backoff
 
@@ -29,7 +29,8 @@ async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callab
             if not isinstance(error, (RedisError, OSError)):
                 logger.exception("%s: failed in an unexpected way; trying again", name)
             elif not backoff.failures:
-                logger.warning("%s: Redis is away: %r; trying again with backoff", name, error)
+                trouble = "refuses" if isinstance(error, ResponseError) else "is away"
+                logger.warning("%s: Redis %s: %r; trying again with backoff", name, trouble, error)
             await backoff.wait()
         else:
             if backoff.failures:

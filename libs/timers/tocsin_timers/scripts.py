@@ -30,6 +30,7 @@ class Script:
 ARM = Script("arm")
 CANCEL = Script("cancel")
 FIGURES = Script("figures")
+GROUPS = Script("groups")
 INFO = Script("info")
 PAUSE = Script("pause")
 PERMIT = Script("permit")

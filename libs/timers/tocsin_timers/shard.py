@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
 
-from redis.exceptions import ResponseError
-
 from tocsin_timers import scripts
 from tocsin_timers.connections import Connections
 from tocsin_timers.delivery import Delivery
@@ -105,13 +103,8 @@ class Shard:
         return _entries(reply)[-1][0].decode() if reply else None
 
     async def make_groups(self) -> None:
-        """Make each stream and its consumer group. From 0: what was sent before any worker came is read too."""
-        for stream in self._stream_keys:
-            try:
-                await self._commands.xgroup_create(stream, self._group, id="0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+        """Make what is missing of the streams and their consumer group. Repeatable."""
+        await scripts.GROUPS(self._commands, self._stream_keys, (self._group,))
 
     async def read(self, priority: str, consumer: str, count: int, block: float) -> list[Delivery]:
         """New entries, at most `count`, waiting at most `block` seconds for the first."""

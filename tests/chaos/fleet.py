@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import asyncpg
 import grpc
+from redis.asyncio import Redis
 from tocsin_stack.errors import StackError
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.service import ServiceProcess
@@ -86,6 +87,15 @@ class Fleet(World):
         due = "SELECT NOT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL AND due_time <= app_now())"
         await self.until("escalation", due)
         await super().quiet()
+
+    async def armed(self, incident: str) -> None:
+        """Wait until Redis holds the timer of an incident."""
+        redis: Any = Redis.from_url(self.valkey.url)
+        try:
+            id = incident.removeprefix("incidents/")
+            await eventually(lambda: redis.zscore("{escalation}:due", id), f"the timer of {incident} is armed")
+        finally:
+            await redis.aclose()
 
     async def for_a_while(self, seconds: float) -> None:
         """Let the load go on: real seconds, because it is real work that has to meet the disturbance."""

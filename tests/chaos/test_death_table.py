@@ -10,7 +10,6 @@ from tocsin.escalation.v1 import incident_pb2
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
 from tocsin_stack.output import Output
 from tocsin_stack.process import Child
-from tocsin_stack.service import ServiceProcess
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import PASSING, Breakpoint, Fleet, eventually, insist, tell
@@ -169,13 +168,8 @@ async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant:
     prom = await tenant.integration(await tenant.policy([ana], ["users/ben"], minutes=60))
     incident = await prom.triggers("db down")
     await ana.is_paged(incident)
-    replicas = fleet.replicas("notify")
-    await asyncio.gather(*(replica.stop() for replica in replicas))
-    older = [_without_rpcs(fleet, replica) for replica in replicas]
+    older = await _halved(fleet, "work", "notify")
     try:
-        await asyncio.gather(
-            *(each.ready(replica.is_serving, 20) for each, replica in zip(older, replicas, strict=True))
-        )
         second = await prom.triggers("disk full")
         await ana.is_paged(second)  # through Redis
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -188,6 +182,23 @@ async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant:
     await fleet.until("escalation", "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1)", tenant.org_id)
     await ana.acknowledges(second)
     await tenant.passes(minutes=60)
+
+
+async def test_what_serving_processes_committed_leaves_without_any_worker(fleet: Fleet, tenant: Tenant) -> None:
+    """Serving and working apart, and no worker of ingest and escalation there: alerts become pages, and timers are armed."""
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=5))
+    halves = await _halved(fleet, "serve", "ingest") + await _halved(fleet, "serve", "escalation")
+    try:
+        incident = await prom.triggers("db down")
+        await ana.is_paged(incident, level=1)
+        await fleet.armed(incident)
+    finally:
+        await asyncio.gather(*(half.stop() for half in halves))
+    await fleet.heal()
+    await tenant.passes(minutes=5)
+    await ben.is_paged(incident, level=2)
+    await tenant.passes(minutes=30)
 
 
 async def test_the_clock_jumps_an_hour(fleet: Fleet, tenant: Tenant) -> None:
@@ -232,9 +243,13 @@ async def _notification(tenant: Tenant, incident: str) -> notification_pb2.Notif
     return (await calls.GetNotification(notification_service_pb2.GetNotificationRequest(name=found.name))).notification  # type: ignore[no-any-return]
 
 
-def _without_rpcs(fleet: Fleet, replica: ServiceProcess) -> Child:
-    """Notify at a replica's address, with all of its loops and none of its calls."""
-    arguments = (sys.executable, "-m", "tocsin_notify", "serve", "--only", "work")
-    child = Child(arguments, Output("older-notify", fleet.stack.log_dir), env=replica.env)
-    child.start()
-    return child
+async def _halved(fleet: Fleet, part: str, service: str) -> list[Child]:
+    """Every replica of a service stops; in their places are processes that only serve, or only work."""
+    replicas = fleet.replicas(service)
+    await asyncio.gather(*(replica.stop() for replica in replicas))
+    arguments = (sys.executable, "-m", f"tocsin_{service}", "serve", "--only", part)
+    halves = [Child(arguments, Output(f"{service}-{part}", fleet.stack.log_dir), env=each.env) for each in replicas]
+    for half in halves:
+        half.start()
+    await asyncio.gather(*(h.ready(each.is_serving, 20) for h, each in zip(halves, replicas, strict=True)))
+    return halves

@@ -55,7 +55,7 @@ class Runtime(Generic[S]):
     """`rpc.add(...)`; skipped with `--only work`, where only health and reflection are served."""
     http: HttpServer
     loops: Loops
-    """`loops.add(...)`; started once the schema is there, skipped with `--only serve`."""
+    """`loops.add(...)`; started once the schema is there; with `--only serve` only those that run everywhere."""
     stop: asyncio.Event
     """Set when the process is to stop."""
     only: Part | None
@@ -67,7 +67,7 @@ class Runtime(Generic[S]):
 
     @property
     def works(self) -> bool:
-        """Whether loops run here."""
+        """Whether all loops run here."""
         return self.only != "serve"
 
 
@@ -128,8 +128,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         await http.start()
         await rpc.start()
         own.start(stop)
-        if runtime.works and await _first(schema_ready, stop):
-            loops.start(stop)
+        if await _first(schema_ready, stop):
+            loops.start(stop, works=runtime.works)
         await stop.wait()
         _log.info("stopping", grace_seconds=grace)
     finally:

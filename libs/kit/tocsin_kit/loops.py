@@ -41,17 +41,20 @@ class Loops:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._loops: list[tuple[str, Loop, bool]] = []
+        self._loops: list[tuple[str, Loop, bool, bool]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, name: str, loop: Loop, *, once: bool = False) -> None:
-        """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done."""
-        self._loops.append((name, loop, once))
+    def add(self, name: str, loop: Loop, *, once: bool = False, everywhere: bool = False) -> None:
+        """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done.
+        `everywhere`: it carries on what calls to this process committed, so it runs where only calls are served, too.
+        """
+        self._loops.append((name, loop, once, everywhere))
 
-    def start(self, stop: asyncio.Event) -> None:
-        """Start all that were added."""
-        for name, loop, once in self._loops:
-            self._tasks.append(asyncio.create_task(self._supervise(name, loop, once, stop), name=name))
+    def start(self, stop: asyncio.Event, *, works: bool = True) -> None:
+        """Start all that were added; not `works`: those that run everywhere."""
+        for name, loop, once, everywhere in self._loops:
+            if works or everywhere:
+                self._tasks.append(asyncio.create_task(self._supervise(name, loop, once, stop), name=name))
 
     async def join(self, grace: float) -> None:
         """Wait for the loops to end, at most `grace` seconds; cancel the rest and wait for their clean-up."""

@@ -98,10 +98,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         grace=settings.shutdown_grace_seconds,
     )
     loops = runtime.loops
+    loops.add("armer", armer.run, everywhere=True)
+    loops.add("pager", pager.run, everywhere=True)
+    loops.add("relay", relay.run, everywhere=True)
     loops.add("timers", worker.run)
-    loops.add("armer", armer.run)
-    loops.add("pager", pager.run)
-    loops.add("relay", relay.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("refill", Sweep(1.0, sweeps.refill))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))

@@ -75,6 +75,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
     if runtime.serves:
         runtime.http.add_routes(routes(intake, directory, body_limit=settings.grpc_max_message_bytes))
-    runtime.loops.add("relay", relay.run)
+    runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(batcher.drain, lambda: to_escalation.close(None)))

@@ -42,6 +42,10 @@ SERVICE = textwrap.dedent(
             await wait_or_stop(stop, 3600)
             log.info("work_stopped", frozen=gc.get_freeze_count())
 
+        async def hand_over(stop):
+            await wait_or_stop(stop, 3600)
+            log.info("hand_over_stopped")
+
         async def slow(request):
             log.info("slow_began")
             await asyncio.sleep(float(request.query["seconds"]))
@@ -51,6 +55,7 @@ SERVICE = textwrap.dedent(
             log.info("closed")
 
         runtime.loops.add("work", work)
+        runtime.loops.add("hand-over", hand_over, everywhere=True)
         runtime.http.add_routes([web.get("/slow", slow)])
         log.info("built", serves=runtime.serves, works=runtime.works)
         return Service(close=(closed,))
@@ -158,6 +163,7 @@ async def test_half_of_it_alone(start: Start, eventually: Eventually, only: str,
     process.child.send_signal(signal.SIGINT)
     assert await process.ended() == 0
     assert ("work_stopped" in process.events()) == works
+    assert "hand_over_stopped" in process.events()
 
 
 async def test_without_its_schema_it_waits_for_the_migration(

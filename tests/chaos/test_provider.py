@@ -11,21 +11,47 @@ from tests.chaos.fleet import Fleet, eventually
 pytestmark = pytest.mark.chaos
 
 
+KEYS = ("nobody reacts", "taken at once", "taken late", "over late")
+
+
 async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant) -> None:
-    """Pages end among the dead letters. Sent anew they come once where nobody has reacted, and otherwise never."""
+    """When it is back the page comes once where nobody has reacted, and otherwise never; nobody has to do anything."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana], minutes=24 * 60))
     fleet.hooks.will_answer(ana.addresses[0], [503] * 1000)
-    keys = ("nobody reacts", "taken at once", "taken late", "over late")
-    live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in keys]
-    await eventually(lambda: _refused(fleet, ana.addresses[0], len(keys)), "the provider refuses")
+    live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in KEYS]
+    await eventually(lambda: _refused(fleet, ana.addresses[0], len(KEYS)), "the provider refuses")
     await ana.acknowledges(soon)
-    for minutes in (1, 1, 1, 1, 1):  # the retries, with jitter: each waits for the one before
-        await tenant.passes(minutes=minutes)
-    assert {letter.incident for letter in await _dead(tenant)} == {live, late, over}
+    for _ in range(10):
+        await tenant.passes(minutes=1)
     await ana.acknowledges(late)
     await prom.resolves("over late")
-    await tenant.passes(minutes=25)
+    for _ in range(20):
+        await tenant.passes(minutes=1)
+    assert [letter.incident for letter in await _dead(tenant)] == [over], "that it is over is old news by now"
+    [page] = await _pages(tenant, live, ana.name)
+    assert page.state == notification_pb2.NOTIFICATION_STATE_PENDING
+    assert "no other contact method is left, so it is tried about every minute" in page.state_reason
+
+    del fleet.hooks.answers[ana.addresses[0]]
+    await tenant.passes(minutes=1)
+    await ana.is_paged(live)
+    await tenant.passes(minutes=30)
+
+
+async def test_pages_refused_for_good_are_redriven(fleet: Fleet, tenant: Tenant) -> None:
+    """They end among the dead letters. Sent anew they come once where nobody has reacted, and otherwise never."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=24 * 60))
+    fleet.hooks.will_answer(ana.addresses[0], [410] * 1000)
+    live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in KEYS]
+    await eventually(lambda: _refused(fleet, ana.addresses[0], len(KEYS)), "the provider refuses")
+    await ana.acknowledges(soon)
+    await fleet.quiet()
+    assert {letter.incident for letter in await _dead(tenant)} >= {live, late, over}
+    await ana.acknowledges(late)
+    await prom.resolves("over late")
+    await tenant.passes(minutes=30)
 
     del fleet.hooks.answers[ana.addresses[0]]
     names = [letter.name for letter in await _dead(tenant)]

@@ -33,6 +33,11 @@ class NotifyMetrics:
         self.queue = Gauge(
             "tocsin_notify_queue", "Notifications: pending, overdue, sending", ("state",), registry=registry
         )
+        self.slow_retries = Gauge(
+            "tocsin_notify_slow_retries",
+            "Pages that no method of their user takes; they are tried on",
+            registry=registry,
+        )
         self.oldest_overdue_seconds = Gauge(
             "tocsin_notify_oldest_overdue_seconds", "How long the oldest due notification has waited", registry=registry
         )

@@ -32,6 +32,7 @@ class NotifySettings(ServiceSettings):
     attempts: int = Field(5, ge=1, le=100)
     backoff_base: float = Field(2.0, gt=0, le=3600)
     backoff_cap: float = Field(300.0, gt=0, le=86_400)
+    retry_window: float = Field(6 * 3600.0, ge=0, le=86_400)
     attempt_timeout: float = Field(10.0, gt=0, le=120)
     lease: float = Field(15.0, gt=0, le=600)
     retention_days: float = Field(90.0, gt=0)

@@ -21,6 +21,7 @@ from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.conclude import Conclude
 from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
 from tocsin_notify.app.outcomes import Outcomes
@@ -54,7 +55,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     """Everything of this service, ready to start."""
     settings, db, stop = runtime.settings, runtime.database, runtime.stop
     metrics = NotifyMetrics(runtime.metrics)
-    policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap)
+    policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap, window=settings.retry_window)
+    failures = Failures(policy, metrics)
     channels = open_channels(
         settings.mail_server,
         mail_sessions=settings.smtp_connections,
@@ -97,7 +99,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     due = Sweep(1.0, deliver_due)
     deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
     hints = TimerHints(broker, deliver_task, metrics, due.nudge if runtime.works else None)
-    outcomes = Outcomes(Conclude(db, hints, metrics, policy), stop)
+    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
     calls = Calls(
         channels,
         slots,
@@ -107,7 +109,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         seat_freed=lambda: due.nudge() if deliver.backlog else None,
     )
     submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease)
-    deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, policy, lease=settings.lease)
+    deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease)
     intake = Intake(submit)
     cancel = Cancel(db, hints, metrics)
 
@@ -129,7 +131,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     read_raw = tasks.job_reader(broker)
     page_tokens = PageTokens(settings.signing_keys)
-    contacts = Contacts(cipher, hints, metrics, allow_private_webhooks=settings.allow_private_webhooks)
+    contacts = Contacts(cipher, hints, failures, allow_private_webhooks=settings.allow_private_webhooks)
     add = runtime.rpc.add
     add(
         NotifyInternalService(intake, cancel),

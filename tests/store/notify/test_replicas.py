@@ -79,14 +79,25 @@ async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_
     assert [tuple(attempt) for attempt in attempts] == [(1, "started"), (2, "sent")]
 
 
-async def test_a_page_whose_senders_keep_vanishing_is_given_up_in_the_end(world: World) -> None:
+async def test_a_page_whose_senders_keep_vanishing_slows_down_and_is_given_up_in_the_end(world: World) -> None:
+    """If it is what kills them, it does so about once a minute at most."""
     org = new_org()
     await world.method(org, webhook="ana")
+    vanished = """UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"""
     async with world.replica(works=False) as door:
         await door.submit(job(org))
-    await world.admin.execute(
-        "UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_now(), attempts = 5, tries = 5"
-    )
+    await world.admin.execute(vanished)
+    async with world.replica():
+
+        async def slow() -> bool:
+            return await world.states() == ["pending"]
+
+        await until(slow)
+        row = await world.row("SELECT due_time - app_now() AS wait, state_reason FROM notifications")
+        assert row["wait"] > timedelta(seconds=20)
+        assert "its senders vanished" in row["state_reason"]
+    await world.forward(timedelta(hours=6, seconds=1))
+    await world.admin.execute(vanished)
     async with world.replica():
 
         async def dead() -> bool:

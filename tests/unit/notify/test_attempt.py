@@ -2,8 +2,18 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_notify.domain.attempt import Done, GiveUp, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
-from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.domain.attempt import (
+    Done,
+    GiveUp,
+    Permanent,
+    Retryable,
+    RetryIn,
+    RetryPolicy,
+    Sent,
+    judge,
+    keep_trying,
+)
+from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 
 POLICY = RetryPolicy()
 
@@ -47,3 +57,41 @@ def test_jitter_spreads_over_the_whole_step() -> None:
     seconds = [wait.seconds for wait in waits if isinstance(wait, RetryIn)]
     assert min(seconds) < 0.1
     assert max(seconds) > 7.9
+
+
+@given(st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 1e9), st.floats(0, POLICY.window, exclude_max=True))
+def test_a_page_without_another_method_is_tried_on_at_a_slow_pace(
+    chance: float, after: float | None, age: float
+) -> None:
+    for kind in PAGES:
+        verdict = keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, age, POLICY, chance, after)
+        assert verdict is not None
+        asked = min(after or 0.0, POLICY.longest_retry_after)
+        assert max(asked, POLICY.slow_cap / 2) <= verdict.seconds <= max(asked, POLICY.slow_cap)
+
+
+def test_slow_retries_spread_over_half_of_their_pace() -> None:
+    verdicts = [
+        keep_trying(Kind.ESCALATION, DeathReason.ATTEMPTS_EXHAUSTED, 60.0, POLICY, number / 100)
+        for number in range(100)
+    ]
+    seconds = [verdict.seconds for verdict in verdicts if verdict is not None]
+    assert len(seconds) == 100
+    assert min(seconds) == 30.0
+    assert max(seconds) > 59.0
+
+
+def test_a_page_that_is_too_old_is_over() -> None:
+    def goes_on(age: float) -> bool:
+        return keep_trying(Kind.NEW_INCIDENT, DeathReason.ATTEMPTS_EXHAUSTED, age, POLICY, 0.5) is not None
+
+    assert goes_on(POLICY.window - 0.001)
+    assert not goes_on(POLICY.window)
+    assert keep_trying(Kind.NEW_INCIDENT, DeathReason.ATTEMPTS_EXHAUSTED, 0.0, RetryPolicy(window=0.0), 0.5) is None
+
+
+def test_what_failed_for_good_and_what_is_no_page_is_not_tried_on() -> None:
+    for reason in set(DeathReason) - {DeathReason.ATTEMPTS_EXHAUSTED}:
+        assert keep_trying(Kind.NEW_INCIDENT, reason, 60.0, POLICY, 0.5) is None
+    for kind in set(Kind) - PAGES:
+        assert keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, 60.0, POLICY, 0.5) is None

@@ -29,6 +29,12 @@ def test_each_method_gets_one_chance() -> None:
         assert fail_over(PAGE, A.id, [sibling(A, State.DEAD), sibling(B, state)], [A, B]) is None
 
 
+def test_a_method_that_waits_for_its_next_attempt_had_its_chance() -> None:
+    retrying = Sibling(uuid.UUID(int=9), B.id, State.PENDING, tried=True)
+    assert fail_over(PAGE, A.id, [sibling(A, State.DEAD), retrying], [A, B]) is None
+    assert fail_over(PAGE, A.id, [sibling(A, State.DEAD), retrying], [A, B, C]) == Add(C, FAILOVER_STEP + 2)
+
+
 def test_unusable_methods_are_passed_over() -> None:
     unverified = Method(B.id, B.channel, verified=False)
     disabled = Method(C.id, C.channel, verified=True, disabled=True)

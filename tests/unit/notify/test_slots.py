@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.app.slots import Limits, Seat, Slots
-from tocsin_notify.domain.page import CRITICAL, NORMAL, Channel
+from tocsin_notify.domain.page import CRITICAL, LANES, NORMAL, SLOW, Channel
 
 LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)
 CHANNELS = {Channel.WEBHOOK: 100, Channel.EMAIL: 2, Channel.CONSOLE: 100}
@@ -48,7 +48,28 @@ def test_the_rate_holds_for_everything_but_critical_pages() -> None:
     assert slots.take(seat("b")), "another tenant's bucket is full"
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from([CRITICAL, NORMAL])), max_size=200))
+def test_slow_retries_get_a_quarter_of_everything_and_never_more() -> None:
+    slots = Slots(Limits(total=50, critical_reserve=10, per_org=8, rate=0), CHANNELS | {Channel.EMAIL: 20})
+    assert sum(slots.take(seat("greedy", SLOW[CRITICAL])) for _ in range(20)) == 2
+    mails = [slots.take(seat(f"org-{number}", SLOW[CRITICAL], Channel.EMAIL)) for number in range(20)]
+    assert sum(mails) == 4
+    assert sum(slots.take(seat(f"org-{number}", SLOW[NORMAL])) for number in range(20)) == 4
+    assert slots.free(SLOW[CRITICAL]) == slots.free(SLOW[NORMAL]) == 0
+    assert (slots.free(NORMAL), slots.free(CRITICAL)) == (30, 40)
+
+
+def test_slow_retries_use_up_nobody_elses_rate() -> None:
+    limits = Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5)
+    slots = Slots(limits, CHANNELS | {Channel.WEBHOOK: 1000}, clock=lambda: 0.0)
+    assert [sum(slots.take(seat("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 50]
+
+
+def test_with_hardly_any_seats_slow_retries_still_get_one() -> None:
+    slots = Slots(Limits(total=2, critical_reserve=1, per_org=1, rate=0), CHANNELS)
+    assert slots.take(seat("a", SLOW[NORMAL], Channel.EMAIL))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from(LANES)), max_size=200))
 def test_seats_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> None:
     slots = Slots(LIMITS, CHANNELS)
     taken: list[Seat] = []

@@ -10,9 +10,9 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.calls import Finished
-from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
-from tocsin_notify.domain.attempt import Done, GiveUp, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
+from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
 from tocsin_notify.domain.page import PAGES, DeathReason
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications
@@ -32,6 +32,7 @@ class Conclude:
         db: Database,
         hints: Hints,
         metrics: NotifyMetrics,
+        failures: Failures,
         policy: RetryPolicy,
         *,
         chance: Callable[[], float] = random.random,
@@ -39,6 +40,7 @@ class Conclude:
         self._db = db
         self._hints = hints
         self._metrics = metrics
+        self._failures = failures
         self._policy = policy
         self._chance = chance
         self._shard = random.randrange(_COUNTER_SHARDS)
@@ -46,35 +48,18 @@ class Conclude:
     async def __call__(self, finished: Sequence[Finished]) -> list[None]:
         """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
         conclusions = [self._conclusion(each) for each in finished]
-        reasons = {
-            each.start.delivery.notification: DeathReason.PERMANENT_FAILURE
-            if isinstance(each.outcome, Permanent)
-            else DeathReason.ATTEMPTS_EXHAUSTED
-            for each in finished
-        }
+        outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
-            dead = [
-                Failed(
-                    id=row["id"],
-                    org_id=row["org_id"],
-                    page_id=row["page_id"],
-                    user_id=row["user_id"],
-                    incident=row["incident"],
-                    generation=row["generation"],
-                    priority=row["priority"],
-                    contact_method=row["contact_method"],
-                    reason=reasons[row["id"]],
-                    detail=row["detail"],
-                )
-                for row in rows
-                if row["state"] == "dead"
-            ]
-            due = await give_up(tx, dead, self._metrics)
+            failed = [_failed(row, outcomes[row["id"]]) for row in rows if row["state"] == "dead"]
+            followed = await self._failures.follow(tx, failed)
         self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in rows if row["state"] == "pending"])
-        self._hints.now(due)
+        self._hints.arm(followed.later)
+        self._hints.now(followed.now)
+        tried_on = {hint.id for hint in followed.later}
         for row in rows:
-            self._note(row)
+            if row["id"] not in tried_on:  # of those it was said once, when it began
+                self._note(row)
         return [None] * len(finished)
 
     def _conclusion(self, finished: Finished) -> Conclusion:
@@ -114,6 +99,22 @@ class Conclude:
             _log.warning("attempt_failed", retry_in=round(row["delay"], 3), detail=row["detail"], **fields)
         else:
             _log.warning("notification_ended", state=state, detail=row["detail"], **fields)
+
+
+def _failed(row: asyncpg.Record, outcome: Outcome) -> Failed:
+    return Failed(
+        id=row["id"],
+        org_id=row["org_id"],
+        page_id=row["page_id"],
+        user_id=row["user_id"],
+        incident=row["incident"],
+        generation=row["generation"],
+        priority=row["priority"],
+        contact_method=row["contact_method"],
+        reason=DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED,
+        detail=row["detail"],
+        after=outcome.after if isinstance(outcome, Retryable) else None,
+    )
 
 
 def _storable(text: str) -> str:

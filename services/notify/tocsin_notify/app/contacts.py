@@ -14,11 +14,11 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
 from yarl import URL
 
+from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
 from tocsin_notify.channels.addresses import is_public, literal
 from tocsin_notify.domain.page import Channel
-from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import contacts, rules, verifications
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import Contact
@@ -47,10 +47,10 @@ class Given:
 class Contacts:
     """Use cases on contact methods; each runs in the caller's transaction."""
 
-    def __init__(self, cipher: Cipher, hints: Hints, metrics: NotifyMetrics, *, allow_private_webhooks: bool) -> None:
+    def __init__(self, cipher: Cipher, hints: Hints, failures: Failures, *, allow_private_webhooks: bool) -> None:
         self._cipher = cipher
         self._hints = hints
-        self._metrics = metrics
+        self._failures = failures
         self._allow_private = allow_private_webhooks
 
     async def create(self, tx: Tx, given: Given) -> Contact:
@@ -86,7 +86,7 @@ class Contacts:
         require_etag(etag, before.version)
         await contacts.delete(tx, id)
         await rules.forget_method(tx, id)
-        moved = await move_pages(tx, before, self._metrics)
+        moved = await move_pages(tx, before, self._failures)
         tx.after_commit(lambda: self._hints.now(moved))
 
     def reveal(self, org_id: str, contact: Contact) -> str:

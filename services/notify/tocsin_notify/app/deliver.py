@@ -1,5 +1,6 @@
 """Take what is due and start its calls (tx A), in sets."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
@@ -10,12 +11,12 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.calls import Calls, Start
-from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.slots import Seat, Slots
 from tocsin_notify.app.targets import make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.page import CRITICAL, NORMAL, DeathReason, Kind
+from tocsin_notify.domain.page import CRITICAL, LANES, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -42,6 +43,7 @@ class Deliver:
         cipher: Cipher,
         hints: Hints,
         metrics: NotifyMetrics,
+        failures: Failures,
         policy: RetryPolicy,
         *,
         lease: float,
@@ -54,9 +56,11 @@ class Deliver:
         self._cipher = cipher
         self._hints = hints
         self._metrics = metrics
+        self._failures = failures
         self._policy = policy
         self._lease = lease
-        self._cursors = {CRITICAL: "", NORMAL: ""}
+        self._cursors = dict.fromkeys(LANES, "")
+        self._served = dict.fromkeys(LANES, "")
         self.stopping = False
         """Set: nothing more is claimed."""
         self.backlog = False
@@ -71,14 +75,14 @@ class Deliver:
         await self._claim(found)
 
     async def due(self) -> bool:
-        """One round over everything due, critical first; whether another round may find more."""
+        """One round over everything due, critical first, slow retries last; whether another round may find more."""
         if self.stopping:
             return False
         self.backlog = False
         async with self._db.system() as tx:
             expired = await notifications.expired(tx, max(1, self._slots.free(CRITICAL)))
         progress = await self._claim(expired) if expired else 0
-        for priority in (CRITICAL, NORMAL):
+        for priority in LANES:
             progress += await self._round(priority)
         return progress > 0
 
@@ -93,7 +97,7 @@ class Deliver:
             )
         # The next round goes on behind the tenants of this one, and begins again after the last.
         self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
-        return await self._claim(found)
+        return await self._claim(_in_turn(found, self._served[priority]))
 
     async def _claim(self, found: Sequence[Candidate]) -> int:
         claimed = 0
@@ -103,6 +107,7 @@ class Deliver:
                 for each in found[start : start + MOST_PER_CLAIM]
                 if self._slots.take(seat := Seat(each.org_id, each.channel, each.priority))
             }
+            self._served |= {each.priority: each.org_id for _, each in seats.values()}
             if len(seats) < len(found[start : start + MOST_PER_CLAIM]):
                 self.backlog = True
             if seats:
@@ -117,7 +122,7 @@ class Deliver:
                 ids = [id for id, key in keys.items() if key is None or key in passage.held]
                 rows = await notifications.claim(passage.tx, ids, max_tries=self._policy.attempts, lease=self._lease)
                 starts, lost = self._starts(rows, seats)
-                due = await give_up(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost], self._metrics)
+                followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
                 started = {start.delivery.notification for start in starts}  # their seats are the calls' from here on
                 try:
                     await passage.commit()
@@ -133,7 +138,8 @@ class Deliver:
             if row["verdict"] == "cancelled":
                 self._metrics.cancelled.inc()
                 _log.info("notification_cancelled", notification=str(row["id"]), reason=row["stop_reason"])
-        self._hints.now(due)
+        self._hints.arm(followed.later)
+        self._hints.now(followed.now)
         return len(rows)
 
     def _starts(
@@ -164,6 +170,20 @@ class Deliver:
                 continue
             starts.append(Start(delivery, seats[row["id"]][0], row["tries"]))
         return starts, lost
+
+
+def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
+    """One turn of every tenant before the second of any, beginning behind the one that was served last.
+
+    With one seat free at a time the first tenant of each round would have them all: calls that hang give them back so.
+    """
+    turns: Counter[str] = Counter()
+
+    def turn(candidate: Candidate) -> tuple[int, bool]:
+        turns[candidate.org_id] += 1
+        return turns[candidate.org_id], candidate.org_id <= served
+
+    return sorted(found, key=turn)
 
 
 def rows_to_give_up(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:

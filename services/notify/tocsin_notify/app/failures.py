@@ -1,11 +1,16 @@
-"""A notification is given up: its page goes to the user's next method, and a dead letter tells why.
+"""Notifications that failed for good or too often: their page goes to the user's next method, is tried on, or ends.
+
+A page does not end because a provider is away. Without another method its notification stays pending and is tried on,
+slowly and in a lane behind all that is fresh, until somebody reacts or it is too old. One error line says when it begins.
 
 Every notification that ends DEAD has exactly one dead letter, as the contract says; its detail names the method the page
 went to, or says that none was left. The last case is loud: an error line and its own metric value.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,12 +18,14 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.hints import Hint
+from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
-from tocsin_notify.domain.page import Channel, DeathReason, State
+from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Method, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, notifications, pages, people
 from tocsin_notify.store.dead_letters import NewDeadLetter
-from tocsin_notify.store.notifications import NewNotification
+from tocsin_notify.store.notifications import Kept, NewNotification
 
 _log = get_logger(__name__)
 
@@ -27,7 +34,7 @@ _NO_LEASE: Final = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A notification to give up, with the columns of its row that matter."""
+    """A notification to give up, with the columns of its row that matter. `after`: the provider's Retry-After, seconds."""
 
     id: UUID
     org_id: str
@@ -39,73 +46,144 @@ class Failed:
     contact_method: UUID
     reason: DeathReason
     detail: str
+    after: float | None = None
 
 
-async def give_up(tx: Tx, failed: Sequence[Failed], metrics: NotifyMetrics) -> list[UUID]:
-    """End these, fail over, keep dead letters; returns the notifications that are due now instead.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on."""
 
-    Two replicas that give up notifications of one page do so one after the other: each sees what the other chose.
-    """
-    if not failed:
-        return []
-    locked = await pages.lock(tx, {each.page_id for each in failed})
-    known = await people.read(tx, {(each.org_id, each.user_id) for each in failed})
-    siblings = await notifications.siblings(tx, locked.keys())
-    pulled: list[UUID] = []
-    added: list[NewNotification] = []
-    letters: list[NewDeadLetter] = []
-    reasons: dict[UUID, str] = {}
-    for each in failed:
-        page, job = locked[each.page_id]
-        family = [Sibling(s.id, s.method, State.DEAD) if s.id == each.id else s for s in siblings[each.page_id]]
-        methods = known[each.org_id, each.user_id].methods
-        choice = fail_over(page, each.contact_method, family, methods)
-        match choice:
+    now: Sequence[UUID] = ()
+    later: Sequence[Hint] = ()
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What one call writes."""
+
+    pulled: list[UUID] = field(default_factory=list)
+    added: list[NewNotification] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    letters: list[NewDeadLetter] = field(default_factory=list)
+    reasons: dict[UUID, str] = field(default_factory=dict)
+
+
+class Failures:
+    """Decides and writes, in the transaction of whoever found that these failed."""
+
+    def __init__(
+        self, policy: RetryPolicy, metrics: NotifyMetrics, *, chance: Callable[[], float] = random.random
+    ) -> None:
+        self._policy = policy
+        self._metrics = metrics
+        self._chance = chance
+
+    async def follow(self, tx: Tx, failed: Sequence[Failed]) -> Followed:
+        """Fail over, try on, or end these and keep dead letters; what is to be hinted at after the commit.
+
+        Two replicas that give up notifications of one page do so one after the other: each sees what the other chose.
+        """
+        if not failed:
+            return Followed()
+        locked = await pages.lock(tx, {each.page_id for each in failed})
+        known = await people.read(tx, {(each.org_id, each.user_id) for each in failed})
+        siblings = await notifications.siblings(tx, locked.keys())
+        begun = await notifications.begun(tx, [each.id for each in failed])
+        rows = _Rows()
+        for each in failed:
+            page, job = locked[each.page_id]
+            family = [Sibling(s.id, s.method, State.DEAD) if s.id == each.id else s for s in siblings[each.page_id]]
+            siblings[each.page_id] = family
+            self._follow(each, page, job, family, known[each.org_id, each.user_id].methods, begun[each.id], rows)
+        if rows.kept:
+            await notifications.keep(tx, rows.kept)
+        if rows.letters:
+            await notifications.kill(tx, rows.reasons)
+            await dead_letters.insert(tx, rows.letters)
+        if rows.pulled:
+            await notifications.pull_forward(tx, rows.pulled)
+        if rows.added:
+            await notifications.insert(tx, rows.added, _NO_LEASE)
+        return Followed(
+            now=[*rows.pulled, *(row.id for row in rows.added)],
+            later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
+        )
+
+    def _follow(
+        self,
+        failed: Failed,
+        page: Page,
+        job: bytes,
+        family: list[Sibling],
+        methods: Sequence[Method],
+        begun: tuple[datetime, float],
+        rows: _Rows,
+    ) -> None:
+        match fail_over(page, failed.contact_method, family, methods):
             case PullForward(notification=next_one, method=method):
-                pulled.append(next_one)
+                rows.pulled.append(next_one)
                 outcome = f"; the page went to contactMethods/{method}"
             case Add(method=next_method, step=step):
-                row = _replacement(each, next_method.id, step, next_method.channel)
-                added.append(row)
+                row = _replacement(failed, page, next_method, step)
+                rows.added.append(row)
                 family.append(Sibling(row.id, row.contact_method, State.SENDING))
                 outcome = f"; the page went to contactMethods/{next_method.id}"
             case None:
+                begin_time, age = begun
+                wait = keep_trying(page.kind, failed.reason, age, self._policy, self._chance(), failed.after)
+                if wait is not None:
+                    rows.kept.append(self._kept(failed, page, begin_time, wait.seconds))
+                    return
                 outcome = "; no other contact method is left"
-                _log.error(
-                    "notification_dead",
-                    org_id=each.org_id,
-                    notification=str(each.id),
-                    page=str(each.page_id),
-                    user=each.user_id,
-                    reason=each.reason,
-                    detail=each.detail,
-                )
-        siblings[each.page_id] = family
-        reasons[each.id] = each.detail + outcome
-        letters.append(
+                if page.kind in PAGES and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
+                    outcome += f", and it was tried for {timedelta(seconds=round(age))}"
+                _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
+        detail = failed.detail + outcome
+        rows.reasons[failed.id] = detail
+        rows.letters.append(
             NewDeadLetter(
                 id=new_id(),
-                org_id=each.org_id,
-                notification_id=each.id,
-                page_id=each.page_id,
-                user_id=each.user_id,
-                incident=each.incident,
-                reason=each.reason,
-                detail=each.detail + outcome,
+                org_id=failed.org_id,
+                notification_id=failed.id,
+                page_id=failed.page_id,
+                user_id=failed.user_id,
+                incident=failed.incident,
+                reason=failed.reason,
+                detail=detail,
                 job=job,
             )
         )
-        metrics.dead_letters.labels(each.reason).inc()
-    await notifications.kill(tx, reasons)
-    if pulled:
-        await notifications.pull_forward(tx, pulled)
-    if added:
-        await notifications.insert(tx, added, _NO_LEASE)
-    await dead_letters.insert(tx, letters)
-    return [*pulled, *(row.id for row in added)]
+        self._metrics.dead_letters.labels(failed.reason).inc()
+
+    def _kept(self, failed: Failed, page: Page, begin_time: datetime, delay: float) -> Kept:
+        until = begin_time + timedelta(seconds=self._policy.window)
+        if not is_slow(failed.priority):
+            _log.error(
+                "notification_tried_on",
+                **_fields(failed),
+                detail=failed.detail,
+                until=until.isoformat(),
+                meaning="no provider takes this page; it is tried about every minute until somebody reacts",
+            )
+        return Kept(
+            failed.id,
+            f"{failed.detail}; no other contact method is left, so it is tried about every minute until "
+            f"{until:%Y-%m-%d %H:%M:%S} UTC",
+            SLOW[priority_of(page.kind, page.urgency)],
+            delay,
+        )
 
 
-def _replacement(failed: Failed, method: UUID, step: int, channel: Channel) -> NewNotification:
+def _fields(failed: Failed) -> dict[str, str]:
+    return {
+        "org_id": failed.org_id,
+        "notification": str(failed.id),
+        "page": str(failed.page_id),
+        "user": failed.user_id,
+    }
+
+
+def _replacement(failed: Failed, page: Page, method: Method, step: int) -> NewNotification:
     return NewNotification(
         id=new_id(),
         org_id=failed.org_id,
@@ -113,9 +191,9 @@ def _replacement(failed: Failed, method: UUID, step: int, channel: Channel) -> N
         user_id=failed.user_id,
         incident=failed.incident,
         generation=failed.generation,
-        priority=failed.priority,
-        contact_method=method,
-        channel=channel,
+        priority=priority_of(page.kind, page.urgency),  # fresh, even if what failed was not any more
+        contact_method=method.id,
+        channel=method.channel,
         step=step,
         state=State.PENDING,
         reason=f"took over from notifications/{failed.id}",

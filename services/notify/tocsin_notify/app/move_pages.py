@@ -4,15 +4,14 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_notify.app.give_up import Failed, give_up
+from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.domain.failover import Add, PullForward, fail_over
 from tocsin_notify.domain.page import DeathReason, State
-from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications, pages, people
 from tocsin_notify.store.contacts import Contact
 
 
-async def move_pages(tx: Tx, gone: Contact, metrics: NotifyMetrics) -> list[UUID]:
+async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     """Re-point each pending notification to a method its page does not use yet; returns what is due now.
 
     When the page has other notifications under way or waiting, a step without a new method is cancelled; when it has
@@ -59,4 +58,5 @@ async def move_pages(tx: Tx, gone: Contact, metrics: NotifyMetrics) -> list[UUID
                 )
     await notifications.repoint(tx, moved)
     await notifications.cancel(tx, cancelled)
-    return [*moved, *await give_up(tx, lost, metrics)]
+    followed = await failures.follow(tx, lost)
+    return [*moved, *followed.now]

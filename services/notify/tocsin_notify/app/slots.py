@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, NamedTuple
 
-from tocsin_notify.domain.page import CRITICAL, Channel
+from tocsin_notify.domain.page import CRITICAL, Channel, is_slow
 
 _MOST_BUCKETS: Final = 10_000
+_SLOW_SHARE: Final = 4
+"""Slow retries get one of so many seats: of all that are not reserved, of each channel's, of each tenant's. They go to
+providers that refuse or hang, and thousands of them may wait; whatever they take, the rest is for what is fresh."""
 
 
 class Seat(NamedTuple):
@@ -29,6 +32,7 @@ class Limits:
     per_org: int = 50
     """Of each priority, so that a tenant's own flood does not hold up its critical pages either."""
     rate: float = 50.0
+    """Of the lanes but the critical one, each for itself: slow retries cost nothing that is fresh its turn."""
     burst: float = 200.0
 
 
@@ -43,9 +47,11 @@ class Slots:
         self._channels = channels
         self._clock = clock
         self._taken = 0
+        self._slow = 0
         self._by_channel: Counter[Channel] = Counter()
+        self._slow_by_channel: Counter[Channel] = Counter()
         self._by_org: Counter[tuple[str, int]] = Counter()
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[tuple[str, int], tuple[float, float]] = {}
 
     @property
     def taken(self) -> int:
@@ -54,8 +60,13 @@ class Slots:
 
     def free(self, priority: int) -> int:
         """How many seats somebody of this priority could take."""
-        reserve = 0 if priority == CRITICAL else self._limits.critical_reserve
-        return max(0, self._limits.total - reserve - self._taken)
+        if priority == CRITICAL:
+            return max(0, self._limits.total - self._taken)
+        room = self._limits.total - self._limits.critical_reserve
+        free = room - self._taken
+        if is_slow(priority):
+            free = min(free, _slow_share(room) - self._slow)
+        return max(0, free)
 
     @property
     def per_org(self) -> int:
@@ -66,21 +77,32 @@ class Slots:
         """Whether the seat is the caller's now; then it must `release` it."""
         if not self.free(seat.priority):
             return False
-        if self._by_channel[seat.channel] >= self._room_in(seat):
+        slow = is_slow(seat.priority)
+        room = self._room_in(seat)
+        if self._by_channel[seat.channel] >= room:
             return False
-        if self._by_org[seat.org_id, seat.priority] >= self._limits.per_org:
+        if slow and self._slow_by_channel[seat.channel] >= _slow_share(room):
             return False
-        if seat.priority != CRITICAL and not self._spend(seat.org_id):
+        per_org = _slow_share(self._limits.per_org) if slow else self._limits.per_org
+        if self._by_org[seat.org_id, seat.priority] >= per_org:
+            return False
+        if seat.priority != CRITICAL and not self._spend((seat.org_id, seat.priority)):
             return False
         self._taken += 1
         self._by_channel[seat.channel] += 1
         self._by_org[seat.org_id, seat.priority] += 1
+        if slow:
+            self._slow += 1
+            self._slow_by_channel[seat.channel] += 1
         return True
 
     def release(self, seat: Seat) -> None:
         """The call has ended, or never began."""
         self._taken -= 1
         self._by_channel[seat.channel] -= 1
+        if is_slow(seat.priority):
+            self._slow -= 1
+            self._slow_by_channel[seat.channel] -= 1
         key = seat.org_id, seat.priority
         self._by_org[key] -= 1
         if not self._by_org[key]:
@@ -93,28 +115,32 @@ class Slots:
             return room
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 
-    def _spend(self, org_id: str) -> bool:
+    def _spend(self, lane: tuple[str, int]) -> bool:
         limits = self._limits
         if limits.rate <= 0:
             return True
         now = self._clock()
-        tokens, since = self._buckets.get(org_id, (limits.burst, now))
+        tokens, since = self._buckets.get(lane, (limits.burst, now))
         tokens = min(limits.burst, tokens + (now - since) * limits.rate)
         if tokens < 1:
-            self._buckets[org_id] = (tokens, now)
+            self._buckets[lane] = (tokens, now)
             return False
-        if org_id not in self._buckets and len(self._buckets) >= _MOST_BUCKETS:
+        if lane not in self._buckets and len(self._buckets) >= _MOST_BUCKETS:
             self._forget_full(now)
-        self._buckets[org_id] = (tokens - 1, now)
+        self._buckets[lane] = (tokens - 1, now)
         return True
 
     def _forget_full(self, now: float) -> None:
         """A bucket that is full again says nothing. If none is, the oldest goes: bounded before exact."""
         limits = self._limits
         full = [
-            org
-            for org, (tokens, since) in self._buckets.items()
+            lane
+            for lane, (tokens, since) in self._buckets.items()
             if tokens + (now - since) * limits.rate >= limits.burst
         ]
-        for org in full or [next(iter(self._buckets))]:
-            del self._buckets[org]
+        for lane in full or [next(iter(self._buckets))]:
+            del self._buckets[lane]
+
+
+def _slow_share(seats: int) -> int:
+    return max(1, seats // _SLOW_SHARE)

@@ -1,8 +1,8 @@
-"""What follows one attempt: done, again later, or given up."""
+"""What follows one attempt: done, again later, or given up; and what follows the last."""
 
 from dataclasses import dataclass
 
-from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,16 @@ Outcome = Sent | Retryable | Permanent
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and when. `attempts` counts all of them; the others are seconds."""
+    """How often and when. `attempts` counts those through one method, after which another one has its turn; the others are
+    seconds. `slow_cap` and `window` are for pages that have no other method left: between two tries, and in all.
+    """
 
     attempts: int = 5
     base: float = 2.0
     cap: float = 300.0
     longest_retry_after: float = 900.0
+    slow_cap: float = 60.0
+    window: float = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +81,23 @@ def judge(outcome: Outcome, tries: int, policy: RetryPolicy, chance: float) -> V
             if tries >= policy.attempts:
                 return GiveUp(DeathReason.ATTEMPTS_EXHAUSTED)
             wait = chance * min(policy.cap, policy.base * 2.0 ** min(tries - 1, 60))
-            return RetryIn(max(wait, min(after or 0.0, policy.longest_retry_after)))
+            return _not_before(wait, after, policy)
+
+
+def keep_trying(
+    kind: Kind, reason: DeathReason, age: float, policy: RetryPolicy, chance: float, after: float | None = None
+) -> RetryIn | None:
+    """The slow retry of a notification to give up whose page has no other method left; None: it is over.
+
+    `age`: seconds since its first try. `chance` and `after` as for `judge`. A page matters until somebody reacts, so it
+    outlasts its provider's absence, up to `window`. News and tests keep to their attempts: "it is over" helps nobody
+    hours later, and whoever asked for a test message or a code waits for it now. At least half of `slow_cap` lies
+    between two tries: a provider that refuses at once makes no loop of it.
+    """
+    if kind not in PAGES or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
+        return None
+    return _not_before((1.0 + chance) / 2 * policy.slow_cap, after, policy)
+
+
+def _not_before(wait: float, after: float | None, policy: RetryPolicy) -> RetryIn:
+    return RetryIn(max(wait, min(after or 0.0, policy.longest_retry_after)))

@@ -12,11 +12,12 @@ FAILOVER_STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A notification of the same page."""
+    """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first."""
 
     id: UUID
     method: UUID
     state: State
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,13 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
     """The user's next usable method that this page has not tried yet; None when there is none left.
 
     `failed` is the method that was given up; `siblings` are the page's notifications, earliest due first, `methods` the
-    user's in their order. A method that was tried once for this page is not tried again by failing over.
+    user's in their order. A method that was tried once for this page is not tried again by failing over: when all its
+    methods fail, none is given up in favour of another that fails as well.
     """
     if page.only_method is not None:
         return None
     candidates = {method.id: method for method in methods if method.usable and _allowed(method, page.channel_override)}
-    tried = {sibling.method for sibling in siblings if sibling.state is not State.PENDING} | {failed}
+    tried = {sibling.method for sibling in siblings if sibling.tried or sibling.state is not State.PENDING} | {failed}
     for sibling in siblings:
         if sibling.state is State.PENDING and sibling.method in candidates and sibling.method not in tried:
             return PullForward(sibling.id, sibling.method)

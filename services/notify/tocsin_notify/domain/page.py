@@ -58,6 +58,10 @@ NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
 CRITICAL: Final = 0
 """Priority of high-urgency pages: never behind the rest."""
 NORMAL: Final = 1
+SLOW: Final = {CRITICAL: 2, NORMAL: 3}
+"""The lane behind each, for pages that no method of their user has taken: they wait for all that is fresh."""
+LANES: Final = (CRITICAL, NORMAL, *SLOW.values())
+"""In the order in which they are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +107,8 @@ def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
 def priority_of(kind: Kind, urgency: Urgency) -> int:
     """Which lane: high-urgency pages go first, everything else shares the rest."""
     return CRITICAL if kind in PAGES and urgency is Urgency.HIGH else NORMAL
+
+
+def is_slow(priority: int) -> bool:
+    """Whether this is one of the slow lanes."""
+    return priority >= SLOW[CRITICAL]

@@ -10,7 +10,7 @@ import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.failover import Sibling
-from tocsin_notify.domain.page import Channel, State
+from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
@@ -66,6 +66,7 @@ SELECT id, org_id, incident, channel, priority FROM notifications
 WHERE id = ANY($1::uuid[]) AND state = 'pending' ORDER BY priority, due_time
 """
 
+# A pending row may be tried whatever its count says: the last conclusion wanted it. One whose senders vanish is not.
 _CLAIM: Final = f"""
 WITH mine AS (
   SELECT n.* FROM notifications n
@@ -75,7 +76,7 @@ WITH mine AS (
     AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
   ORDER BY n.id FOR UPDATE SKIP LOCKED
 ), judged AS (
-  SELECT m.id, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, c.channel, m.priority,
+  SELECT m.id, m.state AS was, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, c.channel, m.priority,
     m.attempt_group,
     m.attempts + 1 AS attempts, m.tries + 1 AS tries,
     p.type, p.job, p.planned_time, c.address, c.secret, c.key_id,
@@ -89,12 +90,13 @@ WITH mine AS (
   LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND f.generation >= m.generation
 ), decided AS (
   SELECT *, CASE WHEN stop_reason IS NOT NULL THEN 'cancelled' WHEN NOT usable THEN 'unusable'
-                 WHEN tries > $2 THEN 'exhausted' ELSE 'sending' END AS verdict
+                 WHEN was = 'sending' AND tries > $2 THEN 'exhausted' ELSE 'sending' END AS verdict
   FROM judged
 ), changed AS (
   UPDATE notifications n SET
     state = d.verdict,
-    state_reason = CASE d.verdict WHEN 'cancelled' THEN d.stop_reason ELSE '' END,
+    state_reason = CASE WHEN d.verdict = 'cancelled' THEN d.stop_reason
+                        WHEN n.priority >= {SLOW[CRITICAL]} THEN n.state_reason ELSE '' END,
     due_time = NULL,
     lease_until = CASE d.verdict WHEN 'sending' THEN app_now() + make_interval(secs => $3) END,
     attempts = CASE d.verdict WHEN 'sending' THEN d.attempts ELSE n.attempts END,
@@ -173,8 +175,20 @@ UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = N
 FROM unnest($1::uuid[], $2::text[]) AS g(id, reason)
 WHERE n.id = g.id AND n.state IN ('pending', 'sending', 'dead')
 """
+# The attempts of the present count of tries: those before it belong to a dead letter that was redriven.
+_BEGUN: Final = """
+SELECT n.id, coalesce(a.start_time, n.create_time) AS begin_time, app_now() AS now FROM notifications n
+LEFT JOIN attempts a ON a.notification_id = n.id AND a.number = n.attempts - n.tries + 1
+WHERE n.id = ANY($1::uuid[])
+"""
+_KEEP: Final = """
+UPDATE notifications n SET state = 'pending', state_reason = g.reason, priority = g.priority, lease_until = NULL,
+  due_time = app_now() + make_interval(secs => g.delay)
+FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::float8[]) AS g(id, reason, priority, delay)
+WHERE n.id = g.id AND n.state IN ('sending', 'dead')
+"""
 _SIBLINGS: Final = """
-SELECT id, page_id, contact_method, state FROM notifications WHERE page_id = ANY($1::uuid[])
+SELECT id, page_id, contact_method, state, tries > 0 AS tried FROM notifications WHERE page_id = ANY($1::uuid[])
 ORDER BY due_time NULLS FIRST, id
 """
 _PULL_FORWARD: Final = """
@@ -195,7 +209,7 @@ FROM unnest($1::uuid[], $2::text[]) AS g(id, reason) WHERE n.id = g.id AND n.sta
 """
 _REDRIVE: Final = """
 WITH judged AS (
-  SELECT n.id, f.reason FROM notifications n
+  SELECT n.id, f.reason, p.priority FROM notifications n JOIN pages p ON p.id = n.page_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
   WHERE n.id = ANY($1::uuid[]) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n
 )
@@ -203,7 +217,7 @@ UPDATE notifications n SET
   state = CASE WHEN j.reason IS NULL THEN 'pending' ELSE 'cancelled' END,
   state_reason = coalesce(j.reason, 'redriven'),
   due_time = CASE WHEN j.reason IS NULL THEN app_now() END,
-  tries = 0, attempt_group = n.attempt_group + 1
+  tries = 0, attempt_group = n.attempt_group + 1, priority = j.priority
 FROM judged j WHERE n.id = j.id RETURNING n.id, n.state
 """
 _UPCOMING: Final = """
@@ -240,6 +254,16 @@ class Candidate:
     incident: UUID | None
     channel: Channel
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A notification to try again in `delay` seconds, in the lane `priority`, although its attempts are used up."""
+
+    id: UUID
+    reason: str
+    priority: int
+    delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,11 +360,28 @@ async def kill(tx: Tx, reasons: dict[UUID, str]) -> None:
     await tx.execute(_KILL, list(reasons), list(reasons.values()))
 
 
+async def begun(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[datetime, float]]:
+    """When each was tried for the first time (a redriven one: since then), and how many seconds ago that is."""
+    rows = await tx.fetch(_BEGUN, ids)
+    return {row["id"]: (row["begin_time"], (row["now"] - row["begin_time"]).total_seconds()) for row in rows}
+
+
+async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
+    """Have these wait for another try."""
+    await tx.execute(
+        _KEEP,
+        [each.id for each in kept],
+        [each.reason for each in kept],
+        [each.priority for each in kept],
+        [each.delay for each in kept],
+    )
+
+
 async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]:
     """Each page's notifications, earliest due first."""
     found: dict[UUID, list[Sibling]] = {page: [] for page in pages}
     for row in await tx.fetch(_SIBLINGS, list(pages)):
-        found[row["page_id"]].append(Sibling(row["id"], row["contact_method"], State(row["state"])))
+        found[row["page_id"]].append(Sibling(row["id"], row["contact_method"], State(row["state"]), row["tried"]))
     return found
 
 

@@ -6,6 +6,8 @@ from typing import Final
 
 from tocsin_kit.db.pool import Tx
 
+from tocsin_notify.domain.page import CRITICAL, SLOW
+
 QUEUE: Final = "notify"
 
 _FIGURES: Final = """
@@ -20,6 +22,11 @@ SELECT
     WHERE state = 'pending' AND due_time <= app_now()) AS oldest_overdue_seconds,
   (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS next_due_time,
   EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify') AS paused
+"""
+
+_SLOW_RETRIES: Final = """
+SELECT (SELECT count(*) FROM notifications WHERE state = 'pending' AND priority >= $1)
+  + (SELECT count(*) FROM notifications WHERE state = 'sending' AND priority >= $1)
 """
 
 
@@ -43,6 +50,12 @@ async def figures(tx: Tx) -> Figures:
     row = await tx.fetchrow(_FIGURES)
     assert row is not None
     return Figures(**dict(row))
+
+
+async def count_slow_retries(tx: Tx) -> int:
+    """How many notifications are tried on for want of another method, of all tenants."""
+    count: int = await tx.fetchval(_SLOW_RETRIES, SLOW[CRITICAL])
+    return count
 
 
 async def set_paused(tx: Tx, paused: bool) -> None:

@@ -1,7 +1,8 @@
 """From command line to exit code: how a service starts, runs and stops.
 
-Stopping: health says NOT_SERVING → loops stop claiming → calls in flight finish → HTTP → database → exit 0. Whatever
-does not finish within the grace is cancelled; its rows come due again for somebody else. A second signal ends at once.
+Stopping: health says NOT_SERVING → loops stop claiming, calls in flight finish → HTTP → what those committed is handed
+on → database → exit 0. Whatever does not finish within the grace is cancelled; its rows come due again for somebody
+else. A second signal ends at once.
 """
 
 import argparse
@@ -120,6 +121,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     own.add("health", health.run)
     own.add("loop-lag", lambda stopping: watch_lag(metrics, stopping))
     service = Service()
+    calls_ended = asyncio.Event()
     try:
         service = await build(runtime)
         if only == "work":
@@ -129,7 +131,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         await rpc.start()
         own.start(stop)
         if await _first(schema_ready, stop):
-            loops.start(stop, works=runtime.works)
+            loops.start(stop, works=runtime.works, calls_ended=calls_ended)
         await stop.wait()
         _log.info("stopping", grace_seconds=grace)
     finally:
@@ -137,7 +139,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         health.shut_down()
         await asyncio.gather(loops.join(grace), rpc.stop(grace))
         await http.stop()
-        await own.join(grace)
+        calls_ended.set()
+        await asyncio.gather(loops.join_everywhere(grace), own.join(grace))
         for each in (*service.close, *close):
             await each()
         await database.close()

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -36,35 +37,48 @@ def backoff(attempt: int, *, base: float, cap: float) -> float:
     return random.uniform(0, min(cap, base * 2.0 ** min(attempt, 40)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    name: str
+    run: Loop
+    once: bool
+    everywhere: bool
+
+
 class Loops:
     """Runs each loop in a task; one that crashes or ends too early is logged, counted and started anew."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._loops: list[tuple[str, Loop, bool, bool]] = []
+        self._loops: list[_Loop] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._everywhere: list[asyncio.Task[None]] = []
 
     def add(self, name: str, loop: Loop, *, once: bool = False, everywhere: bool = False) -> None:
         """`loop(stop)` should return soon after `stop` is set. `once`: it may end by itself when its work is done.
-        `everywhere`: it carries on what calls to this process committed, so it runs where only calls are served, too.
+        `everywhere`: it carries on what calls to this process committed, so it runs where only calls are served, too,
+        and ends when no call is under way any more.
         """
-        self._loops.append((name, loop, once, everywhere))
+        self._loops.append(_Loop(name, loop, once, everywhere))
 
-    def start(self, stop: asyncio.Event, *, works: bool = True) -> None:
-        """Start all that were added; not `works`: those that run everywhere."""
-        for name, loop, once, everywhere in self._loops:
-            if works or everywhere:
-                self._tasks.append(asyncio.create_task(self._supervise(name, loop, once, stop), name=name))
+    def start(self, stop: asyncio.Event, *, works: bool = True, calls_ended: asyncio.Event | None = None) -> None:
+        """Start all that were added; not `works`: those that run everywhere, which end with `calls_ended`."""
+        for loop in self._loops:
+            if loop.everywhere:
+                self._everywhere.append(self._start(loop, calls_ended or stop))
+            elif works:
+                self._tasks.append(self._start(loop, stop))
 
     async def join(self, grace: float) -> None:
         """Wait for the loops to end, at most `grace` seconds; cancel the rest and wait for their clean-up."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=grace)
-        for task in late:
-            _log.warning("loop_cancelled", loop=task.get_name())
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _join(self._tasks, grace)
+
+    async def join_everywhere(self, grace: float) -> None:
+        """The same for those that run everywhere."""
+        await _join(self._everywhere, grace)
+
+    def _start(self, loop: _Loop, stop: asyncio.Event) -> asyncio.Task[None]:
+        return asyncio.create_task(self._supervise(loop.name, loop.run, loop.once, stop), name=loop.name)
 
     async def _supervise(self, name: str, loop: Loop, once: bool, stop: asyncio.Event) -> None:
         crashes = 0
@@ -81,6 +95,16 @@ class Loops:
                 _log.error("loop_ended_early", loop=name)
             crashes = 1 if time.monotonic() - began > _STEADY_SECONDS else crashes + 1
             await wait_or_stop(stop, backoff(crashes, base=_RESTART_BASE, cap=_RESTART_CAP))
+
+
+async def _join(tasks: list[asyncio.Task[None]], grace: float) -> None:
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=grace)
+    for task in late:
+        _log.warning("loop_cancelled", loop=task.get_name())
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Sweep:

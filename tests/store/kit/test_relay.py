@@ -227,6 +227,22 @@ async def test_stopping_finishes_what_is_in_flight(db: Database, eventually: Eve
     assert await left(db) == 0
 
 
+async def test_stopping_takes_along_what_was_committed_last(db: Database, eventually: Eventually) -> None:
+    receiver, stop = Receiver(), asyncio.Event()
+    relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
+    await put(db, ("", "first"))
+    running = asyncio.create_task(relay.run(stop))
+    await eventually(lambda: _is(receiver.texts == ["first"]))
+    await put(db, ("", "of the last call"))
+    stop.set()
+    await running
+    assert receiver.texts == ["first", "of the last call"]
+
+
+async def _is(condition: bool) -> bool:
+    return condition
+
+
 async def test_cancelling_gives_back_what_is_in_flight(db: Database) -> None:
     await put(db, ("k", "x"))
     began = asyncio.Event()

@@ -22,6 +22,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import JwtAuthenticator, Principal, TokenSource
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc import server as server_module
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import Call, RpcServer, current_call
@@ -113,7 +114,10 @@ async def test_health_follows_the_critical_checks(serve: Any, connect: Any, echo
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_stopping_says_so_ends_watches_and_finishes_calls(serve: Any, connect: Any, echo: Any) -> None:
+async def test_stopping_says_so_ends_watches_and_finishes_calls(
+    serve: Any, connect: Any, echo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_TURNING_AWAY_STEP", 0.5)  # a busy machine may need it
     began, go = asyncio.Event(), asyncio.Event()
 
     async def act(text: str) -> str:
@@ -131,6 +135,12 @@ async def test_stopping_says_so_ends_watches_and_finishes_calls(serve: Any, conn
     await began.wait()
     stopping = asyncio.create_task(server.stop(30))
     assert (await anext(watch)).status == NOT_SERVING
+    for _ in range(3):
+        # Not CANCELLED, as gRPC's own server says to what it has not begun: no client repeats that.
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await client.call("Unary", echo.Request(text="too late"))
+        assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "send it again" in str(told.value.details())
     with pytest.raises(StopAsyncIteration):
         await anext(watch)
     go.set()

@@ -49,6 +49,10 @@ class Pipeline:
         self._metrics = metrics
         self._max_call_seconds = max_call_seconds
         self._max_message_bytes = max_message_bytes
+        self.leaving = False
+        """Set when the process is to stop: calls that come now are told to go elsewhere, those under way finish."""
+        self.turned_away = 0
+        """How many calls were told so."""
 
     def wrap(self, method: str, scope: str, handler: Any) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
@@ -68,6 +72,7 @@ class _Method:
     """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
 
     def __init__(self, pipeline: Pipeline, method: str, scope: str, handler: Any) -> None:
+        self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
@@ -163,6 +168,13 @@ class _Method:
 
     async def _begin(self, context: Context) -> Call:
         """Who calls and how long they wait; makes the call current. Raises for anyone who may not go on."""
+        if self._pipeline.leaving:
+            self._pipeline.turned_away += 1
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
+                "this process is stopping and has not begun the call; send it again, another one will take it",
+                retry_after=0.0,
+            )
         authorization = trace = None
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":

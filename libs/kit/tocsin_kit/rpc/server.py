@@ -1,5 +1,6 @@
 """The gRPC server of a service: pipeline, health, reflection, limits, TLS."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +25,9 @@ __all__ = ["Call", "HealthCheck", "RpcServer", "current_call", "validate"]
 
 _log = get_logger(__name__)
 _KEEPALIVE_MS: Final = 30_000
+_TURNING_AWAY_STEP: Final = 0.05
+"""Seconds without a new call after which callers count as gone."""
+_TURNING_AWAY_STEPS: Final = 20
 _WIRE_LIMIT_FACTOR: Final = 8
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
@@ -116,11 +120,24 @@ class RpcServer:
         _log.info("rpc_listening", address=f"{listen.rpartition(':')[0]}:{self.port}", tls=credentials is not None)
 
     async def stop(self, grace: float) -> None:
-        """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them."""
+        """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.
+
+        A gRPC server that stops answers CANCELLED to what has reached it and is not begun yet, and no client repeats
+        that by itself. So it goes on for a moment and answers UNAVAILABLE, until callers have found somebody else.
+        """
         self.health.shut_down()
         if self._server is not None:
+            await self._turn_away()
             await self._server.stop(grace)
             self._server = None
+
+    async def _turn_away(self) -> None:
+        self._pipeline.leaving = True
+        for _ in range(_TURNING_AWAY_STEPS):
+            before = self._pipeline.turned_away
+            await asyncio.sleep(_TURNING_AWAY_STEP)
+            if self._pipeline.turned_away == before:
+                return
 
 
 def _is_async(behaviour: object) -> bool:

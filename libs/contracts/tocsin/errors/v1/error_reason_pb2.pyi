@@ -89,7 +89,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 103
     """UNAVAILABLE. PostgreSQL cannot be reached; nothing was done. Repeat with the same `request_id`."""
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 104
-    """UNAVAILABLE. A service this call needs did not answer in time. Metadata: `service`. Repeat with the same `request_id`."""
+    """UNAVAILABLE. A service this call needs did not answer in time (metadata: `service`), or this process is stopping and has
+    not begun the call. Repeat with the same `request_id`.
+    """
     ERROR_REASON_CANCEL_UNCONFIRMED: _ErrorReason.ValueType  # 105
     """UNAVAILABLE. The change is committed, but the notify service has not confirmed that earlier pages are stopped. Repeat the call
     with the same `request_id`: OK is returned once it has. It is retried in the background all the same.
@@ -171,7 +173,9 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 102
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 103
 """UNAVAILABLE. PostgreSQL cannot be reached; nothing was done. Repeat with the same `request_id`."""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 104
-"""UNAVAILABLE. A service this call needs did not answer in time. Metadata: `service`. Repeat with the same `request_id`."""
+"""UNAVAILABLE. A service this call needs did not answer in time (metadata: `service`), or this process is stopping and has
+not begun the call. Repeat with the same `request_id`.
+"""
 ERROR_REASON_CANCEL_UNCONFIRMED: ErrorReason.ValueType  # 105
 """UNAVAILABLE. The change is committed, but the notify service has not confirmed that earlier pages are stopped. Repeat the call
 with the same `request_id`: OK is returned once it has. It is retried in the background all the same.

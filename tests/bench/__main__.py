@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-RUN = "import importlib, sys, uvloop; uvloop.run(importlib.import_module(sys.argv[1]).main())"
+RUN = """
+import importlib, sys, structlog, uvloop
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the figures
+uvloop.run(importlib.import_module(sys.argv[1]).main())
+"""
 
 
 def main() -> int:

@@ -141,6 +141,7 @@ async def test_after_a_flush_it_is_filled_once_and_work_goes_on(broker: TimerBro
 def test_settings_that_lose_timers_are_named() -> None:
     assert problems({"maxmemory_policy": "noeviction", "maxmemory": "100", "aof_enabled": "1"}) == []
     assert problems({"maxmemory_policy": "allkeys-lru", "maxmemory": "0", "aof_enabled": "1"}) == []
+    assert problems({"maxmemory_policy": "volatile-lru", "maxmemory": "100", "aof_enabled": "1"}) == []
     [evicts] = problems({"maxmemory_policy": "allkeys-lru", "maxmemory": "100", "aof_enabled": "1"})
     assert "allkeys-lru" in evicts
     [forgets] = problems({"maxmemory_policy": "noeviction", "aof_enabled": "0"})

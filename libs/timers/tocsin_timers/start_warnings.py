@@ -29,7 +29,8 @@ def problems(info: dict[str, str]) -> list[str]:
     """What is wrong with a server that says this about itself."""
     found = []
     policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction" and info.get("maxmemory", "0") != "0":
+    # The volatile-* policies evict keys with a time to live only: nothing of ours that matters has one.
+    if policy.startswith("allkeys") and info.get("maxmemory", "0") != "0":
         found.append(f"Redis may evict pending timers: maxmemory-policy is {policy}, set it to noeviction")
     if info.get("aof_enabled") == "0":
         found.append("Redis keeps no append-only file: a restart forgets pending timers until somebody arms them again")

@@ -53,6 +53,7 @@ class Sweeps:
         try:
             await self._broker.refill(self._fill_anew)
             self._armer.note(True)
+            await self._clear_dead()
         except (RedisError, OSError) as error:
             # In a quiet hour nothing is armed: without this look nobody would see that Redis is away.
             self._armer.note(False, error)
@@ -60,6 +61,14 @@ class Sweeps:
     async def _fill_anew(self) -> None:
         await self._mirror_pause()
         await self.fill()
+
+    async def _clear_dead(self) -> None:
+        """What the stream gave up is told and removed: only a copy died, the sweep fires the row."""
+        letters = await self._broker.dead_letters(DELETE_CHUNK)
+        for letter in letters:
+            log.error("timer_message_dead", timer=letter.timer_id, task=letter.task_name, reason=letter.reason)
+        if letters:
+            await self._broker.discard([letter.id for letter in letters])
 
     async def fill(self) -> int:
         """Arm every live timer, nearest first; how many. Armed ones are only moved to where they are.

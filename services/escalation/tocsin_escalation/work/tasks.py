@@ -6,10 +6,14 @@ from uuid import UUID
 
 from taskiq.decor import AsyncTaskiqDecoratedTask
 from tocsin.escalation.v1 import timer_pb2
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 from tocsin_timers import TimerBroker
 
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.timers import LiveTimer
+
+log = get_logger(__name__)
 
 QUEUE = "escalation"
 NOTIFY_QUEUE = "notify"
@@ -19,12 +23,19 @@ FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, N
 
 
 def register(broker: TimerBroker, fire: Callable[[UUID, TimerFired], Awaitable[None]]) -> FireTask:
-    """Make `fire` what the broker runs when a timer is due. Returns once the firing is committed, so the ack means done."""
+    """Make `fire` what the broker runs when a timer is due.
+
+    It returns once the firing is committed, or cannot be: what Redis holds is a copy, and the sweep fires the row as soon
+    as PostgreSQL lets it. Tried again here it would end among dead letters that nobody has to redrive.
+    """
 
     @broker.task(task_name="escalation.fire_timer")
     async def fire_timer(message: timer_pb2.FireTimer) -> None:
         timer = TimerFired(UUID(bytes=message.timer_id), message.generation)
-        await fire(UUID(bytes=message.incident_id), timer)
+        try:
+            await fire(UUID(bytes=message.incident_id), timer)
+        except TocsinError as error:
+            log.info("timer_left_to_sweep", incident=str(UUID(bytes=message.incident_id)), error=error.message)
 
     return fire_timer
 

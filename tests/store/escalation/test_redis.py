@@ -1,0 +1,104 @@
+"""Escalation's timers in a real Redis: copies of rows, so whatever goes wrong there is left to the sweep and tidied up."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.events import TimerFired
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.settings import EscalationSettings
+from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.work.armer import Armer
+from tocsin_escalation.work.sweeps import Sweeps
+from tocsin_escalation.work.tasks import QUEUE, register
+from tocsin_kit.errors import TocsinError
+from tocsin_stack.valkey import Valkey
+from tocsin_timers import QueueFigures, TimerBroker, Worker
+
+from tests.store.escalation.recorders import Desk, Paging, Relay
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
+    server = Valkey(tmp_path / "valkey", appendonly=False)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+class Timers:
+    """Escalation's side of Redis, with a `fire` of the test."""
+
+    def __init__(self, valkey: Valkey, desk: Desk) -> None:
+        self.broker = TimerBroker(valkey.url, QUEUE)
+        self.fired: list[tuple[UUID, TimerFired]] = []
+        self.error: Exception | None = None
+        metrics = EscalationMetrics(CollectorRegistry())
+        self.armer = Armer(self.broker, register(self.broker, self.fire), metrics)
+        effects = Effects(self.armer, Paging(), Relay(), metrics)
+        self.sweeps = Sweeps(desk.db, effects, self.broker, self.armer, EscalationSettings.model_construct())
+
+    async def fire(self, incident_id: UUID, event: TimerFired) -> None:
+        self.fired.append((incident_id, event))
+        if self.error is not None:
+            raise self.error
+
+    async def figures(self, wanted: str, number: int) -> QueueFigures:
+        """The figures, once the one that is wanted has that value."""
+        deadline = time.monotonic() + 10
+        while getattr(figures := await self.broker.figures(), wanted) != number:
+            assert time.monotonic() < deadline, figures
+            await asyncio.sleep(0.01)
+        return figures
+
+
+async def test_while_postgresql_is_away_a_timer_is_left_to_the_sweep(redis: Valkey, desk: Desk) -> None:
+    timers = Timers(redis, desk)
+    timers.error = TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "the database is away")
+    now = datetime.now(UTC)
+    timer = LiveTimer(uuid4(), uuid4(), 3, now + timedelta(seconds=0.1), True)
+    stop = asyncio.Event()
+    working = asyncio.create_task(Worker(timers.broker).run(stop))
+    await timers.armer.arm_now([timer], now)
+    figures = await timers.figures("completed", 1)
+    stop.set()
+    await working
+    assert timers.fired == [(timer.incident_id, TimerFired(timer.timer_id, 3))]
+    assert (figures.failed, figures.dead, figures.delayed) == (0, 0, 0)
+
+
+async def test_what_the_stream_gave_up_does_not_lie_there_for_ever(redis: Valkey, desk: Desk) -> None:
+    timers = Timers(redis, desk)
+    other = TimerBroker(redis.url, QUEUE)
+
+    @other.task("from.a.newer.version")
+    async def newer() -> None: ...
+
+    await other.kick_many(other.encode(newer) for _ in range(3))
+    stop = asyncio.Event()
+    working = asyncio.create_task(Worker(timers.broker).run(stop))
+    await timers.figures("dead", 3)
+    await timers.sweeps.refill()
+    assert (await timers.figures("dead", 0)).waiting == 0
+    stop.set()
+    await working
+    await other.shutdown()
+
+
+async def test_an_empty_redis_is_filled_from_the_rows(redis: Valkey, desk: Desk) -> None:
+    timers = Timers(redis, desk)
+    incidents = [await desk.opens() for _ in range(3)]
+    for _ in range(2):
+        await timers.sweeps.refill()
+        assert (await timers.broker.figures()).delayed == len(incidents)
+        await timers.broker.shards[0]._commands.flushall()
+    await timers.sweeps.refill()
+    assert (await timers.broker.figures()).delayed == len(incidents)
+    await timers.broker.shutdown()

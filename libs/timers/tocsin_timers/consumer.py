@@ -107,6 +107,8 @@ class Consumer:
                     async with asyncio.timeout(2.0):
                         await shard.release(priority, self.name)
                 except (RedisError, OSError) as error:
+                    if isinstance(error, ResponseError) and "NOGROUP" in str(error):
+                        continue  # flushed, or never made: there is nothing to give back
                     logger.warning("%s: gave nothing back (its lease will end): %r", self._broker.queue, error)
                     return
 

@@ -5,12 +5,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis, Sentinel
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from tocsin_timers.cluster import ClusterClient
 from tocsin_timers.packing import PackedConnection
 from tocsin_timers.scripts import Client
 
@@ -56,9 +56,7 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
     }
     scheme, _, rest = url.partition("://")
     if scheme == "redis+cluster":
-        # After every fifth moved slot redis-py would close all connections, those in use by others too. The MOVED reply
-        # itself says where the slot went, and a lost node makes it read the topology anew in any case.
-        return RedisCluster.from_url(f"redis://{rest}", reinitialize_steps=0, **options)
+        return ClusterClient.from_url(f"redis://{rest}", **options)
     # redis-py 8 does not look for dead pooled connections while it waits for maintenance notices: the first command
     # after a restart of the server would fail.
     options |= {"retry": Retry(NoBackoff(), 0), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}

@@ -158,7 +158,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", due)
-    loops.add("hints", hints.run)
+    loops.add("hints", hints.run, everywhere=True)
     loops.add("calls", wind_down)
     loops.add("redis-watch", Sweep(1.0, watch))
     loops.add("figures", Sweep(5.0, Gauges(db, metrics)))
@@ -167,17 +167,10 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     broker.is_worker_process = True
     await broker.startup()  # by us, so that the worker's end does not close what the other loops still use
-    if not runtime.works:
-        # Without loops of its own this process still has to tell the others what is due.
-        hinting = asyncio.create_task(hints.run(stop), name="hints")
-
-    async def end_hinting() -> None:
-        if not runtime.works:
-            await hinting
 
     async def close_all_channels() -> None:
         await close_channels(channels)
 
     # Calls once more: a page that was being stored when the stop came has started its call since.
     taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
-    return Service((*taken_in, end_hinting, close_all_channels, gate.close, broker.shutdown))
+    return Service((*taken_in, close_all_channels, gate.close, broker.shutdown))

@@ -205,13 +205,16 @@ async def running(database_url: str, target: str, **overrides: Any) -> AsyncIter
     service = await build(runtime)
     await http.start()
     await rpc.start()
-    loops.start(stop)
+    calls_ended = asyncio.Event()
+    loops.start(stop, calls_ended=calls_ended)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{rpc.port}") as channel:
         try:
             yield Ingest(runtime, channel)
         finally:
             stop.set()
             await asyncio.gather(loops.join(2.0), rpc.stop(2.0))
+            calls_ended.set()
+            await loops.join_everywhere(2.0)
             await http.stop()
             for close in service.close:
                 await close()

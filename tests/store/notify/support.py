@@ -186,14 +186,16 @@ class World:
         service = await build(runtime)
         await rpc.start()
         loops.add("health", health.run)
-        if works:
-            loops.start(stop)
+        calls_ended = asyncio.Event()
+        loops.start(stop, works=works, calls_ended=calls_ended)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{rpc.port}") as channel:
             try:
                 yield Notify(runtime, channel)
             finally:
                 stop.set()
                 await asyncio.gather(loops.join(settings.shutdown_grace_seconds), rpc.stop(1.0))
+                calls_ended.set()
+                await loops.join_everywhere(settings.shutdown_grace_seconds)
                 for close in service.close:
                     await close()
                 await database.close()

@@ -10,6 +10,7 @@ from taskiq import TaskiqDepends
 from taskiq.exceptions import SendTaskError
 from tocsin_timers import BackoffMiddleware, QueueFull, TimerBroker, TimerMetrics, TimerSource, Worker
 from tocsin_timers.delivery import DONE
+from tocsin_timers.shard import Promotion, Shard
 
 from tests.timers.conftest import MakeBroker
 from tests.timers.support import done, in_seconds, settled, until, working
@@ -153,6 +154,41 @@ async def test_a_paused_queue_starts_nothing_until_resumed_and_loses_nothing(mak
         await until(lambda: sorted(ran) == ["before", "delayed", "while"], "both run", limit=5)
         await until(lambda: settled(broker), "nothing is left")
     assert not (await operator.figures()).paused
+
+
+async def test_a_worker_that_starts_during_a_pause_takes_nothing_before_it_has_looked(
+    broker: TimerBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    look_now = asyncio.Event()
+    promote = Shard.promote
+
+    async def slow_look(shard: Shard, limit: int) -> Promotion:
+        await look_now.wait()
+        return await promote(shard, limit)
+
+    @broker.task("note")
+    async def note(what: str) -> None:
+        ran.append(what)
+
+    [shard] = broker.shards
+    await shard.make_groups()
+    await broker.pause()
+    await note.kiq("waits")
+    monkeypatch.setattr(Shard, "promote", slow_look)
+    async with working(broker) as worker:
+        await until(lambda: listens(broker), "the worker listens for wake-ups")
+        assert not worker._consumer._held
+        look_now.set()
+        await until(lambda: worker._consumer.paused, "the worker obeys")
+        assert ((await broker.figures()).waiting, ran) == (1, [])
+        await broker.resume()
+        await until(lambda: done(broker, completed=1), "it runs")
+
+
+async def listens(broker: TimerBroker) -> bool:
+    clients: Any = await broker.shards[0]._commands.client_list()
+    return any(client["cmd"] == "xread" and "b" in client["flags"] for client in clients)
 
 
 async def test_a_pause_also_holds_what_was_read_already(broker: TimerBroker) -> None:

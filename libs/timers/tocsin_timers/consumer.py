@@ -62,6 +62,8 @@ class Consumer:
         self._settlers = [Batcher(self._settle_each(shard)) for shard in broker.shards]
         self._held: dict[tuple[int, str, bytes], Delivery] = {}
         self._paused: set[int] = set()
+        # Whose pause is not known yet: a worker that starts during a pause must not take anything before it looked.
+        self._unseen = {shard.number for shard in broker.shards}
         self._last_wake = ["0-0"] * len(broker.shards)
         self._tend_now = [asyncio.Event() for _ in broker.shards]
         self._may_read: dict[_Place, asyncio.Event] = {
@@ -166,7 +168,7 @@ class Consumer:
     async def _read(self, shard: Shard, priority: str) -> None:
         place = (shard.number, priority)
         event = self._may_read[place]
-        while shard.number in self._paused or (room := self._room(priority)) <= 0:
+        while self._rests(shard.number) or (room := self._room(priority)) <= 0:
             event.clear()
             await event.wait()
         try:
@@ -182,13 +184,13 @@ class Consumer:
             await shard.make_groups()
             return
         found = [delivery for delivery in found if (*place, delivery.entry) not in self._held]
-        if found and shard.number in self._paused:
+        await self._count_against_rate(shard, priority, len(found))
+        await self._take(shard, priority, found)
+
+    async def _take(self, shard: Shard, priority: str, found: list[Delivery]) -> None:
+        if found and self._rests(shard.number):
             await shard.release(priority, self.name, [delivery.entry for delivery in found])
             return
-        await self._count_against_rate(shard, priority, len(found))
-        await self._take(found)
-
-    async def _take(self, found: list[Delivery]) -> None:
         for delivery in found:
             self._held[(delivery.shard, delivery.priority, delivery.entry)] = delivery
             if delivery.data is None:
@@ -201,7 +203,7 @@ class Consumer:
         event = self._tend_now[shard.number]
         event.clear()
         await self._renew(shard)
-        if time.monotonic() >= self._reclaim_after and shard.number not in self._paused:
+        if time.monotonic() >= self._reclaim_after and not self._rests(shard.number):
             for priority in self._broker.priorities:
                 room = self._room(priority)
                 if room > 0:
@@ -247,7 +249,7 @@ class Consumer:
         self._broker.metrics.dead.inc(buried)
         found = [delivery for delivery in found if (shard.number, priority, delivery.entry) not in self._held]
         self._broker.metrics.reclaimed.inc(len(found))
-        await self._take(found)
+        await self._take(shard, priority, found)
 
     async def _listen(self, shard: Shard) -> None:
         woken = await shard.wait_for_wake(self._last_wake[shard.number], self._broker.block)
@@ -266,14 +268,20 @@ class Consumer:
 
     def _looked_at(self, shard: int) -> Callable[[bool], None]:
         def looked(paused: bool) -> None:
+            rested = self._rests(shard)
+            self._unseen.discard(shard)
             if paused:
                 self._paused.add(shard)
-            elif shard in self._paused:
+            elif rested:
                 self._paused.discard(shard)
                 self.room_changed()
                 self._resumed()
 
         return looked
+
+    def _rests(self, shard: int) -> bool:
+        """Whether nothing is to be taken from it: it is paused, or nobody has looked yet."""
+        return shard in self._paused or shard in self._unseen
 
     def _settle_each(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[list[bool]]]:
         async def settle(deliveries: list[Delivery]) -> list[bool]:

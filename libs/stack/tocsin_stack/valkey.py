@@ -16,7 +16,8 @@ class Valkey:
     """One server on the loopback interface, with a password, data under `data_dir`.
 
     `port` None takes a free one and keeps it over restarts of this object. Without `appendonly` nothing is kept over a
-    restart. `extra` are further command-line settings, e.g. `("--maxmemory", "64mb")`.
+    restart. `extra` are further command-line settings, e.g. `("--maxmemory", "64mb")`. `program` None is the embedded
+    server; any Valkey or Redis server of 6.2 or newer may stand for it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Valkey:
         *,
         appendonly: bool = True,
         extra: Sequence[str] = (),
+        program: Path | None = None,
         log_dir: Path | None = None,
         terminal: Terminal | None = None,
     ) -> None:
@@ -36,7 +38,7 @@ class Valkey:
         self._extra = tuple(extra)
         self._lock = FolderLock(self.data_dir, "launcher")
         self._output = Output("valkey", log_dir or self.data_dir, terminal)
-        self.process = Child([str(binaries.valkey()), *self._arguments()], self._output)
+        self.process = Child([str(program or binaries.valkey()), *self._arguments()], self._output)
 
     @property
     def url(self) -> str:

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.store.notify.support import WARNING, World, job, new_org, until
+from tests.store.notify.support import CRITICAL, WARNING, Notify, World, job, new_org, until
 
 SMALL: dict[str, Any] = {
     "concurrency": 20,
@@ -73,3 +74,47 @@ async def test_the_rate_of_a_tenant_is_limited_and_its_critical_pages_are_not(wo
         await until(lambda: world.arrived("bob") == 50)
         await until(lambda: world.arrived("ana") == 15)
         assert time.monotonic() - began > 0.8, "five of the fifteen had to wait for the bucket to fill"
+
+
+async def tried_on(world: World, notify: Notify, orgs: list[str], severity: int, pages: int) -> None:
+    """Each tenant has so many pages that `slow` has refused, and that are due again; from now on it does not answer."""
+    for org in orgs:
+        await world.method(org, "users/slow", webhook="slow")
+    world.hooks.will_answer("slow", [503] * 5 * pages * len(orgs))
+    await notify.submit(*(job(org, user="users/slow", severity=severity) for org in orgs for _ in range(pages)))
+
+    async def waiting() -> bool:
+        rows = await world.admin.fetch(
+            "SELECT DISTINCT state, attempts FROM notifications WHERE user_id = 'users/slow'"
+        )
+        return [tuple(row) for row in rows] == [("pending", 5)]
+
+    await until(waiting)
+    world.hooks.hang["slow"] = asyncio.Event()
+    await world.forward(timedelta(seconds=61))
+    await until(lambda: notify.runtime.metrics.registry.get_sample_value("tocsin_notify_calls"))
+
+
+@pytest.mark.parametrize("flood", [CRITICAL, WARNING])
+@pytest.mark.parametrize("fresh", [CRITICAL, WARNING])
+async def test_pages_that_are_tried_on_delay_no_fresh_one(world: World, flood: int, fresh: int) -> None:
+    """Of the same tenant and through the same channel, whose provider hangs for everybody else."""
+    orgs = [new_org() for _ in range(5)]
+    await world.method(orgs[0], webhook="ana")
+    async with world.replica(**SMALL) as notify:
+        await tried_on(world, notify, orgs, flood, 40)
+        began = time.monotonic()
+        await notify.submit(job(orgs[0], severity=fresh))
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the fresh page")
+        assert time.monotonic() - began < 8.0, "before any of the hanging calls timed out"
+
+
+async def test_pages_that_are_tried_on_come_in_turns_of_their_tenants(world: World) -> None:
+    """One tenant's provider is back; those of the others hang, and have thirty times as many pages due before it."""
+    hanging, back = sorted(new_org() for _ in range(4)), "tenant-behind-all-others"
+    await world.method(back, webhook="ana")
+    world.hooks.will_answer("ana", [503] * 5)
+    async with world.replica(**SMALL, attempt_timeout=1.0, lease=6.0) as notify:
+        await notify.submit(job(back))
+        await tried_on(world, notify, hanging, CRITICAL, 30)
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the page whose provider is back", patience=8)

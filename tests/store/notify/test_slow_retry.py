@@ -72,7 +72,9 @@ async def test_it_arrives_when_the_provider_is_back_and_nobody_does_anything(wor
         await ends(world, "sent")
     said = [line for line in lines if line["event"] == "notification_tried_on"]
     assert [(line["log_level"], line["detail"]) for line in said] == [("error", "503 Service Unavailable")]
-    assert [line["event"] for line in lines].count("attempt_failed") == 4, "after that it is no news any more"
+    events = [line["event"] for line in lines]
+    assert events.count("attempt_failed") == 4, "after that it is no news any more"
+    assert "notification_ended" not in events
     assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
     assert (await world.row("SELECT state_reason FROM notifications"))["state_reason"] == ""
     await until(lambda: metrics.get_sample_value("tocsin_notify_slow_retries") == 0)

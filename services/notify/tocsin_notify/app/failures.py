@@ -23,9 +23,10 @@ from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
 from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Method, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, notifications, pages, people
+from tocsin_notify.store import dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.dead_letters import NewDeadLetter
-from tocsin_notify.store.notifications import Kept, NewNotification
+from tocsin_notify.store.failures import Kept
+from tocsin_notify.store.notifications import NewNotification
 
 _log = get_logger(__name__)
 
@@ -87,8 +88,8 @@ class Failures:
             return Followed()
         locked = await pages.lock(tx, {each.page_id for each in failed})
         known = await people.read(tx, {(each.org_id, each.user_id) for each in failed})
-        siblings = await notifications.siblings(tx, locked.keys())
-        begun = await notifications.begun(tx, [each.id for each in failed])
+        siblings = await failures.siblings(tx, locked.keys())
+        begun = await failures.begun(tx, [each.id for each in failed])
         rows = _Rows()
         for each in failed:
             page, job = locked[each.page_id]
@@ -96,12 +97,12 @@ class Failures:
             siblings[each.page_id] = family
             self._follow(each, page, job, family, known[each.org_id, each.user_id].methods, begun[each.id], rows)
         if rows.kept:
-            await notifications.keep(tx, rows.kept)
+            await failures.keep(tx, rows.kept)
         if rows.letters:
-            await notifications.kill(tx, rows.reasons)
+            await failures.kill(tx, rows.reasons)
             await dead_letters.insert(tx, rows.letters)
         if rows.pulled:
-            await notifications.pull_forward(tx, rows.pulled)
+            await failures.pull_forward(tx, rows.pulled)
         if rows.added:
             await notifications.insert(tx, rows.added, _NO_LEASE)
         return Followed(

@@ -9,6 +9,7 @@ from tocsin_notify.domain.failover import Add, PullForward, fail_over
 from tocsin_notify.domain.page import DeathReason, State
 from tocsin_notify.store import notifications, pages, people
 from tocsin_notify.store.contacts import Contact
+from tocsin_notify.store.failures import siblings as siblings_of
 
 
 async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
@@ -21,7 +22,7 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     if not waiting:
         return []
     locked = await pages.lock(tx, {row["page_id"] for row in waiting})
-    siblings = await notifications.siblings(tx, locked.keys())
+    siblings = await siblings_of(tx, locked.keys())
     person = (await people.read(tx, [(tx.org_id, gone.user_id)]))[tx.org_id, gone.user_id]
     moved: dict[UUID, UUID] = {}
     cancelled: dict[UUID, str] = {}

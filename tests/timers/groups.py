@@ -128,6 +128,9 @@ class Cluster:
             await node.call("CLUSTER", "SETSLOT", slot, "NODE", await id_of(target))
         await until(lambda: self._served_by(shard, target), "all nodes know where the slot is")
 
+    async def can_move_at_once(self) -> bool:
+        return any(b"MIGRATESLOTS" in line for line in await self.nodes[0].call("CLUSTER", "HELP"))
+
     async def move_at_once(self, shard: Shard, target: Node) -> None:
         """The same with Valkey 9's own command."""
         source, slot = await self.owner(shard), slot_of(shard)

@@ -150,7 +150,7 @@ async def test_a_cluster_that_cannot_be_reached_is_a_redis_error(
         await broker.figures()
     with caplog.at_level(logging.WARNING):
         async with working(broker):
-            await until(lambda: sum("Redis is away" in record.message for record in caplog.records) >= 5, "all say so")
+            await until(lambda: caplog.text.count("Redis is away") >= 2, "the worker says so")
     assert not any(record.exc_info for record in caplog.records)
 
 
@@ -266,6 +266,8 @@ async def callers(acts: Acts, cancelled: set[str]) -> AsyncIterator[list[RedisEr
 @pytest.mark.parametrize("way", ["key by key", "at once"])
 async def test_a_slot_moves_while_timers_fire(cluster: Cluster, make_broker: MakeBroker, way: str) -> None:
     """To a master no client has heard of, since it had no slots; and back."""
+    if way == "at once" and not await cluster.can_move_at_once():
+        pytest.skip("only Valkey 9 has CLUSTER MIGRATESLOTS")
     broker = make_broker(cluster.url, shards=3)
     acts = Acts(broker)
     [shard, *_] = broker.shards

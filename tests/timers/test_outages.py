@@ -15,7 +15,7 @@ from tocsin_timers import TimerBroker, TimerSource
 from tocsin_timers.start_warnings import problems
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import filled, in_seconds, server, until, working
+from tests.timers.support import done, filled, in_seconds, server, until, working
 
 
 async def test_sending_fails_at_once_when_nobody_listens(make_broker: MakeBroker) -> None:
@@ -78,6 +78,8 @@ async def test_a_worker_started_without_redis_waits_for_it_quietly(
                 await x.kiq()
                 async with asyncio.timeout(5):
                     await ran.wait()
+                # A worker does not stop before it has settled, and without a server it would try for long.
+                await until(lambda: done(broker, completed=1), "it is settled")
             finally:
                 await valkey.stop()
 

@@ -33,7 +33,8 @@ async def test_a_failing_task_is_tried_again_and_then_kept(broker: TimerBroker) 
     assert (figures.dead, figures.failed, figures.completed) == (2, 5, 0)
     letters = {letter.task_id: letter for letter in await broker.dead_letters()}
     assert letters["t"].reason == "attempt 3 of 3: ValueError: no timer"
-    assert letters["t"].task_name == "fail"
+    assert (letters["t"].task_name, letters["t"].timer_id) == ("fail", "t")
+    assert letters["two"].timer_id == ""
     assert letters["two"].priority == "normal"
 
 

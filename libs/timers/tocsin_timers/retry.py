@@ -88,4 +88,6 @@ class BackoffMiddleware(TaskiqMiddleware):
             assert isinstance(self.broker, _Keeper)
             await self.broker.bury(self.broker.formatter.dumps(message), reason)
             return
-        delivery.outcome = Outcome("bury", (delivery.data or b"", reason, delivery.timer))
+        # A retry travels under a name of its own; the timer it began as is in its label.
+        timer = delivery.timer or str(message.labels.get("schedule_id", ""))
+        delivery.outcome = Outcome("bury", (delivery.data or b"", reason, timer))

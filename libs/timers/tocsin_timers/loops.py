@@ -41,7 +41,8 @@ async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callab
 async def cancel(*tasks: asyncio.Task[None]) -> None:
     """Cancel and wait until every one has ended, whatever it ended with.
 
-    redis-py loses a cancellation that lands while a blocking read returns, and the loop would read on: ask again.
+    redis-py loses a cancellation that lands while a blocking read returns (redis-py#2028, #2551), and the loop would
+    read on: ask again.
     """
     pending = set(tasks)
     while pending:

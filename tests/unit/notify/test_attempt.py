@@ -67,7 +67,8 @@ def test_a_page_without_another_method_is_tried_on_at_a_slow_pace(
         verdict = keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, age, POLICY, chance, after)
         assert verdict is not None
         asked = min(after or 0.0, POLICY.longest_retry_after)
-        assert max(asked, POLICY.slow_cap / 2) <= verdict.seconds <= max(asked, POLICY.slow_cap)
+        longest = max(60.0, min(600.0, age / 10))
+        assert max(asked, longest / 2) <= verdict.seconds <= max(asked, longest)
 
 
 def test_slow_retries_spread_over_half_of_their_pace() -> None:
@@ -79,6 +80,14 @@ def test_slow_retries_spread_over_half_of_their_pace() -> None:
     assert len(seconds) == 100
     assert min(seconds) == 30.0
     assert max(seconds) > 59.0
+
+
+def test_a_provider_that_is_away_for_hours_is_not_asked_hundreds_of_times() -> None:
+    age, tries = 30.0, 0
+    while (verdict := keep_trying(Kind.ESCALATION, DeathReason.ATTEMPTS_EXHAUSTED, age, POLICY, 0.5)) is not None:
+        age += verdict.seconds
+        tries += 1
+    assert 50 < tries < 100
 
 
 def test_a_page_that_is_too_old_is_over() -> None:

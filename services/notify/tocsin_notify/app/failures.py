@@ -164,12 +164,11 @@ class Failures:
                 **_fields(failed),
                 detail=failed.detail,
                 until=until.isoformat(),
-                meaning="no provider takes this page; it is tried about every minute until somebody reacts",
+                meaning="no provider takes this page; it is tried on until somebody reacts",
             )
         return Kept(
             failed.id,
-            f"{failed.detail}; no other contact method is left, so it is tried about every minute until "
-            f"{until:%Y-%m-%d %H:%M:%S} UTC",
+            f"{failed.detail}; no other contact method is left, so it is tried on until {until:%Y-%m-%d %H:%M:%S} UTC",
             SLOW[priority_of(page.kind, page.urgency)],
             delay,
         )

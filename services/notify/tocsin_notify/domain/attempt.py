@@ -33,14 +33,16 @@ Outcome = Sent | Retryable | Permanent
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and when. `attempts` counts those through one method, after which another one has its turn; the others are
-    seconds. `slow_cap` and `window` are for pages that have no other method left: between two tries, and in all.
+    seconds. `slow_base`, `slow_cap` and `window` are for pages that have no other method left: between two tries at first
+    and in the end, and how long in all.
     """
 
     attempts: int = 5
     base: float = 2.0
     cap: float = 300.0
     longest_retry_after: float = 900.0
-    slow_cap: float = 60.0
+    slow_base: float = 60.0
+    slow_cap: float = 600.0
     window: float = 6 * 3600.0
 
 
@@ -91,12 +93,16 @@ def keep_trying(
 
     `age`: seconds since its first try. `chance` and `after` as for `judge`. A page matters until somebody reacts, so it
     outlasts its provider's absence, up to `window`. News and tests keep to their attempts: "it is over" helps nobody
-    hours later, and whoever asked for a test message or a code waits for it now. At least half of `slow_cap` lies
-    between two tries: a provider that refuses at once makes no loop of it.
+    hours later, and whoever asked for a test message or a code waits for it now.
+
+    Between two tries lies up to a tenth of the age: once the provider is back, the page is later by no more than a tenth
+    of its absence. A fixed pace would be several hundred tries, and as many copies where a provider takes a message but
+    answers too late. At least half of it: a provider that refuses at once makes no loop of it.
     """
     if kind not in PAGES or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
         return None
-    return _not_before((1.0 + chance) / 2 * policy.slow_cap, after, policy)
+    longest = min(policy.slow_cap, max(policy.slow_base, age / 10))
+    return _not_before((1.0 + chance) / 2 * longest, after, policy)
 
 
 def _not_before(wait: float, after: float | None, policy: RetryPolicy) -> RetryIn:

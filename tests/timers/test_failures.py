@@ -98,6 +98,33 @@ async def test_dead_letters_are_listed_redriven_and_discarded(make_broker: MakeB
         await broker.redrive(["nonsense"])
 
 
+async def test_dead_letters_have_a_bound_and_what_is_forgotten_is_counted(make_broker: MakeBroker) -> None:
+    broker = make_broker(most_dead=3, max_deliveries=1, lease=0.1)
+
+    @broker.task("fail", attempts=1)
+    async def fail(what: str) -> None:
+        raise ValueError(what)
+
+    async with working(broker, concurrency=1):
+        for what in "abcd":
+            await called(fail).kiq(what)
+        await until(lambda: done(broker, 0, 4), "they die")
+        assert [letter.reason[-1] for letter in await broker.dead_letters()] == ["b", "c", "d"]
+        await broker.bury(broker.encode(called(fail), "e"), "buried by hand")
+        assert (await broker.figures()).forgotten == 2
+    [shard] = broker.shards
+    await called(fail).kiq("f")
+    assert len(await shard.read("normal", "victim", 1, 0.1)) == 1
+
+    async def taken() -> bool:
+        return (await shard.reclaim("normal", "another", 0.1, 1, 1))[1] == 1
+
+    await until(taken, "what killed its worker is buried")
+    figures = await broker.figures()
+    assert (figures.dead, figures.forgotten) == (3, 3)
+    assert (await broker.dead_letters())[-1].reason == "delivered 1 times and never finished"
+
+
 async def test_a_redriven_letter_has_all_its_attempts_again(broker: TimerBroker) -> None:
     tries = 0
 

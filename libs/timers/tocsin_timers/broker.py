@@ -56,6 +56,7 @@ class TimerBroker(AsyncBroker):
         lease: float = 10.0,
         max_deliveries: int = 5,
         max_waiting: int = 0,
+        most_dead: int = 100_000,
         command_timeout: float = 1.0,
         backoff: BackoffMiddleware | None = None,
         metrics: TimerMetrics | None = None,
@@ -69,14 +70,15 @@ class TimerBroker(AsyncBroker):
         `lease`: seconds of silence after which a worker counts as dead and what it held is given to others.
         `max_deliveries`: how often an entry may be taken over from the dead before it counts as what killed them.
         `max_waiting`: per priority and shard, sends beyond it raise QueueFull; 0: no limit. Timers are not counted.
+        `most_dead`: dead letters kept per shard; beyond it the oldest are forgotten, and counted.
         `command_timeout`: seconds to connect, and again to answer, before a command fails.
         `backoff`: what becomes of tasks that raise.
         """
         super().__init__()
         if not priorities or len({priority[:1] for priority in priorities}) != len(priorities):
             raise ValueError(f"priorities must begin with different letters: {priorities!r}")
-        if shards < 1 or lease <= 0 or "{" in queue or "}" in queue:
-            raise ValueError("shards and lease must be positive, and a queue's name must hold no braces")
+        if shards < 1 or lease <= 0 or most_dead < 1 or "{" in queue or "}" in queue:
+            raise ValueError("shards, lease and most_dead must be positive, and a queue's name must hold no braces")
         self.queue = queue
         self.priorities = tuple(priorities)
         self.lease = lease
@@ -87,7 +89,9 @@ class TimerBroker(AsyncBroker):
         self._max_waiting = max_waiting
         self._connections = Connections.from_url(url, command_timeout=command_timeout, block=self.block)
         tags = [queue] if shards == 1 else [f"{queue}:{number}" for number in range(shards)]
-        self.shards = [Shard(n, tag, self.priorities, group, self._connections) for n, tag in enumerate(tags)]
+        self.shards = [
+            Shard(n, tag, self.priorities, group, self._connections, most_dead) for n, tag in enumerate(tags)
+        ]
         self._armers = [Batcher(shard.arm_each) for shard in self.shards]
         self._cancellers = [Batcher(shard.cancel) for shard in self.shards]
         self._senders = [Batcher(functools.partial(shard.send, most_waiting=max_waiting)) for shard in self.shards]
@@ -240,7 +244,7 @@ class TimerBroker(AsyncBroker):
     async def figures(self) -> QueueFigures:
         """One round trip per shard."""
         rows = await asyncio.gather(*(shard.figures() for shard in self.shards))
-        waiting, active, delayed, overdue, dead, completed, failed, paused, *ages = zip(*rows, strict=True)
+        waiting, active, delayed, overdue, dead, completed, failed, forgotten, paused, *ages = zip(*rows, strict=True)
         return QueueFigures(
             waiting=sum(waiting),
             active=sum(active),
@@ -249,6 +253,7 @@ class TimerBroker(AsyncBroker):
             dead=sum(dead),
             completed=sum(completed),
             failed=sum(failed),
+            forgotten=sum(forgotten),
             paused=any(paused),
             oldest_waiting_seconds=max(0, *ages[0]) / 1_000_000,
             oldest_active_seconds=max(0, *ages[1]) / 1_000_000,

@@ -22,6 +22,8 @@ class QueueFigures:
     """Executed without an error since Redis' memory began."""
     failed: int
     """Attempts that raised or could not be read, since Redis' memory began."""
+    forgotten: int
+    """Dead letters that had to make room for newer ones, since Redis' memory began."""
     paused: bool
     oldest_waiting_seconds: float
     oldest_active_seconds: float
@@ -30,7 +32,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message nobody could finish. It is kept until it is redriven or discarded."""
+    """A message nobody could finish. It is kept until it is redriven or discarded, or `most_dead` newer ones have died."""
 
     id: str
     """Its name in `redrive` and `discard`; sorts by the time of death within a shard."""

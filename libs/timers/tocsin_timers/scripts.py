@@ -28,6 +28,7 @@ class Script:
 
 
 ARM = Script("arm")
+BURY = Script("bury")
 CANCEL = Script("cancel")
 FIGURES = Script("figures")
 GROUPS = Script("groups")

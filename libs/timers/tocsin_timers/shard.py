@@ -43,11 +43,20 @@ class Promotion:
 class Shard:
     """The keys share one hash tag, so that scripts may touch all of them on a Cluster."""
 
-    def __init__(self, number: int, tag: str, priorities: Sequence[str], group: str, connections: Connections) -> None:
+    def __init__(
+        self,
+        number: int,
+        tag: str,
+        priorities: Sequence[str],
+        group: str,
+        connections: Connections,
+        most_dead: int,
+    ) -> None:
         self.number = number
         self._commands = connections.commands
         self._blocking = connections.blocking
         self._group = group
+        self._most_dead = most_dead
         self._letters = "".join(priority[0] for priority in priorities)
         prefix = "{" + tag + "}:"
         self.streams: Mapping[str, str] = {priority: f"{prefix}stream:{priority}" for priority in priorities}
@@ -133,7 +142,7 @@ class Shard:
                 done[delivery.priority].append(delivery.entry)
             else:
                 others += (delivery.outcome.verdict, delivery.priority[0], delivery.entry, *delivery.outcome.operands)
-        arguments: list[scripts.Argument] = [self._letters, self._group, HORIZON_US]
+        arguments: list[scripts.Argument] = [self._letters, self._group, HORIZON_US, self._most_dead]
         for entries in done.values():
             arguments += (len(entries), *entries)
         arguments += others
@@ -145,7 +154,8 @@ class Shard:
         """Take over what others have held in silence for `lease` seconds; and how many were buried instead."""
         since = time.monotonic()
         keys = (self.streams[priority], self._dead, self._stats)
-        arguments = (self._group, consumer, int(lease * 1000), limit, most_deliveries, priority[0])
+        most = (limit, most_deliveries, priority[0], self._most_dead)
+        arguments = (self._group, consumer, int(lease * 1000), *most)
         claimed, buried = await scripts.RECLAIM(self._commands, keys, arguments)
         return self._deliveries(priority, claimed, since), buried
 
@@ -212,7 +222,8 @@ class Shard:
         return found
 
     async def bury(self, priority: str, data: bytes, reason: str) -> None:
-        await self._commands.xadd(self._dead, {"d": data, "r": reason, "i": "", "p": priority[0], "o": ""})
+        arguments = (self._most_dead, data, reason, priority[0])
+        await scripts.BURY(self._commands, (self._dead, self._stats), arguments)
 
     async def redrive(self, letters: Sequence[tuple[str, str, bytes]]) -> int:
         """Move (dead id, priority letter, data) back into the streams; how many were still there. Repeatable."""

@@ -1,5 +1,5 @@
 -- What the queue looks like now.   KEYS due, dead, stats, paused, then a stream per priority   ARGV group
--- Returns {waiting, active, delayed, overdue, dead, completed, failed, paused, us: oldest waiting, oldest active, oldest overdue}
+-- Returns {waiting, active, delayed, overdue, dead, completed, failed, forgotten, paused, us: oldest waiting, oldest active, oldest overdue}
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local function age(id) return now - tonumber(string.match(id, '^%d+')) * 1000 end
@@ -34,6 +34,6 @@ end
 local overdue = redis.call('ZCOUNT', KEYS[1], '-inf', string.format('%.0f', now))
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 local late = head and math.max(0, now - tonumber(head)) or 0
-local stats = redis.call('HMGET', KEYS[3], 'completed', 'failed')
+local stats = redis.call('HMGET', KEYS[3], 'completed', 'failed', 'forgotten')
 return {waiting, active, redis.call('ZCARD', KEYS[1]), overdue, redis.call('XLEN', KEYS[2]), tonumber(stats[1] or 0), tonumber(stats[2] or 0),
-  redis.call('EXISTS', KEYS[4]), oldest_waiting, oldest_active, late}
+  tonumber(stats[3] or 0), redis.call('EXISTS', KEYS[4]), oldest_waiting, oldest_active, late}

@@ -1,5 +1,5 @@
 -- Take over what a silent worker holds; bury what has been delivered too often (it kills whoever runs it).
--- KEYS stream, dead, stats   ARGV group, consumer, lease_ms, limit, most deliveries, letter
+-- KEYS stream, dead, stats   ARGV group, consumer, lease_ms, limit, most deliveries, letter, most dead
 -- Returns {claimed entries, number buried}
 -- A full server refuses a script whose first write takes memory: begin with one that takes none.
 redis.call('XACK', KEYS[1], ARGV[1], '0-1')
@@ -14,6 +14,8 @@ for i = 1, #pending do
       for j = 1, #entry[2], 2 do field[entry[2][j]] = entry[2][j + 1] end
       local reason = 'delivered ' .. deliveries .. ' times and never finished'
       redis.call('XADD', KEYS[2], '*', 'd', field['d'] or '', 'r', reason, 'i', field['i'] or '', 'p', ARGV[6], 'o', id)
+      local forgotten = redis.call('XTRIM', KEYS[2], 'MAXLEN', ARGV[7])
+      redis.call('HINCRBY', KEYS[3], 'forgotten', forgotten)
       redis.call('HINCRBY', KEYS[3], 'dead', 1)
       buried = buried + 1
     end

@@ -1,11 +1,11 @@
 -- End deliveries: done, to be tried again later, or dead. Each is one step, so nothing is both retried and kept.
 -- KEYS due, data, wake, dead, stats, then a stream per priority
--- ARGV letters, group, horizon_us, then for each stream in order: n, and n entry ids that are done,
+-- ARGV letters, group, horizon_us, most dead, then for each stream in order: n, and n entry ids that are done,
 --   then (verdict, letter, entry id, a, b, c) for each of the others
 --   'retry': delay_us, timer id, value     'bury': data, reason, timer id
 -- An entry that is no longer there was settled before (a repeated call, or another worker): it changes nothing.
 local stream = {}
-local group, at, count = ARGV[2], 4, {completed = 0, failed = 0, dead = 0}
+local group, at, count = ARGV[2], 5, {completed = 0, failed = 0, dead = 0, forgotten = 0}
 for i = 1, #ARGV[1] do
   local key = KEYS[5 + i]
   stream[string.sub(ARGV[1], i, i)] = key
@@ -31,6 +31,8 @@ for i = at, #ARGV, 6 do
       if not earliest or wait < earliest then earliest = wait end
     else
       redis.call('XADD', KEYS[4], '*', 'd', ARGV[i + 3], 'r', ARGV[i + 4], 'i', ARGV[i + 5], 'p', letter, 'o', id)
+      local forgotten = redis.call('XTRIM', KEYS[4], 'MAXLEN', ARGV[4])
+      count.forgotten = count.forgotten + forgotten
       count.dead = count.dead + 1
     end
   end

@@ -22,12 +22,13 @@ async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant)
     live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in KEYS]
     await eventually(lambda: _refused(fleet, ana.addresses[0], len(KEYS)), "the provider refuses")
     await ana.acknowledges(soon)
-    for _ in range(10):
+    for _ in range(5):  # the quick attempts, with jitter: each waits for the one before
         await tenant.passes(minutes=1)
+    await tenant.passes(minutes=5)
     await ana.acknowledges(late)
     await prom.resolves("over late")
-    for _ in range(20):
-        await tenant.passes(minutes=1)
+    for minutes in (1, 1, 1, 1, 1, 5, 5, 5):  # the news that it is over has quick attempts as well
+        await tenant.passes(minutes=minutes)
     assert [letter.incident for letter in await _dead(tenant)] == [over], "that it is over is old news by now"
     [page] = await _pages(tenant, live, ana.name)
     assert page.state == notification_pb2.NOTIFICATION_STATE_PENDING

@@ -44,7 +44,7 @@ async def outage(safe: Valkey, folder: Path) -> None:
     async with server(folder) as valkey, owner(valkey, safe, "outage") as own:
         pair = workers(valkey, safe, "outage", 2, seconds=0.2)
         async with worker_processes(pair):
-            await own.arm_many({f"b{n}": 0.3 + n / 10 for n in range(400)})
+            await own.arm_many({f"b{n}": 0.3 + n / 10 for n in range(330)})
             await until(lambda: started(own, 20), "some act")
             await valkey.stop()
             gone, used = time.monotonic(), [cpu_seconds(worker.pid) for worker in pair]

@@ -79,7 +79,6 @@ async def test_it_arrives_when_the_provider_is_back_and_nobody_does_anything(wor
     assert "notification_ended" not in events
     assert await world.admin.fetchval("SELECT count(*) FROM dead_letters") == 0
     assert (await world.row("SELECT state_reason FROM notifications"))["state_reason"] == ""
-    await until(lambda: metrics.get_sample_value("tocsin_notify_slow_retries") == 0)
 
 
 async def test_it_fails_over_first_and_tries_the_last_method_on(world: World, notify: Notify) -> None:

@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 PATHS := libs/contracts libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
 SOURCES := libs services tests tools docker
 T ?= tests
+# One more than the cores CI has: half of the time is waiting.
+WORKERS ?= 3
 
 .PHONY: help setup demo up test test-unit check bench protos lint format types boundaries containers migrate logs lock clean
 
@@ -33,7 +35,7 @@ up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
 	@$(PY) -m tocsin_stack up
 
 test: $(READY) ## Run every test (T=path to choose)
-	@$(PY) -m pytest -n 2 --dist loadfile $(T)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from typing import Any
 
 import grpc
 import pytest
@@ -66,6 +67,32 @@ async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> No
     await fleet.valkey.start()
     await load.outcome("Redis gone", but={incident})
     await tenant.passes(minutes=10)
+
+
+async def test_redis_is_full(fleet: Fleet, tenant: Tenant) -> None:
+    """It takes nothing new and fires what it has. Nobody notices: the rest goes from row to row."""
+    load = await Load.prepare(tenant)
+    cem, dan = await tenant.people("cem", "dan")
+    prom = await tenant.integration(await tenant.policy([cem], [dan], minutes=5))
+    before = await prom.triggers("before")
+    await cem.is_paged(before, level=1)
+    await fleet.armed(before)
+    redis: Any = Redis.from_url(fleet.valkey.url)
+    try:
+        await redis.config_set("maxmemory", 1)
+        async with load.under_way():
+            meanwhile = await prom.triggers("meanwhile")
+            await cem.is_paged(meanwhile, level=1)
+            await fleet.for_a_while(1)
+        await tenant.passes(minutes=5)
+        for incident in (before, meanwhile):
+            await dan.is_paged(incident, level=2)
+            await dan.acknowledges(incident)
+            await cem.is_told(incident, "acknowledgment")
+    finally:
+        await redis.config_set("maxmemory", 0)
+        await redis.aclose()
+    await load.outcome("Redis full", but={before, meanwhile})
 
 
 async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> None:

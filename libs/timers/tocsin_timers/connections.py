@@ -79,7 +79,10 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
         return client
     if scheme == "redis":
         return Redis.from_url(url, connection_class=PackedConnection, **options)
-    if scheme in ("rediss", "unix"):
+    if scheme == "rediss":
+        return Redis.from_url(url, **options)
+    if scheme == "unix":
+        del options["socket_keepalive"]  # there is none, and redis-py refuses it
         return Redis.from_url(url, **options)
     raise ValueError(f"unknown kind of Redis URL: {scheme}://")
 

@@ -1,8 +1,6 @@
 """The server around the pipeline: registration, health, reflection, TLS, stopping; and the client's channel."""
 
 import asyncio
-import datetime
-import ipaddress
 import subprocess
 import sys
 import sysconfig
@@ -12,11 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import JwtAuthenticator, Principal, TokenSource
@@ -28,6 +21,8 @@ from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import Call, RpcServer, current_call
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.settings import ServiceSettings
+
+from tests.certificates import make_certificates
 
 Check = health_pb2.HealthCheckRequest
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -263,45 +258,12 @@ async def test_nobody_there_is_service_unavailable(echo: Any, internal: TokenSou
     assert error.metadata == {"service": "echo"}
 
 
-def make_certificates(folder: Path) -> dict[str, str]:
-    """An authority and one certificate of it for 127.0.0.1, as settings."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def build(name: str, issuer: x509.Name | None, key: Any, signer: Any) -> x509.Certificate:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer or subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-        )
-        return builder.sign(signer, SHA256())
-
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = build("authority", None, authority_key, authority_key)
-    certificate = build("server", authority.subject, key, authority_key)
-    (folder / "ca.pem").write_bytes(authority.public_bytes(Encoding.PEM))
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return {
-        "tls_cert_file": str(folder / "cert.pem"),
-        "tls_key_file": str(folder / "key.pem"),
-        "tls_client_ca_file": str(folder / "ca.pem"),
-        "tls_server_ca_file": str(folder / "ca.pem"),
-    }
-
-
 async def test_mtls_lets_in_who_shows_a_certificate(
     serve: Any, echo: Any, settings: ServiceSettings, internal: TokenSource, tmp_path: Path
 ) -> None:
-    secure = settings.model_copy(update=make_certificates(tmp_path))
+    made = make_certificates(tmp_path)
+    files = {"cert": made.certificate, "key": made.key, "client_ca": made.authority, "server_ca": made.authority}
+    secure = settings.model_copy(update={f"tls_{name}_file": str(path) for name, path in files.items()})
     server = await serve(echo.Echo(), using=secure, authenticators=[Grant(settings.signing_keys)])
     await server.health.check_once()
     target = f"127.0.0.1:{server.port}"

@@ -31,7 +31,8 @@ class BackoffMiddleware(TaskiqMiddleware):
     """Retries with full-jitter exponential backoff, then the dead-letter stream.
 
     The label `attempts` on a task or a call overrides how many there are. A task that calls `Context.reject()` is dead
-    at once; one that raises NoResultError (as `Context.requeue()` does) has not failed. Under `Worker` the retry, or
+    at once; one that raises NoResultError (as `Context.requeue()` does) has not failed. Where Taskiq's own retry
+    middlewares are on (SimpleRetry, SmartRetry), what they give up comes here. Under `Worker` the retry, or
     the dead letter, and the end of this attempt are one step in Redis. Under the stock receiver the retry is sent
     first: a process killed in between runs that attempt again.
     """
@@ -53,6 +54,8 @@ class BackoffMiddleware(TaskiqMiddleware):
         """Taskiq's hook. Raises what sending the retry raises, under the stock receiver only."""
         if isinstance(exception, (NoResultError, asyncio.CancelledError)):
             return
+        if isinstance(result.error, NoResultError):
+            return  # another middleware, such as Taskiq's SmartRetry, has sent it again
         attempt = int(message.labels.get(ATTEMPT, 1))
         most = int(message.labels.get("attempts", self.attempts))
         if attempt >= most or isinstance(exception, TaskRejectedError):

@@ -40,6 +40,22 @@ async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant)
     await tenant.passes(minutes=30)
 
 
+async def test_a_policy_that_repeats_meanwhile_rings_once_when_the_provider_is_back(
+    fleet: Fleet, tenant: Tenant
+) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=8, repeat_count=2))
+    fleet.hooks.will_answer(ana.addresses[0], [503] * 1000)
+    incident = await prom.triggers("db down")
+    for minutes in (1, 1, 1, 1, 1, 3) * 2:  # five quick attempts of each page, and then the next one
+        await tenant.passes(minutes=minutes)
+    del fleet.hooks.answers[ana.addresses[0]]
+    await tenant.passes(minutes=2)
+    await ana.is_paged(incident)
+    await ana.acknowledges(incident)
+    await tenant.passes(minutes=30)
+
+
 async def test_pages_refused_for_good_are_redriven(fleet: Fleet, tenant: Tenant) -> None:
     """They end among the dead letters. Sent anew they come once where nobody has reacted, and otherwise never."""
     [ana] = await tenant.people("ana")

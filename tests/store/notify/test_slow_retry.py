@@ -9,6 +9,7 @@ import structlog
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
+from tocsin_kit.ids import new_id
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.webhook import WebhookChannel
@@ -309,3 +310,50 @@ async def test_a_cancel_that_fits_between_two_statements_stops_it_when_it_is_due
     await ends(world, "cancelled")
     assert len(world.hooks.refused) == 5
     assert world.arrived("ana") == 0
+
+
+async def test_a_later_page_of_the_incident_takes_the_place_of_one_that_is_tried_on(
+    world: World, notify: Notify
+) -> None:
+    """A policy repeats while the provider is away: when it is back, one page tells of the incident, not one for each."""
+    org, incident = new_org(), new_id()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/ben", webhook="ben")
+    for path in ("ana", "ben"):
+        world.hooks.will_answer(path, [503] * 100)
+    for user in ("users/ana", "users/ben"):
+        await notify.submit(job(org, incident, user=user))
+        await tried(world, 5, user)
+    again = job(org, incident, type=pb.NOTIFICATION_TYPE_ESCALATION, level=2)
+    await notify.submit(again)
+    await until(lambda: len(world.hooks.refused) == 15)
+    await ends(world, "cancelled", "pending", "pending")
+    rows = await world.admin.fetch("SELECT user_id, state, state_reason FROM notifications ORDER BY create_time, id")
+    assert [(row["user_id"], row["state"]) for row in rows] == [
+        ("users/ana", "cancelled"),
+        ("users/ben", "pending"),
+        ("users/ana", "pending"),
+    ]
+    assert rows[0]["state_reason"] == f"superseded by {again.page}"
+    world.hooks.answers.clear()
+    await world.forward(PACE)
+    await until(lambda: (world.arrived("ana"), world.arrived("ben")) == (1, 1))
+    await a_round(world, notify, org)
+    assert world.arrived("ana") == 1
+
+
+async def test_a_later_page_that_takes_another_way_leaves_the_earlier_one_alone(world: World, notify: Notify) -> None:
+    org, incident = new_org(), new_id()
+    await world.method(org, webhook="ana")
+    world.hooks.will_answer("ana", [503] * 100)
+    await notify.submit(job(org, incident))
+    await tried(world, 5)
+    mail = await world.method(org, email="ana@example.com")
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, mail, 0))
+    await notify.submit(job(org, incident, type=pb.NOTIFICATION_TYPE_ESCALATION, level=2))
+    await world.inbox.wait_for(lambda m: m.address == "ana@example.com", "the mail")
+
+    async def both() -> bool:
+        return sorted(await world.states()) == ["pending", "sent"]
+
+    await until(both)

@@ -102,19 +102,8 @@ class Conclude:
 
 
 def _failed(row: asyncpg.Record, outcome: Outcome) -> Failed:
-    return Failed(
-        id=row["id"],
-        org_id=row["org_id"],
-        page_id=row["page_id"],
-        user_id=row["user_id"],
-        incident=row["incident"],
-        generation=row["generation"],
-        priority=row["priority"],
-        contact_method=row["contact_method"],
-        reason=DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED,
-        detail=row["detail"],
-        after=outcome.after if isinstance(outcome, Retryable) else None,
-    )
+    reason = DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED
+    return Failed.of(row, reason, row["detail"], outcome.after if isinstance(outcome, Retryable) else None)
 
 
 def _storable(text: str) -> str:

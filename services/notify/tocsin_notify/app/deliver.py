@@ -196,18 +196,7 @@ def _failed(row: asyncpg.Record, reason: DeathReason | None = None, detail: str 
         exhausted = row["verdict"] == "exhausted"
         reason = DeathReason.ATTEMPTS_EXHAUSTED if exhausted else DeathReason.NO_CONTACT_METHOD
         detail = "its senders vanished during the attempts" if exhausted else "its contact method can no longer be used"
-    return Failed(
-        id=row["id"],
-        org_id=row["org_id"],
-        page_id=row["page_id"],
-        user_id=row["user_id"],
-        incident=row["incident"],
-        generation=row["generation"],
-        priority=row["priority"],
-        contact_method=row["contact_method"],
-        reason=reason,
-        detail=detail,
-    )
+    return Failed.of(row, reason, detail)
 
 
 def _key(candidate: Candidate) -> int | None:

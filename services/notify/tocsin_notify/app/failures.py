@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -48,6 +49,23 @@ class Failed:
     reason: DeathReason
     detail: str
     after: float | None = None
+
+    @classmethod
+    def of(cls, row: asyncpg.Record, reason: DeathReason, detail: str, after: float | None = None) -> "Failed":
+        """From a row of `notifications`."""
+        return cls(
+            id=row["id"],
+            org_id=row["org_id"],
+            page_id=row["page_id"],
+            user_id=row["user_id"],
+            incident=row["incident"],
+            generation=row["generation"],
+            priority=row["priority"],
+            contact_method=row["contact_method"],
+            reason=reason,
+            detail=detail,
+            after=after,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
@@ -11,10 +12,10 @@ from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Seat, Slots
 from tocsin_notify.app.targets import make_delivery
-from tocsin_notify.domain.page import DeathReason, State
+from tocsin_notify.domain.page import DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, plan
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, notifications, pages, people
+from tocsin_notify.store import dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.gate import Gate, incident_key
@@ -71,6 +72,7 @@ class Submit:
                     if round_.rows:
                         made = await notifications.insert(passage.tx, round_.rows, self._lease)
                         round_.keep(made)
+                        await round_.supersede(passage.tx)
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
                 starts = round_.take_starts()
@@ -100,6 +102,8 @@ class _Round:
         self._submit = submit
         self._seats: dict[UUID, Seat] = {}
         self._starts: dict[UUID, Start] = {}
+        self._again: set[UUID] = set()
+        self._superseded: list[UUID] = []
         self.rows: list[NewNotification] = []
         self.letters: list[NewDeadLetter] = []
 
@@ -112,6 +116,8 @@ class _Round:
         planned = plan(page.page, person.methods, person.rules)
         if not planned and fence is None:
             self._bury(page)
+        if page.page.kind is Kind.ESCALATION:
+            self._again.add(page.id)
         for step in planned:
             self.rows.append(self._row(page, person, step, fence))
 
@@ -119,6 +125,15 @@ class _Round:
         """Forget the starts whose rows somebody else made before."""
         self._starts = {id: start for id, start in self._starts.items() if id in made}
         self.rows = [row for row in self.rows if row.id in made]
+
+    async def supersede(self, tx: Tx) -> None:
+        """A page that is tried on has no say any more once a later one of its incident takes the same way: when the
+        provider is back, one of them is enough. First pages have nothing before them, so they pay nothing for it.
+        """
+        live = (State.PENDING, State.SENDING)
+        newer = [row for row in self.rows if row.page_id in self._again and row.state in live]
+        if newer:
+            self._superseded = await failures.supersede(tx, newer)
 
     def take_starts(self) -> list[Start]:
         """The calls to make once this is committed; their seats are theirs from here on."""
@@ -137,6 +152,8 @@ class _Round:
         hints = self._submit._hints
         hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
         hints.now([row.id for row in waiting if row.delay <= 0])
+        hints.disarm(self._superseded)
+        self._submit._metrics.cancelled.inc(len(self._superseded))
 
     def _row(self, page: NewPage, person: Person, step: Planned, fence: str | None) -> NewNotification:
         id = new_id()

@@ -9,7 +9,8 @@ from uuid import UUID
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.failover import Sibling
-from tocsin_notify.domain.page import State
+from tocsin_notify.domain.page import CRITICAL, SLOW, State
+from tocsin_notify.store.notifications import NewNotification
 
 _KILL: Final = """
 UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = NULL, lease_until = NULL
@@ -31,6 +32,19 @@ WHERE n.id = g.id AND n.state IN ('sending', 'dead')
 _SIBLINGS: Final = """
 SELECT id, page_id, contact_method, state, tries > 0 AS tried FROM notifications WHERE page_id = ANY($1::uuid[])
 ORDER BY due_time NULLS FIRST, id
+"""
+# By the incident's index. What somebody else holds at this moment is left: it is being tried, or cancelled.
+_SUPERSEDE: Final = f"""
+WITH older AS (
+  SELECT n.id, g.page_id FROM unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[])
+    AS g(org_id, incident, user_id, contact_method, page_id)
+  JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.user_id = g.user_id
+    AND n.contact_method = g.contact_method AND n.page_id <> g.page_id
+    AND n.state = 'pending' AND n.priority >= {SLOW[CRITICAL]}
+  ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notifications n SET state = 'cancelled', due_time = NULL, state_reason = 'superseded by pages/' || o.page_id
+FROM older o WHERE n.id = o.id RETURNING n.id
 """
 _PULL_FORWARD: Final = """
 UPDATE notifications SET due_time = least(due_time, app_now()) WHERE id = ANY($1::uuid[]) AND state = 'pending'
@@ -80,3 +94,16 @@ async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]
 async def pull_forward(tx: Tx, ids: Collection[UUID]) -> None:
     """Make these due now."""
     await tx.execute(_PULL_FORWARD, list(ids))
+
+
+async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
+    """Cancel what is still tried on for the same user, incident and method as these; the ids."""
+    rows = await tx.fetch(
+        _SUPERSEDE,
+        [each.org_id for each in newer],
+        [each.incident for each in newer],
+        [each.user_id for each in newer],
+        [each.contact_method for each in newer],
+        [each.page_id for each in newer],
+    )
+    return [row["id"] for row in rows]

@@ -1,5 +1,7 @@
 """A replica that stands still is worse than a dead one: it holds what it holds, and nobody is told."""
 
+import time
+
 import pytest
 from tocsin_testkit.tenant import Tenant
 
@@ -33,6 +35,24 @@ async def test_a_frozen_replica_holds_up_no_incident_but_its_own(fleet: Fleet, t
     tell("frozen inside a transaction", own_ms=round(own * 1000), **spread(late))
     assert max(late) < 2
     assert own < 10
+
+
+async def test_a_replica_that_stands_still_delays_no_new_incident_by_its_deadline(fleet: Fleet, tenant: Tenant) -> None:
+    """Every other hand-over goes to the frozen one, which would keep it for five seconds."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    for service in ("escalation", "notify"):
+        frozen = fleet.replicas(service)[0]
+        frozen.pause()
+        late = []
+        for number in range(5):
+            incident = await prom.triggers("db down", dedup_key=f"{service} {number}")
+            accepted = time.monotonic()
+            late.append((await ana.is_paged(incident)).at - accepted)
+        tell(f"{service} frozen and idle", **spread(late))
+        assert max(late) < 4.5, "a hand-over alone may take five"
+        frozen.resume()
+        await fleet.quiet()
 
 
 async def test_replicas_stand_still_under_load_and_go_on(fleet: Fleet, tenant: Tenant) -> None:

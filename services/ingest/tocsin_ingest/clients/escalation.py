@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 import grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
+    ApplyIncidentEventsResponse,
     CheckPoliciesRequest,
     IncidentEvent,
     IncidentEventResult,
 )
 from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin_kit.errors import from_rpc_error
+from tocsin_kit.rpc.hedge import hedged
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 _SERVICE = "escalation"
+_SILENCE = 0.7
+"""Seconds after which another replica is asked as well: a new incident must not wait for one that stands still."""
 
 
 class Escalation:
@@ -39,10 +43,13 @@ class Escalation:
 
     async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
         """One result per event. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
+        request = ApplyIncidentEventsRequest(events=events)
+
+        async def call(seconds: float) -> ApplyIncidentEventsResponse:
+            return await self._stub.ApplyIncidentEvents(request, timeout=seconds)
+
         try:
-            response = await self._stub.ApplyIncidentEvents(
-                ApplyIncidentEventsRequest(events=events), timeout=self._apply_seconds
-            )
+            response = await hedged(call, seconds=self._apply_seconds, after=_SILENCE)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
         return response.results

@@ -1,0 +1,65 @@
+"""Calls that are made again when nothing is heard."""
+
+import asyncio
+
+import pytest
+from tocsin_kit.rpc.hedge import hedged
+
+
+class Replicas:
+    """What each call meets, in turn: silence, an error or an answer."""
+
+    def __init__(self, *meets: str | Exception) -> None:
+        self._meets = list(meets)
+        self.left: list[float] = []
+        self.cancelled = 0
+
+    async def call(self, seconds: float) -> str:
+        meets = self._meets[len(self.left)]
+        self.left.append(seconds)
+        if isinstance(meets, Exception):
+            raise meets
+        if meets == "silence":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled += 1
+        return meets
+
+    async def ask(self) -> str:
+        return await hedged(self.call, seconds=5.0, after=0.02)
+
+
+async def test_an_answer_in_time_is_one_call() -> None:
+    replicas = Replicas("yes")
+    assert await replicas.ask() == "yes"
+    assert replicas.left == [5.0]
+
+
+async def test_silence_is_asked_again_within_the_same_deadline_and_then_hung_up_on() -> None:
+    replicas = Replicas("silence", "silence", "yes")
+    assert await replicas.ask() == "yes"
+    assert replicas.cancelled == 2
+    first, second, third = replicas.left
+    assert first == 5.0 > second > third > 0
+
+
+async def test_an_error_is_an_answer() -> None:
+    replicas = Replicas(LookupError("no"), "yes")
+    with pytest.raises(LookupError):
+        await replicas.ask()
+    assert len(replicas.left) == 1
+
+
+async def test_an_error_of_the_second_call_is_not_the_last_word_while_others_may_answer() -> None:
+    replicas = Replicas("silence", LookupError("no"), "yes")
+    assert await replicas.ask() == "yes"
+    assert replicas.cancelled == 1
+
+
+async def test_there_are_at_most_three_and_a_cancelled_caller_leaves_none_behind() -> None:
+    replicas = Replicas("silence", "silence", "silence", "yes")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await replicas.ask()
+    assert len(replicas.left) == replicas.cancelled == 3

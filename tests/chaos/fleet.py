@@ -23,8 +23,12 @@ from tocsin_testkit.world import World
 LEASE_SECONDS = 11
 """By then every lease that a dead process held has run out: the relays' is 10 s, notify's the one set below."""
 QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT": "4", "NOTIFY_LEASE": "10"}
-PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
-"""What a caller may be told while something is broken; each means: the same request again."""
+PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED"})
+"""What a caller may be told while something is broken; each means: the same request again.
+
+CANCELLED: what reaches a gRPC server in the very instant in which it stops (measured: one in some hundred stops under
+load). It was not begun, so nothing was done.
+"""
 
 
 class Fleet(World):

@@ -213,6 +213,9 @@ async def test_a_channel_repeats_only_what_was_unavailable(
         calls[text] = calls.get(text, 0) + 1
         if text == "away" and calls[text] < 3:
             raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away")
+        if text == "stopping" and calls[text] < 2:
+            reason = ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE
+            raise TocsinError(reason, "as gRPC says it", code=grpc.StatusCode.CANCELLED)
         if text == "busy":
             raise TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "busy")
         return text
@@ -222,9 +225,10 @@ async def test_a_channel_repeats_only_what_was_unavailable(
     async with channel(f"127.0.0.1:{server.port}", service_name="echo", tokens=internal) as below:
         client = echo.Client(below)
         assert await client.call("Unary", echo.Request(text="away")) == ["away"]
+        assert await client.call("Unary", echo.Request(text="stopping")) == ["stopping"]
         with pytest.raises(grpc.aio.AioRpcError):
             await client.call("Unary", echo.Request(text="busy"))
-    assert calls == {"away": 3, "busy": 1}
+    assert calls == {"away": 3, "stopping": 2, "busy": 1}
 
 
 async def test_a_channel_avoids_replicas_that_do_not_serve(

@@ -31,7 +31,8 @@ SERVICE_CONFIG: Final = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # CANCELLED: the server stopped in the instant in which the call reached it, and had not begun it.
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],
@@ -57,8 +58,8 @@ def channel(
     """A channel to `target`, every replica in turn, only those that say SERVING.
 
     Calls carry the token of `tokens`, the current call's trace, and end after 2 s, or a little before the current
-    call's own deadline if that is sooner, unless `timeout` is given. Only UNAVAILABLE is tried again, at most four times
-    in all: a mutation must carry a `request_id`. `service_name` names the other side in errors and logs; turn what a
+    call's own deadline if that is sooner, unless `timeout` is given. Only UNAVAILABLE and CANCELLED are tried again, at
+    most four times in all: a mutation must carry a `request_id`. `service_name` names the other side in errors and logs; turn what a
     call raises into the contract's error with `from_rpc_error(error, service=...)`.
     """
     if tls is None:

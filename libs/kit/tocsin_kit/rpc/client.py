@@ -59,8 +59,8 @@ def channel(
 
     Calls carry the token of `tokens`, the current call's trace, and end after 2 s, or a little before the current
     call's own deadline if that is sooner, unless `timeout` is given. Only UNAVAILABLE and CANCELLED are tried again, at
-    most four times in all: a mutation must carry a `request_id`. `service_name` names the other side in errors and logs; turn what a
-    call raises into the contract's error with `from_rpc_error(error, service=...)`.
+    most four times in all: a mutation must carry a `request_id`. `service_name` names the other side in errors and logs;
+    turn what a call raises into the contract's error with `from_rpc_error(error, service=...)`.
     """
     if tls is None:
         inner = grpc.aio.insecure_channel(target, options=OPTIONS)

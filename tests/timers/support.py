@@ -62,6 +62,11 @@ async def done(broker: TimerBroker, completed: int, failed: int = 0) -> bool:
     return (figures.completed, figures.failed) == (completed, failed)
 
 
+async def buried(broker: TimerBroker) -> bool:
+    """One message is among the dead letters."""
+    return (await broker.figures()).dead == 1
+
+
 async def filled(broker: TimerBroker) -> int:
     """How often one question whether Redis forgot had everything armed anew: 1 or 0."""
     times = 0

@@ -8,7 +8,7 @@ from taskiq.acks import AcknowledgeType
 from tocsin_timers import TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import called, done, in_seconds, settled, until, working
+from tests.timers.support import buried, called, done, in_seconds, settled, until, working
 
 Given = Annotated[Context, TaskiqDepends()]
 
@@ -265,7 +265,3 @@ async def test_what_kills_its_workers_is_buried_in_the_end(make_broker: MakeBrok
     [letter] = await broker.dead_letters()
     assert letter.reason == "delivered 3 times and never finished"
     assert letter.task_name == "deadly"
-
-
-async def buried(broker: TimerBroker) -> bool:
-    return (await broker.figures()).dead == 1

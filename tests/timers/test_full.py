@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 from taskiq.exceptions import SendTaskError
 from tocsin_stack.valkey import Valkey
-from tocsin_timers import TimerBroker, TimerSource
+from tocsin_timers import TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import in_seconds, server, settled, until, working
+from tests.timers.support import buried, in_seconds, server, settled, until, working
 
 
 async def test_what_a_full_redis_holds_still_fires(tmp_path: Path, make_broker: MakeBroker) -> None:
@@ -84,10 +84,6 @@ async def test_what_kills_its_workers_is_buried_on_a_full_redis_too(tmp_path: Pa
         assert len(await shard.read("normal", "victim", 1, 0.1)) == 1
         async with full(valkey), working(broker):
             await until(lambda: buried(broker), "it is buried")
-
-
-async def buried(broker: TimerBroker) -> bool:
-    return (await broker.figures()).dead == 1
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import done, filled, in_seconds, server, settled, until, working
+from tests.timers.support import buried, done, filled, in_seconds, server, settled, until, working
 
 OLDEST = (6, 2, 0)
 """The oldest Redis the scripts and calls are made for."""
@@ -171,12 +171,8 @@ async def test_what_kills_its_workers_is_buried(at: At, make_broker: MakeBroker)
     await run.note.kiq("deadly")
     assert len(await shard.read("normal", "victim", 1, 0.1)) == 1
     async with working(run.broker):
-        await until(lambda: has_dead(run.broker), "it is buried")
+        await until(lambda: buried(run.broker), "it is buried")
     assert run.ran == []
-
-
-async def has_dead(broker: TimerBroker) -> bool:
-    return (await broker.figures()).dead == 1
 
 
 async def test_a_worker_that_stops_gives_back_what_it_could_not_finish(at: At, make_broker: MakeBroker) -> None:

@@ -19,7 +19,7 @@ DELAYED_PREFIX = "~"
 
 
 class Look(IntEnum):
-    """What a look at the witness found; the numbers are those of `lua/refill.lua`."""
+    """Whether Redis is the one that was filled last; the numbers are those of `lua/refill.lua`."""
 
     TAKEN = 0
     """Redis forgot, and somebody is filling it."""

@@ -103,7 +103,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("relay", relay.run, everywhere=True)
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
-    loops.add("refill", Sweep(1.0, sweeps.refill))
+    loops.add("redis-watch", Sweep(1.0, sweeps.watch_redis))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))

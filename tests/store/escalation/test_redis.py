@@ -85,7 +85,7 @@ async def test_what_the_stream_gave_up_does_not_lie_there_for_ever(redis: Valkey
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(timers.broker).run(stop))
     await timers.figures("dead", 3)
-    await timers.sweeps.refill()
+    await timers.sweeps.watch_redis()
     assert (await timers.figures("dead", 0)).waiting == 0
     stop.set()
     await working
@@ -96,9 +96,9 @@ async def test_an_empty_redis_is_filled_from_the_rows(redis: Valkey, desk: Desk)
     timers = Timers(redis, desk)
     incidents = [await desk.opens() for _ in range(3)]
     for _ in range(2):
-        await timers.sweeps.refill()
+        await timers.sweeps.watch_redis()
         assert (await timers.broker.figures()).delayed == len(incidents)
         await timers.broker.shards[0]._commands.flushall()
-    await timers.sweeps.refill()
+    await timers.sweeps.watch_redis()
     assert (await timers.broker.figures()).delayed == len(incidents)
     await timers.broker.shutdown()

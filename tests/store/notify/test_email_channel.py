@@ -4,17 +4,12 @@ import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 from tocsin_notify.channels import email as email_module
@@ -22,6 +17,8 @@ from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.channels.email import EmailChannel, MailServer, StartTls
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
+
+from tests.certificates import Certificates, make_certificates
 
 
 class Server:
@@ -169,39 +166,16 @@ async def test_no_server_is_retryable_and_no_setting_goes_to_the_next_method() -
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and self-signed certificate for 127.0.0.1 in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    begin = datetime(2020, 1, 1, tzinfo=UTC)
-    from ipaddress import ip_address
-
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
-async def test_starttls_with_login(certificate: Path) -> None:
+async def test_starttls_with_login(certificates: Certificates) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificates.certificate, certificates.key)
     server = Server(tls_context=context, require_starttls=True)
     await server.start()
-    login: dict[str, Any] = {"username": "me", "starttls": StartTls.REQUIRED, "ca_file": str(certificate)}
+    login: dict[str, Any] = {"username": "me", "starttls": StartTls.REQUIRED, "ca_file": str(certificates.authority)}
     assert isinstance(await send(plain(server, password="right", **login)), Sent)
     wrong = await send(plain(server, password="wrong", **login))
     assert isinstance(wrong, Retryable), "our own credentials can be mended"

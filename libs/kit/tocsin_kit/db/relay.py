@@ -7,7 +7,6 @@ number, so one that comes back late settles nothing that has become somebody els
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
@@ -153,8 +152,10 @@ class Relay:
                 if claimed < self._batch:
                     await self._wait()
             # Whatever the last calls committed: nobody else would look for it before a sweep.
-            with contextlib.suppress(TocsinError):
+            try:
                 await self._round()
+            except TocsinError as error:
+                _log.info("relay_left_rows", kinds=self._kinds, error=error.message)
         except asyncio.CancelledError:
             self._cut_short()
             raise

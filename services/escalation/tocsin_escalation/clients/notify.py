@@ -10,8 +10,6 @@ from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
 
 _SUBMIT_SECONDS = 5.0
-_SILENCE = 0.7
-"""Seconds after which another replica is asked as well: a page must not wait for one that stands still."""
 
 
 class Notify:
@@ -24,23 +22,15 @@ class Notify:
     async def submit(self, jobs: Sequence[notification_pb2.NotificationJob]) -> None:
         """Hand pages over; returns once notify has committed them."""
         request = pb.SubmitNotificationsRequest(jobs=jobs)
-
-        async def call(seconds: float) -> pb.SubmitNotificationsResponse:
-            return await self._stub.SubmitNotifications(request, timeout=seconds)
-
         try:
-            await hedged(call, seconds=_SUBMIT_SECONDS, after=_SILENCE)
+            await hedged(self._stub.SubmitNotifications, request, seconds=_SUBMIT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
 
     async def cancel(self, cancellations: Sequence[pb.Cancellation]) -> None:
         """Stop pages; returns once no provider call starts for them."""
         request = pb.CancelNotificationsRequest(cancellations=cancellations)
-
-        async def call(seconds: float) -> pb.CancelNotificationsResponse:
-            return await self._stub.CancelNotifications(request, timeout=seconds)
-
         try:
-            await hedged(call, seconds=self._cancel_timeout, after=self._cancel_timeout / 4)
+            await hedged(self._stub.CancelNotifications, request, seconds=self._cancel_timeout)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error

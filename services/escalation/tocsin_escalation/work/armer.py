@@ -1,6 +1,6 @@
 """Puts timers into Redis after their commit, in sets, without anybody waiting for it.
 
-Whatever is lost here is found again: the sweep fires what is overdue, the witness notices an empty Redis, and what is due
+Whatever is lost here is found again: the sweep fires what is overdue, an empty Redis is noticed and filled, and what is due
 soon is armed again now and then.
 """
 

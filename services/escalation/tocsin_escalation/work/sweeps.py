@@ -48,8 +48,8 @@ class Sweeps:
         ):
             pass
 
-    async def refill(self) -> None:
-        """Notice within a second that Redis came back empty or is another one, and fill it, nearest timer first."""
+    async def watch_redis(self) -> None:
+        """Is Redis there, is it still the same, does it hold what nobody could finish? An empty one is filled."""
         try:
             await self._broker.refill(self._fill_anew)
             self._armer.note(True)

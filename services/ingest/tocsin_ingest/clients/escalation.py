@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
-    ApplyIncidentEventsResponse,
     CheckPoliciesRequest,
     IncidentEvent,
     IncidentEventResult,
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 _SERVICE = "escalation"
-_SILENCE = 0.7
-"""Seconds after which another replica is asked as well: a new incident must not wait for one that stands still."""
 
 
 class Escalation:
@@ -44,12 +41,8 @@ class Escalation:
     async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
         """One result per event. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
         request = ApplyIncidentEventsRequest(events=events)
-
-        async def call(seconds: float) -> ApplyIncidentEventsResponse:
-            return await self._stub.ApplyIncidentEvents(request, timeout=seconds)
-
         try:
-            response = await hedged(call, seconds=self._apply_seconds, after=_SILENCE)
+            response = await hedged(self._stub.ApplyIncidentEvents, request, seconds=self._apply_seconds)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
         return response.results

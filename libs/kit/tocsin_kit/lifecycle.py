@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings
 
 from tocsin_kit import garbage, logging
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
-from tocsin_kit.db.migrations import bypasses_row_security, require_revision, upgrade
+from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
@@ -152,7 +152,6 @@ def main(
     settings_type: type[S],
     build: Build[S],
     migrations_dir: Path,
-    head_revision: str,
     argv: Sequence[str] | None = None,
 ) -> None:
     """The command line of a service: `serve [--only serve|work]`, `migrate`, `check`."""
@@ -168,6 +167,7 @@ def main(
         return
     settings = load(settings_type)
     logging.configure(level=settings.log_level, form=settings.log_format)
+    head_revision = head_of(migrations_dir)
     if arguments.command == "check":
         raise SystemExit(uvloop.run(_check(service_name, settings, head_revision)))
     uvloop.run(serve(service_name, settings, build, head_revision=head_revision, only=arguments.only))

@@ -5,7 +5,7 @@ from pathlib import Path
 from tocsin_kit.lifecycle import main
 
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.wiring import HEAD_REVISION, build
+from tocsin_escalation.wiring import build
 
 if __name__ == "__main__":
-    main("escalation", EscalationSettings, build, Path(__file__).parent.parent / "migrations", HEAD_REVISION)
+    main("escalation", EscalationSettings, build, Path(__file__).parent.parent / "migrations")

@@ -37,8 +37,6 @@ from tocsin_escalation.work.relay import KINDS, Delivery
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
 
-HEAD_REVISION = "0001"
-
 
 async def build(runtime: Runtime[EscalationSettings]) -> Service:
     """Escalation, from its settings."""

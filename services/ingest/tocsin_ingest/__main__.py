@@ -5,7 +5,7 @@ from pathlib import Path
 from tocsin_kit.lifecycle import main
 
 from tocsin_ingest.settings import IngestSettings
-from tocsin_ingest.wiring import HEAD_REVISION, build
+from tocsin_ingest.wiring import build
 
 if __name__ == "__main__":
-    main("ingest", IngestSettings, build, Path(__file__).parent.parent / "migrations", HEAD_REVISION)
+    main("ingest", IngestSettings, build, Path(__file__).parent.parent / "migrations")

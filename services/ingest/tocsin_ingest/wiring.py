@@ -25,7 +25,6 @@ from tocsin_ingest.store.events import KINDS
 from tocsin_ingest.work.relay import EventDelivery
 from tocsin_ingest.work.retention import EVERY, Retention
 
-HEAD_REVISION: Final = "0001"
 _RELAY_LEASE: Final = 10.0
 _APPLY_SECONDS: Final = 5.0  # within the share of the lease that a delivery may take
 

@@ -8,7 +8,6 @@ from tocsin_notify.settings import NotifySettings
 from tocsin_notify.wiring import build
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-HEAD = "0001"
 
 if __name__ == "__main__":
-    main("notify", NotifySettings, build, MIGRATIONS, HEAD)
+    main("notify", NotifySettings, build, MIGRATIONS)

@@ -61,7 +61,7 @@ SERVICE = textwrap.dedent(
         log.info("built", serves=runtime.serves, works=runtime.works)
         return Service(close=(closed,))
 
-    main("widget", Settings, build, Path({str(MIGRATIONS)!r}), "0001")
+    main("widget", Settings, build, Path({str(MIGRATIONS)!r}))
     """
 )
 

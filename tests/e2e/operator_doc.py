@@ -1,4 +1,4 @@
-"""docs/operator.md as a program: its `sh` blocks, run in one bash as a person would paste them, and the answers beside them."""
+"""The operator's pages as a program: their `sh` blocks, run in one bash as if pasted, and the answers beside them."""
 
 import asyncio
 import re
@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Final, Self
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = ROOT / "docs" / "operator.md"
+REFERENCE: Final = ROOT / "docs" / "reference.md"
+RUNBOOK: Final = ROOT / "docs" / "runbook.md"
+# In the order in which they are pasted: the runbook speaks of what the reference makes.
+PAGES: Final = (REFERENCE, RUNBOOK)
 
 # What differs from run to run; everything else in an answer must be as the page shows it.
 _VARYING: Final = (

@@ -1,4 +1,4 @@
-"""docs/operator.md is true: pasted into a running Tocsin from top to bottom, it does what it says and answers what it shows."""
+"""docs/reference.md and docs/runbook.md, pasted into a running Tocsin, do what they say and answer what they show."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests.e2e.operator_doc import PAGE, Outcome, Terminal, blocks, matches
+from tests.e2e.operator_doc import PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Terminal, blocks, matches
 
 TOOLS: Final = str(Path(sys.executable).parent)
 PATIENCE: Final = 20.0
@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.fixture
 async def terminal(world: World, tenant: Tenant) -> AsyncIterator[Terminal]:
-    """A shell that knows where the services are; the page's own first lines would say where `make up` has them."""
+    """A shell that knows where the services are; the pages' own first lines would say where `make up` has them."""
     environment = {
         "PATH": f"{TOOLS}:/usr/local/bin:/usr/bin:/bin",
         "ORG": tenant.org_id,
@@ -44,23 +44,25 @@ async def terminal(world: World, tenant: Tenant) -> AsyncIterator[Terminal]:
         yield terminal
 
 
-async def test_every_line_works_and_answers_what_the_page_shows(world: World, terminal: Terminal) -> None:
+async def test_every_line_works_and_answers_what_its_page_shows(world: World, terminal: Terminal) -> None:
     wrong: list[str] = []
     heading = ""
     async with Scenery(world) as scenery:
-        for block in blocks(PAGE.read_text()):
+        for page, block in [(each, block) for each in PAGES for block in blocks(each.read_text())]:
             if block.heading != heading:
                 heading = block.heading
                 await scenery.change(heading)
             outcome = await terminal.paste(block.script)
             scenery.note(block.script)
             if problem := _problem(block.answer, block.fails, outcome):
-                wrong.append(f"{PAGE.name}:{block.line}: {problem}\n{block.script}\n--- came\n{outcome.output}")
+                wrong.append(f"{page.name}:{block.line}: {problem}\n{block.script}\n--- came\n{outcome.output}")
     assert not wrong, "\n\n".join(wrong)
 
 
-async def test_every_public_method_of_every_service_has_its_line(world: World, terminal: Terminal) -> None:
-    scripts = "\n".join(block.script for block in blocks(PAGE.read_text()))
+async def test_every_public_method_of_every_service_has_its_line_in_the_reference(
+    world: World, terminal: Terminal
+) -> None:
+    scripts = "\n".join(block.script for block in blocks(REFERENCE.read_text()))
     missing = []
     for name in world.stack.services:
         services = (await terminal.paste(f"grpcurl -plaintext ${name.upper()} list")).output.split()
@@ -76,26 +78,38 @@ async def test_every_public_method_of_every_service_has_its_line(world: World, t
     assert not missing
 
 
-async def test_every_metric_the_page_names_is_there(world: World, terminal: Terminal) -> None:
+async def test_every_metric_the_runbook_names_is_there(world: World, terminal: Terminal) -> None:
     there = ""
     for name in world.stack.services:
         there += (await terminal.paste(f"curl -s ${name.upper()}_HTTP/metrics")).output
-    shown = set(re.findall(r"`((?:tocsin|timers)_[a-z_]+)[`{]", PAGE.read_text()))
+    shown = set(re.findall(r"`((?:tocsin|timers)_[a-z_]+)[`{]", RUNBOOK.read_text()))
     assert len(shown) > 10
     assert not {metric for metric in shown if f"# HELP {metric} " not in there}
 
 
 def test_every_reason_an_rpc_can_fail_for_is_explained() -> None:
-    table = PAGE.read_text().partition("# Errors and what to do")[2]
+    table = REFERENCE.read_text().partition("# Errors and what to do")[2]
     reasons = {value.name.removeprefix("ERROR_REASON_") for value in ErrorReason.DESCRIPTOR.values} - {"UNSPECIFIED"}
     assert reasons == set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE))
 
 
-def test_every_link_leads_somewhere() -> None:
-    page = PAGE.read_text()
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("*.md")), ids=lambda page: page.name
+)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        if "://" not in link and not (target.exists() and (not anchor or anchor in _anchors(target.read_text()))):
+            broken.append(link)
+    assert not broken
+
+
+def _anchors(page: str) -> set[str]:
+    """What a heading is linked by, as GitHub makes it."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    assert not set(re.findall(r"\]\(#([^)]+)\)", page)) - anchors
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def _problem(answer: str | None, fails: bool, outcome: Outcome) -> str:

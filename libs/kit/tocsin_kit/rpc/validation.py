@@ -9,6 +9,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from tocsin_kit.errors import FieldViolation, invalid_fields
+from tocsin_kit.rpc.storable import make_storable
 
 _validator: Final = protovalidate.Validator()
 MAX_VIOLATIONS: Final = 50
@@ -18,8 +19,10 @@ MAX_VIOLATIONS: Final = 50
 def validate(message: Message, prefix: str = "") -> None:
     """Raises INVALID_FIELD with one violation per field that breaks a rule; paths begin with `prefix`, if given.
 
+    Text that cannot be stored breaks one too; in what machines write it is repaired (`tocsin_kit.rpc.storable`).
     Call it for each item of a batch whose items the annotations leave out: `validate(item, f"items[{i}]")`.
     """
+    make_storable(message, prefix)
     violations = _validator.collect_violations(message)
     if violations:
         raise invalid_fields(_by_field(violations, prefix))

@@ -101,9 +101,9 @@ class AlertIntake:
 
 def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
     _check_details(alert)
-    labels = {name: _text(value) for name, value in alert.labels.items()}
-    summary, source = _text(alert.summary), _text(alert.source)
-    dedup_key = _text(alert.dedup_key) or fingerprint(labels, source, summary)
+    labels = dict(alert.labels)
+    summary, source = alert.summary, alert.source
+    dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
         routing.rules,
         routing.default_policy,
@@ -126,11 +126,6 @@ def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
         source,
         alert.SerializeToString(),
     )
-
-
-def _text(value: str) -> str:
-    """PostgreSQL's text takes every character but NUL, and no page may be lost to one."""
-    return value.replace("\0", "\ufffd")
 
 
 def _check_details(alert: AlertInput) -> None:

@@ -150,7 +150,7 @@ Global___Link: _TypeAlias = Link  # noqa: Y015
 
 @_typing.final
 class AlertInput(_message.Message):
-    """One alert as a sender gives it."""
+    """One alert as a sender gives it. A character that cannot be stored (NUL) is replaced by U+FFFD, never a reason to refuse an alert."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

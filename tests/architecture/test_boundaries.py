@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_the_kit_has_no_word_of_the_domain() -> None:
         if DOMAIN_WORDS.search(line.replace("CREATE POLICY", ""))
     ]
     assert found == []
+
+
+def test_every_package_states_its_licence_and_the_one_version() -> None:
+    projects = [path for path in ROOT.glob("**/pyproject.toml") if ".venv" not in path.parts]
+    stated = {path: tomllib.loads(path.read_text())["project"] for path in projects}
+    assert len(stated) > len(SERVICES)
+    assert {project["license"] for project in stated.values()} == {"Apache-2.0"}
+    versions = {project["version"] for project in stated.values()}
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert versions == {newest[1]}
+    # A package that others install by itself carries the text.
+    for path, project in stated.items():
+        for name in project.get("license-files", []):
+            assert (path.parent / name).read_text() == (ROOT / "LICENSE").read_text()
 
 
 def test_nothing_is_pickled() -> None:

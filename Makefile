@@ -11,8 +11,10 @@ SOURCES := libs services tests tools docker
 T ?= tests
 # One more than the cores CI has: half of the time is waiting.
 WORKERS ?= 3
+# How long each flood of `make abuse` lasts; the same tests take a second each in `make test`.
+ABUSE_SECONDS ?= 60
 
-.PHONY: help setup demo up test test-unit check bench protos lint format types boundaries containers migrate logs lock clean
+.PHONY: help setup demo up test test-unit abuse check bench protos lint format types boundaries containers migrate logs lock clean
 
 help: ## Explain every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +41,9 @@ test: $(READY) ## Run every test (T=path to choose)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture
+
+abuse: $(READY) ## Attack the product from outside for longer than the tests do (ABUSE_SECONDS=60)
+	@ABUSE_SECONDS=$(ABUSE_SECONDS) $(PY) -m pytest tests/abuse
 
 check: lint types boundaries protos-check containers ## Format, lint, types, boundaries, contracts, containers
 

@@ -18,6 +18,10 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 DOMAIN: Final = "tocsin.dev"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 _PREFIX: Final = "ERROR_REASON_"
+_TEXT_CHARACTERS: Final = 512
+"""Of a message, a path, a description or a metadata value: text of a request may be in it."""
+_FIELDS_BYTES: Final = 3 << 10
+"""Of all violations: gRPC clients drop trailers beyond 8 KiB and then know nothing, and base64 adds a third."""
 _EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 _Code = grpc.StatusCode
@@ -95,12 +99,13 @@ class TocsinError(Exception):
         fields: Sequence[FieldViolation] = (),
         retry_after: float | None = None,
     ) -> None:
+        message = _clipped(message)
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.code = code or DEFAULT_CODES[reason]
-        self.metadata = metadata
-        self.fields = tuple(fields)
+        self.metadata = {key: _clipped(value) for key, value in metadata.items()} if metadata else metadata
+        self.fields = _fitting(fields) if fields else ()
         self.retry_after = _DEFAULT_RETRY_AFTER.get(reason) if retry_after is None else retry_after
 
     @property
@@ -217,6 +222,23 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, service: str = "") -> TocsinE
         f"{service or 'a service'} did not answer: {error.code().name} {error.details() or ''}".rstrip(),
         metadata={"service": service} if service else _EMPTY,
     )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
+
+
+def _fitting(fields: Sequence[FieldViolation]) -> tuple[FieldViolation, ...]:
+    """The first of them, as many as fit into an answer; always at least one."""
+    kept: list[FieldViolation] = []
+    room = _FIELDS_BYTES
+    for each in fields:
+        violation = FieldViolation(_clipped(each.field), _clipped(each.description))
+        room -= len(violation.field.encode("utf-8", "replace")) + len(violation.description.encode("utf-8", "replace"))
+        if kept and room < 0:
+            break
+        kept.append(violation)
+    return tuple(kept)
 
 
 def _pack(status: status_pb2.Status, detail: Message) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, NoReturn
 
 import grpc
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
@@ -20,6 +21,7 @@ from tocsin_kit.auth import Authenticator, Principal, authenticate
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, scope_missing, trace_id_of
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.validation import validate
@@ -54,9 +56,9 @@ class Pipeline:
         self.turned_away = 0
         """How many calls were told so."""
 
-    def wrap(self, method: str, scope: str, handler: Any) -> Any:
+    def wrap(self, method: str, scope: str, handler: Any, request_type: Descriptor) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
-        run = _Method(self, method, scope, handler)
+        run = _Method(self, method, scope, handler, request_type)
         if handler.request_streaming:
             decode = run.decode
             if handler.response_streaming:
@@ -71,7 +73,7 @@ class Pipeline:
 class _Method:
     """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
 
-    def __init__(self, pipeline: Pipeline, method: str, scope: str, handler: Any) -> None:
+    def __init__(self, pipeline: Pipeline, method: str, scope: str, handler: Any, request_type: Descriptor) -> None:
         self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
         self._total = pipeline._metrics.rpc_total
@@ -80,7 +82,8 @@ class _Method:
         self._scope = scope
         self._handler = handler
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
-        self._max_message_bytes = pipeline._max_message_bytes
+        # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
+        self._max_message_bytes = min(pipeline._max_message_bytes, bounds_of(request_type).max_bytes)
         self._seconds = pipeline._metrics.rpc_seconds.labels(method)
         self._ok = self._total.labels(method, "OK")
 
@@ -89,7 +92,7 @@ class _Method:
         if len(data) > self._max_message_bytes:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,
-                f"the message has {len(data)} bytes, the server takes {self._max_message_bytes}",
+                f"the message has {len(data)} bytes, the method takes {self._max_message_bytes}",
                 metadata={"limit_bytes": str(self._max_message_bytes)},
             )
         return self._parse(data)

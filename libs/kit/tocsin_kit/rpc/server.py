@@ -76,7 +76,8 @@ class RpcServer:
                 raise ValueError(f"{service}/{name} names no scope; give it the option tocsin.type.v1.scope")
             warm(message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type))
             if _is_async(getattr(servicer, name)):
-                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", scope, handler)
+                request_type = descriptor.methods_by_name[name].input_type
+                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", scope, handler, request_type)
             else:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")
         self._services[service] = wrapped

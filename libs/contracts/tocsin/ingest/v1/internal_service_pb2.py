@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/ingest/v1/internal_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1btocsin/type/v1/access.proto\"j\n\x17ResolveIncidentsRequest\x12\x17\n\x06org_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x16\n\x05\x61\x63tor\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1e\n\tincidents\x18\x03 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xfa\x01\"_\n\x10ResolvedIncident\x12\x10\n\x08incident\x18\x01 \x01(\t\x12\r\n\x05\x66ound\x18\x02 \x01(\x08\x12\x18\n\x10\x61lready_resolved\x18\x03 \x01(\x08\x12\x10\n\x08sequence\x18\x04 \x01(\x03\"O\n\x18ResolveIncidentsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.ResolvedIncident2\x90\x01\n\x15IngestInternalService\x12w\n\x10ResolveIncidents\x12).tocsin.ingest.v1.ResolveIncidentsRequest\x1a*.tocsin.ingest.v1.ResolveIncidentsResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/ingest/v1/internal_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1btocsin/type/v1/access.proto\"w\n\x17ResolveIncidentsRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x05\x61\x63tor\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x01\x12$\n\tincidents\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xfa\x01\"\x04r\x02\x18@\"_\n\x10ResolvedIncident\x12\x10\n\x08incident\x18\x01 \x01(\t\x12\r\n\x05\x66ound\x18\x02 \x01(\x08\x12\x18\n\x10\x61lready_resolved\x18\x03 \x01(\x08\x12\x10\n\x08sequence\x18\x04 \x01(\x03\"O\n\x18ResolveIncidentsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.ResolvedIncident2\x90\x01\n\x15IngestInternalService\x12w\n\x10ResolveIncidents\x12).tocsin.ingest.v1.ResolveIncidentsRequest\x1a*.tocsin.ingest.v1.ResolveIncidentsResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.ingest.v1.internal_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['org_id']._loaded_options = None
-  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['actor']._loaded_options = None
-  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['actor']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['actor']._serialized_options = b'\272H\010r\006\020\001\030\200\200\001'
   _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['incidents']._loaded_options = None
-  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['incidents']._serialized_options = b'\272H\010\222\001\005\010\001\020\372\001'
+  _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['incidents']._serialized_options = b'\272H\016\222\001\013\010\001\020\372\001\"\004r\002\030@'
   _globals['_INGESTINTERNALSERVICE'].methods_by_name['ResolveIncidents']._loaded_options = None
   _globals['_INGESTINTERNALSERVICE'].methods_by_name['ResolveIncidents']._serialized_options = b'\252\273\030\010internal'
   _globals['_RESOLVEINCIDENTSREQUEST']._serialized_start=119
-  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_end=225
-  _globals['_RESOLVEDINCIDENT']._serialized_start=227
-  _globals['_RESOLVEDINCIDENT']._serialized_end=322
-  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_start=324
-  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_end=403
-  _globals['_INGESTINTERNALSERVICE']._serialized_start=406
-  _globals['_INGESTINTERNALSERVICE']._serialized_end=550
+  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_end=238
+  _globals['_RESOLVEDINCIDENT']._serialized_start=240
+  _globals['_RESOLVEDINCIDENT']._serialized_end=335
+  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_start=337
+  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_end=416
+  _globals['_INGESTINTERNALSERVICE']._serialized_start=419
+  _globals['_INGESTINTERNALSERVICE']._serialized_end=563
 # @@protoc_insertion_point(module_scope)

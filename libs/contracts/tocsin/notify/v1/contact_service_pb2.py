@@ -30,7 +30,7 @@ from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_no
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/notify/v1/contact_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"+\n\x0c\x45mailContact\x12\x1b\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\"k\n\x0eWebhookContact\x12!\n\x03url\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x10\x32\n^https?://\x12\x1d\n\x06secret\x18\x02 \x01(\tB\r\xbaH\nr\x05\x10\x10\x18\x80\x02\xd8\x01\x01\x12\x17\n\x06key_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x10\n\x0e\x43onsoleContact\"\xbc\x03\n\rContactMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x05\x65mail\x18\x04 \x01(\x0b\x32\x1e.tocsin.notify.v1.EmailContactH\x00\x12\x33\n\x07webhook\x18\x05 \x01(\x0b\x32 .tocsin.notify.v1.WebhookContactH\x00\x12\x33\n\x07\x63onsole\x18\x06 \x01(\x0b\x32 .tocsin.notify.v1.ConsoleContactH\x00\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12\x10\n\x08verified\x18\x08 \x01(\x08\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@B\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xc3\x01\n\x10NotificationRule\x12\x36\n\x07urgency\x18\x01 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x0e\x63ontact_method\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x38\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\"\xd0\x01\n\x11NotificationRules\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12;\n\x05rules\x18\x02 \x03(\x0b\x32\".tocsin.notify.v1.NotificationRuleB\x08\xbaH\x05\x92\x01\x02\x10\x1e\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"~\n\x1a\x43reateContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12?\n\x0e\x63ontact_method\x18\x02 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethodB\x06\xbaH\x03\xc8\x01\x01\"V\n\x1b\x43reateContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"N\n\x17GetContactMethodRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\"S\n\x18GetContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"\x90\x01\n\x19ListContactMethodsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"o\n\x1aListContactMethodsResponse\x12\x38\n\x0f\x63ontact_methods\x18\x01 \x03(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x01\n\x1aUpdateContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12?\n\x0e\x63ontact_method\x18\x02 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethodB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"V\n\x1bUpdateContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"\x89\x01\n\x1a\x44\x65leteContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1d\n\x1b\x44\x65leteContactMethodResponse\"s\n\x1bSendVerificationCodeRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\"O\n\x1cSendVerificationCodeResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x01\n\x1aVerifyContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x1f\n\x04\x63ode\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"V\n\x1bVerifyContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"U\n\x1bGetNotificationRulesRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"_\n\x1cGetNotificationRulesResponse\x12?\n\x12notification_rules\x18\x01 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRules\"\x8a\x01\n\x1eUpdateNotificationRulesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12G\n\x12notification_rules\x18\x02 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRulesB\x06\xbaH\x03\xc8\x01\x01\"b\n\x1fUpdateNotificationRulesResponse\x12?\n\x12notification_rules\x18\x01 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRules\"\xe6\x01\n\x13SendTestPageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12@\n\x0e\x63ontact_method\x18\x03 \x01(\tB(\xbaH%r 2\x1e^contactMethods/[0-9a-f-]{36}$\xd8\x01\x01\x12\x34\n\x07urgency\x18\x04 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"-\n\x14SendTestPageResponse\x12\x15\n\rnotifications\x18\x01 \x03(\t2\xd6\n\n\x0e\x43ontactService\x12\x86\x01\n\x13\x43reateContactMethod\x12,.tocsin.notify.v1.CreateContactMethodRequest\x1a-.tocsin.notify.v1.CreateContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12|\n\x10GetContactMethod\x12).tocsin.notify.v1.GetContactMethodRequest\x1a*.tocsin.notify.v1.GetContactMethodResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x82\x01\n\x12ListContactMethods\x12+.tocsin.notify.v1.ListContactMethodsRequest\x1a,.tocsin.notify.v1.ListContactMethodsResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x86\x01\n\x13UpdateContactMethod\x12,.tocsin.notify.v1.UpdateContactMethodRequest\x1a-.tocsin.notify.v1.UpdateContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x86\x01\n\x13\x44\x65leteContactMethod\x12,.tocsin.notify.v1.DeleteContactMethodRequest\x1a-.tocsin.notify.v1.DeleteContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x89\x01\n\x14SendVerificationCode\x12-.tocsin.notify.v1.SendVerificationCodeRequest\x1a..tocsin.notify.v1.SendVerificationCodeResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x86\x01\n\x13VerifyContactMethod\x12,.tocsin.notify.v1.VerifyContactMethodRequest\x1a-.tocsin.notify.v1.VerifyContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x88\x01\n\x14GetNotificationRules\x12-.tocsin.notify.v1.GetNotificationRulesRequest\x1a..tocsin.notify.v1.GetNotificationRulesResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x92\x01\n\x17UpdateNotificationRules\x12\x30.tocsin.notify.v1.UpdateNotificationRulesRequest\x1a\x31.tocsin.notify.v1.UpdateNotificationRulesResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12q\n\x0cSendTestPage\x12%.tocsin.notify.v1.SendTestPageRequest\x1a&.tocsin.notify.v1.SendTestPageResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/notify/v1/contact_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"+\n\x0c\x45mailContact\x12\x1b\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\"k\n\x0eWebhookContact\x12!\n\x03url\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x18\x80\x10\x32\n^https?://\x12\x1d\n\x06secret\x18\x02 \x01(\tB\r\xbaH\nr\x05\x10\x10\x18\x80\x02\xd8\x01\x01\x12\x17\n\x06key_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x10\n\x0e\x43onsoleContact\"\xc6\x03\n\rContactMethod\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1e\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12/\n\x05\x65mail\x18\x04 \x01(\x0b\x32\x1e.tocsin.notify.v1.EmailContactH\x00\x12\x33\n\x07webhook\x18\x05 \x01(\x0b\x32 .tocsin.notify.v1.WebhookContactH\x00\x12\x33\n\x07\x63onsole\x18\x06 \x01(\x0b\x32 .tocsin.notify.v1.ConsoleContactH\x00\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12\x10\n\x08verified\x18\x08 \x01(\x08\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@B\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\"\xc3\x01\n\x10NotificationRule\x12\x36\n\x07urgency\x18\x01 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x0e\x63ontact_method\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x38\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\"\xd0\x01\n\x11NotificationRules\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12;\n\x05rules\x18\x02 \x03(\x0b\x32\".tocsin.notify.v1.NotificationRuleB\x08\xbaH\x05\x92\x01\x02\x10\x1e\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\"~\n\x1a\x43reateContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12?\n\x0e\x63ontact_method\x18\x02 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethodB\x06\xbaH\x03\xc8\x01\x01\"V\n\x1b\x43reateContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"N\n\x17GetContactMethodRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\"S\n\x18GetContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"\x90\x01\n\x19ListContactMethodsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"o\n\x1aListContactMethodsResponse\x12\x38\n\x0f\x63ontact_methods\x18\x01 \x03(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x01\n\x1aUpdateContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12?\n\x0e\x63ontact_method\x18\x02 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethodB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"V\n\x1bUpdateContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"\x89\x01\n\x1a\x44\x65leteContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1d\n\x1b\x44\x65leteContactMethodResponse\"s\n\x1bSendVerificationCodeRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\"O\n\x1cSendVerificationCodeResponse\x12/\n\x0b\x65xpire_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x01\n\x1aVerifyContactMethodRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x04name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^contactMethods/[0-9a-f-]{36}$\x12\x1f\n\x04\x63ode\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[0-9]{6}$\"V\n\x1bVerifyContactMethodResponse\x12\x37\n\x0e\x63ontact_method\x18\x01 \x01(\x0b\x32\x1f.tocsin.notify.v1.ContactMethod\"U\n\x1bGetNotificationRulesRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"_\n\x1cGetNotificationRulesResponse\x12?\n\x12notification_rules\x18\x01 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRules\"\x8a\x01\n\x1eUpdateNotificationRulesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12G\n\x12notification_rules\x18\x02 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRulesB\x06\xbaH\x03\xc8\x01\x01\"b\n\x1fUpdateNotificationRulesResponse\x12?\n\x12notification_rules\x18\x01 \x01(\x0b\x32#.tocsin.notify.v1.NotificationRules\"\xe6\x01\n\x13SendTestPageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12@\n\x0e\x63ontact_method\x18\x03 \x01(\tB(\xbaH%r 2\x1e^contactMethods/[0-9a-f-]{36}$\xd8\x01\x01\x12\x34\n\x07urgency\x18\x04 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\"-\n\x14SendTestPageResponse\x12\x15\n\rnotifications\x18\x01 \x03(\t2\xd6\n\n\x0e\x43ontactService\x12\x86\x01\n\x13\x43reateContactMethod\x12,.tocsin.notify.v1.CreateContactMethodRequest\x1a-.tocsin.notify.v1.CreateContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12|\n\x10GetContactMethod\x12).tocsin.notify.v1.GetContactMethodRequest\x1a*.tocsin.notify.v1.GetContactMethodResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x82\x01\n\x12ListContactMethods\x12+.tocsin.notify.v1.ListContactMethodsRequest\x1a,.tocsin.notify.v1.ListContactMethodsResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x86\x01\n\x13UpdateContactMethod\x12,.tocsin.notify.v1.UpdateContactMethodRequest\x1a-.tocsin.notify.v1.UpdateContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x86\x01\n\x13\x44\x65leteContactMethod\x12,.tocsin.notify.v1.DeleteContactMethodRequest\x1a-.tocsin.notify.v1.DeleteContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x89\x01\n\x14SendVerificationCode\x12-.tocsin.notify.v1.SendVerificationCodeRequest\x1a..tocsin.notify.v1.SendVerificationCodeResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x86\x01\n\x13VerifyContactMethod\x12,.tocsin.notify.v1.VerifyContactMethodRequest\x1a-.tocsin.notify.v1.VerifyContactMethodResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12\x88\x01\n\x14GetNotificationRules\x12-.tocsin.notify.v1.GetNotificationRulesRequest\x1a..tocsin.notify.v1.GetNotificationRulesResponse\"\x11\xaa\xbb\x18\rcontacts:read\x12\x92\x01\n\x17UpdateNotificationRules\x12\x30.tocsin.notify.v1.UpdateNotificationRulesRequest\x1a\x31.tocsin.notify.v1.UpdateNotificationRulesResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:write\x12q\n\x0cSendTestPage\x12%.tocsin.notify.v1.SendTestPageRequest\x1a&.tocsin.notify.v1.SendTestPageResponse\"\x12\xaa\xbb\x18\x0e\x63ontacts:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEBHOOKCONTACT'].fields_by_name['key_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CONTACTMETHOD'].oneofs_by_name['kind']._loaded_options = None
   _globals['_CONTACTMETHOD'].oneofs_by_name['kind']._serialized_options = b'\272H\002\010\001'
+  _globals['_CONTACTMETHOD'].fields_by_name['name']._loaded_options = None
+  _globals['_CONTACTMETHOD'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CONTACTMETHOD'].fields_by_name['user']._loaded_options = None
   _globals['_CONTACTMETHOD'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_CONTACTMETHOD'].fields_by_name['display_name']._loaded_options = None
@@ -138,51 +140,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSOLECONTACT']._serialized_start=408
   _globals['_CONSOLECONTACT']._serialized_end=424
   _globals['_CONTACTMETHOD']._serialized_start=427
-  _globals['_CONTACTMETHOD']._serialized_end=871
-  _globals['_NOTIFICATIONRULE']._serialized_start=874
-  _globals['_NOTIFICATIONRULE']._serialized_end=1069
-  _globals['_NOTIFICATIONRULES']._serialized_start=1072
-  _globals['_NOTIFICATIONRULES']._serialized_end=1280
-  _globals['_CREATECONTACTMETHODREQUEST']._serialized_start=1282
-  _globals['_CREATECONTACTMETHODREQUEST']._serialized_end=1408
-  _globals['_CREATECONTACTMETHODRESPONSE']._serialized_start=1410
-  _globals['_CREATECONTACTMETHODRESPONSE']._serialized_end=1496
-  _globals['_GETCONTACTMETHODREQUEST']._serialized_start=1498
-  _globals['_GETCONTACTMETHODREQUEST']._serialized_end=1576
-  _globals['_GETCONTACTMETHODRESPONSE']._serialized_start=1578
-  _globals['_GETCONTACTMETHODRESPONSE']._serialized_end=1661
-  _globals['_LISTCONTACTMETHODSREQUEST']._serialized_start=1664
-  _globals['_LISTCONTACTMETHODSREQUEST']._serialized_end=1808
-  _globals['_LISTCONTACTMETHODSRESPONSE']._serialized_start=1810
-  _globals['_LISTCONTACTMETHODSRESPONSE']._serialized_end=1921
-  _globals['_UPDATECONTACTMETHODREQUEST']._serialized_start=1924
-  _globals['_UPDATECONTACTMETHODREQUEST']._serialized_end=2099
-  _globals['_UPDATECONTACTMETHODRESPONSE']._serialized_start=2101
-  _globals['_UPDATECONTACTMETHODRESPONSE']._serialized_end=2187
-  _globals['_DELETECONTACTMETHODREQUEST']._serialized_start=2190
-  _globals['_DELETECONTACTMETHODREQUEST']._serialized_end=2327
-  _globals['_DELETECONTACTMETHODRESPONSE']._serialized_start=2329
-  _globals['_DELETECONTACTMETHODRESPONSE']._serialized_end=2358
-  _globals['_SENDVERIFICATIONCODEREQUEST']._serialized_start=2360
-  _globals['_SENDVERIFICATIONCODEREQUEST']._serialized_end=2475
-  _globals['_SENDVERIFICATIONCODERESPONSE']._serialized_start=2477
-  _globals['_SENDVERIFICATIONCODERESPONSE']._serialized_end=2556
-  _globals['_VERIFYCONTACTMETHODREQUEST']._serialized_start=2559
-  _globals['_VERIFYCONTACTMETHODREQUEST']._serialized_end=2706
-  _globals['_VERIFYCONTACTMETHODRESPONSE']._serialized_start=2708
-  _globals['_VERIFYCONTACTMETHODRESPONSE']._serialized_end=2794
-  _globals['_GETNOTIFICATIONRULESREQUEST']._serialized_start=2796
-  _globals['_GETNOTIFICATIONRULESREQUEST']._serialized_end=2881
-  _globals['_GETNOTIFICATIONRULESRESPONSE']._serialized_start=2883
-  _globals['_GETNOTIFICATIONRULESRESPONSE']._serialized_end=2978
-  _globals['_UPDATENOTIFICATIONRULESREQUEST']._serialized_start=2981
-  _globals['_UPDATENOTIFICATIONRULESREQUEST']._serialized_end=3119
-  _globals['_UPDATENOTIFICATIONRULESRESPONSE']._serialized_start=3121
-  _globals['_UPDATENOTIFICATIONRULESRESPONSE']._serialized_end=3219
-  _globals['_SENDTESTPAGEREQUEST']._serialized_start=3222
-  _globals['_SENDTESTPAGEREQUEST']._serialized_end=3452
-  _globals['_SENDTESTPAGERESPONSE']._serialized_start=3454
-  _globals['_SENDTESTPAGERESPONSE']._serialized_end=3499
-  _globals['_CONTACTSERVICE']._serialized_start=3502
-  _globals['_CONTACTSERVICE']._serialized_end=4868
+  _globals['_CONTACTMETHOD']._serialized_end=881
+  _globals['_NOTIFICATIONRULE']._serialized_start=884
+  _globals['_NOTIFICATIONRULE']._serialized_end=1079
+  _globals['_NOTIFICATIONRULES']._serialized_start=1082
+  _globals['_NOTIFICATIONRULES']._serialized_end=1290
+  _globals['_CREATECONTACTMETHODREQUEST']._serialized_start=1292
+  _globals['_CREATECONTACTMETHODREQUEST']._serialized_end=1418
+  _globals['_CREATECONTACTMETHODRESPONSE']._serialized_start=1420
+  _globals['_CREATECONTACTMETHODRESPONSE']._serialized_end=1506
+  _globals['_GETCONTACTMETHODREQUEST']._serialized_start=1508
+  _globals['_GETCONTACTMETHODREQUEST']._serialized_end=1586
+  _globals['_GETCONTACTMETHODRESPONSE']._serialized_start=1588
+  _globals['_GETCONTACTMETHODRESPONSE']._serialized_end=1671
+  _globals['_LISTCONTACTMETHODSREQUEST']._serialized_start=1674
+  _globals['_LISTCONTACTMETHODSREQUEST']._serialized_end=1818
+  _globals['_LISTCONTACTMETHODSRESPONSE']._serialized_start=1820
+  _globals['_LISTCONTACTMETHODSRESPONSE']._serialized_end=1931
+  _globals['_UPDATECONTACTMETHODREQUEST']._serialized_start=1934
+  _globals['_UPDATECONTACTMETHODREQUEST']._serialized_end=2109
+  _globals['_UPDATECONTACTMETHODRESPONSE']._serialized_start=2111
+  _globals['_UPDATECONTACTMETHODRESPONSE']._serialized_end=2197
+  _globals['_DELETECONTACTMETHODREQUEST']._serialized_start=2200
+  _globals['_DELETECONTACTMETHODREQUEST']._serialized_end=2337
+  _globals['_DELETECONTACTMETHODRESPONSE']._serialized_start=2339
+  _globals['_DELETECONTACTMETHODRESPONSE']._serialized_end=2368
+  _globals['_SENDVERIFICATIONCODEREQUEST']._serialized_start=2370
+  _globals['_SENDVERIFICATIONCODEREQUEST']._serialized_end=2485
+  _globals['_SENDVERIFICATIONCODERESPONSE']._serialized_start=2487
+  _globals['_SENDVERIFICATIONCODERESPONSE']._serialized_end=2566
+  _globals['_VERIFYCONTACTMETHODREQUEST']._serialized_start=2569
+  _globals['_VERIFYCONTACTMETHODREQUEST']._serialized_end=2716
+  _globals['_VERIFYCONTACTMETHODRESPONSE']._serialized_start=2718
+  _globals['_VERIFYCONTACTMETHODRESPONSE']._serialized_end=2804
+  _globals['_GETNOTIFICATIONRULESREQUEST']._serialized_start=2806
+  _globals['_GETNOTIFICATIONRULESREQUEST']._serialized_end=2891
+  _globals['_GETNOTIFICATIONRULESRESPONSE']._serialized_start=2893
+  _globals['_GETNOTIFICATIONRULESRESPONSE']._serialized_end=2988
+  _globals['_UPDATENOTIFICATIONRULESREQUEST']._serialized_start=2991
+  _globals['_UPDATENOTIFICATIONRULESREQUEST']._serialized_end=3129
+  _globals['_UPDATENOTIFICATIONRULESRESPONSE']._serialized_start=3131
+  _globals['_UPDATENOTIFICATIONRULESRESPONSE']._serialized_end=3229
+  _globals['_SENDTESTPAGEREQUEST']._serialized_start=3232
+  _globals['_SENDTESTPAGEREQUEST']._serialized_end=3462
+  _globals['_SENDTESTPAGERESPONSE']._serialized_start=3464
+  _globals['_SENDTESTPAGERESPONSE']._serialized_end=3509
+  _globals['_CONTACTSERVICE']._serialized_start=3512
+  _globals['_CONTACTSERVICE']._serialized_end=4878
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/notify/v1/notification.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtocsin/type/v1/severity.proto\"\x8e\x05\n\x0fNotificationJob\x12*\n\x04page\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^pages/[0-9a-f-]{36}$\x12\x17\n\x06org_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12<\n\x04type\x18\x03 \x01(\x0e\x32\".tocsin.notify.v1.NotificationTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x36\n\x04user\x18\x04 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x32\n\x08incident\x18\x05 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\r\n\x05title\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12*\n\x08severity\x18\x08 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\r\n\x05level\x18\t \x01(\x05\x12\x0e\n\x06repeat\x18\n \x01(\x05\x12\x12\n\ngeneration\x18\x0b \x01(\x05\x12\x30\n\x0cplanned_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x10\x63hannel_override\x18\r \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\r\n\x05\x61\x63tor\x18\x0e \x01(\t\x12;\n\x05links\x18\x0f \x03(\x0b\x32,.tocsin.notify.v1.NotificationJob.LinksEntry\x12\x13\n\x0b\x61lert_count\x18\x10 \x01(\x03\x12\x0e\n\x06policy\x18\x11 \x01(\t\x1a,\n\nLinksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07outcome\x18\x04 \x01(\x0e\x32 .tocsin.notify.v1.AttemptOutcome\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x13\n\x0bprovider_id\x18\x06 \x01(\t\"\xb4\x04\n\x0cNotification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04page\x18\x02 \x01(\t\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".tocsin.notify.v1.NotificationType\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x10\n\x08incident\x18\x05 \x01(\t\x12\x16\n\x0e\x63ontact_method\x18\x06 \x01(\t\x12*\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.Channel\x12\x32\n\x05state\x18\x08 \x01(\x0e\x32#.tocsin.notify.v1.NotificationState\x12\x14\n\x0cstate_reason\x18\t \x01(\t\x12\r\n\x05level\x18\n \x01(\x05\x12\x0e\n\x06repeat\x18\x0b \x01(\x05\x12\x12\n\ngeneration\x18\x0c \x01(\x05\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsend_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08lateness\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x61ttempts\x18\x11 \x03(\x0b\x32\x19.tocsin.notify.v1.Attempt\x12\r\n\x05title\x18\x12 \x01(\t\"\x90\x02\n\nDeadLetter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cnotification\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x10\n\x08incident\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0credrive_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\t \x01(\x0b\x32!.tocsin.notify.v1.NotificationJob\x12\x0b\n\x03raw\x18\n \x01(\x0c*\x83\x02\n\x10NotificationType\x12!\n\x1dNOTIFICATION_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eNOTIFICATION_TYPE_NEW_INCIDENT\x10\x01\x12 \n\x1cNOTIFICATION_TYPE_ESCALATION\x10\x02\x12$\n NOTIFICATION_TYPE_ACKNOWLEDGMENT\x10\x03\x12 \n\x1cNOTIFICATION_TYPE_RESOLUTION\x10\x04\x12\x1a\n\x16NOTIFICATION_TYPE_TEST\x10\x05\x12\"\n\x1eNOTIFICATION_TYPE_VERIFICATION\x10\x06*_\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x13\n\x0f\x43HANNEL_WEBHOOK\x10\x02\x12\x13\n\x0f\x43HANNEL_CONSOLE\x10\x03*E\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x10\n\x0cURGENCY_HIGH\x10\x01\x12\x0f\n\x0bURGENCY_LOW\x10\x02*\xd3\x01\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x01\x12\x1e\n\x1aNOTIFICATION_STATE_SENDING\x10\x02\x12\x1b\n\x17NOTIFICATION_STATE_SENT\x10\x03\x12 \n\x1cNOTIFICATION_STATE_CANCELLED\x10\x04\x12\x1b\n\x17NOTIFICATION_STATE_DEAD\x10\x05*\xa6\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTEMPT_OUTCOME_STARTED\x10\x01\x12\x18\n\x14\x41TTEMPT_OUTCOME_SENT\x10\x02\x12\x1d\n\x19\x41TTEMPT_OUTCOME_RETRYABLE\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_PERMANENT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/notify/v1/notification.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xd2\x05\n\x0fNotificationJob\x12*\n\x04page\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^pages/[0-9a-f-]{36}$\x12\x1a\n\x06org_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12<\n\x04type\x18\x03 \x01(\x0e\x32\".tocsin.notify.v1.NotificationTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x36\n\x04user\x18\x04 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x32\n\x08incident\x18\x05 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x17\n\x05title\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06source\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12*\n\x08severity\x18\x08 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\r\n\x05level\x18\t \x01(\x05\x12\x0e\n\x06repeat\x18\n \x01(\x05\x12\x12\n\ngeneration\x18\x0b \x01(\x05\x12\x30\n\x0cplanned_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x10\x63hannel_override\x18\r \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x05\x61\x63tor\x18\x0e \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12S\n\x05links\x18\x0f \x03(\x0b\x32,.tocsin.notify.v1.NotificationJob.LinksEntryB\x16\xbaH\x13\x9a\x01\x10\x10\x64\"\x05r\x03\x18\x80 *\x05r\x03\x18\x80 \x12\x13\n\x0b\x61lert_count\x18\x10 \x01(\x03\x12\x18\n\x06policy\x18\x11 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x1a,\n\nLinksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07outcome\x18\x04 \x01(\x0e\x32 .tocsin.notify.v1.AttemptOutcome\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x13\n\x0bprovider_id\x18\x06 \x01(\t\"\xb4\x04\n\x0cNotification\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04page\x18\x02 \x01(\t\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\".tocsin.notify.v1.NotificationType\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x10\n\x08incident\x18\x05 \x01(\t\x12\x16\n\x0e\x63ontact_method\x18\x06 \x01(\t\x12*\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.Channel\x12\x32\n\x05state\x18\x08 \x01(\x0e\x32#.tocsin.notify.v1.NotificationState\x12\x14\n\x0cstate_reason\x18\t \x01(\t\x12\r\n\x05level\x18\n \x01(\x05\x12\x0e\n\x06repeat\x18\x0b \x01(\x05\x12\x12\n\ngeneration\x18\x0c \x01(\x05\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsend_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08lateness\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x61ttempts\x18\x11 \x03(\x0b\x32\x19.tocsin.notify.v1.Attempt\x12\r\n\x05title\x18\x12 \x01(\t\"\x90\x02\n\nDeadLetter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cnotification\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x10\n\x08incident\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0credrive_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\t \x01(\x0b\x32!.tocsin.notify.v1.NotificationJob\x12\x0b\n\x03raw\x18\n \x01(\x0c*\x83\x02\n\x10NotificationType\x12!\n\x1dNOTIFICATION_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eNOTIFICATION_TYPE_NEW_INCIDENT\x10\x01\x12 \n\x1cNOTIFICATION_TYPE_ESCALATION\x10\x02\x12$\n NOTIFICATION_TYPE_ACKNOWLEDGMENT\x10\x03\x12 \n\x1cNOTIFICATION_TYPE_RESOLUTION\x10\x04\x12\x1a\n\x16NOTIFICATION_TYPE_TEST\x10\x05\x12\"\n\x1eNOTIFICATION_TYPE_VERIFICATION\x10\x06*_\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x13\n\x0f\x43HANNEL_WEBHOOK\x10\x02\x12\x13\n\x0f\x43HANNEL_CONSOLE\x10\x03*E\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x10\n\x0cURGENCY_HIGH\x10\x01\x12\x0f\n\x0bURGENCY_LOW\x10\x02*\xd3\x01\n\x11NotificationState\x12\"\n\x1eNOTIFICATION_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aNOTIFICATION_STATE_PENDING\x10\x01\x12\x1e\n\x1aNOTIFICATION_STATE_SENDING\x10\x02\x12\x1b\n\x17NOTIFICATION_STATE_SENT\x10\x03\x12 \n\x1cNOTIFICATION_STATE_CANCELLED\x10\x04\x12\x1b\n\x17NOTIFICATION_STATE_DEAD\x10\x05*\xa6\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTEMPT_OUTCOME_STARTED\x10\x01\x12\x18\n\x14\x41TTEMPT_OUTCOME_SENT\x10\x02\x12\x1d\n\x19\x41TTEMPT_OUTCOME_RETRYABLE\x10\x03\x12\x1d\n\x19\x41TTEMPT_OUTCOME_PERMANENT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,33 +40,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFICATIONJOB'].fields_by_name['page']._loaded_options = None
   _globals['_NOTIFICATIONJOB'].fields_by_name['page']._serialized_options = b'\272H\031r\0272\025^pages/[0-9a-f-]{36}$'
   _globals['_NOTIFICATIONJOB'].fields_by_name['org_id']._loaded_options = None
-  _globals['_NOTIFICATIONJOB'].fields_by_name['org_id']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_NOTIFICATIONJOB'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_NOTIFICATIONJOB'].fields_by_name['type']._loaded_options = None
   _globals['_NOTIFICATIONJOB'].fields_by_name['type']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_NOTIFICATIONJOB'].fields_by_name['user']._loaded_options = None
   _globals['_NOTIFICATIONJOB'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_NOTIFICATIONJOB'].fields_by_name['incident']._loaded_options = None
   _globals['_NOTIFICATIONJOB'].fields_by_name['incident']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_NOTIFICATIONJOB'].fields_by_name['title']._loaded_options = None
+  _globals['_NOTIFICATIONJOB'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_NOTIFICATIONJOB'].fields_by_name['source']._loaded_options = None
+  _globals['_NOTIFICATIONJOB'].fields_by_name['source']._serialized_options = b'\272H\005r\003\030\200 '
   _globals['_NOTIFICATIONJOB'].fields_by_name['channel_override']._loaded_options = None
   _globals['_NOTIFICATIONJOB'].fields_by_name['channel_override']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_NOTIFICATIONTYPE']._serialized_start=1892
-  _globals['_NOTIFICATIONTYPE']._serialized_end=2151
-  _globals['_CHANNEL']._serialized_start=2153
-  _globals['_CHANNEL']._serialized_end=2248
-  _globals['_URGENCY']._serialized_start=2250
-  _globals['_URGENCY']._serialized_end=2319
-  _globals['_NOTIFICATIONSTATE']._serialized_start=2322
-  _globals['_NOTIFICATIONSTATE']._serialized_end=2533
-  _globals['_ATTEMPTOUTCOME']._serialized_start=2536
-  _globals['_ATTEMPTOUTCOME']._serialized_end=2702
+  _globals['_NOTIFICATIONJOB'].fields_by_name['actor']._loaded_options = None
+  _globals['_NOTIFICATIONJOB'].fields_by_name['actor']._serialized_options = b'\272H\006r\004\030\200\200\001'
+  _globals['_NOTIFICATIONJOB'].fields_by_name['links']._loaded_options = None
+  _globals['_NOTIFICATIONJOB'].fields_by_name['links']._serialized_options = b'\272H\023\232\001\020\020d\"\005r\003\030\200 *\005r\003\030\200 '
+  _globals['_NOTIFICATIONJOB'].fields_by_name['policy']._loaded_options = None
+  _globals['_NOTIFICATIONJOB'].fields_by_name['policy']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_NOTIFICATIONTYPE']._serialized_start=1960
+  _globals['_NOTIFICATIONTYPE']._serialized_end=2219
+  _globals['_CHANNEL']._serialized_start=2221
+  _globals['_CHANNEL']._serialized_end=2316
+  _globals['_URGENCY']._serialized_start=2318
+  _globals['_URGENCY']._serialized_end=2387
+  _globals['_NOTIFICATIONSTATE']._serialized_start=2390
+  _globals['_NOTIFICATIONSTATE']._serialized_end=2601
+  _globals['_ATTEMPTOUTCOME']._serialized_start=2604
+  _globals['_ATTEMPTOUTCOME']._serialized_end=2770
   _globals['_NOTIFICATIONJOB']._serialized_start=183
-  _globals['_NOTIFICATIONJOB']._serialized_end=837
-  _globals['_NOTIFICATIONJOB_LINKSENTRY']._serialized_start=793
-  _globals['_NOTIFICATIONJOB_LINKSENTRY']._serialized_end=837
-  _globals['_ATTEMPT']._serialized_start=840
-  _globals['_ATTEMPT']._serialized_end=1047
-  _globals['_NOTIFICATION']._serialized_start=1050
-  _globals['_NOTIFICATION']._serialized_end=1614
-  _globals['_DEADLETTER']._serialized_start=1617
-  _globals['_DEADLETTER']._serialized_end=1889
+  _globals['_NOTIFICATIONJOB']._serialized_end=905
+  _globals['_NOTIFICATIONJOB_LINKSENTRY']._serialized_start=861
+  _globals['_NOTIFICATIONJOB_LINKSENTRY']._serialized_end=905
+  _globals['_ATTEMPT']._serialized_start=908
+  _globals['_ATTEMPT']._serialized_end=1115
+  _globals['_NOTIFICATION']._serialized_start=1118
+  _globals['_NOTIFICATION']._serialized_end=1682
+  _globals['_DEADLETTER']._serialized_start=1685
+  _globals['_DEADLETTER']._serialized_end=1957
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_no
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/notify/v1/notification_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"L\n\x16GetNotificationRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^notifications/[0-9a-f-]{36}$\"O\n\x17GetNotificationResponse\x12\x34\n\x0cnotification\x18\x01 \x01(\x0b\x32\x1e.tocsin.notify.v1.Notification\"\xbb\x02\n\x18ListNotificationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x39\n\x04user\x18\x04 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x44\n\x06states\x18\x05 \x03(\x0e\x32#.tocsin.notify.v1.NotificationStateB\x0f\xbaH\x0c\x92\x01\t\"\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x04page\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^pages/[0-9a-f-]{36}$\xd8\x01\x01\"k\n\x19ListNotificationsResponse\x12\x35\n\rnotifications\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa7\x01\n\x16ListDeadLettersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x10include_redriven\x18\x03 \x01(\x08\x12\x39\n\x04user\x18\x04 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"f\n\x17ListDeadLettersResponse\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1c.tocsin.notify.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetDeadLetterRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^deadLetters/[0-9a-f-]{36}$\"J\n\x15GetDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.tocsin.notify.v1.DeadLetter\"{\n\x19RedriveDeadLettersRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x05names\x18\x02 \x03(\tB.\xbaH+\x92\x01(\x08\x01\x10\xfa\x01\x18\x01\"\x1fr\x1d\x32\x1b^deadLetters/[0-9a-f-]{36}$\"A\n\x1aRedriveDeadLettersResponse\x12\x10\n\x08redriven\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t2\xa1\x05\n\x13NotificationService\x12~\n\x0fGetNotification\x12(.tocsin.notify.v1.GetNotificationRequest\x1a).tocsin.notify.v1.GetNotificationResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12\x84\x01\n\x11ListNotifications\x12*.tocsin.notify.v1.ListNotificationsRequest\x1a+.tocsin.notify.v1.ListNotificationsResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12~\n\x0fListDeadLetters\x12(.tocsin.notify.v1.ListDeadLettersRequest\x1a).tocsin.notify.v1.ListDeadLettersResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12x\n\rGetDeadLetter\x12&.tocsin.notify.v1.GetDeadLetterRequest\x1a\'.tocsin.notify.v1.GetDeadLetterResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12\x88\x01\n\x12RedriveDeadLetters\x12+.tocsin.notify.v1.RedriveDeadLettersRequest\x1a,.tocsin.notify.v1.RedriveDeadLettersResponse\"\x17\xaa\xbb\x18\x13notifications:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/notify/v1/notification_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"L\n\x16GetNotificationRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^notifications/[0-9a-f-]{36}$\"O\n\x17GetNotificationResponse\x12\x34\n\x0cnotification\x18\x01 \x01(\x0b\x32\x1e.tocsin.notify.v1.Notification\"\xbd\x02\n\x18ListNotificationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08incident\x18\x03 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x39\n\x04user\x18\x04 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x46\n\x06states\x18\x05 \x03(\x0e\x32#.tocsin.notify.v1.NotificationStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12-\n\x04page\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x17\x32\x15^pages/[0-9a-f-]{36}$\xd8\x01\x01\"k\n\x19ListNotificationsResponse\x12\x35\n\rnotifications\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa7\x01\n\x16ListDeadLettersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x10include_redriven\x18\x03 \x01(\x08\x12\x39\n\x04user\x18\x04 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"f\n\x17ListDeadLettersResponse\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1c.tocsin.notify.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetDeadLetterRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^deadLetters/[0-9a-f-]{36}$\"J\n\x15GetDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.tocsin.notify.v1.DeadLetter\"{\n\x19RedriveDeadLettersRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x05names\x18\x02 \x03(\tB.\xbaH+\x92\x01(\x08\x01\x10\xfa\x01\x18\x01\"\x1fr\x1d\x32\x1b^deadLetters/[0-9a-f-]{36}$\"A\n\x1aRedriveDeadLettersResponse\x12\x10\n\x08redriven\x18\x01 \x03(\t\x12\x11\n\tnot_found\x18\x02 \x03(\t2\xa1\x05\n\x13NotificationService\x12~\n\x0fGetNotification\x12(.tocsin.notify.v1.GetNotificationRequest\x1a).tocsin.notify.v1.GetNotificationResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12\x84\x01\n\x11ListNotifications\x12*.tocsin.notify.v1.ListNotificationsRequest\x1a+.tocsin.notify.v1.ListNotificationsResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12~\n\x0fListDeadLetters\x12(.tocsin.notify.v1.ListDeadLettersRequest\x1a).tocsin.notify.v1.ListDeadLettersResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12x\n\rGetDeadLetter\x12&.tocsin.notify.v1.GetDeadLetterRequest\x1a\'.tocsin.notify.v1.GetDeadLetterResponse\"\x16\xaa\xbb\x18\x12notifications:read\x12\x88\x01\n\x12RedriveDeadLetters\x12+.tocsin.notify.v1.RedriveDeadLettersRequest\x1a,.tocsin.notify.v1.RedriveDeadLettersResponse\"\x17\xaa\xbb\x18\x13notifications:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,7 +45,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['user']._serialized_options = b'\272H(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\330\001\001'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['states']._loaded_options = None
-  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['states']._serialized_options = b'\272H\014\222\001\t\"\007\202\001\004\020\001 \000'
+  _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['states']._serialized_options = b'\272H\016\222\001\013\020\024\"\007\202\001\004\020\001 \000'
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page']._loaded_options = None
   _globals['_LISTNOTIFICATIONSREQUEST'].fields_by_name['page']._serialized_options = b'\272H\034r\0272\025^pages/[0-9a-f-]{36}$\330\001\001'
   _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -75,21 +75,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNOTIFICATIONRESPONSE']._serialized_start=238
   _globals['_GETNOTIFICATIONRESPONSE']._serialized_end=317
   _globals['_LISTNOTIFICATIONSREQUEST']._serialized_start=320
-  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=635
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=637
-  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=744
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=747
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=914
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=916
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1018
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=1020
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=1092
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1094
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1168
-  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=1170
-  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=1293
-  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=1295
-  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=1360
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=1363
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=2036
+  _globals['_LISTNOTIFICATIONSREQUEST']._serialized_end=637
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_start=639
+  _globals['_LISTNOTIFICATIONSRESPONSE']._serialized_end=746
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=749
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=916
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=918
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1020
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=1022
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=1094
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=1096
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1170
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=1172
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=1295
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=1297
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=1362
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=1365
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=2038
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,85 @@
+"""Messages that cost much for their bytes, generated from descriptors for any request type."""
+
+from collections.abc import Iterator
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from tocsin_kit.rpc.bounds import is_map, rules_of
+
+_DEPTH = 3
+_NESTED_STRUCTS = 24
+_TEXT = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+STRUCT = "google.protobuf.Struct"
+
+
+def varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes((*parts, number))
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def hostile_messages(descriptor: Descriptor, size: int) -> Iterator[tuple[str, bytes]]:
+    """What is bad about it, and the bytes: about `size` of them, or as many as a bound allows."""
+    yield "unknown fields", (varint(1000 << 3) + b"\x01") * (size // 3)
+    yield "one unknown field", field(1000, bytes(size - 8))
+    yield from _inside(descriptor, size, "", _DEPTH)
+
+
+def _inside(descriptor: Descriptor, size: int, path: str, depth: int) -> Iterator[tuple[str, bytes]]:
+    for each in descriptor.fields:
+        where = f"{path}{each.name}"
+        if is_map(each):
+            yield f"entries of {where}", _many_keys(each.number, size)
+            yield f"one key of {where}", field(each.number, field(1, b"k" * (size - 32)))
+        elif each.type in _TEXT:
+            yield f"length of {where}", field(each.number, b"x" * (size - 16))
+            if each.is_repeated:
+                yield f"empty items of {where}", field(each.number, b"") * (size // 3)
+                yield f"different items of {where}", b"".join(field(each.number, b"%06d" % n) for n in range(size // 9))
+        elif each.message_type is None:
+            if each.is_repeated:
+                yield f"packed {where}", field(each.number, b"\x07" * (size - 16))
+            yield f"repeats of {where}", (varint(each.number << 3) + b"\x01") * (size // 3)
+        elif each.message_type.full_name == STRUCT:
+            yield f"values of {where}", field(each.number, field(1, field(1, b"k") + field(2, _numbers(size - 64))))
+            yield f"depth of {where}", field(each.number, _deep(_NESTED_STRUCTS, size - 1024))
+        else:
+            if each.is_repeated:
+                yield f"items of {where}", field(each.number, b"") * (size // 3)
+                most = rules_of(each).repeated.max_items
+                yield f"violations in {where}", field(each.number, b"") * most
+                yield f"violations deep in {where}", field(each.number, _all_empty(each.message_type, 2)) * most
+            if depth:
+                for what, inner in _inside(each.message_type, size - 8, f"{where}.", depth - 1):
+                    yield what, field(each.number, inner)
+
+
+def _many_keys(number: int, size: int) -> bytes:
+    return b"".join(field(number, field(1, b"%06d" % key)) for key in range(size // 10))
+
+
+def _numbers(size: int) -> bytes:
+    return field(6, field(1, b"\x08\x00") * (size // 4))
+
+
+def _deep(levels: int, size: int) -> bytes:
+    value = field(3, b"x" * size)
+    for _ in range(levels):
+        value = field(5, field(1, field(1, b"k") + field(2, value)))
+    return field(1, field(1, b"k") + field(2, value))
+
+
+def _all_empty(descriptor: Descriptor, depth: int) -> bytes:
+    """One empty entry in each field that takes entries, as many as it may have."""
+    whole = b""
+    for each in descriptor.fields:
+        if each.is_repeated and not is_map(each) and (each.message_type is not None or each.type in _TEXT):
+            inner = _all_empty(each.message_type, depth - 1) if each.message_type is not None and depth else b""
+            whole += field(each.number, inner) * rules_of(each).repeated.max_items
+    return whole

@@ -1,0 +1,128 @@
+"""No message within the size limit costs more than reading it: its entries are counted before one is looked at."""
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertsRequest
+from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest
+from tocsin_kit.errors import TocsinError, to_status
+from tocsin_kit.rpc.bounds import MASK_PATHS, bounds_of, unbounded_fields
+from tocsin_kit.rpc.failures import known
+from tocsin_kit.rpc.validation import MAX_VIOLATIONS, validate, warm
+
+from tests.abuse.hostile import field, hostile_messages
+from tests.contract.test_protos import METHODS
+
+LIMIT = 1 << 20
+TRAILERS = 8 << 10
+"""gRPC's own limit of headers and trailers; clients drop what is larger."""
+AS_READING = 2.0
+"""A hostile message may cost this many times what it costs to read half a million empty items."""
+REQUESTS: dict[str, Descriptor] = {method.input_type.full_name: method.input_type for method in METHODS}
+
+
+def spent(work: Callable[[], object]) -> float:
+    """Processor seconds of the better of two runs."""
+    best = float("inf")
+    for _ in range(2):
+        began = time.thread_time()
+        work()
+        best = min(best, time.thread_time() - began)
+    return best
+
+
+@pytest.fixture(scope="module")
+def floor() -> float:
+    """What it costs to read a message of the largest size: nothing can be judged for less."""
+    data = field(1, b"") * (LIMIT // 2)
+    return spent(lambda: SendAlertsRequest.FromString(data))
+
+
+def judge(message_type: type[Message], data: bytes) -> TocsinError | None:
+    """What the pipeline does with a request's bytes before a handler sees it."""
+    if len(data) > min(LIMIT, bounds_of(message_type.DESCRIPTOR).max_bytes):
+        return None
+    try:
+        validate(message_type.FromString(data))
+    except (TocsinError, DecodeError) as error:
+        return known(error)
+    return None
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+def test_every_field_of_a_request_has_a_bound(method: MethodDescriptor) -> None:
+    """A list or map without max_items or max_pairs, or text without a length, is work that a caller decides about."""
+    assert unbounded_fields(method.input_type) == []
+
+
+@pytest.mark.parametrize("name", sorted(REQUESTS))
+def test_a_hostile_message_costs_what_reading_it_costs(name: str, floor: float) -> None:
+    message_type = message_factory.GetMessageClass(REQUESTS[name])
+    warm(message_type)
+    slow, large = {}, {}
+    for what, data in hostile_messages(REQUESTS[name], LIMIT):
+        assert len(data) <= LIMIT + 1024
+        cost = spent(lambda data=data: judge(message_type, data)) / floor  # type: ignore[misc]
+        if cost > AS_READING:
+            slow[what] = round(cost, 1)
+        answer = judge(message_type, data)
+        if answer is not None:
+            assert len(answer.fields) <= MAX_VIOLATIONS
+            size = len(base64.b64encode(to_status(answer).SerializeToString())) + len(answer.message.encode())
+            if size > TRAILERS:
+                large[what] = size
+    assert (slow, large) == ({}, {})
+
+
+def test_what_fits_the_contract_fits_the_derived_size() -> None:
+    """The largest message that keeps all rules must not be refused for its bytes."""
+    matchers = [{"label": "é" * 128, "operator": 1, "value": "é" * 1024}] * 20
+    rule = {"display_name": "é" * 255, "matchers": matchers, "group_by": [f"{n:0128}" for n in range(10)]}
+    request = CreateIntegrationRequest(
+        integration={"display_name": "é" * 255, "routing_rules": [rule] * 100}  # type: ignore[arg-type]
+    )
+    validate(request)
+    assert request.ByteSize() < bounds_of(request.DESCRIPTOR).max_bytes
+
+
+def test_violations_of_a_small_message_are_all_told_and_of_a_large_one_the_first() -> None:
+    small = SendAlertRequest(integration="?", alert={"dedup_key": "k" * 256, "action": 9})  # type: ignore[arg-type]
+    with pytest.raises(TocsinError) as caught:
+        validate(small)
+    assert {violation.field for violation in caught.value.fields} >= {"integration", "alert.dedup_key", "alert.action"}
+    rules: Any = [{"matchers": [{}] * 20}] * 100
+    large = CreateIntegrationRequest(integration={"routing_rules": rules})
+    with pytest.raises(TocsinError) as caught:
+        validate(large)
+    assert len(caught.value.fields) == 1
+
+
+def test_a_list_that_is_too_long_is_named_with_its_limit() -> None:
+    request = SendAlertRequest(alert={"summary": "x", "links": [{}] * 11})  # type: ignore[arg-type]
+    with pytest.raises(TocsinError) as caught:
+        validate(request, "alerts[3]")
+    [violation] = caught.value.fields
+    assert violation.field == "alerts[3].alert.links"
+    assert "at most 10 entries, has 11" in violation.description
+    with pytest.raises(TocsinError, match=r"labels: must have at most 64 entries"):
+        validate(SendAlertRequest(alert={"summary": "x", "labels": {str(n): "" for n in range(65)}}))  # type: ignore[arg-type]
+
+
+def test_a_mask_is_counted_too() -> None:
+    [update] = [each for name, each in REQUESTS.items() if name.endswith("UpdateUserRequest")]
+    request = message_factory.GetMessageClass(update)(update_mask={"paths": ["display_name"] * (MASK_PATHS + 1)})
+    with pytest.raises(TocsinError, match=r"update_mask\.paths: must have at most"):
+        validate(request)
+
+
+def test_a_long_key_does_not_make_a_long_answer() -> None:
+    request = SendAlertRequest(alert={"summary": "x", "labels": {"k" * 500_000: "v"}})  # type: ignore[arg-type]
+    with pytest.raises(TocsinError) as caught:
+        validate(request)
+    assert len(to_status(caught.value).SerializeToString()) < 1024

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from tocsin_kit.rpc.bounds import is_map, rules_of
+from tocsin_kit.rpc.bounds import STRUCT_VALUES, is_map, rules_of
 
 _DEPTH = 3
 _NESTED_STRUCTS = 24
@@ -48,6 +48,7 @@ def _inside(descriptor: Descriptor, size: int, path: str, depth: int) -> Iterato
             yield f"repeats of {where}", (varint(each.number << 3) + b"\x01") * (size // 3)
         elif each.message_type.full_name == STRUCT:
             yield f"values of {where}", field(each.number, field(1, field(1, b"k") + field(2, _numbers(size - 64))))
+            yield f"values below a long key of {where}", field(each.number, _below_a_long_key(size))
             yield f"depth of {where}", field(each.number, _deep(_NESTED_STRUCTS, size - 1024))
         else:
             if each.is_repeated:
@@ -66,6 +67,12 @@ def _many_keys(number: int, size: int) -> bytes:
 
 def _numbers(size: int) -> bytes:
     return field(6, field(1, b"\x08\x00") * (size // 4))
+
+
+def _below_a_long_key(size: int) -> bytes:
+    """The most values that are allowed, each with a path as long as the key."""
+    nothing = field(1, b"\x08\x00") * (STRUCT_VALUES - 2)
+    return field(1, field(1, b"k" * (size - len(nothing) - 64)) + field(2, field(6, nothing)))
 
 
 def _deep(levels: int, size: int) -> bytes:

@@ -130,7 +130,7 @@ def test_an_answer_stays_small() -> None:
     request = ApplyIncidentEventsRequest()
     for _ in range(900):
         request.events.add(org_id="\0")
-    assert len(refused(request)) == MAX_VIOLATIONS
+    assert 20 < len(refused(request)) <= MAX_VIOLATIONS  # as many as fit into trailers of 8 KiB
 
 
 def test_items_that_are_checked_one_by_one_are_left_alone() -> None:

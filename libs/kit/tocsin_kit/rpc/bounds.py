@@ -29,6 +29,7 @@ _UNBOUNDED: Final = 1 << 40
 _CHARACTER_BYTES: Final = 4
 _SCALAR_BYTES: Final = 12
 _LENGTH_BYTES: Final = 12
+_KEY_CHARACTERS: Final = 64
 _MASK: Final = "google.protobuf.FieldMask"
 _STRUCT: Final = "google.protobuf.Struct"
 _LEAST_VALUE_BYTES: Final = 4
@@ -82,7 +83,7 @@ class _Step:
             return FieldViolation(path, f"must have at most {self._limit} entries, has {len(entries)}; send fewer")
         if self._inner is not None:
             if self._map:
-                numbered = ((f'{path}["{key}"]', entries[key]) for key in entries)
+                numbered = ((key_path(path, key), entries[key]) for key in entries)
             else:
                 numbered = ((f"{path}[{index}]", entry) for index, entry in enumerate(entries))
             for where, entry in numbered:
@@ -108,6 +109,13 @@ class _Step:
 def bounds_of(descriptor: Descriptor) -> Bounds:
     """The bounds of the type, read once from its annotations."""
     return Bounds(descriptor)
+
+
+def key_path(path: str, key: object) -> str:
+    """The path of a map's entry. Long keys are cut: a path is made for each value below, however long the key is."""
+    if not isinstance(key, str):
+        return f"{path}[{str(key).lower()}]"
+    return f'{path}["{key}"]' if len(key) <= _KEY_CHARACTERS else f'{path}["{key[: _KEY_CHARACTERS - 1]}…"]'
 
 
 def is_map(field: FieldDescriptor) -> bool:

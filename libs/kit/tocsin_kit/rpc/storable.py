@@ -25,6 +25,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.type.v1 import text_pb2
 
 from tocsin_kit.errors import FieldViolation, invalid_fields
+from tocsin_kit.rpc.bounds import key_path
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 MAX_VIOLATIONS: Final = 50
@@ -195,7 +196,7 @@ class _Walk:
             for key in [key for key in values if "\0" in key]:
                 self._key(values, key, path, machine, is_message=field.type is not None)
         for key in list(values):
-            place = f'{path}["{key}"]' if isinstance(key, str) else f"{path}[{key}]"
+            place = key_path(path, key)
             value = values[key]
             if field.value_check == "string":
                 if "\0" in value:
@@ -205,7 +206,7 @@ class _Walk:
 
     def _key(self, values: Any, key: str, path: str, machine: bool, *, is_message: bool) -> None:
         if not machine:
-            self._refuse(f'{path}["{repaired(key)}"]', _NUL_REFUSED)
+            self._refuse(key_path(path, repaired(key)), _NUL_REFUSED)
             return
         fixed = next((name for name in _spellings(key) if name not in values), None)
         if fixed is not None:
@@ -242,7 +243,7 @@ class _Walk:
         for key in [key for key in fields if "\0" in key]:
             self._key(fields, key, path, machine, is_message=True)
         for key in list(fields):
-            self._value(fields[key], f'{path}["{key}"]', machine)
+            self._value(fields[key], key_path(path, key), machine)
 
     def _list(self, values: Any, path: str, machine: bool) -> None:
         for index, value in enumerate(values.values):

@@ -9,7 +9,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from tocsin_kit.errors import FieldViolation, invalid_fields
-from tocsin_kit.rpc.bounds import bounds_of
+from tocsin_kit.rpc.bounds import bounds_of, key_path
 from tocsin_kit.rpc.storable import make_storable
 
 _validator: Final = protovalidate.Validator()
@@ -17,7 +17,6 @@ MAX_VIOLATIONS: Final = 50
 """Reported at most, so that a hostile message cannot make an answer larger than itself."""
 _FEW_ENTRIES: Final = 200
 """With more entries in its lists, a message is told its first violation only: each costs some 10 µs to collect."""
-_KEY_CHARACTERS: Final = 64
 
 
 def validate(message: Message, prefix: str = "") -> None:
@@ -63,10 +62,5 @@ def _path(field: Any, prefix: str) -> str:
         path = f"{path}.{element.field_name}" if path else element.field_name
         subscript = element.subscript
         if subscript is not None:
-            value = subscript.value
-            if isinstance(value, str):
-                cut = value if len(value) <= _KEY_CHARACTERS else value[: _KEY_CHARACTERS - 1] + "…"
-                path += f'["{cut}"]'
-            else:
-                path += f"[{str(value).lower()}]"
+            path = key_path(path, subscript.value)
     return path

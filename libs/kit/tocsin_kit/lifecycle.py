@@ -89,7 +89,11 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     _install_signals(stop)
     metrics = Metrics()
     database = await Database.open(
-        settings.database_url.get_secret_value(), name=name, size=settings.database_pool_size, metrics=metrics
+        settings.database_url.get_secret_value(),
+        name=name,
+        size=settings.database_pool_size,
+        max_age=settings.database_connection_max_age_seconds,
+        metrics=metrics,
     )
     health = Health((HealthCheck("database", database.ping),), metrics)
     schema_ready = asyncio.Event()

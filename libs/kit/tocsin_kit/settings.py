@@ -52,6 +52,10 @@ class ServiceSettings(BaseSettings):
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
     database_pool_size: int = Field(default=10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
+    database_connection_max_age_seconds: float = Field(
+        default=600.0, validation_alias="DATABASE_CONNECTION_MAX_AGE_SECONDS", ge=1
+    )
+    """A connection is replaced after this, or up to a fifth earlier, so that a changed DNS entry is followed."""
 
     ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
     escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")

@@ -64,7 +64,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         allow_private_webhooks=settings.allow_private_webhooks,
         concurrency=settings.concurrency,
     )
-    gate = await Gate.open(settings.database_url.get_secret_value(), name=runtime.name)
+    gate = await Gate.open(
+        settings.database_url.get_secret_value(),
+        name=runtime.name,
+        max_age=settings.database_connection_max_age_seconds,
+    )
     cipher = Cipher(settings.encryption_keys)
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)

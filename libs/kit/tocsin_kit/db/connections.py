@@ -8,18 +8,17 @@ dials, with backoff and jitter; callers wait for it a moment (`_PATIENCE`), whic
 import asyncio
 import contextlib
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import asyncpg
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.db.dialing import Connection
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-
-Connection = asyncpg.Connection
 
 _log = get_logger(__name__)
 
@@ -32,17 +31,24 @@ _WAITERS_PER_CONNECTION: Final = 200
 _BACKOFF_CAP: Final = 0.3
 """Seconds between dials at most; below `_PATIENCE`, so that whoever calls once the server is back is served."""
 _CLOSE_TIMEOUT: Final = 5.0
+_AGE_SPREAD: Final = 0.2
+"""Of the maximum age: by so much earlier a connection may end, so that not all of them are replaced at once."""
 
 
 class Connections:
-    """At most `size` connections made by `dial`, lent one at a time."""
+    """At most `size` connections made by `dial`, lent one at a time, each for at most `max_age` seconds."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Connection]], *, name: str, size: int) -> None:
+    def __init__(
+        self, dial: Callable[[], Awaitable[Connection]], *, name: str, size: int, max_age: float = 600.0
+    ) -> None:
         self._dial = dial
         self._name = name
         self._size = size
+        self._max_age = max_age
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
+        self._expiry: dict[Connection, float] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
         self._dialing = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._redialing: asyncio.Task[None] | None = None
@@ -88,10 +94,25 @@ class Connections:
             connection.terminate()
             if not self._lent:
                 self._drained.set()
-        elif connection.is_closed():
+        elif self._is_over(connection):
             self._wake(None)
         elif not self._wake(connection):
             self._idle.append(connection)
+
+    def distrust(self) -> None:
+        """Close every connection as soon as it is free: what one of them met, the others would meet as well.
+
+        For a server that hangs or became read-only. Callers then wait for one that can write, and are told soon when
+        there is none, instead of trying one old connection after the other.
+        """
+        for connection in self._expiry:
+            self._expiry[connection] = 0.0
+        for connection in self._idle:
+            connection.terminate()
+            self._expiry.pop(connection, None)
+        self._idle.clear()
+        if self._redialing is None and not self._closing:
+            self.start()
 
     async def close(self) -> None:
         """Wait for what is lent, at most 5 s, then close everything."""
@@ -108,15 +129,29 @@ class Connections:
         for connection in self._lent:
             connection.terminate()
         closing = [connection.close(timeout=_CLOSE_TIMEOUT) for connection in self._idle if not connection.is_closed()]
-        await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.gather(*closing, *self._farewells, return_exceptions=True)
         self._idle.clear()
 
     def _pop_idle(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_closed():
+            if not self._is_over(connection):
                 return connection
         return None
+
+    def _admit(self, connection: Connection) -> None:
+        self._expiry[connection] = time.monotonic() + self._max_age * random.uniform(1 - _AGE_SPREAD, 1)
+
+    def _is_over(self, connection: Connection) -> bool:
+        """Whether nobody may use it any more; then it is forgotten, and closed in the background."""
+        if not connection.is_closed():
+            if time.monotonic() < self._expiry.get(connection, 0.0):
+                return False
+            farewell = asyncio.get_running_loop().create_task(_close(connection))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+        self._expiry.pop(connection, None)
+        return True
 
     async def _grow(self) -> Connection | None:
         self._dialing += 1
@@ -135,6 +170,7 @@ class Connections:
         if self._closing:
             connection.terminate()
             return None
+        self._admit(connection)
         return connection
 
     async def _wait(self) -> Connection | None:
@@ -187,9 +223,17 @@ class Connections:
             delay = min(_BACKOFF_CAP, delay * 2)
         _log.info("database_connected", database=self._name)
         self._redialing = None
+        self._admit(connection)
         self._idle.append(connection)
         for _ in range(len(self._waiters)):
             self._wake(None)
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close(timeout=_CLOSE_TIMEOUT)
+    except Exception:
+        connection.terminate()
 
 
 def _describe(error: BaseException) -> str:

@@ -13,7 +13,9 @@ from typing import Any, Final
 import asyncpg
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.sqlstates import Meaning, decide
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -21,6 +23,7 @@ _log = get_logger(__name__)
 
 _LOCK_KEY: Final = 0x746F6373696E  # "tocsin": one migration at a time per database
 _LOCK_TIMEOUT: Final = "60s"
+_STATEMENT_LOCK_TIMEOUT: Final = "4s"
 _CONNECT_ATTEMPTS: Final = 20
 _REVISION: Final = re.compile(r'^revision\b[^=]*=\s*"(\d{4})"', re.MULTILINE)
 ENVIRONMENT: Final = Path(__file__).with_name("migration_env")
@@ -151,18 +154,21 @@ async def bypasses_row_security(database: Database) -> bool:
     return bypasses
 
 
-async def _connect(url: str) -> asyncpg.Connection:
+async def _connect(url: str) -> Connection:
     for attempt in range(1, _CONNECT_ATTEMPTS + 1):
         try:
-            return await asyncpg.connect(url, timeout=5.0)
-        except (OSError, asyncpg.CannotConnectNowError):
+            return await dial(url, name="migrate")
+        except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+            decision = decide(error)
+            if decision is not None and decision.meaning is not Meaning.AWAY:
+                raise
             if attempt == _CONNECT_ATTEMPTS:
                 raise
             await asyncio.sleep(min(1.0, 0.05 * 2**attempt))
     raise AssertionError("unreachable")
 
 
-async def _revision(connection: asyncpg.Connection) -> str | None:
+async def _revision(connection: Connection) -> str | None:
     if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
         return None
     revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -181,9 +187,11 @@ async def _run_alembic(url: str, migrations: Path) -> None:
     config.set_main_option("version_locations", str(migrations / "versions"))
     config.set_main_option("path_separator", "os")
     engine = create_async_engine(
-        re.sub(r"^postgres(ql)?://", "postgresql+asyncpg://", url),
+        "postgresql+asyncpg://",
         poolclass=NullPool,
-        connect_args={"server_settings": {"lock_timeout": "4s", "statement_timeout": "60s"}},
+        async_creator=lambda: dial(
+            url, name="migrate", settings={"lock_timeout": _STATEMENT_LOCK_TIMEOUT, "statement_timeout": "60s"}
+        ),
     )
 
     def run(connection: Any) -> None:

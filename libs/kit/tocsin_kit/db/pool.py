@@ -15,9 +15,12 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from asyncpg.exceptions import ReadOnlySQLTransactionError
 
-from tocsin_kit.db.connections import Connection, Connections
-from tocsin_kit.db.failures import REPEATABLE, is_connection_loss, translate, unavailable
+from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.dialing import Connection, dial
+from tocsin_kit.db.failures import is_repeatable, translate
+from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
@@ -29,10 +32,8 @@ _log = get_logger(__name__)
 
 SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""
-_ROLLBACK_TIMEOUT: Final = 2.0
 _RETRY_BASE: Final = 0.01
-_BEGIN_ATTEMPTS: Final = 3
-_BEGIN_TIMEOUT: Final = 2.0
+_IS_READ_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 _WALK_INDEXES: Final = ";SET LOCAL enable_sort=off;SET LOCAL enable_bitmapscan=off;SET LOCAL enable_seqscan=off"
 
 
@@ -97,7 +98,7 @@ class Database:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._rollbacks: set[asyncio.Task[None]] = set()
+        self._sessions = Sessions(connections)
 
     @classmethod
     async def open(
@@ -109,32 +110,29 @@ class Database:
         metrics: Metrics | None = None,
         statement_timeout: float = 5.0,
         lock_timeout: float = 2.0,
+        max_age: float = 600.0,
     ) -> "Database":
         """Start to connect in the background and return at once; `name` shows up in pg_stat_activity.
 
-        Timeouts are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT.
+        `url` may name several hosts (`tocsin_kit.db.dialing`). Timeouts, and the age at which a connection is replaced,
+        are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT.
         """
 
-        async def dial() -> Connection:
-            return await asyncpg.connect(
+        def connect() -> Awaitable[Connection]:
+            return dial(
                 url,
-                timeout=5.0,
-                command_timeout=statement_timeout
-                * 2,  # the server's own timeout speaks first unless the network is gone
+                name=name,
+                command_timeout=statement_timeout * 2,  # the server's own speaks first unless the network is gone
                 statement_cache_size=1024,
-                server_settings={
-                    "application_name": name,
+                settings={
                     "statement_timeout": f"{statement_timeout * 1000:.0f}",
                     "lock_timeout": f"{lock_timeout * 1000:.0f}",
                     # Nothing but SQL happens in a transaction: an idle one is a process that stands still with its locks.
                     "idle_in_transaction_session_timeout": "5000",
-                    "standard_conforming_strings": "on",
-                    "timezone": "UTC",
-                    "jit": "off",
                 },
             )
 
-        connections = Connections(dial, name=name, size=size)
+        connections = Connections(connect, name=name, size=size, max_age=max_age)
         if metrics is not None:
             metrics.watch_pool(lambda: connections.open, lambda: connections.lent, lambda: connections.waiting)
         connections.start()
@@ -142,14 +140,16 @@ class Database:
 
     async def close(self) -> None:
         """Wait for running transactions, at most 5 s, then close every connection."""
-        await self._connections.close()
-        if self._rollbacks:
-            await asyncio.gather(*self._rollbacks, return_exceptions=True)
+        await self._sessions.close()
 
     async def ping(self) -> None:
-        """One round trip. Raises DATABASE_UNAVAILABLE."""
+        """A transaction in which the server says that a write would be possible. Raises DATABASE_UNAVAILABLE.
+
+        Asked explicitly, because a pooler need not pass on what the server reports by itself.
+        """
         async with self.system() as tx:
-            await tx.execute("SELECT 1")
+            if await tx.fetchval(_IS_READ_ONLY):
+                raise ReadOnlySQLTransactionError("the session cannot write")
 
     def transaction(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.
@@ -159,11 +159,11 @@ class Database:
         """
         if not org_id or "\0" in org_id:
             raise ValueError("a transaction needs its tenant")
-        return _Transaction(self, org_id)
+        return _Transaction(self._sessions, org_id)
 
     def system(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request."""
-        return _Transaction(self, SYSTEM)
+        return _Transaction(self._sessions, SYSTEM)
 
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
@@ -171,7 +171,7 @@ class Database:
         It reads indexes in their order, whatever the planner believes. Without statistics (a table empty a moment ago)
         the planner sorts everything that is due to take the first few: a claim then costs as much as the backlog is long.
         """
-        return _Transaction(self, SYSTEM, _WALK_INDEXES)
+        return _Transaction(self._sessions, SYSTEM, _WALK_INDEXES)
 
     async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
         """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.
@@ -184,73 +184,23 @@ class Database:
                 async with self.system() if org_id is None else self.transaction(org_id) as tx:
                     return await work(tx)
             except TocsinError as error:
-                if attempt >= attempts or not isinstance(error.__cause__, REPEATABLE):
+                if attempt >= attempts or not is_repeatable(error.__cause__):
                     raise
             await asyncio.sleep(random.uniform(0, _RETRY_BASE * 2**attempt))
             attempt += 1
 
-    async def _begin(self, org_id: str, prelude: str) -> Connection:
-        begin = "BEGIN;SET LOCAL tocsin.org_id='" + org_id.replace("'", "''") + "'" + prelude
-        for _ in range(_BEGIN_ATTEMPTS):
-            connection = await self._connections.acquire()
-            try:
-                await connection.execute(begin, timeout=_BEGIN_TIMEOUT)
-            except BaseException as error:
-                await self._roll_back(connection, error)
-                if isinstance(error, TimeoutError) or not is_connection_loss(error, connection):
-                    raise translate(error, connection) or error from error
-                continue  # it died while idle; nothing was done yet, so another connection may begin
-            return connection
-        raise unavailable("the database cannot be reached; nothing was done")
-
-    async def _commit(self, connection: Connection) -> None:
-        try:
-            outcome = await connection.execute("COMMIT")
-        except BaseException as error:
-            await self._roll_back(connection, error)
-            if is_connection_loss(error, connection):
-                raise unavailable("the connection was lost during COMMIT; the outcome is unknown") from error
-            failure = translate(error, connection)
-            if failure is not None:
-                raise failure from error
-            raise
-        self._connections.release(connection)
-        if outcome != "COMMIT":
-            # PostgreSQL turns COMMIT of a failed transaction into ROLLBACK without an error.
-            raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
-
-    async def _roll_back(self, connection: Connection, error: BaseException) -> None:
-        """Roll back and give the connection back, in a task of its own: a cancelled caller must not cut it short."""
-        if connection.is_closed():
-            self._connections.release(connection)
-            return
-        task = asyncio.get_running_loop().create_task(self._recover(connection))
-        self._rollbacks.add(task)
-        task.add_done_callback(self._rollbacks.discard)
-        if isinstance(error, Exception):
-            await asyncio.shield(task)
-
-    async def _recover(self, connection: Connection) -> None:
-        try:
-            async with asyncio.timeout(_ROLLBACK_TIMEOUT):
-                await connection.execute("ROLLBACK")
-        except Exception:
-            # Whatever kept it from rolling back, nobody may get this connection again.
-            connection.terminate()
-        finally:
-            self._connections.release(connection)
-
 
 class _Transaction(AbstractAsyncContextManager[Tx]):
-    __slots__ = ("_connection", "_database", "_org_id", "_prelude", "_tx")
+    __slots__ = ("_connection", "_org_id", "_prelude", "_sessions", "_tx")
 
-    def __init__(self, database: Database, org_id: str, prelude: str = "") -> None:
-        self._database = database
+    def __init__(self, sessions: Sessions, org_id: str, prelude: str = "") -> None:
+        self._sessions = sessions
         self._org_id = org_id
         self._prelude = prelude
 
     async def __aenter__(self) -> Tx:
-        self._connection = await self._database._begin(self._org_id, self._prelude)
+        tenant = self._org_id.replace("'", "''")
+        self._connection = await self._sessions.begin(f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'{self._prelude}")
         self._tx = Tx(self._connection, self._org_id)
         return self._tx
 
@@ -259,12 +209,12 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
     ) -> None:
         callbacks = self._tx._end()
         if error is not None:
-            await self._database._roll_back(self._connection, error)
             failure = translate(error, self._connection)
+            await self._sessions.roll_back(self._connection, error)
             if failure is not None:
                 raise failure from error
             return
-        await self._database._commit(self._connection)
+        await self._sessions.commit(self._connection)
         for callback in callbacks:
             try:
                 outcome = callback()

@@ -23,21 +23,22 @@ cannot deadlock. Cancels take their locks in ascending order. A pooler in front 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-from tocsin_kit.db.connections import Connection, Connections
-from tocsin_kit.db.failures import is_connection_loss, translate, unavailable
+from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.dialing import Connection, dial
+from tocsin_kit.db.failures import is_connection_loss, spoils_session, translate, unavailable
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.logging import get_logger
 
 _log = get_logger(__name__)
 
 _BEGIN: Final = "BEGIN;SET LOCAL tocsin.org_id='*'"
-_BEGIN_ATTEMPTS: Final = 3
 _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
 _EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
@@ -61,43 +62,38 @@ class Gate:
     """Lends sessions for transactions that provider calls follow."""
 
     def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+        self._sessions = Sessions(connections)
 
     @classmethod
-    async def open(cls, url: str, *, name: str, size: int = 4) -> "Gate":
-        """Start to connect in the background and return at once. `size`: how many claims may run at once."""
+    async def open(cls, url: str, *, name: str, size: int = 4, max_age: float = 600.0) -> "Gate":
+        """Start to connect in the background and return at once. `size`: how many claims may run at once; `max_age`:
+        seconds after which a session is replaced.
+        """
 
-        async def dial() -> Connection:
-            return await asyncpg.connect(
+        def connect() -> Awaitable[Connection]:
+            return dial(
                 url,
-                timeout=5.0,
+                name=f"{name}-gate",
                 command_timeout=10.0,
                 statement_cache_size=256,
-                server_settings={
-                    "application_name": f"{name}-gate",
+                settings={
                     "statement_timeout": "5000",
                     "lock_timeout": "2000",
                     "idle_in_transaction_session_timeout": "10000",
-                    # A host that lost its power answers nothing: its locks are gone after about 10 s, not two hours.
-                    "tcp_keepalives_idle": "5",
-                    "tcp_keepalives_interval": "2",
-                    "tcp_keepalives_count": "3",
-                    "timezone": "UTC",
-                    "jit": "off",
                 },
             )
 
-        connections = Connections(dial, name=f"{name}-gate", size=size)
+        connections = Connections(connect, name=f"{name}-gate", size=size, max_age=max_age)
         connections.start()
         return cls(connections)
 
     async def close(self) -> None:
         """Wait a moment for what is lent, then close."""
-        await self._connections.close()
+        await self._sessions.close()
 
     def passage(self, keys: Iterable[int]) -> "Passage":
         """`async with gate.passage(keys) as passage:` – see `Passage`."""
-        return Passage(self._connections, sorted(set(keys)))
+        return Passage(self._sessions, sorted(set(keys)))
 
 
 class Passage:
@@ -106,14 +102,14 @@ class Passage:
     Inside: read and write through `tx`, `await commit()`, start the calls. Leaving without `commit` rolls back.
     """
 
-    def __init__(self, connections: Connections, keys: list[int]) -> None:
-        self._connections = connections
+    def __init__(self, sessions: Sessions, keys: list[int]) -> None:
+        self._sessions = sessions
         self._keys = keys
         self._committed = False
         self.held: frozenset[int] = frozenset()
 
     async def __aenter__(self) -> "Passage":
-        self._connection = await self._begin()
+        self._connection = await self._sessions.begin(_BEGIN)
         self.tx = Tx(self._connection, "*")
         try:
             if self._keys:
@@ -139,7 +135,9 @@ class Passage:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         statements = ([] if self._committed else ["ROLLBACK"]) + ([_UNLOCK] if self._keys else [])
-        if statements and not self._connection.is_closed():
+        if error is not None and spoils_session(error, self._connection):
+            self._drop()
+        elif statements and not self._connection.is_closed():
             try:
                 await self._connection.execute(";".join(statements), timeout=2.0)
             except BaseException as failure:
@@ -149,28 +147,13 @@ class Passage:
                     raise
                 _log.warning("gate_session_dropped", error=type(failure).__name__)
             else:
-                self._connections.release(self._connection)
+                self._sessions.connections.release(self._connection)
         else:
-            self._connections.release(self._connection)
+            self._sessions.connections.release(self._connection)
         if error is not None:
             failed = translate(error, self._connection)
             if failed is not None:
                 raise failed from error
 
-    async def _begin(self) -> Connection:
-        for _ in range(_BEGIN_ATTEMPTS):
-            connection = await self._connections.acquire()
-            try:
-                await connection.execute(_BEGIN, timeout=2.0)
-            except BaseException as error:
-                connection.terminate()
-                self._connections.release(connection)
-                if isinstance(error, TimeoutError) or not is_connection_loss(error, connection):
-                    raise translate(error, connection) or error from error
-                continue  # it died while idle; nothing was done yet
-            return connection
-        raise unavailable("the database cannot be reached; nothing was done")
-
     def _drop(self) -> None:
-        self._connection.terminate()
-        self._connections.release(self._connection)
+        self._sessions.discard(self._connection)

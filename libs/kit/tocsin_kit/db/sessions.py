@@ -1,0 +1,123 @@
+"""Sessions for transactions: begun where a write is possible, given back clean, thrown away when in doubt."""
+
+import asyncio
+import time
+from typing import Final
+
+from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.dialing import Connection, is_read_only
+from tocsin_kit.db.failures import is_connection_loss, spoils_session, translate, unavailable
+from tocsin_kit.db.sqlstates import Meaning, decide
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+_ROLLBACK_TIMEOUT: Final = 2.0
+_BEGIN_TIMEOUT: Final = 2.0
+_BEGIN_ATTEMPTS: Final = 3
+_READ_ONLY: Final = "25006"
+_LOG_EVERY: Final = 5.0
+
+
+class Sessions:
+    """`begin` and `commit` a transaction on a connection of `connections`, or `roll_back`; each gives it back."""
+
+    def __init__(self, connections: Connections) -> None:
+        self.connections: Final = connections
+        self._rollbacks: set[asyncio.Task[None]] = set()
+        self._logged: dict[str, float] = {}
+
+    async def close(self) -> None:
+        """Wait for running transactions, at most 5 s, then close every connection."""
+        await self.connections.close()
+        if self._rollbacks:
+            await asyncio.gather(*self._rollbacks, return_exceptions=True)
+
+    async def begin(self, statement: str) -> Connection:
+        """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write.
+
+        Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
+        """
+        refusal = unavailable("the database cannot be reached; nothing was done")
+        for _ in range(_BEGIN_ATTEMPTS):
+            connection = await self.connections.acquire()
+            try:
+                await connection.execute(statement, timeout=_BEGIN_TIMEOUT)
+            except BaseException as error:
+                failure = translate(error, connection)
+                elsewhere = spoils_session(error, connection)
+                if isinstance(error, TimeoutError):
+                    self.connections.distrust()
+                    elsewhere = False  # the caller waited for long enough
+                await self.roll_back(connection, error)
+                if failure is None or not elsewhere:
+                    raise failure or error from error
+                refusal = failure
+                continue  # nothing was done yet, so another connection may begin
+            if is_read_only(connection):
+                self.connections.distrust()
+                self.discard(connection)
+                refusal = unavailable("the database is read-only; nothing was done")
+                continue
+            return connection
+        raise refusal
+
+    async def commit(self, connection: Connection) -> None:
+        """COMMIT and give the connection back. Raises DATABASE_UNAVAILABLE also when the outcome is unknown."""
+        try:
+            outcome = await connection.execute("COMMIT")
+        except BaseException as error:
+            await self.roll_back(connection, error)
+            if is_connection_loss(error, connection):
+                raise unavailable("the connection was lost during COMMIT; the outcome is unknown") from error
+            failure = translate(error, connection)
+            if failure is not None:
+                raise failure from error
+            raise
+        self.connections.release(connection)
+        if outcome != "COMMIT":
+            # PostgreSQL turns COMMIT of a failed transaction into ROLLBACK without an error.
+            raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
+
+    async def roll_back(self, connection: Connection, error: BaseException) -> None:
+        """Roll back and give the connection back, in a task of its own: a cancelled caller must not cut it short."""
+        if connection.is_closed():
+            self.connections.release(connection)
+            return
+        if isinstance(error, Exception) and spoils_session(error, connection):
+            self._log(error)
+            if getattr(error, "sqlstate", None) == _READ_ONLY:
+                self.connections.distrust()
+            self.discard(connection)
+            return
+        task = asyncio.get_running_loop().create_task(self._recover(connection))
+        self._rollbacks.add(task)
+        task.add_done_callback(self._rollbacks.discard)
+        if isinstance(error, Exception):
+            await asyncio.shield(task)
+
+    def discard(self, connection: Connection) -> None:
+        """Close the connection without a word; the server rolls back what it did not commit."""
+        connection.terminate()
+        self.connections.release(connection)
+
+    async def _recover(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(_ROLLBACK_TIMEOUT):
+                await connection.execute("ROLLBACK")
+        except Exception:
+            # Whatever kept it from rolling back, nobody may get this connection again.
+            connection.terminate()
+        finally:
+            self.connections.release(connection)
+
+    def _log(self, error: Exception) -> None:
+        """The server's own words, which callers are not told; not for every call of an outage."""
+        code = getattr(error, "sqlstate", None) or type(error).__name__
+        decision = decide(error)
+        if decision is not None and decision.meaning is not Meaning.AWAY:
+            return
+        now = time.monotonic()
+        if now - self._logged.get(code, -_LOG_EVERY) >= _LOG_EVERY:
+            self._logged[code] = now
+            _log.warning("database_session_discarded", sqlstate=code, error=str(error))

@@ -20,6 +20,8 @@ _RESTART_BASE: Final = 0.1
 _RESTART_CAP: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
 _LAG_INTERVAL: Final = 0.5
+TURN_SECONDS: Final = 0.01
+"""Work that goes on for longer gives way (`Turns`)."""
 
 
 async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
@@ -105,6 +107,22 @@ async def _join(tasks: list[asyncio.Task[None]], grace: float) -> None:
         _log.warning("loop_cancelled", loop=task.get_name())
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Turns:
+    """Lets everybody else go on in the middle of long work: `await turns.give()` between its items.
+
+    Costs a look at the clock while the turn is short; after `TURN_SECONDS` the event loop runs once before the next item.
+    """
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + TURN_SECONDS
+
+    async def give(self) -> None:
+        """Let others go on, if this turn has lasted long enough."""
+        if time.monotonic() >= self._until:
+            await asyncio.sleep(0)
+            self._until = time.monotonic() + TURN_SECONDS
 
 
 class Sweep:

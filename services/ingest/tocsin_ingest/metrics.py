@@ -24,6 +24,16 @@ class IngestMetrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
             registry=registry,
         )
+        self.rules_left_out = Counter(
+            "tocsin_ingest_rules_left_out",
+            "Stored routing rules left out when read, since their regular expressions are too expensive or refused",
+            registry=registry,
+        )
+        self.routing_cut = Counter(
+            "tocsin_ingest_routing_cut",
+            "Alerts that took the default route since the regular expressions tried on them were too expensive",
+            registry=registry,
+        )
         self._queue = Gauge("tocsin_ingest_queue", "Alerts waiting to be committed", registry=registry)
 
     def watch_queue(self, length: Callable[[], float]) -> None:

@@ -44,7 +44,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     escalation = Escalation(to_escalation, check_seconds=settings.policy_check_seconds, apply_seconds=_APPLY_SECONDS)
     relay = Relay(database, EventDelivery(escalation).deliver, kinds=KINDS, lease=_RELAY_LEASE, metrics=runtime.metrics)
 
-    directory = Directory(database)
+    directory = Directory(database, metrics)
     batcher = Batcher(
         CommitBatch(database, metrics, relay.nudge),
         batch_size=settings.batch_size,

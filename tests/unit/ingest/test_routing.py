@@ -4,9 +4,9 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
 from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
-from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.app.compile_rules import MAX_PROGRAM, compile_rules, compile_usable_rules
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
-from tocsin_ingest.domain.routing import Route, route
+from tocsin_ingest.domain.routing import MAX_STEPS, Route, route
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_kit.errors import TocsinError
 
@@ -98,6 +98,59 @@ def test_an_expression_re2_refuses_is_named_in_its_words(expression: str) -> Non
 def test_a_regular_expression_takes_linear_time() -> None:
     # With backtracking this would not end before the sun does.
     assert routed(rule("x", MATCHES, "(a*)*b"), x="a" * 1000).policy == "policies/default"
+
+
+def expensive(count: int) -> list[RoutingRule]:
+    """Rules within each bound of the contract, whose expressions are as expensive as RE2 allows."""
+    return [
+        RoutingRule(
+            matchers=[LabelMatcher(label="x", operator=NOT_MATCHES, value=f"(.*{chr(97 + n % 20)}){{100}}")] * 20
+        )
+        for n in range(count)
+    ]
+
+
+def test_expressions_beyond_the_budget_of_an_integration_are_refused_at_once() -> None:
+    with pytest.raises(TocsinError) as caught:
+        compile_rules(expensive(100))
+    (violation,) = caught.value.fields
+    assert violation.field == "integration.routing_rules[0].matchers[12].value"
+    assert f"at most {MAX_PROGRAM}" in violation.description
+
+
+def test_a_hundred_rules_as_customers_write_them_are_far_below_the_budget() -> None:
+    rules = [rule("service", MATCHES, f"(api|web|worker)-{n}-[a-z0-9]+(\\.prod)?") for n in range(100)]
+    rules += [rule("summary", MATCHES, f".*(timeout|error {n}|disk full).*") for n in range(100)]
+    compiled = compile_rules(rules[:100]), compile_rules(rules[100:])
+    for half in compiled:
+        assert sum(matcher.cost for each in half for matcher in each.matchers) < MAX_PROGRAM / 2
+
+
+def test_many_refused_expressions_are_not_all_compiled() -> None:
+    bad = RoutingRule(matchers=[LabelMatcher(label="x", operator=MATCHES, value="(\\pL|\\pN){100}")] * 20)
+    with pytest.raises(TocsinError) as caught:
+        compile_rules([bad] * 100)
+    assert len(caught.value.fields) <= 10
+
+
+def test_stored_rules_beyond_the_budget_are_left_out_and_the_others_route() -> None:
+    stored = [*expensive(1), rule("team", EQUAL, "core"), rule("x", MATCHES, "(")]
+    usable, left_out = compile_usable_rules(stored)
+    assert left_out == [0, 2]
+    found = route(usable, "policies/default", summary="", source="", severity=Severity.ERROR, labels={"team": "core"})
+    assert found.policy == "policies/hit"
+
+
+def test_an_alert_too_expensive_to_route_takes_the_default_route() -> None:
+    def routed_by(characters: int) -> Route:
+        labels = {"x": "ab" * (characters // 2)}
+        return route(rules, "policies/default", summary="", source="", severity=Severity.ERROR, labels=labels)
+
+    most = RoutingRule(matchers=[LabelMatcher(label="x", operator=NOT_MATCHES, value="(.*z){100}")] * 12)
+    rules = compile_rules([most])
+    cost = sum(matcher.cost for matcher in rules[0].matchers)
+    assert not routed_by(MAX_STEPS // cost - 10).cut
+    assert routed_by(MAX_STEPS // cost + 10) == Route((), "policies/default", Severity.ERROR, False, cut=True)
 
 
 def test_fingerprints_tell_apart_what_differs() -> None:

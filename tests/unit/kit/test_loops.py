@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, Sweep, backoff, wait_or_stop, watch_lag
+from tocsin_kit.loops import Loops, Sweep, Turns, backoff, wait_or_stop, watch_lag
 from tocsin_kit.metrics import Metrics
 
 
@@ -130,3 +130,26 @@ async def test_a_blocked_loop_shows(stop: asyncio.Event, monkeypatch: pytest.Mon
         await wait_or_stop(stop, 0.001)
     stop.set()
     await watching
+
+
+async def test_long_work_gives_way_and_short_work_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def others_during_a_hundred_items() -> int:
+        others = 0
+
+        async def other() -> None:
+            nonlocal others
+            while True:
+                others += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        turns = Turns()
+        for _ in range(100):
+            await turns.give()
+        task.cancel()
+        return others
+
+    monkeypatch.setattr(loops, "TURN_SECONDS", 3600.0)
+    assert await others_during_a_hundred_items() == 0
+    monkeypatch.setattr(loops, "TURN_SECONDS", 0.0)
+    assert await others_during_a_hundred_items() >= 99

@@ -13,12 +13,16 @@ from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import format_name
+from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.compile_rules import compile_rules
+from tocsin_ingest.app.compile_rules import compile_usable_rules
 from tocsin_ingest.app.fresh_cache import FreshCache
 from tocsin_ingest.domain.routing import Rule
+from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations
 from tocsin_ingest.store.integrations import Version
+
+_log = get_logger(__name__)
 
 TTL: Final = 0.8
 """Seconds; with the time of the read it stays under the second the contract promises."""
@@ -45,11 +49,13 @@ NO_INTEGRATION: Final = Routing("", None, (), "")
 class Directory:
     """Keys and integrations, at most `TTL` seconds old."""
 
-    def __init__(self, database: Database, *, ttl: float = TTL) -> None:
+    def __init__(self, database: Database, metrics: IngestMetrics, *, ttl: float = TTL) -> None:
         self._database = database
+        self._metrics = metrics
         self._keys: FreshCache[bytes, Principal | None] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
         self._compiled: dict[tuple[str, str], Routing] = {}
+        self._cut: dict[tuple[str, str], Version | None] = {}
 
     async def authenticate(self, token: str) -> Principal | None:
         """An integration key stands for its integration, with the scope to write alerts and no other.
@@ -74,6 +80,18 @@ class Directory:
         """The integration was changed here: use what is true now. Other replicas notice by themselves."""
         self._routing.forget((org_id, integration_id))
 
+    def routing_was_cut(self, org_id: str, routing: Routing) -> None:
+        """An alert took the default route since the rules were too expensive for it: counted, and logged once a rule set."""
+        self._metrics.routing_cut.inc()
+        key = (org_id, routing.integration_id)
+        if self._cut.get(key) != routing.version:
+            while len(self._cut) >= _SIZE:
+                del self._cut[next(iter(self._cut))]
+            self._cut[key] = routing.version
+            _log.warning(
+                "routing_cut", org_id=org_id, integration=routing.integration_id, policy=routing.default_policy
+            )
+
     async def _find_key(self, digest: bytes) -> Principal | None:
         # The tenant is what the key tells, so it cannot be known before.
         async with self._database.system() as tx:
@@ -92,7 +110,10 @@ class Directory:
         if row is None:
             self._compiled.pop(key, None)
             raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, format_name("integrations", integration_id))
-        rules = compile_rules(Integration.FromString(row.routing_rules).routing_rules)
+        rules, left_out = compile_usable_rules(Integration.FromString(row.routing_rules).routing_rules)
+        if left_out:
+            self._metrics.rules_left_out.inc(len(left_out))
+            _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
         while len(self._compiled) >= _SIZE:
             del self._compiled[next(iter(self._compiled))]
         routing = self._compiled[key] = Routing(integration_id, row.version_key, rules, row.default_policy)

@@ -4,16 +4,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf import json_format
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.auth import Principal, invalid_credential
-from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.batcher import Batcher, Entry
+from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
@@ -23,9 +23,6 @@ from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.store.requests import body_hash
 
 _INTEGRATIONS: Final = "integrations"
-_DETAILS_LIMIT: Final = 64 << 10
-_JSON_GROWTH: Final = 6
-"""A byte of a Struct takes at most this many as JSON (a control character becomes \\u0001)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ class AlertIntake:
                 retry_after=wait,
             )
         request_id = request.request_id
-        message = _message(request.alert, sender, routing)
+        message = self._message(request.alert, sender, routing)
         entry = Entry(message, request_id, body_hash(request) if request_id else b"")
         return self._batcher.submit(sender.org_id, entry)
 
@@ -98,40 +95,32 @@ class AlertIntake:
             # The key itself is still remembered for a moment.
             raise invalid_credential("its integration is deleted") from error
 
-
-def _message(alert: AlertInput, sender: Sender, routing: Routing) -> Message:
-    _check_details(alert)
-    labels = dict(alert.labels)
-    summary, source = alert.summary, alert.source
-    dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
-    path = route(
-        routing.rules,
-        routing.default_policy,
-        summary=summary,
-        source=source,
-        severity=Severity(alert.severity),
-        labels=labels,
-    )
-    return Message(
-        routing.integration_id,
-        dedup_key,
-        alert_key(sender.org_id, routing.integration_id, dedup_key),
-        group_key(sender.org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
-        Action(alert.action or Action.TRIGGER),
-        sender.subject,
-        path.policy,
-        path.severity,
-        path.suppress,
-        summary,
-        source,
-        alert.SerializeToString(),
-    )
-
-
-def _check_details(alert: AlertInput) -> None:
-    size = alert.details.ByteSize()
-    if size * _JSON_GROWTH <= _DETAILS_LIMIT:
-        return
-    length = len(json_format.MessageToJson(alert.details, indent=None, ensure_ascii=False).encode())
-    if length > _DETAILS_LIMIT:
-        raise invalid("alert.details", f"must be at most {_DETAILS_LIMIT} bytes as JSON, has {length}; send less of it")
+    def _message(self, alert: AlertInput, sender: Sender, routing: Routing) -> Message:
+        check_details(alert.details)
+        labels = dict(alert.labels)
+        summary, source = alert.summary, alert.source
+        dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
+        path = route(
+            routing.rules,
+            routing.default_policy,
+            summary=summary,
+            source=source,
+            severity=Severity(alert.severity),
+            labels=labels,
+        )
+        if path.cut:
+            self._directory.routing_was_cut(sender.org_id, routing)
+        return Message(
+            routing.integration_id,
+            dedup_key,
+            alert_key(sender.org_id, routing.integration_id, dedup_key),
+            group_key(sender.org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
+            Action(alert.action or Action.TRIGGER),
+            sender.subject,
+            path.policy,
+            path.severity,
+            path.suppress,
+            summary,
+            source,
+            alert.SerializeToString(),
+        )

@@ -25,6 +25,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
+from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
@@ -56,7 +57,10 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     async def SendAlerts(self, request: SendAlertsRequest, context: _Context) -> SendAlertsResponse:
         """Many alerts, an answer for each."""
         sender = Sender.of(current_call().principal)
-        waiting = [await self._intake.submit(sender, each) for each in request.alerts]
+        turns, waiting = Turns(), []
+        for each in request.alerts:
+            waiting.append(await self._intake.submit(sender, each))
+            await turns.give()
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         results = [
             SendAlertsResult(error=status_of(answer))

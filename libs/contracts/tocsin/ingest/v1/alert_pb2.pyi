@@ -202,7 +202,7 @@ class AlertInput(_message.Message):
 
     @_builtins.property
     def details(self) -> _struct_pb2.Struct:
-        """Anything else the responder may want; at most 64 KiB as JSON."""
+        """Anything else the responder may want; at most 64 KiB as JSON and 10,000 values."""
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]:

@@ -155,7 +155,9 @@ class Integration(_message.Message):
     """Output only on create; send back what was read to change or delete."""
     @_builtins.property
     def routing_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingRule]:
-        """At most 100, tried in order."""
+        """At most 100, tried in order. Their regular expressions together may count 10,000 instructions of RE2, 20 for each expression and
+        those it compiles to (a dozen for `db-[0-9]+`). An alert on which they take too long takes the default route.
+        """
 
     @_builtins.property
     def key_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

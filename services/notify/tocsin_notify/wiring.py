@@ -106,6 +106,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
     calls = Calls(
         channels,
+        gate,
         slots,
         outcomes.finished,
         metrics,

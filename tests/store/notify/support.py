@@ -300,6 +300,16 @@ class Notify:
         await self.contacts.UpdateNotificationRules(request, metadata=bearer(org))
 
 
+class _Allowed:
+    """A permit for channels that are tested by themselves."""
+
+    async def begin(self, call: Callable[[], Awaitable[Any]], *, repeat: bool = False) -> Any:
+        return await call()
+
+
+ALLOWED = _Allowed()
+
+
 def job(
     org: str,
     incident: uuid.UUID | None = None,

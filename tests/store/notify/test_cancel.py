@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.errors import from_status
 from tocsin_notify.app.calls import Calls, Start
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
 
@@ -28,9 +28,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     seen: dict[str, list[float]] = defaultdict(list)
     real = WebhookChannel.send
 
-    async def send(self: WebhookChannel, delivery: Delivery) -> Outcome:
+    async def send(self: WebhookChannel, delivery: Delivery, permit: Permit) -> Outcome:
         seen[delivery.job.incident].append(time.monotonic())
-        return await real(self, delivery)
+        return await real(self, delivery, permit)
 
     monkeypatch.setattr(WebhookChannel, "send", send)
     return seen
@@ -42,11 +42,11 @@ def gap(monkeypatch: pytest.MonkeyPatch) -> Iterator["Gap"]:
     made = Gap()
     real = Calls.start
 
-    async def start(calls: Calls, starting: Sequence[Start]) -> None:
+    async def start(calls: Calls, starting: Sequence[Start], since: float) -> None:
         if starting:
             made.reached.set()
             await made.open.wait()
-        await real(calls, starting)
+        await real(calls, starting, since)
 
     monkeypatch.setattr(Calls, "start", start)
     yield made

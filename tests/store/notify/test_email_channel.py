@@ -19,6 +19,7 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 
 from tests.certificates import Certificates, make_certificates
+from tests.store.notify.support import ALLOWED
 
 
 class Server:
@@ -97,7 +98,7 @@ def delivery(title: str = "Disk full", incident: str = "incidents/1") -> Deliver
 async def send(server: MailServer, *, timeout: float = 2.0) -> Outcome:
     channel = EmailChannel(server, timeout=timeout)
     try:
-        return await channel.send(delivery())
+        return await channel.send(delivery(), ALLOWED)
     finally:
         await channel.close()
 
@@ -133,9 +134,9 @@ async def test_what_an_answer_means(server: Server, stage: str, answer: str, exp
 async def test_the_mail_threads_by_incident_and_is_the_same_for_every_attempt(server: Server) -> None:
     channel = EmailChannel(plain(server), timeout=2)
     once = delivery("Disk\r\nBcc: eve@example.com full")
-    await channel.send(once)
-    await channel.send(once)
-    await channel.send(delivery())
+    await channel.send(once, ALLOWED)
+    await channel.send(once, ALLOWED)
+    await channel.send(delivery(), ALLOWED)
     await channel.close()
     mails = [message_from_bytes(each, policy=policy.default) for each in server.mails]
     assert mails[0]["Message-ID"] == mails[1]["Message-ID"] != mails[2]["Message-ID"]
@@ -148,9 +149,9 @@ async def test_the_mail_threads_by_incident_and_is_the_same_for_every_attempt(se
 async def test_dead_sessions_are_opened_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = EmailChannel(plain(server), timeout=2)
     monkeypatch.setattr(email_module, "_PROBE_AFTER", 0.0)
-    assert isinstance(await channel.send(delivery()), Sent)
+    assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
     server.drop_everybody()
-    assert isinstance(await channel.send(delivery()), Sent)
+    assert isinstance(await channel.send(delivery(), ALLOWED), Sent)
     await channel.close()
     assert len(server.sessions) == 2
 

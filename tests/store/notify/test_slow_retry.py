@@ -11,7 +11,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin_kit.ids import new_id
 from tocsin_notify.app.calls import Calls, Start
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
 
@@ -264,15 +264,15 @@ async def test_a_cancel_waits_for_a_try_that_is_about_to_start_and_none_follows(
     reached, open_, events = asyncio.Event(), asyncio.Event(), list[str]()
     start, send = Calls.start, WebhookChannel.send
 
-    async def held(self: Calls, starts: list[Start]) -> None:
+    async def held(self: Calls, starts: list[Start], since: float) -> None:
         if any(each.tries > 5 for each in starts):
             reached.set()
             await open_.wait()
-        await start(self, starts)
+        await start(self, starts, since)
 
-    async def noted(self: WebhookChannel, delivery: Delivery) -> Outcome:
+    async def noted(self: WebhookChannel, delivery: Delivery, permit: Permit) -> Outcome:
         events.append("call")
-        return await send(self, delivery)
+        return await send(self, delivery, permit)
 
     monkeypatch.setattr(Calls, "start", held)
     monkeypatch.setattr(WebhookChannel, "send", noted)

@@ -17,6 +17,8 @@ from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 
+from tests.store.notify.support import ALLOWED
+
 SECRET = b"sixteen-or-more-characters"
 
 
@@ -109,13 +111,13 @@ async def test_what_an_answer_means(
     receiver: Receiver, channel: WebhookChannel, status: int, headers: dict[str, str], expected: Outcome | type[Outcome]
 ) -> None:
     receiver.answer = {"status": status, "headers": headers}
-    outcome = await channel.send(delivery(receiver.url))
+    outcome = await channel.send(delivery(receiver.url), ALLOWED)
     assert isinstance(outcome, expected) if isinstance(expected, type) else outcome == expected
     assert len(receiver.requests) == 1, "no redirect was followed, nothing was sent twice"
 
 
 async def test_the_request_is_signed_and_named(receiver: Receiver, channel: WebhookChannel) -> None:
-    await channel.send(delivery(receiver.url))
+    await channel.send(delivery(receiver.url), ALLOWED)
     headers, content = receiver.requests[0]
     stamp, key_id, digest = (part.split("=", 1)[1] for part in headers["Tocsin-Signature"].split(","))
     assert stamp == "1767323045"
@@ -135,41 +137,41 @@ async def test_the_request_is_signed_and_named(receiver: Receiver, channel: Webh
 async def test_silence_is_retryable_and_bounded(receiver: Receiver) -> None:
     receiver.hang.clear()
     channel = WebhookChannel(timeout=0.3, allow_private=True, concurrency=10)
-    assert await channel.send(delivery(receiver.url)) == Retryable("no answer within 0.3 s")
+    assert await channel.send(delivery(receiver.url), ALLOWED) == Retryable("no answer within 0.3 s")
     await channel.close()
 
 
 async def test_a_connection_cut_is_retryable(receiver: Receiver, channel: WebhookChannel) -> None:
     receiver.cut = 1
-    assert isinstance(await channel.send(delivery(receiver.url)), Retryable)
+    assert isinstance(await channel.send(delivery(receiver.url), ALLOWED), Retryable)
     assert len(receiver.requests) == 1
 
 
 async def test_a_kept_connection_that_dies_is_no_failed_attempt(receiver: Receiver, channel: WebhookChannel) -> None:
-    await channel.send(delivery(receiver.url))
+    await channel.send(delivery(receiver.url), ALLOWED)
     receiver.cut = 1
-    assert await channel.send(delivery(receiver.url)) == Sent()
+    assert await channel.send(delivery(receiver.url), ALLOWED) == Sent()
     assert len(receiver.requests) == 3
 
 
 async def test_an_endless_answer_is_read_for_a_moment_only(receiver: Receiver, channel: WebhookChannel) -> None:
     receiver.answer = {"status": 400, "body": b"no" * 5_000_000}
-    outcome = await channel.send(delivery(receiver.url))
+    outcome = await channel.send(delivery(receiver.url), ALLOWED)
     assert isinstance(outcome, Permanent)
     assert len(outcome.reason) < 400
 
 
 async def test_nobody_listens_and_nobody_is_found(channel: WebhookChannel) -> None:
-    refused = await channel.send(delivery("http://127.0.0.1:1/"))
+    refused = await channel.send(delivery("http://127.0.0.1:1/"), ALLOWED)
     assert isinstance(refused, Retryable)
-    unknown = await channel.send(delivery("http://nowhere.invalid/"))
+    unknown = await channel.send(delivery("http://nowhere.invalid/"), ALLOWED)
     assert isinstance(unknown, Retryable)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.1", "0x7f.1"])
 async def test_private_addresses_are_refused_under_every_name(receiver: Receiver, host: str) -> None:
     channel = WebhookChannel(timeout=2, allow_private=False, concurrency=10)
-    outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", host)))
+    outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", host)), ALLOWED)
     await channel.close()
     assert isinstance(outcome, Permanent), outcome
     assert receiver.requests == []
@@ -189,8 +191,8 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
     monkeypatch.setattr("tocsin_notify.channels.addresses.socket.getaddrinfo", lookup)
     monkeypatch.setattr("tocsin_notify.channels.addresses.is_public", lambda address: str(address) == "203.0.113.1")
     channel = WebhookChannel(timeout=0.3, allow_private=False, concurrency=10)
-    outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", "rebind.example")))
-    again = await channel.send(delivery(receiver.url.replace("127.0.0.1", "again.example")))
+    outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", "rebind.example")), ALLOWED)
+    again = await channel.send(delivery(receiver.url.replace("127.0.0.1", "again.example")), ALLOWED)
     await channel.close()
     assert isinstance(outcome, Retryable), "it tried the public address, and nobody answers there"
     assert isinstance(again, Permanent)

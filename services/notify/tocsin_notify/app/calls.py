@@ -8,11 +8,13 @@ from typing import Final
 
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.permits import Permit
 from tocsin_notify.app.slots import Seat, Slots
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, NotStarted
 from tocsin_notify.channels.registry import Registry
-from tocsin_notify.domain.attempt import Outcome, Retryable
+from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
 from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store.gate import Gate
 
 _log = get_logger(__name__)
 
@@ -43,6 +45,7 @@ class Calls:
     def __init__(
         self,
         channels: Registry,
+        gate: Gate,
         slots: Slots,
         finished: Callable[[Finished], Awaitable[object]],
         metrics: NotifyMetrics,
@@ -52,6 +55,7 @@ class Calls:
     ) -> None:
         """`timeout`: seconds after which a call is cut off, whatever its channel thinks; shorter than the lease."""
         self._channels = channels
+        self._gate = gate
         self._slots = slots
         self._finished = finished
         self._metrics = metrics
@@ -59,8 +63,11 @@ class Calls:
         self._seat_freed = seat_freed
         self._running: set[asyncio.Task[None]] = set()
 
-    async def start(self, starts: Sequence[Start]) -> None:
-        """Return when every one of these calls has begun: its channel's `send` was entered (see `store.gate`)."""
+    async def start(self, starts: Sequence[Start], since: float) -> None:
+        """Return when every one of these calls has begun: its channel's `send` was entered (see `store.gate`).
+
+        `since`: when the session of their claim was known to be alive, by the clock of `store.gate`.
+        """
         if not starts:
             return
         loop = asyncio.get_running_loop()
@@ -74,7 +81,7 @@ class Calls:
                 begun.set_result(None)
 
         for start in starts:
-            task = loop.create_task(self._run(start, entered))
+            task = loop.create_task(self._run(start, since, entered))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         self._metrics.calls.set(len(self._running))
@@ -99,20 +106,25 @@ class Calls:
             if late:
                 await asyncio.wait(late)
 
-    async def _run(self, start: Start, entered: Callable[[], None]) -> None:
+    async def _run(self, start: Start, since: float, entered: Callable[[], None]) -> None:
         channel = self._channels[start.delivery.target.channel]
+        permit = Permit(self._gate, start.delivery, since)
         began = monotonic()
         entered()  # no await lies between this and the first step of `send`
         try:
             async with asyncio.timeout(self._timeout):
-                outcome = await channel.send(start.delivery)
+                outcome = await channel.send(start.delivery, permit)
         except TimeoutError:
             outcome = Retryable(f"no answer within {self._timeout:g} s")
         except asyncio.CancelledError:
             outcome = _STOPPED
+        except NotStarted as error:
+            outcome = Retryable(str(error))
         except Exception as error:
             _log.exception("channel_defect", notification=str(start.delivery.notification))
             outcome = Retryable(f"internal error in the channel: {type(error).__name__}")
+        if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
+            outcome = Retryable(permit.refused)
         self._metrics.send_seconds.labels(start.seat.channel).observe(monotonic() - began)
         self._metrics.attempts.labels(start.seat.channel, type(outcome).__name__.lower()).inc()
         await self._conclude(start, outcome)

@@ -129,7 +129,7 @@ class Deliver:
                 except BaseException:
                     self._calls.abandon(starts)
                     raise
-                await self._calls.start(starts)
+                await self._calls.start(starts, passage.since)
         finally:
             for id, (seat, _) in seats.items():
                 if id not in started:

@@ -81,7 +81,7 @@ class Submit:
                 except BaseException:
                     self._calls.abandon(starts)
                     raise
-                await self._calls.start(starts)
+                await self._calls.start(starts, passage.since)
         finally:
             round_.release()
         round_.hint()

@@ -1,14 +1,17 @@
 """What every channel is: one `send`, three possible outcomes, no exception for anything the other side may do."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.domain.page import Channel, Kind
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,21 @@ class Delivery:
     """The six digits, in a verification."""
 
 
+class NotStarted(Exception):
+    """The call must not begin any more; nothing of it left this process."""
+
+
+class Permit(Protocol):
+    """The right of one attempt to call its provider."""
+
+    async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
+        """Run `call`, whose first step writes to the provider. Raises NotStarted when its incident was stopped since.
+
+        A channel passes everything through here that makes a provider act. `repeat`: this attempt has called before.
+        """
+        ...
+
+
 class ChannelSender(Protocol):
     """One way out of the house."""
 
@@ -51,8 +69,11 @@ class ChannelSender(Protocol):
     """Calls at once that begin without waiting for one another. The deliverer never starts more: a call that waited
     inside a channel would begin after a cancel had returned."""
 
-    async def send(self, delivery: Delivery) -> Outcome:
-        """Try once, within the channel's own timeout. What went wrong is an outcome; an exception is a defect."""
+    async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
+        """Try once, within the channel's own timeout. What went wrong is an outcome; an exception is a defect.
+
+        NotStarted may be raised, or come out as any outcome: the caller knows what it refused.
+        """
         ...
 
     async def close(self) -> None:

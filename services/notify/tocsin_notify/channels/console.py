@@ -4,7 +4,7 @@ import json
 import sys
 from typing import TextIO
 
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.text import payload
 from tocsin_notify.domain.attempt import Outcome, Sent
 
@@ -17,12 +17,19 @@ class ConsoleChannel:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`."""
+
+        async def write() -> Outcome:
+            return self._write(delivery)
+
+        return await permit.begin(write)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _write(self, delivery: Delivery) -> Outcome:
         out = self._out or sys.stdout
         out.write(json.dumps({"event": "console_notification", **payload(delivery)}) + "\n")
         out.flush()
         return Sent()
-
-    async def close(self) -> None:
-        """Nothing is held."""

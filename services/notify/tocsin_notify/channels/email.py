@@ -1,6 +1,7 @@
 """E-mail over SMTP: pooled sessions, re-opened when they die."""
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass
 from email.utils import format_datetime, formataddr, parseaddr
@@ -8,10 +9,20 @@ from enum import StrEnum
 from time import monotonic
 from typing import Final
 
-from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+from aiosmtplib import (
+    SMTP,
+    SMTPAuthenticationError,
+    SMTPDataError,
+    SMTPException,
+    SMTPHeloError,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+    SMTPStatus,
+)
+from aiosmtplib.response import SMTPResponse
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, severity_word, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
@@ -23,6 +34,7 @@ _IDLE_LIMIT: Final = 60.0
 _PROBE_AFTER: Final = 5.0
 # RFC 4954: what a server answers when it is our credentials it does not like, whatever command they come with.
 _OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
+_LEADING_DOT: Final = re.compile(rb"(?m)^\.")
 
 
 class StartTls(StrEnum):
@@ -65,26 +77,18 @@ class EmailChannel:
         self._domain = self._envelope_sender.rpartition("@")[2] or "localhost"
         self._tls: ssl.SSLContext | None = None
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`. Our own credentials being refused may pass once they are mended, so that is retryable."""
         if not self._server.host:
             return Permanent("this installation has no mail server (SMTP_HOST)")
         message = self._compose(delivery)
-        session: SMTP | None = None
         try:
             async with asyncio.timeout(self._timeout):
-                session = await self._session()
-                _, answer = await session.sendmail(self._envelope_sender, [delivery.target.address], message)
-        except BaseException as error:
-            if session is not None:
-                session.close()
-            if isinstance(error, TimeoutError):
-                return Retryable(f"no answer within {self._timeout:g} s")
-            if isinstance(error, (SMTPException, OSError)):
-                return self._classify(error)
-            raise
-        self._idle.append((session, monotonic()))
-        return Sent(_short(answer))
+                return Sent(_short(await self._hand_in(delivery.target.address, message, permit)))
+        except TimeoutError:
+            return Retryable(f"no answer within {self._timeout:g} s")
+        except (SMTPException, OSError) as error:
+            return self._classify(error)
 
     async def close(self) -> None:
         """Say goodbye where it is quick."""
@@ -92,7 +96,39 @@ class EmailChannel:
         for session, _ in idle:
             session.close()
 
-    async def _session(self) -> SMTP:
+    async def _hand_in(self, address: str, message: bytes, permit: Permit) -> str:
+        """The server's answer. A kept session that the server ends says nothing about the mail: it takes a fresh one.
+
+        When it ended after the content, the server may have taken the mail already; the Message-ID is the same then.
+        """
+        kept = await self._kept()
+        if kept is not None:
+            try:
+                return await self._carry(kept, address, message, permit)
+            except (SMTPException, OSError) as error:
+                if not _ended(error):
+                    raise
+        return await self._carry(await self._connect(), address, message, permit, repeat=kept is not None)
+
+    async def _carry(self, session: SMTP, address: str, message: bytes, permit: Permit, *, repeat: bool = False) -> str:
+        """One mail over one session, which is kept if all went well. Each step that the server acts on needs the permit."""
+        size = [f"size={len(message)}"] if session.supports_extension("size") else []
+        try:
+            await permit.begin(lambda: session.mail(self._envelope_sender, options=size), repeat=repeat)
+            await session.rcpt(address)
+            code, answer = await session.execute_command(b"DATA")
+            if code != SMTPStatus.start_input:
+                raise SMTPDataError(code, answer)
+            code, answer = await permit.begin(lambda: _write(session, message))
+            if code != SMTPStatus.completed:
+                raise SMTPDataError(code, answer)
+        except BaseException:
+            session.close()
+            raise
+        self._idle.append((session, monotonic()))
+        return answer
+
+    async def _kept(self) -> SMTP | None:
         while self._idle:
             session, since = self._idle.pop()
             rested = monotonic() - since
@@ -106,7 +142,7 @@ class EmailChannel:
                     session.close()  # the server grew tired of it; a fresh one will tell more
                     continue
             return session
-        return await self._connect()
+        return None
 
     async def _connect(self) -> SMTP:
         server = self._server
@@ -130,6 +166,8 @@ class EmailChannel:
                 if not secure and server.starttls is not StartTls.OFF:
                     raise InsecureLogin(f"{server.host} offers no STARTTLS: the password is not sent in the clear")
                 await session.login(server.username, server.password)
+            if session.is_ehlo_or_helo_needed:
+                await _greet(session)
         except BaseException:
             session.close()
             raise
@@ -164,8 +202,6 @@ class EmailChannel:
         if isinstance(error, InsecureLogin):
             _log.error("smtp_login_refused", server=repr(self._server), error=str(error))
             return Retryable(str(error))
-        if isinstance(error, SMTPRecipientsRefused) and error.recipients:
-            error = error.recipients[0]
         if isinstance(error, SMTPResponseException):
             said = f"{error.code} {_short(error.message)}"
             if isinstance(error, SMTPAuthenticationError) or error.code in _OUR_FAULT:
@@ -177,6 +213,30 @@ class EmailChannel:
 
 class InsecureLogin(SMTPException):
     """A password would have travelled unencrypted although TLS was not switched off."""
+
+
+async def _greet(session: SMTP) -> None:
+    try:
+        await session.ehlo()
+    except SMTPHeloError:
+        await session.helo()
+
+
+def _ended(error: Exception) -> bool:
+    """Whether the server ended the session: it hung up, or said that it is about to (421, RFC 5321 §3.8)."""
+    if isinstance(error, SMTPResponseException):
+        return error.code == SMTPStatus.domain_unavailable
+    return isinstance(error, (SMTPServerDisconnected, ConnectionError))
+
+
+async def _write(session: SMTP, message: bytes) -> SMTPResponse:
+    """The content, and the answer to it. The first step writes all of it."""
+    protocol = session.protocol
+    if protocol is None:
+        raise SMTPServerDisconnected("the session ended before the content")
+    stuffed = _LEADING_DOT.sub(b"..", message)  # RFC 5321 §4.5.2
+    protocol.write(stuffed + (b"" if stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n")
+    return await protocol.read_response(session.timeout)
 
 
 def _short(text: str) -> str:

@@ -14,10 +14,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from tocsin_notify.channels.addresses import ForbiddenAddress, PublicResolver, is_public, literal
-from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.text import payload
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 
@@ -42,7 +44,7 @@ class WebhookChannel:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, delivery: Delivery) -> Outcome:
+    async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`. Redirects are not followed: the owner verified this URL and no other."""
         url = URL(delivery.target.address)
         address = literal(url.host or "")
@@ -51,19 +53,19 @@ class WebhookChannel:
         content = json.dumps(payload(delivery), separators=(",", ":")).encode()
         stamp = int(delivery.start_time.timestamp())
         headers = {
-            "Content-Type": "application/json",
             SIGNATURE_HEADER: sign(delivery.target.secret, delivery.target.key_id, stamp, content),
             DELIVERY_HEADER: delivery.key,
         }
+        request = _Request(content, permit)
         connection = _Connection()
         try:
             try:
-                return await self._post(url, content, headers, delivery.start_time, connection)
-            except aiohttp.ServerDisconnectedError:
+                return await self._post(url, request, headers, delivery.start_time, connection)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not connection.reused:
                     raise
                 # An idle connection that the server closed in this very moment says nothing about the receiver.
-                return await self._post(url, content, headers, delivery.start_time, connection)
+                return await self._post(url, request, headers, delivery.start_time, connection)
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
@@ -84,10 +86,10 @@ class WebhookChannel:
             self._session = None
 
     async def _post(
-        self, url: URL, content: bytes, headers: dict[str, str], sent_at: datetime, connection: "_Connection"
+        self, url: URL, request: "_Request", headers: dict[str, str], sent_at: datetime, connection: "_Connection"
     ) -> Outcome:
         async with self._open().post(
-            url, data=content, headers=headers, allow_redirects=False, trace_request_ctx=connection
+            url, data=request, headers=headers, allow_redirects=False, trace_request_ctx=connection
         ) as response:
             body = await _beginning(response)
             return classify(response, body, sent_at)
@@ -168,6 +170,21 @@ def _clean(text: str) -> str:
 
 def _describe(error: BaseException) -> str:
     return _clean(str(error) or type(error).__name__)[:_DETAIL_LIMIT]
+
+
+class _Request(BytesPayload):
+    """The body. The client holds the head back until the body is written, so nothing leaves before the permit is asked."""
+
+    def __init__(self, content: bytes, permit: Permit) -> None:
+        super().__init__(content, content_type="application/json")
+        self._permit = permit
+        self._written = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Called once for each connection the request is sent on."""
+        repeat, self._written = self._written, True
+        write = super().write_with_length
+        await self._permit.begin(lambda: write(writer, content_length), repeat=repeat)
 
 
 class _Connection:

@@ -18,11 +18,16 @@ with it, the lock is gone and so are the calls. If the process is frozen in the 
 `lock_timeout` it fails as unconfirmed rather than lie. A start is the moment a channel's `send` is entered: setting up
 a connection to a provider is part of the call, so a provider that hangs blocks nobody.
 
+What repeats a call inside one attempt (a kept connection died) is a call of its own: it goes through a passage as a
+claim does, and reads the fence there. So does a first call whose request leaves this process later than half of
+`PROOF_SECONDS` after its claim, because its connection was slow to open (`app.permits`).
+
 Senders only *try* the lock and leave an incident alone for whose cancel somebody waits: they never wait here, so they
 cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
 """
 
 import hashlib
+import time
 from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import Final
@@ -42,6 +47,17 @@ _BEGIN: Final = "BEGIN;SET LOCAL tocsin.org_id='*'"
 _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
 _EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
+
+
+PROOF_SECONDS: Final = 1.0
+"""For so long after a session was known to be alive a call may begin on its locks. Whoever ends a session for holding
+up a cancel lets this pass before any cancel is confirmed."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def gate_clock() -> float:
+    """Seconds. This clock goes on while the process is stopped and, on Linux, while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
 
 
 def incident_key(org_id: str, incident: UUID) -> int:
@@ -107,6 +123,8 @@ class Passage:
         self._keys = keys
         self._committed = False
         self.held: frozenset[int] = frozenset()
+        self.since = gate_clock()
+        """When this session was last known to hold its locks, by `gate_clock`."""
 
     async def __aenter__(self) -> "Passage":
         self._connection = await self._sessions.begin(_BEGIN)
@@ -121,6 +139,7 @@ class Passage:
 
     async def commit(self) -> None:
         """Raises DATABASE_UNAVAILABLE when the outcome is unknown; no call may start then."""
+        asked = gate_clock()
         try:
             outcome = await self._connection.execute("COMMIT")
         except BaseException as error:
@@ -130,6 +149,7 @@ class Passage:
         if outcome != "COMMIT":
             raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
         self._committed = True
+        self.since = asked
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -150,6 +150,15 @@ WITH given AS (
 SELECT d.*, app_now() AS now, p.planned_time, p.type FROM decided d JOIN pages p ON p.id = d.page_id
 """
 
+_MAY_START: Final = """
+SELECT EXISTS (
+  SELECT FROM notifications n
+  WHERE n.org_id = $1 AND n.id = $2 AND n.state = 'sending' AND n.attempts = $3
+    AND NOT EXISTS (SELECT FROM cancel_fences f
+                    WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
+)
+"""
+
 _CANCEL: Final = """
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
 mine AS (
@@ -289,6 +298,11 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float) ->
     in this transaction. Run it after the gate's locks are held: its snapshot is what the promise of I5 rests on.
     """
     return await tx.fetch(_CLAIM, list(ids), max_tries, lease)
+
+
+async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
+    """Whether this attempt is still the present one and no fence stops it. Run it after the gate's lock is held."""
+    return bool(await tx.fetchval(_MAY_START, org_id, id, attempt))
 
 
 async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[asyncpg.Record]:

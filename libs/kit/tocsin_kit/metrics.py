@@ -28,13 +28,25 @@ class Metrics:
         self.rpc_total = Counter("tocsin_rpc", "Calls ended", ("method", "code"), registry=self.registry)
         self.http_total = Counter("tocsin_http", "HTTP requests", ("route", "status"), registry=self.registry)
         self.outbox_rows = Gauge(
-            "tocsin_outbox_rows", "Outbox rows, counted up to 100,000", ("kind", "state"), registry=self.registry
+            "tocsin_outbox_rows",
+            "Outbox rows waiting, dead, blocked; counted up to 100,000",
+            ("kind", "state"),
+            registry=self.registry,
         )
         self.outbox_oldest_seconds = Gauge(
             "tocsin_outbox_oldest_seconds", "Age of the oldest waiting outbox row", ("kind",), registry=self.registry
         )
         self.outbox_total = Counter(
-            "tocsin_outbox", "Deliveries by outcome: done, retry, dead", ("kind", "outcome"), registry=self.registry
+            "tocsin_outbox",
+            "Rows by what became of a delivery: done, retry, refused, returned, substituted, dead",
+            ("kind", "outcome"),
+            registry=self.registry,
+        )
+        self.outbox_late_tenants = Gauge(
+            "tocsin_outbox_late_tenants",
+            "Tenants whose oldest undelivered row is older than OUTBOX_MAX_AGE_SECONDS",
+            ("kind",),
+            registry=self.registry,
         )
         self.loop_lag_seconds = Histogram(
             "tocsin_loop_lag_seconds",

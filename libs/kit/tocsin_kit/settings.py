@@ -86,6 +86,9 @@ class ServiceSettings(BaseSettings):
     """Longest unary call of a caller that set no deadline."""
     reflection: bool = _shared("REFLECTION", True)
 
+    outbox_max_age_seconds: float = Field(default=60.0, validation_alias="OUTBOX_MAX_AGE_SECONDS", gt=0)
+    """A tenant with an older undelivered outbox row is reported: as degraded by /readyz, by a metric and in the log."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _shared("LOG_LEVEL", "INFO")
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
     shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)

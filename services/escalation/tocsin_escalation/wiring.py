@@ -14,6 +14,7 @@ from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
@@ -33,7 +34,7 @@ from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.firer import Firer
 from tocsin_escalation.work.pager import Pager
-from tocsin_escalation.work.relay import KINDS, Delivery
+from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
 
@@ -50,13 +51,25 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     notify_channel = channel(settings.notify_target, service_name="notify", tokens=tokens, tls=tls)
     ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
-    relay = Relay(db, Delivery(notify).deliver, kinds=KINDS, metrics=runtime.metrics)
+    delivery = Delivery(notify)
+    page_relay, cancel_relay = (
+        Relay(
+            db,
+            deliver,
+            kinds=[kind],
+            max_bytes=settings.grpc_max_message_bytes // 2,
+            channel=notify_channel,
+            metrics=runtime.metrics,
+            max_age=settings.outbox_max_age_seconds,
+        )
+        for kind, deliver in ((PAGE, delivery.pages), (CANCEL, delivery.cancellations))
+    )
 
     late = _Late()
     task = register(queue, late.fire)
     armer = Armer(queue, task, metrics)
     pager = Pager(notify_queue, notify)
-    effects = Effects(armer, pager, relay, metrics)
+    effects = Effects(armer, pager, cancel_relay, metrics)
     late.firer = Firer(db, effects)
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -98,7 +111,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops = runtime.loops
     loops.add("armer", armer.run, everywhere=True)
     loops.add("pager", pager.run, everywhere=True)
-    loops.add("relay", relay.run, everywhere=True)
+    for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay)):
+        loops.add(name, relay.run, everywhere=True)
+        runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("redis-watch", Sweep(1.0, sweeps.watch_redis))

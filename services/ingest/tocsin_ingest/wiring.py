@@ -8,6 +8,7 @@ from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 
@@ -42,7 +43,16 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         tls=client_credentials(settings),
     )
     escalation = Escalation(to_escalation, check_seconds=settings.policy_check_seconds, apply_seconds=_APPLY_SECONDS)
-    relay = Relay(database, EventDelivery(escalation).deliver, kinds=KINDS, lease=_RELAY_LEASE, metrics=runtime.metrics)
+    relay = Relay(
+        database,
+        EventDelivery(escalation).deliver,
+        kinds=KINDS,
+        max_bytes=settings.grpc_max_message_bytes // 2,
+        lease=_RELAY_LEASE,
+        channel=to_escalation,
+        metrics=runtime.metrics,
+        max_age=settings.outbox_max_age_seconds,
+    )
 
     directory = Directory(database, metrics)
     batcher = Batcher(
@@ -75,5 +85,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     if runtime.serves:
         runtime.http.add_routes(routes(intake, directory, body_limit=settings.grpc_max_message_bytes))
     runtime.loops.add("relay", relay.run, everywhere=True)
+    runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(batcher.drain, lambda: to_escalation.close(None)))

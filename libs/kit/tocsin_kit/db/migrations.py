@@ -62,6 +62,32 @@ CREATE INDEX outbox_order ON outbox (ordering_key, id) WHERE dead_time IS NULL A
 CREATE INDEX outbox_dead ON outbox (id) WHERE dead_time IS NOT NULL;
 """
 
+# The claim of every row enters by tenant. Rows that were refused have an index of their own: however many there are,
+# the claim of the others never walks over them. `lease_until` and `attempts` stay out of every index, so that claiming
+# a row is a heap-only update.
+_OUTBOX_TURNS = """
+ALTER TABLE outbox
+    ADD COLUMN refusals integer NOT NULL DEFAULT 0,
+    ADD COLUMN retries integer NOT NULL DEFAULT 0,
+    ADD COLUMN blocked boolean NOT NULL DEFAULT false,
+    ADD COLUMN substituted boolean NOT NULL DEFAULT false,
+    ADD COLUMN substituted_by bigint;
+COMMENT ON COLUMN outbox.refusals IS 'Refusals of this row while it travelled alone.';
+COMMENT ON COLUMN outbox.retries IS 'Times the receiver asked for this row later.';
+COMMENT ON COLUMN outbox.blocked IS 'The receiver lacks an earlier message of the ordering key.';
+COMMENT ON COLUMN outbox.substituted IS 'The payload is a substitute; the original is a dead row.';
+COMMENT ON COLUMN outbox.substituted_by IS 'The row that travels in place of this dead one.';
+CREATE INDEX outbox_turns ON outbox (kind, org_id, due_time, id) WHERE dead_time IS NULL AND refusals = 0;
+CREATE INDEX outbox_refused ON outbox (kind, org_id, due_time, id) WHERE dead_time IS NULL AND refusals > 0;
+CREATE INDEX outbox_blocked ON outbox (id) WHERE dead_time IS NULL AND blocked;
+"""
+
+_NO_OUTBOX_TURNS = """
+DROP INDEX outbox_turns, outbox_refused, outbox_blocked;
+ALTER TABLE outbox DROP COLUMN refusals, DROP COLUMN retries, DROP COLUMN blocked, DROP COLUMN substituted,
+    DROP COLUMN substituted_by;
+"""
+
 _REQUESTS = """
 CREATE TABLE requests (
     org_id text NOT NULL,
@@ -97,6 +123,16 @@ def outbox_table(op: Any) -> None:
     """The table `tocsin_kit.db.outbox` works on."""
     run_script(op, _OUTBOX)
     enable_row_security(op, "outbox")
+
+
+def outbox_turns(op: Any) -> None:
+    """What the relay needs to be fair by tenant and to set refused rows aside. A migration after `outbox_table`."""
+    run_script(op, _OUTBOX_TURNS)
+
+
+def drop_outbox_turns(op: Any) -> None:
+    """The way back from `outbox_turns`."""
+    run_script(op, _NO_OUTBOX_TURNS)
 
 
 def requests_table(op: Any) -> None:

@@ -45,7 +45,7 @@ SELECT id, org_id, ordering_key, kind, payload, create_time, attempts, last_erro
 WHERE dead_time IS NOT NULL AND id > $1 AND kind = ANY($2::text[]) AND ($3 = '*' OR org_id = $3) ORDER BY id LIMIT $4
 """
 _REDRIVE = """
-UPDATE outbox SET dead_time = NULL, due_time = app_now(), attempts = 0
+UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
 WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND ($2 = '*' OR org_id = $2)
 """
 _MAX_LISTED: Final = 500

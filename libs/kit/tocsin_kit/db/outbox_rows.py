@@ -17,6 +17,12 @@ class OutboxRow:
     create_time: datetime
     attempts: int
     """This try included; 1 at first."""
+    refusals: int = 0
+    """How often it was refused while it travelled alone."""
+    retries: int = 0
+    """How often the receiver asked for it later."""
+    substituted: bool = False
+    """Its payload is a substitute for one that was refused for good; there is no second substitute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,8 @@ class Retry:
 
     error: str
     after: float | None = None
+    blocked: bool = False
+    """The receiver lacks an earlier message of the ordering key: the key counts as blocked until this one is accepted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,102 +4,73 @@ A round claims due rows with a lease (SKIP LOCKED), delivers them with no transa
 claimed only when no older row of its ordering key is left, in whatever state but dead, so order holds across batches,
 retries and replicas. A replica that dies gives its rows back by its lease running out; settling checks the attempt
 number, so one that comes back late settles nothing that has become somebody else's.
+
+Three kinds of failures are kept apart:
+
+- The receiver is away. Then the relay waits and no row does: a small delivery asks every `_PROBE_EVERY` seconds whether
+  it is back, and the first answer releases everything.
+- A row is refused. The delivery is halved until the row stands alone. From then on the row travels alone, with pauses
+  of its own, and dies after a few refusals (`tocsin_kit.db.relay_verdicts`).
+- A tenant's rows are refused or slow. They leave the common deliveries for deliveries of that tenant alone
+  (`tocsin_kit.db.relay_doubtful`), which have places of their own. Rows of other tenants do not wait for them.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import grpc
 
-from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
-from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.outbox_claims import Claims
+from tocsin_kit.db.outbox_rows import OutboxRow, Retry
+from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay_doubtful import Doubtful
+from tocsin_kit.db.relay_flight import Deliver, Flight
+from tocsin_kit.db.relay_receiver import Receiver
+from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
+from tocsin_kit.db.relay_verdicts import RETRY_BASE, Verdict
+from tocsin_kit.db.relay_watch import OutboxWatch
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import backoff, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
-Deliver = Callable[[Sequence[OutboxRow]], Awaitable[Sequence[Outcome]]]
+__all__ = ["Deliver", "Relay", "Substitute"]
 
 _log = get_logger(__name__)
 
-RETRY_BASE: Final = 0.1
-RETRY_CAP: Final = 30.0
+MAX_BYTES: Final = 512 << 10
+"""Of one delivery: half of what a receiver takes by default (GRPC_MAX_MESSAGE_BYTES)."""
 _DELIVER_SHARE: Final = 0.8
 """Of the lease: a delivery is cut off while the lease still holds, so that nobody delivers the row meanwhile."""
-_SETTLE_ATTEMPTS: Final = 4
-_MEASURE_EVERY: Final = 5.0
-_COUNTED: Final = 100_000
-_MAX_ERROR: Final = 500
-
-_CLAIM = """
-WITH due AS (
-    SELECT id FROM outbox AS row
-    WHERE dead_time IS NULL AND due_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())
-      AND kind = ANY($1::text[])
-      AND (ordering_key = '' OR id = (
-          SELECT oldest.id FROM outbox AS oldest
-          WHERE oldest.ordering_key = row.ordering_key AND oldest.dead_time IS NULL AND oldest.ordering_key <> ''
-            AND oldest.org_id = row.org_id AND oldest.kind = ANY($1::text[])
-          ORDER BY oldest.id LIMIT 1))
-    ORDER BY due_time, id LIMIT $2 FOR UPDATE SKIP LOCKED
-)
-UPDATE outbox SET lease_until = app_now() + make_interval(secs => $3), attempts = outbox.attempts + 1
-FROM due WHERE outbox.id = due.id
-RETURNING outbox.id, outbox.org_id, ordering_key, kind, payload, create_time, attempts
-"""
-# The answer says whether a row was waiting behind one of these. Here and above, a scalar sub-select instead of a join keeps
-# the planner on the index whatever it believes about a table that is empty one minute and full the next.
-_DONE = """
-WITH gone AS (
-    DELETE FROM outbox USING unnest($1::bigint[], $2::int[]) AS mine (id, attempts)
-    WHERE outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
-    RETURNING outbox.id, outbox.org_id, outbox.ordering_key
-)
-SELECT EXISTS (
-    SELECT 1 FROM gone
-    WHERE ordering_key <> '' AND (
-        SELECT next.id FROM outbox AS next
-        WHERE next.ordering_key = gone.ordering_key AND next.ordering_key <> '' AND next.dead_time IS NULL
-          AND next.org_id = gone.org_id AND next.id > gone.id
-        ORDER BY next.id LIMIT 1) IS NOT NULL
-)
-"""
-_RETRY = """
-UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause)
-FROM unnest($1::bigint[], $2::int[], $3::text[], $4::float8[]) AS mine (id, attempts, error, pause)
-WHERE outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
-"""
-_DEAD = """
-UPDATE outbox SET lease_until = NULL, last_error = mine.error, dead_time = app_now()
-FROM unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, error)
-WHERE outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
-"""
-_GIVE_BACK = """
-UPDATE outbox SET lease_until = NULL, attempts = outbox.attempts - 1
-FROM unnest($1::bigint[], $2::int[]) AS mine (id, attempts)
-WHERE outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
-"""
-_MEASURE = f"""
-SELECT kind, count(*) AS rows, coalesce(extract(epoch FROM app_now() - min(create_time)), 0)::float8 AS oldest
-FROM (SELECT kind, create_time FROM outbox
-      WHERE dead_time IS NULL AND kind = ANY($1::text[]) LIMIT {_COUNTED}) AS waiting
-GROUP BY kind
-"""
-_MEASURE_DEAD = f"""
-SELECT kind, count(*) AS rows
-FROM (SELECT kind FROM outbox WHERE dead_time IS NOT NULL AND kind = ANY($1::text[]) LIMIT {_COUNTED}) AS dead
-GROUP BY kind
-"""
+_CALLS: Final = 64
+"""Calls of one claimed batch, when it has to be taken apart."""
+_PROBE_ROWS: Final = 8
+_CONTENDED_PAUSE: Final = 0.02
 
 
 class Relay:
     """Delivers rows of `kinds`.
 
-    `deliver` gets up to `batch` rows, no two of one ordering key, and answers one outcome per row. It may run
-    `parallel` times at once and must end within 0.8 of the lease, after which it is cancelled and its rows retried; the
-    receiver must therefore take a row twice and act once. An exception from it retries the whole batch.
+    `deliver` gets up to `batch` rows, no two of one ordering key and together at most `max_bytes` bytes (a larger row
+    travels alone), and answers one outcome per row, or raises. What it raises is judged: "away" (UNAVAILABLE,
+    DEADLINE_EXCEEDED, CANCELLED, a lost connection; UNAUTHENTICATED, PERMISSION_DENIED, UNIMPLEMENTED as well) leaves
+    every row as it was; anything else makes the relay deliver the rows in halves until the one that is refused stands
+    alone. `deliver` may run several times at once and must end within 0.8 of the lease (seconds), after which it is
+    cancelled; the receiver must therefore take a row twice and act once. `parallel` bounds the deliveries that
+    hold rows of one and the same tenant; one more place is free for other tenants.
+
+    `channel` is the one `deliver` calls through: while the receiver is away, the relay asks it as soon as the channel is
+    connected again. A tenant whose oldest row is older than `max_age` seconds is reported by `watch`.
+
+    `substitute(row, reason)` is called when a row is about to die, with the reason that will stand in the dead letter.
+    It returns another payload for the same message, or None. With a payload the original is kept as a dead row, and
+    the row itself goes on in its place: same id, same place in its ordering key, due at once, in one transaction. This
+    happens once per row (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function
+    must not wait and must not raise; an exception is logged and counts as None.
     """
 
     def __init__(
@@ -109,37 +80,56 @@ class Relay:
         *,
         kinds: Iterable[str],
         batch: int = 200,
+        max_bytes: int = MAX_BYTES,
         lease: float = 10.0,
         sweep_every: float = 1.0,
         parallel: int = 4,
+        substitute: Substitute | None = None,
+        channel: grpc.aio.Channel | None = None,
         metrics: Metrics | None = None,
+        max_age: float = 60.0,
     ) -> None:
-        self._database = database
-        self._deliver = deliver
         self._kinds = list(kinds)
+        self._deliver = deliver
         self._batch = batch
         self._lease = lease
         self._sweep_every = sweep_every
         self._parallel = parallel
-        self._metrics = metrics
+        self._claims = Claims(database, self._kinds, lease=lease, max_bytes=max_bytes)
+        self._settling = Settling(database, lease=lease, substitute=substitute, metrics=metrics)
+        self._receiver = Receiver(self._kinds, channel)
+        self._doubtful = Doubtful(
+            self._claims, self._fly, parallel=parallel, sweep_every=sweep_every, away=lambda: self._receiver.away
+        )
+        self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
+        """Measures the outbox while the relay runs; `watch.check` is a health check."""
+        self._cursor = ""
         self._nudged = asyncio.Event()
-        self._flying: set[asyncio.Task[None]] = set()
+        self._flying: set[asyncio.Task[Settled]] = set()
+        self._aboard: Counter[str] = Counter()
 
     def nudge(self) -> None:
         """A row may be due: look now instead of at the next sweep. Cheap; any number of nudges make one round."""
         self._nudged.set()
+        self._doubtful.nudge()
+
+    def receiver_is_back(self) -> None:
+        """Something else heard from the receiver: when it counts as away, ask it now."""
+        self._receiver.ask_now()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
         stopper = asyncio.create_task(stop.wait())
-        stopper.add_done_callback(lambda _: self._nudged.set())
-        measuring = asyncio.create_task(self._measure(stop))
+        stopper.add_done_callback(lambda _: self._wake())
+        others = [asyncio.create_task(self.watch.run(stop)), asyncio.create_task(self._doubtful.run(stop))]
         failures = 0
         try:
             while not stop.is_set():
                 self._nudged.clear()
+                if self._receiver.away:
+                    await self._receiver.pause()
                 try:
-                    claimed = await self._round()
+                    more = await self._round()
                 except TocsinError as error:
                     if error.code is not grpc.StatusCode.UNAVAILABLE:
                         raise
@@ -149,7 +139,7 @@ class Relay:
                     await wait_or_stop(stop, backoff(failures, base=RETRY_BASE, cap=self._sweep_every))
                     continue
                 failures = 0
-                if claimed < self._batch:
+                if not more and not self._receiver.away:
                     await self._wait()
             # Whatever the last calls committed: nobody else would look for it before a sweep.
             try:
@@ -161,26 +151,39 @@ class Relay:
             raise
         finally:
             stopper.cancel()
-            measuring.cancel()
+            for other in others:
+                other.cancel()
             await self._land()
-            await asyncio.gather(stopper, measuring, return_exceptions=True)
+            await asyncio.gather(stopper, *others, return_exceptions=True)
 
     async def run_once(self) -> int:
-        """Claim one batch, deliver and settle it; how many rows there were."""
-        rows = await self._claim()
-        if rows:
-            await self._fly(rows)
-        return len(rows)
+        """Claim one batch, deliver and settle it; how many rows there were. Without any: rows that were set aside."""
+        claimed = await self._claims.fair(self._batch, after="", without=self._doubtful.tenants)
+        if claimed.rows:
+            await self._fly(claimed.rows)
+            return len(claimed.rows)
+        return await self._doubtful.run_once()
 
-    async def _round(self) -> int:
-        while len(self._flying) >= self._parallel:
+    async def _round(self) -> bool:
+        """Start one delivery; whether another one can be started at once."""
+        while len(self._flying) > self._parallel:
             await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-        rows = await self._claim()
-        if rows:
-            task = asyncio.create_task(self._fly(rows))
+        full = {org_id for org_id, count in self._aboard.items() if count >= self._parallel}
+        limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch
+        claimed = await self._claims.fair(limit, after=self._cursor, without=full | self._doubtful.tenants)
+        self._cursor = claimed.cursor
+        if claimed.rows:
+            self._receiver.asked()
+            tenants = {row.org_id for row in claimed.rows}
+            self._aboard.update(tenants)
+            task = asyncio.create_task(self._fly(claimed.rows))
             self._flying.add(task)
-            task.add_done_callback(self._landed)
-        return len(rows)
+            task.add_done_callback(lambda task: self._landed(task, tenants))
+        elif claimed.more:
+            await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica took them this very moment
+        elif not claimed.cursor and not self._flying:
+            self._receiver.nothing_to_ask()
+        return claimed.more or bool(claimed.cursor)
 
     async def _wait(self) -> None:
         try:
@@ -188,6 +191,10 @@ class Relay:
                 await self._nudged.wait()
         except TimeoutError:
             return
+
+    def _wake(self) -> None:
+        self._nudged.set()
+        self._receiver.ask_now()
 
     async def _land(self) -> None:
         """Wait for the deliveries in flight."""
@@ -204,113 +211,49 @@ class Relay:
         for task in self._flying:
             task.cancel()
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[Settled], tenants: set[str]) -> None:
         self._flying.discard(task)
+        if any(self._aboard[org_id] >= self._parallel for org_id in tenants):
+            self._nudged.set()  # rows of such a tenant were left out
+        self._aboard.subtract(tenants)
+        self._aboard += Counter()
         if not task.cancelled() and task.exception() is not None:
             _log.error("relay_settle_failed", kinds=self._kinds, exc_info=task.exception())
 
-    async def _claim(self) -> list[OutboxRow]:
-        async with self._database.claim() as tx:
-            rows = await tx.fetch(_CLAIM, self._kinds, self._batch, self._lease)
-        # RETURNING promises no order.
-        return sorted((OutboxRow(*row) for row in rows), key=lambda row: row.id)
-
-    async def _fly(self, rows: Sequence[OutboxRow]) -> None:
+    async def _fly(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
+        """Deliver and settle. `alone`: rows of one tenant that is in doubt."""
+        flight = Flight(self._deliver, rows, seconds=self._lease * _DELIVER_SHARE, calls=_CALLS, alone=alone)
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(self._lease * _DELIVER_SHARE):
-                outcomes = await self._deliver(rows)
-            if len(outcomes) != len(rows):
-                raise RuntimeError(f"{len(rows)} rows were given, {len(outcomes)} outcomes came back")
+            await (flight.send_each() if rows[0].refusals else flight.run())
         except asyncio.CancelledError:
-            await self._database.run(None, lambda tx: tx.execute(_GIVE_BACK, *_mine(rows)))
+            await self._settling.give_back(rows, "the relay was stopped")
             raise
-        except TimeoutError:
-            outcomes = [Retry("the delivery took too long")] * len(rows)
-        except TocsinError as error:
-            outcomes = [Retry(f"{error.reason_name}: {error.message}", error.retry_after)] * len(rows)
-        except Exception as error:
-            _log.exception("relay_delivery_failed", kinds=self._kinds)
-            outcomes = [Retry(f"{type(error).__name__}: {error}")] * len(rows)
-        await self._settle(rows, outcomes)
+        works = flight.answered or self._receiver.accepted_since(began)
+        if works and flight.stopped is not None and flight.stopped.verdict is Verdict.SLOW and len(rows) == 1:
+            # Slow with this row and nothing else: the pause is the row's own.
+            flight.results[rows[0].id] = Retry(flight.stopped.error, flight.stopped.after)
+        settled = await self._settling.settle(rows, flight.results, accepts_others=self._receiver.accepted_lately)
+        self._conclude(flight, settled, works=works)
+        return settled
 
-    async def _settle(self, rows: Sequence[OutboxRow], outcomes: Sequence[Outcome]) -> None:
-        done: list[OutboxRow] = []
-        retry: list[tuple[OutboxRow, Retry]] = []
-        dead: list[tuple[OutboxRow, Dead]] = []
-        for row, outcome in zip(rows, outcomes, strict=True):
-            match outcome:
-                case Done():
-                    done.append(row)
-                case Retry():
-                    retry.append((row, outcome))
-                case Dead():
-                    dead.append((row, outcome))
-
-        pauses = [_pause(*each) for each in retry]
-
-        async def write(tx: Tx) -> bool:
-            more = False
-            if done:
-                more = await tx.fetchval(_DONE, *_mine(done))
-            if retry:
-                errors = [outcome.error[:_MAX_ERROR] for _, outcome in retry]
-                await tx.execute(_RETRY, *_mine([row for row, _ in retry]), errors, pauses)
-            if dead:
-                reasons = [outcome.reason[:_MAX_ERROR] for _, outcome in dead]
-                await tx.execute(_DEAD, *_mine([row for row, _ in dead]), reasons)
-            return more or bool(dead)
-
-        for attempt in range(1, _SETTLE_ATTEMPTS + 1):
-            try:
-                more = await self._database.run(None, write)
-                break
-            except TocsinError:
-                # Delivered but not settled: the lease runs out and the rows are delivered once more.
-                if attempt == _SETTLE_ATTEMPTS:
-                    raise
-                await asyncio.sleep(backoff(attempt, base=RETRY_BASE, cap=self._lease / 4))
-        for row, outcome in dead:
-            _log.error("outbox_row_dead", id=row.id, kind=row.kind, org_id=row.org_id, reason=outcome.reason)
-        self._count(rows, outcomes)
-        if more:
+    def _conclude(self, flight: Flight, settled: Settled, *, works: bool) -> None:
+        if settled.accepted:
+            self._receiver.accepted()
+        if flight.answered and self._receiver.answered():
             self._nudged.set()
-        if pauses and min(pauses) < self._sweep_every:
-            asyncio.get_running_loop().call_later(min(pauses), self._nudged.set)
-
-    def _count(self, rows: Sequence[OutboxRow], outcomes: Sequence[Outcome]) -> None:
-        if self._metrics is None:
-            return
-        counts: dict[tuple[str, str], int] = {}
-        for row, outcome in zip(rows, outcomes, strict=True):
-            key = (row.kind, type(outcome).__name__.lower())
-            counts[key] = counts.get(key, 0) + 1
-        for key, count in counts.items():
-            self._metrics.outbox_total.labels(*key).inc(count)
-
-    async def _measure(self, stop: asyncio.Event) -> None:
-        if self._metrics is None:
-            return
-        while not await wait_or_stop(stop, _MEASURE_EVERY):
-            try:
-                async with self._database.system() as tx:
-                    waiting = {row["kind"]: row for row in await tx.fetch(_MEASURE, self._kinds)}
-                    dead = {row["kind"]: row["rows"] for row in await tx.fetch(_MEASURE_DEAD, self._kinds)}
-            except TocsinError as error:
-                _log.debug("outbox_not_measured", error=error.message)
-                continue
-            for kind in self._kinds:
-                row = waiting.get(kind)
-                self._metrics.outbox_rows.labels(kind, "waiting").set(row["rows"] if row else 0)
-                self._metrics.outbox_oldest_seconds.labels(kind).set(row["oldest"] if row else 0.0)
-                self._metrics.outbox_rows.labels(kind, "dead").set(dead.get(kind, 0))
-
-
-def _mine(rows: Sequence[OutboxRow]) -> tuple[list[int], list[int]]:
-    """Which rows, and as of which attempt: another replica's later attempt is not this one's to settle."""
-    return [row.id for row in rows], [row.attempts for row in rows]
-
-
-def _pause(row: OutboxRow, outcome: Retry) -> float:
-    if outcome.after is not None:
-        return min(outcome.after, RETRY_CAP)
-    return backoff(row.attempts, base=RETRY_BASE, cap=RETRY_CAP)
+            self._doubtful.look()
+        stopped = flight.stopped
+        if stopped is not None:
+            if stopped.verdict is Verdict.SLOW and works:
+                # It answers others meanwhile, so these rows are what it is slow with.
+                self._doubtful.slow({row.org_id for row in flight.undecided}, rows=len(flight.rows))
+            else:
+                self._receiver.is_away(stopped)
+                self._nudged.set()
+        self._doubtful.add(flight.doubtful)
+        self._doubtful.refused(settled.refused)
+        if settled.more:
+            self.nudge()
+        if settled.pauses and min(settled.pauses) < self._sweep_every:
+            asyncio.get_running_loop().call_later(min(settled.pauses), self.nudge)

@@ -1,41 +1,52 @@
 """Hands pages and cancellations to notify the sure way: by RPC, again and again until it is accepted."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import TypeVar
 
+from google.protobuf.message import DecodeError, Message
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_kit.db.outbox import Done, OutboxRow, Outcome, Retry
-from tocsin_kit.errors import TocsinError
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
 
 from tocsin_escalation.clients.notify import Notify
 
-KINDS = ("cancel", "page")
-HandOver = Callable[[Sequence[OutboxRow]], Awaitable[None]]
+M = TypeVar("M", bound=Message)
+
+PAGE, CANCEL = "page", "cancel"
 
 
 class Delivery:
-    """Delivers outbox rows. Pages come here a second after the pager has tried; see `work.pager`."""
+    """Delivers outbox rows, of one kind at a time: each kind has a relay, so that none waits for the other.
+
+    Pages come here a second after the pager has tried; see `work.pager`.
+    """
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
 
-    async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One answer per row, in order. A kind that fails is tried again without holding up the other."""
-        answers: dict[int, Outcome] = {}
-        for kind, hand_over in (("cancel", self._cancel), ("page", self._submit)):
-            if some := [row for row in rows if row.kind == kind]:
-                answer = await self._try(hand_over, some)
-                answers.update((row.id, answer) for row in some)
-        return [answers[row.id] for row in rows]
+    async def pages(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        """One answer per row, in order. What notify answers to the call as a whole is raised."""
+        jobs, outcomes = _read(rows, notification_pb2.NotificationJob)
+        if jobs:
+            await self._notify.submit(jobs)
+        return outcomes
 
-    async def _try(self, hand_over: HandOver, rows: Sequence[OutboxRow]) -> Outcome:
+    async def cancellations(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        """The same for cancellations."""
+        cancellations, outcomes = _read(rows, internal_service_pb2.Cancellation)
+        if cancellations:
+            await self._notify.cancel(cancellations)
+        return outcomes
+
+
+def _read(rows: Sequence[OutboxRow], message: type[M]) -> tuple[list[M], list[Outcome]]:
+    """The messages that can be read, and an outcome per row for when they have been accepted."""
+    messages: list[M] = []
+    outcomes: list[Outcome] = []
+    for row in rows:
         try:
-            await hand_over(rows)
-        except TocsinError as error:
-            return Retry(f"{error.reason_name}: {error.message}")
-        return Done()
-
-    async def _submit(self, rows: Sequence[OutboxRow]) -> None:
-        await self._notify.submit([notification_pb2.NotificationJob.FromString(row.payload) for row in rows])
-
-    async def _cancel(self, rows: Sequence[OutboxRow]) -> None:
-        await self._notify.cancel([internal_service_pb2.Cancellation.FromString(row.payload) for row in rows])
+            messages.append(message.FromString(row.payload))
+        except DecodeError as error:
+            outcomes.append(Dead(f"cannot be read: {error}"))
+        else:
+            outcomes.append(Done())
+    return messages, outcomes

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import grpc
 from google.protobuf.message import DecodeError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent, IncidentEventResult
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Retry
-from tocsin_kit.errors import TocsinError
 
 _ACCEPTED = (
     IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED,
@@ -29,7 +27,7 @@ class EventDelivery:
         self._sink = sink
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One outcome per row. An event escalation refuses by itself dies alone, not with the batch it travels in."""
+        """One outcome per row. What escalation answers to the call as a whole is raised, for the relay to judge."""
         outcomes: dict[int, Outcome] = {}
         events: list[tuple[OutboxRow, IncidentEvent]] = []
         for row in rows:
@@ -37,32 +35,17 @@ class EventDelivery:
                 events.append((row, _event(row)))
             except DecodeError as error:
                 outcomes[row.id] = Dead(f"cannot be read: {error}")
-        await self._send(events, outcomes)
-        return [outcomes[row.id] for row in rows]
-
-    async def _send(self, events: Sequence[tuple[OutboxRow, IncidentEvent]], outcomes: dict[int, Outcome]) -> None:
-        if not events:
-            return
-        try:
+        if events:
             results = await self._sink.apply([event for _, event in events])
-        except TocsinError as error:
-            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            if len(events) == 1:
-                outcomes[events[0][0].id] = Dead(f"{error.reason_name}: {error.message}")
-                return
-            middle = len(events) // 2
-            await self._send(events[:middle], outcomes)
-            await self._send(events[middle:], outcomes)
-            return
-        for (row, _), result in zip(events, results, strict=True):
-            outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+            for (row, _), result in zip(events, results, strict=True):
+                outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+        return [outcomes[row.id] for row in rows]
 
 
 def _not_yet(result: IncidentEventResult.ValueType) -> Retry:
     name = IncidentEventResult.Name(result) if result in IncidentEventResult.values() else str(result)
     # With growing pauses: the event before it may be dead, and then only an operator's redrive helps.
-    return Retry(name)
+    return Retry(name, blocked=result == IncidentEventResult.INCIDENT_EVENT_RESULT_OUT_OF_ORDER)
 
 
 def _event(row: OutboxRow) -> IncidentEvent:

@@ -5,6 +5,7 @@ from tocsin_kit.db.migrations import (
     create_app_now,
     enable_row_security,
     outbox_table,
+    outbox_turns,
     requests_table,
     run_script,
 )
@@ -16,6 +17,7 @@ down_revision = None
 def upgrade() -> None:
     create_app_now(op)
     outbox_table(op)
+    outbox_turns(op)
     requests_table(op)
     run_script(
         op,

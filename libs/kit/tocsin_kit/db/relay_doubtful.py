@@ -1,0 +1,184 @@
+"""The side road of a relay: rows that were refused, and tenants whose rows are refused or slow.
+
+Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so nobody else waits for it. A
+tenant leaves as soon as a delivery of its rows passes without a fault. All of this is in memory: a process that starts
+anew finds out again by one failed delivery. Refused rows are found by their column.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import grpc
+
+from tocsin_kit.db.outbox_claims import Claims
+from tocsin_kit.db.outbox_rows import OutboxRow
+from tocsin_kit.db.relay_settling import Settled
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import backoff
+
+_log = get_logger(__name__)
+
+_REFUSED_ROWS: Final = 32
+"""Rows that were refused before, of one claim; each is one call."""
+_ROWS: Final = 64
+_PAUSE_BASE: Final = 0.05
+_PAUSE_CAP: Final = 1.0
+
+
+class Fly(Protocol):
+    """Delivers and settles rows of one tenant."""
+
+    def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]: ...
+
+
+@dataclass(slots=True)
+class _Doubt:
+    limit: int = _ROWS
+    """Rows of its next delivery; halved each time it is slow."""
+    failures: int = 0
+    not_before: float = 0.0
+
+
+class Doubtful:
+    """At most `parallel` deliveries at once, each of another tenant."""
+
+    def __init__(
+        self, claims: Claims, fly: Fly, *, parallel: int, sweep_every: float, away: Callable[[], bool]
+    ) -> None:
+        self._claims = claims
+        self._fly = fly
+        self._parallel = parallel
+        self._sweep_every = sweep_every
+        self._away = away
+        self._doubts: dict[str, _Doubt] = {}
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._nudged = asyncio.Event()
+        self._cursor = ""
+
+    @property
+    def tenants(self) -> set[str]:
+        """Those whose rows must not travel with others'."""
+        return set(self._doubts)
+
+    def nudge(self) -> None:
+        """A row may be due."""
+        if self._doubts:
+            self._nudged.set()
+
+    def look(self) -> None:
+        """The receiver is back."""
+        self._nudged.set()
+
+    def add(self, tenants: Iterable[str]) -> None:
+        """A delivery was refused because of these tenants' rows."""
+        for org_id in tenants:
+            self._doubts.setdefault(org_id, _Doubt())
+            self._nudged.set()
+
+    def slow(self, tenants: Iterable[str], *, rows: int) -> None:
+        """A delivery of `rows` rows of these tenants got no answer, while others did."""
+        for org_id in tenants:
+            doubt = self._doubts.setdefault(org_id, _Doubt())
+            doubt.limit = max(1, min(doubt.limit, rows) // 2)
+            _postpone(doubt)
+            self._nudged.set()
+
+    def refused(self, pauses: Mapping[str, Sequence[float]]) -> None:
+        """Rows of these tenants are due again after so many seconds."""
+        soonest = min((min(each) for each in pauses.values()), default=None)
+        if soonest is not None:
+            asyncio.get_running_loop().call_later(soonest, self._nudged.set)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until stopped; then the deliveries under way finish. When cancelled, they are cut short."""
+        try:
+            while not stop.is_set():
+                self._nudged.clear()
+                try:
+                    if not self._away():
+                        await self._round()
+                except TocsinError as error:
+                    if error.code is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                await self._wait()
+        finally:
+            await self._land(cancel=not stop.is_set())
+
+    async def run_once(self) -> int:
+        """One round, to its end; how many rows it delivered."""
+        rows = await self._round()
+        await asyncio.gather(*self._busy.values())
+        return rows
+
+    async def _round(self) -> int:
+        """Start what there is room for; how many rows that is."""
+        started = 0
+        now = time.monotonic()
+        for org_id, doubt in list(self._doubts.items()):
+            if org_id in self._busy or doubt.not_before > now or len(self._busy) >= self._parallel:
+                continue
+            claimed = await self._claims.of(org_id, doubt.limit)
+            if claimed.rows:
+                started += len(claimed.rows)
+                self._start(org_id, claimed.rows)
+            elif not claimed.more:
+                del self._doubts[org_id]
+        if len(self._busy) < self._parallel:
+            claimed = await self._claims.refused(_REFUSED_ROWS, after=self._cursor, without=self._busy.keys())
+            self._cursor = claimed.cursor
+            started += len(claimed.rows)
+            for org_id in {row.org_id for row in claimed.rows}:
+                self._start(org_id, [row for row in claimed.rows if row.org_id == org_id])
+            if claimed.more or claimed.cursor:
+                self._nudged.set()
+        return started
+
+    def _start(self, org_id: str, rows: Sequence[OutboxRow]) -> None:
+        task = asyncio.create_task(self._deliver(org_id, rows))
+        self._busy[org_id] = task
+        task.add_done_callback(lambda _: self._landed(org_id))
+
+    async def _deliver(self, org_id: str, rows: Sequence[OutboxRow]) -> None:
+        try:
+            settled = await self._fly(rows, alone=True)
+        except TocsinError as error:
+            _log.error("relay_settle_failed", org_id=org_id, error=error.message)
+            return
+        doubt = self._doubts.get(org_id)
+        if doubt is None or rows[0].refusals > 0:
+            return
+        if settled.clean:
+            del self._doubts[org_id]
+        elif doubt.not_before <= time.monotonic():
+            _postpone(doubt)
+
+    def _landed(self, org_id: str) -> None:
+        self._busy.pop(org_id, None)
+        self._nudged.set()
+
+    async def _wait(self) -> None:
+        now = time.monotonic()
+        due = [each.not_before - now for org_id, each in self._doubts.items() if org_id not in self._busy]
+        seconds = min([self._sweep_every * random.uniform(0.9, 1.1), *(max(0.001, each) for each in due)])
+        try:
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+        except TimeoutError:
+            return
+
+    async def _land(self, *, cancel: bool) -> None:
+        tasks = list(self._busy.values())
+        for task in tasks:
+            if cancel:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _postpone(doubt: _Doubt) -> None:
+    doubt.failures += 1
+    doubt.not_before = time.monotonic() + backoff(doubt.failures, base=_PAUSE_BASE, cap=_PAUSE_CAP)

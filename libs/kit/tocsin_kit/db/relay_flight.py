@@ -1,0 +1,139 @@
+"""One claimed batch on its way: delivered whole, or in halves until what is refused stands alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tocsin_kit.db.outbox_rows import OutboxRow, Outcome
+from tocsin_kit.db.relay_verdicts import Failure, Verdict, judge
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+Deliver = Callable[[Sequence[OutboxRow]], Awaitable[Sequence[Outcome]]]
+
+_log = get_logger(__name__)
+_STOPS: Final = (Verdict.AWAY, Verdict.SLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The row travelled alone and was not accepted."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Nothing was learnt about the row: it is due again as it was."""
+
+    error: str
+
+
+Result = Outcome | Refused | Returned
+
+
+class Flight:
+    """Delivers rows and keeps a result for each.
+
+    `calls` bounds how often the receiver is called. Without `alone`, a refused delivery is taken apart by tenant only: the
+    rows of a tenant that is refused are returned, and the tenant is in `doubtful`. With `alone`, the rows of one tenant
+    are halved as well. The first answer that says that the receiver is away or slow ends the flight (`stopped`).
+    """
+
+    def __init__(
+        self, deliver: Deliver, rows: Sequence[OutboxRow], *, seconds: float, calls: int, alone: bool = False
+    ) -> None:
+        self.rows: Final = rows
+        self.results: dict[int, Result] = {}
+        self.doubtful: set[str] = set()
+        self.stopped: Failure | None = None
+        self.answered = False
+        """The receiver gave an answer that is not "away"."""
+        self._deliver = deliver
+        self._seconds = seconds
+        self._calls = calls
+        self._alone = alone
+        self._told = False
+
+    async def run(self) -> None:
+        """Returns when every row has a result. Raises nothing but CancelledError."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._send(self.rows)
+        except TimeoutError as error:
+            self.stopped = judge(error)
+        self._return_the_rest()
+
+    async def send_each(self) -> None:
+        """`run`, with every row alone from the start: for rows that are known to be refused."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                for row in self.rows:
+                    await self._send([row])
+        except TimeoutError as error:
+            self.stopped = judge(error)
+        self._return_the_rest()
+
+    @property
+    def undecided(self) -> list[OutboxRow]:
+        """Rows about which nothing was learnt."""
+        return [row for row in self.rows if isinstance(self.results[row.id], Returned)]
+
+    async def _send(self, rows: Sequence[OutboxRow]) -> None:
+        if self.stopped is not None:
+            return
+        if self._calls == 0:
+            self._return(rows, "not reached yet")
+            return
+        self._calls -= 1
+        failure = await self._try(rows)
+        if failure is None:
+            return
+        if failure.verdict in _STOPS:
+            self.stopped = failure
+            return
+        self.answered = True
+        if len(rows) == 1:
+            self.results[rows[0].id] = Refused(failure)
+            return
+        tenants = {row.org_id for row in rows}
+        if len(tenants) == 1 and not self._alone:
+            self.doubtful |= tenants
+            self._return(rows, failure.error)
+            return
+        for part in _halves(rows):
+            await self._send(part)
+
+    async def _try(self, rows: Sequence[OutboxRow]) -> Failure | None:
+        try:
+            outcomes = await self._deliver(rows)
+            if len(outcomes) != len(rows):
+                raise RuntimeError(f"{len(rows)} rows were given, {len(outcomes)} outcomes came back")
+        except TimeoutError as error:
+            return judge(error)
+        except Exception as error:
+            failure = judge(error)
+            if not isinstance(error, TocsinError) and not self._told:
+                self._told = True  # once: halving meets the same fault many times
+                _log.error("relay_delivery_failed", rows=len(rows), exc_info=error)
+            return failure
+        self.answered = True
+        self.results.update((row.id, outcome) for row, outcome in zip(rows, outcomes, strict=True))
+        return None
+
+    def _return_the_rest(self) -> None:
+        error = self.stopped.error if self.stopped is not None else ""
+        self._return([row for row in self.rows if row.id not in self.results], error)
+
+    def _return(self, rows: Sequence[OutboxRow], error: str) -> None:
+        self.results.update((row.id, Returned(error)) for row in rows)
+
+
+def _halves(rows: Sequence[OutboxRow]) -> tuple[Sequence[OutboxRow], Sequence[OutboxRow]]:
+    """Two parts, cut between two tenants if there are several."""
+    ordered = sorted(rows, key=lambda row: (row.org_id, row.id))
+    middle = len(ordered) // 2
+    borders = [at for at in range(1, len(ordered)) if ordered[at].org_id != ordered[at - 1].org_id]
+    cut = min(borders, key=lambda at: abs(at - middle)) if borders else middle
+    return ordered[:cut], ordered[cut:]

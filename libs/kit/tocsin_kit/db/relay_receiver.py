@@ -1,0 +1,109 @@
+"""Whether the receiver of a relay is there. Kept per process, because each has connections of its own."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import grpc
+
+from tocsin_kit.db.relay_verdicts import Failure
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+_PROBE_EVERY: Final = 0.3
+"""Seconds between two questions to a receiver that is away: a fraction of what its return may cost (1 s)."""
+_LEAST: Final = 0.05
+_LATELY: Final = 10.0
+"""Seconds for which an accepted row proves that the receiver works."""
+_REMIND_EVERY: Final = 60.0
+
+
+class Receiver:
+    """What a relay knows of the other side."""
+
+    def __init__(self, kinds: Sequence[str], channel: grpc.aio.Channel | None = None) -> None:
+        self._channel = channel
+        self._kinds = list(kinds)
+        self._away_since: float | None = None
+        self._reminded = 0.0
+        self._asked = float("-inf")
+        self._accepted = float("-inf")
+        self._ask = asyncio.Event()
+
+    @property
+    def away(self) -> bool:
+        """Whether the newest answer was none."""
+        return self._away_since is not None
+
+    @property
+    def accepted_lately(self) -> bool:
+        """Whether it accepted a row within the last seconds."""
+        return self.accepted_since(time.monotonic() - _LATELY)
+
+    def accepted_since(self, moment: float) -> bool:
+        """Whether it accepted a row after `moment` on the monotonic clock."""
+        return self._accepted > moment
+
+    def accepted(self) -> None:
+        """It accepted a row."""
+        self._accepted = time.monotonic()
+
+    def answered(self) -> bool:
+        """It answered something. True when it was away until now."""
+        if self._away_since is None:
+            return False
+        _log.info("relay_receiver_back", kinds=self._kinds, seconds=round(time.monotonic() - self._away_since, 3))
+        self._away_since = None
+        self._ask.set()
+        return True
+
+    def is_away(self, failure: Failure) -> None:
+        """It gave no answer, or one that says nothing about the rows."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = self._reminded = now
+            _log.warning("relay_receiver_away", kinds=self._kinds, error=failure.error)
+        elif now - self._reminded > _REMIND_EVERY:
+            self._reminded = now
+            seconds = round(now - self._away_since)
+            _log.error("relay_receiver_still_away", kinds=self._kinds, error=failure.error, seconds=seconds)
+
+    def nothing_to_ask(self) -> None:
+        """No row is due: the next one is tried at once."""
+        self._away_since = None
+
+    def asked(self) -> None:
+        """A delivery was started."""
+        self._asked = time.monotonic()
+
+    def ask_now(self) -> None:
+        """It may be back: the next question does not wait for its time."""
+        self._ask.set()
+
+    async def pause(self) -> None:
+        """Return when it is time to ask again."""
+        await asyncio.sleep(_LEAST)
+        left = self._asked + _PROBE_EVERY * random.uniform(0.75, 1.25) - time.monotonic()
+        waiters = [asyncio.create_task(self._ask.wait())]
+        if self._channel is not None:
+            waiters.append(asyncio.create_task(_connected(self._channel)))
+        try:
+            await asyncio.wait(waiters, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiters:
+                each.cancel()
+            await asyncio.gather(*waiters, return_exceptions=True)
+        self._ask.clear()
+
+
+async def _connected(channel: grpc.aio.Channel) -> Literal[True]:
+    """Return when the channel has become ready; one that is ready already has to lose its connection first."""
+    state = channel.get_state(try_to_connect=True)
+    while True:
+        await channel.wait_for_state_change(state)
+        state = channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            return True

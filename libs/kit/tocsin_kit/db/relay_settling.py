@@ -1,0 +1,242 @@
+"""Writes what became of claimed rows; the only place where a row dies.
+
+Every statement checks the attempt number: a replica that comes back after its lease settles nothing that has become
+somebody else's.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Retry
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.relay_flight import Refused, Result, Returned
+from tocsin_kit.db.relay_verdicts import RETRY_BASE, is_final, refusal_pause, retry_pause
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import backoff
+from tocsin_kit.metrics import Metrics
+
+Substitute = Callable[[OutboxRow, str], bytes | None]
+
+_log = get_logger(__name__)
+_SETTLE_ATTEMPTS: Final = 4
+_MAX_ERROR: Final = 500
+
+_MINE = "outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL"
+# The answer says whether a row was waiting behind one of these. A scalar sub-select instead of a join keeps the planner
+# on the index.
+_DONE: Final = f"""
+WITH gone AS (
+    DELETE FROM outbox USING unnest($1::bigint[], $2::int[]) AS mine (id, attempts)
+    WHERE {_MINE}
+    RETURNING outbox.id, outbox.org_id, outbox.ordering_key
+)
+SELECT EXISTS (
+    SELECT 1 FROM gone
+    WHERE ordering_key <> '' AND (
+        SELECT next.id FROM outbox AS next
+        WHERE next.ordering_key = gone.ordering_key AND next.ordering_key <> '' AND next.dead_time IS NULL
+          AND next.org_id = gone.org_id AND next.id > gone.id
+        ORDER BY next.id LIMIT 1) IS NOT NULL
+)
+"""
+_RETRY: Final = f"""
+UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause),
+  retries = retries + 1, blocked = mine.blocked
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::float8[], $5::boolean[]) AS mine (id, attempts, error, pause, blocked)
+WHERE {_MINE}
+"""
+_REFUSED: Final = f"""
+UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause),
+  refusals = refusals + 1
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::float8[]) AS mine (id, attempts, error, pause)
+WHERE {_MINE}
+"""
+_DEAD: Final = f"""
+UPDATE outbox SET lease_until = NULL, last_error = mine.error, dead_time = app_now()
+FROM unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, error)
+WHERE {_MINE}
+"""
+# The row keeps its id, and with it its place in the order of its key; the original is a dead copy behind it.
+_SUBSTITUTED: Final = f"""
+WITH replaced AS (
+    UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now(), payload = mine.payload,
+      substituted = true, refusals = 0, retries = 0
+    FROM unnest($1::bigint[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
+      AS mine (id, attempts, error, original, payload)
+    WHERE {_MINE} AND NOT substituted
+    RETURNING outbox.id, outbox.org_id, ordering_key, kind, create_time, outbox.attempts, mine.error, mine.original
+)
+INSERT INTO outbox (org_id, ordering_key, kind, payload, create_time, attempts, last_error, dead_time, substituted_by)
+SELECT org_id, ordering_key, kind, original, create_time, attempts, error, app_now(), id FROM replaced
+"""
+# The count of attempts stays: the receiver may have taken the row although its answer was lost, so nobody may take the
+# row for one that was never on its way.
+_RETURNED: Final = f"""
+UPDATE outbox SET lease_until = NULL, last_error = mine.error
+FROM unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, error)
+WHERE {_MINE}
+"""
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a relay does about what was written."""
+
+    more: bool = False
+    """A row became due by this."""
+    accepted: bool = False
+    pauses: list[float] = field(default_factory=list)
+    """Seconds until rows that the receiver wants later are due."""
+    refused: dict[str, list[float]] = field(default_factory=dict)
+    """The same for rows that were refused alone, by tenant."""
+    clean: bool = True
+    """No row was refused, and none came back."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    done: list[OutboxRow] = field(default_factory=list)
+    retry: list[tuple[OutboxRow, str, float, bool]] = field(default_factory=list)
+    refused: list[tuple[OutboxRow, str, float]] = field(default_factory=list)
+    dead: list[tuple[OutboxRow, str]] = field(default_factory=list)
+    substituted: list[tuple[OutboxRow, str, bytes, bytes]] = field(default_factory=list)
+    returned: list[tuple[OutboxRow, str]] = field(default_factory=list)
+
+
+class Settling:
+    """Settles rows of one relay."""
+
+    def __init__(
+        self, database: Database, *, lease: float, substitute: Substitute | None, metrics: Metrics | None
+    ) -> None:
+        self._database = database
+        self._lease = lease
+        self._substitute = substitute
+        self._metrics = metrics
+
+    async def settle(
+        self, rows: Sequence[OutboxRow], results: Mapping[int, Result], *, accepts_others: bool
+    ) -> Settled:
+        """Write all results in one transaction. Raises what the database raised after four tries.
+
+        `accepts_others`: the receiver has accepted other rows a moment ago, so it works.
+        """
+        given = self._sort(rows, results, accepts_others or any(isinstance(each, Done) for each in results.values()))
+        more = await self._write(given)
+        self._tell(given)
+        settled = Settled(more=more or bool(given.dead or given.substituted), accepted=bool(given.done))
+        settled.pauses = [pause for _, _, pause, _ in given.retry]
+        settled.clean = not (given.refused or given.dead or given.substituted or given.returned)
+        for row, _, pause in given.refused:
+            settled.refused.setdefault(row.org_id, []).append(pause)
+        return settled
+
+    async def give_back(self, rows: Sequence[OutboxRow], error: str) -> None:
+        """Nothing is known of these: they are due again."""
+        returned = [(row, error) for row in rows]
+        await self._database.run(None, lambda tx: tx.execute(_RETURNED, *_columns(returned)))
+
+    def _sort(self, rows: Sequence[OutboxRow], results: Mapping[int, Result], accepts_others: bool) -> _Sorted:
+        given = _Sorted()
+        for row in rows:
+            match results[row.id]:
+                case Done():
+                    given.done.append(row)
+                case Retry() as retry:
+                    given.retry.append((row, retry.error[:_MAX_ERROR], retry_pause(row, retry), retry.blocked))
+                case Dead(reason):
+                    self._end(row, reason[:_MAX_ERROR], given)
+                case Refused(failure):
+                    error = failure.error[:_MAX_ERROR]
+                    if is_final(
+                        row,
+                        failure.verdict,
+                        accepts_others=accepts_others,
+                        has_substitute=self._substitute is not None and not row.substituted,
+                    ):
+                        self._end(row, error, given)
+                    else:
+                        given.refused.append((row, error, refusal_pause(row)))
+                case Returned(error):
+                    given.returned.append((row, error[:_MAX_ERROR]))
+        return given
+
+    def _end(self, row: OutboxRow, reason: str, given: _Sorted) -> None:
+        payload = None
+        if self._substitute is not None and not row.substituted:
+            try:
+                payload = self._substitute(row, reason)
+            except Exception:
+                _log.exception("outbox_substitute_failed", id=row.id, kind=row.kind, org_id=row.org_id)
+        if payload is None:
+            given.dead.append((row, reason))
+        else:
+            given.substituted.append((row, reason, row.payload, payload))
+
+    async def _write(self, given: _Sorted) -> bool:
+        async def write(tx: Tx) -> bool:
+            more = False
+            if given.done:
+                more = await tx.fetchval(_DONE, *_mine(given.done))
+            for sql, some in (
+                (_RETRY, given.retry),
+                (_REFUSED, given.refused),
+                (_DEAD, given.dead),
+                (_SUBSTITUTED, given.substituted),
+                (_RETURNED, given.returned),
+            ):
+                if some:
+                    await tx.execute(sql, *_columns(some))
+            return more
+
+        for attempt in range(1, _SETTLE_ATTEMPTS + 1):
+            try:
+                return await self._database.run(None, write)
+            except TocsinError:
+                # Delivered but not settled: the lease runs out and the rows are delivered once more.
+                if attempt == _SETTLE_ATTEMPTS:
+                    raise
+                await asyncio.sleep(backoff(attempt, base=RETRY_BASE, cap=self._lease / 4))
+        raise AssertionError("unreachable")
+
+    def _tell(self, given: _Sorted) -> None:
+        for row, reason in given.dead:
+            _log.error(
+                "outbox_row_dead",
+                id=row.id,
+                kind=row.kind,
+                org_id=row.org_id,
+                ordering_key=row.ordering_key,
+                reason=reason,
+            )
+        for row, reason, *_ in given.substituted:
+            _log.error(
+                "outbox_row_substituted",
+                id=row.id,
+                kind=row.kind,
+                org_id=row.org_id,
+                ordering_key=row.ordering_key,
+                reason=reason,
+            )
+        if self._metrics is None:
+            return
+        counts: dict[tuple[str, str], int] = {}
+        for outcome in ("done", "retry", "refused", "dead", "substituted", "returned"):
+            for each in getattr(given, outcome):
+                row = each if isinstance(each, OutboxRow) else each[0]
+                counts[row.kind, outcome] = counts.get((row.kind, outcome), 0) + 1
+        for key, count in counts.items():
+            self._metrics.outbox_total.labels(*key).inc(count)
+
+
+def _mine(rows: Sequence[OutboxRow]) -> tuple[list[int], list[int]]:
+    """Which rows, and as of which attempt: another replica's later attempt is not this one's to settle."""
+    return [row.id for row in rows], [row.attempts for row in rows]
+
+
+def _columns(given: Sequence[tuple[OutboxRow, *tuple[object, ...]]]) -> tuple[list[object], ...]:
+    ids, attempts = _mine([each[0] for each in given])
+    return (list(ids), list(attempts), *(list(column) for column in list(zip(*given, strict=True))[1:]))

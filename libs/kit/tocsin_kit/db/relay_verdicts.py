@@ -1,0 +1,113 @@
+"""What a failed delivery says about the receiver and about the rows. Pure."""
+
+import random
+from enum import Enum
+from typing import Final, NamedTuple
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.db.outbox_rows import OutboxRow, Retry
+from tocsin_kit.errors import TocsinError, from_rpc_error
+from tocsin_kit.loops import backoff
+
+_Code = grpc.StatusCode
+
+RETRY_BASE: Final = 0.1
+RETRY_CAP: Final = 30.0
+_REFUSAL_BASE: Final = 0.2
+_REFUSAL_CAP: Final = 5.0
+REFUSALS: Final = 4
+"""So many refusals of a row that travelled alone end its tries; with the pauses between them that is 2 s or less."""
+REFUSALS_UNPROVEN: Final = 8
+"""The same while the receiver accepts nothing else, so that its own fault may be the reason."""
+
+
+class Verdict(Enum):
+    """What a failure is about."""
+
+    AWAY = "away"
+    """The receiver: no answer, or a version or a configuration that does not fit. Says nothing about the rows."""
+    SLOW = "slow"
+    """No answer in time, or overload: the receiver, or these rows in particular."""
+    CONTENT = "content"
+    """The message itself: the same answer would come every time."""
+    FAULT = "fault"
+    """The message, or a defect of the receiver."""
+    CONFLICT = "conflict"
+    """Something else held what the message needs."""
+
+
+class Failure(NamedTuple):
+    """A failed delivery, judged."""
+
+    verdict: Verdict
+    error: str
+    """For people: the reason's name and the message."""
+    after: float | None = None
+    """Seconds the receiver asked for, if it did."""
+
+
+_BY_CODE: Final = {
+    _Code.UNAVAILABLE: Verdict.AWAY,
+    _Code.CANCELLED: Verdict.AWAY,
+    # A key that was rotated, a right that is missing, an older build: mended by an operator, and never the row's fault.
+    _Code.UNAUTHENTICATED: Verdict.AWAY,
+    _Code.PERMISSION_DENIED: Verdict.AWAY,
+    _Code.UNIMPLEMENTED: Verdict.AWAY,
+    _Code.DEADLINE_EXCEEDED: Verdict.SLOW,
+    _Code.RESOURCE_EXHAUSTED: Verdict.SLOW,
+    _Code.INVALID_ARGUMENT: Verdict.CONTENT,
+    _Code.OUT_OF_RANGE: Verdict.CONTENT,
+    _Code.ABORTED: Verdict.CONFLICT,
+}
+
+
+def judge(error: Exception) -> Failure:
+    """The verdict on whatever a delivery raised."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        slow = error.code() is _Code.DEADLINE_EXCEEDED
+        failure = judge(from_rpc_error(error))
+        return failure._replace(verdict=Verdict.SLOW) if slow else failure
+    if isinstance(error, TocsinError):
+        text = f"{error.reason_name}: {error.message}"
+        if error.reason == ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE:
+            return Failure(Verdict.CONTENT, text)
+        code = error.code
+        if isinstance(error.__cause__, grpc.aio.AioRpcError) and error.__cause__.code() is _Code.DEADLINE_EXCEEDED:
+            code = _Code.DEADLINE_EXCEEDED  # the contract knows it as SERVICE_UNAVAILABLE
+        return Failure(_BY_CODE.get(code, Verdict.FAULT), text, error.retry_after)
+    if isinstance(error, TimeoutError):
+        return Failure(Verdict.SLOW, "the delivery took too long")
+    if isinstance(error, OSError):
+        return Failure(Verdict.AWAY, f"{type(error).__name__}: {error}")
+    return Failure(Verdict.FAULT, f"{type(error).__name__}: {error}")
+
+
+def retry_pause(row: OutboxRow, outcome: Retry) -> float:
+    """Seconds until a row that the receiver wants later is tried again."""
+    if outcome.after is not None:
+        return min(outcome.after, RETRY_CAP)
+    return backoff(row.retries + 1, base=RETRY_BASE, cap=RETRY_CAP)
+
+
+def refusal_pause(row: OutboxRow) -> float:
+    """Seconds until a row that was refused alone is tried again. Not less than half of the step: its fault is known."""
+    return min(_REFUSAL_CAP, _REFUSAL_BASE * 2.0 ** min(row.refusals, 20)) * random.uniform(0.5, 1.0)
+
+
+def is_final(row: OutboxRow, verdict: Verdict, *, accepts_others: bool, has_substitute: bool) -> bool:
+    """Whether this refusal of a row that travelled alone was its last.
+
+    A receiver with a defect refuses every row, and rows must not die of that. So a fault ends a row only while the
+    receiver accepts others. A row that has a substitute waits less long for that proof: the substitute takes its place,
+    and the original is kept.
+    """
+    match verdict:
+        case Verdict.CONTENT:
+            return True
+        case Verdict.FAULT:
+            refusals = row.refusals + 1
+            return refusals >= REFUSALS and (accepts_others or (has_substitute and refusals >= REFUSALS_UNPROVEN))
+        case _:
+            return False

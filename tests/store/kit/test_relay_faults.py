@@ -1,0 +1,440 @@
+"""What the relay does about rows that are refused, tenants that are slow, and a receiver that is away."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across, list_dead, redrive
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError, invalid
+
+Eventually = Callable[..., Awaitable[None]]
+KIND = "thing"
+LIMIT = 1 << 20
+
+
+def too_large() -> Exception:
+    return TocsinError(ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE, "the message has too many bytes")
+
+
+def defect() -> Exception:
+    return TocsinError(ErrorReason.ERROR_REASON_INTERNAL, "internal error 123")
+
+
+def away() -> Exception:
+    return TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "escalation did not answer")
+
+
+class Peer:
+    """Takes batches as a service does: all rows in one transaction, and a message not larger than its limit."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[OutboxRow]] = []
+        self.taken: list[OutboxRow] = []
+        self.arrived: dict[int, float] = {}
+        self.refuse: Callable[[OutboxRow], Exception | None] = lambda row: None
+        self.down: Exception | None = None
+        self.hangs: Callable[[OutboxRow], bool] = lambda row: False
+
+    async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
+        self.calls.append(list(rows))
+        await asyncio.sleep(0)
+        if self.down is not None:
+            raise self.down
+        if any(self.hangs(row) for row in rows):
+            await asyncio.Event().wait()
+        if sum(len(row.payload) for row in rows) > LIMIT:
+            raise too_large()
+        for row in rows:
+            if (error := self.refuse(row)) is not None:
+                raise error
+        self.taken += rows
+        self.arrived.update((row.id, time.monotonic()) for row in rows)
+        return [Done()] * len(rows)
+
+    def of(self, org_id: str) -> list[bytes]:
+        return [row.payload for row in self.taken if row.org_id == org_id]
+
+
+@asynccontextmanager
+async def relaying(relay: Relay) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    running = asyncio.create_task(relay.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def put(db: Database, org_id: str, payloads: Sequence[bytes], *, key: str = "") -> list[int]:
+    async with db.system() as tx:
+        return await append_across(tx, KIND, [(org_id, key, payload) for payload in payloads])
+
+
+async def dead_of(db: Database, org_id: str) -> list[tuple[bytes, str]]:
+    async with db.transaction(org_id) as tx:
+        return [(row.payload, row.reason) for row in await list_dead(tx, [KIND], limit=500)]
+
+
+async def is_empty(db: Database) -> bool:
+    async with db.system() as tx:
+        return bool(await tx.fetchval("SELECT NOT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL)"))
+
+
+@pytest.mark.parametrize(
+    ("error", "count"), [(too_large, 200), (defect, 60), (lambda: ValueError("odd"), 20)], ids=["size", "defect", "odd"]
+)
+async def test_poison_of_one_tenant_does_not_hold_up_another(
+    db: Database, eventually: Eventually, error: Callable[[], Exception], count: int
+) -> None:
+    """The floor is the same row without any poison before it, in the same run."""
+    peer = Peer()
+    peer.refuse = lambda row: error() if row.payload.startswith(b"poison") else None
+    relay = Relay(db, peer.deliver, kinds=[KIND])
+    async with relaying(relay):
+
+        async def took(org_id: str) -> float:
+            began = time.monotonic()
+            await put(db, org_id, [b"page"])
+            relay.nudge()
+            await eventually(lambda: _is(peer.of(org_id) == [b"page"]))
+            return time.monotonic() - began
+
+        floor = await took("calm")
+        await put(db, "attacker", [b"poison %d" % number for number in range(count)])
+        relay.nudge()
+        beside = await took("victim")
+        await put(db, "attacker", [b"legal"])
+        relay.nudge()
+        again = await took("second victim")
+        assert max(beside, again) < 1.0 + floor
+        await eventually(lambda: _is(b"legal" in peer.of("attacker")))
+
+        async def all_dead() -> bool:
+            return len(await dead_of(db, "attacker")) == count
+
+        # Whatever the fault, the rows die: the receiver has accepted others meanwhile.
+        await eventually(all_dead, within=30)
+    assert len(peer.calls) < 6 * count
+    assert await is_empty(db)
+
+
+async def _is(condition: bool) -> bool:
+    return condition
+
+
+async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reason(
+    db: Database, eventually: Eventually
+) -> None:
+    await put(db, "a", [b"poison" if number == 77 else b"%d" % number for number in range(200)])
+    peer = Peer()
+    peer.refuse = lambda row: defect() if row.payload == b"poison" else None
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
+        await eventually(lambda: _is(len(peer.taken) == 199), within=2)
+
+        async def dead() -> bool:
+            return await dead_of(db, "a") == [(b"poison", "INTERNAL: internal error 123")]
+
+        await eventually(dead)
+    assert len(peer.calls) < 40, "halving takes twice the logarithm of the batch, and the row four tries alone"
+
+
+async def test_deliveries_are_cut_by_bytes(db: Database, eventually: Eventually) -> None:
+    """399 legal messages of 260 KB, and one that is larger than the bound: no message is ever too large."""
+    await put(db, "big", [b"x" * 260_000] * 399)
+    await put(db, "big", [b"y" * 900_000])
+    await put(db, "small", [b"page"])
+    peer = Peer()
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
+        await eventually(lambda: _is(peer.of("small") == [b"page"]))
+        assert len(peer.of("big")) < 399 / 2, "the other tenant waited for the bytes of this one"
+
+        async def empty() -> bool:
+            return await is_empty(db)
+
+        await eventually(empty, within=30)
+    sizes = [sum(len(row.payload) for row in call) for call in peer.calls]
+    assert max(sizes) == 900_000
+    assert sorted(sizes)[-2] <= 512 << 10
+    assert len(peer.taken) == 401
+    assert await dead_of(db, "big") == []
+
+
+async def test_a_claim_takes_tenants_in_turn_however_long_a_backlog_is(db: Database) -> None:
+    async with db.system() as tx:
+        await tx.execute(
+            """INSERT INTO outbox (org_id, ordering_key, kind, payload)
+            SELECT 'flood', n::text, 'thing', 'x' FROM generate_series(1, 100000) AS n"""
+        )
+    await put(db, "victim", [b"page"])
+    peer = Peer()
+    relay = Relay(db, peer.deliver, kinds=[KIND])
+    before = time.monotonic()
+    await relay.run_once()
+    first = time.monotonic() - before
+    assert peer.of("victim") == [b"page"]
+    before = time.monotonic()
+    async with db.system() as tx:
+        await tx.fetchval("SELECT count(*) FROM outbox WHERE payload = 'x'")
+    assert first < 4 * (time.monotonic() - before), "a claim costs as much as a walk over the whole backlog"
+
+
+async def test_more_tenants_than_one_claim_visits_are_served_in_rotation(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_kit.db.outbox_claims.ORGS", 3)
+    for number in range(20):
+        await put(db, f"org-{number:02}", [b"page"])
+    peer = Peer()
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
+        await eventually(lambda: _is(len(peer.taken) == 20))
+
+
+async def test_no_row_pays_for_an_outage_and_all_go_when_the_peer_is_back(db: Database, eventually: Eventually) -> None:
+    peer = Peer()
+    peer.down = away()
+    ids = await put(db, "a", [b"%d" % number for number in range(50)])
+    relay = Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)
+    async with relaying(relay):
+        await eventually(lambda: _is(len(peer.calls) >= 5))
+        async with db.system() as tx:
+            waiting = await tx.fetch("SELECT due_time <= app_now() AS due, refusals, retries FROM outbox")
+        assert {tuple(row) for row in waiting} == {(True, 0, 0)}
+        back = time.monotonic()
+        peer.down = None
+        await eventually(lambda: _is(len(peer.taken) == 50))
+    assert max(peer.arrived[each] for each in ids) - back < 1.0
+    assert max(map(len, peer.calls[5:10])) <= 8 or peer.taken, "while it is away it is asked with few rows"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        None,
+    ],
+)
+async def test_answers_that_say_nothing_about_a_row_never_end_it(
+    db: Database, eventually: Eventually, code: grpc.StatusCode | None
+) -> None:
+    peer = Peer()
+    peer.down = (
+        ConnectionResetError("gone")
+        if code is None
+        else TocsinError(ErrorReason.ERROR_REASON_UNSPECIFIED, "no", code=code)
+    )
+    await put(db, "a", [b"page"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
+        await eventually(lambda: _is(len(peer.calls) >= 3))
+        peer.down = None
+        await eventually(lambda: _is(peer.of("a") == [b"page"]))
+    assert await dead_of(db, "a") == []
+
+
+async def test_a_receiver_with_a_defect_refuses_all_rows_and_none_dies(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.01)
+    peer = Peer()
+    peer.refuse = lambda row: defect()
+    await put(db, "a", [b"page"])
+    await put(db, "b", [b"page"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
+
+        async def refused_often() -> bool:
+            async with db.system() as tx:
+                return bool(await tx.fetchval("SELECT min(refusals) > 10 FROM outbox"))
+
+        await eventually(refused_often)
+        peer.refuse = lambda row: None
+        await eventually(lambda: _is(len(peer.taken) == 2))
+    assert await dead_of(db, "a") == []
+
+
+async def test_a_tenant_whose_deliveries_hang_leaves_places_to_others(db: Database, eventually: Eventually) -> None:
+    peer = Peer()
+    peer.hangs = lambda row: row.org_id == "slow"
+    relay = Relay(db, peer.deliver, kinds=[KIND], batch=2, parallel=2, lease=2)
+    async with relaying(relay):
+        await put(db, "slow", [b"%d" % number for number in range(20)])
+        relay.nudge()
+        await eventually(lambda: _is(len(peer.calls) >= 2))
+        await put(db, "victim", [b"page"])
+        relay.nudge()
+        began = time.monotonic()
+        await eventually(lambda: _is(peer.of("victim") == [b"page"]))
+        assert time.monotonic() - began < 0.8 * 2, "it waited for a hanging delivery to be cut off"
+        peer.hangs = lambda row: False
+    assert await dead_of(db, "slow") == []
+
+
+async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, eventually: Eventually) -> None:
+    peer = Peer()
+    peer.hangs = lambda row: row.payload == b"hangs"
+    await put(db, "a", [b"hangs", b"one", b"two"])
+    relay = Relay(db, peer.deliver, kinds=[KIND], lease=0.3)
+    async with relaying(relay):
+
+        async def others_pass() -> bool:
+            await put(db, "b", [b"page"])  # the receiver answers others meanwhile
+            relay.nudge()
+            return sorted(peer.of("a")) == [b"one", b"two"]
+
+        await eventually(others_pass)
+    async with db.transaction("a") as tx:
+        assert await tx.fetchval("SELECT count(*) FROM outbox WHERE dead_time IS NULL") == 1
+
+
+async def test_a_substitute_takes_the_place_of_a_row_that_would_die(db: Database, eventually: Eventually) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def strip(row: OutboxRow, reason: str) -> bytes | None:
+        asked.append((row.id, reason))
+        return b"stripped" if row.payload != b"hopeless" else None
+
+    peer = Peer()
+    peer.refuse = lambda row: invalid("labels", "hold a NUL") if row.payload in (b"poison", b"hopeless") else None
+    [first] = await put(db, "a", [b"poison"], key="k")
+    await put(db, "a", [b"next"], key="k")
+    [hopeless] = await put(db, "b", [b"hopeless"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
+        await eventually(lambda: _is(peer.of("a") == [b"stripped", b"next"]))
+    reason = "INVALID_FIELD: labels: hold a NUL"
+    assert sorted(asked) == [(first, reason), (hopeless, reason)]
+    assert (peer.taken[0].id, peer.taken[0].substituted) == (first, True)
+    assert await dead_of(db, "a") == [(b"poison", reason)]
+    assert await dead_of(db, "b") == [(b"hopeless", reason)]
+
+
+async def test_a_substitute_that_is_refused_dies_and_is_not_replaced_again(
+    db: Database, eventually: Eventually
+) -> None:
+    asked: list[int] = []
+
+    def strip(row: OutboxRow, reason: str) -> bytes | None:
+        asked.append(row.id)
+        return b"stripped"
+
+    peer = Peer()
+    peer.refuse = lambda row: invalid("x", "is bad")
+    [row_id] = await put(db, "a", [b"poison"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
+
+        async def both() -> bool:
+            return sorted(payload for payload, _ in await dead_of(db, "a")) == [b"poison", b"stripped"]
+
+        await eventually(both)
+    assert asked == [row_id]
+    # A redriven original goes as it is; it would not be replaced a second time either.
+    peer.refuse = lambda row: None
+    async with db.transaction("a") as tx:
+        dead = await list_dead(tx, [KIND])
+        assert await redrive(tx, [row.id for row in dead]) == 2
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
+        await eventually(lambda: _is(sorted(peer.of("a")) == [b"poison", b"stripped"]))
+
+
+async def test_a_substitute_function_that_raises_counts_as_none(db: Database, eventually: Eventually) -> None:
+    def broken(row: OutboxRow, reason: str) -> bytes | None:
+        raise KeyError("x")
+
+    peer = Peer()
+    peer.refuse = lambda row: invalid("x", "is bad")
+    await put(db, "a", [b"poison"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=broken)):
+
+        async def dead() -> bool:
+            return bool(await dead_of(db, "a"))
+
+        await eventually(dead)
+
+
+async def test_a_lone_row_that_meets_a_defect_is_substituted_without_a_proof(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quiet night: nothing else shows that the receiver works, and the incident must page all the same."""
+    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.01)
+    peer = Peer()
+    peer.refuse = lambda row: defect() if row.payload == b"poison" else None
+    await put(db, "a", [b"poison"])
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=lambda row, reason: b"stripped")):
+        await eventually(lambda: _is(peer.of("a") == [b"stripped"]))
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
+    db: Database, eventually: Eventually, seed: int
+) -> None:
+    """Random tenants, keys, poison and outages, two replicas."""
+    import random
+
+    rng = random.Random(seed)
+    peer = Peer()
+    good: dict[tuple[str, str], list[bytes]] = {}
+    poison: Counter[str] = Counter()
+    for number in range(300):
+        org_id, key = f"org{rng.randrange(6)}", rng.choice(["", "k1", "k2", "k3"])
+        bad = rng.random() < (0.5 if org_id == "org0" else 0.03)
+        payload = b"%s %d" % (b"poison" if bad else b"good", number)
+        await put(db, org_id, [payload], key=key)
+        if bad:
+            poison[org_id] += 1
+        else:
+            good.setdefault((org_id, key), []).append(payload)
+    peer.refuse = lambda row: rng.choice([defect, too_large])() if row.payload.startswith(b"poison") else None
+    first, second = (Relay(db, peer.deliver, kinds=[KIND], batch=30, lease=2) for _ in range(2))
+    async with relaying(first), relaying(second):
+        for _ in range(3):
+            await asyncio.sleep(rng.uniform(0, 0.05))
+            peer.down = away()
+            await asyncio.sleep(rng.uniform(0, 0.05))
+            peer.down = None
+        await eventually(lambda: is_empty(db), within=20)
+    for (org_id, key), payloads in good.items():
+        arrived = [row.payload for row in peer.taken if (row.org_id, row.ordering_key) == (org_id, key)]
+        assert sorted(arrived) == sorted(payloads)
+        assert key == "" or arrived == payloads
+    for org_id, count in poison.items():
+        assert len(await dead_of(db, org_id)) == count
+
+
+async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database) -> None:
+    from tocsin_kit.db.relay_watch import OutboxLate
+    from tocsin_kit.metrics import Metrics
+
+    metrics = Metrics()
+
+    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+        return [Retry("OUT_OF_ORDER", blocked=True) if row.ordering_key == "k" else Dead("never") for row in rows]
+
+    await put(db, "a", [b"x"], key="k")
+    await put(db, "b", [b"y"])
+    relay = Relay(db, deliver, kinds=[KIND], metrics=metrics, max_age=60)
+    await relay.run_once()
+    await relay.watch.measure()
+    await relay.watch.check()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {"kind": KIND, **labels})
+
+    assert value("tocsin_outbox_rows", state="blocked") == 1
+    assert value("tocsin_outbox_rows", state="dead") == 1
+    assert value("tocsin_outbox_late_tenants") == 0
+    async with db.system() as tx:
+        await tx.execute("UPDATE outbox SET create_time = create_time - interval '90 seconds'")
+    await relay.watch.measure()
+    assert value("tocsin_outbox_late_tenants") == 1
+    with pytest.raises(OutboxLate, match="1 tenants have undelivered rows older than 60 s; the oldest is 9"):
+        await relay.watch.check()

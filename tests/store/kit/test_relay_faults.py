@@ -96,7 +96,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
     """The floor is the same row without any poison before it, in the same run."""
     peer = Peer()
     peer.refuse = lambda row: error() if row.payload.startswith(b"poison") else None
-    relay = Relay(db, peer.deliver, kinds=[KIND])
+    relay = Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)
     async with relaying(relay):
 
         async def took(org_id: str) -> float:
@@ -135,8 +135,8 @@ async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reaso
     await put(db, "a", [b"poison" if number == 77 else b"%d" % number for number in range(200)])
     peer = Peer()
     peer.refuse = lambda row: defect() if row.payload == b"poison" else None
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
-        await eventually(lambda: _is(len(peer.taken) == 199), within=2)
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
+        await eventually(lambda: _is(len(peer.taken) == 199))
 
         async def dead() -> bool:
             return await dead_of(db, "a") == [(b"poison", "INTERNAL: internal error 123")]

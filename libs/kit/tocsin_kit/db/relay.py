@@ -98,13 +98,19 @@ class Relay:
         self._claims = Claims(database, self._kinds, lease=lease, max_bytes=max_bytes)
         self._settling = Settling(database, lease=lease, substitute=substitute, metrics=metrics)
         self._receiver = Receiver(self._kinds, channel)
+        self._nudged = asyncio.Event()
         self._doubtful = Doubtful(
-            self._claims, self._fly, parallel=parallel, sweep_every=sweep_every, away=lambda: self._receiver.away
+            self._claims,
+            self._fly,
+            batch=batch,
+            parallel=parallel,
+            sweep_every=sweep_every,
+            away=lambda: self._receiver.away,
+            released=self._nudged.set,
         )
         self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
         """Measures the outbox while the relay runs; `watch.check` is a health check."""
         self._cursor = ""
-        self._nudged = asyncio.Event()
         self._flying: set[asyncio.Task[Settled]] = set()
         self._aboard: Counter[str] = Counter()
 

@@ -25,7 +25,6 @@ _log = get_logger(__name__)
 
 _REFUSED_ROWS: Final = 32
 """Rows that were refused before, of one claim; each is one call."""
-_ROWS: Final = 64
 _PAUSE_BASE: Final = 0.05
 _PAUSE_CAP: Final = 1.0
 
@@ -38,7 +37,7 @@ class Fly(Protocol):
 
 @dataclass(slots=True)
 class _Doubt:
-    limit: int = _ROWS
+    limit: int
     """Rows of its next delivery; halved each time it is slow."""
     failures: int = 0
     not_before: float = 0.0
@@ -48,8 +47,19 @@ class Doubtful:
     """At most `parallel` deliveries at once, each of another tenant."""
 
     def __init__(
-        self, claims: Claims, fly: Fly, *, parallel: int, sweep_every: float, away: Callable[[], bool]
+        self,
+        claims: Claims,
+        fly: Fly,
+        *,
+        batch: int,
+        parallel: int,
+        sweep_every: float,
+        away: Callable[[], bool],
+        released: Callable[[], None],
     ) -> None:
+        """`away`: whether the receiver is. `released` is called when a tenant may travel with others again."""
+        self._batch = batch
+        self._released = released
         self._claims = claims
         self._fly = fly
         self._parallel = parallel
@@ -77,13 +87,13 @@ class Doubtful:
     def add(self, tenants: Iterable[str]) -> None:
         """A delivery was refused because of these tenants' rows."""
         for org_id in tenants:
-            self._doubts.setdefault(org_id, _Doubt())
+            self._doubts.setdefault(org_id, _Doubt(self._batch))
             self._nudged.set()
 
     def slow(self, tenants: Iterable[str], *, rows: int) -> None:
         """A delivery of `rows` rows of these tenants got no answer, while others did."""
         for org_id in tenants:
-            doubt = self._doubts.setdefault(org_id, _Doubt())
+            doubt = self._doubts.setdefault(org_id, _Doubt(self._batch))
             doubt.limit = max(1, min(doubt.limit, rows) // 2)
             _postpone(doubt)
             self._nudged.set()
@@ -154,6 +164,7 @@ class Doubtful:
             return
         if settled.clean:
             del self._doubts[org_id]
+            self._released()
         elif doubt.not_before <= time.monotonic():
             _postpone(doubt)
 

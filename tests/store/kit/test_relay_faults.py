@@ -1,6 +1,7 @@
 """What the relay does about rows that are refused, tenants that are slow, and a receiver that is away."""
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -11,7 +12,9 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across, list_dead, redrive
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.metrics import Metrics
 
 Eventually = Callable[..., Awaitable[None]]
 KIND = "thing"
@@ -375,11 +378,10 @@ async def test_a_lone_row_that_meets_a_defect_is_substituted_without_a_proof(
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
-    db: Database, eventually: Eventually, seed: int
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Random tenants, keys, poison and outages, two replicas."""
-    import random
-
+    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.05)
     rng = random.Random(seed)
     peer = Peer()
     good: dict[tuple[str, str], list[bytes]] = {}
@@ -401,7 +403,7 @@ async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
             peer.down = away()
             await asyncio.sleep(rng.uniform(0, 0.05))
             peer.down = None
-        await eventually(lambda: is_empty(db), within=20)
+        await eventually(lambda: is_empty(db), within=30)
     for (org_id, key), payloads in good.items():
         arrived = [row.payload for row in peer.taken if (row.org_id, row.ordering_key) == (org_id, key)]
         assert sorted(arrived) == sorted(payloads)
@@ -411,9 +413,6 @@ async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
 
 
 async def test_a_blocked_key_is_counted_and_a_late_tenant_reported(db: Database) -> None:
-    from tocsin_kit.db.relay_watch import OutboxLate
-    from tocsin_kit.metrics import Metrics
-
     metrics = Metrics()
 
     async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:

@@ -6,6 +6,7 @@ anew finds out again by one failed delivery. Refused rows are found by their col
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -100,9 +101,9 @@ class Doubtful:
 
     def refused(self, pauses: Mapping[str, Sequence[float]]) -> None:
         """Rows of these tenants are due again after so many seconds."""
-        soonest = min((min(each) for each in pauses.values()), default=None)
-        if soonest is not None:
-            asyncio.get_running_loop().call_later(soonest, self._nudged.set)
+        # In steps of 0.1 s, so that many rows make few timers.
+        for pause in {math.ceil(each * 10) / 10 for some in pauses.values() for each in some}:
+            asyncio.get_running_loop().call_later(pause, self._nudged.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped; then the deliveries under way finish. When cancelled, they are cut short."""

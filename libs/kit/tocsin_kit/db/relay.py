@@ -49,6 +49,7 @@ _DELIVER_SHARE: Final = 0.8
 _CALLS: Final = 64
 """Calls of one claimed batch, when it has to be taken apart."""
 _PROBE_ROWS: Final = 8
+_TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 
 
@@ -111,6 +112,7 @@ class Relay:
         self.watch: Final = OutboxWatch(database, self._kinds, max_age=max_age, metrics=metrics)
         """Measures the outbox while the relay runs; `watch.check` is a health check."""
         self._cursor = ""
+        self._told = float("-inf")
         self._flying: set[asyncio.Task[Settled]] = set()
         self._aboard: Counter[str] = Counter()
 
@@ -244,6 +246,9 @@ class Relay:
         return settled
 
     def _conclude(self, flight: Flight, settled: Settled, *, works: bool) -> None:
+        if flight.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()  # not each time: many rows meet the same one
+            _log.error("relay_delivery_failed", kinds=self._kinds, exc_info=flight.defect)
         if settled.accepted:
             self._receiver.accepted()
         if flight.answered and self._receiver.answered():

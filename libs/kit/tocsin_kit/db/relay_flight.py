@@ -8,11 +8,9 @@ from typing import Final
 from tocsin_kit.db.outbox_rows import OutboxRow, Outcome
 from tocsin_kit.db.relay_verdicts import Failure, Verdict, judge
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.logging import get_logger
 
 Deliver = Callable[[Sequence[OutboxRow]], Awaitable[Sequence[Outcome]]]
 
-_log = get_logger(__name__)
 _STOPS: Final = (Verdict.AWAY, Verdict.SLOW)
 
 
@@ -50,11 +48,12 @@ class Flight:
         self.stopped: Failure | None = None
         self.answered = False
         """The receiver gave an answer that is not "away"."""
+        self.defect: Exception | None = None
+        """What `deliver` raised that is not an error of the contract, for the log."""
         self._deliver = deliver
         self._seconds = seconds
         self._calls = calls
         self._alone = alone
-        self._told = False
 
     async def run(self) -> None:
         """Returns when every row has a result. Raises nothing but CancelledError."""
@@ -114,9 +113,8 @@ class Flight:
             return judge(error)
         except Exception as error:
             failure = judge(error)
-            if not isinstance(error, TocsinError) and not self._told:
-                self._told = True  # once: halving meets the same fault many times
-                _log.error("relay_delivery_failed", rows=len(rows), exc_info=error)
+            if not isinstance(error, TocsinError):
+                self.defect = error
             return failure
         self.answered = True
         self.results.update((row.id, outcome) for row, outcome in zip(rows, outcomes, strict=True))

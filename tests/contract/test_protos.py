@@ -13,13 +13,14 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.type.v1 import access_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-READING = ("Get", "List", "Check")
+READING = ("Get", "List", "Check", "Compare")
 MUTATING_WITHOUT_ID = {
     "SendAlerts": "each alert carries its own",
     "StreamAlerts": "each alert carries its own",
     "PauseQueue": "pausing a paused queue is OK",
     "ResumeQueue": "resuming a running queue is OK",
     "ApplyIncidentEvents": "idempotent by each incident's event numbers",
+    "ReconcileIncidents": "comparing twice mends nothing twice",
     "ResolveIncidents": "resolving a resolved incident is OK",
     "SubmitNotifications": "idempotent by each job's page",
     "CancelNotifications": "a fence can only rise",

@@ -20,7 +20,9 @@ _VARYING: Final = (
     (re.compile(r'("(?:key|secret|key_id|next_page_token)": )"[^"]+"'), r'\1"<made>"'),
     (re.compile(r"tik_[\w-]+"), "<key>"),
     (
-        re.compile(r'("(?:lateness|oldest_age|waiting|active|delayed|overdue|failed|completed|dead)": )"[\d.]+s?"'),
+        re.compile(
+            r'("(?:lateness|oldest_age|waiting|active|delayed|overdue|failed|completed|dead|compared)": )"[\d.]+s?"'
+        ),
         r'\1"<n>"',
     ),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "<time>"),

@@ -34,6 +34,20 @@ class IngestMetrics:
             "Alerts that took the default route since the regular expressions tried on them were too expensive",
             registry=registry,
         )
+        self.opened_anew = Counter(
+            "tocsin_ingest_incidents_opened_anew",
+            "Incidents that escalation had lost or never got, opened there anew: somebody must look",
+            registry=registry,
+        )
+        self.differing = Gauge(
+            "tocsin_ingest_incidents_differing",
+            "Open incidents about which ingest and escalation differ for longer than the grace; must be 0",
+            ("difference",),
+            registry=registry,
+        )
+        self.mended = Counter(
+            "tocsin_ingest_incidents_mended", "Differences that were mended", ("difference",), registry=registry
+        )
         self._queue = Gauge("tocsin_ingest_queue", "Alerts waiting to be committed", registry=registry)
 
     def watch_queue(self, length: Callable[[], float]) -> None:

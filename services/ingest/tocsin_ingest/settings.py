@@ -23,5 +23,9 @@ class IngestSettings(ServiceSettings):
     """Alerts of one StreamAlerts call that may be unanswered; the stream is not read any further meanwhile."""
     policy_check_seconds: float = Field(1.0, gt=0)
     """How long a change of an integration waits for escalation to say whether its policies exist."""
+    reconcile_seconds: float = Field(5.0, gt=0, le=3600)
+    """How often open incidents are compared with escalation's, up to 5,000 of each side at a time."""
+    reconcile_grace_seconds: float = Field(15.0, ge=0, le=3600)
+    """How long ingest and escalation must differ about an incident before it is told and mended."""
     retention_days: int = Field(90, ge=1)
     """Resolved alerts and incidents are kept this long, suppressed ones this long after they were last heard."""

@@ -15,7 +15,9 @@ from tocsin_kit.rpc.tls import client_credentials
 from tocsin_ingest.app.batcher import Batcher
 from tocsin_ingest.app.commit_batch import CommitBatch
 from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.incident_records import IncidentRecords
 from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.send_alert import AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http.routes import routes
@@ -25,6 +27,7 @@ from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.store.events import KINDS
 from tocsin_ingest.work.relay import EventDelivery
 from tocsin_ingest.work.retention import EVERY, Retention
+from tocsin_ingest.work.substitute import substitute
 
 _RELAY_LEASE: Final = 10.0
 _APPLY_SECONDS: Final = 5.0  # within the share of the lease that a delivery may take
@@ -45,15 +48,17 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     escalation = Escalation(to_escalation, check_seconds=settings.policy_check_seconds, apply_seconds=_APPLY_SECONDS)
     relay = Relay(
         database,
-        EventDelivery(escalation).deliver,
+        EventDelivery(escalation, IncidentRecords(database), metrics).deliver,
         kinds=KINDS,
         max_bytes=settings.grpc_max_message_bytes // 2,
         lease=_RELAY_LEASE,
         channel=to_escalation,
+        substitute=substitute,
         metrics=runtime.metrics,
         max_age=settings.outbox_max_age_seconds,
     )
 
+    reconciler = Reconciler(database, escalation, metrics, relay.nudge, grace=settings.reconcile_grace_seconds)
     directory = Directory(database, metrics)
     batcher = Batcher(
         CommitBatch(database, metrics, relay.nudge),
@@ -78,7 +83,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
     runtime.rpc.add(
-        internal_service.IngestInternalService(database, relay.nudge),
+        internal_service.IngestInternalService(database, relay.nudge, reconciler),
         internal_service.NAME,
         internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
     )
@@ -86,5 +91,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         runtime.http.add_routes(routes(intake, directory, body_limit=settings.grpc_max_message_bytes))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
+    runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(batcher.drain, lambda: to_escalation.close(None)))

@@ -38,7 +38,7 @@ async def test_events_are_applied_in_their_order(desk: Desk) -> None:
     first = desk.opening()
     second = Arrival(ORG, first.incident_id, 2, AlertsAdded(5, 1, "again", 1))
     third = Arrival(ORG, first.incident_id, 3, Acknowledged("integrations/prom"))
-    assert await apply_events(desk.db, desk.effects, [second]) == [Result.OUT_OF_ORDER]
+    assert await apply_events(desk.db, desk.effects, [second]) == [Result.UNKNOWN_INCIDENT]
     assert await apply_events(desk.db, desk.effects, [first, third]) == [Result.APPLIED, Result.OUT_OF_ORDER]
     assert await apply_events(desk.db, desk.effects, [second, third]) == [Result.APPLIED, Result.APPLIED]
     run = await desk.run(first.incident_id)

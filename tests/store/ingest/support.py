@@ -17,8 +17,13 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsResponse,
     CheckPoliciesRequest,
     CheckPoliciesResponse,
+    CompareIncidentsRequest,
+    CompareIncidentsResponse,
     IncidentEvent,
     IncidentEventResult,
+    IncidentStanding,
+    ListOpenIncidentsRequest,
+    ListOpenIncidentsResponse,
 )
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
@@ -96,6 +101,7 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
         self.events: dict[str, list[IncidentEvent]] = {}
         self.policies: set[str] = set()
         self.calls = 0
+        self.refused = 0
         self.refuse: Callable[[IncidentEvent], bool] = lambda _: False
         self.unavailable = False
         self._server: grpc.aio.Server | None = None
@@ -118,6 +124,7 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
         if self.unavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         if any(self.refuse(event) for event in request.events):
+            self.refused += 1
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
         return ApplyIncidentEventsResponse(results=[self._apply(event) for event in request.events])
 
@@ -128,11 +135,31 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return CheckPoliciesResponse(missing=[each for each in request.policies if each not in self.policies])
 
+    async def CompareIncidents(
+        self, request: CompareIncidentsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CompareIncidentsResponse:
+        """What it was told of each."""
+        return CompareIncidentsResponse(standings=[self._standing(each.incident) for each in request.incidents])
+
+    async def ListOpenIncidents(
+        self, request: ListOpenIncidentsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListOpenIncidentsResponse:
+        """None: several databases share this peer."""
+        return ListOpenIncidentsResponse()
+
+    def _standing(self, incident: str) -> IncidentStanding:
+        events = self.events.get(incident, ())
+        over = any(event.HasField("resolved") for event in events)
+        return IncidentStanding(known=bool(events), resolved=over, sequence=events[-1].sequence if events else 0)
+
     def _apply(self, event: IncidentEvent) -> IncidentEventResult.ValueType:
         known = self.events.setdefault(event.incident, [])
-        if event.sequence <= len(known):
+        last = known[-1].sequence if known else 0
+        if event.sequence <= last:
             return IncidentEventResult.INCIDENT_EVENT_RESULT_DUPLICATE
-        if event.sequence > len(known) + 1:
+        if not known and not event.HasField("opened"):
+            return IncidentEventResult.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT
+        if event.sequence > last + 1 and not event.opened.anew_because:
             return IncidentEventResult.INCIDENT_EVENT_RESULT_OUT_OF_ORDER
         known.append(event)
         return IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED

@@ -4,9 +4,10 @@ from enum import IntEnum
 from typing import Any
 
 import pytest
-from tocsin.ingest.v1 import alert_pb2, integration_service_pb2
+from tocsin.ingest.v1 import alert_pb2, integration_service_pb2, internal_service_pb2
 from tocsin.type.v1 import severity_pb2
 from tocsin_ingest.domain.decide import AlertState, Outcome
+from tocsin_ingest.domain.differences import Difference
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.routing import Operator
 from tocsin_ingest.domain.severity import Severity
@@ -19,6 +20,7 @@ from tocsin_ingest.rpc.mapping import STATES
         (Severity, severity_pb2.Severity, "SEVERITY_"),
         (Action, alert_pb2.AlertAction, "ALERT_ACTION_"),
         (Outcome, alert_pb2.AlertOutcome, "ALERT_OUTCOME_"),
+        (Difference, internal_service_pb2.IncidentDifference, "INCIDENT_DIFFERENCE_"),
         (Operator, integration_service_pb2.MatchOperator, "MATCH_OPERATOR_"),
     ],
 )

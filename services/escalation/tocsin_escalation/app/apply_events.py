@@ -1,7 +1,7 @@
 """What ingest says became of incidents: the way escalations begin and end."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from tocsin_escalation.app.advance import Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
-from tocsin_escalation.domain.events import Event, Resolved, Started
+from tocsin_escalation.domain.events import AlertsAdded, Event, Resolved, Started
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.store import directory, escalations, policies
 
@@ -22,14 +22,21 @@ class Result(StrEnum):
     APPLIED = "applied"
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
+    UNKNOWN_INCIDENT = "unknown_incident"
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first event of an incident. `policy` is the id routing chose, empty for none."""
+    """The first event of an incident, or one that stands for all events before it (`anew_because` says why).
+
+    `policy` is the id routing chose, empty for none. `over_by`: it is resolved by now. `left_out`: see `Started`.
+    """
 
     facts: Facts
     policy: str
+    anew_because: str = ""
+    over_by: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +53,28 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
     """Apply events, idempotent by their incident's own numbers; all of them in one transaction."""
 
     async def work(tx: Tx) -> list[Result]:
-        new = await escalations.insert(tx, [_blank(a) for a in arrivals if isinstance(a.event, Opening)])
-        runs = {a.incident_id: _blank(a) for a in arrivals if a.incident_id in new and isinstance(a.event, Opening)}
-        old = sorted({a.incident_id for a in arrivals} - runs.keys())
+        first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
+        new = await escalations.insert(tx, [_blank(a) for a in first.values()])
+        runs = {id_: _blank(first[id_]) for id_ in new}
+        old = sorted({a.incident_id for a in arrivals} - new)
         if old:
             runs |= await escalations.lock(tx, old)
-        found = await _policies(tx, [a for a in arrivals if a.incident_id in new])
+        unstarted = {id_ for id_, run in runs.items() if run.last_sequence == 0}
+        found = await _policies(tx, [a for a in arrivals if a.incident_id in unstarted])
         people = await directory.load(tx, _people(found, runs.values()))
         last = {id_: run.last_sequence for id_, run in runs.items()}
         results, steps = list[Result](), list[Step]()
         for arrival in arrivals:
-            result = _place(arrival, last.get(arrival.incident_id))
+            run = runs.get(arrival.incident_id)
+            known = run is not None and run.org_id == arrival.org_id
+            result = _place(arrival, last[arrival.incident_id]) if known else Result.UNKNOWN_INCIDENT
             results.append(result)
             if result is Result.APPLIED:
+                started = last[arrival.incident_id] > 0
                 last[arrival.incident_id] = arrival.sequence
                 event = arrival.event
                 if isinstance(event, Opening):
-                    event = _choose(arrival, event, found, people)
+                    event = _catch_up(event) if started else _choose(arrival, event, found, people)
                 steps.append(Step(arrival.incident_id, event, sequence=arrival.sequence))
         if steps:
             await advance(tx, steps, effects, Known(runs, people))
@@ -71,15 +83,34 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
     return await db.run(None, work)
 
 
-def _place(arrival: Arrival, last: int | None) -> Result:
-    """Where an event stands in its incident's order. A resolve may come before what was still on its way."""
-    if last is None:
-        return Result.OUT_OF_ORDER
+def _opens(arrival: Arrival) -> bool:
+    """Whether an unknown incident may begin with this event."""
+    event = arrival.event
+    return isinstance(event, Opening) and (arrival.sequence == 1 or (arrival.sequence > 1 and bool(event.anew_because)))
+
+
+def _place(arrival: Arrival, last: int) -> Result:
+    """Where an event stands in its incident's order.
+
+    A resolve may come before what was still on its way, and what stands for all events before it waits for none of them.
+    """
+    event = arrival.event
     if arrival.sequence <= last:
         return Result.DUPLICATE
-    if arrival.sequence > last + 1 and not isinstance(arrival.event, Resolved):
-        return Result.OUT_OF_ORDER
-    return Result.APPLIED
+    if arrival.sequence == last + 1 and (last > 0 or isinstance(event, Opening)):
+        return Result.APPLIED
+    stands_alone = isinstance(event, Opening) and bool(event.anew_because)
+    if stands_alone or (last > 0 and isinstance(event, Resolved)):
+        return Result.APPLIED
+    return Result.OUT_OF_ORDER
+
+
+def _catch_up(opening: Opening) -> Event:
+    """What an opening says of an incident that is known: nobody is paged again."""
+    if opening.over_by:
+        return Resolved(opening.over_by, opening.anew_because)
+    facts = opening.facts
+    return AlertsAdded(facts.alert_count, facts.severity, facts.title, new_keys=0)
 
 
 Policies = Mapping[tuple[str, str], Policy]
@@ -103,7 +134,8 @@ def _people(found: Policies, runs: Iterable[Escalation]) -> list[tuple[str, Targ
 def _choose(arrival: Arrival, opening: Opening, found: Policies, people: Mapping[str, Directory]) -> Started:
     named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
     fallback = found.get((arrival.org_id, ""))
-    return choose(opening.policy, named, fallback, people.get(arrival.org_id, Directory()))
+    started = choose(opening.policy, named, fallback, people.get(arrival.org_id, Directory()))
+    return replace(started, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
 
 
 def _blank(arrival: Arrival) -> Escalation:

@@ -6,7 +6,7 @@ Every person's command and every change of hands bumps the generation: timers of
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from tocsin_escalation.domain.policy import Directory, Level
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
 EARLY_TOLERANCE = timedelta(milliseconds=100)
+_GENERATIONS_BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def decide(run: Escalation, event: Event, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -58,8 +59,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _reassign(run, event, now, directory, timer_id)
         case Noted(actor=actor, text=text):
             return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
-        case Resolved(actor=actor):
-            return _resolve(run, actor, now)
+        case Resolved():
+            return _resolve(run, event, now)
         case _:
             assert_never(event)
 
@@ -79,10 +80,30 @@ def _after_the_end(run: Escalation, event: Event) -> Decision:
 def _start(run: Escalation, event: Started, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
     run = replace(run, policy=event.policy, on_fallback_policy=bool(event.fallback_cause) and event.policy is not None)
     notes = [Note(NoteKind.OPENED, run.facts.integration or "services/ingest", run.facts.title)]
+    if event.anew_because:
+        run = replace(run, generation=max(run.generation, _unused_generation(now)))
+        notes = [
+            Note(NoteKind.OPENED, "services/ingest", f"opened anew because {event.anew_because}: {run.facts.title}")
+        ]
+    if event.left_out:
+        refused = f"left out, because it could not be taken as it was: {', '.join(event.left_out)}"
+        notes.append(Note(NoteKind.NOTE, "services/ingest", refused))
+    if event.over_by:
+        over = _resolve(run, Resolved(event.over_by), now)
+        return Decision(over.next, (), (*notes, *over.notes))
     if event.fallback_cause:
         notes.append(Note(NoteKind.POLICY_FALLBACK, "", event.fallback_cause))
     started = start_level(run, 1, now, now, directory, timer_id)
     return Decision(started.next, started.commands, (*notes, *started.notes))
+
+
+def _unused_generation(now: datetime) -> int:
+    """A generation above all that an incident had before it was lost.
+
+    Pages are known by their generation, and those of stopped generations are never sent: an incident that begins again
+    at 1 could reach nobody. Seconds since 2020 grow faster than anybody acts on an incident, and fit 32 bits until 2088.
+    """
+    return int((now - _GENERATIONS_BEGIN).total_seconds())
 
 
 def _add_alerts(run: Escalation, event: AlertsAdded) -> Decision:
@@ -198,9 +219,11 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), (note, *paged.notes))
 
 
-def _resolve(run: Escalation, actor: str, now: datetime) -> Decision:
+def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
+    actor = event.actor
     following = replace(_bump(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
-    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}", run.level)
+    why = f" because {event.because}" if event.because else ""
+    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}")
     return Decision(following, (stop, *news(following, PageType.RESOLUTION, actor, now)), (note,))
 

@@ -11,11 +11,16 @@ from tocsin_escalation.domain.policy import Policy, Target
 class Started:
     """The incident was opened. `policy` is the one to run on; None when not even a fallback is usable.
 
-    `fallback_cause` says why the policy asked for is not the one that runs; empty when it is.
+    `fallback_cause` says why the policy asked for is not the one that runs; empty when it is. `anew_because` is set when
+    the incident was opened before and is not known here (any more); `over_by` when it is resolved by now. `left_out`: parts
+    of the alert that ingest left out.
     """
 
     policy: Policy | None
     fallback_cause: str = ""
+    anew_because: str = ""
+    over_by: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,10 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The incident is over, says ingest."""
+    """The incident is over, says ingest. `because` is set when neither a sender nor a person resolved it."""
 
     actor: str
+    because: str = ""
 
 
 Event = (

@@ -14,14 +14,16 @@ from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_e
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Resolved
-from tocsin_escalation.store import policies
+from tocsin_escalation.store import policies, standings
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+DEFAULT_PAGE = 500
 RESULTS = {
     Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,
     Result.DUPLICATE: pb.INCIDENT_EVENT_RESULT_DUPLICATE,
     Result.OUT_OF_ORDER: pb.INCIDENT_EVENT_RESULT_OUT_OF_ORDER,
+    Result.UNKNOWN_INCIDENT: pb.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT,
 }
 
 
@@ -39,6 +41,42 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         arrivals = [_arrival(event, position) for position, event in enumerate(request.events)]
         results = await apply_events(self._db, self._effects, arrivals)
         return pb.ApplyIncidentEventsResponse(results=[RESULTS[result] for result in results])
+
+    async def CompareIncidents(
+        self, request: pb.CompareIncidentsRequest, context: Context
+    ) -> pb.CompareIncidentsResponse:
+        """How each incident stands here; unknown ones too, in the order of the request."""
+        current_call().require_internal()
+        claims = [
+            (claim.org_id, parse_uuid_name(claim.incident, "incidents", field=f"incidents[{position}].incident"))
+            for position, claim in enumerate(request.incidents)
+        ]
+        async with self._db.system() as tx:
+            known = await standings.of(tx, claims)
+        answers = [known.get(claim) for claim in claims]
+        return pb.CompareIncidentsResponse(
+            standings=[
+                pb.IncidentStanding(known=True, resolved=found.resolved, sequence=found.sequence)
+                if found
+                else pb.IncidentStanding()
+                for found in answers
+            ]
+        )
+
+    async def ListOpenIncidents(
+        self, request: pb.ListOpenIncidentsRequest, context: Context
+    ) -> pb.ListOpenIncidentsResponse:
+        """One page of what is not resolved here, of all tenants."""
+        current_call().require_internal()
+        after = parse_uuid_name(request.after, "incidents", field="after") if request.after else None
+        async with self._db.system() as tx:
+            found = await standings.open_after(tx, after, request.limit or DEFAULT_PAGE)
+        return pb.ListOpenIncidentsResponse(
+            incidents=[
+                pb.OpenIncident(org_id=each.org_id, incident=f"incidents/{each.incident_id}", sequence=each.sequence)
+                for each in found
+            ]
+        )
 
     async def CheckPolicies(self, request: pb.CheckPoliciesRequest, context: Context) -> pb.CheckPoliciesResponse:
         org_id = current_call().acting_for(request.org_id)
@@ -67,11 +105,17 @@ def _event(message: pb.IncidentEvent) -> Opening | Event:
                 links=tuple((link.href, link.text) for link in opened.links),
                 alert_count=opened.alert_count,
             )
-            return Opening(facts, opened.policy.removeprefix("policies/"))
+            return Opening(
+                facts,
+                opened.policy.removeprefix("policies/"),
+                opened.anew_because,
+                opened.resolved_by,
+                tuple(opened.left_out),
+            )
         case "alerts_added":
             added = message.alerts_added
             return AlertsAdded(added.alert_count, added.severity, added.summary, added.new_keys)
         case "acknowledged":
             return Acknowledged(message.acknowledged.actor)
         case _:
-            return Resolved(message.resolved.actor)
+            return Resolved(message.resolved.actor, message.resolved.because)

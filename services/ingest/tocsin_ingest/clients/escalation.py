@@ -2,17 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
     CheckPoliciesRequest,
+    CompareIncidentsRequest,
+    IncidentClaim,
     IncidentEvent,
     IncidentEventResult,
+    ListOpenIncidentsRequest,
 )
 from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
 from tocsin_kit.errors import from_rpc_error
+from tocsin_kit.ids import format_name, parse_uuid_name
 from tocsin_kit.rpc.hedge import hedged
+
+from tocsin_ingest.app.reconcile import OpenThere
+from tocsin_ingest.domain.differences import Standing
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
@@ -37,6 +45,29 @@ class Escalation:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
         return frozenset(response.missing)
+
+    async def standings(self, wanted: Sequence[tuple[str, UUID]]) -> list[Standing | None]:
+        """How incidents (tenant, id) stand there, in their order; None: unknown. Raises SERVICE_UNAVAILABLE."""
+        claims = [IncidentClaim(org_id=org_id, incident=format_name("incidents", each)) for org_id, each in wanted]
+        try:
+            response = await self._stub.CompareIncidents(
+                CompareIncidentsRequest(incidents=claims), timeout=self._apply_seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service=_SERVICE) from error
+        return [Standing(each.resolved, each.sequence) if each.known else None for each in response.standings]
+
+    async def open_after(self, after: UUID | None, limit: int) -> list[OpenThere]:
+        """Incidents that are not resolved there, by id, behind `after`. Raises SERVICE_UNAVAILABLE."""
+        request = ListOpenIncidentsRequest(after=format_name("incidents", after) if after else "", limit=limit)
+        try:
+            response = await self._stub.ListOpenIncidents(request, timeout=self._apply_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service=_SERVICE) from error
+        return [
+            OpenThere(each.org_id, parse_uuid_name(each.incident, "incidents"), each.sequence)
+            for each in response.incidents
+        ]
 
     async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
         """One result per event. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""

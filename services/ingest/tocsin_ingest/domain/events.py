@@ -40,9 +40,10 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Over."""
+    """Over. `because` is set when neither a sender nor a person resolved it."""
 
     actor: str
+    because: str = ""
 
 
 Event = Opened | AlertsAdded | Acknowledged | Resolved

@@ -5,23 +5,32 @@ from typing import Any, Final
 
 import grpc
 from tocsin.ingest.v1 import internal_service_pb2_grpc
-from tocsin.ingest.v1.internal_service_pb2 import ResolveIncidentsRequest, ResolveIncidentsResponse
+from tocsin.ingest.v1.internal_service_pb2 import (
+    DifferingIncident,
+    ReconcileIncidentsRequest,
+    ReconcileIncidentsResponse,
+    ResolveIncidentsRequest,
+    ResolveIncidentsResponse,
+)
 from tocsin_kit.db.pool import Database
-from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.ids import format_name, parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 
+from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.resolve_incidents import resolve_incidents
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_TOLD: Final = 500
 NAME: Final = "tocsin.ingest.v1.IngestInternalService"
 
 
 class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServicer):
     """See the contract."""
 
-    def __init__(self, database: Database, nudge: Callable[[], None]) -> None:
+    def __init__(self, database: Database, nudge: Callable[[], None], reconciler: Reconciler) -> None:
         self._database = database
         self._nudge = nudge
+        self._reconciler = reconciler
 
     async def ResolveIncidents(self, request: ResolveIncidentsRequest, context: _Context) -> ResolveIncidentsResponse:
         """Closed, with the numbers of their last events."""
@@ -32,4 +41,24 @@ class IngestInternalService(internal_service_pb2_grpc.IngestInternalServiceServi
         org_id = current_call().acting_for(request.org_id)
         return ResolveIncidentsResponse(
             results=await resolve_incidents(self._database, self._nudge, org_id, request.actor, ids)
+        )
+
+    async def ReconcileIncidents(
+        self, request: ReconcileIncidentsRequest, context: _Context
+    ) -> ReconcileIncidentsResponse:
+        """Compared with escalation now, and mended unless it is a dry run."""
+        current_call().require_internal()
+        report = await self._reconciler.all_now(mend=not request.dry_run)
+        return ReconcileIncidentsResponse(
+            compared=report.compared,
+            differing=len(report.found),
+            incidents=[
+                DifferingIncident(
+                    org_id=each.org_id,
+                    incident=format_name("incidents", each.id),
+                    difference=each.difference,  # type: ignore[arg-type]  # the numbers are the same
+                    mended=(each.org_id, each.id) in report.mended,
+                )
+                for each in report.found[:_TOLD]
+            ],
         )

@@ -15,6 +15,7 @@ from tocsin_kit.ids import format_name
 
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.store.records import IncidentRecord
 
 INCIDENT_EVENT = "incident_event"
 ALERTS_ADDED = "incident_alerts_added"
@@ -44,9 +45,33 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
             )
         case Acknowledged(actor=actor):
             message.acknowledged.CopyFrom(IncidentAcknowledged(actor=actor))
-        case Resolved(actor=actor):
-            message.resolved.CopyFrom(IncidentResolved(actor=actor))
+        case Resolved():
+            message.resolved.CopyFrom(IncidentResolved(actor=event.actor, because=event.because))
     return message.SerializeToString()
+
+
+def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:
+    """An `opened` that stands for all events up to `sequence`: the incident as ingest's record holds it now."""
+    content = AlertInput.FromString(record.first_alert)
+    event = IncidentEvent(
+        org_id=record.org_id,
+        incident=format_name("incidents", record.id),
+        sequence=sequence,
+        opened=IncidentOpened(
+            title=record.title,
+            source=content.source,
+            severity=record.severity,  # type: ignore[arg-type]
+            labels=content.labels,
+            policy=record.policy,
+            integration=format_name("integrations", record.integration_id) if record.integration_id else "",
+            links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
+            alert_count=record.alert_count,
+            anew_because=because,
+            resolved_by=record.resolved_by or "",
+        ),
+    )
+    event.create_time.FromDatetime(record.create_time)
+    return event
 
 
 def decode_alerts_added(payload: bytes) -> tuple[AlertsAdded, int]:

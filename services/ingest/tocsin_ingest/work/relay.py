@@ -1,16 +1,34 @@
 """Hands incident events to escalation, from the outbox."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
+from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent, IncidentEventResult
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.db.relay_verdicts import Verdict, judge
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.logging import get_logger
 
-_ACCEPTED = (
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.events import opened_anew
+from tocsin_ingest.store.records import IncidentRecord
+from tocsin_ingest.work.substitute import strip
+
+_log = get_logger(__name__)
+
+_ACCEPTED: Final = (
     IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED,
     IncidentEventResult.INCIDENT_EVENT_RESULT_DUPLICATE,
 )
+_CAUSES: Final = {
+    IncidentEventResult.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: "escalation did not know the incident",
+    IncidentEventResult.INCIDENT_EVENT_RESULT_OUT_OF_ORDER: "escalation lacked an earlier event of the incident",
+}
+"""Results that no repeat of the event alone can change, and why the incident is opened anew after them."""
+_REFUSED: Final = (Verdict.CONTENT, Verdict.FAULT)
 
 
 class EventSink(Protocol):
@@ -20,14 +38,27 @@ class EventSink(Protocol):
         """One result per event."""
 
 
+class Records(Protocol):
+    """Ingest's own record of incidents."""
+
+    async def of(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], IncidentRecord]:
+        """Those of the incidents (tenant, id) that ingest has."""
+
+
 class EventDelivery:
     """Delivers outbox rows of `tocsin_ingest.store.events.KINDS`; never more than one row of one incident at a time."""
 
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, records: Records, metrics: IngestMetrics) -> None:
         self._sink = sink
+        self._records = records
+        self._metrics = metrics
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One outcome per row. What escalation answers to the call as a whole is raised, for the relay to judge."""
+        """One outcome per row. What escalation answers to the call as a whole is raised, for the relay to judge.
+
+        Where escalation lacks what must come before an event, the incident is opened there anew from ingest's record, so
+        that no event is out of order for ever.
+        """
         outcomes: dict[int, Outcome] = {}
         events: list[tuple[OutboxRow, IncidentEvent]] = []
         for row in rows:
@@ -35,21 +66,69 @@ class EventDelivery:
                 events.append((row, _event(row)))
             except DecodeError as error:
                 outcomes[row.id] = Dead(f"cannot be read: {error}")
+        lost: list[tuple[OutboxRow, IncidentEvent, str]] = []
         if events:
             results = await self._sink.apply([event for _, event in events])
-            for (row, _), result in zip(events, results, strict=True):
+            for (row, event), result in zip(events, results, strict=True):
                 outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+                if result in _CAUSES:
+                    lost.append((row, event, _CAUSES[result]))
+        if lost:
+            await self._open_anew(lost, outcomes)
         return [outcomes[row.id] for row in rows]
+
+    async def _open_anew(
+        self, lost: Sequence[tuple[OutboxRow, IncidentEvent, str]], outcomes: dict[int, Outcome]
+    ) -> None:
+        """Each alone: they are few, an opening may be large, and one that is refused is its own affair."""
+        records = await self._records.of([(row.org_id, _incident_id(event)) for row, event, _ in lost])
+        for row, event, cause in lost:
+            record = records.get((row.org_id, _incident_id(event)))
+            if record is None:
+                outcomes[row.id] = Dead(f"{cause}, and ingest has no record of it")
+                continue
+            result = await self._apply_or_less(_with_opening(record, event, cause))
+            outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
+            if result in _ACCEPTED:
+                self._metrics.opened_anew.inc()
+                _log.error("incident_opened_anew", org_id=row.org_id, incident=event.incident, reason=cause)
+
+    async def _apply_or_less(self, events: Sequence[IncidentEvent]) -> IncidentEventResult.ValueType:
+        """The result of the last event. What is refused is sent once more without what may be the cause."""
+        try:
+            return (await self._sink.apply(events))[-1]
+        except TocsinError as error:
+            less = [strip(event) or event for event in events]
+            if judge(error).verdict not in _REFUSED or less == events:
+                raise
+        return (await self._sink.apply(less))[-1]
+
+
+def _with_opening(record: IncidentRecord, event: IncidentEvent, cause: str) -> list[IncidentEvent]:
+    """The incident as it is now, at the number before the event's own, and then the event; later ones go on from there.
+
+    Of an incident that is over there is nothing to come: one opening that says so stands for all its events.
+    """
+    over = record.resolved_by is not None
+    alone = over or event.HasField("opened")
+    sequence = max(record.sequence, event.sequence) if over else event.sequence if alone else event.sequence - 1
+    opening = opened_anew(record, sequence, cause)
+    opening.event_id = f"{event.event_id}-anew"
+    return [opening] if alone else [opening, event]
 
 
 def _not_yet(result: IncidentEventResult.ValueType) -> Retry:
     name = IncidentEventResult.Name(result) if result in IncidentEventResult.values() else str(result)
-    # With growing pauses: the event before it may be dead, and then only an operator's redrive helps.
-    return Retry(name, blocked=result == IncidentEventResult.INCIDENT_EVENT_RESULT_OUT_OF_ORDER)
+    return Retry(name, blocked=result in _CAUSES)
 
 
 def _event(row: OutboxRow) -> IncidentEvent:
     event = IncidentEvent.FromString(row.payload)
     event.event_id = str(row.id)
-    event.create_time.FromDatetime(row.create_time)
+    if not event.HasField("create_time"):
+        event.create_time.FromDatetime(row.create_time)
     return event
+
+
+def _incident_id(event: IncidentEvent) -> UUID:
+    return parse_uuid_name(event.incident, "incidents")

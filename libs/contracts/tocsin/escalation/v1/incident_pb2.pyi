@@ -217,7 +217,9 @@ class Incident(_message.Message):
     repeat: _builtins.int
     """Which pass through the levels this is, counted from 0."""
     generation: _builtins.int
-    """Bumped by every acknowledge, unacknowledge, snooze, escalate and reassign; older timers and pages of older generations do nothing."""
+    """Bumped by every acknowledge, unacknowledge, snooze, escalate and reassign; older timers and pages of older generations do nothing.
+    An incident that was opened anew begins above all generations it had before.
+    """
     alert_count: _builtins.int
     """How many alerts it holds."""
     integration: _builtins.str

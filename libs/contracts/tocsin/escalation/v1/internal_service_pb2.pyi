@@ -35,6 +35,8 @@ class _IncidentEventResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """Was committed before."""
     INCIDENT_EVENT_RESULT_OUT_OF_ORDER: _IncidentEventResult.ValueType  # 3
     """An earlier event of the incident is missing; send it first, then this one again."""
+    INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: _IncidentEventResult.ValueType  # 4
+    """The tenant has no such incident here; an `opened` must come first."""
 
 class IncidentEventResult(_IncidentEventResult, metaclass=_IncidentEventResultEnumTypeWrapper):
     """How applying an event went."""
@@ -47,6 +49,8 @@ INCIDENT_EVENT_RESULT_DUPLICATE: IncidentEventResult.ValueType  # 2
 """Was committed before."""
 INCIDENT_EVENT_RESULT_OUT_OF_ORDER: IncidentEventResult.ValueType  # 3
 """An earlier event of the incident is missing; send it first, then this one again."""
+INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: IncidentEventResult.ValueType  # 4
+"""The tenant has no such incident here; an `opened` must come first."""
 Global___IncidentEventResult: _TypeAlias = IncidentEventResult  # noqa: Y015
 
 @_typing.final
@@ -83,6 +87,9 @@ class IncidentOpened(_message.Message):
     INTEGRATION_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
     ALERT_COUNT_FIELD_NUMBER: _builtins.int
+    ANEW_BECAUSE_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """The first alert's summary."""
     source: _builtins.str
@@ -95,6 +102,13 @@ class IncidentOpened(_message.Message):
     """`integrations/{integration}`."""
     alert_count: _builtins.int
     """How many alerts it was opened with."""
+    anew_because: _builtins.str
+    """Set when this is not the incident's first event but was made of ingest's record, because events before it were lost or refused:
+    why, in words. It is taken at any sequence number above the last one applied. An incident that is not known is opened by it
+    and pages; of a known one the severity and the number of alerts are brought up to date, and nobody is paged.
+    """
+    resolved_by: _builtins.str
+    """Set together with `anew_because` when the incident is over by now: who or what resolved it. Nobody is paged."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The first alert's labels."""
@@ -102,6 +116,10 @@ class IncidentOpened(_message.Message):
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentOpenedLink]:
         """Links, href and text in turn kept together."""
+
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left out because it was refused before, in words: `labels`, `links`. Empty when nothing was."""
 
     def __init__(
         self,
@@ -114,10 +132,13 @@ class IncidentOpened(_message.Message):
         integration: _builtins.str = ...,
         links: _abc.Iterable[Global___IncidentOpenedLink] | None = ...,
         alert_count: _builtins.int = ...,
+        anew_because: _builtins.str = ...,
+        resolved_by: _builtins.str = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_count", b"alert_count", "integration", b"integration", "labels", b"labels", "links", b"links", "policy", b"policy", "severity", b"severity", "source", b"source", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_count", b"alert_count", "anew_because", b"anew_because", "integration", b"integration", "labels", b"labels", "left_out", b"left_out", "links", b"links", "policy", b"policy", "resolved_by", b"resolved_by", "severity", b"severity", "source", b"source", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,16 +233,20 @@ class IncidentResolved(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTOR_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
     """Who or what resolved it."""
+    because: _builtins.str
+    """Why, in words, when it was neither a sender nor a person; empty otherwise."""
     def __init__(
         self,
         *,
         actor: _builtins.str = ...,
+        because: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "because", b"because"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,3 +417,187 @@ class CheckPoliciesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckPoliciesResponse: _TypeAlias = CheckPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class IncidentClaim(_message.Message):
+    """An incident as ingest holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "org_id", b"org_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentClaim: _TypeAlias = IncidentClaim  # noqa: Y015
+
+@_typing.final
+class IncidentStanding(_message.Message):
+    """How an incident stands in escalation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    RESOLVED_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    known: _builtins.bool
+    """False when the tenant has no such incident here."""
+    resolved: _builtins.bool
+    """Whether it is resolved here."""
+    sequence: _builtins.int
+    """The number of the last event that was applied."""
+    def __init__(
+        self,
+        *,
+        known: _builtins.bool = ...,
+        resolved: _builtins.bool = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentStanding: _TypeAlias = IncidentStanding  # noqa: Y015
+
+@_typing.final
+class CompareIncidentsRequest(_message.Message):
+    """Request of CompareIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentClaim]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        incidents: _abc.Iterable[Global___IncidentClaim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareIncidentsRequest: _TypeAlias = CompareIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class CompareIncidentsResponse(_message.Message):
+    """Response of CompareIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentStanding]:
+        """One per incident, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        standings: _abc.Iterable[Global___IncidentStanding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standings", b"standings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareIncidentsResponse: _TypeAlias = CompareIncidentsResponse  # noqa: Y015
+
+@_typing.final
+class ListOpenIncidentsRequest(_message.Message):
+    """Request of ListOpenIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    after: _builtins.str
+    """Only incidents whose ids come after this one's: `incidents/{uuid}`; empty for the first."""
+    limit: _builtins.int
+    """At most this many; 0 means 500."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenIncidentsRequest: _TypeAlias = ListOpenIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class OpenIncident(_message.Message):
+    """An incident that is not resolved in escalation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    sequence: _builtins.int
+    """The number of the last event that was applied."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "org_id", b"org_id", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenIncident: _TypeAlias = OpenIncident  # noqa: Y015
+
+@_typing.final
+class ListOpenIncidentsResponse(_message.Message):
+    """Response of ListOpenIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenIncident]:
+        """In the order of their ids; fewer than `limit` at the end."""
+
+    def __init__(
+        self,
+        *,
+        incidents: _abc.Iterable[Global___OpenIncident] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incidents", b"incidents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenIncidentsResponse: _TypeAlias = ListOpenIncidentsResponse  # noqa: Y015

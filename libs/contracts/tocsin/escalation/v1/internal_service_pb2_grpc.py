@@ -40,6 +40,16 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsResponse.FromString,
                 _registered_method=True)
+        self.CompareIncidents = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/CompareIncidents',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsResponse.FromString,
+                _registered_method=True)
+        self.ListOpenIncidents = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/ListOpenIncidents',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsResponse.FromString,
+                _registered_method=True)
         self.CheckPolicies = channel.unary_unary(
                 '/tocsin.escalation.v1.EscalationInternalService/CheckPolicies',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesRequest.SerializeToString,
@@ -53,7 +63,22 @@ class EscalationInternalServiceServicer:
 
     def ApplyIncidentEvents(self, request, context):
         """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-        that comes before its turn is answered `OUT_OF_ORDER` and must be sent again.
+        that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+        `anew_because` and then the event again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareIncidents(self, request, context):
+        """Tells how incidents stand here, so that ingest can compare them with its own record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOpenIncidents(self, request, context):
+        """Lists the incidents of all tenants that are not resolved here, in the order of their ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +98,16 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.ApplyIncidentEvents,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsResponse.SerializeToString,
+            ),
+            'CompareIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareIncidents,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsResponse.SerializeToString,
+            ),
+            'ListOpenIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenIncidents,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsResponse.SerializeToString,
             ),
             'CheckPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckPolicies,
@@ -108,6 +143,60 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/ApplyIncidentEvents',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyIncidentEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/CompareIncidents',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CompareIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/ListOpenIncidents',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ListOpenIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,8 +35,13 @@ class EscalationInternalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EscalationInternalServiceAsyncStub: ...
     ApplyIncidentEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyIncidentEventsRequest, _internal_service_pb2.ApplyIncidentEventsResponse]
     """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-    that comes before its turn is answered `OUT_OF_ORDER` and must be sent again.
+    that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+    `anew_because` and then the event again.
     """
+    CompareIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]
+    """Tells how incidents stand here, so that ingest can compare them with its own record."""
+    ListOpenIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListOpenIncidentsRequest, _internal_service_pb2.ListOpenIncidentsResponse]
+    """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]
     """Tells which of the policies named exist, so that ingest can refuse to route to one that does not."""
 
@@ -47,8 +52,13 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyIncidentEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyIncidentEventsRequest, _internal_service_pb2.ApplyIncidentEventsResponse]  # type: ignore[assignment]
     """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-    that comes before its turn is answered `OUT_OF_ORDER` and must be sent again.
+    that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+    `anew_because` and then the event again.
     """
+    CompareIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]  # type: ignore[assignment]
+    """Tells how incidents stand here, so that ingest can compare them with its own record."""
+    ListOpenIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListOpenIncidentsRequest, _internal_service_pb2.ListOpenIncidentsResponse]  # type: ignore[assignment]
+    """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]  # type: ignore[assignment]
     """Tells which of the policies named exist, so that ingest can refuse to route to one that does not."""
 
@@ -62,8 +72,25 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ApplyIncidentEventsResponse, _abc.Awaitable[_internal_service_pb2.ApplyIncidentEventsResponse]]:
         """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-        that comes before its turn is answered `OUT_OF_ORDER` and must be sent again.
+        that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+        `anew_because` and then the event again.
         """
+
+    @_abc_1.abstractmethod
+    def CompareIncidents(
+        self,
+        request: _internal_service_pb2.CompareIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.CompareIncidentsResponse, _abc.Awaitable[_internal_service_pb2.CompareIncidentsResponse]]:
+        """Tells how incidents stand here, so that ingest can compare them with its own record."""
+
+    @_abc_1.abstractmethod
+    def ListOpenIncidents(
+        self,
+        request: _internal_service_pb2.ListOpenIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ListOpenIncidentsResponse, _abc.Awaitable[_internal_service_pb2.ListOpenIncidentsResponse]]:
+        """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
 
     @_abc_1.abstractmethod
     def CheckPolicies(

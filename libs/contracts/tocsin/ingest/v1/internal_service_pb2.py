@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/ingest/v1/internal_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1btocsin/type/v1/access.proto\"w\n\x17ResolveIncidentsRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x05\x61\x63tor\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x01\x12$\n\tincidents\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xfa\x01\"\x04r\x02\x18@\"_\n\x10ResolvedIncident\x12\x10\n\x08incident\x18\x01 \x01(\t\x12\r\n\x05\x66ound\x18\x02 \x01(\x08\x12\x18\n\x10\x61lready_resolved\x18\x03 \x01(\x08\x12\x10\n\x08sequence\x18\x04 \x01(\x03\"O\n\x18ResolveIncidentsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.ResolvedIncident2\x90\x01\n\x15IngestInternalService\x12w\n\x10ResolveIncidents\x12).tocsin.ingest.v1.ResolveIncidentsRequest\x1a*.tocsin.ingest.v1.ResolveIncidentsResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/ingest/v1/internal_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1btocsin/type/v1/access.proto\",\n\x19ReconcileIncidentsRequest\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\"\x7f\n\x11\x44ifferingIncident\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x38\n\ndifference\x18\x03 \x01(\x0e\x32$.tocsin.ingest.v1.IncidentDifference\x12\x0e\n\x06mended\x18\x04 \x01(\x08\"y\n\x1aReconcileIncidentsResponse\x12\x10\n\x08\x63ompared\x18\x01 \x01(\x03\x12\x11\n\tdiffering\x18\x02 \x01(\x03\x12\x36\n\tincidents\x18\x03 \x03(\x0b\x32#.tocsin.ingest.v1.DifferingIncident\"w\n\x17ResolveIncidentsRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x05\x61\x63tor\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x01\x12$\n\tincidents\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xfa\x01\"\x04r\x02\x18@\"_\n\x10ResolvedIncident\x12\x10\n\x08incident\x18\x01 \x01(\t\x12\r\n\x05\x66ound\x18\x02 \x01(\x08\x12\x18\n\x10\x61lready_resolved\x18\x03 \x01(\x08\x12\x10\n\x08sequence\x18\x04 \x01(\x03\"O\n\x18ResolveIncidentsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".tocsin.ingest.v1.ResolvedIncident*\xa6\x02\n\x12IncidentDifference\x12#\n\x1fINCIDENT_DIFFERENCE_UNSPECIFIED\x10\x00\x12%\n!INCIDENT_DIFFERENCE_NOT_ESCALATED\x10\x01\x12\x1e\n\x1aINCIDENT_DIFFERENCE_BEHIND\x10\x02\x12\x1d\n\x19INCIDENT_DIFFERENCE_AHEAD\x10\x03\x12.\n*INCIDENT_DIFFERENCE_RESOLVED_IN_ESCALATION\x10\x04\x12*\n&INCIDENT_DIFFERENCE_RESOLVED_IN_INGEST\x10\x05\x12)\n%INCIDENT_DIFFERENCE_UNKNOWN_IN_INGEST\x10\x06\x32\x8f\x02\n\x15IngestInternalService\x12w\n\x10ResolveIncidents\x12).tocsin.ingest.v1.ResolveIncidentsRequest\x1a*.tocsin.ingest.v1.ResolveIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12}\n\x12ReconcileIncidents\x12+.tocsin.ingest.v1.ReconcileIncidentsRequest\x1a,.tocsin.ingest.v1.ReconcileIncidentsResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEINCIDENTSREQUEST'].fields_by_name['incidents']._serialized_options = b'\272H\016\222\001\013\010\001\020\372\001\"\004r\002\030@'
   _globals['_INGESTINTERNALSERVICE'].methods_by_name['ResolveIncidents']._loaded_options = None
   _globals['_INGESTINTERNALSERVICE'].methods_by_name['ResolveIncidents']._serialized_options = b'\252\273\030\010internal'
-  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_start=119
-  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_end=238
-  _globals['_RESOLVEDINCIDENT']._serialized_start=240
-  _globals['_RESOLVEDINCIDENT']._serialized_end=335
-  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_start=337
-  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_end=416
-  _globals['_INGESTINTERNALSERVICE']._serialized_start=419
-  _globals['_INGESTINTERNALSERVICE']._serialized_end=563
+  _globals['_INGESTINTERNALSERVICE'].methods_by_name['ReconcileIncidents']._loaded_options = None
+  _globals['_INGESTINTERNALSERVICE'].methods_by_name['ReconcileIncidents']._serialized_options = b'\252\273\030\010internal'
+  _globals['_INCIDENTDIFFERENCE']._serialized_start=717
+  _globals['_INCIDENTDIFFERENCE']._serialized_end=1011
+  _globals['_RECONCILEINCIDENTSREQUEST']._serialized_start=119
+  _globals['_RECONCILEINCIDENTSREQUEST']._serialized_end=163
+  _globals['_DIFFERINGINCIDENT']._serialized_start=165
+  _globals['_DIFFERINGINCIDENT']._serialized_end=292
+  _globals['_RECONCILEINCIDENTSRESPONSE']._serialized_start=294
+  _globals['_RECONCILEINCIDENTSRESPONSE']._serialized_end=415
+  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_start=417
+  _globals['_RESOLVEINCIDENTSREQUEST']._serialized_end=536
+  _globals['_RESOLVEDINCIDENT']._serialized_start=538
+  _globals['_RESOLVEDINCIDENT']._serialized_end=633
+  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_start=635
+  _globals['_RESOLVEINCIDENTSRESPONSE']._serialized_end=714
+  _globals['_INGESTINTERNALSERVICE']._serialized_start=1014
+  _globals['_INGESTINTERNALSERVICE']._serialized_end=1285
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,134 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IncidentDifference:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IncidentDifferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IncidentDifference.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INCIDENT_DIFFERENCE_UNSPECIFIED: _IncidentDifference.ValueType  # 0
+    """Never sent."""
+    INCIDENT_DIFFERENCE_NOT_ESCALATED: _IncidentDifference.ValueType  # 1
+    """Open in ingest, unknown in escalation: nobody is paged. Mended by opening it anew."""
+    INCIDENT_DIFFERENCE_BEHIND: _IncidentDifference.ValueType  # 2
+    """Open in both, and events were lost on the way to escalation. Mended by bringing escalation up to date."""
+    INCIDENT_DIFFERENCE_AHEAD: _IncidentDifference.ValueType  # 3
+    """Open in ingest, which has lost events that escalation knows. Mended by counting on from escalation's number."""
+    INCIDENT_DIFFERENCE_RESOLVED_IN_ESCALATION: _IncidentDifference.ValueType  # 4
+    """Open in ingest, resolved in escalation: what fires next would page nobody. Mended by closing it in ingest."""
+    INCIDENT_DIFFERENCE_RESOLVED_IN_INGEST: _IncidentDifference.ValueType  # 5
+    """Open in escalation, resolved in ingest: people are paged for what is over. Mended by closing it in escalation."""
+    INCIDENT_DIFFERENCE_UNKNOWN_IN_INGEST: _IncidentDifference.ValueType  # 6
+    """Open in escalation, unknown in ingest: no sender can resolve it. Mended by closing it in escalation."""
+
+class IncidentDifference(_IncidentDifference, metaclass=_IncidentDifferenceEnumTypeWrapper):
+    """How ingest and escalation differ about an incident."""
+
+INCIDENT_DIFFERENCE_UNSPECIFIED: IncidentDifference.ValueType  # 0
+"""Never sent."""
+INCIDENT_DIFFERENCE_NOT_ESCALATED: IncidentDifference.ValueType  # 1
+"""Open in ingest, unknown in escalation: nobody is paged. Mended by opening it anew."""
+INCIDENT_DIFFERENCE_BEHIND: IncidentDifference.ValueType  # 2
+"""Open in both, and events were lost on the way to escalation. Mended by bringing escalation up to date."""
+INCIDENT_DIFFERENCE_AHEAD: IncidentDifference.ValueType  # 3
+"""Open in ingest, which has lost events that escalation knows. Mended by counting on from escalation's number."""
+INCIDENT_DIFFERENCE_RESOLVED_IN_ESCALATION: IncidentDifference.ValueType  # 4
+"""Open in ingest, resolved in escalation: what fires next would page nobody. Mended by closing it in ingest."""
+INCIDENT_DIFFERENCE_RESOLVED_IN_INGEST: IncidentDifference.ValueType  # 5
+"""Open in escalation, resolved in ingest: people are paged for what is over. Mended by closing it in escalation."""
+INCIDENT_DIFFERENCE_UNKNOWN_IN_INGEST: IncidentDifference.ValueType  # 6
+"""Open in escalation, unknown in ingest: no sender can resolve it. Mended by closing it in escalation."""
+Global___IncidentDifference: _TypeAlias = IncidentDifference  # noqa: Y015
+
+@_typing.final
+class ReconcileIncidentsRequest(_message.Message):
+    """Request of ReconcileIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only tell what differs; mend nothing."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileIncidentsRequest: _TypeAlias = ReconcileIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class DifferingIncident(_message.Message):
+    """One incident about which ingest and escalation differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    MENDED_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    difference: Global___IncidentDifference.ValueType
+    """How."""
+    mended: _builtins.bool
+    """Whether it was mended by this call. False in a dry run, and when it was different no more."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        difference: Global___IncidentDifference.ValueType = ...,
+        mended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "incident", b"incident", "mended", b"mended", "org_id", b"org_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DifferingIncident: _TypeAlias = DifferingIncident  # noqa: Y015
+
+@_typing.final
+class ReconcileIncidentsResponse(_message.Message):
+    """Response of ReconcileIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARED_FIELD_NUMBER: _builtins.int
+    DIFFERING_FIELD_NUMBER: _builtins.int
+    INCIDENTS_FIELD_NUMBER: _builtins.int
+    compared: _builtins.int
+    """How many incidents were compared that are open in ingest or in escalation."""
+    differing: _builtins.int
+    """How many of them differ."""
+    @_builtins.property
+    def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___DifferingIncident]:
+        """The first 500 of those."""
+
+    def __init__(
+        self,
+        *,
+        compared: _builtins.int = ...,
+        differing: _builtins.int = ...,
+        incidents: _abc.Iterable[Global___DifferingIncident] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "differing", b"differing", "incidents", b"incidents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileIncidentsResponse: _TypeAlias = ReconcileIncidentsResponse  # noqa: Y015
 
 @_typing.final
 class ResolveIncidentsRequest(_message.Message):

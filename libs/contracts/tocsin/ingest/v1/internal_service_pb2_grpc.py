@@ -40,6 +40,11 @@ class IngestInternalServiceStub:
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsResponse.FromString,
                 _registered_method=True)
+        self.ReconcileIncidents = channel.unary_unary(
+                '/tocsin.ingest.v1.IngestInternalService/ReconcileIncidents',
+                request_serializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestInternalServiceServicer:
@@ -54,6 +59,15 @@ class IngestInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReconcileIncidents(self, request, context):
+        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
+        is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
+        grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +75,11 @@ def add_IngestInternalServiceServicer_to_server(servicer, server):
                     servicer.ResolveIncidents,
                     request_deserializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsRequest.FromString,
                     response_serializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsResponse.SerializeToString,
+            ),
+            'ReconcileIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcileIncidents,
+                    request_deserializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsRequest.FromString,
+                    response_serializer=tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +110,33 @@ class IngestInternalService:
             '/tocsin.ingest.v1.IngestInternalService/ResolveIncidents',
             tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsRequest.SerializeToString,
             tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ResolveIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcileIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.ingest.v1.IngestInternalService/ReconcileIncidents',
+            tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsRequest.SerializeToString,
+            tocsin_dot_ingest_dot_v1_dot_internal__service__pb2.ReconcileIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

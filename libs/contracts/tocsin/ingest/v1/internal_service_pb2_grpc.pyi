@@ -37,6 +37,11 @@ class IngestInternalServiceStub:
     """Resolves incidents for a person and returns the last event number of each, so that the caller can act at once and knows the
     relayed event when it comes. Resolving a resolved incident is OK. Idempotent.
     """
+    ReconcileIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcileIncidentsRequest, _internal_service_pb2.ReconcileIncidentsResponse]
+    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
+    is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
+    grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+    """
 
 @_typing.type_check_only
 class IngestInternalServiceAsyncStub(IngestInternalServiceStub):
@@ -46,6 +51,11 @@ class IngestInternalServiceAsyncStub(IngestInternalServiceStub):
     ResolveIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ResolveIncidentsRequest, _internal_service_pb2.ResolveIncidentsResponse]  # type: ignore[assignment]
     """Resolves incidents for a person and returns the last event number of each, so that the caller can act at once and knows the
     relayed event when it comes. Resolving a resolved incident is OK. Idempotent.
+    """
+    ReconcileIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcileIncidentsRequest, _internal_service_pb2.ReconcileIncidentsResponse]  # type: ignore[assignment]
+    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
+    is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
+    grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
     """
 
 class IngestInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +69,17 @@ class IngestInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.ResolveIncidentsResponse, _abc.Awaitable[_internal_service_pb2.ResolveIncidentsResponse]]:
         """Resolves incidents for a person and returns the last event number of each, so that the caller can act at once and knows the
         relayed event when it comes. Resolving a resolved incident is OK. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def ReconcileIncidents(
+        self,
+        request: _internal_service_pb2.ReconcileIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ReconcileIncidentsResponse, _abc.Awaitable[_internal_service_pb2.ReconcileIncidentsResponse]]:
+        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
+        is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
+        grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
         """
 
 def add_IngestInternalServiceServicer_to_server(servicer: IngestInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

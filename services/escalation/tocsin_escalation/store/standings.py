@@ -1,0 +1,38 @@
+"""How incidents stand here, in sets and across tenants: what ingest compares its own record with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+_OF = """
+SELECT e.org_id, e.incident_id, e.state = 'resolved' AS resolved, e.last_sequence AS sequence
+FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
+JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id = asked.org_id
+"""
+_OPEN_AFTER = """
+SELECT org_id, incident_id, false AS resolved, last_sequence AS sequence FROM escalations
+WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One incident; `sequence` is the number of the last event that was applied."""
+
+    org_id: str
+    incident_id: UUID
+    resolved: bool
+    sequence: int
+
+
+async def of(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], Standing]:
+    """Those of the incidents (tenant, id) that are known. One that never began (sequence 0) is as good as unknown."""
+    rows = await tx.fetch(_OF, [org_id for org_id, _ in claims], [incident_id for _, incident_id in claims])
+    return {(row["org_id"], row["incident_id"]): Standing(*row) for row in rows if row["sequence"] > 0}
+
+
+async def open_after(tx: Tx, after: UUID | None, limit: int) -> list[Standing]:
+    """Up to `limit` incidents that are not resolved, in the order of their ids, behind `after`."""
+    return [Standing(*row) for row in await tx.fetch(_OPEN_AFTER, after, limit)]

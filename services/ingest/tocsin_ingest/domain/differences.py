@@ -1,0 +1,46 @@
+"""How ingest's record of an incident and escalation's can differ, and which of them is right.
+
+Each service's database may be restored from a backup alone. What happened later is then known to the other one only, so
+the record that has seen more events is right about them, and an incident that is unknown on one side is mended from the
+other side's record.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Difference(IntEnum):
+    """Numbered as `tocsin.ingest.v1.IncidentDifference` (a test compares them)."""
+
+    NOT_ESCALATED = 1
+    BEHIND = 2
+    AHEAD = 3
+    RESOLVED_IN_ESCALATION = 4
+    RESOLVED_IN_INGEST = 5
+    UNKNOWN_IN_INGEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An incident on one side: whether it is resolved there, and the number of the last event known there."""
+
+    resolved: bool
+    sequence: int
+
+
+def of_open_here(sequence: int, there: Standing | None) -> Difference | None:
+    """About an incident that is open in ingest; `there`: how it stands in escalation, None for unknown."""
+    if there is None:
+        return Difference.NOT_ESCALATED
+    if there.resolved:
+        return Difference.RESOLVED_IN_ESCALATION
+    if there.sequence < sequence:
+        return Difference.BEHIND
+    return Difference.AHEAD if there.sequence > sequence else None
+
+
+def of_open_there(here: Standing | None) -> Difference | None:
+    """About an incident that is open in escalation. Those that are open in both are found from ingest's side."""
+    if here is None:
+        return Difference.UNKNOWN_IN_INGEST
+    return Difference.RESOLVED_IN_INGEST if here.resolved else None

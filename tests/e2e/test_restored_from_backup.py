@@ -1,0 +1,211 @@
+"""One service's database is restored from a backup of minutes ago, and the others' are not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from tocsin.escalation.v1 import incident_pb2
+from tocsin.ingest.v1.internal_service_pb2 import IncidentDifference, ReconcileIncidentsRequest
+from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
+from tocsin_testkit.inbox import PATIENCE
+from tocsin_testkit.tenant import Tenant
+
+RESOLVED = incident_pb2.INCIDENT_STATE_RESOLVED
+OPENED = incident_pb2.TIMELINE_KIND_OPENED
+
+
+@asynccontextmanager
+async def rows_of(tenant: Tenant, service: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await tenant.world.database(service)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def forgets(tenant: Tenant, service: str) -> None:
+    """The service's database is as it was before any incident of this tenant."""
+    tables = {"escalation": ("escalations",), "ingest": ("alerts", "incidents")}[service]
+    async with rows_of(tenant, service) as connection:
+        for table in (*tables, "outbox"):
+            await connection.execute(f"DELETE FROM {table} WHERE org_id = $1", tenant.org_id)
+
+
+async def reconcile(tenant: Tenant, *, dry_run: bool = False) -> Any:
+    """The operator's call."""
+    stub = IngestInternalServiceStub(tenant.world.channels.by_service["ingest"])
+    token = tenant.world.token("*", ["internal"], subject="users/operator")
+    request = ReconcileIncidentsRequest(dry_run=dry_run)
+    return await stub.ReconcileIncidents(request, metadata=(("authorization", f"Bearer {token}"),), timeout=30)
+
+
+def about(answer: Any, incident: str) -> list[str]:
+    return [
+        IncidentDifference.Name(each.difference).removeprefix("INCIDENT_DIFFERENCE_")
+        for each in answer.incidents
+        if each.incident == incident
+    ]
+
+
+async def becomes(tenant: Tenant, incident: str, state: incident_pb2.IncidentState.ValueType) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await tenant.incident(incident)).state != state:
+            await asyncio.sleep(0.05)
+
+
+async def messages(tenant: Tenant, incident: str) -> list[str]:
+    return [entry.message for entry in await tenant.timeline(incident)]
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_what_escalation_forgot_pages_again_by_itself(tenant: Tenant, acknowledged: bool) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db", labels={"team": "db"})
+    await ana.is_paged(incident)
+    if acknowledged:
+        await ana.acknowledges(incident)
+    await tenant.world.quiet()
+    await forgets(tenant, "escalation")
+    await ana.is_paged(incident)
+    entries = await tenant.timeline(incident)
+    assert entries[0].kind == OPENED
+    assert entries[0].message == "opened anew because escalation did not know the incident: db down"
+    again = await tenant.incident(incident)
+    assert dict(again.labels) == {"team": "db"}
+    await ana.acknowledges(incident)
+    assert (await prom.resolves("db")).incident_resolved
+    await ana.is_told(incident, "resolution")
+    assert (await tenant.incident(incident)).state == RESOLVED
+
+
+async def test_an_alert_of_an_incident_that_escalation_forgot_opens_it_at_once(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    await forgets(tenant, "escalation")
+    await prom.sends("db still down", dedup_key="db", severity=1)
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    assert len([message for message in await messages(tenant, incident) if "opened anew" in message]) == 1
+
+
+async def test_a_resolve_of_what_escalation_forgot_pages_nobody(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    async with rows_of(tenant, "escalation") as connection:
+        await connection.execute("DELETE FROM escalations WHERE org_id = $1", tenant.org_id)
+        await prom.resolves("db")
+    assert await tenant.incidents_titled("db down") == [incident]
+    await becomes(tenant, incident, RESOLVED)
+    assert len([message for message in await messages(tenant, incident) if "opened anew" in message]) == 1
+
+
+async def test_what_ingest_forgot_is_closed_and_the_next_alert_pages(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    await forgets(tenant, "ingest")
+    await becomes(tenant, incident, RESOLVED)
+    await ana.is_told(incident, "resolution")
+    assert (
+        "resolved by services/ingest because ingest does not know the incident any more; what still fires opens a new one"
+        in await messages(tenant, incident)
+    )
+    second = await prom.triggers("db down", dedup_key="db")
+    assert second != incident
+    await ana.is_paged(second)
+
+
+async def test_an_operator_sees_what_differs_before_it_is_mended(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    assert about(await reconcile(tenant), incident) == []
+    await forgets(tenant, "escalation")
+    assert about(await reconcile(tenant, dry_run=True), incident) == ["NOT_ESCALATED"]
+    answer = await reconcile(tenant)
+    assert about(answer, incident) == ["NOT_ESCALATED"]
+    assert all(each.mended for each in answer.incidents if each.incident == incident)
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    assert about(await reconcile(tenant), incident) == []
+
+
+async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant: Tenant) -> None:
+    """Ingest is restored to before the resolve: without more, the next firing would join it and page nobody."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    async with rows_of(tenant, "ingest") as connection:
+        alerts = await connection.fetch("SELECT id FROM alerts WHERE org_id = $1", tenant.org_id)
+        await prom.resolves("db")
+        await ana.is_told(incident, "resolution")
+        await tenant.world.quiet()
+        async with connection.transaction():
+            await connection.execute(
+                """UPDATE incidents SET state = 'open', firing_count = 1, event_sequence = 1, resolve_time = NULL,
+                  resolved_by = NULL WHERE org_id = $1""",
+                tenant.org_id,
+            )
+            await connection.execute(
+                "UPDATE alerts SET state = 'firing', resolve_time = NULL WHERE id = ANY($1)",
+                [alert["id"] for alert in alerts],
+            )
+    assert about(await reconcile(tenant), incident) == ["RESOLVED_IN_ESCALATION"]
+    second = await prom.triggers("db down", dedup_key="db")
+    assert second != incident
+    await ana.is_paged(second)
+
+
+async def test_events_that_one_side_lost_are_made_up_for(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db slow", dedup_key="db", severity=3)
+    await ana.is_paged(incident)
+    await prom.sends("db down", dedup_key="db", severity=1)
+    await tenant.world.passes(seconds=2)
+    async with rows_of(tenant, "escalation") as connection:
+        lost = "UPDATE escalations SET last_sequence = 1, severity = 3, alert_count = 1 WHERE org_id = $1"
+        await connection.execute(lost, tenant.org_id)
+    assert about(await reconcile(tenant), incident) == ["BEHIND"]
+    await tenant.world.quiet()
+    async with asyncio.timeout(PATIENCE):
+        while (await tenant.incident(incident)).severity != 1:
+            await asyncio.sleep(0.05)
+
+    async with rows_of(tenant, "ingest") as connection:
+        await connection.execute("UPDATE incidents SET event_sequence = 1 WHERE org_id = $1", tenant.org_id)
+    assert about(await reconcile(tenant), incident) == ["AHEAD"]
+    await tenant.world.quiet()
+    await prom.resolves("db")
+    await becomes(tenant, incident, RESOLVED)
+    await ana.is_told(incident, "resolution")
+
+
+async def test_a_resolve_that_escalation_never_heard_of_closes_it(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await prom.sends("db down", dedup_key="db")
+    await tenant.world.passes(seconds=2)
+    async with rows_of(tenant, "ingest") as connection:
+        # Its number is one that escalation has seen from before ingest was restored, so that it is taken for a repeat.
+        await connection.execute("UPDATE incidents SET event_sequence = 1 WHERE org_id = $1", tenant.org_id)
+        await prom.resolves("db")
+    await becomes(tenant, incident, RESOLVED)
+    await ana.is_told(incident, "resolution")

@@ -262,7 +262,7 @@ async def test_a_failing_service_below_is_no_answer_of_ours(serve: Any, connect:
 @ALL_KINDS
 async def test_an_oversized_message_is_refused_with_the_limit(serve: Any, connect: Any, echo: Any, kind: str) -> None:
     client = connect(await serve(echo.Echo()))
-    error, parsed = await failure(client.call(kind, b"\x0a" * (5 << 20)))
+    error, parsed = await failure(client.call(kind, b"\x0a" * (3 << 19)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert parsed.reason == ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE
     assert parsed.metadata == {"limit_bytes": str(1 << 20)}

@@ -1,20 +1,22 @@
 """What happens around every handler, in this order:
 
-trace id → access log and metrics → error mapping → deadline guard → authentication and scope → decoding and
-protovalidate → handler. A handler is wrapped once, when it is registered, so a call costs no look-ups by name; the
-request is decoded only after the caller may call (AIP-211: who may not call learns nothing, not even what is wrong).
+trace id → access log and metrics → error mapping → deadline guard → authentication and scope → room → reading,
+decoding and protovalidate → handler. A handler is wrapped once, when it is registered, so a call costs no look-ups by name; the
+request is read and decoded only after the caller may call (AIP-211: who may not call learns nothing, not even what is
+wrong). gRPC's own unary handlers get a message that was read before; so every method is registered as one that reads, and
+a stranger's message stays in the 64 KiB that HTTP/2 lets it send unasked.
 """
 
 import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import Authenticator, Principal, authenticate
@@ -24,6 +26,7 @@ from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, scope_missing, trace_id_of
 from tocsin_kit.rpc.failures import is_cancellation, masked
+from tocsin_kit.rpc.rooms import CallRooms
 from tocsin_kit.rpc.validation import validate
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -46,7 +49,12 @@ class Pipeline:
         *,
         max_call_seconds: float,
         max_message_bytes: int,
+        max_calls: int = 2000,
+        max_streams: int = 500,
+        read_seconds: float = 10.0,
     ) -> None:
+        self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
+        self._read_seconds = read_seconds
         self._authenticators = authenticators
         self._metrics = metrics
         self._max_call_seconds = max_call_seconds
@@ -59,15 +67,15 @@ class Pipeline:
     def wrap(self, method: str, scope: str, handler: Any, request_type: Descriptor) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
         run = _Method(self, method, scope, handler, request_type)
+        serializer = handler.response_serializer
         if handler.request_streaming:
-            decode = run.decode
             if handler.response_streaming:
-                return grpc.stream_stream_rpc_method_handler(run.stream_stream(), decode, handler.response_serializer)
-            return grpc.stream_unary_rpc_method_handler(run.stream_unary(), decode, handler.response_serializer)
-        # No deserializer: the bytes reach the wrapper, which decodes them after authentication.
+                return grpc.stream_stream_rpc_method_handler(run.stream_stream(), run.decode, serializer)
+            return grpc.stream_unary_rpc_method_handler(run.stream_unary(), run.decode, serializer)
+        # As streams to gRPC, which then leaves the reading to the wrapper. On the wire a unary call is the same.
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(run.unary_stream(), None, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(run.unary_unary(), None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(run.unary_stream(), None, serializer)
+        return grpc.stream_unary_rpc_method_handler(run.unary_unary(), None, serializer)
 
 
 class _Method:
@@ -78,6 +86,8 @@ class _Method:
         self._authenticators = pipeline._authenticators
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
+        self._read_seconds = pipeline._read_seconds
+        self._rooms = pipeline.rooms
         self._method = method
         self._scope = scope
         self._handler = handler
@@ -97,21 +107,26 @@ class _Method:
             )
         return self._parse(data)
 
-    def unary_unary(self) -> Callable[[bytes, Context], Awaitable[Message]]:
+    def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
-        decode = self.decode
+        decode, read, calls = self.decode, self._read, self._rooms.calls
         begin, succeed, fail, max_seconds = self._begin, self._succeed, self._fail, self._max_call_seconds
 
-        async def serve(data: bytes, context: Context) -> Message:
+        async def serve(_: object, context: Context) -> Message:
             began = time.perf_counter()
             try:
                 call = await begin(context)
-                request = decode(data)
-                validate(request)
-                if call.deadline is not None:
-                    response: Message = await behaviour(request, context)
-                else:
-                    response = await _within(behaviour(request, context), max_seconds)
+                org_id = call.principal.org_id
+                calls.enter(org_id)
+                try:
+                    request = decode(await read(context))
+                    validate(request)
+                    if call.deadline is not None:
+                        response: Message = await behaviour(request, context)
+                    else:
+                        response = await _within(behaviour(request, context), max_seconds)
+                finally:
+                    calls.leave(org_id)
             except BaseException as error:
                 await fail(error, context, began)
             succeed(began)
@@ -125,8 +140,9 @@ class _Method:
         async def serve(requests: AsyncIterator[Message], context: Context) -> Message:
             began = time.perf_counter()
             try:
-                await self._begin(context)
-                response: Message = await behaviour(_validated(requests), context)
+                call = await self._begin(context)
+                with self._stream(call, context):
+                    response: Message = await behaviour(_validated(requests), context)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)
@@ -135,25 +151,32 @@ class _Method:
         return serve
 
     def unary_stream(self) -> Any:
-        return self._streaming(self._handler.unary_stream, self._request)
+        behaviour = self._handler.unary_stream
+
+        async def request(_: object, context: Context) -> Message:
+            message = self.decode(await self._read(context))
+            validate(message)
+            return message
+
+        return self._streaming(behaviour, request)
 
     def stream_stream(self) -> Any:
-        return self._streaming(self._handler.stream_stream, _validated)
+        async def validated(requests: Any, _: Context) -> Any:
+            return _validated(requests)
 
-    def _request(self, data: bytes) -> Message:
-        request = self.decode(data)
-        validate(request)
-        return request
+        return self._streaming(self._handler.stream_stream, validated)
 
-    def _streaming(self, behaviour: Any, incoming: Callable[[Any], Any]) -> Any:
+    def _streaming(self, behaviour: Any, incoming: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def generate(received: Any, context: Context) -> AsyncIterator[Message]:
             began = time.perf_counter()
             try:
-                await self._begin(context)
-                # aclosing: a handler's finally blocks run now, not when the garbage collector comes by.
-                async with contextlib.aclosing(behaviour(incoming(received), context)) as responses:
-                    async for response in responses:
-                        yield response
+                call = await self._begin(context)
+                with self._stream(call, context):
+                    request = await incoming(received, context)
+                    # aclosing: a handler's finally blocks run now, not when the garbage collector comes by.
+                    async with contextlib.aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            yield response
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)
@@ -161,13 +184,44 @@ class _Method:
         async def write(received: Any, context: Context) -> None:
             began = time.perf_counter()
             try:
-                await self._begin(context)
-                await behaviour(incoming(received), context)
+                call = await self._begin(context)
+                with self._stream(call, context):
+                    await behaviour(await incoming(received, context), context)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)
 
         return generate if inspect.isasyncgenfunction(behaviour) else write
+
+    @contextlib.contextmanager
+    def _stream(self, call: Call, context: Context) -> Iterator[None]:
+        """Counts a stream while it is open, by tenant and by connection."""
+        org_id, peer = call.principal.org_id, context.peer()
+        streams, connections = self._rooms.streams, self._rooms.connections
+        streams.enter(org_id)
+        try:
+            connections.enter(peer)
+            try:
+                yield
+            finally:
+                connections.leave(peer)
+        finally:
+            streams.leave(org_id)
+
+    async def _read(self, context: Context) -> bytes:
+        """The one message of a unary call, which must have come within a time."""
+        limit = asyncio.timeout(self._read_seconds)
+        try:
+            async with limit:
+                data = await context.read()
+        except TimeoutError:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
+                f"the message did not come within {self._read_seconds:g} s; send it at once",
+            ) from None
+        if data is grpc.aio.EOF:
+            raise DecodeError("no message came, or one that gRPC refused")
+        return data  # type: ignore[no-any-return]
 
     async def _begin(self, context: Context) -> Call:
         """Who calls and how long they wait; makes the call current. Raises for anyone who may not go on."""

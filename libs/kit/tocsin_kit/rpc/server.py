@@ -8,13 +8,14 @@ from typing import Any, Final
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tocsin.type.v1 import access_pb2
 
 from tocsin_kit.auth import Authenticator
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.call import Call, current_call
+from tocsin_kit.rpc.guests import GuestDoor
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
 from tocsin_kit.rpc.pipeline import Pipeline
 from tocsin_kit.rpc.tls import server_credentials
@@ -25,10 +26,13 @@ __all__ = ["Call", "HealthCheck", "RpcServer", "current_call", "validate"]
 
 _log = get_logger(__name__)
 _KEEPALIVE_MS: Final = 30_000
+_LEAST_PING_INTERVAL_MS: Final = 4_500
+"""Clients may send keepalive pings every 5 s; gRPC's own default is 5 min, and it cuts off who sends them sooner."""
+_HANDSHAKE_MS: Final = 10_000
 _TURNING_AWAY_STEP: Final = 0.05
 """Seconds without a new call after which callers count as gone."""
 _TURNING_AWAY_STEPS: Final = 20
-_WIRE_LIMIT_FACTOR: Final = 8
+_WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
 
@@ -49,7 +53,11 @@ class RpcServer:
             metrics,
             max_call_seconds=settings.grpc_max_call_seconds,
             max_message_bytes=settings.grpc_max_message_bytes,
+            max_calls=settings.grpc_max_concurrent_rpcs,
+            max_streams=settings.grpc_max_streams,
+            read_seconds=settings.grpc_read_seconds,
         )
+        self._guests = GuestDoor(metrics)
         self._services: dict[str, Mapping[str, Any]] = {}
         self._server: grpc.aio.Server | None = None
         self.health = health_checks if isinstance(health_checks, Health) else Health(health_checks, metrics)
@@ -90,7 +98,6 @@ class RpcServer:
         """Listen. Raises OSError or RuntimeError when the address cannot be bound."""
         settings = self._settings
         server = grpc.aio.server(
-            maximum_concurrent_rpcs=settings.grpc_max_concurrent_rpcs,
             options=(
                 ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share the calls
                 ("grpc.max_receive_message_length", _WIRE_LIMIT_FACTOR * settings.grpc_max_message_bytes),
@@ -100,16 +107,24 @@ class RpcServer:
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.max_allowed_incoming_connections", settings.grpc_max_connections),
+                ("grpc.max_concurrent_streams", settings.grpc_max_connection_calls),
+                # Otherwise the window of what may be sent unread grows with the bandwidth, to megabytes a stream.
+                ("grpc.http2.bdp_probe", 0),
             ),
         )
         for service, handlers in self._services.items():
             server.add_registered_method_handlers(service, dict(handlers))
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(handlers)),))
-        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self.health, self._services), server)
+        health = HealthServicer(self.health, self._services)
+        self._open_to_all(server, lambda target: health_pb2_grpc.add_HealthServicer_to_server(health, target))
         if settings.reflection:
             names = (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+            reflected = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
+            add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            self._open_to_all(server, lambda target: add(reflected, target))
         credentials = server_credentials(settings)
         listen = settings.grpc_listen
         if credentials is None:
@@ -119,6 +134,15 @@ class RpcServer:
         await server.start()
         self._server = server
         _log.info("rpc_listening", address=f"{listen.rpartition(':')[0]}:{self.port}", tls=credentials is not None)
+
+    def _open_to_all(self, server: grpc.aio.Server, add: Callable[[Any], None]) -> None:
+        """Serve what needs no credential, within the limits for those who show none."""
+        capture = _Capture()
+        add(capture)
+        for service, handlers in capture.handlers.items():
+            wrapped = {name: self._guests.wrap(handler) for name, handler in handlers.items()}
+            server.add_registered_method_handlers(service, wrapped)
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     async def stop(self, grace: float) -> None:
         """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.

@@ -1,0 +1,160 @@
+"""How many calls may be open at once, so that nobody takes the room of everybody.
+
+Three kinds are counted apart: unary calls, streams, and what is asked without a credential (health and reflection). Within
+each kind one tenant, one connection or one host may take a part only, and Tocsin's own services have a share of the calls
+that no tenant can take.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final, TypeVar
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.auth import ALL_ORGS
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
+
+T = TypeVar("T")
+
+_RESERVED: Final = 0.1
+"""The share of all calls that only Tocsin's own services may take."""
+_TENANT_CALLS: Final = 0.5
+_TENANT_STREAMS: Final = 0.2
+_CONNECTION_STREAMS: Final = 0.1
+
+
+class CallRooms:
+    """The calls and streams of callers with a credential."""
+
+    def __init__(self, most_calls: int, most_streams: int, metrics: Metrics) -> None:
+        self.calls: Final = _Room("calls", most_calls, _TENANT_CALLS, metrics)
+        self.streams: Final = _Room("streams", most_streams, _TENANT_STREAMS, metrics)
+        self.connections: Final = _Room("streams of one connection", most_streams, _CONNECTION_STREAMS, metrics)
+        """Counts the same streams once more, by connection."""
+
+
+class _Room:
+    def __init__(self, kind: str, most: int, share: float, metrics: Metrics) -> None:
+        self._kind = kind
+        self._most = most
+        self._for_tenants = max(1, most - int(most * _RESERVED))
+        self._for_one = max(1, int(most * share))
+        self._open = 0
+        self._open_of: dict[str, int] = {}
+        self._refused = metrics.rpc_refused
+        metrics.rpc_open.labels(kind).set_function(lambda: self._open)
+
+    def enter(self, who: str) -> None:
+        """One more of `who` is open. Raises OVERLOADED, naming the limit, when there is no room for it."""
+        mine = self._open_of.get(who, 0)
+        if who == ALL_ORGS:
+            if self._open >= self._most:
+                raise self._full("all", self._most)
+        elif mine >= self._for_one:
+            raise self._full("one", self._for_one)
+        elif self._open >= self._for_tenants:
+            raise self._full("all", self._for_tenants)
+        self._open += 1
+        self._open_of[who] = mine + 1
+
+    def leave(self, who: str) -> None:
+        """One that entered has ended."""
+        self._open -= 1
+        mine = self._open_of.pop(who) - 1
+        if mine:
+            self._open_of[who] = mine
+
+    def _full(self, scope: str, limit: int) -> TocsinError:
+        self._refused.labels(self._kind, scope).inc()
+        whose = "all callers have" if scope == "all" else "this caller has"
+        return TocsinError(
+            ErrorReason.ERROR_REASON_OVERLOADED,
+            f"{whose} {limit} {self._kind} open, and no more are taken; come again when some have ended",
+            metadata={"limit": f"{self._kind}: {scope}", "allowed": str(limit)},
+        )
+
+
+class Guest:
+    """One call without a credential, while it is open."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer: Final = peer
+        self.host: Final = peer.rpartition(":")[0]
+        self.gone: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        """Done when it must end, since somebody else needs the room."""
+
+    async def wait(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
+        """The result of `work`. Raises TimeoutError after `seconds`, OVERLOADED when the guest must go."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self.gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if self.gone.done():
+                raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too many such calls; newer ones take the room")
+            raise TimeoutError
+        finally:
+            task.cancel()
+
+
+class Guests:
+    """Calls without a credential, so that nobody can be told apart but by address.
+
+    When all places are taken the host with the most loses its oldest one: a stranger who takes them all loses them to
+    whoever comes, and health stays to be asked.
+    """
+
+    def __init__(self, kind: str, most: int, most_of_connection: int, metrics: Metrics) -> None:
+        self._kind = kind
+        self._most = most
+        self._most_of_connection = most_of_connection
+        self._open: OrderedDict[Guest, None] = OrderedDict()
+        self._of_host: dict[str, int] = {}
+        self._of_peer: dict[str, int] = {}
+        self._refused = metrics.rpc_refused
+        metrics.rpc_open.labels(kind).set_function(lambda: len(self._open))
+
+    @contextlib.contextmanager
+    def admit(self, peer: str) -> Iterator[Guest]:
+        """A place while the block runs. Raises OVERLOADED when the connection `peer` has its share already."""
+        if self._of_peer.get(peer, 0) >= self._most_of_connection:
+            self._refused.labels(self._kind, "one").inc()
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_OVERLOADED,
+                f"this connection has {self._most_of_connection} {self._kind} open, and no more are taken",
+                metadata={"limit": f"{self._kind}: one", "allowed": str(self._most_of_connection)},
+            )
+        if len(self._open) >= self._most:
+            self._make_room()
+        guest = Guest(peer)
+        self._open[guest] = None
+        _count(self._of_host, guest.host, 1)
+        _count(self._of_peer, peer, 1)
+        try:
+            yield guest
+        finally:
+            self._remove(guest)
+
+    def _make_room(self) -> None:
+        host = max(self._of_host, key=self._of_host.__getitem__)
+        oldest = next(guest for guest in self._open if guest.host == host)
+        self._refused.labels(self._kind, "all").inc()
+        self._remove(oldest)
+        oldest.gone.set_result(None)
+
+    def _remove(self, guest: Guest) -> None:
+        if guest in self._open:
+            del self._open[guest]
+            _count(self._of_host, guest.host, -1)
+            _count(self._of_peer, guest.peer, -1)
+
+
+def _count(counts: dict[str, int], key: str, by: int) -> None:
+    number = counts.get(key, 0) + by
+    if number:
+        counts[key] = number
+    else:
+        del counts[key]

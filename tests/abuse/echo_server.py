@@ -1,0 +1,29 @@
+"""The kit's server with the kit's test service in a process of its own, whose memory can be watched."""
+
+import asyncio
+import sys
+
+import uvloop
+from tocsin_kit import logging
+from tocsin_kit.auth import JwtAuthenticator
+from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.settings import ServiceSettings
+
+from tests.unit.kit import conftest as echo
+
+
+async def main(settings: ServiceSettings) -> None:
+    """Serves until the other side of standard input is closed."""
+    server = RpcServer(settings, authenticators=[JwtAuthenticator(settings.signing_keys)], metrics=Metrics())
+    server.add(echo.Echo(), echo.SERVICE, echo.add_to_server)
+    await server.health.check_once()
+    await server.start()
+    print(server.port, flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop(0)
+
+
+if __name__ == "__main__":
+    logging.configure(level="ERROR")
+    uvloop.run(main(ServiceSettings.model_validate_json(sys.argv[1])))

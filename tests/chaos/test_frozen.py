@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from tocsin.escalation.v1 import incident_service_pb2
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import Fleet, spread, tell
@@ -53,6 +54,30 @@ async def test_a_replica_that_stands_still_delays_no_new_incident_by_its_deadlin
         assert max(late) < 4.5, "a hand-over alone may take five"
         frozen.resume()
         await fleet.quiet()
+
+
+async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_page(
+    fleet: Fleet, tenant: Tenant
+) -> None:
+    """The frozen one is in the transaction that pages Ben. Its locks hold up nobody, and it calls nobody afterwards."""
+    ana, ben = await tenant.people("ana", "ben")
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=60))
+    incident = await prom.triggers("db down")
+    await ana.is_paged(incident)
+    condition = f"NEW.org_id = '{tenant.org_id}' AND NEW.user_id = 'users/ben' AND NEW.state = 'sending'"
+    async with fleet.breakpoint("notify", "notifications", "INSERT", condition) as point:
+        await ana.own.incidents.EscalateIncident(incident_service_pb2.EscalateIncidentRequest(name=incident))
+        frozen = await point.reached()
+        frozen.pause()
+        await point.let_go()
+        began = time.monotonic()
+        await ana.acknowledges(incident)
+        took = time.monotonic() - began
+    frozen.resume()
+    await ben.is_told(incident, "acknowledgment")
+    tell("acknowledge, and notify frozen in the gate", took_ms=round(took * 1000))
+    assert took < 5
+    await tenant.passes(minutes=60)
 
 
 async def test_replicas_stand_still_under_load_and_go_on(fleet: Fleet, tenant: Tenant) -> None:

@@ -21,7 +21,8 @@ class EscalationSettings(ServiceSettings):
     """Timers fired by one transaction of the sweep."""
     rearm_ahead_seconds: float = Field(90.0, gt=0)
     """Timers due within this time are armed again now and then, whatever was lost."""
-    cancel_timeout_seconds: float = Field(2.0, gt=0)
-    """How long a person's acknowledge waits for notify's word that paging has stopped."""
+    cancel_timeout_seconds: float = Field(4.0, gt=0)
+    """How long a person's acknowledge waits for notify's word that paging has stopped. Notify needs up to 2.5 s for it
+    when one of its replicas stands still."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""

@@ -38,6 +38,7 @@ from tocsin_notify.rpc.queue_service import QueueService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate
+from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work import tasks
 from tocsin_notify.work.gauges import Gauges
@@ -64,11 +65,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         allow_private_webhooks=settings.allow_private_webhooks,
         concurrency=settings.concurrency,
     )
-    gate = await Gate.open(
-        settings.database_url.get_secret_value(),
-        name=runtime.name,
-        max_age=settings.database_connection_max_age_seconds,
-    )
+    database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
+    gate = await Gate.open(database_url, name=runtime.name, max_age=max_age)
+    gatekeeper = await Gatekeeper.open(database_url, name=runtime.name, max_age=max_age)
     cipher = Cipher(settings.encryption_keys)
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
@@ -116,7 +115,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease)
     deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease)
     intake = Intake(submit)
-    cancel = Cancel(db, hints, metrics)
+    cancel = Cancel(db, gatekeeper, hints, metrics)
 
     async def deliver_named(ids: list[UUID]) -> list[None]:
         await deliver.named(ids)
@@ -178,4 +177,4 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     # Calls once more: a page that was being stored when the stop came has started its call since.
     taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
-    return Service((*taken_in, close_all_channels, gate.close, broker.shutdown))
+    return Service((*taken_in, close_all_channels, gate.close, gatekeeper.close, broker.shutdown))

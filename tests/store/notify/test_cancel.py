@@ -9,15 +9,14 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-import grpc
+import asyncpg
 import pytest
-from grpc_status import rpc_status
 from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin_kit.errors import from_status
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
+from tocsin_notify.store.gate import incident_key
 
 from tests.store.notify.support import Notify, World, job, new_org, until
 
@@ -59,9 +58,7 @@ class Gap:
         self.open = asyncio.Event()
 
 
-async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(
-    world: World, gap: Gap, starts: dict[str, list[float]]
-) -> None:
+async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(world: World, gap: Gap) -> None:
     org, incident = new_org(), uuid.uuid4()
     await world.method(org, webhook="ana")
     async with world.replica() as sender, world.replica(works=False) as other:
@@ -75,34 +72,54 @@ async def test_a_cancel_waits_for_a_call_in_the_gap_on_another_replica(
             answer = await cancelling
             returned = time.monotonic()
             assert (answer.cancelled, answer.crossed) == (0, 1)
-            assert len(starts[f"incidents/{incident}"]) == 1
-            assert starts[f"incidents/{incident}"][0] < returned
             await submitting
-            await world.inbox.wait_for(lambda m: m.address == "ana", "the call that crossed")
+
+            async def over() -> bool:
+                return await world.states() in (["sent"], ["cancelled"])
+
+            await until(over)
+            # A gap of more than half a second, on a slow machine, makes the call ask again: then it does not begin.
+            assert all(message.at < returned for message in world.inbox.messages)
         finally:
             gap.open.set()
 
 
-async def test_a_frozen_sender_makes_the_cancel_unconfirmed_and_never_a_lie(
-    world: World, gap: Gap, starts: dict[str, list[float]]
-) -> None:
+async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_nobody(world: World, gap: Gap) -> None:
     org, incident = new_org(), uuid.uuid4()
     await world.method(org, webhook="ana")
     async with world.replica() as sender, world.replica(works=False) as other:
-        try:
-            submitting = asyncio.create_task(sender.submit(job(org, incident)))
-            await gap.reached.wait()
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await other.cancel(org, incident)
-            status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
-            error = from_status(status)
-            assert error.code is grpc.StatusCode.UNAVAILABLE
-            assert error.reason_name == "CANCEL_UNCONFIRMED"
-            gap.open.set()
-            await submitting
-            assert (await other.cancel(org, incident)).cancelled == 0
-        finally:
-            gap.open.set()
+        submitting = asyncio.create_task(sender.submit(job(org, incident)))
+        await gap.reached.wait()
+        began = time.monotonic()
+        await other.cancel(org, incident)
+        assert time.monotonic() - began < 5.0
+        gap.open.set()
+        assert await submitting == 1, "it was stored, and then stopped"
+
+        async def stopped() -> bool:
+            return await world.states() == ["cancelled"]
+
+        await until(stopped)
+        assert world.arrived("ana") == 0
+
+
+@pytest.mark.parametrize("holder", ["a claim", "another cancel"])
+async def test_what_holds_up_a_cancel_is_ended_whatever_it_holds(world: World, holder: str) -> None:
+    """A session that stands still with the lock of the incident, or with its fence."""
+    org, incident = new_org(), uuid.uuid4()
+    stuck = await asyncpg.connect(world.database_url, server_settings={"tocsin.org_id": "*"})
+    if holder == "a claim":
+        await stuck.execute("SELECT pg_advisory_lock_shared($1)", incident_key(org, incident))
+    else:
+        await stuck.execute("BEGIN")
+        await stuck.execute(
+            "INSERT INTO cancel_fences (org_id, incident, generation, reason) VALUES ($1, $2, 1, '')", org, incident
+        )
+    async with world.replica(works=False) as one, world.replica(works=False) as two:
+        began = time.monotonic()
+        await asyncio.gather(*(each.cancel(org, incident) for each in (one, two, one)))
+        assert time.monotonic() - began < 5.0
+    assert stuck.is_closed()
 
 
 async def test_a_provider_that_hangs_holds_up_no_cancel(world: World, notify: Notify) -> None:

@@ -18,6 +18,8 @@ from tocsin_notify.store.gate import Gate
 
 _log = get_logger(__name__)
 
+_TO_BEGIN: Final = 0.05
+"""Seconds that a claim's locks wait for its calls to begin: longer than a call over a kept connection takes."""
 _STOPPED: Final = Retryable("the service stopped before the provider answered")
 _NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
 
@@ -64,28 +66,37 @@ class Calls:
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, starts: Sequence[Start], since: float) -> None:
-        """Return when every one of these calls has begun: its channel's `send` was entered (see `store.gate`).
+        """Return when every one of these calls has begun (see `store.gate`), or has lost the right to begin by itself.
 
-        `since`: when the session of their claim was known to be alive, by the clock of `store.gate`.
+        `since`: when the session of their claim was known to be alive, by the clock of `store.gate`. The caller holds
+        the gate's locks until this returns. A call that is slow, because its connection is, asks for itself then.
         """
         if not starts:
             return
         loop = asyncio.get_running_loop()
-        begun = loop.create_future()
+        begun = asyncio.Event()
         waiting = len(starts)
 
-        def entered() -> None:
+        def used() -> None:
             nonlocal waiting
             waiting -= 1
-            if not waiting and not begun.done():
-                begun.set_result(None)
+            if not waiting:
+                begun.set()
 
-        for start in starts:
-            task = loop.create_task(self._run(start, since, entered))
+        permits = [Permit(self._gate, start.delivery, since, used) for start in starts]
+        for start, permit in zip(starts, permits, strict=True):
+            task = loop.create_task(self._run(start, permit))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         self._metrics.calls.set(len(self._running))
-        await begun
+        try:
+            async with asyncio.timeout(_TO_BEGIN):
+                await begun.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for permit in permits:
+                permit.revoke()
 
     def abandon(self, starts: Sequence[Start]) -> None:
         """The COMMIT of these attempts got no answer: none of them was called, and nobody knows whether they are recorded.
@@ -106,11 +117,9 @@ class Calls:
             if late:
                 await asyncio.wait(late)
 
-    async def _run(self, start: Start, since: float, entered: Callable[[], None]) -> None:
+    async def _run(self, start: Start, permit: Permit) -> None:
         channel = self._channels[start.delivery.target.channel]
-        permit = Permit(self._gate, start.delivery, since)
         began = monotonic()
-        entered()  # no await lies between this and the first step of `send`
         try:
             async with asyncio.timeout(self._timeout):
                 outcome = await channel.send(start.delivery, permit)
@@ -123,6 +132,7 @@ class Calls:
         except Exception as error:
             _log.exception("channel_defect", notification=str(start.delivery.notification))
             outcome = Retryable(f"internal error in the channel: {type(error).__name__}")
+        permit.settle()
         if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
             outcome = Retryable(permit.refused)
         self._metrics.send_seconds.labels(start.seat.channel).observe(monotonic() - began)

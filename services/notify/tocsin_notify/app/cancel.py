@@ -14,6 +14,7 @@ from tocsin_notify.app.hints import Hints
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications, pages
 from tocsin_notify.store.gate import close_gate, incident_key
+from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.pages import Fence
 
 _log = get_logger(__name__)
@@ -34,8 +35,9 @@ class Cancel:
     got no answer, comes again.
     """
 
-    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics) -> None:
+    def __init__(self, db: Database, gatekeeper: Gatekeeper, hints: Hints, metrics: NotifyMetrics) -> None:
         self._db = db
+        self._gatekeeper = gatekeeper
         self._hints = hints
         self._metrics = metrics
 
@@ -47,21 +49,23 @@ class Cancel:
             if key not in highest or highest[key].generation < fence.generation:
                 highest[key] = fence
         incidents = sorted(highest)
-        async with self._db.system() as tx:
-            await pages.raise_fences(tx, [highest[incident] for incident in incidents])
-            cancelled = await notifications.cancel_fenced(tx, incidents)
         try:
-            async with self._db.system() as tx:
-                await close_gate(tx, (incident_key(*incident) for incident in incidents))
-                cancelled += await notifications.cancel_fenced(tx, incidents)
-                crossed = await notifications.count_crossed(tx, incidents)
+            async with self._gatekeeper.watching():
+                async with self._db.system() as tx:
+                    await pages.raise_fences(tx, [highest[incident] for incident in incidents])
+                    cancelled = await notifications.cancel_fenced(tx, incidents)
+                async with self._db.system() as tx:
+                    await close_gate(tx, (incident_key(*incident) for incident in incidents))
+                    cancelled += await notifications.cancel_fenced(tx, incidents)
+                    crossed = await notifications.count_crossed(tx, incidents)
+                await self._gatekeeper.confirm()
         except TocsinError as error:
             if error.code is not grpc.StatusCode.ABORTED:
                 raise
             _log.error("cancel_unconfirmed", incidents=[str(incident) for _, incident in incidents])
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED,
-                "the pages are stopped, but a sender that took some of them before has not said that its calls started",
+                "a process neither starts the calls it took before nor lets go of them; send it again",
                 retry_after=0.5,
             ) from error
         self._hints.disarm(cancelled)

@@ -16,8 +16,7 @@ from tocsin_notify.store.gate import PROOF_SECONDS, Gate, gate_clock, incident_k
 T = TypeVar("T")
 
 FRESH_SECONDS: Final = PROOF_SECONDS / 2
-"""A first call whose request leaves later than this after its claim asks the gate again: its connection was slow to
-open, or this process stood still."""
+"""Whatever leaves later than this after the last proof asks the gate again: this process may have stood still."""
 _ASKS: Final = 10
 _PAUSE: Final = 0.1
 
@@ -28,17 +27,21 @@ _UNKNOWN: Final = "the gate could not be asked whether the call may still begin"
 class Permit:
     """Of one attempt. The claim of the attempt is its first proof; everything later in it has to ask."""
 
-    def __init__(self, gate: Gate, delivery: Delivery, since: float) -> None:
-        """`since`: when the claim's session was known to hold its locks, by `gate_clock`."""
+    def __init__(self, gate: Gate, delivery: Delivery, since: float, used: Callable[[], None]) -> None:
+        """`since`: when the claim's session was known to hold its locks, by `gate_clock`. `used` is called once, when the
+        call has begun or will never do so by the claim's lock."""
         self._gate = gate
         self._delivery = delivery
         self._since = since
+        self._used: Callable[[], None] | None = used
+        self._revoked = False
         self.refused = ""
         """Why the last call of `begin` was not allowed to start; empty: nothing was refused."""
 
     async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
         """See `channels.base.Permit`."""
-        if not repeat and gate_clock() - self._since < FRESH_SECONDS:
+        if not (repeat or self._revoked) and gate_clock() - self._since < FRESH_SECONDS:
+            self.settle()
             return await call()
         running: list[asyncio.Task[T]] = []
         try:
@@ -50,6 +53,18 @@ class Permit:
         finally:
             for task in running:
                 task.cancel()
+
+    def settle(self) -> None:
+        """Nobody need hold the claim's lock for this call any more."""
+        if self._used is not None:
+            self._used()
+            self._used = None
+
+    def revoke(self) -> None:
+        """The claim's lock is let go: a call that has not begun has to ask."""
+        if self._used is not None:
+            self._revoked = True
+            self.settle()
 
     async def _ask(self, call: Callable[[], Awaitable[T]], running: list["asyncio.Task[T]"]) -> None:
         """Have the call begin, as a task in `running`, while the gate's lock is held."""
@@ -64,7 +79,7 @@ class Permit:
                     raise self._refuse(_STOPPED)
                 await passage.commit()
                 if passage.held.issuperset(keys) and gate_clock() - passage.since < PROOF_SECONDS:
-                    self._since = passage.since
+                    self._since, self._revoked = passage.since, False
                     await _begin(call, running)
                     return
             # A cancel waits that is about other pages of this incident, or the database is slow.

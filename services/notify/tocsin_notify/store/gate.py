@@ -12,15 +12,29 @@ U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The t
 * S before X: X waits for U, so C < U < X: the calls had started before the cancel returned; they count as crossed.
 * X before S: F < X < S < R: the claim reads the fence, and the notification is cancelled instead of sent.
 
-The lock lives in the session that commits the claim. If the COMMIT answered, the session was alive, so the lock was
-held; from there to C there is no await but the hand-over to the tasks that call. If the process dies, the session dies
-with it, the lock is gone and so are the calls. If the process is frozen in the gap, the cancel waits, and after
-`lock_timeout` it fails as unconfirmed rather than lie. A start is the moment a channel's `send` is entered: setting up
-a connection to a provider is part of the call, so a provider that hangs blocks nobody.
+A start is the moment in which the first bytes that make a provider act are written: the request of a webhook, MAIL of
+an e-mail. A connection that is slow to open would hold the lock for long, so after a moment the claim lets go, and the
+call loses its right to start by that claim (`app.permits`). It then goes through a passage of its own, as a claim does:
+S, R, C and U are those of the passage. So does whatever repeats a call inside one attempt (a kept connection died).
 
-What repeats a call inside one attempt (a kept connection died) is a call of its own: it goes through a passage as a
-claim does, and reads the fence there. So does a first call whose request leaves this process later than half of
-`PROOF_SECONDS` after its claim, because its connection was slow to open (`app.permits`).
+**If the session ends before U**, the lock is gone while the sender may still believe in it. Two things bound that.
+
+* The sender starts a call only within `PROOF_SECONDS` of A, the moment before it sent the last statement that the
+  session answered; at A the lock was held. The clock goes on while the process is stopped, and is read where the bytes
+  are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the fence.
+* Whoever ends a session because it holds up a cancel (`store.gatekeeper`), at K, keeps every cancel from being
+  confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K + PROOF: the
+  call started before any cancel was confirmed that this end made possible.
+
+A process that dies takes its calls with it. PostgreSQL that dies ends all sessions at once, and is back later than
+`PROOF_SECONDS` after it answered the last statement, or is a standby that took over, later still. A session that an
+operator ends by hand, or that PostgreSQL ends for having been idle in its transaction (3 s), has the first bound only:
+its process would have to be slow by less than `PROOF_SECONDS` and the cancel to fit into that. What no bound covers is a
+process that is stopped between reading the clock and the next machine instructions that write; only the provider's own
+deduplication by our key could.
+
+So a cancel waits for a sender in the gap, which takes milliseconds; one that stands still is ended after a second, and
+the cancel is confirmed a second later.
 
 Senders only *try* the lock and leave an incident alone for whose cancel somebody waits: they never wait here, so they
 cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
@@ -41,11 +55,13 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.store.pages import CANCELS
+
 _log = get_logger(__name__)
 
 _BEGIN: Final = "BEGIN;SET LOCAL tocsin.org_id='*'"
 _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
-_EXCLUSIVE: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 
 
@@ -69,7 +85,7 @@ def incident_key(org_id: str, incident: UUID) -> int:
 async def close_gate(tx: Tx, keys: Iterable[int]) -> None:
     """Wait until every call that passed the gate of these incidents has started. Run it after the fences' commit.
 
-    Raises CONFLICT when that takes longer than the connection's lock timeout: some sender is frozen.
+    Raises CONFLICT when that takes longer than the connection's lock timeout, although the gatekeeper watches.
     """
     await tx.execute(_EXCLUSIVE, sorted(set(keys)))
 
@@ -95,7 +111,7 @@ class Gate:
                 settings={
                     "statement_timeout": "5000",
                     "lock_timeout": "2000",
-                    "idle_in_transaction_session_timeout": "10000",
+                    "idle_in_transaction_session_timeout": "3000",
                 },
             )
 

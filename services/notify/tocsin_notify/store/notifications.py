@@ -159,6 +159,8 @@ SELECT EXISTS (
 )
 """
 
+# What somebody else holds at this moment is left: it meets the fence when it is due, and a process that stands still with
+# it holds up no acknowledge.
 _CANCEL: Final = """
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
 mine AS (
@@ -166,7 +168,7 @@ mine AS (
   JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
   JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.generation <= f.generation
     AND (n.state = 'pending' OR (n.state = 'sending' AND n.lease_until <= app_now()))
-  ORDER BY n.id FOR UPDATE OF n
+  ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notifications n SET state = 'cancelled', state_reason = m.reason, due_time = NULL, lease_until = NULL
 FROM mine m WHERE n.id = m.id RETURNING n.id

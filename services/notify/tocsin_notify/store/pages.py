@@ -32,7 +32,10 @@ FROM stored s
 LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND f.generation >= s.generation
 """
 
-_FENCE: Final = """
+CANCELS: Final = "/* tocsin cancel */"
+"""Marks the statements in which a cancel may wait for somebody (`store.gatekeeper`)."""
+
+_FENCE: Final = f"""{CANCELS}
 INSERT INTO cancel_fences AS f (org_id, incident, generation, reason)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[]) ORDER BY 1, 2
 ON CONFLICT (org_id, incident) DO UPDATE SET

@@ -1,0 +1,132 @@
+"""Ends the sessions of processes that stand still, when an acknowledge waits for them.
+
+A process that is stopped in the middle of a transaction keeps its locks. PostgreSQL's own limits are no bound for that:
+between two statements of no transaction none applies, and a statement stays active, past every statement and idle
+time-out, while its client does not read the result. So whoever waits ends what it waits for, after `_PATIENCE`.
+
+A session may go on calling for `PROOF_SECONDS` after it was last known to be alive (`store.gate`). While a session is
+being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in shared mode
+before it is confirmed. The statement runs on the server to its end, whatever becomes of the process that sent it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from tocsin_kit.db.connections import Connections
+from tocsin_kit.db.dialing import Connection, dial
+from tocsin_kit.db.failures import translate
+from tocsin_kit.db.sessions import Sessions
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_or_stop
+
+from tocsin_notify.store.gate import PROOF_SECONDS
+from tocsin_notify.store.pages import CANCELS
+
+_log = get_logger(__name__)
+
+_PATIENCE: Final = 1.0
+_STEP: Final = 0.25
+_ENDING: Final = 7_302_149_864_001_773
+"""An advisory lock beside those of incidents, which are hashes."""
+_CONFIRM: Final = "SELECT pg_advisory_xact_lock_shared($1)"
+
+# Sessions of this role that a cancel has waited for, and that did nothing new in the meantime. Cancels that wait in the
+# same queue are not ended: what they wait for is. Each statement of the script has a snapshot of its own.
+_END: Final = f"""
+SELECT pg_advisory_xact_lock({_ENDING});
+WITH stuck AS MATERIALIZED (
+  SELECT DISTINCT b.pid FROM pg_stat_activity w
+  CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS p(pid)
+  JOIN pg_stat_activity b ON b.pid = p.pid
+  WHERE w.datname = current_database() AND w.usename = current_user AND b.usename = current_user
+    AND w.wait_event_type = 'Lock' AND starts_with(w.query, '{CANCELS}')
+    AND w.query_start <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+    AND b.state_change <= clock_timestamp() - make_interval(secs => {_PATIENCE * 0.9})
+    AND NOT (b.wait_event_type IS NOT DISTINCT FROM 'Lock' AND starts_with(b.query, '{CANCELS}'))
+), ended AS MATERIALIZED (
+  SELECT pid FROM stuck WHERE pg_terminate_backend(pid, 1000)
+)
+SELECT pid FROM ended WHERE (SELECT count(pg_sleep({PROOF_SECONDS})) FROM (SELECT count(*) FROM ended HAVING count(*) > 0)) > 0
+"""
+
+
+class Gatekeeper:
+    """Keeps sessions of its own: those of the pool may all be held up."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._sessions = Sessions(connections)
+        self._watches: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, url: str, *, name: str, max_age: float = 600.0) -> "Gatekeeper":
+        """Start to connect in the background and return at once."""
+
+        def connect() -> Awaitable[Connection]:
+            return dial(
+                url,
+                name=f"{name}-gatekeeper",
+                command_timeout=10.0,
+                # The script must run to its end when its client is gone.
+                settings={"statement_timeout": "8000", "lock_timeout": "4000", "client_connection_check_interval": "0"},
+            )
+
+        connections = Connections(connect, name=f"{name}-gatekeeper", size=3, max_age=max_age)
+        connections.start()
+        return cls(connections)
+
+    async def close(self) -> None:
+        """Let scripts under way end, then close."""
+        if self._watches:
+            await asyncio.wait(self._watches)
+        await self._sessions.close()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """For the time of a cancel: whoever holds it up for more than a second without moving is ended."""
+        over = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._watch(over))
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+        try:
+            yield
+        finally:
+            over.set()  # not cancelled: that would cut the script short
+
+    async def confirm(self) -> None:
+        """Return when no session was ended so recently that its process may still begin a call.
+
+        Raises DATABASE_UNAVAILABLE or CONFLICT: the cancel is not confirmed then.
+        """
+        async with self._session() as session:
+            await session.execute(_CONFIRM, _ENDING)
+
+    async def _watch(self, over: asyncio.Event) -> None:
+        pause = _PATIENCE
+        while not await wait_or_stop(over, pause):
+            pause = _STEP
+            try:
+                async with self._session() as session:
+                    ended = int((await session.execute(_END)).rpartition(" ")[2])
+            except TocsinError as error:
+                _log.warning("gatekeeper_failed", error=error.message)
+            else:
+                if ended:
+                    _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Connection]:
+        """For single statements outside of any transaction block: the server alone decides when they are over."""
+        session = await self._sessions.connections.acquire()
+        try:
+            yield session
+        except BaseException as error:
+            await self._sessions.roll_back(session, error)
+            failure = translate(error, session)
+            if failure is not None:
+                raise failure from error
+            raise
+        else:
+            self._sessions.connections.release(session)

@@ -1,0 +1,81 @@
+"""A process that stands still anywhere in the gate's transaction holds up no acknowledge, and calls nobody afterwards."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+
+from tests.store.notify.stands_still import PLACES
+from tests.store.notify.support import KEYS, World, job, new_org, until
+
+SOON = 5.0
+"""Seconds in which an acknowledge has to be confirmed; notify's own part of it."""
+MORE_THAN_SOCKETS_HOLD = 20_000_000
+
+
+@contextlib.asynccontextmanager
+async def standing_still(world: World, place: str) -> AsyncIterator["Victim"]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.store.notify.stands_still", place, "serve"),
+        env={
+            **os.environ,
+            "NOTIFY_DATABASE_URL": world.database_url,
+            "REDIS_URL": world.redis_url,
+            "AUTH_SIGNING_KEYS": KEYS,
+            "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
+            "LOG_LEVEL": "ERROR",
+        },
+    )
+    victim = Victim(process.pid)
+    try:
+        await until(victim.stands_still)
+        yield victim
+    finally:
+        process.kill()
+        await process.wait()
+
+
+class Victim:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def stands_still(self) -> bool:
+        return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def goes_on(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_an_acknowledge_is_confirmed_soon_and_stays_true(world: World, place: str) -> None:
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/ben", webhook="ben")
+    async with world.replica(works=False) as door:
+        await door.submit(job(org, incident))
+        if place == "while the claim's result comes":
+            large = NotificationJob(incident=f"incidents/{incident}", title="x" * MORE_THAN_SOCKETS_HOLD)
+            await world.admin.execute("UPDATE pages SET job = $1", large.SerializeToString())
+        async with standing_still(world, place) as victim:
+            began = time.monotonic()
+            await door.cancel(org, incident)
+            assert time.monotonic() - began < SOON
+            before = world.arrived("ana")
+            victim.goes_on()
+            await door.submit(job(org, user="users/ben"))
+            await world.inbox.wait_for(lambda m: m.address == "ben", "a page of another incident, by the same process")
+
+            async def over() -> bool:
+                return await world.states("user_id = 'users/ana'") == ["sent" if before else "cancelled"]
+
+            await until(over)
+    assert world.arrived("ana") == before, "a call began after the acknowledge was confirmed"

@@ -49,6 +49,7 @@ DEFAULT_CODES: Final[Mapping[ErrorReason.ValueType, grpc.StatusCode]] = MappingP
         ErrorReason.ERROR_REASON_NOTIFICATION_NOT_FOUND: _Code.NOT_FOUND,
         ErrorReason.ERROR_REASON_DEAD_LETTER_NOT_FOUND: _Code.NOT_FOUND,
         ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND: _Code.NOT_FOUND,
+        ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: _Code.NOT_FOUND,
         ErrorReason.ERROR_REASON_ALREADY_EXISTS: _Code.ALREADY_EXISTS,
         ErrorReason.ERROR_REASON_ETAG_MISMATCH: _Code.ABORTED,
         ErrorReason.ERROR_REASON_CONFLICT: _Code.ABORTED,

@@ -7,7 +7,8 @@ RESPONDER = ("incidents:read", "incidents:write", "directory:read", "policies:re
 ADMINISTRATOR = (
     *("alerts:read", "alerts:write", "contacts:read", "contacts:write", "directory:read", "directory:write"),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
-    *("notifications:write", "policies:read", "policies:write", "queues:read", "queues:write"),
+    *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
+    *("queues:read", "queues:write"),
 )
 
 

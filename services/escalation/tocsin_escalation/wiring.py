@@ -8,6 +8,8 @@ from tocsin.escalation.v1 import (
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
 )
+from tocsin.notify.v1.internal_service_pb2 import Cancellation
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.queue.v1 import queue_service_pb2_grpc
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.db.outbox import Relay
@@ -15,6 +17,7 @@ from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
+from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
@@ -100,6 +103,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         "tocsin.queue.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
     )
+
+    def nudge() -> None:
+        page_relay.nudge()
+        cancel_relay.nudge()
+
+    OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, queue, armer, settings)
     worker = Worker(

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, internal_service_pb2_grpc
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.db.outbox import Relay
@@ -9,6 +10,7 @@ from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
+from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 
@@ -87,6 +89,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         internal_service.NAME,
         internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
     )
+    OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     if runtime.serves:
         runtime.http.add_routes(routes(intake, directory, body_limit=settings.grpc_max_message_bytes))
     runtime.loops.add("relay", relay.run, everywhere=True)

@@ -19,9 +19,8 @@ from tocsin_kit.db.outbox import (
     append_across,
     append_many,
     append_mixed,
-    list_dead,
-    redrive,
 )
+from tocsin_kit.db.outbox_admin import find, list_dead, redrive
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
@@ -146,12 +145,13 @@ async def test_dead_rows_stay_with_their_reason_until_redriven(db: Database) -> 
     assert [await relay.run_once(), await relay.run_once()] == [1, 1]
     async with db.transaction("b") as tx:
         assert await list_dead(tx, [KIND]) == []
-        assert await redrive(tx, [first]) == 0
+        assert await find(tx, [KIND], first) is None
+        assert await redrive(tx, [KIND], [first]) == []
     async with db.transaction("a") as tx:
         [dead] = await list_dead(tx, [KIND])
-        assert (dead.id, dead.reason, dead.payload) == (first, "unreadable", b"bad")
+        assert (dead.id, dead.reason, dead.payload_bytes) == (first, "unreadable", 3)
         assert await list_dead(tx, [KIND], after_id=first) == []
-        assert await redrive(tx, [first]) == 1
+        assert await redrive(tx, [KIND], [first]) == [first]
     receiver.answer = lambda row: Done()
     assert await relay.run_once() == 1
     async with db.transaction("a") as tx:

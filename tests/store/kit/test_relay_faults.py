@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across, list_dead, redrive
+from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across
+from tocsin_kit.db.outbox_admin import find, list_dead, redrive
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError, invalid
@@ -82,7 +83,8 @@ async def put(db: Database, org_id: str, payloads: Sequence[bytes], *, key: str 
 
 async def dead_of(db: Database, org_id: str) -> list[tuple[bytes, str]]:
     async with db.transaction(org_id) as tx:
-        return [(row.payload, row.reason) for row in await list_dead(tx, [KIND], limit=500)]
+        dead = [await find(tx, [KIND], row.id) for row in await list_dead(tx, [KIND], limit=500)]
+    return [(row.payload, row.reason) for row in dead if row is not None]
 
 
 async def is_empty(db: Database) -> bool:
@@ -344,7 +346,7 @@ async def test_a_substitute_that_is_refused_dies_and_is_not_replaced_again(
     peer.refuse = lambda row: None
     async with db.transaction("a") as tx:
         dead = await list_dead(tx, [KIND])
-        assert await redrive(tx, [row.id for row in dead]) == 2
+        assert len(await redrive(tx, [KIND], [row.id for row in dead])) == 2
     async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
         await eventually(lambda: _is(sorted(peer.of("a")) == [b"poison", b"stripped"]))
 
@@ -396,7 +398,7 @@ async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
         else:
             good.setdefault((org_id, key), []).append(payload)
     peer.refuse = lambda row: rng.choice([defect, too_large])() if row.payload.startswith(b"poison") else None
-    first, second = (Relay(db, peer.deliver, kinds=[KIND], batch=30, lease=2) for _ in range(2))
+    first, second = (Relay(db, peer.deliver, kinds=[KIND], batch=30) for _ in range(2))
     async with relaying(first), relaying(second):
         for _ in range(3):
             await asyncio.sleep(rng.uniform(0, 0.05))

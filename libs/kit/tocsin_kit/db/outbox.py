@@ -5,16 +5,14 @@ until it is accepted. Rows of one ordering key are handed over one at a time in 
 order only if writers of one key take turns, so lock the row the key stands for before you append; `''` orders nothing.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from tocsin_kit.db.outbox_rows import Dead, DeadRow, Done, OutboxRow, Outcome, Retry
+from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Outcome, Retry
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.relay import Relay
 
 __all__ = [
     "Dead",
-    "DeadRow",
     "Done",
     "OutboxRow",
     "Outcome",
@@ -24,8 +22,6 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
-    "list_dead",
-    "redrive",
 ]
 
 _APPEND = """
@@ -40,15 +36,6 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[])
 ORDER BY position
 RETURNING id
 """
-_LIST_DEAD = """
-SELECT id, org_id, ordering_key, kind, payload, create_time, attempts, last_error, dead_time FROM outbox
-WHERE dead_time IS NOT NULL AND id > $1 AND kind = ANY($2::text[]) AND ($3 = '*' OR org_id = $3) ORDER BY id LIMIT $4
-"""
-_REDRIVE = """
-UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
-WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND ($2 = '*' OR org_id = $2)
-"""
-_MAX_LISTED: Final = 500
 
 
 async def append(tx: Tx, kind: str, ordering_key: str, payload: bytes, *, delay: float = 0, org_id: str = "") -> int:
@@ -77,31 +64,6 @@ async def append_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, fl
         return []
     rows = await tx.fetch(_APPEND_MANY, *map(list, zip(*messages, strict=True)))
     return [row["id"] for row in rows]
-
-
-async def list_dead(tx: Tx, kinds: Iterable[str], *, after_id: int = 0, limit: int = 50) -> list[DeadRow]:
-    """Dead messages of the transaction's tenant, oldest first, from after `after_id`."""
-    rows = await tx.fetch(_LIST_DEAD, after_id, list(kinds), tx.org_id, min(limit, _MAX_LISTED))
-    return [
-        DeadRow(
-            id=row["id"],
-            org_id=row["org_id"],
-            ordering_key=row["ordering_key"],
-            kind=row["kind"],
-            payload=row["payload"],
-            create_time=row["create_time"],
-            attempts=row["attempts"],
-            reason=row["last_error"] or "",
-            dead_time=row["dead_time"],
-        )
-        for row in rows
-    ]
-
-
-async def redrive(tx: Tx, ids: Sequence[int]) -> int:
-    """Make dead messages of the transaction's tenant due again; how many there were."""
-    tag = await tx.execute(_REDRIVE, list(ids), tx.org_id)
-    return int(tag.removeprefix("UPDATE "))
 
 
 def _tenant(tx: Tx, org_id: str) -> str:

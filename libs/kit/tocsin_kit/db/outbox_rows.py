@@ -51,15 +51,34 @@ Outcome = Done | Retry | Dead
 
 
 @dataclass(frozen=True, slots=True)
-class DeadRow:
-    """A message that could not be handed over."""
+class StoredRow:
+    """A message as it is kept, for an operator."""
 
     id: int
     org_id: str
     ordering_key: str
     kind: str
     payload: bytes
+    """Empty in a list: `payload_bytes` says how long it is."""
+    payload_bytes: int
     create_time: datetime
+    due_time: datetime
     attempts: int
     reason: str
-    dead_time: datetime
+    """The newest error."""
+    dead_time: datetime | None
+    """None while it is on its way."""
+    blocked: bool
+    """The receiver lacks an earlier message of the ordering key."""
+    substituted: bool
+    """The payload is a substitute."""
+    substituted_by: int | None
+    """The row that goes in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What waits behind a message in its ordering key."""
+
+    count: int
+    since: datetime | None

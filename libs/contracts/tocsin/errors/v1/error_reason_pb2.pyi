@@ -62,6 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such dead letter for this tenant. Metadata: `name`."""
     ERROR_REASON_QUEUE_NOT_FOUND: _ErrorReason.ValueType  # 49
     """NOT_FOUND. No such queue in this service. Metadata: `name`."""
+    ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND. No such outbox message in this service, or none that the credential may see. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -146,6 +148,8 @@ ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 48
 """NOT_FOUND. No such dead letter for this tenant. Metadata: `name`."""
 ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 49
 """NOT_FOUND. No such queue in this service. Metadata: `name`."""
+ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND. No such outbox message in this service, or none that the credential may see. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61

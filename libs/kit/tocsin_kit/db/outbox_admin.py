@@ -1,0 +1,74 @@
+"""What an operator may do with the rows of an outbox: look, redrive, discard."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import asyncpg
+
+from tocsin_kit.db.outbox_rows import Behind, StoredRow
+from tocsin_kit.db.pool import Tx
+
+_MOST_LISTED: Final = 501
+_MOST_BEHIND: Final = 1000
+
+_HEAD: Final = "id, org_id, ordering_key, kind"
+_REST: Final = """octet_length(payload) AS payload_bytes, create_time, due_time, attempts, coalesce(last_error, '') AS reason,
+  dead_time, blocked, substituted, substituted_by"""
+_MINE: Final = "($2 = '*' OR org_id = $2)"
+_LIST_DEAD: Final = f"""
+SELECT {_HEAD}, ''::bytea AS payload, {_REST} FROM outbox
+WHERE dead_time IS NOT NULL AND {_MINE} AND id > $3 AND kind = ANY($1::text[]) ORDER BY id LIMIT $4
+"""
+_GET: Final = f"SELECT {_HEAD}, payload, {_REST} FROM outbox WHERE id = $3 AND {_MINE} AND kind = ANY($1::text[])"
+_BEHIND: Final = f"""
+SELECT count(*)::int, min(create_time) FROM (
+    SELECT create_time FROM outbox
+    WHERE ordering_key = $1 AND ordering_key <> '' AND {_MINE} AND dead_time IS NULL AND id > $3 AND kind = ANY($4::text[])
+    ORDER BY id LIMIT {_MOST_BEHIND}) AS behind
+"""
+# The count of attempts stays: whoever takes a row with none for one that was never on its way would be wrong.
+_REDRIVE: Final = f"""
+UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
+WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND {_MINE} AND kind = ANY($3::text[]) RETURNING id
+"""
+_DISCARD: Final = f"""
+DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND {_MINE} AND kind = ANY($3::text[])
+RETURNING {_HEAD}, ''::bytea AS payload, {_REST}
+"""
+
+
+async def list_dead(
+    tx: Tx, kinds: Iterable[str], *, after_id: int = 0, limit: int = 50, org_id: str = ""
+) -> list[StoredRow]:
+    """Dead messages without their payloads, oldest first, from after `after_id`, at most 501.
+
+    Of the transaction's tenant; a system transaction sees all, or those of `org_id`.
+    """
+    rows = await tx.fetch(_LIST_DEAD, list(kinds), org_id or tx.org_id, after_id, min(limit, _MOST_LISTED))
+    return [_row(row) for row in rows]
+
+
+async def find(tx: Tx, kinds: Iterable[str], row_id: int) -> StoredRow | None:
+    """One message, dead or on its way."""
+    row = await tx.fetchrow(_GET, list(kinds), tx.org_id, row_id)
+    return None if row is None else _row(row)
+
+
+async def waiting_behind(tx: Tx, kinds: Iterable[str], row: StoredRow) -> Behind:
+    """The messages on their way behind it, counted up to 1,000."""
+    found = await tx.fetchrow(_BEHIND, row.ordering_key, row.org_id, row.id, list(kinds))
+    return Behind(0, None) if found is None else Behind(*found)
+
+
+async def redrive(tx: Tx, kinds: Iterable[str], ids: Sequence[int]) -> list[int]:
+    """Make dead messages due again; the ids of those that were."""
+    return [row["id"] for row in await tx.fetch(_REDRIVE, list(ids), tx.org_id, list(kinds))]
+
+
+async def discard(tx: Tx, kinds: Iterable[str], ids: Sequence[int]) -> list[StoredRow]:
+    """Delete dead messages; those that were."""
+    return [_row(row) for row in await tx.fetch(_DISCARD, list(ids), tx.org_id, list(kinds))]
+
+
+def _row(row: asyncpg.Record) -> StoredRow:
+    return StoredRow(*row)

@@ -1,0 +1,166 @@
+"""OutboxService: what an operator does about messages that could not be handed over. One for every service."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.outbox.v1 import outbox_service_pb2 as pb
+from tocsin.outbox.v1 import outbox_service_pb2_grpc as pb_grpc
+
+from tocsin_kit.auth import ALL_ORGS
+from tocsin_kit.db import outbox_admin
+from tocsin_kit.db.outbox_rows import StoredRow
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid, not_found
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import RpcServer
+
+_log = get_logger(__name__)
+
+NAME: Final = "tocsin.outbox.v1.OutboxService"
+_PREFIX: Final = "outboxMessages/"
+
+
+class OutboxService(pb_grpc.OutboxServiceServicer):
+    """`payloads`: the type of each kind's payload; the service knows these kinds only. `nudge` wakes the relays."""
+
+    def __init__(
+        self, db: Database, pages: PageTokens, payloads: Mapping[str, type[Message]], nudge: Callable[[], None]
+    ) -> None:
+        self._db = db
+        self._pages = pages
+        self._payloads = payloads
+        self._nudge = nudge
+
+    def add_to(self, rpc: RpcServer) -> None:
+        """Serve it."""
+        rpc.add(self, NAME, pb_grpc.add_OutboxServiceServicer_to_server)
+
+    async def ListDeadMessages(self, request: pb.ListDeadMessagesRequest, context: Any) -> pb.ListDeadMessagesResponse:
+        """See the contract."""
+        tenant = current_call().org_id
+        if request.org_id and tenant not in (ALL_ORGS, request.org_id):
+            raise invalid("org_id", "must be empty or the credential's own tenant")
+        size = page_size(request.page_size)
+        position = self._pages.decode(request)
+        after = int(position[0]) if position else 0  # type: ignore[arg-type]
+        kinds = [request.kind] if request.kind in self._payloads else [] if request.kind else [*self._payloads]
+        async with self._transaction() as tx:
+            rows = await outbox_admin.list_dead(tx, kinds, after_id=after, limit=size + 1, org_id=request.org_id)
+        response = pb.ListDeadMessagesResponse(messages=map(_message, rows[:size]))
+        if len(rows) > size:
+            response.next_page_token = self._pages.encode(request, (rows[size - 1].id,))
+        return response
+
+    async def GetMessage(self, request: pb.GetMessageRequest, context: Any) -> pb.GetMessageResponse:
+        """See the contract."""
+        async with self._transaction() as tx:
+            row = await outbox_admin.find(tx, self._payloads, _id(request.name))
+            if row is None:
+                raise not_found(ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND, request.name)
+            behind = await outbox_admin.waiting_behind(tx, self._payloads, row)
+        payload_type = self._payloads[row.kind]
+        response = pb.GetMessageResponse(
+            message=_message(row),
+            payload_type=payload_type.DESCRIPTOR.full_name,
+            waiting_behind=behind.count,
+            waiting_since=_timestamp(behind.since),
+        )
+        try:
+            response.payload_json = MessageToJson(
+                payload_type.FromString(row.payload), preserving_proto_field_name=True, indent=None
+            )
+        except (DecodeError, ValueError):
+            response.payload = row.payload
+        return response
+
+    async def RedriveMessages(self, request: pb.RedriveMessagesRequest, context: Any) -> pb.RedriveMessagesResponse:
+        """See the contract."""
+
+        async def work(tx: Tx) -> pb.RedriveMessagesResponse:
+            async def redrive() -> pb.RedriveMessagesResponse:
+                done = await outbox_admin.redrive(tx, self._payloads, [_id(name) for name in request.names])
+                _log.info("outbox_redriven", ids=sorted(done), subject=current_call().subject)
+                return pb.RedriveMessagesResponse(**_split(request.names, done, "redriven"))
+
+            tx.after_commit(self._nudge)
+            return await once(tx, "RedriveMessages", request, pb.RedriveMessagesResponse, redrive)
+
+        async with self._transaction() as tx:
+            return await work(tx)
+
+    async def DiscardMessages(self, request: pb.DiscardMessagesRequest, context: Any) -> pb.DiscardMessagesResponse:
+        """See the contract."""
+        discarded: list[StoredRow] = []
+
+        async def discard() -> pb.DiscardMessagesResponse:
+            discarded[:] = await outbox_admin.discard(tx, self._payloads, [_id(name) for name in request.names])
+            return pb.DiscardMessagesResponse(**_split(request.names, [row.id for row in discarded], "discarded"))
+
+        async with self._transaction() as tx:
+            response = await once(tx, "DiscardMessages", request, pb.DiscardMessagesResponse, discard)
+        for row in discarded:
+            _log.warning(
+                "outbox_discarded",
+                id=row.id,
+                kind=row.kind,
+                of_org=row.org_id,
+                ordering_key=row.ordering_key,
+                died_of=row.reason,
+                reason=request.reason,
+                subject=current_call().subject,
+            )
+        return response
+
+    def _transaction(self) -> AbstractAsyncContextManager[Tx]:
+        """Of the caller's tenant; a credential for every tenant sees all."""
+        org_id = current_call().org_id
+        return self._db.system() if org_id == ALL_ORGS else self._db.transaction(org_id)
+
+
+def _id(name: str) -> int:
+    return int(name.removeprefix(_PREFIX))
+
+
+def _split(names: Sequence[str], done: Sequence[int], word: str) -> dict[str, list[str]]:
+    ids = set(done)
+    return {
+        word: [name for name in names if _id(name) in ids],
+        "not_found": [name for name in names if _id(name) not in ids],
+    }
+
+
+def _message(row: StoredRow) -> pb.OutboxMessage:
+    dead = row.dead_time is not None
+    return pb.OutboxMessage(
+        name=f"{_PREFIX}{row.id}",
+        org_id=row.org_id,
+        kind=row.kind,
+        ordering_key=row.ordering_key,
+        state=pb.OUTBOX_MESSAGE_STATE_DEAD if dead else pb.OUTBOX_MESSAGE_STATE_WAITING,
+        reason=row.reason,
+        attempts=row.attempts,
+        create_time=_timestamp(row.create_time),
+        due_time=None if dead else _timestamp(row.due_time),
+        dead_time=_timestamp(row.dead_time),
+        payload_bytes=row.payload_bytes,
+        blocked=row.blocked,
+        substituted=row.substituted,
+        substituted_by=f"{_PREFIX}{row.substituted_by}" if row.substituted_by is not None else "",
+    )
+
+
+def _timestamp(value: datetime | None) -> Timestamp | None:
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message

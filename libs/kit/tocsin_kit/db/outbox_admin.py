@@ -27,9 +27,19 @@ SELECT count(*)::int, min(create_time) FROM (
     ORDER BY id LIMIT {_MOST_BEHIND}) AS behind
 """
 # The count of attempts stays: whoever takes a row with none for one that was never on its way would be wrong.
+# Messages of the same key that the receiver wanted later, because it lacked this one, do not wait for their own pause.
 _REDRIVE: Final = f"""
-UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
-WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND {_MINE} AND kind = ANY($3::text[]) RETURNING id
+WITH redriven AS (
+    UPDATE outbox SET dead_time = NULL, due_time = app_now(), refusals = 0, retries = 0, blocked = false
+    WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND {_MINE} AND kind = ANY($3::text[])
+    RETURNING id, org_id, ordering_key
+), hurried AS (
+    UPDATE outbox SET due_time = app_now(), retries = 0
+    FROM redriven
+    WHERE outbox.ordering_key = redriven.ordering_key AND outbox.ordering_key <> '' AND outbox.dead_time IS NULL
+      AND outbox.org_id = redriven.org_id AND outbox.id > redriven.id AND outbox.blocked
+)
+SELECT id FROM redriven
 """
 _DISCARD: Final = f"""
 DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND dead_time IS NOT NULL AND {_MINE} AND kind = ANY($3::text[])

@@ -21,6 +21,7 @@ MUTATING_WITHOUT_ID = {
     "ResumeQueue": "resuming a running queue is OK",
     "ApplyIncidentEvents": "idempotent by each incident's event numbers",
     "ReconcileIncidents": "comparing twice mends nothing twice",
+    "ApplyPageOutcomes": "idempotent by page and outcome",
     "ResolveIncidents": "resolving a resolved incident is OK",
     "SubmitNotifications": "idempotent by each job's page",
     "CancelNotifications": "a fence can only rise",

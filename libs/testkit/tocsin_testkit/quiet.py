@@ -5,13 +5,15 @@ from collections.abc import Mapping
 
 import asyncpg
 
-# What each service still has to do now. Escalation's `page` rows repeat what was handed over already; they page nobody.
+# What each service still has to do now. Escalation's `page` rows repeat what was handed over already, notify's `page_sent`
+# rows only inform; they page nobody.
 BUSY = {
     "ingest": "SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now()",
     "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page')
                        + (SELECT count(*) FROM timers WHERE due_time <= app_now())""",
-    "notify": """SELECT count(*) FROM notifications
-                  WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now()""",
+    "notify": """SELECT (SELECT count(*) FROM notifications
+                        WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now())
+                   + (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND kind = 'page_not_reached')""",
 }
 PATIENCE = 30.0
 

@@ -23,7 +23,7 @@ class EscalationMetrics:
         )
         self.nobody_paged = Counter(
             "tocsin_escalation_nobody_paged",
-            "Incidents that could page nobody at all: somebody must look",
+            "Incidents none of whose pages reached anybody: somebody must look",
             registry=registry,
         )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)

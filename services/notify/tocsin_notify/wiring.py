@@ -8,10 +8,14 @@ import grpc
 from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.queue.v1 import queue_service_pb2_grpc
+from tocsin_kit.auth import TokenSource
+from tocsin_kit.db.outbox import Relay
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 
@@ -29,6 +33,7 @@ from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.channels.registry import close_channels, open_channels
+from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.contact_service import ContactService
@@ -39,11 +44,13 @@ from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate
 from tocsin_notify.store.gatekeeper import Gatekeeper
+from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work import tasks
 from tocsin_notify.work.gauges import Gauges
 from tocsin_notify.work.hints import TimerHints
 from tocsin_notify.work.redis_watch import RedisWatch
+from tocsin_notify.work.relay import OutcomeDelivery
 from tocsin_notify.work.retention import Retention
 
 _log = get_logger(__name__)
@@ -57,7 +64,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     settings, db, stop = runtime.settings, runtime.database, runtime.stop
     metrics = NotifyMetrics(runtime.metrics)
     policy = RetryPolicy(settings.attempts, settings.backoff_base, settings.backoff_cap, window=settings.retry_window)
-    failures = Failures(policy, metrics)
+    to_escalation = channel(
+        settings.escalation_target,
+        service_name="escalation",
+        tokens=TokenSource(settings.signing_keys, runtime.name),
+        tls=client_credentials(settings),
+    )
+    relay = Relay(db, OutcomeDelivery(Escalation(to_escalation)).deliver, kinds=KINDS, metrics=runtime.metrics)
+    failures = Failures(policy, metrics, relay.nudge)
     channels = open_channels(
         settings.mail_server,
         mail_sessions=settings.smtp_connections,
@@ -112,7 +126,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         timeout=settings.attempt_timeout + 2,
         seat_freed=lambda: due.nudge() if deliver.backlog else None,
     )
-    submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease)
+    submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease, nudge=relay.nudge)
     deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease)
     intake = Intake(submit)
     cancel = Cancel(db, gatekeeper, hints, metrics)
@@ -164,6 +178,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("due", due)
     loops.add("hints", hints.run, everywhere=True)
     loops.add("calls", wind_down)
+    loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, watch))
     loops.add("figures", Sweep(5.0, Gauges(db, metrics)))
     loops.add("retention", Sweep(300.0, retention))
@@ -177,4 +192,4 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     # Calls once more: a page that was being stored when the stop came has started its call since.
     taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
-    return Service((*taken_in, close_all_channels, gate.close, gatekeeper.close, broker.shutdown))
+    return Service((*taken_in, close_all_channels, gate.close, gatekeeper.close, broker.shutdown, to_escalation.close))

@@ -14,6 +14,11 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from pydantic import SecretStr
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
+from tocsin.escalation.v1.internal_service_pb2_grpc import (
+    EscalationInternalServiceServicer,
+    add_EscalationInternalServiceServicer_to_server,
+)
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
@@ -124,7 +129,10 @@ async def world(
 ) -> AsyncIterator["World"]:
     """Everything a replica needs, and none started yet."""
     admin = await asyncpg.connect(database_url, server_settings={"tocsin.org_id": "*"})
-    yield World(database_url, redis_url, admin, inbox, mail, hooks)
+    world = World(database_url, redis_url, admin, inbox, mail, hooks)
+    await world.escalation.start()
+    yield world
+    await world.escalation.stop()
     await admin.close()
 
 
@@ -133,6 +141,29 @@ async def notify(world: "World") -> AsyncIterator["Notify"]:
     """One replica."""
     async with world.replica() as replica:
         yield replica
+
+
+class FakeEscalation(EscalationInternalServiceServicer):
+    """Keeps what notify tells of pages, in the order in which it came."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[escalation_pb.PageOutcome] = []
+
+    async def start(self, port: int = 0) -> None:
+        self._server = grpc.aio.server()
+        add_EscalationInternalServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+
+    async def ApplyPageOutcomes(
+        self, request: escalation_pb.ApplyPageOutcomesRequest, context: Any
+    ) -> escalation_pb.ApplyPageOutcomesResponse:
+        self.outcomes += request.outcomes
+        applied = escalation_pb.PAGE_OUTCOME_RESULT_APPLIED
+        return escalation_pb.ApplyPageOutcomesResponse(results=[applied] * len(request.outcomes))
 
 
 class World:
@@ -153,6 +184,7 @@ class World:
         self.inbox = inbox
         self.mail = mail
         self.hooks = hooks
+        self.escalation = FakeEscalation()  # type: ignore[abstract]
 
     @contextlib.asynccontextmanager
     async def replica(self, *, works: bool = True, **overrides: Any) -> AsyncIterator["Notify"]:
@@ -165,6 +197,7 @@ class World:
             "backoff_base": 0.02,
             "backoff_cap": 0.05,
             "shutdown_grace_seconds": 2.0,
+            "ESCALATION_TARGET": f"127.0.0.1:{self.escalation.port}",
             **overrides,
         }
         settings = NotifySettings(

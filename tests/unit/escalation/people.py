@@ -1,12 +1,13 @@
 """A policy, its people and a clock that stands where the test puts it."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, NoteKind, Page, StopPages
 from tocsin_escalation.domain.escalation import Escalation, Facts
-from tocsin_escalation.domain.events import Event, Started, TimerFired
+from tocsin_escalation.domain.events import Event, OutcomeKind, PageOutcome, Started, TimerFired
 from tocsin_escalation.domain.policy import Directory, Level, Policy, Target, TargetKind
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -76,6 +77,15 @@ class Story:
     def due(self) -> float | None:
         """Minutes from noon to the live timer."""
         return (self.run.timer.due_time - NOON) / MINUTE if self.run.timer else None
+
+    def page_of(self, who: str) -> UUID:
+        """The newest page of somebody."""
+        pages = [page for decision in self.decisions for page in decision.commands if isinstance(page, Page)]
+        return [page.id for page in pages if page.user == who][-1]
+
+    def page_ends(self, who: str, kind: OutcomeKind, **fields: Any) -> Decision:
+        """Notify says what became of somebody's newest page."""
+        return self.take(PageOutcome(self.page_of(who), who, kind, **fields))
 
     def _pages(self) -> list[Page]:
         return [command for command in self.decisions[-1].commands if isinstance(command, Page)]

@@ -22,6 +22,7 @@ __all__ = [
     "append_across",
     "append_many",
     "append_mixed",
+    "insert_from",
 ]
 
 _APPEND = """
@@ -36,6 +37,16 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[])
 ORDER BY position
 RETURNING id
 """
+
+
+def insert_from(rows: str) -> str:
+    """The INSERT that appends what `rows` selects: org_id, ordering_key, kind and payload, due at once.
+
+    For a statement that changes state and appends in one round trip: `WITH changed AS (…), told AS ({insert_from(…)}) …`.
+    The caller's SQL names the tenant of every row.
+    """
+    return f"""INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
+  SELECT org_id, ordering_key, kind, payload, app_now() FROM ({rows}) AS given"""
 
 
 async def append(tx: Tx, kind: str, ordering_key: str, payload: bytes, *, delay: float = 0, org_id: str = "") -> int:

@@ -21,7 +21,7 @@ from tocsin_escalation.app import jobs
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages
-from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.escalation import Escalation, Reached
 from tocsin_escalation.domain.events import Event, Reassigned, Started
 from tocsin_escalation.domain.policy import Directory, Target
 from tocsin_escalation.store import directory, escalations, timeline, timers
@@ -107,6 +107,8 @@ class _Work:
         self.now = now
         self.people = people
         self.changed: dict[UUID, Escalation] = {}
+        self.versioned: set[UUID] = set()
+        self.before = dict(runs)
         self.rearm: dict[UUID, Escalation] = {}
         self.notes: list[tuple[Escalation, Note]] = []
         self.pages: list[tuple[Escalation, Page]] = []
@@ -131,9 +133,13 @@ class _Work:
     def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
         following = replace(decision.next, last_sequence=max(run.last_sequence, sequence))
         if following != run:
-            # The version grows by one per transaction, however many steps it takes.
-            first = run.incident_id not in self.changed
-            following = replace(following, version=run.version + 1 if first else run.version)
+            # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
+            # to refuse a person who acts on what they read a second ago.
+            if run.incident_id not in self.versioned and following != replace(
+                run, pages=following.pages, reached=following.reached
+            ):
+                self.versioned.add(run.incident_id)
+                following = replace(following, version=run.version + 1)
             self.changed[run.incident_id] = following
             self.runs[run.incident_id] = following
         elif run.timer is not None:
@@ -152,7 +158,7 @@ class _Work:
     async def write(self, tx: Tx, effects: Effects) -> None:
         saved = list(self.changed.values())
         await escalations.save(tx, saved)
-        await timers.replace(tx, saved)
+        await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
         rows = [
             ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
@@ -162,8 +168,13 @@ class _Work:
         await outbox.append_mixed(tx, rows)
         for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
             self.entries.setdefault(run.incident_id, []).append(entry)
-        touched = [*saved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
+        moved = [run for run in saved if self._moves_timer(run)]
+        touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))
+
+    def _moves_timer(self, run: Escalation) -> bool:
+        before = self.before[run.incident_id]
+        return run.timer is None or (run.timer, run.facts.urgent) != (before.timer, before.facts.urgent)
 
     def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
         effects.after(touched, self.now, paged, cancelled=bool(self.stops))
@@ -172,11 +183,15 @@ class _Work:
         for run, note in self.notes:
             effects.metrics.events.labels(note.kind.value).inc()
             bound = log.bind(incident=str(run.incident_id), org_id=run.org_id, generation=run.generation)
-            if note.kind is NoteKind.EXHAUSTED:
-                effects.metrics.exhausted.inc()
-                if not run.paged_users:
+            if note.kind in (NoteKind.EXHAUSTED, NoteKind.NOBODY_REACHED):
+                effects.metrics.exhausted.inc(note.kind is NoteKind.EXHAUSTED)
+                if run.reached is Reached.NOBODY:
                     effects.metrics.nobody_paged.inc()
-                bound.error("escalation_exhausted", reason=note.message, paged=bool(run.paged_users))
+                bound.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value)
+            elif note.kind in (NoteKind.PAGE_UNREACHABLE, NoteKind.PAGE_FAILED):
+                bound.error(
+                    f"timeline_{note.kind.value}", at_level=note.level, reason=note.message, page=str(note.page)
+                )
             else:
                 bound.info(f"timeline_{note.kind.value}", at_level=note.level, state=run.state.value, actor=note.actor)
 

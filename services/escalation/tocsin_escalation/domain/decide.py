@@ -18,6 +18,7 @@ from tocsin_escalation.domain.events import (
     Escalated,
     Event,
     Noted,
+    PageOutcome,
     Reassigned,
     Resolved,
     Snoozed,
@@ -25,6 +26,7 @@ from tocsin_escalation.domain.events import (
     TimerFired,
     Unacknowledged,
 )
+from tocsin_escalation.domain.outcomes import take_outcome, tell
 from tocsin_escalation.domain.paging import due_after, news, page_users, start_level
 from tocsin_escalation.domain.policy import Directory, Level
 
@@ -61,6 +63,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
         case Resolved():
             return _resolve(run, event, now)
+        case PageOutcome():
+            return take_outcome(run, event, now, directory, timer_id)
         case _:
             assert_never(event)
 
@@ -71,6 +75,8 @@ def _after_the_end(run: Escalation, event: Event) -> Decision:
             return Decision(run, already=True)
         case TimerFired(timer_id=fired):
             return Decision(run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after resolve"),))
+        case PageOutcome():
+            return Decision(run, notes=(tell(event),))
         case Started() | AlertsAdded():
             return Decision(run, already=True)
         case _:
@@ -155,7 +161,7 @@ def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> 
         return Decision(run, already=True)
     stop = StopPages(run.generation, f"acknowledged by {actor}")
     following = replace(
-        _bump(run),
+        _halt(run),
         state=State.ACKNOWLEDGED,
         acknowledged_by=actor,
         acknowledge_time=now,
@@ -170,7 +176,7 @@ def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> 
 
 
 def _snooze(run: Escalation, actor: str, duration: timedelta, now: datetime, timer_id: UUID) -> Decision:
-    following = _let_go(_bump(run))
+    following = _let_go(_halt(run))
     end = now + duration
     following = replace(
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
@@ -195,7 +201,7 @@ def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory:
 
 
 def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    bumped = _let_go(_bump(run))
+    bumped = _let_go(_halt(run))
     stop = StopPages(run.generation, f"reassigned by {event.actor}")
     if event.policy is not None:
         note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
@@ -221,7 +227,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
 
 def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     actor = event.actor
-    following = replace(_bump(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
+    following = replace(_halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}")
@@ -240,6 +246,11 @@ def _page_again(
 
 def _bump(run: Escalation) -> Escalation:
     return replace(run, generation=run.generation + 1, added_alerts_noted=False)
+
+
+def _halt(run: Escalation) -> Escalation:
+    """The next generation of a run whose pages are stopped: what becomes of them is not waited for any more."""
+    return replace(_bump(run), pages={})
 
 
 def _let_go(run: Escalation) -> Escalation:

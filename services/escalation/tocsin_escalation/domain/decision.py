@@ -63,11 +63,19 @@ class NoteKind(StrEnum):
     POLICY_FALLBACK = "policy_fallback"
     STALE = "stale"
     SEVERITY_RAISED = "severity_raised"
+    PAGE_UNREACHABLE = "page_unreachable"
+    PAGE_FAILED = "page_failed"
+    PAGE_DELAYED = "page_delayed"
+    PAGE_SENT = "page_sent"
+    NOBODY_REACHED = "nobody_reached"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One timeline entry, without what the state beside it says already."""
+    """One timeline entry, without what the state beside it says already.
+
+    `page` and `outcome` are set when it tells what became of a page: the page, and the outcome's key.
+    """
 
     kind: NoteKind
     actor: str
@@ -75,6 +83,8 @@ class Note:
     level: int = 0
     pages: tuple[Page, ...] = ()
     lateness_ms: int = 0
+    page: UUID | None = None
+    outcome: str = ""
 
 
 class Refusal(StrEnum):

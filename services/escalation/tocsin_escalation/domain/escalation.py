@@ -1,5 +1,6 @@
 """The escalation: the run that pages people for one incident."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,22 @@ class State(StrEnum):
     SNOOZED = "snoozed"
     EXHAUSTED = "exhausted"
     RESOLVED = "resolved"
+
+
+class PageState(StrEnum):
+    """What is known of a page. The words are kept in `escalations.pages`."""
+
+    OPEN = "open"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Reached(StrEnum):
+    """Whether any page of an incident was taken by a provider. The database's CHECK names the same words."""
+
+    UNKNOWN = "unknown"
+    SOMEBODY = "somebody"
+    NOBODY = "nobody"
 
 
 class TimerKind(StrEnum):
@@ -57,7 +74,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0."""
+    """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0.
+
+    `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
+    """
 
     org_id: str
     incident_id: UUID
@@ -71,6 +91,8 @@ class Escalation:
     timer: Timer | None = None
     assignees: tuple[str, ...] = ()
     paged_users: tuple[str, ...] = ()
+    pages: Mapping[UUID, PageState] = field(default_factory=dict)
+    reached: Reached = Reached.UNKNOWN
     acknowledged_by: str = ""
     acknowledge_time: datetime | None = None
     resolved_by: str = ""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from tocsin_escalation.domain.policy import Policy, Target
@@ -96,6 +97,38 @@ class Resolved:
     because: str = ""
 
 
+class OutcomeKind(StrEnum):
+    """What became of a page."""
+
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    DELAYED = "delayed"
+    SENT = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class PageOutcome:
+    """Something became of a page, says notify.
+
+    `channel` is a word for people, empty when nothing was tried. `notification` is the one it happened to, as named by
+    notify; empty when none could be made.
+    """
+
+    page: UUID
+    user: str
+    kind: OutcomeKind
+    level: int = 0
+    channel: str = ""
+    attempts: int = 0
+    reason: str = ""
+    notification: str = ""
+
+    @property
+    def key(self) -> str:
+        """The same outcome has the same key however often it is told."""
+        return f"{self.page}/{self.kind}/{self.notification}"
+
+
 Event = (
     Started
     | AlertsAdded
@@ -107,4 +140,5 @@ Event = (
     | Reassigned
     | Noted
     | Resolved
+    | PageOutcome
 )

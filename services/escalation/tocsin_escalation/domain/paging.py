@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
-from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.domain.policy import Directory
 
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
@@ -65,7 +65,15 @@ def page_users(
         for user in users
     )
     known = run.paged_users + tuple(user for user in users if user not in run.paged_users)
-    following = replace(run, state=State.TRIGGERED, level=level, assignees=users, paged_users=known)
+    following = replace(
+        run,
+        state=State.TRIGGERED,
+        level=level,
+        assignees=users,
+        paged_users=known,
+        pages=open_pages(run) | {page.id: PageState.OPEN for page in pages},
+        reached=run.reached if run.reached is Reached.SOMEBODY else Reached.UNKNOWN,
+    )
     names = ", ".join(f"users/{user}" for user in users)
     note = Note(NoteKind.LEVEL_PAGED, "", f"level {level}: paging {names}", level, pages, lateness_ms)
     return Decision(following, pages, (note,))
@@ -73,16 +81,40 @@ def page_users(
 
 def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_ms: int) -> Decision:
     """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
-    following = replace(run, state=State.EXHAUSTED, timer=None)
+    following = replace(judge_reached(replace(run, state=State.EXHAUSTED)), timer=None)
+    why = _why_exhausted(following)
     target = run.policy.fallback_target if run.policy else None
     users = directory.resolve([target]) if target else ()
     if not users:
-        why = "nobody answered and no level is left" if run.paged_users else "nobody could be paged at any level"
         return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=lateness_ms),))
     paged = page_users(following, users, FALLBACK_LEVEL, planned)
-    message = f"nobody answered and no level is left; paging the fallback target {target}"
+    message = f"{why}; paging the fallback target {target}"
     note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
     return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))
+
+
+def open_pages(run: Escalation) -> dict[UUID, PageState]:
+    """The pages whose outcome is not known yet."""
+    return {page: state for page, state in run.pages.items() if state is PageState.OPEN}
+
+
+def judge_reached(run: Escalation) -> Escalation:
+    """An exhausted escalation none of whose pages was taken and none is open has reached nobody."""
+    if run.state is not State.EXHAUSTED or run.reached is Reached.SOMEBODY or open_pages(run):
+        return run
+    return replace(run, reached=Reached.NOBODY)
+
+
+def _why_exhausted(run: Escalation) -> str:
+    if not run.paged_users:
+        return "nobody could be paged at any level"
+    match run.reached:
+        case Reached.SOMEBODY:
+            return "nobody answered and no level is left"
+        case Reached.NOBODY:
+            return "no level is left and nobody was reached: every page was unreachable or failed for good"
+        case Reached.UNKNOWN:
+            return "nobody answered and no level is left; no provider has taken a page so far"
 
 
 def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:

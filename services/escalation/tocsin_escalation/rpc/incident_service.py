@@ -55,6 +55,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             assignee=request.assignee.removeprefix("users/"),
             start_time=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
             end_time=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
+            reached=tuple(mapping.REACHED_NAMES[reached] for reached in request.reached),
         )
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)

@@ -1,4 +1,4 @@
-"""EscalationInternalService: what ingest tells and asks."""
+"""EscalationInternalService: what ingest tells and asks, and what notify tells."""
 
 from datetime import UTC
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import grpc
 from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1 import internal_service_pb2_grpc as pb_grpc
+from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Facts
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Resolved
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.store import policies, standings
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,10 +27,26 @@ RESULTS = {
     Result.OUT_OF_ORDER: pb.INCIDENT_EVENT_RESULT_OUT_OF_ORDER,
     Result.UNKNOWN_INCIDENT: pb.INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT,
 }
+OUTCOME_RESULTS = {
+    OutcomeResult.APPLIED: pb.PAGE_OUTCOME_RESULT_APPLIED,
+    OutcomeResult.DUPLICATE: pb.PAGE_OUTCOME_RESULT_DUPLICATE,
+    OutcomeResult.INCIDENT_UNKNOWN: pb.PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN,
+}
+OUTCOME_KINDS = {
+    pb.PAGE_OUTCOME_KIND_UNREACHABLE: OutcomeKind.UNREACHABLE,
+    pb.PAGE_OUTCOME_KIND_FAILED: OutcomeKind.FAILED,
+    pb.PAGE_OUTCOME_KIND_DELAYED: OutcomeKind.DELAYED,
+    pb.PAGE_OUTCOME_KIND_SENT: OutcomeKind.SENT,
+}
+CHANNELS = {
+    notification_pb2.CHANNEL_EMAIL: "e-mail",
+    notification_pb2.CHANNEL_WEBHOOK: "webhook",
+    notification_pb2.CHANNEL_CONSOLE: "console",
+}
 
 
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
-    """What ingest tells and asks."""
+    """What Tocsin's other services tell and ask."""
 
     def __init__(self, db: Database, effects: Effects) -> None:
         self._db = db
@@ -78,6 +96,15 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
             ]
         )
 
+    async def ApplyPageOutcomes(
+        self, request: pb.ApplyPageOutcomesRequest, context: Context
+    ) -> pb.ApplyPageOutcomesResponse:
+        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        current_call().require_internal()
+        told = [_told(outcome, position) for position, outcome in enumerate(request.outcomes)]
+        results = await apply_outcomes(self._db, self._effects, told)
+        return pb.ApplyPageOutcomesResponse(results=[OUTCOME_RESULTS[result] for result in results])
+
     async def CheckPolicies(self, request: pb.CheckPoliciesRequest, context: Context) -> pb.CheckPoliciesResponse:
         org_id = current_call().acting_for(request.org_id)
         ids = [name.removeprefix("policies/") for name in request.policies]
@@ -119,3 +146,19 @@ def _event(message: pb.IncidentEvent) -> Opening | Event:
             return Acknowledged(message.acknowledged.actor)
         case _:
             return Resolved(message.resolved.actor, message.resolved.because)
+
+
+def _told(message: pb.PageOutcome, position: int) -> Told:
+    field = f"outcomes[{position}]"
+    outcome = PageOutcome(
+        page=parse_uuid_name(message.page, "pages", field=f"{field}.page"),
+        user=message.user.removeprefix("users/"),
+        kind=OUTCOME_KINDS[message.kind],
+        level=message.level,
+        channel=CHANNELS.get(message.channel, ""),
+        attempts=message.attempts,
+        # PostgreSQL holds no NUL; the words come from a provider.
+        reason=message.reason.replace("\0", " "),
+        notification=message.notification.replace("\0", " "),
+    )
+    return Told(message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome)

@@ -10,7 +10,7 @@ from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
 
-from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.escalation import Escalation, Reached, State
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.directory import TeamRow, UserRow
 from tocsin_escalation.store.policies import PolicyRow
@@ -23,6 +23,12 @@ STATES = {
     State.EXHAUSTED: incident_pb2.INCIDENT_STATE_EXHAUSTED,
     State.RESOLVED: incident_pb2.INCIDENT_STATE_RESOLVED,
 }
+REACHED = {
+    Reached.UNKNOWN: incident_pb2.REACHED_UNKNOWN,
+    Reached.SOMEBODY: incident_pb2.REACHED_SOMEBODY,
+    Reached.NOBODY: incident_pb2.REACHED_NOBODY,
+}
+REACHED_NAMES = {value: key.value for key, value in REACHED.items()}
 STATE_NAMES = {value: key.value for key, value in STATES.items()}
 
 
@@ -78,6 +84,7 @@ def incident(run: Escalation, update_time: datetime) -> incident_pb2.Incident:
         next_step_time=timestamp(due),
         etag=etag(run.version),
         links=[incident_pb2.IncidentLink(href=href, text=text) for href, text in run.facts.links],
+        reached=REACHED[run.reached],
     )
 
 

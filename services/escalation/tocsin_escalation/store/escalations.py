@@ -9,13 +9,14 @@ from uuid import UUID
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.domain.escalation import Escalation, Facts, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.store import policies
 
 COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integration, e.labels, e.links, e.alert_count,
   e.create_time, e.update_time, e.state, e.policy_id, e.policy, e.on_fallback_policy, e.team, e.level, e.repeat, e.generation,
-  e.assignees, e.paged_users, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time, e.added_alerts_noted,
-  e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time, t.generation AS timer_generation"""
+  e.assignees, e.paged_users, e.pages, e.reached, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time,
+  e.added_alerts_noted, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
+  t.generation AS timer_generation"""
 FROM = "FROM escalations e LEFT JOIN timers t USING (incident_id)"
 
 
@@ -37,6 +38,7 @@ class Filters:
     assignee: str = ""
     start_time: datetime | None = None
     end_time: datetime | None = None
+    reached: tuple[str, ...] = ()
 
 
 def _row(r: Record) -> EscalationRow:
@@ -66,6 +68,8 @@ def _row(r: Record) -> EscalationRow:
         timer=timer,
         assignees=tuple(r["assignees"]),
         paged_users=tuple(r["paged_users"]),
+        pages={UUID(page): PageState(state) for page, state in json.loads(r["pages"]).items()},
+        reached=Reached(r["reached"]),
         acknowledged_by=r["acknowledged_by"],
         acknowledge_time=r["acknowledge_time"],
         resolved_by=r["resolved_by"],
@@ -125,10 +129,10 @@ async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
 
 
 _INSERTED = """incident_id, org_id, title, source, severity, integration, labels, links, alert_count, create_time, update_time,
-  state, policy_id, policy, on_fallback_policy, team, level, repeat, generation, assignees, paged_users, acknowledged_by,
-  resolved_by, added_alerts_noted, last_sequence, version"""
-_BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1, '{}'::text[], '{}'::text[], '', '', false,
-  0::bigint, 0) AS blank"""
+  state, policy_id, policy, on_fallback_policy, team, level, repeat, generation, assignees, paged_users, pages, reached,
+  acknowledged_by, resolved_by, added_alerts_noted, last_sequence, version"""
+_BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1, '{}'::text[], '{}'::text[], '{}'::jsonb, 'unknown',
+  '', '', false, 0::bigint, 0) AS blank"""
 
 
 async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
@@ -144,12 +148,13 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
              paged_users = ARRAY(SELECT jsonb_array_elements_text(n.paged_users)),
              acknowledged_by = n.acknowledged_by, acknowledge_time = n.acknowledge_time, resolved_by = n.resolved_by,
              resolve_time = n.resolve_time, added_alerts_noted = n.added_alerts_noted, last_sequence = n.last_sequence,
-             version = e.version + 1, update_time = app_now()
+             pages = n.pages, reached = n.reached, version = n.version, update_time = app_now()
            FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
              $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
-             $16::boolean[], $17::bigint[]) AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level,
-             repeat, generation, assignees, paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time,
-             added_alerts_noted, last_sequence)
+             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[]) AS n(incident_id, severity,
+             alert_count, state, policy, on_fallback_policy, level, repeat, generation, assignees, paged_users,
+             acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted, last_sequence, pages, reached,
+             version)
            WHERE e.incident_id = n.incident_id""",
         [run.incident_id for run in runs],
         [run.facts.severity for run in runs],
@@ -168,6 +173,9 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
         [run.resolve_time for run in runs],
         [run.added_alerts_noted for run in runs],
         [run.last_sequence for run in runs],
+        [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
+        [run.reached.value for run in runs],
+        [run.version for run in runs],
     )
 
 
@@ -206,6 +214,8 @@ async def page(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, l
         where("e.create_time >= {}", filters.start_time)
     if filters.end_time:
         where("e.create_time < {}", filters.end_time)
+    if filters.reached:
+        where("e.reached = ANY({}::text[])", list(filters.reached))
     if before:
         where("(e.create_time, e.incident_id) < ({}, {}::uuid)", *before)
     values.append(limit)

@@ -45,12 +45,13 @@ async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry
         return []
     records = await tx.fetch(
         f"""INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
-              paged_users, pages, lateness_ms)
+              paged_users, pages, lateness_ms, outcome)
             SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
-              ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid), lateness_ms
+              ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
+              lateness_ms, outcome
             FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
-              $10::jsonb[], $11::jsonb[], $12::bigint[]) WITH ORDINALITY AS n(org_id, incident_id, kind, actor, message, level,
-              repeat, generation, state, paged, pages, lateness_ms, position)
+              $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
+              actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
             ORDER BY position RETURNING {COLUMNS}""",
         [run.org_id for run, _ in notes],
         [run.incident_id for run, _ in notes],
@@ -62,10 +63,28 @@ async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry
         [run.generation for run, _ in notes],
         [run.state.value for run, _ in notes],
         [json.dumps([page.user for page in note.pages]) for _, note in notes],
-        [json.dumps([str(page.id) for page in note.pages]) for _, note in notes],
+        [json.dumps([str(id_) for id_ in _pages(note)]) for _, note in notes],
         [note.lateness_ms for _, note in notes],
+        [note.outcome for _, note in notes],
     )
     return [_entry(record) for record in records]
+
+
+def _pages(note: Note) -> list[UUID]:
+    return [page.id for page in note.pages] if note.page is None else [note.page]
+
+
+async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
+    """Those of the page outcomes (tenant, incident, key) that the timeline holds already. The incidents are locked."""
+    records = await tx.fetch(
+        """SELECT t.outcome FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, incident_id, outcome)
+           JOIN timeline t ON t.org_id = g.org_id AND t.incident_id = g.incident_id AND t.outcome = g.outcome
+             AND t.outcome <> ''""",
+        [org_id for org_id, _, _ in keys],
+        [incident_id for _, incident_id, _ in keys],
+        [key for _, _, key in keys],
+    )
+    return {record["outcome"] for record in records}
 
 
 async def page(tx: Tx, incident_id: UUID, after: int, limit: int) -> list[Entry]:

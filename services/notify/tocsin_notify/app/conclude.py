@@ -9,6 +9,7 @@ import asyncpg
 from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
@@ -56,6 +57,8 @@ class Conclude:
         self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in rows if row["state"] == "pending"])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
+        if followed.told:
+            self._failures.nudge()
         tried_on = {hint.id for hint in followed.later}
         for row in rows:
             if row["id"] not in tried_on:  # of those it was said once, when it began
@@ -71,15 +74,24 @@ class Conclude:
                 outcome, provider_id = "retryable", ""
             case Permanent(reason=detail):
                 outcome, provider_id = "permanent", ""
+        report = None
         match judge(finished.outcome, finished.start.tries, self._policy, self._chance()):
             case Done():
                 verdict, delay = "sent", 0.0
+                report = _report(finished)
             case RetryIn(seconds=delay):
                 verdict = "retry"
             case GiveUp():
                 verdict, delay = "dead", 0.0
         return Conclusion(
-            delivery.notification, delivery.attempt, outcome, _storable(detail), _storable(provider_id), verdict, delay
+            delivery.notification,
+            delivery.attempt,
+            outcome,
+            _storable(detail),
+            _storable(provider_id),
+            verdict,
+            delay,
+            report,
         )
 
     def _note(self, row: asyncpg.Record) -> None:
@@ -99,6 +111,16 @@ class Conclude:
             _log.warning("attempt_failed", retry_in=round(row["delay"], 3), detail=row["detail"], **fields)
         else:
             _log.warning("notification_ended", state=state, detail=row["detail"], **fields)
+
+
+def _report(finished: Finished) -> bytes | None:
+    delivery = finished.start.delivery
+    if delivery.kind not in PAGES:
+        return None
+    told = page_outcomes.sent(
+        delivery.job, delivery.notification, delivery.target.channel, attempts=finished.start.tries
+    )
+    return told.SerializeToString()
 
 
 def _failed(row: asyncpg.Record, outcome: Outcome) -> Failed:

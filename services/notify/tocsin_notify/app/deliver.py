@@ -140,6 +140,8 @@ class Deliver:
                 _log.info("notification_cancelled", notification=str(row["id"]), reason=row["stop_reason"])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
+        if followed.told:
+            self._failures.nudge()
         return len(rows)
 
     def _starts(

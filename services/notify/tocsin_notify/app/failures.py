@@ -15,10 +15,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hint
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
@@ -70,10 +73,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on."""
+    """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on.
+
+    `told`: escalation is to hear of some of it. Call `Failures.nudge` after the commit.
+    """
 
     now: Sequence[UUID] = ()
     later: Sequence[Hint] = ()
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -85,14 +92,24 @@ class _Rows:
     kept: list[Kept] = field(default_factory=list)
     letters: list[NewDeadLetter] = field(default_factory=list)
     reasons: dict[UUID, str] = field(default_factory=dict)
+    outcomes: list[PageOutcome] = field(default_factory=list)
+    over: set[UUID] = field(default_factory=set)
+    """Pages that have failed: said once, even when two of their notifications ended in this transaction."""
 
 
 class Failures:
     """Decides and writes, in the transaction of whoever found that these failed."""
 
     def __init__(
-        self, policy: RetryPolicy, metrics: NotifyMetrics, *, chance: Callable[[], float] = random.random
+        self,
+        policy: RetryPolicy,
+        metrics: NotifyMetrics,
+        nudge: Callable[[], None],
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        """`nudge`: tells the relay that escalation is to hear of a page."""
+        self.nudge = nudge
         self._policy = policy
         self._metrics = metrics
         self._chance = chance
@@ -123,9 +140,11 @@ class Failures:
             await failures.pull_forward(tx, rows.pulled)
         if rows.added:
             await notifications.insert(tx, rows.added, _NO_LEASE)
+        await page_outcomes.append(tx, rows.outcomes)
         return Followed(
             now=[*rows.pulled, *(row.id for row in rows.added)],
             later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
+            told=bool(rows.outcomes),
         )
 
     def _follow(
@@ -151,11 +170,21 @@ class Failures:
                 begin_time, age = begun
                 wait = keep_trying(page.kind, failed.reason, age, self._policy, self._chance(), failed.after)
                 if wait is not None:
-                    rows.kept.append(self._kept(failed, page, begin_time, wait.seconds))
+                    kept = self._kept(failed, page, begin_time, wait.seconds)
+                    rows.kept.append(kept)
+                    family[:] = [
+                        Sibling(s.id, s.method, State.PENDING, True) if s.id == failed.id else s for s in family
+                    ]
+                    if not is_slow(failed.priority):
+                        rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
                     return
                 outcome = "; no other contact method is left"
                 if page.kind in PAGES and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
                     outcome += f", and it was tried for {timedelta(seconds=round(age))}"
+                over = all(sibling.state is State.DEAD for sibling in family)
+                if page.kind in PAGES and over and failed.page_id not in rows.over:
+                    rows.over.add(failed.page_id)
+                    rows.outcomes.append(_ended(failed, job, methods))
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.id] = detail
@@ -190,6 +219,17 @@ class Failures:
             SLOW[priority_of(page.kind, page.urgency)],
             delay,
         )
+
+
+def _delayed(failed: Failed, job: bytes, reason: str, methods: Sequence[Method]) -> PageOutcome:
+    channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
+    return page_outcomes.delayed(NotificationJob.FromString(job), failed.id, reason, channel)
+
+
+def _ended(failed: Failed, job: bytes, methods: Sequence[Method]) -> PageOutcome:
+    channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
+    reason = f"{channel} failed for good: {failed.detail}" if channel else failed.detail
+    return page_outcomes.failed(NotificationJob.FromString(job), reason, channel)
 
 
 def _fields(failed: Failed) -> dict[str, str]:

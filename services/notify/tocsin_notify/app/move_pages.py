@@ -60,4 +60,6 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     await notifications.repoint(tx, moved)
     await notifications.cancel(tx, cancelled)
     followed = await failures.follow(tx, lost)
+    if followed.told:
+        tx.after_commit(failures.nudge)
     return [*moved, *followed.now]

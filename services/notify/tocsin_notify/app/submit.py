@@ -1,19 +1,22 @@
 """Take pages in: store, plan, and start what is due at once, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Seat, Slots
 from tocsin_notify.app.targets import make_delivery
-from tocsin_notify.domain.page import DeathReason, Kind, State
+from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, plan
+from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -43,7 +46,10 @@ class Submit:
         metrics: NotifyMetrics,
         *,
         lease: float,
+        nudge: Callable[[], None],
     ) -> None:
+        """`nudge`: tells the relay that escalation is to hear of a page."""
+        self._nudge = nudge
         self._gate = gate
         self._calls = calls
         self._slots = slots
@@ -75,6 +81,7 @@ class Submit:
                         await round_.supersede(passage.tx)
                     if round_.letters:
                         await dead_letters.insert(passage.tx, round_.letters)
+                    await page_outcomes.append(passage.tx, round_.outcomes)
                 starts = round_.take_starts()
                 try:
                     await passage.commit()
@@ -85,6 +92,8 @@ class Submit:
         finally:
             round_.release()
         round_.hint()
+        if round_.outcomes:
+            self._nudge()
         first_seen: set[UUID] = set(stored.fences)
         answers = []
         for page in given:
@@ -106,6 +115,7 @@ class _Round:
         self._superseded: list[UUID] = []
         self.rows: list[NewNotification] = []
         self.letters: list[NewDeadLetter] = []
+        self.outcomes: list[PageOutcome] = []
 
     def begin(self, held: frozenset[int], now: datetime, *, direct: bool) -> None:
         self._held = held
@@ -115,7 +125,7 @@ class _Round:
     def plan(self, page: NewPage, person: Person, fence: str | None) -> None:
         planned = plan(page.page, person.methods, person.rules)
         if not planned and fence is None:
-            self._bury(page)
+            self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
         for step in planned:
@@ -205,10 +215,10 @@ class _Round:
         self._starts[id] = Start(delivery, seat, tries=1)
         return State.SENDING, ""
 
-    def _bury(self, page: NewPage) -> None:
-        detail = f"{page.user_id} has no verified and enabled contact method"
-        if page.page.channel_override is not None:
-            detail += f" of channel {page.page.channel_override}"
+    def _bury(self, page: NewPage, person: Person) -> None:
+        detail = why_unreachable(person.methods, page.page.channel_override)
+        if page.page.kind in PAGES:
+            self.outcomes.append(page_outcomes.unreachable(page.job, detail))
         _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
         self._submit._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
         self.letters.append(

@@ -7,9 +7,11 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
+from tocsin_notify.store.outcomes import SENT
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
@@ -109,11 +111,13 @@ WITH mine AS (
 SELECT *, app_now() AS now FROM decided
 """
 
+_REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, report AS payload FROM decided
+    WHERE state = 'sent' AND report IS NOT NULL"""
 # A provider's yes counts even when somebody else took the row over and put it back to wait; a no only while it is ours.
-_CONCLUDE: Final = """
+_CONCLUDE: Final = f"""
 WITH given AS (
-  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
-    AS g(id, number, outcome, detail, provider_id, verdict, delay)
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[])
+    AS g(id, number, outcome, detail, provider_id, verdict, delay, report)
 ), noted AS (
   UPDATE attempts a SET end_time = app_now(), outcome = g.outcome, detail = g.detail, provider_id = g.provider_id
   FROM given g WHERE a.notification_id = g.id AND a.number = g.number AND a.outcome = 'started'
@@ -124,7 +128,7 @@ WITH given AS (
     SET completed = q.completed + excluded.completed, failed = q.failed + excluded.failed
 ), mine AS (
   SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
-    g.verdict, g.detail, g.delay, f.reason AS fence_reason
+    g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
   FROM notifications n
   JOIN given g ON g.id = n.id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
@@ -146,8 +150,12 @@ WITH given AS (
     lease_until = NULL,
     send_time = CASE d.state WHEN 'sent' THEN app_now() END
   FROM decided d WHERE n.id = d.id
+), told AS (
+  {outbox.insert_from(_REPORTS)}
 )
-SELECT d.*, app_now() AS now, p.planned_time, p.type FROM decided d JOIN pages p ON p.id = d.page_id
+SELECT d.id, d.org_id, d.page_id, d.user_id, d.incident, d.contact_method, d.priority, d.generation, d.detail, d.delay,
+  d.state, app_now() AS now, p.planned_time, p.type
+FROM decided d JOIN pages p ON p.id = d.page_id
 """
 
 _MAY_START: Final = """
@@ -244,7 +252,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead."""
+    """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead.
+
+    `report` is what escalation is told if this attempt makes it sent; None for what nobody waits for.
+    """
 
     id: UUID
     number: int
@@ -253,6 +264,7 @@ class Conclusion:
     provider_id: str
     verdict: str
     delay: float
+    report: bytes | None = None
 
 
 async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float) -> set[UUID]:
@@ -319,6 +331,7 @@ async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> 
         [each.verdict for each in conclusions],
         [each.delay for each in conclusions],
         shard,
+        [each.report for each in conclusions],
     )
 
 

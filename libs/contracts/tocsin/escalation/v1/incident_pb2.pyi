@@ -57,6 +57,34 @@ INCIDENT_STATE_RESOLVED: IncidentState.ValueType  # 5
 """Over. Nothing changes any more."""
 Global___IncidentState: _TypeAlias = IncidentState  # noqa: Y015
 
+class _Reached:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReachedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reached.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REACHED_UNSPECIFIED: _Reached.ValueType  # 0
+    """Never sent."""
+    REACHED_UNKNOWN: _Reached.ValueType  # 1
+    """Not known yet: pages are under way, or they were stopped before they were sent."""
+    REACHED_SOMEBODY: _Reached.ValueType  # 2
+    """A provider took at least one page."""
+    REACHED_NOBODY: _Reached.ValueType  # 3
+    """No level is left, and every page was unreachable or failed for good, or there was nobody to page."""
+
+class Reached(_Reached, metaclass=_ReachedEnumTypeWrapper):
+    """Whether any page of an incident was taken by a provider."""
+
+REACHED_UNSPECIFIED: Reached.ValueType  # 0
+"""Never sent."""
+REACHED_UNKNOWN: Reached.ValueType  # 1
+"""Not known yet: pages are under way, or they were stopped before they were sent."""
+REACHED_SOMEBODY: Reached.ValueType  # 2
+"""A provider took at least one page."""
+REACHED_NOBODY: Reached.ValueType  # 3
+"""No level is left, and every page was unreachable or failed for good, or there was nobody to page."""
+Global___Reached: _TypeAlias = Reached  # noqa: Y015
+
 class _TimelineKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -70,7 +98,7 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_LEVEL_PAGED: _TimelineKind.ValueType  # 2
     """A level was started and its people were paged."""
     TIMELINE_KIND_LEVEL_SKIPPED: _TimelineKind.ValueType  # 3
-    """A level resolved to nobody and was skipped at once."""
+    """A level resolved to nobody, or none of its pages could reach anybody: the next one was started at once."""
     TIMELINE_KIND_REPEATED: _TimelineKind.ValueType  # 4
     """The policy starts again from level 1."""
     TIMELINE_KIND_EXHAUSTED: _TimelineKind.ValueType  # 5
@@ -101,6 +129,16 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """Something arrived too late to matter, and did nothing."""
     TIMELINE_KIND_SEVERITY_RAISED: _TimelineKind.ValueType  # 18
     """The severity was raised by a new alert."""
+    TIMELINE_KIND_PAGE_UNREACHABLE: _TimelineKind.ValueType  # 19
+    """A page could not be sent: its user has no contact method that may carry it."""
+    TIMELINE_KIND_PAGE_FAILED: _TimelineKind.ValueType  # 20
+    """A page failed for good through every contact method that was tried."""
+    TIMELINE_KIND_PAGE_DELAYED: _TimelineKind.ValueType  # 21
+    """No provider has taken a page yet; it is tried on."""
+    TIMELINE_KIND_PAGE_SENT: _TimelineKind.ValueType  # 22
+    """A provider took a page."""
+    TIMELINE_KIND_NOBODY_REACHED: _TimelineKind.ValueType  # 23
+    """The incident is exhausted, and by now it is known that no page reached anybody."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -112,7 +150,7 @@ TIMELINE_KIND_OPENED: TimelineKind.ValueType  # 1
 TIMELINE_KIND_LEVEL_PAGED: TimelineKind.ValueType  # 2
 """A level was started and its people were paged."""
 TIMELINE_KIND_LEVEL_SKIPPED: TimelineKind.ValueType  # 3
-"""A level resolved to nobody and was skipped at once."""
+"""A level resolved to nobody, or none of its pages could reach anybody: the next one was started at once."""
 TIMELINE_KIND_REPEATED: TimelineKind.ValueType  # 4
 """The policy starts again from level 1."""
 TIMELINE_KIND_EXHAUSTED: TimelineKind.ValueType  # 5
@@ -143,6 +181,16 @@ TIMELINE_KIND_STALE: TimelineKind.ValueType  # 17
 """Something arrived too late to matter, and did nothing."""
 TIMELINE_KIND_SEVERITY_RAISED: TimelineKind.ValueType  # 18
 """The severity was raised by a new alert."""
+TIMELINE_KIND_PAGE_UNREACHABLE: TimelineKind.ValueType  # 19
+"""A page could not be sent: its user has no contact method that may carry it."""
+TIMELINE_KIND_PAGE_FAILED: TimelineKind.ValueType  # 20
+"""A page failed for good through every contact method that was tried."""
+TIMELINE_KIND_PAGE_DELAYED: TimelineKind.ValueType  # 21
+"""No provider has taken a page yet; it is tried on."""
+TIMELINE_KIND_PAGE_SENT: TimelineKind.ValueType  # 22
+"""A provider took a page."""
+TIMELINE_KIND_NOBODY_REACHED: TimelineKind.ValueType  # 23
+"""The incident is exhausted, and by now it is known that no page reached anybody."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final
@@ -196,6 +244,7 @@ class Incident(_message.Message):
     NEXT_STEP_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`incidents/{uuid}`."""
     title: _builtins.str
@@ -230,6 +279,8 @@ class Incident(_message.Message):
     """Who or what resolved it."""
     etag: _builtins.str
     """Send it back to act only on what was read."""
+    reached: Global___Reached.ValueType
+    """Whether any page was taken by a provider. It changes without a new `etag`: a page's outcome never refuses what a person does."""
     @_builtins.property
     def assignees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who is on it: the people paged at the current level, or the one who acknowledged. `users/{user}`."""
@@ -294,10 +345,11 @@ class Incident(_message.Message):
         next_step_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         links: _abc.Iterable[Global___IncidentLink] | None = ...,
+        reached: Global___Reached.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "create_time", b"create_time", "next_step_time", b"next_step_time", "resolve_time", b"resolve_time", "snooze_end_time", b"snooze_end_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "acknowledged_by", b"acknowledged_by", "alert_count", b"alert_count", "assignees", b"assignees", "create_time", b"create_time", "etag", b"etag", "generation", b"generation", "integration", b"integration", "labels", b"labels", "level", b"level", "links", b"links", "name", b"name", "next_step_time", b"next_step_time", "on_fallback_policy", b"on_fallback_policy", "policy", b"policy", "repeat", b"repeat", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "snooze_end_time", b"snooze_end_time", "source", b"source", "state", b"state", "team", b"team", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "acknowledged_by", b"acknowledged_by", "alert_count", b"alert_count", "assignees", b"assignees", "create_time", b"create_time", "etag", b"etag", "generation", b"generation", "integration", b"integration", "labels", b"labels", "level", b"level", "links", b"links", "name", b"name", "next_step_time", b"next_step_time", "on_fallback_policy", b"on_fallback_policy", "policy", b"policy", "reached", b"reached", "repeat", b"repeat", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "snooze_end_time", b"snooze_end_time", "source", b"source", "state", b"state", "team", b"team", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,7 +427,7 @@ class TimelineEntry(_message.Message):
 
     @_builtins.property
     def pages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The pages made by it, one per user: `pages/{uuid}`, the id its notifications carry."""
+        """The pages made by it, one per user, or the page whose outcome it tells: `pages/{uuid}`, the id its notifications carry."""
 
     def __init__(
         self,

@@ -83,6 +83,7 @@ class ListIncidentsRequest(_message.Message):
     ASSIGNEE_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 500 means 500."""
     page_token: _builtins.str
@@ -105,6 +106,10 @@ class ListIncidentsRequest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Only incidents created before this time."""
 
+    @_builtins.property
+    def reached(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Reached.ValueType]:
+        """Only incidents whose pages came to one of these."""
+
     def __init__(
         self,
         *,
@@ -116,10 +121,11 @@ class ListIncidentsRequest(_message.Message):
         assignee: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        reached: _abc.Iterable[_incident_pb2.Reached.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "reached", b"reached", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

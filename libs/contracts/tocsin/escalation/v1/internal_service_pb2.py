@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_notification__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/internal_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xed\x03\n\x0eIncidentOpened\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06source\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12*\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12Y\n\x06labels\x18\x04 \x03(\x0b\x32\x30.tocsin.escalation.v1.IncidentOpened.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xe8\x07\"\x05r\x03\x18\x80\x08*\x05r\x03\x18\x80 \x12\x18\n\x06policy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0bintegration\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x05links\x18\x07 \x03(\x0b\x32(.tocsin.escalation.v1.IncidentOpenedLinkB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x13\n\x0b\x61lert_count\x18\x08 \x01(\x03\x12\x1e\n\x0c\x61new_because\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1e\n\x0bresolved_by\x18\n \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12!\n\x08left_out\x18\x0b \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x12IncidentOpenedLink\x12\x16\n\x04href\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x83\x01\n\x13IncidentAlertsAdded\x12\x13\n\x0b\x61lert_count\x18\x01 \x01(\x03\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x19\n\x07summary\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x10\n\x08new_keys\x18\x04 \x01(\x03\"0\n\x14IncidentAcknowledged\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"G\n\x10IncidentResolved\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x19\n\x07\x62\x65\x63\x61use\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xcb\x03\n\rIncidentEvent\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x06org_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x06opened\x18\x06 \x01(\x0b\x32$.tocsin.escalation.v1.IncidentOpenedH\x00\x12\x41\n\x0c\x61lerts_added\x18\x07 \x01(\x0b\x32).tocsin.escalation.v1.IncidentAlertsAddedH\x00\x12\x42\n\x0c\x61\x63knowledged\x18\x08 \x01(\x0b\x32*.tocsin.escalation.v1.IncidentAcknowledgedH\x00\x12:\n\x08resolved\x18\t \x01(\x0b\x32&.tocsin.escalation.v1.IncidentResolvedH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"^\n\x1a\x41pplyIncidentEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"Y\n\x1b\x41pplyIncidentEventsResponse\x12:\n\x07results\x18\x01 \x03(\x0e\x32).tocsin.escalation.v1.IncidentEventResult\"V\n\x14\x43heckPoliciesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x08policies\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\x18\xff\x01\"(\n\x15\x43heckPoliciesResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"_\n\rIncidentClaim\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"E\n\x10IncidentStanding\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x10\n\x08resolved\x18\x02 \x01(\x08\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"^\n\x17\x43ompareIncidentsRequest\x12\x43\n\tincidents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentClaimB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x18\x43ompareIncidentsResponse\x12\x39\n\tstandings\x18\x01 \x03(\x0b\x32&.tocsin.escalation.v1.IncidentStanding\"i\n\x18ListOpenIncidentsRequest\x12\x32\n\x05\x61\x66ter\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x0cOpenIncident\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"R\n\x19ListOpenIncidentsResponse\x12\x35\n\tincidents\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.OpenIncident*\xd8\x01\n\x13IncidentEventResult\x12%\n!INCIDENT_EVENT_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1dINCIDENT_EVENT_RESULT_APPLIED\x10\x01\x12#\n\x1fINCIDENT_EVENT_RESULT_DUPLICATE\x10\x02\x12&\n\"INCIDENT_EVENT_RESULT_OUT_OF_ORDER\x10\x03\x12*\n&INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT\x10\x04\x32\xa4\x04\n\x19\x45scalationInternalService\x12\x88\x01\n\x13\x41pplyIncidentEvents\x12\x30.tocsin.escalation.v1.ApplyIncidentEventsRequest\x1a\x31.tocsin.escalation.v1.ApplyIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x7f\n\x10\x43ompareIncidents\x12-.tocsin.escalation.v1.CompareIncidentsRequest\x1a..tocsin.escalation.v1.CompareIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11ListOpenIncidents\x12..tocsin.escalation.v1.ListOpenIncidentsRequest\x1a/.tocsin.escalation.v1.ListOpenIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12v\n\rCheckPolicies\x12*.tocsin.escalation.v1.CheckPoliciesRequest\x1a+.tocsin.escalation.v1.CheckPoliciesResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/internal_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xed\x03\n\x0eIncidentOpened\x12\x17\n\x05title\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06source\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12*\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12Y\n\x06labels\x18\x04 \x03(\x0b\x32\x30.tocsin.escalation.v1.IncidentOpened.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\xe8\x07\"\x05r\x03\x18\x80\x08*\x05r\x03\x18\x80 \x12\x18\n\x06policy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1d\n\x0bintegration\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x05links\x18\x07 \x03(\x0b\x32(.tocsin.escalation.v1.IncidentOpenedLinkB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x13\n\x0b\x61lert_count\x18\x08 \x01(\x03\x12\x1e\n\x0c\x61new_because\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1e\n\x0bresolved_by\x18\n \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12!\n\x08left_out\x18\x0b \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x12IncidentOpenedLink\x12\x16\n\x04href\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x16\n\x04text\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \"\x83\x01\n\x13IncidentAlertsAdded\x12\x13\n\x0b\x61lert_count\x18\x01 \x01(\x03\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\x19\n\x07summary\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x10\n\x08new_keys\x18\x04 \x01(\x03\"0\n\x14IncidentAcknowledged\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"G\n\x10IncidentResolved\x12\x18\n\x05\x61\x63tor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x19\n\x07\x62\x65\x63\x61use\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xcb\x03\n\rIncidentEvent\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1a\n\x06org_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x06opened\x18\x06 \x01(\x0b\x32$.tocsin.escalation.v1.IncidentOpenedH\x00\x12\x41\n\x0c\x61lerts_added\x18\x07 \x01(\x0b\x32).tocsin.escalation.v1.IncidentAlertsAddedH\x00\x12\x42\n\x0c\x61\x63knowledged\x18\x08 \x01(\x0b\x32*.tocsin.escalation.v1.IncidentAcknowledgedH\x00\x12:\n\x08resolved\x18\t \x01(\x0b\x32&.tocsin.escalation.v1.IncidentResolvedH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"^\n\x1a\x41pplyIncidentEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"Y\n\x1b\x41pplyIncidentEventsResponse\x12:\n\x07results\x18\x01 \x03(\x0e\x32).tocsin.escalation.v1.IncidentEventResult\"V\n\x14\x43heckPoliciesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\"\n\x08policies\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xc8\x01\"\x05r\x03\x18\xff\x01\"(\n\x15\x43heckPoliciesResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"_\n\rIncidentClaim\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"E\n\x10IncidentStanding\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x10\n\x08resolved\x18\x02 \x01(\x08\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"^\n\x17\x43ompareIncidentsRequest\x12\x43\n\tincidents\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentClaimB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x18\x43ompareIncidentsResponse\x12\x39\n\tstandings\x18\x01 \x03(\x0b\x32&.tocsin.escalation.v1.IncidentStanding\"i\n\x18ListOpenIncidentsRequest\x12\x32\n\x05\x61\x66ter\x18\x01 \x01(\tB#\xbaH r\x1b\x32\x19^incidents/[0-9a-f-]{36}$\xd8\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"B\n\x0cOpenIncident\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08incident\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"R\n\x19ListOpenIncidentsResponse\x12\x35\n\tincidents\x18\x01 \x03(\x0b\x32\".tocsin.escalation.v1.OpenIncident\"\x85\x03\n\x0bPageOutcome\x12\x17\n\x06org_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12*\n\x04page\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^pages/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x04 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12?\n\x04kind\x18\x05 \x01(\x0e\x32%.tocsin.escalation.v1.PageOutcomeKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x0cnotification\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12*\n\x07\x63hannel\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.Channel\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x18\n\x06reason\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\r\n\x05level\x18\n \x01(\x05\"\\\n\x18\x41pplyPageOutcomesRequest\x12@\n\x08outcomes\x18\x01 \x03(\x0b\x32!.tocsin.escalation.v1.PageOutcomeB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"U\n\x19\x41pplyPageOutcomesResponse\x12\x38\n\x07results\x18\x01 \x03(\x0e\x32\'.tocsin.escalation.v1.PageOutcomeResult*\xd8\x01\n\x13IncidentEventResult\x12%\n!INCIDENT_EVENT_RESULT_UNSPECIFIED\x10\x00\x12!\n\x1dINCIDENT_EVENT_RESULT_APPLIED\x10\x01\x12#\n\x1fINCIDENT_EVENT_RESULT_DUPLICATE\x10\x02\x12&\n\"INCIDENT_EVENT_RESULT_OUT_OF_ORDER\x10\x03\x12*\n&INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT\x10\x04*\xb0\x01\n\x0fPageOutcomeKind\x12!\n\x1dPAGE_OUTCOME_KIND_UNSPECIFIED\x10\x00\x12!\n\x1dPAGE_OUTCOME_KIND_UNREACHABLE\x10\x01\x12\x1c\n\x18PAGE_OUTCOME_KIND_FAILED\x10\x02\x12\x1d\n\x19PAGE_OUTCOME_KIND_DELAYED\x10\x03\x12\x1a\n\x16PAGE_OUTCOME_KIND_SENT\x10\x04*\xa6\x01\n\x11PageOutcomeResult\x12#\n\x1fPAGE_OUTCOME_RESULT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPAGE_OUTCOME_RESULT_APPLIED\x10\x01\x12!\n\x1dPAGE_OUTCOME_RESULT_DUPLICATE\x10\x02\x12(\n$PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN\x10\x03\x32\xa9\x05\n\x19\x45scalationInternalService\x12\x88\x01\n\x13\x41pplyIncidentEvents\x12\x30.tocsin.escalation.v1.ApplyIncidentEventsRequest\x1a\x31.tocsin.escalation.v1.ApplyIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x7f\n\x10\x43ompareIncidents\x12-.tocsin.escalation.v1.CompareIncidentsRequest\x1a..tocsin.escalation.v1.CompareIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11ListOpenIncidents\x12..tocsin.escalation.v1.ListOpenIncidentsRequest\x1a/.tocsin.escalation.v1.ListOpenIncidentsResponse\"\x0c\xaa\xbb\x18\x08internal\x12v\n\rCheckPolicies\x12*.tocsin.escalation.v1.CheckPoliciesRequest\x1a+.tocsin.escalation.v1.CheckPoliciesResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x82\x01\n\x11\x41pplyPageOutcomes\x12..tocsin.escalation.v1.ApplyPageOutcomesRequest\x1a/.tocsin.escalation.v1.ApplyPageOutcomesResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -91,6 +92,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTOPENINCIDENTSREQUEST'].fields_by_name['after']._serialized_options = b'\272H r\0332\031^incidents/[0-9a-f-]{36}$\330\001\001'
   _globals['_LISTOPENINCIDENTSREQUEST'].fields_by_name['limit']._loaded_options = None
   _globals['_LISTOPENINCIDENTSREQUEST'].fields_by_name['limit']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_PAGEOUTCOME'].fields_by_name['org_id']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['org_id']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_PAGEOUTCOME'].fields_by_name['incident']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['incident']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_PAGEOUTCOME'].fields_by_name['page']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['page']._serialized_options = b'\272H\031r\0272\025^pages/[0-9a-f-]{36}$'
+  _globals['_PAGEOUTCOME'].fields_by_name['user']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_PAGEOUTCOME'].fields_by_name['kind']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_PAGEOUTCOME'].fields_by_name['notification']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['notification']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_PAGEOUTCOME'].fields_by_name['reason']._loaded_options = None
+  _globals['_PAGEOUTCOME'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_APPLYPAGEOUTCOMESREQUEST'].fields_by_name['outcomes']._loaded_options = None
+  _globals['_APPLYPAGEOUTCOMESREQUEST'].fields_by_name['outcomes']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['ApplyIncidentEvents']._loaded_options = None
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['ApplyIncidentEvents']._serialized_options = b'\252\273\030\010internal'
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['CompareIncidents']._loaded_options = None
@@ -99,44 +116,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['ListOpenIncidents']._serialized_options = b'\252\273\030\010internal'
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['CheckPolicies']._loaded_options = None
   _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['CheckPolicies']._serialized_options = b'\252\273\030\010internal'
-  _globals['_INCIDENTEVENTRESULT']._serialized_start=2404
-  _globals['_INCIDENTEVENTRESULT']._serialized_end=2620
-  _globals['_INCIDENTOPENED']._serialized_start=192
-  _globals['_INCIDENTOPENED']._serialized_end=685
-  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_start=640
-  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_end=685
-  _globals['_INCIDENTOPENEDLINK']._serialized_start=687
-  _globals['_INCIDENTOPENEDLINK']._serialized_end=755
-  _globals['_INCIDENTALERTSADDED']._serialized_start=758
-  _globals['_INCIDENTALERTSADDED']._serialized_end=889
-  _globals['_INCIDENTACKNOWLEDGED']._serialized_start=891
-  _globals['_INCIDENTACKNOWLEDGED']._serialized_end=939
-  _globals['_INCIDENTRESOLVED']._serialized_start=941
-  _globals['_INCIDENTRESOLVED']._serialized_end=1012
-  _globals['_INCIDENTEVENT']._serialized_start=1015
-  _globals['_INCIDENTEVENT']._serialized_end=1474
-  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_start=1476
-  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_end=1570
-  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_start=1572
-  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_end=1661
-  _globals['_CHECKPOLICIESREQUEST']._serialized_start=1663
-  _globals['_CHECKPOLICIESREQUEST']._serialized_end=1749
-  _globals['_CHECKPOLICIESRESPONSE']._serialized_start=1751
-  _globals['_CHECKPOLICIESRESPONSE']._serialized_end=1791
-  _globals['_INCIDENTCLAIM']._serialized_start=1793
-  _globals['_INCIDENTCLAIM']._serialized_end=1888
-  _globals['_INCIDENTSTANDING']._serialized_start=1890
-  _globals['_INCIDENTSTANDING']._serialized_end=1959
-  _globals['_COMPAREINCIDENTSREQUEST']._serialized_start=1961
-  _globals['_COMPAREINCIDENTSREQUEST']._serialized_end=2055
-  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_start=2057
-  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_end=2142
-  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_start=2144
-  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_end=2249
-  _globals['_OPENINCIDENT']._serialized_start=2251
-  _globals['_OPENINCIDENT']._serialized_end=2317
-  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_start=2319
-  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_end=2401
-  _globals['_ESCALATIONINTERNALSERVICE']._serialized_start=2623
-  _globals['_ESCALATIONINTERNALSERVICE']._serialized_end=3171
+  _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['ApplyPageOutcomes']._loaded_options = None
+  _globals['_ESCALATIONINTERNALSERVICE'].methods_by_name['ApplyPageOutcomes']._serialized_options = b'\252\273\030\010internal'
+  _globals['_INCIDENTEVENTRESULT']._serialized_start=3014
+  _globals['_INCIDENTEVENTRESULT']._serialized_end=3230
+  _globals['_PAGEOUTCOMEKIND']._serialized_start=3233
+  _globals['_PAGEOUTCOMEKIND']._serialized_end=3409
+  _globals['_PAGEOUTCOMERESULT']._serialized_start=3412
+  _globals['_PAGEOUTCOMERESULT']._serialized_end=3578
+  _globals['_INCIDENTOPENED']._serialized_start=229
+  _globals['_INCIDENTOPENED']._serialized_end=722
+  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_start=677
+  _globals['_INCIDENTOPENED_LABELSENTRY']._serialized_end=722
+  _globals['_INCIDENTOPENEDLINK']._serialized_start=724
+  _globals['_INCIDENTOPENEDLINK']._serialized_end=792
+  _globals['_INCIDENTALERTSADDED']._serialized_start=795
+  _globals['_INCIDENTALERTSADDED']._serialized_end=926
+  _globals['_INCIDENTACKNOWLEDGED']._serialized_start=928
+  _globals['_INCIDENTACKNOWLEDGED']._serialized_end=976
+  _globals['_INCIDENTRESOLVED']._serialized_start=978
+  _globals['_INCIDENTRESOLVED']._serialized_end=1049
+  _globals['_INCIDENTEVENT']._serialized_start=1052
+  _globals['_INCIDENTEVENT']._serialized_end=1511
+  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_start=1513
+  _globals['_APPLYINCIDENTEVENTSREQUEST']._serialized_end=1607
+  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_start=1609
+  _globals['_APPLYINCIDENTEVENTSRESPONSE']._serialized_end=1698
+  _globals['_CHECKPOLICIESREQUEST']._serialized_start=1700
+  _globals['_CHECKPOLICIESREQUEST']._serialized_end=1786
+  _globals['_CHECKPOLICIESRESPONSE']._serialized_start=1788
+  _globals['_CHECKPOLICIESRESPONSE']._serialized_end=1828
+  _globals['_INCIDENTCLAIM']._serialized_start=1830
+  _globals['_INCIDENTCLAIM']._serialized_end=1925
+  _globals['_INCIDENTSTANDING']._serialized_start=1927
+  _globals['_INCIDENTSTANDING']._serialized_end=1996
+  _globals['_COMPAREINCIDENTSREQUEST']._serialized_start=1998
+  _globals['_COMPAREINCIDENTSREQUEST']._serialized_end=2092
+  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_start=2094
+  _globals['_COMPAREINCIDENTSRESPONSE']._serialized_end=2179
+  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_start=2181
+  _globals['_LISTOPENINCIDENTSREQUEST']._serialized_end=2286
+  _globals['_OPENINCIDENT']._serialized_start=2288
+  _globals['_OPENINCIDENT']._serialized_end=2354
+  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_start=2356
+  _globals['_LISTOPENINCIDENTSRESPONSE']._serialized_end=2438
+  _globals['_PAGEOUTCOME']._serialized_start=2441
+  _globals['_PAGEOUTCOME']._serialized_end=2830
+  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_start=2832
+  _globals['_APPLYPAGEOUTCOMESREQUEST']._serialized_end=2924
+  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_start=2926
+  _globals['_APPLYPAGEOUTCOMESRESPONSE']._serialized_end=3011
+  _globals['_ESCALATIONINTERNALSERVICE']._serialized_start=3581
+  _globals['_ESCALATIONINTERNALSERVICE']._serialized_end=4262
 # @@protoc_insertion_point(module_scope)

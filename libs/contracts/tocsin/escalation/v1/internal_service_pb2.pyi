@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.notify.v1 import notification_pb2 as _notification_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
@@ -52,6 +53,66 @@ INCIDENT_EVENT_RESULT_OUT_OF_ORDER: IncidentEventResult.ValueType  # 3
 INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: IncidentEventResult.ValueType  # 4
 """The tenant has no such incident here; an `opened` must come first."""
 Global___IncidentEventResult: _TypeAlias = IncidentEventResult  # noqa: Y015
+
+class _PageOutcomeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PageOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageOutcomeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAGE_OUTCOME_KIND_UNSPECIFIED: _PageOutcomeKind.ValueType  # 0
+    """Rejected."""
+    PAGE_OUTCOME_KIND_UNREACHABLE: _PageOutcomeKind.ValueType  # 1
+    """The user has no contact method that may carry the page: nothing was tried."""
+    PAGE_OUTCOME_KIND_FAILED: _PageOutcomeKind.ValueType  # 2
+    """Every contact method that was tried failed for good. Nothing is tried any more."""
+    PAGE_OUTCOME_KIND_DELAYED: _PageOutcomeKind.ValueType  # 3
+    """Every attempt so far failed in a way that may pass. The page is tried on slowly."""
+    PAGE_OUTCOME_KIND_SENT: _PageOutcomeKind.ValueType  # 4
+    """A provider took it, through one contact method."""
+
+class PageOutcomeKind(_PageOutcomeKind, metaclass=_PageOutcomeKindEnumTypeWrapper):
+    """What became of a page."""
+
+PAGE_OUTCOME_KIND_UNSPECIFIED: PageOutcomeKind.ValueType  # 0
+"""Rejected."""
+PAGE_OUTCOME_KIND_UNREACHABLE: PageOutcomeKind.ValueType  # 1
+"""The user has no contact method that may carry the page: nothing was tried."""
+PAGE_OUTCOME_KIND_FAILED: PageOutcomeKind.ValueType  # 2
+"""Every contact method that was tried failed for good. Nothing is tried any more."""
+PAGE_OUTCOME_KIND_DELAYED: PageOutcomeKind.ValueType  # 3
+"""Every attempt so far failed in a way that may pass. The page is tried on slowly."""
+PAGE_OUTCOME_KIND_SENT: PageOutcomeKind.ValueType  # 4
+"""A provider took it, through one contact method."""
+Global___PageOutcomeKind: _TypeAlias = PageOutcomeKind  # noqa: Y015
+
+class _PageOutcomeResult:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PageOutcomeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageOutcomeResult.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAGE_OUTCOME_RESULT_UNSPECIFIED: _PageOutcomeResult.ValueType  # 0
+    """Never sent."""
+    PAGE_OUTCOME_RESULT_APPLIED: _PageOutcomeResult.ValueType  # 1
+    """Committed."""
+    PAGE_OUTCOME_RESULT_DUPLICATE: _PageOutcomeResult.ValueType  # 2
+    """Was committed before."""
+    PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN: _PageOutcomeResult.ValueType  # 3
+    """The tenant has no such incident (any more). Nothing was done."""
+
+class PageOutcomeResult(_PageOutcomeResult, metaclass=_PageOutcomeResultEnumTypeWrapper):
+    """How applying an outcome went."""
+
+PAGE_OUTCOME_RESULT_UNSPECIFIED: PageOutcomeResult.ValueType  # 0
+"""Never sent."""
+PAGE_OUTCOME_RESULT_APPLIED: PageOutcomeResult.ValueType  # 1
+"""Committed."""
+PAGE_OUTCOME_RESULT_DUPLICATE: PageOutcomeResult.ValueType  # 2
+"""Was committed before."""
+PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN: PageOutcomeResult.ValueType  # 3
+"""The tenant has no such incident (any more). Nothing was done."""
+Global___PageOutcomeResult: _TypeAlias = PageOutcomeResult  # noqa: Y015
 
 @_typing.final
 class IncidentOpened(_message.Message):
@@ -601,3 +662,109 @@ class ListOpenIncidentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOpenIncidentsResponse: _TypeAlias = ListOpenIncidentsResponse  # noqa: Y015
+
+@_typing.final
+class PageOutcome(_message.Message):
+    """Something became of a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """The incident the page is about: `incidents/{uuid}`."""
+    page: _builtins.str
+    """`pages/{uuid}`."""
+    user: _builtins.str
+    """Whom the page is for: `users/{user}`."""
+    kind: Global___PageOutcomeKind.ValueType
+    """What."""
+    notification: _builtins.str
+    """The notification that was sent, failed last or is tried on: `notifications/{uuid}`; empty when none could be made."""
+    channel: _notification_pb2.Channel.ValueType
+    """Through what; not set when nothing was tried."""
+    attempts: _builtins.int
+    """How many attempts were made through this contact method."""
+    reason: _builtins.str
+    """Why, in words a responder understands; empty when the page was sent."""
+    level: _builtins.int
+    """The level of the page, counted from 1; 0 for a page beside the levels."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        page: _builtins.str = ...,
+        user: _builtins.str = ...,
+        kind: Global___PageOutcomeKind.ValueType = ...,
+        notification: _builtins.str = ...,
+        channel: _notification_pb2.Channel.ValueType = ...,
+        attempts: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        level: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "incident", b"incident", "kind", b"kind", "level", b"level", "notification", b"notification", "org_id", b"org_id", "page", b"page", "reason", b"reason", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageOutcome: _TypeAlias = PageOutcome  # noqa: Y015
+
+@_typing.final
+class ApplyPageOutcomesRequest(_message.Message):
+    """Request of ApplyPageOutcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageOutcome]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___PageOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPageOutcomesRequest: _TypeAlias = ApplyPageOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class ApplyPageOutcomesResponse(_message.Message):
+    """Response of ApplyPageOutcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedScalarFieldContainer[Global___PageOutcomeResult.ValueType]:
+        """One per outcome, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___PageOutcomeResult.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyPageOutcomesResponse: _TypeAlias = ApplyPageOutcomesResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EscalationInternalServiceStub:
-    """Internal: how ingest tells escalation what became of incidents.
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages.
     """
 
     def __init__(self, channel):
@@ -55,10 +55,15 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesResponse.FromString,
                 _registered_method=True)
+        self.ApplyPageOutcomes = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/ApplyPageOutcomes',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class EscalationInternalServiceServicer:
-    """Internal: how ingest tells escalation what became of incidents.
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages.
     """
 
     def ApplyIncidentEvents(self, request, context):
@@ -91,6 +96,14 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyPageOutcomes(self, request, context):
+        """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
+        at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EscalationInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +127,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesResponse.SerializeToString,
             ),
+            'ApplyPageOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyPageOutcomes,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tocsin.escalation.v1.EscalationInternalService', rpc_method_handlers)
@@ -123,7 +141,7 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EscalationInternalService:
-    """Internal: how ingest tells escalation what became of incidents.
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages.
     """
 
     @staticmethod
@@ -224,6 +242,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/CheckPolicies',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.CheckPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyPageOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/ApplyPageOutcomes',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EscalationInternalServiceStub:
-    """Internal: how ingest tells escalation what became of incidents."""
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,10 +44,14 @@ class EscalationInternalServiceStub:
     """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]
     """Tells which of the policies named exist, so that ingest can refuse to route to one that does not."""
+    ApplyPageOutcomes: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyPageOutcomesRequest, _internal_service_pb2.ApplyPageOutcomesResponse]
+    """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
+    at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+    """
 
 @_typing.type_check_only
 class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
-    """Internal: how ingest tells escalation what became of incidents."""
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyIncidentEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyIncidentEventsRequest, _internal_service_pb2.ApplyIncidentEventsResponse]  # type: ignore[assignment]
@@ -61,9 +65,13 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     """Lists the incidents of all tenants that are not resolved here, in the order of their ids."""
     CheckPolicies: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckPoliciesRequest, _internal_service_pb2.CheckPoliciesResponse]  # type: ignore[assignment]
     """Tells which of the policies named exist, so that ingest can refuse to route to one that does not."""
+    ApplyPageOutcomes: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyPageOutcomesRequest, _internal_service_pb2.ApplyPageOutcomesResponse]  # type: ignore[assignment]
+    """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
+    at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+    """
 
 class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: how ingest tells escalation what became of incidents."""
+    """Internal: how ingest tells escalation what became of incidents, and notify what became of pages."""
 
     @_abc_1.abstractmethod
     def ApplyIncidentEvents(
@@ -99,5 +107,15 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.CheckPoliciesResponse, _abc.Awaitable[_internal_service_pb2.CheckPoliciesResponse]]:
         """Tells which of the policies named exist, so that ingest can refuse to route to one that does not."""
+
+    @_abc_1.abstractmethod
+    def ApplyPageOutcomes(
+        self,
+        request: _internal_service_pb2.ApplyPageOutcomesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ApplyPageOutcomesResponse, _abc.Awaitable[_internal_service_pb2.ApplyPageOutcomesResponse]]:
+        """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
+        at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+        """
 
 def add_EscalationInternalServiceServicer_to_server(servicer: EscalationInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,70 @@
+"""What notify says became of pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app.advance import Known, Step, advance, targets_of
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.events import PageOutcome
+from tocsin_escalation.store import directory, escalations, timeline
+
+log = get_logger(__name__)
+
+
+class OutcomeResult(StrEnum):
+    """How an outcome went; PageOutcomeResult's values."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    INCIDENT_UNKNOWN = "incident_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One outcome as it came."""
+
+    org_id: str
+    incident_id: UUID
+    outcome: PageOutcome
+
+
+async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
+    """Apply outcomes, each once however often it is told; all of them in one transaction.
+
+    The incident is locked before the timeline is asked what it holds, so that two replicas that are told the same at the
+    same time take it one after the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    """
+
+    async def work(tx: Tx) -> list[OutcomeResult]:
+        locked = await escalations.lock(tx, list({each.incident_id for each in told}))
+        # The lock shows every tenant's rows: an incident named together with another tenant is not there.
+        runs = {each.incident_id: locked[each.incident_id] for each in told if _owns(locked, each)}
+        known = await timeline.told(tx, [(each.org_id, each.incident_id, each.outcome.key) for each in told])
+        results, steps = list[OutcomeResult](), list[Step]()
+        for each in told:
+            if not _owns(locked, each):
+                results.append(OutcomeResult.INCIDENT_UNKNOWN)
+                log.warning("page_outcome_without_incident", org_id=each.org_id, incident=str(each.incident_id))
+            elif each.outcome.key in known:
+                results.append(OutcomeResult.DUPLICATE)
+            else:
+                known.add(each.outcome.key)
+                results.append(OutcomeResult.APPLIED)
+                steps.append(Step(each.incident_id, each.outcome))
+        if steps:
+            people = await directory.load(tx, list(targets_of(steps, runs)))
+            await advance(tx, steps, effects, Known(runs, people))
+        return results
+
+    return await db.run(None, work)
+
+
+def _owns(locked: Mapping[UUID, Escalation], told: Told) -> bool:
+    run = locked.get(told.incident_id)
+    return run is not None and run.org_id == told.org_id

@@ -1,0 +1,104 @@
+"""What became of a page, and what follows from it.
+
+An outcome always informs: it is one timeline entry. It moves the escalation only when it ends the last page of the
+current level without having reached anybody: then the next level starts at once. Pages of earlier levels, repeats and
+generations have other ids than those of the current level, so their outcomes never move anything.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, PageType, page_id
+from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, TimerKind
+from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
+from tocsin_escalation.domain.paging import judge_reached, start_level
+from tocsin_escalation.domain.policy import Directory
+
+PROMPT: Final = timedelta(seconds=2)
+"""An outcome this soon after its level was due counts as at once: the level has taken no time."""
+_NOTIFY: Final = "services/notify"
+_KINDS: Final = {
+    OutcomeKind.UNREACHABLE: NoteKind.PAGE_UNREACHABLE,
+    OutcomeKind.FAILED: NoteKind.PAGE_FAILED,
+    OutcomeKind.DELAYED: NoteKind.PAGE_DELAYED,
+    OutcomeKind.SENT: NoteKind.PAGE_SENT,
+}
+
+
+def take_outcome(
+    run: Escalation, outcome: PageOutcome, now: datetime, directory: Directory, timer_id: UUID
+) -> Decision:
+    """What the outcome does to a run that is not resolved."""
+    note = tell(outcome)
+    if outcome.kind is OutcomeKind.DELAYED:
+        return Decision(run, notes=(note,))
+    if outcome.kind is OutcomeKind.SENT:
+        return Decision(replace(_settle(run, outcome.page, PageState.SENT), reached=Reached.SOMEBODY), notes=(note,))
+    following = judge_reached(_settle(run, outcome.page, PageState.FAILED))
+    if _reaches_nobody(following):
+        left = _leave_level(following, now, directory, timer_id)
+        return Decision(left.next, left.commands, (note, *left.notes))
+    if following.reached is Reached.NOBODY and run.reached is not Reached.NOBODY:
+        why = "nobody was reached: every page was unreachable or failed for good, and no level is left"
+        return Decision(following, notes=(note, Note(NoteKind.NOBODY_REACHED, "", why)))
+    return Decision(following, notes=(note,))
+
+
+def tell(outcome: PageOutcome) -> Note:
+    """The outcome as a responder reads it."""
+    who, channel = outcome.user, outcome.channel or "page"
+    match outcome.kind:
+        case OutcomeKind.SENT:
+            text = f"{channel} to {who} accepted"
+            if outcome.attempts > 1:
+                text += f" after {outcome.attempts} attempts"
+        case OutcomeKind.DELAYED:
+            text = f"{who} is not reached yet; the {channel} is tried on: {outcome.reason}"
+        case OutcomeKind.UNREACHABLE | OutcomeKind.FAILED:
+            text = f"{who} could not be reached: {outcome.reason}"
+    return Note(_KINDS[outcome.kind], _NOTIFY, text, outcome.level, page=outcome.page, outcome=outcome.key)
+
+
+def _level_pages(run: Escalation) -> list[UUID]:
+    """The pages of the current level."""
+    return [page_id(run, PageType.ESCALATION, run.level, user) for user in run.assignees]
+
+
+def _settle(run: Escalation, page: UUID, state: PageState) -> Escalation:
+    """Note how the page ended. One that was sent stays sent: a failure that is told later is older, or of another method."""
+    pages = dict(run.pages)
+    known = pages.pop(page, None)
+    if page in _level_pages(run):
+        pages[page] = PageState.SENT if known is PageState.SENT else state
+    return replace(run, pages=pages)
+
+
+def _reaches_nobody(run: Escalation) -> bool:
+    """Whether the current level waits for an answer that cannot come: every page of it has failed."""
+    waiting = run.timer is not None and run.timer.kind is TimerKind.LEVEL_TIMEOUT
+    pages = _level_pages(run)
+    if run.state is not State.TRIGGERED or not waiting or not pages:
+        return False
+    return all(run.pages.get(page) is PageState.FAILED for page in pages)
+
+
+def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """Start the next level now.
+
+    Its time to answer counts from the planned time of the level that is left when the outcome was prompt, as for a level
+    that resolves to nobody: so passes through the same unreachable level do not add up their delays. Otherwise, after
+    minutes of failed attempts or an outage of notify, it counts from now: the next level gets its whole time.
+    """
+    planned = now
+    if run.timer is not None and run.policy is not None and 0 < run.level <= len(run.policy.levels):
+        level_planned = run.timer.due_time - run.policy.levels[run.level - 1].timeout
+        if level_planned <= now <= level_planned + PROMPT:
+            planned = level_planned
+    who = ", ".join(run.assignees)
+    left = Note(
+        NoteKind.LEVEL_SKIPPED, "", f"level {run.level} left at once: nobody of it can be reached ({who})", run.level
+    )
+    started = start_level(replace(run, timer=None), run.level + 1, planned, now, directory, timer_id)
+    return Decision(started.next, started.commands, (left, *started.notes))

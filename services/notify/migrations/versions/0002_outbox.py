@@ -1,0 +1,17 @@
+"""The outbox: what became of pages leaves with the transaction that decides it."""
+
+from alembic import op
+from tocsin_kit.db.migrations import outbox_table, run_script
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    outbox_table(op)
+
+
+def downgrade() -> None:
+    run_script(op, "DROP TABLE outbox")

@@ -1,0 +1,69 @@
+"""What escalation is told of a page: one outbox row per change that a responder wants to know, and none per attempt.
+
+News and this service's own pages (tests, codes) have no escalation that waits for them, so nothing is told of them.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from tocsin.escalation.v1 import internal_service_pb2 as pb
+from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, NotificationJob
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.app.jobs import CHANNELS
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.store.outcomes import NOT_REACHED
+
+_CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
+_MOST_WORDS: Final = 2048
+
+
+def unreachable(job: NotificationJob, reason: str) -> pb.PageOutcome:
+    """No contact method may carry the page."""
+    return _outcome(job, pb.PAGE_OUTCOME_KIND_UNREACHABLE, reason=reason)
+
+
+def failed(job: NotificationJob, reason: str, channel: Channel | None) -> pb.PageOutcome:
+    """Every contact method that was tried failed for good; `channel` is the last one's."""
+    return _outcome(job, pb.PAGE_OUTCOME_KIND_FAILED, channel=channel, reason=reason)
+
+
+def delayed(job: NotificationJob, notification: UUID, reason: str, channel: Channel | None) -> pb.PageOutcome:
+    """No provider has taken it so far, and it is tried on."""
+    return _outcome(job, pb.PAGE_OUTCOME_KIND_DELAYED, notification=notification, channel=channel, reason=reason)
+
+
+def sent(job: NotificationJob, notification: UUID, channel: Channel, attempts: int) -> pb.PageOutcome:
+    """A provider took it."""
+    return _outcome(job, pb.PAGE_OUTCOME_KIND_SENT, notification=notification, channel=channel, attempts=attempts)
+
+
+async def append(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:
+    """Have these told; nudge the relay after the commit, because a level may wait for them."""
+    rows = [(each.org_id, "", each.SerializeToString()) for each in outcomes]
+    await outbox.append_across(tx, NOT_REACHED, rows)
+
+
+def _outcome(
+    job: NotificationJob,
+    kind: pb.PageOutcomeKind.ValueType,
+    *,
+    notification: UUID | None = None,
+    channel: Channel | None = None,
+    attempts: int = 0,
+    reason: str = "",
+) -> pb.PageOutcome:
+    return pb.PageOutcome(
+        org_id=job.org_id,
+        incident=job.incident,
+        page=job.page,
+        user=job.user,
+        kind=kind,
+        notification=f"notifications/{notification}" if notification else "",
+        channel=_CHANNELS_OF[channel] if channel else CHANNEL_UNSPECIFIED,
+        attempts=attempts,
+        reason=reason[:_MOST_WORDS],
+        level=job.level,
+    )

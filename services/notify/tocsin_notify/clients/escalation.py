@@ -1,0 +1,33 @@
+"""Escalation, as notify sees it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from tocsin.escalation.v1 import internal_service_pb2 as pb
+from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
+from tocsin_kit.errors import from_rpc_error
+from tocsin_kit.rpc.hedge import hedged
+
+if TYPE_CHECKING:
+    # Exists in the generated types only: the same stub, with awaitable answers.
+    from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
+
+_APPLY_SECONDS: Final = 5.0
+"""Within the share of the relay's lease that a delivery may take."""
+
+
+class Escalation:
+    """Every call has a deadline; every failure is a TocsinError."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: EscalationInternalServiceAsyncStub = EscalationInternalServiceStub(channel)
+
+    async def apply(self, outcomes: Sequence[pb.PageOutcome]) -> Sequence[pb.PageOutcomeResult.ValueType]:
+        """One result per outcome. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
+        request = pb.ApplyPageOutcomesRequest(outcomes=outcomes)
+        try:
+            response = await hedged(self._stub.ApplyPageOutcomes, request, seconds=_APPLY_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error
+        return response.results

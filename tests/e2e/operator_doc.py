@@ -25,6 +25,8 @@ _VARYING: Final = (
         ),
         r'\1"<n>"',
     ),
+    # What became of a page is known a moment after the page.
+    (re.compile(r'("reached": "REACHED_)(?:UNKNOWN|SOMEBODY)"'), r'\1<known>"'),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "<time>"),
     (re.compile(r"^(tocsin_\w+(?<!_available)(?<!_missing) )[\d.e+-]+$", re.MULTILINE), r"\1<n>"),
     (re.compile(r"timelineEntries/\d+"), "timelineEntries/<n>"),

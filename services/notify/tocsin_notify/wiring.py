@@ -70,7 +70,15 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         tokens=TokenSource(settings.signing_keys, runtime.name),
         tls=client_credentials(settings),
     )
-    relay = Relay(db, OutcomeDelivery(Escalation(to_escalation)).deliver, kinds=KINDS, metrics=runtime.metrics)
+    relay = Relay(
+        db,
+        OutcomeDelivery(Escalation(to_escalation)).deliver,
+        kinds=KINDS,
+        max_bytes=settings.grpc_max_message_bytes // 2,
+        channel=to_escalation,
+        metrics=runtime.metrics,
+        max_age=settings.outbox_max_age_seconds,
+    )
     failures = Failures(policy, metrics, relay.nudge)
     channels = open_channels(
         settings.mail_server,

@@ -1,7 +1,7 @@
 """The outbox: what became of pages leaves with the transaction that decides it."""
 
 from alembic import op
-from tocsin_kit.db.migrations import outbox_table, run_script
+from tocsin_kit.db.migrations import outbox_table, outbox_turns, run_script
 
 revision = "0002"
 down_revision = "0001"
@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     outbox_table(op)
+    outbox_turns(op)
 
 
 def downgrade() -> None:

@@ -216,9 +216,12 @@ class _Round:
         return State.SENDING, ""
 
     def _bury(self, page: NewPage, person: Person) -> None:
-        detail = why_unreachable(person.methods, page.page.channel_override)
         if page.page.kind in PAGES:
-            self.outcomes.append(page_outcomes.unreachable(page.job, detail))
+            reason = why_unreachable(person.methods, page.page.channel_override)
+            self.outcomes.append(page_outcomes.unreachable(page.job, reason))
+        detail = f"{page.user_id} has no verified and enabled contact method"
+        if page.page.channel_override is not None:
+            detail += f" of channel {page.page.channel_override}"
         _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
         self._submit._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
         self.letters.append(

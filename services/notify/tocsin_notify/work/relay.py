@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import grpc
 from google.protobuf.message import DecodeError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome, PageOutcomeResult
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
-from tocsin_kit.errors import TocsinError
 
 
 class OutcomeSink(Protocol):
@@ -25,7 +23,7 @@ class OutcomeDelivery:
         self._sink = sink
 
     async def deliver(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
-        """One answer per row. An outcome that escalation refuses by itself dies alone, not with the batch it travels in."""
+        """One answer per row. What escalation answers to the call as a whole is raised, for the relay to judge."""
         answers: dict[int, Outcome] = {}
         readable: list[tuple[OutboxRow, PageOutcome]] = []
         for row in rows:
@@ -33,26 +31,9 @@ class OutcomeDelivery:
                 readable.append((row, PageOutcome.FromString(row.payload)))
             except DecodeError as error:
                 answers[row.id] = Dead(f"cannot be read: {error}")
-        await self._send(readable, answers)
+        if readable:
+            results = await self._sink.apply([outcome for _, outcome in readable])
+            for (row, outcome), result in zip(readable, results, strict=True):
+                unknown = result == PageOutcomeResult.PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN
+                answers[row.id] = Dead(f"escalation does not know {outcome.incident}") if unknown else Done()
         return [answers[row.id] for row in rows]
-
-    async def _send(self, pairs: Sequence[tuple[OutboxRow, PageOutcome]], answers: dict[int, Outcome]) -> None:
-        if not pairs:
-            return
-        try:
-            results = await self._sink.apply([outcome for _, outcome in pairs])
-        except TocsinError as error:
-            if error.code is not grpc.StatusCode.INVALID_ARGUMENT:
-                raise
-            if len(pairs) == 1:
-                answers[pairs[0][0].id] = Dead(f"{error.reason_name}: {error.message}")
-                return
-            middle = len(pairs) // 2
-            await self._send(pairs[:middle], answers)
-            await self._send(pairs[middle:], answers)
-            return
-        for (row, outcome), result in zip(pairs, results, strict=True):
-            if result == PageOutcomeResult.PAGE_OUTCOME_RESULT_INCIDENT_UNKNOWN:
-                answers[row.id] = Dead(f"escalation does not know {outcome.incident}")
-            else:
-                answers[row.id] = Done()

@@ -7,8 +7,8 @@ pages is not known, so they must never count as "nobody was reached".
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

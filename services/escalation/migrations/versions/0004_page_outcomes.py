@@ -7,8 +7,8 @@ pages is not known, so they must never count as "nobody was reached".
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -15,6 +15,8 @@ from tocsin.escalation.v1 import internal_service_pb2_grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
     ApplyIncidentEventsResponse,
+    ApplyPageOutcomesRequest,
+    ApplyPageOutcomesResponse,
     CheckPoliciesRequest,
     CheckPoliciesResponse,
     CompareIncidentsRequest,
@@ -127,6 +129,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
             self.refused += 1
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
         return ApplyIncidentEventsResponse(results=[self._apply(event) for event in request.events])
+
+    async def ApplyPageOutcomes(
+        self, request: ApplyPageOutcomesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ApplyPageOutcomesResponse:
+        raise NotImplementedError("ingest has no pages")
 
     async def CheckPolicies(
         self, request: CheckPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]

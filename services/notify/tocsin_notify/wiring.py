@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 import grpc
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.queue.v1 import queue_service_pb2_grpc
@@ -14,6 +15,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.client import channel
+from tocsin_kit.rpc.health import HealthCheck
+from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.rpc.validation import validate
@@ -179,6 +182,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.queue.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
     )
+
+    OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
+    runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
 
     watch = RedisWatch(db, broker, hints, metrics, read_raw, submit_job)
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)

@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import psutil  # type: ignore[import-untyped]
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -23,6 +20,7 @@ from tocsin_kit.rpc import server as server_module
 from tocsin_kit.rpc.rooms import CallRooms, Guest, Guests
 from tocsin_kit.settings import ServiceSettings
 
+from tests.abuse.echo_process import echo_server
 from tests.abuse.http2 import connected, unfinished
 
 FLOOD = 2000 if os.environ.get("ABUSE_SECONDS") else 300
@@ -37,23 +35,6 @@ async def refused(call: Any) -> TocsinError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return from_rpc_error(caught.value)
-
-
-@contextlib.contextmanager
-def echo_server(settings: ServiceSettings) -> Iterator[tuple[int, psutil.Process]]:
-    """Port and process of a server of its own."""
-    given = settings.model_dump_json().replace('"**********"', f'"{settings.auth_signing_keys.get_secret_value()}"')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.abuse.echo_server", given], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline()), psutil.Process(process.pid)
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
 
 
 @pytest.fixture
@@ -221,7 +202,7 @@ async def test_an_unfinished_message_ends_after_a_time(
 async def test_unfinished_messages_of_strangers_take_no_memory(settings: ServiceSettings, token: str) -> None:
     """60 messages of 2 MB without a credential: each is refused by its headers, and none is taken in."""
     count, size = 60, 2_000_000
-    with echo_server(settings) as (port, process):
+    with echo_server(settings) as (port, _, process):
         async with connected(port) as connection, asyncio.timeout(60):
             first = await connection.open(UNARY)
             await connection.wait_ended(first)

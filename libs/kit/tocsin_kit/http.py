@@ -1,5 +1,10 @@
-"""The HTTP listener: /metrics, /healthz, /readyz, and a service's own routes behind the same error rules as gRPC."""
+"""HTTP: a service's own routes behind the same error rules as gRPC, and /metrics, /healthz and /readyz for operators.
 
+With `admin_listen` set, /metrics and /readyz are found there and nowhere else: what senders reach shows only /healthz, which
+says that the process answers and nothing more.
+"""
+
+import asyncio
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -9,6 +14,7 @@ import grpc
 from aiohttp import web
 
 from tocsin_kit.errors import DOMAIN, TocsinError
+from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
 from tocsin_kit.rpc.failures import masked
@@ -16,6 +22,9 @@ from tocsin_kit.rpc.health import Health
 from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
+_LINGERING_SECONDS: Final = 2.0
+_READ_BYTES: Final = 16 << 10
+"""Half of what a connection may send that nobody has read yet."""
 
 # google/rpc/code.proto names the HTTP status of each code.
 HTTP_STATUS: Final[Mapping[grpc.StatusCode, int]] = {
@@ -58,18 +67,25 @@ class HttpServer:
         self._settings = settings
         self._metrics = metrics
         self._health = health
-        self._runner: web.AppRunner | None = None
-        self.app: Final = web.Application(middlewares=(self._errors,), client_max_size=settings.grpc_max_message_bytes)
-        """For a service's own routes: `http.app.add_routes([...])` before start."""
-        self.app.add_routes(
-            (
-                web.get("/metrics", self._get_metrics),
-                web.get("/healthz", self._get_healthz),
-                web.get("/readyz", self._get_readyz),
-            )
+        self._runners: list[web.AppRunner] = []
+        self._listening: list[asyncio.Server] = []
+        self._door = HttpDoor(
+            connections=settings.http_max_connections,
+            body_bytes=settings.http_max_body_bytes,
+            header_seconds=settings.http_header_seconds,
+            body_seconds=settings.http_body_seconds,
+            metrics=metrics,
         )
+        self.app: Final = self._application()
+        """For a service's own routes: `http.app.add_routes([...])` before start."""
+        self._admin = self._application() if settings.admin_listen else self.app
+        self._admin.add_routes((web.get("/metrics", self._get_metrics), web.get("/readyz", self._get_readyz)))
+        for app in {self.app, self._admin}:
+            app.add_routes((web.get("/healthz", self._get_healthz),))
         self.port = 0
         """The port it listens on, once started."""
+        self.admin_port = 0
+        """The port of /metrics and /readyz; the same one without `admin_listen`."""
 
     def add_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
         """A service's own routes. A handler that raises `TocsinError` answers `error_response`."""
@@ -77,26 +93,52 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be bound."""
+        self.port = self.admin_port = await self._listen(self.app, self._settings.http_listen, "http_listening")
+        if self._settings.admin_listen:
+            self.admin_port = await self._listen(self._admin, self._settings.admin_listen, "admin_listening")
+
+    async def stop(self) -> None:
+        """No new requests; wait for those in flight, at most the shutdown grace."""
+        for server in self._listening:
+            server.close()
+        self._listening.clear()
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+    def _application(self) -> web.Application:
+        return web.Application(middlewares=(self._errors,), client_max_size=self._settings.grpc_max_message_bytes)
+
+    async def _listen(self, app: web.Application, address: str, event: str) -> int:
         runner = web.AppRunner(
-            self.app,
+            app,
             handle_signals=False,
             access_log=None,
             shutdown_timeout=self._settings.shutdown_grace_seconds,
             handler_cancellation=False,
+            keepalive_timeout=self._settings.http_idle_seconds,
+            # What is still sent after a refusal is read for so long, so that the refusal arrives.
+            lingering_time=_LINGERING_SECONDS,
+            read_bufsize=_READ_BYTES,
         )
         await runner.setup()
-        host, _, port = self._settings.http_listen.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=_tls(self._settings), backlog=1024)
-        await site.start()
-        self._runner = runner
-        self.port = runner.addresses[0][1]
-        _log.info("http_listening", address=f"{host}:{self.port}")
-
-    async def stop(self) -> None:
-        """No new requests; wait for those in flight, at most the shutdown grace."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        self._runners.append(runner)
+        make: Any = runner.server
+        # Operators must get in when senders have taken all room: their listener has no limits but its address.
+        factory = self._door.protocol(make) if app is self.app else make
+        tls = _tls(self._settings)
+        host, _, port = address.rpartition(":")
+        server = await asyncio.get_running_loop().create_server(
+            factory,
+            host.strip("[]"),
+            int(port),
+            ssl=tls,
+            backlog=1024,
+            ssl_handshake_timeout=self._settings.http_header_seconds if tls is not None else None,
+        )
+        self._listening.append(server)
+        bound = int(server.sockets[0].getsockname()[1])
+        _log.info(event, address=f"{host}:{bound}")
+        return bound
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -105,8 +147,12 @@ class HttpServer:
         # The pattern, not the path, in logs and metrics: a path may hold a key, and is the caller's to choose.
         route = resource.canonical if resource is not None else "unknown"
         response: web.StreamResponse
+        task = asyncio.current_task()
+        if task is not None:
+            task.set_name(route)  # the watchdog names it when it blocks the loop
         try:
-            response = await handler(request)
+            with self._door.request(request, request.client_max_size):
+                response = await handler(request)
         except web.HTTPException as error:
             response = error
         except Exception as error:

@@ -25,12 +25,13 @@ from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_rev
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
-from tocsin_kit.loops import Loops, Sweep, run_every, wait_or_stop, watch_lag
+from tocsin_kit.loops import Loops, Sweep, run_every, wait_or_stop
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.settings import ServiceSettings, load, service_settings
+from tocsin_kit.watchdog import Watchdog
 
 __all__ = ["Loops", "Runtime", "Service", "Sweep", "main", "run_every", "serve", "wait_or_stop"]
 
@@ -123,7 +124,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     grace = settings.shutdown_grace_seconds
     own = Loops(metrics)
     own.add("health", health.run)
-    own.add("loop-lag", lambda stopping: watch_lag(metrics, stopping))
+    own.add("loop-lag", Watchdog(metrics).run)
     service = Service()
     calls_ended = asyncio.Event()
     try:

@@ -19,7 +19,6 @@ _log = get_logger(__name__)
 _RESTART_BASE: Final = 0.1
 _RESTART_CAP: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
-_LAG_INTERVAL: Final = 0.5
 TURN_SECONDS: Final = 0.01
 """Work that goes on for longer gives way (`Turns`)."""
 
@@ -177,11 +176,3 @@ async def run_every(
 ) -> None:
     """A `Sweep` without a name: runs `work` until stopped."""
     await Sweep(every, work, jitter=jitter)(stop)
-
-
-async def watch_lag(metrics: Metrics, stop: asyncio.Event) -> None:
-    """Measure how late the event loop wakes a sleeper: something blocking it shows here before it shows in latency."""
-    while not stop.is_set():
-        due = time.monotonic() + _LAG_INTERVAL
-        if not await wait_or_stop(stop, _LAG_INTERVAL):
-            metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))

@@ -34,6 +34,13 @@ class Metrics:
             registry=self.registry,
         )
         self.http_total = Counter("tocsin_http", "HTTP requests", ("route", "status"), registry=self.registry)
+        self.http_open = Gauge("tocsin_http_connections", "HTTP connections open now", registry=self.registry)
+        self.http_refused = Counter(
+            "tocsin_http_refused",
+            "HTTP connections and requests ended by a limit: connections, body_bytes, header_seconds, body_seconds",
+            ("limit",),
+            registry=self.registry,
+        )
         self.outbox_rows = Gauge(
             "tocsin_outbox_rows",
             "Outbox rows waiting, dead, blocked; counted up to 100,000",
@@ -59,6 +66,12 @@ class Metrics:
             "tocsin_loop_lag_seconds",
             "How late the event loop woke a sleeper",
             buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+            registry=self.registry,
+        )
+        self.loop_blocked_seconds = Counter(
+            "tocsin_loop_blocked_seconds",
+            "Time in which the event loop stood still, by the RPC, route or loop it was in",
+            ("running",),
             registry=self.registry,
         )
         self.loop_crashes = Counter(

@@ -49,6 +49,8 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr
     grpc_listen: Listen = "127.0.0.1:0"
     http_listen: Listen = "127.0.0.1:0"
+    admin_listen: Listen | Literal[""] = ""
+    """Where operators and the orchestrator find /metrics and /readyz. Empty: at http_listen, which senders reach too."""
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
     database_pool_size: int = Field(default=10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
@@ -92,6 +94,16 @@ class ServiceSettings(BaseSettings):
     """Clients reconnect after this, so that they find new replicas."""
     grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
+    http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
+    """HTTP connections that may be open at once; one host may have half of them."""
+    http_max_body_bytes: int = Field(default=128 << 20, validation_alias="HTTP_MAX_BODY_BYTES", ge=1 << 20)
+    """Bytes of all request bodies that are being read; one host may have half of them. Beyond it: 429."""
+    http_header_seconds: float = Field(default=10.0, validation_alias="HTTP_HEADER_SECONDS", gt=0)
+    """How long a new connection may take to send its first headers."""
+    http_body_seconds: float = Field(default=20.0, validation_alias="HTTP_BODY_SECONDS", gt=0)
+    """How long a request's body may take."""
+    http_idle_seconds: float = Field(default=75.0, validation_alias="HTTP_IDLE_SECONDS", gt=0)
+    """How long a connection is kept without another request."""
     reflection: bool = _shared("REFLECTION", True)
 
     outbox_max_age_seconds: float = Field(default=60.0, validation_alias="OUTBOX_MAX_AGE_SECONDS", gt=0)

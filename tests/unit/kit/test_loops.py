@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, Sweep, Turns, backoff, wait_or_stop, watch_lag
+from tocsin_kit.loops import Loops, Sweep, Turns, backoff, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 
@@ -120,16 +120,6 @@ async def test_a_sweep_waits_for_what_is_away_and_crashes_on_what_is_wrong(stop:
     with structlog.testing.capture_logs() as lines, pytest.raises(ZeroDivisionError):
         await Sweep(0.001, work)(stop)
     assert [line["event"] for line in lines] == ["sweep_waits"]
-
-
-async def test_a_blocked_loop_shows(stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "_LAG_INTERVAL", 0.001)
-    metrics = Metrics()
-    watching = asyncio.create_task(watch_lag(metrics, stop))
-    while not metrics.registry.get_sample_value("tocsin_loop_lag_seconds_count"):
-        await wait_or_stop(stop, 0.001)
-    stop.set()
-    await watching
 
 
 async def test_long_work_gives_way_and_short_work_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

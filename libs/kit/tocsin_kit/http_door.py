@@ -1,0 +1,153 @@
+"""Who may connect by HTTP, for how long, and how many bytes of bodies may be held: aiohttp limits none of it.
+
+Everything here counts before a request's credential is known, so it counts by host. Limits are far above what senders do:
+a connection sends its first headers within seconds, and a body at once.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
+
+_HOST_SHARE: Final = 0.5
+_RETRY_AFTER: Final = 2.0
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
+
+
+class HttpDoor:
+    """The limits of one listener. `connections`, `body_bytes`: of all hosts; one host may take half of each."""
+
+    def __init__(
+        self, *, connections: int, body_bytes: int, header_seconds: float, body_seconds: float, metrics: Metrics
+    ) -> None:
+        self._most = connections
+        self._most_bytes = body_bytes
+        self._header_seconds = header_seconds
+        self._body_seconds = body_seconds
+        self._open: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+        self._waiting: dict[Any, asyncio.TimerHandle] = {}
+        """Connections whose first request is not there yet."""
+        self._refused = metrics.http_refused
+        metrics.http_open.set_function(lambda: sum(self._open.values()))
+
+    def protocol(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+        """A protocol factory for `create_server`, around aiohttp's."""
+        return lambda: _Connection(self, make)
+
+    def enter(self, transport: Any, host: str) -> bool:
+        """One connection more; False when there is no room for it."""
+        mine = self._open.get(host, 0)
+        if mine >= self._most * _HOST_SHARE or sum(self._open.values()) >= self._most:
+            self._refused.labels("connections").inc()
+            return False
+        self._open[host] = mine + 1
+        self._waiting[transport] = asyncio.get_running_loop().call_later(self._header_seconds, self._expire, transport)
+        return True
+
+    def leave(self, transport: Any, host: str) -> None:
+        """The connection is over."""
+        self._headers_came(transport)
+        _less(self._open, host, 1)
+
+    @contextlib.contextmanager
+    def request(self, request: web.Request, limit: int) -> Iterator[None]:
+        """Around a request whose headers have come and whose body is at most `limit` bytes.
+
+        Raises OVERLOADED when the bodies under way fill the budget. A body that does not come in time ends in
+        HTTPRequestTimeout where it is read.
+        """
+        self._headers_came(request.transport)
+        if request.content is EMPTY_PAYLOAD or not request.can_read_body:
+            yield
+            return
+        host = request.remote or ""
+        size = min(limit, limit if request.content_length is None else request.content_length)
+        mine = self._bytes.get(host, 0)
+        if mine + size > self._most_bytes * _HOST_SHARE or sum(self._bytes.values()) + size > self._most_bytes:
+            self._refused.labels("body_bytes").inc()
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_OVERLOADED,
+                "more bodies are under way than are taken at once; send it again a little later",
+                metadata={"limit": "body_bytes", "allowed": str(self._most_bytes)},
+                retry_after=_RETRY_AFTER,
+            )
+        self._bytes[host] = mine + size
+        timer = asyncio.get_running_loop().call_later(self._body_seconds, self._body_late, request)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            _less(self._bytes, host, size)
+
+    def _headers_came(self, transport: Any) -> None:
+        timer = self._waiting.pop(transport, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _expire(self, transport: Any) -> None:
+        self._waiting.pop(transport, None)
+        self._refused.labels("header_seconds").inc()
+        transport.abort()
+
+    def _body_late(self, request: web.Request) -> None:
+        if not request.content.is_eof():
+            self._refused.labels("body_seconds").inc()
+            request.content.set_exception(web.HTTPRequestTimeout())
+
+
+class _Connection(asyncio.Protocol):
+    """Counts a connection and hands everything on to aiohttp's protocol."""
+
+    def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol]) -> None:
+        self._door = door
+        self._make = make
+        self._inner: asyncio.Protocol | None = None
+        self._transport: Any = None
+        self._host = ""
+
+    def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("peername")
+        self._host = str(peer[0]) if peer else ""
+        if not self._door.enter(transport, self._host):
+            transport.write(_FULL)
+            transport.close()
+            return
+        self._transport = transport
+        self._inner = self._make()
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._inner is not None:
+            self._door.leave(self._transport, self._host)
+            self._inner.connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        if self._inner is not None:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received() if self._inner is not None else None
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+
+def _less(counts: dict[str, int], key: str, by: int) -> None:
+    number = counts[key] - by
+    if number:
+        counts[key] = number
+    else:
+        del counts[key]

@@ -1,6 +1,6 @@
 """Exit 0 when the service in this container says that it is ready: what HEALTHCHECK calls.
 
-Usage: `ready.py INGEST_HTTP_LISTEN`, the variable that says where the HTTP listener is. An image has no curl to ask
+Usage: `ready.py INGEST_ADMIN_LISTEN`, the variable that says where operators' listener is. An image has no curl to ask
 with, and this runs every few seconds beside each replica: a bare socket costs a third of what http.client does, which
 is most of a start of Python.
 """

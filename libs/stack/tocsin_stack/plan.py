@@ -96,6 +96,8 @@ class Plan:
         for spec in self._settings.services:
             for suffix in ("DATABASE_URL", "GRPC_LISTEN", "HTTP_LISTEN"):
                 environment.pop(spec.variable(suffix), None)
+            if spec is not own or replica:
+                environment.pop(spec.variable("ADMIN_LISTEN"), None)  # one process can listen there
             environment[spec.variable("TARGET")] = self.target(spec.name)
         listen = self._listen[own.name][replica]
         return environment | {

@@ -69,7 +69,18 @@ def test_only_services_can_be_reached_and_only_from_this_machine(compose: dict[s
     assert published.keys() == {spec.name for spec in SERVICES}
     for spec in SERVICES:
         ports = [(port["host_ip"], port["published"], port["target"]) for port in published[spec.name]]
-        assert ports == [("127.0.0.1", str(port), port) for port in (spec.grpc_port, spec.http_port)]
+        wanted = (spec.grpc_port, spec.http_port, spec.http_port + 100)
+        assert ports == [("127.0.0.1", str(port), port) for port in wanted]
+
+
+def test_operators_ports_appear_on_this_machine_wherever_the_others_do() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for spec in SERVICES:
+        port = spec.http_port + 100
+        assert f"- 127.0.0.1:${{{spec.variable('ADMIN_PORTS')}:-{port}}}:{port}" in text
+        image = (ROOT / "services" / spec.name / "Dockerfile").read_text()
+        assert f"{spec.variable('ADMIN_LISTEN')}=0.0.0.0:{port}" in image
+        assert f'"{spec.variable("ADMIN_LISTEN")}"]' in image
 
 
 @service
@@ -82,7 +93,7 @@ def test_a_service_can_be_told_every_setting_and_no_other_service_s_secret(
         field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
         for name, field in SETTINGS[spec.name].model_fields.items()
     }
-    said_by_image = {spec.variable("GRPC_LISTEN"), spec.variable("HTTP_LISTEN")}
+    said_by_image = {spec.variable(f"{kind}_LISTEN") for kind in ("GRPC", "HTTP", "ADMIN")}
     assert environment.keys() | said_by_image == known
     for other in SERVICES:
         assert environment[other.variable("TARGET")] == f"dns:///{other.name}:{other.grpc_port}"

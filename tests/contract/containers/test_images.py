@@ -30,7 +30,9 @@ from tests.contract.containers.support import ROOT, dockerfile, service
 def test_the_images_differ_in_name_and_ports_only() -> None:
     def without_names(spec: ServiceSpec) -> str:
         text = dockerfile(spec).replace(spec.name, "SERVICE").replace(spec.name.upper(), "SERVICE")
-        return text.replace(str(spec.grpc_port), "GRPC").replace(str(spec.http_port), "HTTP")
+        for port, kind in ((spec.grpc_port, "GRPC"), (spec.http_port, "HTTP"), (spec.http_port + 100, "ADMIN")):
+            text = text.replace(str(port), kind)
+        return text
 
     assert len({without_names(spec) for spec in SERVICES}) == 1
     last = dockerfile(SERVICES[0]).rpartition("\nFROM ")[2]
@@ -97,8 +99,8 @@ def test_no_secret_and_no_data_can_enter_a_build() -> None:
 
 async def ready(port: int, **environment: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(ROOT / "docker" / "ready.py"), "INGEST_HTTP_LISTEN"),
-        env={"INGEST_HTTP_LISTEN": f"0.0.0.0:{port}", **environment},
+        *(sys.executable, "-I", "-S", str(ROOT / "docker" / "ready.py"), "INGEST_ADMIN_LISTEN"),
+        env={"INGEST_ADMIN_LISTEN": f"0.0.0.0:{port}", **environment},
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await process.communicate()
@@ -130,6 +132,7 @@ async def test_the_health_check_asks_the_service_itself(tls: bool, tmp_path: Pat
         database_url=SecretStr("postgresql://nobody@127.0.0.1/none"),
         auth_signing_keys=SecretStr(f"k1:{'A' * 43}"),
         http_listen="127.0.0.1:0",
+        admin_listen="127.0.0.1:0",
     ).model_copy(update=certificate(tmp_path) if tls else {})
     metrics = Metrics()
     health = Health((HealthCheck("store", store),), metrics)
@@ -138,16 +141,16 @@ async def test_the_health_check_asks_the_service_itself(tls: bool, tmp_path: Pat
     await server.start()
     try:
         await health.check_once()
-        code, said = await ready(server.port, **environment)
+        code, said = await ready(server.admin_port, **environment)
         assert code == 1
         assert "store is away" in said
         store_is_there = True
         await health.check_once()
-        assert await ready(server.port, **environment) == (0, "")
+        assert await ready(server.admin_port, **environment) == (0, "")
         health.shut_down()
-        assert (await ready(server.port, **environment))[0] == 1
+        assert (await ready(server.admin_port, **environment))[0] == 1
     finally:
         await server.stop()
-    code, said = await ready(server.port, **environment)
+    code, said = await ready(server.admin_port, **environment)
     assert code == 1
-    assert f"no answer from port {server.port}" in said
+    assert f"no answer from port {server.admin_port}" in said

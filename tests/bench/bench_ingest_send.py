@@ -24,7 +24,12 @@ from tocsin.escalation.v1 import internal_service_pb2_grpc
 from tocsin.escalation.v1.internal_service_pb2 import (
     ApplyIncidentEventsRequest,
     ApplyIncidentEventsResponse,
+    CompareIncidentsRequest,
+    CompareIncidentsResponse,
     IncidentEventResult,
+    IncidentStanding,
+    ListOpenIncidentsRequest,
+    ListOpenIncidentsResponse,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc
 from tocsin.ingest.v1.alert_pb2 import AlertInput
@@ -168,6 +173,12 @@ class Noop:
     ) -> ApplyIncidentEventsResponse:
         applied = IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED
         return ApplyIncidentEventsResponse(results=[applied] * len(request.events))
+
+    async def CompareIncidents(self, request: CompareIncidentsRequest, context: Any) -> CompareIncidentsResponse:
+        return CompareIncidentsResponse(standings=[IncidentStanding(known=True, sequence=1) for _ in request.incidents])
+
+    async def ListOpenIncidents(self, request: ListOpenIncidentsRequest, context: Any) -> ListOpenIncidentsResponse:
+        return ListOpenIncidentsResponse()
 
 
 async def serve_noop(port: int) -> None:

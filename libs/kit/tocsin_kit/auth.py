@@ -26,6 +26,8 @@ LEEWAY: Final = 60.0
 MIN_KEY_BYTES: Final = 32  # RFC 7518 §3.2: at least as long as the hash
 _CACHE_SIZE: Final = 4096
 _ORG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_SUBJECT: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class JwtAuthenticator:
             org_id = checked_org(org_id)
         elif INTERNAL not in scopes:
             raise invalid_credential("only Tocsin's own services may act for every tenant")
-        principal = Principal(org_id, str(claims["sub"]), scopes)
+        principal = Principal(org_id, checked_subject(claims.get("sub")), scopes)
         self._cache.put(token, principal, expiry)
         return principal
 
@@ -240,6 +242,16 @@ def checked_org(org_id: object) -> str:
     if isinstance(org_id, str) and _ORG.fullmatch(org_id):
         return org_id
     raise invalid_credential("the token names no tenant")
+
+
+def checked_subject(subject: object) -> str:
+    """Who a token speaks for. It is written beside whatever they do, so it must be text that can be stored.
+
+    At most 255 characters (OpenID Connect Core §2), none of them a control character.
+    """
+    if isinstance(subject, str) and 0 < len(subject) <= _MOST_SUBJECT and not _CONTROL.search(subject):
+        return subject
+    raise invalid_credential("the token names no subject of 1 to 255 printable characters")
 
 
 def invalid_credential(detail: str) -> TocsinError:

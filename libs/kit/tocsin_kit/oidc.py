@@ -20,6 +20,7 @@ from tocsin_kit.auth import (
     TokenCache,
     check_times,
     checked_org,
+    checked_subject,
     invalid_credential,
     unverified_header,
     verified_claims,
@@ -91,7 +92,9 @@ class OidcAuthenticator:
             token, key.key, algorithms=(header["alg"],), issuer=self._issuer, audience=self._audience or None
         )
         expiry = check_times(claims, now)
-        principal = Principal(checked_org(claims.get(self._org_claim)), f"users/{claims['sub']}", _scopes(claims))
+        principal = Principal(
+            checked_org(claims.get(self._org_claim)), f"users/{checked_subject(claims.get('sub'))}", _scopes(claims)
+        )
         self._cache.put(token, principal, expiry)
         return principal
 

@@ -77,7 +77,7 @@ class ServiceSettings(BaseSettings):
     """Calls to the other services use TLS and trust this authority."""
 
     grpc_max_message_bytes: int = Field(
-        default=1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 12, le=1 << 28
+        default=1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 18, le=1 << 28
     )
     grpc_max_concurrent_rpcs: int = Field(default=2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
     """Unary calls that may be open at once. One tenant may have half of them; a tenth is Tocsin's own services'."""

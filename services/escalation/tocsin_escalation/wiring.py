@@ -38,6 +38,7 @@ from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.firer import Firer
 from tocsin_escalation.work.pager import Pager
 from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
+from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
 
@@ -62,10 +63,14 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
             kinds=[kind],
             max_bytes=settings.grpc_max_message_bytes // 2,
             channel=notify_channel,
+            substitute=substitute,
             metrics=runtime.metrics,
             max_age=settings.outbox_max_age_seconds,
         )
-        for kind, deliver in ((PAGE, delivery.pages), (CANCEL, delivery.cancellations))
+        for kind, deliver, substitute in (
+            (PAGE, delivery.pages, less_of_page),
+            (CANCEL, delivery.cancellations, less_of_cancellation),
+        )
     )
 
     late = _Late()

@@ -164,3 +164,8 @@ def test_keys_are_parsed_in_order_and_never_printed() -> None:
     keys = SigningKeys.parse(f" k2:{'A' * 43}, k1:{'_-' * 22} ")
     assert [kid for kid, _ in keys.keys] == ["k2", "k1"]
     assert repr(keys) == "SigningKeys(k2, k1)"
+
+
+@pytest.mark.parametrize("subject", ["", "users/a\0b", "users/a\nb", "u" * 256, None, 7])
+async def test_a_subject_that_could_not_be_written_down_is_no_subject(subject: object) -> None:
+    assert await reason(signed({"sub": subject})) == "CREDENTIAL_INVALID"

@@ -12,6 +12,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.alert_size import check_size
 from tocsin_ingest.app.batcher import Batcher, Entry
 from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
@@ -51,8 +52,8 @@ class AlertIntake:
     async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
         """Returns once the alert is committed. `request` must have passed `validate`.
 
-        Raises INVALID_FIELD, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED, OVERLOADED, REQUEST_ID_REUSED,
-        DATABASE_UNAVAILABLE, CONFLICT.
+        Raises INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED, OVERLOADED,
+        REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
         """
         return await (await self._submit(sender, request))
 
@@ -70,6 +71,7 @@ class AlertIntake:
             return failed
 
     async def _submit(self, sender: Sender, request: SendAlertRequest) -> "asyncio.Future[SendAlertResponse]":
+        check_size(request.alert)
         routing = await self._routing(sender, request.integration)
         wait = self._limit.take(sender.org_id, routing.integration_id, asyncio.get_running_loop().time())
         if wait:

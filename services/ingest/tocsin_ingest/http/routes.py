@@ -12,6 +12,7 @@ from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import HTTP_STATUS
 from tocsin_kit.rpc.failures import masked
 
+from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.http import alertmanager, pagerduty
@@ -67,6 +68,7 @@ class _Receiver:
         if isinstance(item.alert, TocsinError):
             return item.alert
         try:
+            shorten(item.alert)
             return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert)))
         except Exception as error:
             return masked(error)

@@ -34,6 +34,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. `update_mask` names a field that does not exist or cannot be written. Metadata: `path`."""
     ERROR_REASON_VERIFICATION_CODE_WRONG: _ErrorReason.ValueType  # 5
     """INVALID_ARGUMENT. The verification code is wrong. Metadata: `attempts_left`."""
+    ERROR_REASON_ALERT_TOO_LARGE: _ErrorReason.ValueType  # 6
+    """INVALID_ARGUMENT. The alert takes more bytes than an alert may. Send fewer or shorter labels, links or details. Metadata:
+    `limit_bytes`, `size_bytes`.
+    """
     ERROR_REASON_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. No credential: send `authorization: Bearer <token>`."""
     ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 21
@@ -120,6 +124,10 @@ ERROR_REASON_UPDATE_MASK_INVALID: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. `update_mask` names a field that does not exist or cannot be written. Metadata: `path`."""
 ERROR_REASON_VERIFICATION_CODE_WRONG: ErrorReason.ValueType  # 5
 """INVALID_ARGUMENT. The verification code is wrong. Metadata: `attempts_left`."""
+ERROR_REASON_ALERT_TOO_LARGE: ErrorReason.ValueType  # 6
+"""INVALID_ARGUMENT. The alert takes more bytes than an alert may. Send fewer or shorter labels, links or details. Metadata:
+`limit_bytes`, `size_bytes`.
+"""
 ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. No credential: send `authorization: Bearer <token>`."""
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 21

@@ -150,7 +150,10 @@ Global___Link: _TypeAlias = Link  # noqa: Y015
 
 @_typing.final
 class AlertInput(_message.Message):
-    """One alert as a sender gives it. A character that cannot be stored (NUL) is replaced by U+FFFD, never a reason to refuse an alert."""
+    """One alert as a sender gives it. A character that cannot be stored (NUL) is replaced by U+FFFD, never a reason to refuse an alert.
+    At most 131072 bytes in all, serialized: whatever is taken can be carried to the people who are paged. `ALERT_TOO_LARGE` beyond it.
+    From senders over HTTP what is beyond it is left out, and the details say what.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

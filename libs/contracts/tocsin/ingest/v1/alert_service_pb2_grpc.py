@@ -73,7 +73,7 @@ class AlertServiceServicer:
     def SendAlert(self, request, context):
         """Takes one alert in: deduplicates, groups, routes, opens or resolves its incident.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

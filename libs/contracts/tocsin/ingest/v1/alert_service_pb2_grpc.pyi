@@ -39,7 +39,7 @@ class AlertServiceStub:
     SendAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SendAlertRequest, _alert_service_pb2.SendAlertResponse]
     """Takes one alert in: deduplicates, groups, routes, opens or resolves its incident.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
     """
     SendAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SendAlertsRequest, _alert_service_pb2.SendAlertsResponse]
     """Takes up to 1000 alerts in, with an answer for each in the same order: one bad alert does not fail the others.
@@ -66,7 +66,7 @@ class AlertServiceAsyncStub(AlertServiceStub):
     SendAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SendAlertRequest, _alert_service_pb2.SendAlertResponse]  # type: ignore[assignment]
     """Takes one alert in: deduplicates, groups, routes, opens or resolves its incident.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
     """
     SendAlerts: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SendAlertsRequest, _alert_service_pb2.SendAlertsResponse]  # type: ignore[assignment]
     """Takes up to 1000 alerts in, with an answer for each in the same order: one bad alert does not fail the others.
@@ -96,7 +96,7 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_alert_service_pb2.SendAlertResponse, _abc.Awaitable[_alert_service_pb2.SendAlertResponse]]:
         """Takes one alert in: deduplicates, groups, routes, opens or resolves its incident.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `REQUEST_ID_REUSED`, `OVERLOADED`, `RATE_LIMITED`.
         """
 
     @_abc_1.abstractmethod

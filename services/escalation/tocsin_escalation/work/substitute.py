@@ -1,0 +1,56 @@
+"""What goes to notify in place of a page or a cancellation that it refuses for good.
+
+A person must be paged whatever the alert's texts say, so everything that is not needed to reach them is left out, and the
+title says that something was. The original stays as a dead letter.
+"""
+
+import re
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from tocsin.notify.v1.internal_service_pb2 import Cancellation
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
+from tocsin_kit.db.outbox import OutboxRow
+
+_TITLE: Final = 200
+_NAME: Final = 100
+_LEFT_OUT: Final = " (parts of this page were left out)"
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_POLICY: Final = re.compile(r"policies/[a-z0-9][a-z0-9._-]{0,62}")
+_SEVERITIES: Final = (SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_INFO)
+
+
+def less_of_page(row: OutboxRow, reason: str) -> bytes | None:
+    """The page with nothing but what reaches its user; None when it cannot be read. `reason` is kept by the relay."""
+    try:
+        job = NotificationJob.FromString(row.payload)
+    except DecodeError:
+        return None
+    job.DiscardUnknownFields()
+    job.title = (_plain(job.title, _TITLE) or "an incident") + _LEFT_OUT
+    job.source = _plain(job.source, _NAME)
+    job.actor = _plain(job.actor, _NAME)
+    job.ClearField("links")
+    if job.severity not in _SEVERITIES:
+        job.severity = SEVERITY_CRITICAL
+    if not _POLICY.fullmatch(job.policy):
+        job.policy = ""
+    return job.SerializeToString()
+
+
+def less_of_cancellation(row: OutboxRow, reason: str) -> bytes | None:
+    """The cancellation with a reason in plain words; None when it cannot be read or has nothing more to leave out."""
+    try:
+        cancellation = Cancellation.FromString(row.payload)
+    except DecodeError:
+        return None
+    plain = _plain(cancellation.reason, _TITLE)
+    if plain == cancellation.reason:
+        return None
+    cancellation.reason = plain
+    return cancellation.SerializeToString()
+
+
+def _plain(text: str, limit: int) -> str:
+    return _UNPRINTABLE.sub("?", text)[:limit]

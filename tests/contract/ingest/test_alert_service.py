@@ -315,3 +315,17 @@ async def test_too_fast_says_when_to_come_again(database_url: str, escalation: F
         assert refused[0].reason == R.ERROR_REASON_RATE_LIMITED
         assert refused[0].code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (refused[0].retry_after or 0) > 50
+
+
+async def test_an_alert_has_a_total_size_limit(ingest: Ingest) -> None:
+    org = bearer(new_org())
+    snow = "\N{SNOWMAN}" * 1024
+    large = trigger("large", labels={f"{number}": snow for number in range(43)})
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ingest.alerts.SendAlert(large, metadata=org)
+    error = from_rpc_error(caught.value)
+    assert (error.reason_name, error.code) == ("ALERT_TOO_LARGE", grpc.StatusCode.INVALID_ARGUMENT)
+    assert error.metadata["limit_bytes"] == "131072"
+    assert [each.field for each in error.fields] == ["alert"]
+    both = await ingest.alerts.SendAlerts(SendAlertsRequest(alerts=[large, trigger("small")]), metadata=org)
+    assert [each.WhichOneof("result") for each in both.results] == ["error", "response"]

@@ -183,3 +183,17 @@ async def test_too_fast_is_429_with_a_time(database_url: str, escalation: FakeEs
         async with http.post(f"{ingest.http}/v2/enqueue", json=body) as response:
             assert int(response.headers["Retry-After"]) >= 5
             assert (await response.json())["status"] == "throttle exceeded"
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00", "soon"])
+async def test_a_time_that_is_none_does_not_stop_a_page(client: Client, time: str) -> None:
+    status, _ = await client.event(payload={"timestamp": time})
+    assert status == 202
+
+
+async def test_what_is_too_large_is_taken_with_a_note_of_what_was_left_out(client: Client) -> None:
+    details = {"list": [1] * 9900, "text": "x" * 25_000}
+    status, answer = await client.event(dedup_key="large", payload={"custom_details": details})
+    assert (status, answer["dedup_key"]) == (202, "large")
+    (alert,) = (await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))).alerts
+    assert "left out: details" in str(alert.details["left_out"])

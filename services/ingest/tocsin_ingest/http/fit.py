@@ -69,12 +69,14 @@ def time(value: Any) -> Timestamp | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        # An offset may lead out of the years that a time can be in: 9999-12-31T23:59:59-10:00.
+        utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    if moment.year < 1970:
+    if utc.year < 1970:
         return None
     stamp = Timestamp()
-    stamp.FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    stamp.FromDatetime(utc)
     return stamp
 
 

@@ -28,7 +28,7 @@ from tests.contract.test_protos import METHODS
 
 NUL = "a\0b"
 REPLACED = "a\N{REPLACEMENT CHARACTER}b"
-SERVICE_OF = {"ingest": "ingest", "escalation": "escalation", "notify": "notify", "queue": "notify"}
+SERVICE_OF = {"ingest": "ingest", "escalation": "escalation", "notify": "notify", "queue": "notify", "outbox": "ingest"}
 DEPTH = 4
 
 

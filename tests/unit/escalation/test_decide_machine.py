@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
-from tocsin_escalation.domain.escalation import Escalation, Facts, State, Timer
+from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
     Escalated,
     Event,
+    OutcomeKind,
+    PageOutcome,
     Reassigned,
     Resolved,
     Snoozed,
@@ -52,6 +54,8 @@ class Life(RuleBasedStateMachine):
         self.old_timers: list[Timer] = []
         self.stopped_up_to = 0
         self.started = False
+        self.pages: list[Page] = []
+        self.accepted = False
 
     def take(self, event: Event) -> None:
         before = self.run
@@ -68,6 +72,7 @@ class Life(RuleBasedStateMachine):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
             elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):
                 self.paged[(command.generation, command.repeat, command.level, command.user)] += 1
+                self.pages.append(command)
                 assert command.generation > self.stopped_up_to, "a page of a generation that was stopped"
         assert self.run.generation >= before.generation
         assert self.run.repeat >= before.repeat or isinstance(event, Reassigned)
@@ -141,6 +146,48 @@ class Life(RuleBasedStateMachine):
         self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
         assert self.paged.total() == pages, "a new alert never pages again"
 
+    @precondition(lambda self: self.pages)
+    @rule(data=st.data(), kind=st.sampled_from(OutcomeKind))
+    def something_becomes_of_a_page(self, data: st.DataObject, kind: OutcomeKind) -> None:
+        """Of any page, new or old, in any order: notify may die, repeat itself, or be behind by hours."""
+        newest_first = st.sampled_from(self.pages[::-1])
+        page = data.draw(newest_first)
+        outcome = PageOutcome(page.id, page.user, kind, page.level)
+        before, pages = self.run, self.paged.total()
+        self.take(outcome)
+        current = before.state is State.TRIGGERED and (page.generation, page.repeat, page.level) == (
+            before.generation,
+            before.repeat,
+            before.level,
+        )
+        if kind is OutcomeKind.SENT and before.state is not State.RESOLVED:
+            self.accepted = True
+        if not current or kind in (OutcomeKind.DELAYED, OutcomeKind.SENT):
+            assert self.paged.total() == pages, "only a failure at the current level moves anything"
+            assert (self.run.level, self.run.timer, self.run.state) == (before.level, before.timer, before.state)
+        if before.state in (State.ACKNOWLEDGED, State.SNOOZED):
+            assert self.run.state is before.state, "acknowledge beats everything"
+
+    @precondition(lambda self: self.run.state is State.TRIGGERED)
+    @rule(kind=st.sampled_from([OutcomeKind.UNREACHABLE, OutcomeKind.FAILED]))
+    def nobody_of_the_current_level_can_be_reached(self, kind: OutcomeKind) -> None:
+        before = self.run
+        mine = [
+            page
+            for page in self.pages
+            if (page.generation, page.repeat, page.level) == (before.generation, before.repeat, before.level)
+        ]
+        if any(before.pages.get(page.id) is PageState.SENT for page in mine):
+            return
+        for page in mine:
+            assert (self.run.level, self.run.repeat) == (before.level, before.repeat)
+            self.take(PageOutcome(page.id, page.user, kind, page.level))
+        if mine:
+            here = (self.run.state, self.run.repeat, self.run.level)
+            assert here != (State.TRIGGERED, before.repeat, before.level), "the level is left at once"
+            due = self.run.timer
+            assert due is None or due.due_time > self.now, "whoever is next has time to answer"
+
     @rule()
     def resolve(self) -> None:
         self.take(Resolved("integrations/prom"))
@@ -151,6 +198,21 @@ class Life(RuleBasedStateMachine):
             assert self.run.timer is not None
         if self.run.state in (State.EXHAUSTED, State.RESOLVED):
             assert self.run.timer is None
+
+    @invariant()
+    def reached_tells_the_truth(self) -> None:
+        if self.accepted:
+            assert self.run.reached is Reached.SOMEBODY
+        if self.run.reached is Reached.SOMEBODY:
+            assert self.accepted
+        if self.run.state is State.EXHAUSTED and PageState.OPEN not in self.run.pages.values():
+            assert self.run.reached is not Reached.UNKNOWN
+
+    @invariant()
+    def what_is_known_of_pages_stays_small(self) -> None:
+        """Pages of earlier levels are kept while they are open, and only if nobody stopped them."""
+        paged = {page.id for page in self.pages if page.generation > self.stopped_up_to}
+        assert set(self.run.pages) <= paged
 
     @invariant()
     def each_level_is_paged_once_per_generation_and_repeat(self) -> None:

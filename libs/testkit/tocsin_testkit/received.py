@@ -13,7 +13,7 @@ class Received:
     channel: str
     """`email` or `webhook`."""
     kind: str
-    """`new_incident`, `escalation`, `acknowledgment`, `resolution`, `test` or `verification`."""
+    """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test` or `verification`."""
     subject: str
     incident: str
     """`incidents/{uuid}`; empty for tests and codes."""

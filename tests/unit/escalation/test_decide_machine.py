@@ -32,13 +32,18 @@ PEOPLE = ("ana", "ben", "cem")
 TARGETS = st.sampled_from([*map(user, PEOPLE), user("gone"), team("core"), team("empty")])
 LEVELS = st.builds(lambda t, m: level(*t, minutes=m), st.lists(TARGETS, min_size=1, max_size=3), st.integers(1, 30))
 POLICIES = st.builds(
-    lambda levels, repeats, fallback, ack: policy(
-        *levels, repeat_count=repeats, fallback_target=fallback, ack_timeout=timedelta(minutes=ack) if ack else None
+    lambda levels, repeats, fallback, ack, raise_: policy(
+        *levels,
+        repeat_count=repeats,
+        fallback_target=fallback,
+        ack_timeout=timedelta(minutes=ack) if ack else None,
+        page_raised_urgency=raise_,
     ),
     st.lists(LEVELS, min_size=1, max_size=4),
     st.integers(0, 2),
     st.none() | TARGETS,
     st.sampled_from([0, 10]),
+    st.booleans(),
 )
 
 
@@ -49,7 +54,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.now = NOON
         self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()})
-        self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 2, "", NOON))
+        self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 4, "", NOON))
         self.paged: Counter[tuple[int, int, int, str]] = Counter()
         self.old_timers: list[Timer] = []
         self.stopped_up_to = 0
@@ -142,9 +147,23 @@ class Life(RuleBasedStateMachine):
 
     @rule(severity=st.integers(1, 4), new_keys=st.integers(0, 2))
     def alerts_added(self, severity: int, new_keys: int) -> None:
-        pages = self.paged.total()
+        before, pages = self.run, self.paged.total()
         self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
-        assert self.paged.total() == pages, "a new alert never pages again"
+        raised = (
+            before.policy is not None and before.policy.page_raised_urgency and severity <= 2 < before.facts.severity
+        )
+        if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED):
+            assert self.paged.total() == pages, "only urgency pages again, and only what nobody holds"
+            assert (self.run.state, self.run.timer, self.run.generation) == (
+                before.state,
+                before.timer,
+                before.generation,
+            )
+        elif before.state is State.TRIGGERED:
+            assert self.run.generation == before.generation + 1
+            assert self.stopped_up_to == before.generation, "the pending low pages are superseded"
+            assert (self.run.level, self.run.assignees) == (before.level, before.assignees)
+            assert self.paged.total() == pages + len(before.assignees)
 
     @precondition(lambda self: self.pages)
     @rule(data=st.data(), kind=st.sampled_from(OutcomeKind))

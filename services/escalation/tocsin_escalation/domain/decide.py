@@ -27,8 +27,17 @@ from tocsin_escalation.domain.events import (
     Unacknowledged,
 )
 from tocsin_escalation.domain.outcomes import take_outcome, tell
-from tocsin_escalation.domain.paging import due_after, news, page_users, start_level
-from tocsin_escalation.domain.policy import Directory, Level
+from tocsin_escalation.domain.paging import (
+    current_level,
+    due_after,
+    halt,
+    news,
+    next_generation,
+    page_users,
+    start_level,
+)
+from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.urgency import raise_urgency
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
 EARLY_TOLERANCE = timedelta(milliseconds=100)
@@ -43,7 +52,7 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
         case Started():
             return _start(run, event, now, directory, timer_id)
         case AlertsAdded():
-            return _add_alerts(run, event)
+            return _add_alerts(run, event, now, directory, timer_id)
         case TimerFired():
             return _fire(run, event, now, directory, timer_id)
         case Acknowledged(actor=actor):
@@ -52,7 +61,7 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
             note = Note(NoteKind.UNACKNOWLEDGED, actor, f"given back by {actor}", run.level)
-            return _page_again(_bump(run), note, now, now, directory, timer_id)
+            return _page_again(next_generation(run), note, now, now, directory, timer_id)
         case Snoozed(actor=actor, duration=duration):
             return _snooze(run, actor, duration, now, timer_id)
         case Escalated(actor=actor, level=level):
@@ -112,20 +121,26 @@ def _unused_generation(now: datetime) -> int:
     return int((now - _GENERATIONS_BEGIN).total_seconds())
 
 
-def _add_alerts(run: Escalation, event: AlertsAdded) -> Decision:
-    """New alerts never page again; on an incident that somebody holds they are noted, once per generation."""
-    notes = []
+def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """New alerts page again only if they make the incident urgent; on one that somebody holds they are noted, once per
+    generation.
+    """
     worse = 0 < event.severity < run.facts.severity
+    quiet = run.state in (State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
+    severity = event.severity if worse else run.facts.severity
+    facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)
+    following = replace(run, facts=facts, added_alerts_noted=run.added_alerts_noted or quiet)
+    raised = Decision(following)
+    if facts.urgent and not run.facts.urgent and run.policy is not None and run.policy.page_raised_urgency:
+        raised = raise_urgency(following, now, directory, timer_id)
+    notes = []
     if worse:
         notes.append(Note(NoteKind.SEVERITY_RAISED, "", f"severity raised by: {event.summary}", run.level))
-    quiet = run.state in (State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
     if event.new_keys or (quiet and not run.added_alerts_noted):
         notes.append(
             Note(NoteKind.ALERTS_ADDED, "", f"{event.alert_count} alerts now; newest: {event.summary}", run.level)
         )
-    severity = event.severity if worse else run.facts.severity
-    facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)
-    return Decision(replace(run, facts=facts, added_alerts_noted=run.added_alerts_noted or quiet), notes=tuple(notes))
+    return Decision(raised.next, raised.commands, (*notes, *raised.notes))
 
 
 def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -161,7 +176,7 @@ def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> 
         return Decision(run, already=True)
     stop = StopPages(run.generation, f"acknowledged by {actor}")
     following = replace(
-        _halt(run),
+        halt(run),
         state=State.ACKNOWLEDGED,
         acknowledged_by=actor,
         acknowledge_time=now,
@@ -176,7 +191,7 @@ def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> 
 
 
 def _snooze(run: Escalation, actor: str, duration: timedelta, now: datetime, timer_id: UUID) -> Decision:
-    following = _let_go(_halt(run))
+    following = _let_go(halt(run))
     end = now + duration
     following = replace(
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
@@ -192,7 +207,7 @@ def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory:
         return Decision(run, refusal=Refusal.LEVEL_UNKNOWN)
     if wanted > last or (run.state is not State.EXHAUSTED and wanted <= run.level):
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
-    bumped = _let_go(_bump(run))
+    bumped = _let_go(next_generation(run))
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}", wanted)
@@ -201,7 +216,7 @@ def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory:
 
 
 def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    bumped = _let_go(_halt(run))
+    bumped = _let_go(halt(run))
     stop = StopPages(run.generation, f"reassigned by {event.actor}")
     if event.policy is not None:
         note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
@@ -216,7 +231,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
     paged = page_users(bumped, users, run.level, now)
-    step = _current_level(run)
+    step = current_level(run)
     if step is None:
         return Decision(
             replace(paged.next, state=State.EXHAUSTED, timer=None), (stop, *paged.commands), (note, *paged.notes)
@@ -227,7 +242,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
 
 def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     actor = event.actor
-    following = replace(_halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
+    following = replace(halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}")
@@ -244,20 +259,6 @@ def _page_again(
     return Decision(started.next, started.commands, (note, *started.notes))
 
 
-def _bump(run: Escalation) -> Escalation:
-    return replace(run, generation=run.generation + 1, added_alerts_noted=False)
-
-
-def _halt(run: Escalation) -> Escalation:
-    """The next generation of a run whose pages are stopped: what becomes of them is not waited for any more."""
-    return replace(_bump(run), pages={})
-
-
 def _let_go(run: Escalation) -> Escalation:
     """Nobody holds it any more; whatever timer ran is over."""
     return replace(run, state=State.TRIGGERED, acknowledged_by="", acknowledge_time=None, timer=None)
-
-
-def _current_level(run: Escalation) -> Level | None:
-    levels = run.policy.levels if run.policy else ()
-    return levels[max(run.level, 1) - 1] if levels else None

@@ -9,10 +9,11 @@ from tocsin_escalation.domain.escalation import Escalation
 
 
 class PageType(StrEnum):
-    """Why somebody hears of it. The first two are pages, the others news."""
+    """Why somebody hears of it. The first two are pages of a level, the third one of its own, the others news."""
 
     NEW_INCIDENT = "new_incident"
     ESCALATION = "escalation"
+    URGENCY_RAISED = "urgency_raised"
     ACKNOWLEDGMENT = "acknowledgment"
     RESOLUTION = "resolution"
 
@@ -68,6 +69,7 @@ class NoteKind(StrEnum):
     PAGE_DELAYED = "page_delayed"
     PAGE_SENT = "page_sent"
     NOBODY_REACHED = "nobody_reached"
+    URGENCY_RAISED = "urgency_raised"
 
 
 @dataclass(frozen=True, slots=True)

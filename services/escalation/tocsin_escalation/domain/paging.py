@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
-from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.policy import Directory, Level
 
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
 FALLBACK_LEVEL = 0
@@ -91,6 +91,22 @@ def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_m
     message = f"{why}; paging the fallback target {target}"
     note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
     return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))
+
+
+def current_level(run: Escalation) -> Level | None:
+    """The step of the policy that the run is at; the first before any was paged."""
+    levels = run.policy.levels if run.policy else ()
+    return levels[max(run.level, 1) - 1] if levels else None
+
+
+def next_generation(run: Escalation) -> Escalation:
+    """Timers of the run as it was, and cancelled pages, do nothing any more."""
+    return replace(run, generation=run.generation + 1, added_alerts_noted=False)
+
+
+def halt(run: Escalation) -> Escalation:
+    """The next generation of a run whose pages are stopped: what becomes of them is not waited for any more."""
+    return replace(next_generation(run), pages={})
 
 
 def open_pages(run: Escalation) -> dict[UUID, PageState]:

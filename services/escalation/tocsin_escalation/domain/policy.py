@@ -43,6 +43,7 @@ class Policy:
     ack_timeout: timedelta | None = None
     team: str = ""
     status_updates: bool = True
+    page_raised_urgency: bool = True
 
     def targets(self) -> tuple[Target, ...]:
         """Everybody the policy could ever page."""

@@ -130,6 +130,7 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         ack_timeout=message.ack_timeout.ToTimedelta() if message.HasField("ack_timeout") else None,
         team=message.team.removeprefix("teams/"),
         status_updates=message.status_updates != policy_service_pb2.STATUS_UPDATES_NONE,
+        page_raised_urgency=message.urgency_raise != policy_service_pb2.URGENCY_RAISE_NOTE,
     )
 
 
@@ -152,6 +153,9 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         ack_timeout=duration(policy.ack_timeout),
         tenant_fallback=row.tenant_fallback,
         status_updates=updates,
+        urgency_raise=policy_service_pb2.URGENCY_RAISE_PAGE
+        if policy.page_raised_urgency
+        else policy_service_pb2.URGENCY_RAISE_NOTE,
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),

@@ -30,6 +30,7 @@ WRITABLE = (
     "ack_timeout",
     "tenant_fallback",
     "status_updates",
+    "urgency_raise",
 )
 
 

@@ -36,6 +36,7 @@ def to_json(policy: Policy) -> str:
             "ack_timeout": policy.ack_timeout.total_seconds() if policy.ack_timeout else None,
             "team": policy.team,
             "status_updates": policy.status_updates,
+            "page_raised_urgency": policy.page_raised_urgency,
         },
         separators=(",", ":"),
     )
@@ -55,6 +56,7 @@ def from_json(text: str) -> Policy:
         ack_timeout=timedelta(seconds=data["ack_timeout"]) if data["ack_timeout"] else None,
         team=data["team"],
         status_updates=data["status_updates"],
+        page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tocsin.type.v1.severity_pb2 import Severity
 
 from tocsin_notify.channels.base import Delivery
-from tocsin_notify.domain.page import PAGES, Kind
+from tocsin_notify.domain.page import Kind
 
 SCHEMA_VERSION: Final = 1
 _SUBJECT_LENGTH: Final = 200
@@ -32,7 +32,10 @@ def subject(delivery: Delivery) -> str:
     job = delivery.job
     match delivery.kind:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
-            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} (level {job.level})"
+            where = f"level {job.level}" if job.level else "fallback"
+            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} ({where})"
+        case Kind.URGENCY_RAISED:
+            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} (became urgent)"
         case Kind.ACKNOWLEDGMENT:
             text = f"[acknowledged] {job.title}"
         case Kind.RESOLUTION:
@@ -57,7 +60,11 @@ def body(delivery: Delivery) -> str:
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
             why = "A new incident" if delivery.kind is Kind.NEW_INCIDENT else "Nobody has answered yet"
-            lines = [job.title, "", f"{why}: you are paged at level {job.level}.", *_about(delivery)]
+            where = f"at level {job.level}" if job.level else "as the fallback target"
+            lines = [job.title, "", f"{why}: you are paged {where}.", *_about(delivery)]
+        case Kind.URGENCY_RAISED:
+            why = f"An incident that you have taken on became {severity_word(job.severity)}."
+            lines = [job.title, "", f"{why} It is still yours; nobody else is paged.", *_about(delivery)]
     return "\n".join(lines) + "\n"
 
 
@@ -101,12 +108,19 @@ def _about(delivery: Delivery) -> list[str]:
         ("Source", job.source),
         ("Alerts", str(job.alert_count) if job.alert_count else ""),
         ("Policy", job.policy),
-        ("Level", f"{job.level} (repeat {job.repeat})" if delivery.kind in PAGES else ""),
+        ("Level", _level(delivery)),
     ]
     lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
     if job.links:
         lines += ["", *(f"{text}: {href}" for text, href in sorted(job.links.items()))]
     return lines
+
+
+def _level(delivery: Delivery) -> str:
+    job = delivery.job
+    if delivery.kind not in (Kind.NEW_INCIDENT, Kind.ESCALATION):
+        return ""
+    return f"{job.level} (repeat {job.repeat})" if job.level else "fallback"
 
 
 def _one_line(text: str, length: int) -> str:

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     RESOLUTION = "resolution"
     TEST = "test"
     VERIFICATION = "verification"
+    URGENCY_RAISED = "urgency_raised"
 
 
 class Channel(StrEnum):
@@ -51,7 +52,7 @@ class DeathReason(StrEnum):
     UNREADABLE_JOB = "UNREADABLE_JOB"
 
 
-PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION})
+PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED})
 """The kinds that wake people; the others are news."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
 

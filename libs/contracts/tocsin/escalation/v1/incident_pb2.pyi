@@ -139,6 +139,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A provider took a page."""
     TIMELINE_KIND_NOBODY_REACHED: _TimelineKind.ValueType  # 23
     """The incident is exhausted, and by now it is known that no page reached anybody."""
+    TIMELINE_KIND_URGENCY_RAISED: _TimelineKind.ValueType  # 24
+    """The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -191,6 +193,8 @@ TIMELINE_KIND_PAGE_SENT: TimelineKind.ValueType  # 22
 """A provider took a page."""
 TIMELINE_KIND_NOBODY_REACHED: TimelineKind.ValueType  # 23
 """The incident is exhausted, and by now it is known that no page reached anybody."""
+TIMELINE_KIND_URGENCY_RAISED: TimelineKind.ValueType  # 24
+"""The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final

@@ -30,7 +30,7 @@ from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import target_pb2 as tocsin_dot_type_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"}\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"\xa3\x04\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02\x32\xeb\x04\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"}\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"\xe8\x04\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x43\n\rurgency_raise\x18\r \x01(\x0e\x32\".tocsin.escalation.v1.UrgencyRaiseB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02*]\n\x0cUrgencyRaise\x12\x1d\n\x19URGENCY_RAISE_UNSPECIFIED\x10\x00\x12\x16\n\x12URGENCY_RAISE_PAGE\x10\x01\x12\x16\n\x12URGENCY_RAISE_NOTE\x10\x02\x32\xeb\x04\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY'].fields_by_name['status_updates']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_POLICY'].fields_by_name['etag']._loaded_options = None
   _globals['_POLICY'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_POLICY'].fields_by_name['urgency_raise']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['urgency_raise']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
@@ -89,32 +91,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\252\273\030\016policies:write'
   _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._serialized_options = b'\252\273\030\016policies:write'
-  _globals['_STATUSUPDATES']._serialized_start=1886
-  _globals['_STATUSUPDATES']._serialized_end=1984
+  _globals['_STATUSUPDATES']._serialized_start=1955
+  _globals['_STATUSUPDATES']._serialized_end=2053
+  _globals['_URGENCYRAISE']._serialized_start=2055
+  _globals['_URGENCYRAISE']._serialized_end=2148
   _globals['_LEVEL']._serialized_start=253
   _globals['_LEVEL']._serialized_end=378
   _globals['_POLICY']._serialized_start=381
-  _globals['_POLICY']._serialized_end=928
-  _globals['_CREATEPOLICYREQUEST']._serialized_start=931
-  _globals['_CREATEPOLICYREQUEST']._serialized_end=1097
-  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1099
-  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1167
-  _globals['_GETPOLICYREQUEST']._serialized_start=1169
-  _globals['_GETPOLICYREQUEST']._serialized_end=1246
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1248
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1313
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1315
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1394
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1396
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1491
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1494
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1651
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1653
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1721
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=1724
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=1860
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1862
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1884
-  _globals['_POLICYSERVICE']._serialized_start=1987
-  _globals['_POLICYSERVICE']._serialized_end=2606
+  _globals['_POLICY']._serialized_end=997
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=1000
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=1166
+  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1168
+  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1236
+  _globals['_GETPOLICYREQUEST']._serialized_start=1238
+  _globals['_GETPOLICYREQUEST']._serialized_end=1315
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1317
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1382
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1384
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1463
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1465
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1560
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1563
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1720
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1722
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1790
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=1793
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=1929
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1931
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1953
+  _globals['_POLICYSERVICE']._serialized_start=2151
+  _globals['_POLICYSERVICE']._serialized_end=2770
 # @@protoc_insertion_point(module_scope)

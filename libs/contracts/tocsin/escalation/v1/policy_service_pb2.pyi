@@ -47,6 +47,36 @@ STATUS_UPDATES_NONE: StatusUpdates.ValueType  # 2
 """Nobody."""
 Global___StatusUpdates: _TypeAlias = StatusUpdates  # noqa: Y015
 
+class _UrgencyRaise:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UrgencyRaiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UrgencyRaise.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    URGENCY_RAISE_UNSPECIFIED: _UrgencyRaise.ValueType  # 0
+    """Not set: taken as `URGENCY_RAISE_PAGE`."""
+    URGENCY_RAISE_PAGE: _UrgencyRaise.ValueType  # 1
+    """The current level is paged anew, with high urgency and its whole time to answer; what still waits of its earlier pages is
+    superseded. An exhausted incident starts again at level 1. Whoever has acknowledged or snoozed it is told by a page of its own
+    kind, from which nothing escalates.
+    """
+    URGENCY_RAISE_NOTE: _UrgencyRaise.ValueType  # 2
+    """The timeline says so, and nobody is paged for it."""
+
+class UrgencyRaise(_UrgencyRaise, metaclass=_UrgencyRaiseEnumTypeWrapper):
+    """What follows when an incident's urgency rises: it was of warning or info severity, and an alert of critical or error joins."""
+
+URGENCY_RAISE_UNSPECIFIED: UrgencyRaise.ValueType  # 0
+"""Not set: taken as `URGENCY_RAISE_PAGE`."""
+URGENCY_RAISE_PAGE: UrgencyRaise.ValueType  # 1
+"""The current level is paged anew, with high urgency and its whole time to answer; what still waits of its earlier pages is
+superseded. An exhausted incident starts again at level 1. Whoever has acknowledged or snoozed it is told by a page of its own
+kind, from which nothing escalates.
+"""
+URGENCY_RAISE_NOTE: UrgencyRaise.ValueType  # 2
+"""The timeline says so, and nobody is paged for it."""
+Global___UrgencyRaise: _TypeAlias = UrgencyRaise  # noqa: Y015
+
 @_typing.final
 class Level(_message.Message):
     """One step of a policy."""
@@ -95,6 +125,7 @@ class Policy(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    URGENCY_RAISE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -109,6 +140,8 @@ class Policy(_message.Message):
     """Whether people who were paged hear of acknowledge and resolve."""
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
+    urgency_raise: Global___UrgencyRaise.ValueType
+    """Whether people are paged anew when a calm incident becomes urgent."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """1 to 20 levels, paged in this order."""
@@ -144,10 +177,11 @@ class Policy(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        urgency_raise: Global___UrgencyRaise.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

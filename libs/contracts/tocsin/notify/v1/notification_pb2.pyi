@@ -42,6 +42,8 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """The user asked to try a contact method. Not a page."""
     NOTIFICATION_TYPE_VERIFICATION: _NotificationType.ValueType  # 6
     """A code that proves a contact method reaches its owner. Not a page."""
+    NOTIFICATION_TYPE_URGENCY_RAISED: _NotificationType.ValueType  # 7
+    """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why somebody is notified."""
@@ -60,6 +62,8 @@ NOTIFICATION_TYPE_TEST: NotificationType.ValueType  # 5
 """The user asked to try a contact method. Not a page."""
 NOTIFICATION_TYPE_VERIFICATION: NotificationType.ValueType  # 6
 """A code that proves a contact method reaches its owner. Not a page."""
+NOTIFICATION_TYPE_URGENCY_RAISED: NotificationType.ValueType  # 7
+"""An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:

@@ -1,0 +1,55 @@
+"""A calm incident became urgent: an alert of critical or error joined one of warning or info.
+
+Its people were paged by the rules for low urgency, which may wait for an hour or for the morning. So the present level is
+paged anew, by the rules for high urgency. This happens at most once in the life of an incident: its severity never falls.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, StopPages, page_id
+from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.paging import current_level, due_after, halt, page_users, start_level
+from tocsin_escalation.domain.policy import Directory
+
+
+def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """What follows for a run that is not resolved; its severity is the new one already."""
+    if run.state in (State.ACKNOWLEDGED, State.SNOOZED):
+        return _tell_holder(run, now)
+    stop = StopPages(run.generation, "superseded: the incident became urgent and is paged anew")
+    step = current_level(run)
+    if run.state is State.EXHAUSTED or step is None or not run.assignees:
+        again = replace(halt(run), state=State.TRIGGERED, repeat=run.repeat + 1, timer=None)
+        started = start_level(again, 1, now, now, directory, timer_id)
+        return Decision(started.next, (stop, *started.commands), started.notes)
+    # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
+    paged = page_users(halt(run), run.assignees, run.level, now)
+    timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), paged.next.generation)
+    return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)
+
+
+def _tell_holder(run: Escalation, now: datetime) -> Decision:
+    """Whoever took it on took on something calmer. Nobody else is paged: it is in their hands."""
+    held = run.state is State.ACKNOWLEDGED and run.acknowledged_by.startswith("users/")
+    users = (run.acknowledged_by.removeprefix("users/"),) if held else run.assignees
+    pages = tuple(
+        Page(
+            page_id(run, PageType.URGENCY_RAISED, 0, user),
+            user,
+            PageType.URGENCY_RAISED,
+            0,
+            run.repeat,
+            run.generation,
+            now,
+        )
+        for user in users
+    )
+    if not pages:
+        return Decision(run)
+    names = ", ".join(f"users/{user}" for user in users)
+    note = Note(
+        NoteKind.URGENCY_RAISED, "", f"became urgent while it is {run.state.value}: telling {names}", pages=pages
+    )
+    return Decision(run, pages, (note,))

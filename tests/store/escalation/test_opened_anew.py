@@ -58,7 +58,7 @@ async def test_its_generation_is_above_all_it_had_before(desk: Desk) -> None:
 
 
 async def test_a_known_incident_is_brought_up_to_date_and_pages_nobody_again(desk: Desk) -> None:
-    arrival = desk.opening(severity=3)
+    arrival = desk.opening(severity=2)
     await apply_events(desk.db, desk.effects, [arrival])
     facts = replace(arrival.event.facts, severity=1, alert_count=9)  # type: ignore[union-attr]
     assert await apply_events(desk.db, desk.effects, [anew(arrival, 5, facts=facts)]) == [Result.APPLIED]

@@ -52,24 +52,12 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
 
 def opened_anew(record: IncidentRecord, sequence: int, because: str) -> IncidentEvent:
     """An `opened` that stands for all events up to `sequence`: the incident as ingest's record holds it now."""
-    content = AlertInput.FromString(record.first_alert)
-    event = IncidentEvent(
-        org_id=record.org_id,
-        incident=format_name("incidents", record.id),
-        sequence=sequence,
-        opened=IncidentOpened(
-            title=record.title,
-            source=content.source,
-            severity=record.severity,  # type: ignore[arg-type]
-            labels=content.labels,
-            policy=record.policy,
-            integration=format_name("integrations", record.integration_id) if record.integration_id else "",
-            links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
-            alert_count=record.alert_count,
-            anew_because=because,
-            resolved_by=record.resolved_by or "",
-        ),
-    )
+    opened = _opening(record.title, record.severity, record.policy, record.integration_id, record.first_alert)
+    opened.alert_count = record.alert_count
+    opened.anew_because = because
+    opened.resolved_by = record.resolved_by or ""
+    incident = format_name("incidents", record.id)
+    event = IncidentEvent(org_id=record.org_id, incident=incident, sequence=sequence, opened=opened)
     event.create_time.FromDatetime(record.create_time)
     return event
 
@@ -86,14 +74,19 @@ def decode_alerts_added(payload: bytes) -> tuple[AlertsAdded, int]:
 
 def _opened(event: Opened) -> IncidentOpened:
     first = event.first
-    content = AlertInput.FromString(first.content)
+    opened = _opening(first.summary, event.severity, first.policy, first.integration_id, first.content)
+    opened.alert_count = event.alert_count
+    return opened
+
+
+def _opening(title: str, severity: Severity, policy: str, integration_id: str, first_alert: bytes) -> IncidentOpened:
+    content = AlertInput.FromString(first_alert)
     return IncidentOpened(
-        title=first.summary,
-        source=first.source,
-        severity=event.severity,  # type: ignore[arg-type]
+        title=title,
+        source=content.source,
+        severity=severity,  # type: ignore[arg-type]
         labels=content.labels,
-        policy=first.policy,
-        integration=format_name("integrations", first.integration_id) if first.integration_id else "",
+        policy=policy,
+        integration=format_name("integrations", integration_id) if integration_id else "",
         links=[IncidentOpenedLink(href=link.href, text=link.text) for link in content.links],
-        alert_count=event.alert_count,
     )

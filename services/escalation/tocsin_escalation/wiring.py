@@ -89,7 +89,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
     )
     add(
-        PolicyService(db, pages),
+        PolicyService(db, notify, pages),
         "tocsin.escalation.v1.PolicyService",
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
     )

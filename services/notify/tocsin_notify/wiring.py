@@ -163,7 +163,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     contacts = Contacts(cipher, hints, failures, allow_private_webhooks=settings.allow_private_webhooks)
     add = runtime.rpc.add
     add(
-        NotifyInternalService(intake, cancel),
+        NotifyInternalService(db, intake, cancel),
         "tocsin.notify.v1.NotifyInternalService",
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )

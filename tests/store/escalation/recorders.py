@@ -64,11 +64,16 @@ class Relay:
 
 
 class Notify:
-    """Notify's answer to cancellations; `away` makes it not answer."""
+    """Notify's answers; `away` makes it not answer."""
 
     def __init__(self) -> None:
         self.cancelled: list[internal_service_pb2.Cancellation] = []
         self.away: TocsinError | None = None
+
+    async def unreachable(self, org_id: str, users: Sequence[str]) -> dict[str, str]:
+        if self.away:
+            raise self.away
+        return {user: "no verified contact method" for user in users if user == "ben"}
 
     async def cancel(self, cancellations: Sequence[internal_service_pb2.Cancellation]) -> None:
         if self.away:

@@ -10,6 +10,9 @@ from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
 
 _SUBMIT_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+"""Somebody waits for their policy, and a warning is not worth more of their time."""
+_MOST_USERS = 1000
 
 
 class Notify:
@@ -26,6 +29,19 @@ class Notify:
             await hedged(self._stub.SubmitNotifications, request, seconds=_SUBMIT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
+
+    async def unreachable(self, org_id: str, users: Sequence[str]) -> dict[str, str]:
+        """See `app.reach.Reaching`."""
+        found: dict[str, str] = {}
+        for start in range(0, len(users), _MOST_USERS):
+            names = [f"users/{user}" for user in users[start : start + _MOST_USERS]]
+            request = pb.CheckReachabilityRequest(org_id=org_id, users=names)
+            try:
+                response = await hedged(self._stub.CheckReachability, request, seconds=_CHECK_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error, service="notify") from error
+            found |= {each.user.removeprefix("users/"): each.reason for each in response.unreachable}
+        return found
 
     async def cancel(self, cancellations: Sequence[pb.Cancellation]) -> None:
         """Stop pages; returns once no provider call starts for them."""

@@ -10,6 +10,7 @@ from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
 
+from tocsin_escalation.app.reach import Reachability
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.directory import TeamRow, UserRow
@@ -160,6 +161,24 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         update_time=timestamp(row.update_time),
         etag=etag(row.version),
     )
+
+
+def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWarning]:
+    """What a policy warns of."""
+    warnings = [
+        policy_service_pb2.PolicyWarning(
+            kind=policy_service_pb2.POLICY_WARNING_KIND_UNREACHABLE,
+            level=warned.level,
+            target=target_to(warned.target),
+            message=warned.message,
+        )
+        for warned in reachability.warned
+    ]
+    if not reachability.complete:
+        unknown = "whether its targets can be reached is not known: notify did not answer in time"
+        kind = policy_service_pb2.POLICY_WARNING_KIND_UNKNOWN
+        warnings.append(policy_service_pb2.PolicyWarning(kind=kind, message=unknown))
+    return warnings
 
 
 def user_to(row: UserRow) -> directory_service_pb2.User:

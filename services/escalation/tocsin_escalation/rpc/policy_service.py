@@ -1,5 +1,6 @@
 """PolicyService: decode, call one use case, encode."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -13,7 +14,8 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import policies
+from tocsin_escalation.app import policies, reach
+from tocsin_escalation.app.reach import Reaching
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.rpc import mapping
 from tocsin_escalation.store import policies as store
@@ -37,7 +39,8 @@ WRITABLE = (
 class PolicyService(pb_grpc.PolicyServiceServicer):
     """Escalation policies."""
 
-    def __init__(self, db: Database, pages: PageTokens) -> None:
+    def __init__(self, db: Database, notify: Reaching, pages: PageTokens) -> None:
+        self._notify = notify
         self._db = db
         self._pages = pages
 
@@ -51,11 +54,15 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
             return await once(tx, "CreatePolicy", request, pb.CreatePolicyResponse, take)
 
-        return await self._db.run(current_call().org_id, work)
+        response = await self._db.run(current_call().org_id, work)
+        await self._warn([response.policy])
+        return response
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.GetPolicyResponse:
         row = await policies.get(self._db, current_call().org_id, parse_name(request.name, "policies"))
-        return pb.GetPolicyResponse(policy=mapping.policy_to(row))
+        response = pb.GetPolicyResponse(policy=mapping.policy_to(row))
+        await self._warn([response.policy])
+        return response
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Context) -> pb.ListPoliciesResponse:
         cursor = self._pages.decode(request)
@@ -64,7 +71,30 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
             rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
         shown = rows[:size]
         token = self._pages.encode(request, (shown[-1].policy.id,)) if len(rows) > size else ""
-        return pb.ListPoliciesResponse(policies=list(map(mapping.policy_to, shown)), next_page_token=token)
+        response = pb.ListPoliciesResponse(policies=list(map(mapping.policy_to, shown)), next_page_token=token)
+        await self._warn(response.policies)
+        return response
+
+    async def ListUnreachableTargets(
+        self, request: pb.ListUnreachableTargetsRequest, context: Context
+    ) -> pb.ListUnreachableTargetsResponse:
+        """See the contract. Raises PAGE_TOKEN_INVALID, SERVICE_UNAVAILABLE."""
+        cursor = self._pages.decode(request)
+        after = (str(cursor[0]), int(str(cursor[1]))) if cursor else ("", 0)
+        size = page_size(request.page_size)
+        found, following = await reach.list_unreachable(self._db, self._notify, current_call().org_id, after, size)
+        return pb.ListUnreachableTargetsResponse(
+            targets=[
+                pb.UnreachableTarget(
+                    policy=f"policies/{each.policy}",
+                    level=each.warned.level,
+                    target=mapping.target_to(each.warned.target),
+                    message=each.warned.message,
+                )
+                for each in found
+            ],
+            next_page_token=self._pages.encode(request, following) if following else "",
+        )
 
     async def UpdatePolicy(self, request: pb.UpdatePolicyRequest, context: Context) -> pb.UpdatePolicyResponse:
         id_ = parse_name(request.policy.name, "policies", field="policy.name")
@@ -82,7 +112,16 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
 
             return await once(tx, "UpdatePolicy", request, pb.UpdatePolicyResponse, take)
 
-        return await self._db.run(current_call().org_id, work)
+        response = await self._db.run(current_call().org_id, work)
+        await self._warn([response.policy])
+        return response
+
+    async def _warn(self, shown: Sequence[pb.Policy]) -> None:
+        """Add what is known of the targets today. After the transaction: nobody holds a connection while notify is asked."""
+        wanted = [mapping.policy_from(policy.name.removeprefix("policies/"), policy) for policy in shown]
+        answers = await reach.of_policies(self._db, self._notify, current_call().org_id, wanted)
+        for policy, answer in zip(shown, answers, strict=True):
+            policy.warnings.extend(mapping.warnings_to(answer))
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
         async def work(tx: Tx) -> pb.DeletePolicyResponse:

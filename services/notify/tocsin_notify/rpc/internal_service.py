@@ -4,6 +4,7 @@ from typing import Any
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import internal_service_pb2_grpc as grpc_pb
+from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
@@ -11,13 +12,16 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
+from tocsin_notify.domain.reach import why_unreachable
+from tocsin_notify.store import people
 from tocsin_notify.store.pages import Fence
 
 
 class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
     """Decode, call, encode."""
 
-    def __init__(self, intake: Intake, cancel: Cancel) -> None:
+    def __init__(self, db: Database, intake: Intake, cancel: Cancel) -> None:
+        self._db = db
         self._intake = intake
         self._cancel = cancel
 
@@ -36,6 +40,19 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         if found:
             raise invalid_fields(found)
         return pb.SubmitNotificationsResponse(stored=sum(await self._intake.submit(read)))
+
+    async def CheckReachability(
+        self, request: pb.CheckReachabilityRequest, context: Any
+    ) -> pb.CheckReachabilityResponse:
+        """See the contract."""
+        org_id = current_call().acting_for(request.org_id)
+        users = list(dict.fromkeys(request.users))
+        async with self._db.transaction(org_id) as tx:
+            known = await people.read(tx, [(org_id, user) for user in users])
+        reasons = [(user, why_unreachable(known[org_id, user].methods)) for user in users]
+        return pb.CheckReachabilityResponse(
+            unreachable=[pb.UnreachableUser(user=user, reason=reason) for user, reason in reasons if reason]
+        )
 
     async def CancelNotifications(
         self, request: pb.CancelNotificationsRequest, context: Any

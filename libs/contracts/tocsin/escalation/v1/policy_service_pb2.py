@@ -30,7 +30,7 @@ from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import target_pb2 as tocsin_dot_type_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"}\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"\xe8\x04\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x43\n\rurgency_raise\x18\r \x01(\x0e\x32\".tocsin.escalation.v1.UrgencyRaiseB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02*]\n\x0cUrgencyRaise\x12\x1d\n\x19URGENCY_RAISE_UNSPECIFIED\x10\x00\x12\x16\n\x12URGENCY_RAISE_PAGE\x10\x01\x12\x16\n\x12URGENCY_RAISE_NOTE\x10\x02\x32\xeb\x04\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"}\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"\x8e\x01\n\rPolicyWarning\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.tocsin.escalation.v1.PolicyWarningKind\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x9f\x05\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x43\n\rurgency_raise\x18\r \x01(\x0e\x32\".tocsin.escalation.v1.UrgencyRaiseB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x35\n\x08warnings\x18\x0e \x03(\x0b\x32#.tocsin.escalation.v1.PolicyWarning\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse\"Y\n\x1dListUnreachableTargetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"k\n\x11UnreachableTarget\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x0f\n\x07message\x18\x04 \x01(\t\"s\n\x1eListUnreachableTargetsResponse\x12\x38\n\x07targets\x18\x01 \x03(\x0b\x32\'.tocsin.escalation.v1.UnreachableTarget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02*]\n\x0cUrgencyRaise\x12\x1d\n\x19URGENCY_RAISE_UNSPECIFIED\x10\x00\x12\x16\n\x12URGENCY_RAISE_PAGE\x10\x01\x12\x16\n\x12URGENCY_RAISE_NOTE\x10\x02*~\n\x11PolicyWarningKind\x12#\n\x1fPOLICY_WARNING_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fPOLICY_WARNING_KIND_UNREACHABLE\x10\x01\x12\x1f\n\x1bPOLICY_WARNING_KIND_UNKNOWN\x10\x02\x32\x84\x06\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12\x96\x01\n\x16ListUnreachableTargets\x12\x33.tocsin.escalation.v1.ListUnreachableTargetsRequest\x1a\x34.tocsin.escalation.v1.ListUnreachableTargetsResponse\"\x11\xaa\xbb\x18\rpolicies:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -81,6 +81,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\272H(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_DELETEPOLICYREQUEST'].fields_by_name['etag']._loaded_options = None
   _globals['_DELETEPOLICYREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTUNREACHABLETARGETSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTUNREACHABLETARGETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTUNREACHABLETARGETSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTUNREACHABLETARGETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_POLICYSERVICE'].methods_by_name['CreatePolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['CreatePolicy']._serialized_options = b'\252\273\030\016policies:write'
   _globals['_POLICYSERVICE'].methods_by_name['GetPolicy']._loaded_options = None
@@ -91,34 +95,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['UpdatePolicy']._serialized_options = b'\252\273\030\016policies:write'
   _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['DeletePolicy']._serialized_options = b'\252\273\030\016policies:write'
-  _globals['_STATUSUPDATES']._serialized_start=1955
-  _globals['_STATUSUPDATES']._serialized_end=2053
-  _globals['_URGENCYRAISE']._serialized_start=2055
-  _globals['_URGENCYRAISE']._serialized_end=2148
+  _globals['_POLICYSERVICE'].methods_by_name['ListUnreachableTargets']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListUnreachableTargets']._serialized_options = b'\252\273\030\rpolicies:read'
+  _globals['_STATUSUPDATES']._serialized_start=2472
+  _globals['_STATUSUPDATES']._serialized_end=2570
+  _globals['_URGENCYRAISE']._serialized_start=2572
+  _globals['_URGENCYRAISE']._serialized_end=2665
+  _globals['_POLICYWARNINGKIND']._serialized_start=2667
+  _globals['_POLICYWARNINGKIND']._serialized_end=2793
   _globals['_LEVEL']._serialized_start=253
   _globals['_LEVEL']._serialized_end=378
-  _globals['_POLICY']._serialized_start=381
-  _globals['_POLICY']._serialized_end=997
-  _globals['_CREATEPOLICYREQUEST']._serialized_start=1000
-  _globals['_CREATEPOLICYREQUEST']._serialized_end=1166
-  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1168
-  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1236
-  _globals['_GETPOLICYREQUEST']._serialized_start=1238
-  _globals['_GETPOLICYREQUEST']._serialized_end=1315
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1317
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1382
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1384
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1463
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1465
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1560
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1563
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1720
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1722
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1790
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=1793
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=1929
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1931
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1953
-  _globals['_POLICYSERVICE']._serialized_start=2151
-  _globals['_POLICYSERVICE']._serialized_end=2770
+  _globals['_POLICYWARNING']._serialized_start=381
+  _globals['_POLICYWARNING']._serialized_end=523
+  _globals['_POLICY']._serialized_start=526
+  _globals['_POLICY']._serialized_end=1197
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=1200
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=1366
+  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1368
+  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1436
+  _globals['_GETPOLICYREQUEST']._serialized_start=1438
+  _globals['_GETPOLICYREQUEST']._serialized_end=1515
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1517
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1582
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1584
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1663
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1665
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1760
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=1763
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1920
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1922
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1990
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=1993
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=2129
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2131
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2153
+  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_start=2155
+  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_end=2244
+  _globals['_UNREACHABLETARGET']._serialized_start=2246
+  _globals['_UNREACHABLETARGET']._serialized_end=2353
+  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_start=2355
+  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_end=2470
+  _globals['_POLICYSERVICE']._serialized_start=2796
+  _globals['_POLICYSERVICE']._serialized_end=3568
 # @@protoc_insertion_point(module_scope)

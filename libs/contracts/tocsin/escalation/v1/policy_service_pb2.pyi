@@ -77,6 +77,30 @@ URGENCY_RAISE_NOTE: UrgencyRaise.ValueType  # 2
 """The timeline says so, and nobody is paged for it."""
 Global___UrgencyRaise: _TypeAlias = UrgencyRaise  # noqa: Y015
 
+class _PolicyWarningKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PolicyWarningKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLICY_WARNING_KIND_UNSPECIFIED: _PolicyWarningKind.ValueType  # 0
+    """Never sent."""
+    POLICY_WARNING_KIND_UNREACHABLE: _PolicyWarningKind.ValueType  # 1
+    """Nobody can be reached through a target."""
+    POLICY_WARNING_KIND_UNKNOWN: _PolicyWarningKind.ValueType  # 2
+    """It is not known whether the targets can be reached: notify did not answer in time."""
+
+class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
+    """What a policy warning is about."""
+
+POLICY_WARNING_KIND_UNSPECIFIED: PolicyWarningKind.ValueType  # 0
+"""Never sent."""
+POLICY_WARNING_KIND_UNREACHABLE: PolicyWarningKind.ValueType  # 1
+"""Nobody can be reached through a target."""
+POLICY_WARNING_KIND_UNKNOWN: PolicyWarningKind.ValueType  # 2
+"""It is not known whether the targets can be reached: notify did not answer in time."""
+Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
+
 @_typing.final
 class Level(_message.Message):
     """One step of a policy."""
@@ -108,6 +132,42 @@ class Level(_message.Message):
 Global___Level: _TypeAlias = Level  # noqa: Y015
 
 @_typing.final
+class PolicyWarning(_message.Message):
+    """Something about a policy that will hurt when an incident runs on it. Saving is not refused for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___PolicyWarningKind.ValueType
+    """What it is about."""
+    level: _builtins.int
+    """The level of the target, counted from 1; 0 for the fallback target."""
+    message: _builtins.str
+    """In words: `users/ana cannot be reached: no verified contact method`."""
+    @_builtins.property
+    def target(self) -> _target_pb2.Target:
+        """The target; unset when it is about all of them."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___PolicyWarningKind.ValueType = ...,
+        level: _builtins.int = ...,
+        target: _target_pb2.Target | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "level", b"level", "message", b"message", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyWarning: _TypeAlias = PolicyWarning  # noqa: Y015
+
+@_typing.final
 class Policy(_message.Message):
     """A rule for paging people, level after level."""
 
@@ -126,6 +186,7 @@ class Policy(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     URGENCY_RAISE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -162,6 +223,10 @@ class Policy(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
+        """Output only: targets through which nobody can be reached at present."""
+
     def __init__(
         self,
         *,
@@ -178,10 +243,11 @@ class Policy(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         urgency_raise: Global___UrgencyRaise.ValueType = ...,
+        warnings: _abc.Iterable[Global___PolicyWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,3 +513,93 @@ class DeletePolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePolicyResponse: _TypeAlias = DeletePolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListUnreachableTargetsRequest(_message.Message):
+    """Request of ListUnreachableTargets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 500 means 500. There may be fewer and still a next page."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnreachableTargetsRequest: _TypeAlias = ListUnreachableTargetsRequest  # noqa: Y015
+
+@_typing.final
+class UnreachableTarget(_message.Message):
+    """A target through which nobody can be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """The policy that names it: `policies/{policy}`."""
+    level: _builtins.int
+    """The level, counted from 1; 0 for the fallback target."""
+    message: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def target(self) -> _target_pb2.Target:
+        """The target."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        level: _builtins.int = ...,
+        target: _target_pb2.Target | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "message", b"message", "policy", b"policy", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreachableTarget: _TypeAlias = UnreachableTarget  # noqa: Y015
+
+@_typing.final
+class ListUnreachableTargetsResponse(_message.Message):
+    """Response of ListUnreachableTargets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreachableTarget]:
+        """By policy and level."""
+
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[Global___UnreachableTarget] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnreachableTargetsResponse: _TypeAlias = ListUnreachableTargetsResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class PolicyServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.FromString,
                 _registered_method=True)
+        self.ListUnreachableTargets = channel.unary_unary(
+                '/tocsin.escalation.v1.PolicyService/ListUnreachableTargets',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer:
@@ -107,6 +112,15 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUnreachableTargets(self, request, context):
+        """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+
+        Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +148,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.DeletePolicy,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'ListUnreachableTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnreachableTargets,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +291,33 @@ class PolicyService:
             '/tocsin.escalation.v1.PolicyService/DeletePolicy',
             tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnreachableTargets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.PolicyService/ListUnreachableTargets',
+            tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

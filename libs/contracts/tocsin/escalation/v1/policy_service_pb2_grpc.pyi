@@ -52,6 +52,11 @@ class PolicyServiceStub:
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
     """
+    ListUnreachableTargets: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]
+    """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+
+    Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
+    """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -76,6 +81,11 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+    """
+    ListUnreachableTargets: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]  # type: ignore[assignment]
+    """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+
+    Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,6 +138,17 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
 
         Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUnreachableTargets(
+        self,
+        request: _policy_service_pb2.ListUnreachableTargetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListUnreachableTargetsResponse, _abc.Awaitable[_policy_service_pb2.ListUnreachableTargetsResponse]]:
+        """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+
+        Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -148,3 +148,81 @@ class CancelNotificationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelNotificationsResponse: _TypeAlias = CancelNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class CheckReachabilityRequest(_message.Message):
+    """Request of CheckReachability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`users/{user}`, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReachabilityRequest: _TypeAlias = CheckReachabilityRequest  # noqa: Y015
+
+@_typing.final
+class UnreachableUser(_message.Message):
+    """A user whom no page can be sent to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """`users/{user}`."""
+    reason: _builtins.str
+    """Why, in words: `no verified contact method`."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreachableUser: _TypeAlias = UnreachableUser  # noqa: Y015
+
+@_typing.final
+class CheckReachabilityResponse(_message.Message):
+    """Response of CheckReachability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unreachable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreachableUser]:
+        """Those who cannot be reached, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        unreachable: _abc.Iterable[Global___UnreachableUser] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unreachable", b"unreachable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckReachabilityResponse: _TypeAlias = CheckReachabilityResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class NotifyInternalServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.FromString,
                 _registered_method=True)
+        self.CheckReachability = channel.unary_unary(
+                '/tocsin.notify.v1.NotifyInternalService/CheckReachability',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.FromString,
+                _registered_method=True)
 
 
 class NotifyInternalServiceServicer:
@@ -68,6 +73,13 @@ class NotifyInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckReachability(self, request, context):
+        """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotifyInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_NotifyInternalServiceServicer_to_server(servicer, server):
                     servicer.CancelNotifications,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.SerializeToString,
+            ),
+            'CheckReachability': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckReachability,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +154,33 @@ class NotifyInternalService:
             '/tocsin.notify.v1.NotifyInternalService/CancelNotifications',
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CancelNotificationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckReachability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.NotifyInternalService/CheckReachability',
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.FromString,
             options,
             channel_credentials,
             insecure,

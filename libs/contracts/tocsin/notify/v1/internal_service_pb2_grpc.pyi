@@ -42,6 +42,8 @@ class NotifyInternalServiceStub:
     cancelled, and when it has returned no provider call starts for them. One that is under way finishes and is not retried.
     Idempotent.
     """
+    CheckReachability: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]
+    """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
 
 @_typing.type_check_only
 class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
@@ -57,6 +59,8 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     cancelled, and when it has returned no provider call starts for them. One that is under way finishes and is not retried.
     Idempotent.
     """
+    CheckReachability: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]  # type: ignore[assignment]
+    """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
 
 class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how escalation hands over pages and stops them."""
@@ -81,5 +85,13 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         cancelled, and when it has returned no provider call starts for them. One that is under way finishes and is not retried.
         Idempotent.
         """
+
+    @_abc_1.abstractmethod
+    def CheckReachability(
+        self,
+        request: _internal_service_pb2.CheckReachabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.CheckReachabilityResponse, _abc.Awaitable[_internal_service_pb2.CheckReachabilityResponse]]:
+        """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
 
 def add_NotifyInternalServiceServicer_to_server(servicer: NotifyInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,42 @@
+"""Targets of a policy through which nobody can be reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """One such target. `level` counts from 1 and is 0 for the fallback target."""
+
+    level: int
+    target: Target
+    message: str
+
+
+def warn(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -> tuple[Warned, ...]:
+    """Every such target of the policy, in its order. `unreachable`: why, by the ids of users whom no page can be sent to."""
+    named = [(number, target) for number, level in enumerate(policy.levels, 1) for target in level.targets]
+    if policy.fallback_target:
+        named.append((0, policy.fallback_target))
+    return tuple(
+        Warned(level, target, message)
+        for level, target in named
+        if (message := _why_nobody(target, directory, unreachable))
+    )
+
+
+def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, str]) -> str:
+    """Empty when at least one person can be reached through the target."""
+    users = directory.resolve([target])
+    if not users:
+        if target.kind is TargetKind.USER:
+            return f"{target} cannot be paged: the user does not exist or is disabled"
+        return f"{target} has no member who can be paged"
+    if any(user not in unreachable for user in users):
+        return ""
+    if target.kind is TargetKind.USER:
+        return f"{target} cannot be reached: {unreachable[target.id]}"
+    reasons = "; ".join(f"{user}: {unreachable[user]}" for user in users)
+    return f"nobody of {target} can be reached ({reasons})"

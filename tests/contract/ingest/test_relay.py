@@ -1,5 +1,7 @@
 """Events on their way to escalation: order, folding, refusals, outages; resolving for a person."""
 
+import asyncio
+import time
 import uuid
 
 import grpc
@@ -66,6 +68,32 @@ async def test_an_outage_loses_nothing_and_keeps_order(database_url: str) -> Non
             await until(lambda: all("resolved" in flaky.kinds(each) for each in incidents))
             for each in incidents:
                 assert flaky.kinds(each) == ["opened", "alerts_added", "resolved"]
+
+
+async def test_what_waited_goes_within_a_second_of_the_peers_return(database_url: str) -> None:
+    """The floor is an alert's road with the peer there, in the same run."""
+    first = FakeEscalation()
+    await first.start()
+    port = int(first.target.rpartition(":")[2])
+    async with running(database_url, first.target) as ingest:
+        org = bearer(new_org())
+        began = time.monotonic()
+        opened = await ingest.alerts.SendAlert(trigger("warm"), metadata=org)
+        await until(lambda: first.kinds(opened.incident))
+        floor = time.monotonic() - began
+        await first.stop()
+        waiting: list[str] = []
+        # The outage lasts: what used to grow with it was the pause of each row that had been tried in vain.
+        while time.monotonic() - began < 3.0:
+            sent = await ingest.alerts.SendAlert(trigger(f"k{len(waiting)}"), metadata=org)
+            waiting.append(sent.incident)
+            await asyncio.sleep(0.05)
+        again = FakeEscalation()
+        await again.start(port)
+        back = time.monotonic()
+        await until(lambda: all(again.kinds(each) == ["opened"] for each in waiting))
+        assert time.monotonic() - back < 1.0 + 5 * floor
+        await again.stop()
 
 
 async def test_an_event_escalation_refuses_dies_alone_and_is_kept(database_url: str) -> None:

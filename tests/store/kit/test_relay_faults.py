@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.db import outbox_claims
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across
 from tocsin_kit.db.outbox_admin import find, list_dead, redrive
 from tocsin_kit.db.pool import Database
@@ -188,6 +190,22 @@ async def test_a_claim_takes_tenants_in_turn_however_long_a_backlog_is(db: Datab
     async with db.system() as tx:
         await tx.fetchval("SELECT count(*) FROM outbox WHERE payload = 'x'")
     assert first < 4 * (time.monotonic() - before), "a claim costs as much as a walk over the whole backlog"
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_claim_walks_the_indexes_made_for_it(db: Database, analyzed: bool) -> None:
+    await put(db, "a", [b"x"] * 3000)
+    if analyzed:
+        async with db.system() as tx:
+            await tx.execute("ANALYZE outbox")
+    for statement in (outbox_claims._CLAIM, outbox_claims._CLAIM_REFUSED):
+        async with db.claim() as tx:
+            plan = await tx.fetch(f"EXPLAIN {statement}", [KIND], 200, 10.0, "", [], 200, 1 << 19)
+        text = "\n".join(row[0] for row in plan)
+        used = set(re.findall(r"using (outbox_\w+)", text))
+        wanted = "outbox_turns" if statement is outbox_claims._CLAIM else "outbox_refused"
+        assert used == {wanted, "outbox_order", "outbox_pkey"}, text
+        assert "Seq Scan" not in text, text
 
 
 async def test_more_tenants_than_one_claim_visits_are_served_in_rotation(

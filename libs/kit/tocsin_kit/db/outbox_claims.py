@@ -5,8 +5,11 @@ costs the same whether a tenant has ten due rows or a million. At most `ORGS` te
 next claim goes on behind the last one. Only the sizes of the candidates are read before the claim is cut, so payloads
 beyond the bound in bytes never reach memory.
 
-Scalar sub-selects instead of joins keep the planner on the indexes, whatever it believes about a table that is empty one
-minute and full the next; `Database.claim` switches off the other plans.
+A tenant's rows are bounded by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index
+that begins with the tenant answers that. With plain equalities, statistics that know of one tenant alone lead the
+planner to an index by time, and through everybody else's backlog. Scalar sub-selects instead of joins keep it on the
+indexes, whatever it believes about a table that is empty one minute and full the next; `Database.claim` switches off
+the other plans.
 """
 
 from collections.abc import Collection, Sequence
@@ -37,6 +40,7 @@ def _hop(refusals: str) -> str:
     SELECT orgs.kind, {following}, orgs.n + 1 FROM orgs WHERE orgs.org_id IS NOT NULL AND orgs.n < $6"""
 
 
+# As `(…) IS TRUE` no index answers it: the rows of a claim are then looked up by their ids and by nothing else.
 _FREE = "dead_time IS NULL AND due_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())"
 
 
@@ -50,15 +54,17 @@ WITH RECURSIVE orgs (kind, org_id, n) AS ({orgs}
 ), due AS (
     SELECT mine.* FROM visited CROSS JOIN LATERAL (
         SELECT row.id, row.due_time, octet_length(row.payload) + {_FRAME_BYTES} AS bytes,
-          row_number() OVER (ORDER BY row.due_time, row.id) AS turn
+          row_number() OVER (ORDER BY row.kind, row.org_id, row.due_time, row.id) AS turn
         FROM outbox AS row
-        WHERE row.kind = visited.kind AND row.org_id = visited.org_id AND row.refusals {refusals} AND row.{_FREE}
+        WHERE (row.kind, row.org_id, row.due_time) > (visited.kind, visited.org_id, '-infinity'::timestamptz)
+          AND (row.kind, row.org_id, row.due_time) <= (visited.kind, visited.org_id, app_now())
+          AND row.dead_time IS NULL AND row.refusals {refusals} AND (row.lease_until IS NULL OR row.lease_until <= app_now())
           AND (row.ordering_key = '' OR row.id = (
               SELECT oldest.id FROM outbox AS oldest
               WHERE oldest.ordering_key = row.ordering_key AND oldest.dead_time IS NULL AND oldest.ordering_key <> ''
                 AND oldest.org_id = row.org_id AND oldest.kind = ANY($1::text[])
               ORDER BY oldest.id LIMIT 1))
-        ORDER BY row.due_time, row.id LIMIT (SELECT most FROM share)
+        ORDER BY row.kind, row.org_id, row.due_time, row.id LIMIT (SELECT most FROM share)
     ) AS mine
     WHERE visited.org_id <> ALL($5::text[])
 ), placed AS MATERIALIZED (
@@ -66,7 +72,7 @@ WITH RECURSIVE orgs (kind, org_id, n) AS ({orgs}
     FROM due WINDOW turns AS (ORDER BY turn, due_time, id)
 ), mine AS MATERIALIZED (
     SELECT id FROM outbox
-    WHERE id = ANY(ARRAY(SELECT id FROM placed WHERE place <= $2 AND (total <= $7 OR place = 1))) AND {_FREE}
+    WHERE id = ANY(ARRAY(SELECT id FROM placed WHERE place <= $2 AND (total <= $7 OR place = 1))) AND ({_FREE}) IS TRUE
     FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE outbox SET lease_until = app_now() + make_interval(secs => $3), attempts = outbox.attempts + 1

@@ -34,7 +34,11 @@ SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""
 _RETRY_BASE: Final = 0.01
 _IS_READ_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
-_WALK_INDEXES: Final = ";SET LOCAL enable_sort=off;SET LOCAL enable_bitmapscan=off;SET LOCAL enable_seqscan=off"
+_WALK_INDEXES: Final = (
+    ";SET LOCAL enable_sort=off;SET LOCAL enable_bitmapscan=off;SET LOCAL enable_seqscan=off"
+    # One plan for all: planning a claim anew takes longer than running it.
+    ";SET LOCAL plan_cache_mode=force_generic_plan"
+)
 
 
 class Tx:

@@ -40,6 +40,8 @@ def delivery(kind: Kind = Kind.ESCALATION, *, code: str = "", **fields: object) 
     [
         (delivery(), "[critical] Disk full (level 2)"),
         (delivery(Kind.NEW_INCIDENT, severity=4, level=1), "[info] Disk full (level 1)"),
+        (delivery(Kind.ESCALATION, level=0), "[critical] Disk full (fallback)"),
+        (delivery(Kind.URGENCY_RAISED), "[critical] Disk full (became urgent)"),
         (delivery(Kind.ACKNOWLEDGMENT), "[acknowledged] Disk full"),
         (delivery(Kind.RESOLUTION), "[resolved] Disk full"),
         (delivery(Kind.TEST), "[test] Tocsin can reach you this way"),

@@ -121,6 +121,16 @@ async def test_who_may_not_call_hears_only_that(
         assert parsed.metadata == {"scope": "echo:use"}
 
 
+@ALL_KINDS
+async def test_two_credentials_are_none(serve: Any, connect: Any, echo: Any, token: str, kind: str) -> None:
+    client = connect(await serve(echo.Echo()))
+    for second in (f"Bearer {token}", "Bearer rubbish", ""):
+        metadata = (("authorization", f"Bearer {token}"), ("authorization", second))
+        error, parsed = await failure(client.call(kind, echo.Request(), metadata=metadata))
+        assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert second == "" or parsed.reason == ErrorReason.ERROR_REASON_CREDENTIAL_INVALID
+
+
 async def test_the_handler_knows_its_call(serve: Any, connect: Any, echo: Any, token: str) -> None:
     seen = []
     client = connect(await serve(echo.Echo(lambda text: seen.append(current_call()))))

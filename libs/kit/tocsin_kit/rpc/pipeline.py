@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
-from tocsin_kit.auth import Authenticator, Principal, authenticate
+from tocsin_kit.auth import Authenticator, Principal, authenticate, invalid_credential
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger
 from tocsin_kit.metrics import Metrics
@@ -233,8 +233,10 @@ class _Method:
                 retry_after=0.0,
             )
         authorization = trace = None
+        twice = False
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
+                twice = authorization is not None
                 authorization = value
             elif key == TRACEPARENT:
                 trace = value
@@ -252,6 +254,9 @@ class _Method:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, "send the metadata `authorization: Bearer <token>`"
             )
+        if twice:
+            # A proxy that adds one must not be overruled by its caller's own, nor the other way round.
+            raise invalid_credential("the metadata `authorization` was sent twice; send it once")
         principal = await authenticate(self._authenticators, authorization[7:].strip())
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)

@@ -94,7 +94,7 @@ class ContactServiceServicer:
     def CreateContactMethod(self, request, context):
         """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`.
+        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class ContactServiceStub:
     CreateContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContactMethodRequest, _contact_service_pb2.CreateContactMethodResponse]
     """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`.
+    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
     """
     GetContactMethod: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.GetContactMethodRequest, _contact_service_pb2.GetContactMethodResponse]
     """Reads one contact method; secrets are never shown. Reasons: `CONTACT_METHOD_NOT_FOUND`."""
@@ -82,7 +82,7 @@ class ContactServiceAsyncStub(ContactServiceStub):
     CreateContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContactMethodRequest, _contact_service_pb2.CreateContactMethodResponse]  # type: ignore[assignment]
     """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`.
+    Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
     """
     GetContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetContactMethodRequest, _contact_service_pb2.GetContactMethodResponse]  # type: ignore[assignment]
     """Reads one contact method; secrets are never shown. Reasons: `CONTACT_METHOD_NOT_FOUND`."""
@@ -131,7 +131,7 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_contact_service_pb2.CreateContactMethodResponse, _abc.Awaitable[_contact_service_pb2.CreateContactMethodResponse]]:
         """Creates a contact method, unverified. It is used for pages only once it is verified.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`.
+        Idempotent by `request_id`; a repeat answers without the secret. Reasons: `INVALID_FIELD`.
         """
 
     @_abc_1.abstractmethod

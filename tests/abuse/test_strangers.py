@@ -260,25 +260,13 @@ async def test_a_connection_beyond_the_limit_is_closed(serve: Any, echo: Any, se
 async def test_a_connection_has_as_many_calls_as_are_allowed(
     serve: Any, echo: Any, settings: ServiceSettings, token: str
 ) -> None:
-    go, running, most = asyncio.Event(), 0, 0
-
-    async def act(text: str) -> str:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await go.wait()
-        running -= 1
-        return text
-
-    server = await serve(echo.Echo(act), using=settings.model_copy(update={"grpc_max_connection_calls": 3}))
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        client = echo.Client(channel, token)
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        await stub.Check(Check(), timeout=5)  # by now the client knows the server's settings
-        calls = [asyncio.create_task(client.call("Unary", echo.Request(text="x"), timeout=20)) for _ in range(9)]
-        async with asyncio.timeout(10):
-            while running < 3:
-                await asyncio.sleep(0.001)
-        go.set()
-        assert await asyncio.gather(*calls) == [["x"]] * 9
-    assert most == 3
+    server = await serve(echo.Echo(), using=settings.model_copy(update={"grpc_max_connection_calls": 3}))
+    async with connected(server.port) as connection, asyncio.timeout(10):
+        connection.ping()
+        while not connection.acknowledged_pings:
+            await asyncio.sleep(0.001)
+        opened = [await connection.open(BIDI, [("authorization", f"Bearer {token}")]) for _ in range(5)]
+        while len(connection.ended) < 2:
+            await asyncio.sleep(0.001)
+        assert connection.ended == set(opened[3:])
+        assert not connection.closed.is_set()

@@ -84,8 +84,9 @@ class ServiceSettings(BaseSettings):
     grpc_max_streams: int = Field(default=500, validation_alias="GRPC_MAX_STREAMS", ge=1)
     """Streams that may be open at once. One tenant may have a fifth of them, one connection a tenth."""
     grpc_max_connections: int = Field(default=10_000, validation_alias="GRPC_MAX_CONNECTIONS", ge=1)
-    grpc_max_connection_calls: int = Field(default=1000, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
-    """Calls of all kinds that one connection may have open at once; its client keeps back any more."""
+    grpc_max_connection_calls: int = Field(default=2000, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
+    """Calls of all kinds that one connection may have open at once. HTTP/2 refuses any more without a reason, so this is
+    above what one tenant may have."""
     grpc_read_seconds: float = Field(default=10.0, validation_alias="GRPC_READ_SECONDS", gt=0)
     """How long the message of a unary call may take to come."""
     grpc_max_connection_age_seconds: float = Field(

@@ -86,7 +86,6 @@ async def test_streams_do_not_take_the_room_of_unary_calls(
         neighbour = apart(server, using=mint(keys, org_id="b", subject="users/b", scopes={"echo:use"}, ttl=60))
         assert await neighbour.call("BidiStream", echo.Request(text="stream"), timeout=30) == ["stream"]
         codes = {await each.code() for each in opened if each.done()}
-        assert codes <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}, "by us, or by HTTP/2"
         assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
 
 

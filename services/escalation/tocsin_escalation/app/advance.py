@@ -157,7 +157,8 @@ class _Work:
 
     async def write(self, tx: Tx, effects: Effects) -> None:
         saved = list(self.changed.values())
-        await escalations.save(tx, saved)
+        await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned])
+        await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
         rows = [
             ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)

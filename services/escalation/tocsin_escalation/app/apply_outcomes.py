@@ -58,7 +58,9 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
                 results.append(OutcomeResult.APPLIED)
                 steps.append(Step(each.incident_id, each.outcome))
         if steps:
-            people = await directory.load(tx, list(targets_of(steps, runs)))
+            # What was sent, or is tried on, moves nobody: most outcomes need no people.
+            moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
+            people = await directory.load(tx, list(targets_of(moving, runs)))
             await advance(tx, steps, effects, Known(runs, people))
         return results
 

@@ -124,6 +124,11 @@ class PageOutcome:
     notification: str = ""
 
     @property
+    def ends(self) -> bool:
+        """Whether the page ended without having reached anybody."""
+        return self.kind in (OutcomeKind.UNREACHABLE, OutcomeKind.FAILED)
+
+    @property
     def key(self) -> str:
         """The same outcome has the same key however often it is told."""
         return f"{self.page}/{self.kind}/{self.notification}"

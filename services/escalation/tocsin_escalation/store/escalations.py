@@ -179,6 +179,24 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
     )
 
 
+async def save_pages(tx: Tx, runs: Sequence[Escalation]) -> None:
+    """Write what is known of the pages of locked escalations of which nothing else has changed.
+
+    Every page that is sent ends here: no indexed column is touched, and no policy travels.
+    """
+    if not runs:
+        return
+    await tx.execute(
+        """UPDATE escalations e SET pages = n.pages, reached = n.reached, update_time = app_now()
+           FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::text[]) AS n(org_id, incident_id, pages, reached)
+           WHERE e.org_id = n.org_id AND e.incident_id = n.incident_id""",
+        [run.org_id for run in runs],
+        [run.incident_id for run in runs],
+        [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
+        [run.reached.value for run in runs],
+    )
+
+
 async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:
     """One escalation of this tenant."""
     query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = $2"

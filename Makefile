@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-PATHS := libs/contracts libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
+PATHS := libs/contracts libs/client libs/kit libs/timers libs/stack libs/testkit services/ingest services/escalation services/notify
 SOURCES := libs services tests tools docker
 T ?= tests
 # One more than the cores CI has: half of the time is waiting.
@@ -80,9 +80,14 @@ migrate: $(READY) ## Bring the databases named by *_DATABASE_URL (or the embedde
 logs: ## Follow the logs of `make up`
 	@tail -n 200 -F .data/logs/*.log
 
+.PHONY: wheels
+wheels: $(READY) ## Build the wheels of tocsin-client and its contracts into dist/
+	@$(VENV)/bin/uv build --quiet --wheel --out-dir dist libs/contracts
+	@$(VENV)/bin/uv build --quiet --wheel --out-dir dist libs/client
+
 lock: $(READY) ## Compile requirements.lock (everything) and requirements.runtime.lock (images) anew
 	@$(PY) tools/lock.py
 
 clean: ## Remove the virtual environment, embedded data and caches
-	@rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .data dist libs/*/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
 from tocsin_client.aio_alerts import send_alerts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+    from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
     from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
 
@@ -123,6 +125,21 @@ class AioClient:
     def notify_queues(self) -> "QueueServiceAsyncStub":
         """Figures and pause of notify's queue."""
         return QueueServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_outbox(self) -> "OutboxServiceAsyncStub":
+        """Messages of ingest that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_outbox(self) -> "OutboxServiceAsyncStub":
+        """Messages of escalation that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_outbox(self) -> "OutboxServiceAsyncStub":
+        """Messages of notify that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("notify"))
 
     def send_alerts(
         self,

@@ -13,6 +13,7 @@ from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
 from tocsin_client.alerts import BATCH, PATIENCE, AlertResult, send_alerts
@@ -114,6 +115,21 @@ class Client:
     def notify_queues(self) -> QueueServiceStub:
         """Figures and pause of notify's queue."""
         return QueueServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_outbox(self) -> OutboxServiceStub:
+        """Messages of ingest that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_outbox(self) -> OutboxServiceStub:
+        """Messages of escalation that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_outbox(self) -> OutboxServiceStub:
+        """Messages of notify that the next service refused for good: list, redrive, discard."""
+        return OutboxServiceStub(self.channel("notify"))
 
     def send_alerts(
         self, requests: Iterable[SendAlertRequest], *, batch: int = BATCH, patience: float = PATIENCE

@@ -1,4 +1,4 @@
-"""Random lives of an escalation: whatever comes in whatever order, what must always hold holds (DESIGN §11)."""
+"""Random lives of an escalation: whatever comes in whatever order, what must always hold holds (ARCHITECTURE.md)."""
 
 from collections import Counter
 from datetime import timedelta

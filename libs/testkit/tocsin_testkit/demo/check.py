@@ -5,7 +5,7 @@ from tocsin.escalation.v1 import incident_pb2
 from tocsin_testkit.demo.story import STORM, Story
 from tocsin_testkit.received import Received
 
-# A timer fires a few milliseconds late; without Redis the sweep has it within this (DESIGN §3).
+# A timer fires a few milliseconds late; without Redis the sweep has it within this.
 MOST_LATE_MS = 2000
 
 

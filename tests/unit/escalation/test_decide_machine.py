@@ -195,6 +195,7 @@ class Life(RuleBasedStateMachine):
             page
             for page in self.pages
             if (page.generation, page.repeat, page.level) == (before.generation, before.repeat, before.level)
+            and before.pages.get(page.id) is not PageState.FAILED
         ]
         if any(before.pages.get(page.id) is PageState.SENT for page in mine):
             return

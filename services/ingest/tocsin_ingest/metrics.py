@@ -48,6 +48,12 @@ class IngestMetrics:
         self.mended = Counter(
             "tocsin_ingest_incidents_mended", "Differences that were mended", ("difference",), registry=registry
         )
+        self.refused = Counter(
+            "tocsin_ingest_refused",
+            "Alerts refused for good, by their format and the reason; the log names the integration",
+            ("format", "reason"),
+            registry=registry,
+        )
         self._queue = Gauge("tocsin_ingest_queue", "Alerts waiting to be committed", registry=registry)
 
     def watch_queue(self, length: Callable[[], float]) -> None:

@@ -1,5 +1,6 @@
 """The one place that says what is connected to what."""
 
+import time
 from typing import Final
 
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
@@ -20,8 +21,10 @@ from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.incident_records import IncidentRecords
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.reconcile import Reconciler
+from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.send_alert import AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
+from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.rpc import alert_service, integration_service, internal_service
@@ -91,7 +94,9 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     if runtime.serves:
-        runtime.http.add_routes(routes(intake, directory, body_limit=settings.grpc_max_message_bytes))
+        refusals = Refusals(database, intake, metrics, time.monotonic)
+        bodies = Bodies(limit=settings.http_max_body_bytes, budget=settings.http_body_budget_bytes)
+        runtime.http.add_routes(routes(intake, directory, refusals, bodies))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))

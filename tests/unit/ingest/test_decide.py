@@ -2,9 +2,13 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from hypothesis import given, settings
+from hypothesis.strategies import booleans, integers, lists, tuples
 from tocsin_ingest.domain.board import Board, Pending
 from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
@@ -180,3 +184,63 @@ class Stored:
 
     def _incidents(self) -> dict[UUID, Incident]:
         return {key: each for board in self._boards for key, each in board.incidents.items()}
+
+
+def at(minute: int) -> datetime:
+    return datetime(2026, 3, 14, 3, minute, tzinfo=UTC)
+
+
+def fires(start: int) -> Message:
+    return replace(message("a"), started=at(start))
+
+
+def ends(start: int, end: int) -> Message:
+    return replace(message("a", Action.RESOLVE), started=at(start), ended=at(end))
+
+
+def test_a_copy_of_a_firing_that_is_over_is_ignored() -> None:
+    assert outcomes(fires(1), ends(1, 2), fires(1)) == [Outcome.OPENED, Outcome.RESOLVED, Outcome.IGNORED]
+
+
+def test_a_resolve_that_overtakes_its_firing_keeps_it_from_opening_anything() -> None:
+    assert outcomes(ends(1, 2), fires(1)) == [Outcome.IGNORED, Outcome.IGNORED]
+
+
+def test_the_next_firing_of_the_key_opens_its_incident() -> None:
+    assert outcomes(fires(1), ends(1, 2), fires(3)) == [Outcome.OPENED, Outcome.RESOLVED, Outcome.OPENED]
+
+
+def test_a_late_resolve_leaves_the_next_firing_alone() -> None:
+    assert outcomes(fires(1), ends(1, 2), fires(3), ends(1, 2)) == [
+        Outcome.OPENED,
+        Outcome.RESOLVED,
+        Outcome.OPENED,
+        Outcome.IGNORED,
+    ]
+
+
+def test_two_servers_that_know_a_firing_by_two_starts_end_it_together() -> None:
+    assert outcomes(fires(3), fires(1), ends(1, 5)) == [Outcome.OPENED, Outcome.DEDUPLICATED, Outcome.RESOLVED]
+    assert outcomes(fires(1), fires(3), ends(3, 5)) == [Outcome.OPENED, Outcome.DEDUPLICATED, Outcome.RESOLVED]
+
+
+def test_without_times_nothing_is_late() -> None:
+    assert outcomes(fires(1), ends(1, 2), message("a")) == [Outcome.OPENED, Outcome.RESOLVED, Outcome.OPENED]
+    assert outcomes(message("a"), ends(1, 2), message("a", Action.RESOLVE)) == [
+        Outcome.OPENED,
+        Outcome.RESOLVED,
+        Outcome.IGNORED,
+    ]
+
+
+@given(lists(tuples(booleans(), integers(0, 8), integers(0, 3)), max_size=20))
+def test_whatever_order_messages_come_in_no_firing_that_is_over_opens_an_incident(sent: list[Any]) -> None:
+    """A firing opens an incident only if no resolve of it or of a later one came before."""
+    board, over = Board(new_id), -1
+    for firing, start, length in sent:
+        sends = fires(start) if firing else ends(start, start + length)
+        (decision,) = board.play([sends])
+        if not firing:
+            over = max(over, start)
+        elif decision.outcome is Outcome.OPENED:
+            assert start > over

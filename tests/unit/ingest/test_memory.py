@@ -1,6 +1,7 @@
 """What replicas remember for a moment: fresh values, rates."""
 
 import asyncio
+import uuid
 
 import pytest
 from tocsin_ingest.app.fresh_cache import FreshCache
@@ -82,12 +83,28 @@ async def test_the_oldest_leaves_when_there_is_no_room() -> None:
 
 def test_a_bucket_gives_its_burst_then_its_rate() -> None:
     limit = RateLimit(rate=10, burst=3)
-    assert [limit.take("a", "i", 0.0) for _ in range(3)] == [0.0] * 3
-    assert limit.take("a", "i", 0.0) == pytest.approx(0.1)
-    assert limit.take("a", "i", 0.05) == pytest.approx(0.05)
-    assert limit.take("a", "i", 0.1) == 0.0
-    assert limit.take("a", "i", 0.1) > 0
-    assert limit.take("a", "other", 0.1) == 0.0
-    assert limit.take("b", "i", 0.1) == 0.0
-    assert [limit.take("a", "i", 1000.0) for _ in range(4)][:3] == [0.0] * 3
-    assert limit.take("a", "i", 1000.0) > 0
+
+    def take(org: str, integration: str, now: float) -> float:
+        return limit.take(org, integration, uuid.uuid4(), now)
+
+    assert [take("a", "i", 0.0) for _ in range(3)] == [0.0] * 3
+    assert take("a", "i", 0.0) == pytest.approx(0.1)
+    assert take("a", "i", 0.05) == pytest.approx(0.05)
+    assert take("a", "i", 0.1) == 0.0
+    assert take("a", "i", 0.1) > 0
+    assert take("a", "other", 0.1) == 0.0
+    assert take("b", "i", 0.1) == 0.0
+    assert [take("a", "i", 1000.0) for _ in range(4)][:3] == [0.0] * 3
+    assert take("a", "i", 1000.0) > 0
+
+
+def test_a_group_larger_than_the_burst_gets_in_by_repeats() -> None:
+    limit = RateLimit(rate=10, burst=30)
+    keys = [uuid.uuid4() for _ in range(100)]
+    taken: set[uuid.UUID] = set()
+    for second in range(8):
+        taken |= {key for key in keys if limit.take("a", "i", key, float(second)) == 0.0}
+    assert taken == set(keys)
+    # Repeats have a limit as well, ten times as high.
+    refused = [limit.take("a", "i", keys[0], 8.0) for _ in range(1000)]
+    assert sum(wait > 0 for wait in refused) > 500

@@ -1,7 +1,9 @@
 """Take one alert in: normalise it, route it, and wait until it is committed."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -41,6 +43,22 @@ class Sender:
         return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a sender said beside the alert itself.
+
+    `labels`: as they came, where the alert holds them shortened; they decide which alert it is and how it is routed.
+    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
+    """
+
+    labels: Mapping[str, str] | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+NOTHING_STATED: Final = Stated()
+
+
 class AlertIntake:
     """The one way in, for every RPC and every HTTP format."""
 
@@ -57,23 +75,29 @@ class AlertIntake:
         """
         return await (await self._submit(sender, request))
 
-    async def submit(self, sender: Sender, request: SendAlertRequest) -> "asyncio.Future[SendAlertResponse]":
+    async def submit(
+        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
+    ) -> "asyncio.Future[SendAlertResponse]":
         """Like `send`, for one of many: checks its shape as well, and returns as soon as it waits for its batch.
 
         Nothing raises but the future, so that one bad alert does not get in the way of the next.
         """
         try:
             validate(request)
-            return await self._submit(sender, request)
+            return await self._submit(sender, request, stated)
         except Exception as error:
             failed: asyncio.Future[SendAlertResponse] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
 
-    async def _submit(self, sender: Sender, request: SendAlertRequest) -> "asyncio.Future[SendAlertResponse]":
+    async def _submit(
+        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
+    ) -> "asyncio.Future[SendAlertResponse]":
         check_size(request.alert)
         routing = await self._routing(sender, request.integration)
-        wait = self._limit.take(sender.org_id, routing.integration_id, asyncio.get_running_loop().time())
+        message = self._message(request.alert, sender, routing, stated)
+        now = asyncio.get_running_loop().time()
+        wait = self._limit.take(sender.org_id, routing.integration_id, message.key, now)
         if wait:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_RATE_LIMITED,
@@ -81,7 +105,6 @@ class AlertIntake:
                 retry_after=wait,
             )
         request_id = request.request_id
-        message = self._message(request.alert, sender, routing)
         entry = Entry(message, request_id, body_hash(request) if request_id else b"")
         return self._batcher.submit(sender.org_id, entry)
 
@@ -97,9 +120,9 @@ class AlertIntake:
             # The key itself is still remembered for a moment.
             raise invalid_credential("its integration is deleted") from error
 
-    def _message(self, alert: AlertInput, sender: Sender, routing: Routing) -> Message:
+    def _message(self, alert: AlertInput, sender: Sender, routing: Routing, stated: Stated) -> Message:
         check_details(alert.details)
-        labels = dict(alert.labels)
+        labels = dict(alert.labels) if stated.labels is None else stated.labels
         summary, source = alert.summary, alert.source
         dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
         path = route(
@@ -125,4 +148,6 @@ class AlertIntake:
             summary,
             source,
             alert.SerializeToString(),
+            stated.started,
+            stated.ended,
         )

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, decide
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
-from tocsin_ingest.domain.message import Message
+from tocsin_ingest.domain.message import Action, Message
 
 
 @dataclass(slots=True)
@@ -55,12 +56,15 @@ class Board:
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
         self._known: set[UUID] = set()
+        self._ended: dict[UUID, datetime] = {}
         self.alerts: dict[UUID, Alert] = {}
         """Alerts that changed, as they are after the batch."""
         self.incidents: dict[UUID, Incident] = {}
         """Incidents that changed, as they are after the batch."""
         self.events: dict[UUID, Events] = {}
         """The events of every incident of the snapshot and of every new one."""
+        self.ended: dict[UUID, datetime] = {}
+        """Keys of firings that ended in this batch, with their starts by the sender's clock."""
 
     def put_alert(self, alert: Alert) -> None:
         """Adds a live alert of the snapshot."""
@@ -73,6 +77,10 @@ class Board:
         self._incidents[incident.id] = incident
         self._open[incident.group_key] = incident
         self.events[incident.id] = Events(sequence, pending)
+
+    def put_ended(self, key: UUID, started: datetime) -> None:
+        """Adds a firing of the snapshot that ended a short while ago."""
+        self._ended[key] = started
 
     def is_new(self, row_id: UUID) -> bool:
         """Whether the alert or incident was made by this batch."""
@@ -89,7 +97,10 @@ class Board:
             incident = self._incidents[alert.incident_id]
         else:
             incident = self._open.get(message.group_key)
-        decision = decide(message, alert, incident, self._new_id)
+        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key))
+        if message.action is Action.RESOLVE and message.started is not None:
+            known = self._ended.get(message.key, message.started)
+            self._ended[message.key] = self.ended[message.key] = max(known, message.started)
         if decision.alert is not None and decision.alert is not alert:
             self._keep_alert(decision.alert)
         if decision.incident is not None:

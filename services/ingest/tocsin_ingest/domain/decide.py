@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import assert_never
 from uuid import UUID
@@ -33,7 +34,10 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds."""
+    """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
+
+    `started`: when it began by its sender's clock, the earliest that was heard.
+    """
 
     id: UUID
     key: UUID
@@ -41,6 +45,7 @@ class Alert:
     incident_id: UUID | None
     count: int
     newest: Message | None = None
+    started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,21 @@ class Decision:
 _IGNORED = Decision(Outcome.IGNORED)
 
 
-def decide(message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID]) -> Decision:
+def decide(
+    message: Message,
+    alert: Alert | None,
+    incident: Incident | None,
+    new_id: Callable[[], UUID],
+    ended: datetime | None = None,
+) -> Decision:
     """What the message does.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
-    of the message's group key. Either may be None. `new_id` gives fresh ids.
+    of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
+    ended a short while ago began, by the sender's clock.
     """
+    if _is_late(message, alert, ended):
+        return _IGNORED
     match message.action:
         case Action.TRIGGER:
             return _trigger(message, alert, incident, new_id)
@@ -99,6 +113,19 @@ def decide(message: Message, alert: Alert | None, incident: Incident | None, new
             return _resolve(message, alert, incident)
         case _:
             assert_never(message.action)
+
+
+def _is_late(message: Message, alert: Alert | None, ended: datetime | None) -> bool:
+    """Whether the message is of a firing that is over: a copy of its trigger that comes after its resolve, or its resolve
+    that comes after the trigger of the next firing.
+
+    Several senders may know one firing by different starts (two Prometheus servers), so a resolve is compared by the end.
+    """
+    if message.action is Action.TRIGGER:
+        return alert is None and ended is not None and message.started is not None and message.started <= ended
+    if message.action is Action.RESOLVE and alert is not None:
+        return alert.started is not None and message.ended is not None and message.ended <= alert.started
+    return False
 
 
 def _trigger(message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID]) -> Decision:
@@ -126,6 +153,7 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
         alert.incident_id,
         alert.count,
         alert.newest,
+        alert.started,
     )
     if alert.state is AlertState.SUPPRESSED:
         return Decision(Outcome.RESOLVED, over)
@@ -165,7 +193,14 @@ def _heard(alert: Alert, message: Message) -> Alert:
         alert.incident_id,
         alert.count + 1,
         message,
+        _earlier(alert.started, message.started),
     )
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return min(one, other)
 
 
 def _live(
@@ -173,4 +208,5 @@ def _live(
 ) -> Alert:
     # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
     alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
-    return Alert(alert_id, message.key, state, incident_id, count, message)
+    started = _earlier(alert.started if alert else None, message.started)
+    return Alert(alert_id, message.key, state, incident_id, count, message, started)

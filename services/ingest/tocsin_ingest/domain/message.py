@@ -1,6 +1,7 @@
 """One alert as it arrived: normalised and routed, ready to be decided."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
@@ -19,7 +20,9 @@ class Action(IntEnum):
 class Message:
     """`key` tells alerts apart and `group_key` incidents, see `tocsin_ingest.domain.fingerprint`.
 
-    `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it.
+    `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
+    `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
+    the same key only.
     """
 
     integration_id: str
@@ -34,3 +37,5 @@ class Message:
     summary: str
     source: str
     content: bytes
+    started: datetime | None = None
+    ended: datetime | None = None

@@ -1,88 +1,78 @@
-"""Alertmanager's webhook, version 4: `POST /v1/alertmanager`, the integration key as bearer token or in the path.
+"""Alertmanager's webhook, version 4, and Grafana's, which has the same form: `POST /v1/alertmanager`.
 
+The integration key is a bearer token or the end of the path.
 https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
-from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING, Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.domain.fingerprint import fingerprint
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, Payload
+from tocsin_ingest.http.format import Format, Item, Json
+from tocsin_ingest.http.severities import severity_of
 
 _log = get_logger(__name__)
 
-_VERSION: Final = "4"
+_VERSIONS: Final = {"4": "Alertmanager", "1": "Grafana"}
 _ACTIONS: Final = {"firing": ALERT_ACTION_TRIGGER, "resolved": ALERT_ACTION_RESOLVE}
-# Alertmanager has no severities of its own; these are what people put into the label.
-_SEVERITIES: Final[Mapping[str, Severity.ValueType]] = {
-    "critical": SEVERITY_CRITICAL,
-    "page": SEVERITY_CRITICAL,
-    "emergency": SEVERITY_CRITICAL,
-    "error": SEVERITY_ERROR,
-    "high": SEVERITY_ERROR,
-    "major": SEVERITY_ERROR,
-    "warning": SEVERITY_WARNING,
-    "warn": SEVERITY_WARNING,
-    "minor": SEVERITY_WARNING,
-    "info": SEVERITY_INFO,
-    "informational": SEVERITY_INFO,
-    "none": SEVERITY_INFO,
-}
 _KEY_LENGTH: Final = 255
 
 
-def decode(body: Json) -> Payload:
-    """Every alert of the group by its own fingerprint, the resolved ones too. A bad one does not spoil the others."""
-    version = body.get("version")
-    if version != _VERSION:
-        raise invalid("version", f'must be "{_VERSION}", the webhook of Alertmanager; is {version!r}')
-    alerts = body.get("alerts")
-    if not isinstance(alerts, list):
-        raise invalid("alerts", "must be a list of alerts")
+def check(body: Json) -> dict[str, Any]:
+    """The answer's notes. A version that is not known is tried: a page is worth more than its form."""
+    if fit.whole(body.get("version")) not in _VERSIONS:
+        _log.warning("webhook_version_unknown", version=fit.text(body.get("version"), fit.NAME))
     truncated = body.get("truncatedAlerts")
-    notes: dict[str, Any] = {}
     if isinstance(truncated, int) and truncated > 0:
         # They are lost to everyone behind Alertmanager; raise max_alerts or group by more labels.
         _log.warning("alertmanager_truncated", alerts=truncated, group_key=fit.text(body.get("groupKey"), fit.NAME))
-        notes["truncated_alerts"] = truncated
-    return Payload([_item(index, alert, body) for index, alert in enumerate(alerts)], notes)
+        return {"truncated_alerts": truncated}
+    return {}
 
 
-FORMAT: Final = Format(("/v1/alertmanager", "/v1/alertmanager/{key}"), decode)
-
-
-def _item(index: int, given: Any, body: Json) -> Item:
-    place = f"alerts[{index}]"
+def item(given: Any, body: Json, place: str) -> Item:
+    """One alert of the group, by its own fingerprint."""
     if not isinstance(given, dict):
-        return Item(place, invalid(place, "must be an object"))
+        raise invalid(place, "must be an object")
     labels, annotations = _texts(given.get("labels")), _texts(given.get("annotations"))
-    fingerprint = given.get("fingerprint") or ""
-    if not isinstance(fingerprint, str) or len(fingerprint) > _KEY_LENGTH:
-        return Item(place, invalid(f"{place}.fingerprint", f"must be text of at most {_KEY_LENGTH} characters"))
-    if not fingerprint and not labels:
-        return Item(place, invalid(place, "has neither a fingerprint nor labels, so it cannot be told from others"))
-    status = given.get("status")
-    if status not in _ACTIONS:
-        return Item(place, invalid(f"{place}.status", f"must be firing or resolved; is {status!r}"))
+    key = fit.whole(given.get("fingerprint"))
+    if not key and not labels:
+        raise invalid(place, "has neither a fingerprint nor labels, so it cannot be told from others")
+    status = fit.whole(given.get("status") or body.get("status"))
+    if status.lower() not in _ACTIONS:
+        raise invalid(f"{place}.status", f"must be firing or resolved; is {fit.text(status, fit.NAME)!r}")
     alert = AlertInput(
-        action=_ACTIONS[status],
-        dedup_key=fit.text(fingerprint, _KEY_LENGTH),
+        action=_ACTIONS[status.lower()],
+        dedup_key=fit.key(key or fingerprint(labels, "", ""), _KEY_LENGTH),
         summary=fit.text(_summary(labels, annotations), fit.SUMMARY),
         source=fit.text(labels.get("instance") or labels.get("job") or labels.get("alertname"), fit.NAME),
-        severity=_SEVERITIES.get(labels.get("severity", "").lower(), Severity.SEVERITY_UNSPECIFIED),
-        client="Alertmanager",
+        severity=severity_of(labels.get("severity")),
+        client=_VERSIONS.get(fit.whole(body.get("version")), "Alertmanager"),
     )
     fit.set_labels(alert, labels)
     _add_links(alert, given, annotations, body)
     fit.set_details(alert, _details(given, annotations, body))
-    if (time := fit.time(given.get("startsAt"))) is not None:
-        alert.client_time.CopyFrom(time)
-    return Item(place, alert)
+    starts, ends = fit.time(given.get("startsAt")), fit.time(given.get("endsAt"))
+    if starts is not None:
+        alert.client_time.CopyFrom(starts)
+    return Item(alert, labels, _moment(starts), _moment(ends))
+
+
+FORMAT: Final = Format(
+    ("/v1/alertmanager", "/v1/alertmanager/{key}"), "alertmanager", item, list_field="alerts", check=check
+)
+
+
+def _moment(stamp: Timestamp | None) -> datetime | None:
+    return None if stamp is None else stamp.ToDatetime(tzinfo=UTC)
 
 
 def _summary(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
@@ -97,7 +87,9 @@ def _add_links(alert: AlertInput, given: Json, annotations: Mapping[str, str], b
     for name in ("runbook_url", "runbook", "dashboard_url", "dashboard"):
         fit.add_link(alert, annotations.get(name), name.removesuffix("_url"))
     fit.add_link(alert, given.get("generatorURL"), "source of the alert")
-    fit.add_link(alert, body.get("externalURL"), "Alertmanager")
+    for name in ("dashboardURL", "panelURL", "silenceURL", "imageURL"):  # Grafana's
+        fit.add_link(alert, given.get(name), name.removesuffix("URL"))
+    fit.add_link(alert, body.get("externalURL"), alert.client)
 
 
 def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[str, Any]:
@@ -109,6 +101,4 @@ def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[st
 
 
 def _texts(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {name: each if isinstance(each, str) else fit.text(each, fit.LABEL_VALUE) for name, each in value.items()}
+    return {name: fit.whole(each) for name, each in value.items()} if isinstance(value, dict) else {}

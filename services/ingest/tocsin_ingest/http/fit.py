@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -25,13 +26,24 @@ _DEPTH: Final = 16  # protobuf parsers stop at 100 messages, and a level of a St
 _CUT: Final = "…"
 
 
-def text(value: Any, limit: int) -> str:
-    """The value as text of at most `limit` characters; what is cut ends in an ellipsis."""
+def whole(value: Any) -> str:
+    """The value as text, however long; empty for None."""
     if value is None:
         return ""
     # JSON may hold halves of surrogate pairs, which are no text.
-    whole = (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "replace").decode()
-    return whole if len(whole) <= limit else whole[: limit - 1] + _CUT
+    return (value if isinstance(value, str) else _json(value)).encode("utf-8", "replace").decode()
+
+
+def text(value: Any, limit: int) -> str:
+    """The value as text of at most `limit` characters; what is cut ends in an ellipsis."""
+    given = whole(value)
+    return given if len(given) <= limit else given[: limit - 1] + _CUT
+
+
+def key(value: Any, limit: int) -> str:
+    """The value as a key of at most `limit` characters; of a longer one its hash, since two keys may begin alike."""
+    given = whole(value)
+    return given if len(given) <= limit else f"sha256:{sha256(given.encode()).hexdigest()}"
 
 
 def set_labels(alert: AlertInput, labels: Mapping[str, Any]) -> None:
@@ -56,7 +68,7 @@ def add_link(alert: AlertInput, href: Any, label: Any) -> None:
 
 def set_details(alert: AlertInput, details: Mapping[str, Any]) -> None:
     """The details, or a word about them when they are too many."""
-    size = len(json.dumps(details, ensure_ascii=False).encode("utf-8", "replace"))
+    size = len(_json(details).encode("utf-8", "replace"))
     if size > _DETAILS_BYTES:
         details = {"dropped": f"the details had {size} bytes, at most {_DETAILS_BYTES} are kept"}
     if details:
@@ -80,6 +92,13 @@ def time(value: Any) -> Timestamp | None:
     return stamp
 
 
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
+
+
 def _struct(value: Mapping[str, Any], depth: int) -> Struct:
     return Struct(fields={text(name, NAME): _value(each, depth - 1) for name, each in value.items()})
 
@@ -95,7 +114,7 @@ def _value(value: Any, depth: int) -> Value:
         case str():
             return Value(string_value=text(value, _DETAILS_BYTES))
     if depth <= 0:
-        return Value(string_value=text(json.dumps(value), _DETAILS_BYTES))
+        return Value(string_value=text(value, _DETAILS_BYTES))
     if isinstance(value, Mapping):
         return Value(struct_value=_struct(value, depth))
     return Value(list_value=ListValue(values=[_value(each, depth - 1) for each in value]))

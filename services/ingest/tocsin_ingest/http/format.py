@@ -1,8 +1,9 @@
 """What a format is made of, and the parts most of them share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -20,47 +21,88 @@ _TRANSIENT = (
     ErrorReason.ERROR_REASON_OVERLOADED,
     ErrorReason.ERROR_REASON_CONFLICT,
 )
+MAX_ERRORS: Final = 50
+"""Told in one answer; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One alert of a payload, or why it is none. `place` tells the sender which one: `alerts[3]`."""
+    """One alert as its sender described it.
 
-    place: str
-    alert: AlertInput | TocsinError
+    `labels`: as they came, where `alert` may hold them shortened; they decide which alert it is and how it is routed.
+    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """What a body says. `notes` go into the answer as they are."""
-
-    items: Sequence[Item]
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    alert: AlertInput
+    labels: Mapping[str, str] | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
 
 
-def header_or_path_key(request: web.Request, _body: Json) -> str:
+@dataclass(slots=True)
+class Results:
+    """What became of the alerts of one body. `notes` go into the answer as they are."""
+
+    notes: dict[str, Any] = field(default_factory=dict)
+    accepted: int = 0
+    first: SendAlertResponse | None = None
+    refused: int = 0
+    """Refused for good: the same alert would be refused again."""
+    delayed: int = 0
+    """Not taken now; a repeat can help."""
+    wait: float = 0.0
+    """Seconds until a repeat can help."""
+    errors: list[tuple[str, TocsinError]] = field(default_factory=list)
+    """Place and error of the first `MAX_ERRORS` that were not accepted."""
+    refusal: TocsinError | None = None
+    """Why the first that was refused for good was refused."""
+
+    def add(self, place: str, answer: Answer) -> None:
+        """One alert's answer. `place` tells the sender which one: `alerts[3]`."""
+        if isinstance(answer, SendAlertResponse):
+            self.accepted += 1
+            self.first = self.first or answer
+            return
+        if is_transient(answer):
+            self.delayed += 1
+            self.wait = max(self.wait, answer.retry_after or 1.0)
+        else:
+            self.refused += 1
+            self.refusal = self.refusal or answer
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append((place, answer))
+
+
+def header_or_path_key(request: web.Request) -> str:
     """The integration key in `Authorization: Bearer …` or in the path; empty when there is none."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.match_info.get("key", "")
+    return token if scheme.lower() == "bearer" else request.match_info.get("key", "")
 
 
-def answer_each(payload: Payload, answers: Sequence[Answer]) -> web.Response:
+def no_key(_body: Json) -> str:
+    """For formats whose bodies hold no key."""
+    return ""
+
+
+def answer_each(results: Results) -> web.Response:
     """200 once all are committed. Otherwise the rest is committed all the same, and the answer says which are not.
 
     503 when a repeat can help, which makes senders repeat; they may repeat everything, as what is committed is only
     counted once more. 400 when it cannot.
     """
-    failed = [
-        (item, answer) for item, answer in zip(payload.items, answers, strict=True) if isinstance(answer, TocsinError)
-    ]
-    body = {**payload.notes, "accepted": len(answers) - len(failed)}
+    body: dict[str, Any] = {**results.notes, "accepted": results.accepted}
+    failed = results.refused + results.delayed
     if not failed:
         return web.json_response({"status": "success", **body})
-    errors = [{"alert": item.place, "reason": error.reason_name, "message": error.message} for item, error in failed]
-    body |= {"status": "partial" if len(failed) < len(answers) else "failed", "errors": errors}
-    waits = [error.retry_after or 1.0 for _, error in failed if is_transient(error)]
-    if waits:
-        return web.json_response(body, status=503, headers=retry_after(max(waits)))
+    body |= {
+        "status": "partial" if results.accepted else "failed",
+        "failed": failed,
+        "errors": [
+            {"alert": place, "reason": error.reason_name, "message": error.message} for place, error in results.errors
+        ],
+    }
+    if results.delayed:
+        return web.json_response(body, status=503, headers=retry_after(results.wait))
     return web.json_response(body, status=400)
 
 
@@ -81,12 +123,27 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
+def no_notes(_body: Json) -> dict[str, Any]:
+    """For formats whose answers carry none."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format of one sender. `decode` raises TocsinError for a body that is no such payload."""
+    """One format of one sender.
+
+    `item(given, body, place)` makes the alert of one element of the list `list_field`, or of the whole body when that is
+    empty; it raises TocsinError naming the field below `place`, and any other exception counts as INVALID_FIELD of that
+    alert alone. `check(body)` raises TocsinError for a body that is no such payload, and returns the answer's notes. The
+    key is taken from the request where `key` finds it, before the body is read, else from the body by `body_key`.
+    """
 
     paths: tuple[str, ...]
-    decode: Callable[[Json], Payload]
-    key: Callable[[web.Request, Json], str] = header_or_path_key
-    answer: Callable[[Payload, Sequence[Answer]], web.Response] = answer_each
+    name: str
+    item: Callable[[Any, Json, str], Item]
+    list_field: str = ""
+    check: Callable[[Json], dict[str, Any]] = no_notes
+    key: Callable[[web.Request], str] = header_or_path_key
+    body_key: Callable[[Json], str] = no_key
+    answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

@@ -4,7 +4,7 @@ https://developer.pagerduty.com/docs/events-api-v2/overview/
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,67 +13,72 @@ from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_ACKNOWLEDGE,
     ALERT_ACTION_RESOLVE,
     ALERT_ACTION_TRIGGER,
+    ALERT_ACTION_UNSPECIFIED,
     AlertAction,
     AlertInput,
-)
-from tocsin.type.v1.severity_pb2 import (
-    SEVERITY_CRITICAL,
-    SEVERITY_ERROR,
-    SEVERITY_INFO,
-    SEVERITY_WARNING,
-    Severity,
 )
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Answer, Format, Item, Json, Payload, is_transient, retry_after
+from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.severities import severity_of
 
 _ACTIONS: Final[Mapping[str, AlertAction.ValueType]] = {
     "trigger": ALERT_ACTION_TRIGGER,
     "acknowledge": ALERT_ACTION_ACKNOWLEDGE,
     "resolve": ALERT_ACTION_RESOLVE,
 }
-_SEVERITIES: Final[Mapping[str, Severity.ValueType]] = {
-    "critical": SEVERITY_CRITICAL,
-    "error": SEVERITY_ERROR,
-    "warning": SEVERITY_WARNING,
-    "info": SEVERITY_INFO,
-}
 _LABELS: Final = ("component", "group", "class")
 _KEY_LENGTH: Final = 255
-_MISSING: Final = "is missing or blank"
+MISSING: Final = "is missing or blank"
 _THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
 
 
-def decode(body: Json) -> Payload:
-    """One event. Raises INVALID_FIELD naming all that is wrong with it."""
+def item(_given: Any, body: Json, _place: str) -> Item:
+    """One event. Raises INVALID_FIELD naming all that is wrong with it.
+
+    More is taken than PagerDuty takes, since a page is worth more than its form: any case of an action or severity,
+    numbers as text, no source, a severity PagerDuty does not know.
+    """
     problems: list[FieldViolation] = []
-    action = _choice(body.get("event_action"), _ACTIONS, "event_action", problems)
-    alert = AlertInput(action=action, dedup_key=_dedup_key(body, action, problems))
+    action = action_of(body, "event_action", problems)
+    alert = AlertInput(action=action, dedup_key=key_of(body, "dedup_key", action, problems))
     payload = body.get("payload")
     if action == ALERT_ACTION_TRIGGER and not isinstance(payload, dict):
-        problems.append(FieldViolation("payload", _MISSING))
-    if isinstance(payload, dict):
-        _read_payload(alert, payload, problems if action == ALERT_ACTION_TRIGGER else [])
-    _read_around(alert, body)
+        problems.append(FieldViolation("payload", MISSING))
+    labels = _read_payload(alert, payload, problems) if isinstance(payload, dict) else None
+    add_client(alert, body)
+    for link in objects(body.get("links")):
+        fit.add_link(alert, link.get("href"), link.get("text"))
+    for image in objects(body.get("images")):
+        fit.add_link(alert, image.get("href") or image.get("src"), image.get("alt") or "image")
     if problems:
         raise invalid_fields(problems)
-    return Payload((Item("event", alert),))
+    return Item(alert, labels)
 
 
-def key(request: web.Request, body: Json) -> str:
-    """The routing key: in the body, or in the header PagerDuty takes it from as well."""
-    routing_key = body.get("routing_key") or request.headers.get("X-Routing-Key", "")
-    return routing_key if isinstance(routing_key, str) else ""
+def no_header_key(_request: web.Request) -> str:
+    """The key is in the body alone."""
+    return ""
 
 
-def answer(_payload: Payload, answers: Sequence[Answer]) -> web.Response:
+def _header_key(request: web.Request) -> str:
+    return request.headers.get("X-Routing-Key", "")
+
+
+def body_key(body: Json) -> str:
+    """The routing key."""
+    key = body.get("routing_key")
+    return key if isinstance(key, str) else ""
+
+
+def answer(results: Results) -> web.Response:
     """202, 400, 429 or 5xx, as PagerDuty answers them."""
-    taken = answers[0]
-    if isinstance(taken, TocsinError):
-        return refuse(400, taken)
+    if results.errors:
+        return refuse(400, results.errors[0][1])
+    assert results.first is not None
     return web.json_response(
-        {"status": "success", "message": "Event processed", "dedup_key": taken.dedup_key}, status=202
+        {"status": "success", "message": "Event processed", "dedup_key": results.first.dedup_key}, status=202
     )
 
 
@@ -88,7 +93,7 @@ def refuse(status: int, error: TocsinError) -> web.Response:
     errors = [f"'{each.field}' {each.description}" for each in error.fields] or [error.message]
     if error.reason in (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID):
         errors = [
-            f"'routing_key' {_MISSING}"
+            f"'routing_key' {MISSING}"
             if error.reason == ErrorReason.ERROR_REASON_CREDENTIAL_MISSING
             else "'routing_key' is not a key of an integration, or was rotated; create or rotate one to get a new key"
         ]
@@ -98,58 +103,63 @@ def refuse(status: int, error: TocsinError) -> web.Response:
     )
 
 
-FORMAT: Final = Format(("/v2/enqueue",), decode, key, answer, refuse)
+FORMAT: Final = Format(
+    ("/v2/enqueue", "/v1/enqueue"),
+    "pagerduty",
+    item,
+    key=_header_key,
+    body_key=body_key,
+    answer=answer,
+    refuse=refuse,
+)
 
 
-def _dedup_key(body: Json, action: int, problems: list[FieldViolation]) -> str:
-    given = body.get("dedup_key")
+def action_of(body: Json, field: str, problems: list[FieldViolation]) -> AlertAction.ValueType:
+    """What the event wants."""
+    given = body.get(field)
+    if given is None or given == "":
+        problems.append(FieldViolation(field, MISSING))
+        return ALERT_ACTION_UNSPECIFIED
+    found = _ACTIONS.get(given.strip().lower()) if isinstance(given, str) else None
+    if found is None:
+        problems.append(FieldViolation(field, f"is invalid; must be one of {', '.join(_ACTIONS)}"))
+    return found or ALERT_ACTION_UNSPECIFIED
+
+
+def key_of(body: Json, field: str, action: AlertAction.ValueType, problems: list[FieldViolation]) -> str:
+    """The dedup key; of one beyond the contract's length, its hash."""
+    given = body.get(field)
     if given is None or given == "":
         if action == ALERT_ACTION_TRIGGER:
             # As PagerDuty does: an event without a key is a new alert, and its key is in the answer.
             return uuid.uuid4().hex
         if action in (ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE):
-            problems.append(FieldViolation("dedup_key", f"{_MISSING}; it is required to acknowledge or resolve"))
+            problems.append(FieldViolation(field, f"{MISSING}; it is required to acknowledge or resolve"))
         return ""
-    if not isinstance(given, str) or len(given) > _KEY_LENGTH:
-        problems.append(FieldViolation("dedup_key", f"must be text of at most {_KEY_LENGTH} characters"))
-        return ""
-    return fit.text(given, _KEY_LENGTH)
+    return fit.key(given, _KEY_LENGTH)
 
 
-def _read_payload(alert: AlertInput, payload: Json, problems: list[FieldViolation]) -> None:
-    for name in ("summary", "source"):
-        value = payload.get(name)
-        if not isinstance(value, str) or not value.strip():
-            problems.append(FieldViolation(f"payload.{name}", _MISSING))
-    alert.summary = fit.text(payload.get("summary"), fit.SUMMARY)
-    alert.source = fit.text(payload.get("source"), fit.NAME)
-    alert.severity = _choice(payload.get("severity"), _SEVERITIES, "payload.severity", problems)
-    fit.set_labels(alert, {name: payload[name] for name in _LABELS if payload.get(name)})
+def add_client(alert: AlertInput, body: Json) -> None:
+    """The sending program and its link."""
+    alert.client = fit.text(body.get("client"), fit.NAME)
+    fit.add_link(alert, body.get("client_url"), body.get("client") or "client")
+
+
+def objects(value: Any) -> list[Json]:
+    """The objects of a list; anything else is left out."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _read_payload(alert: AlertInput, payload: Json, problems: list[FieldViolation]) -> dict[str, str]:
+    alert.summary = fit.text(payload.get("summary"), fit.SUMMARY).strip()
+    if not alert.summary and alert.action == ALERT_ACTION_TRIGGER:
+        problems.append(FieldViolation("payload.summary", MISSING))
+    alert.source = fit.text(payload.get("source"), fit.NAME).strip()
+    alert.severity = severity_of(payload.get("severity"))
+    labels = {name: fit.whole(payload[name]) for name in _LABELS if payload.get(name)}
+    fit.set_labels(alert, labels)
     details = payload.get("custom_details")
     fit.set_details(alert, details if isinstance(details, dict) else {"details": details} if details else {})
     if (time := fit.time(payload.get("timestamp"))) is not None:
         alert.client_time.CopyFrom(time)
-
-
-def _read_around(alert: AlertInput, body: Json) -> None:
-    alert.client = fit.text(body.get("client"), fit.NAME)
-    fit.add_link(alert, body.get("client_url"), body.get("client") or "client")
-    for link in _objects(body.get("links")):
-        fit.add_link(alert, link.get("href"), link.get("text"))
-    for image in _objects(body.get("images")):
-        fit.add_link(alert, image.get("href") or image.get("src"), image.get("alt") or "image")
-
-
-def _choice(value: Any, choices: Mapping[str, Any], field: str, problems: list[FieldViolation]) -> Any:
-    found = choices.get(value) if isinstance(value, str) else None
-    if found is not None:
-        return found
-    if value is None or value == "":
-        problems.append(FieldViolation(field, _MISSING))
-    else:
-        problems.append(FieldViolation(field, f"is invalid; must be one of {', '.join(choices)}"))
-    return 0
-
-
-def _objects(value: Any) -> list[Json]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return labels

@@ -1,57 +1,80 @@
-"""The HTTP ways in. To add a sender: a file with its `decode`, and its row in `FORMATS`."""
+"""The HTTP ways in. To add a sender: a file with its `FORMAT`, and its row in `FORMATS`."""
 
 import asyncio
-import json
-from collections.abc import Iterable
-from typing import Final, NoReturn
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
 
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import HTTP_STATUS
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
 
 from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.http import alertmanager, pagerduty
-from tocsin_ingest.http.format import Answer, Format, Item, Json
+from tocsin_ingest.app.refusals import Refusals
+from tocsin_ingest.app.send_alert import AlertIntake, Sender, Stated
+from tocsin_ingest.http import alertmanager, documents, pagerduty, pagerduty_v1
+from tocsin_ingest.http.body import Bodies, Refused
+from tocsin_ingest.http.documents import Document
+from tocsin_ingest.http.format import Answer, Format, Item, Results, is_transient
+
+_log = get_logger(__name__)
 
 FORMATS: Final = (
     pagerduty.FORMAT,
+    pagerduty_v1.FORMAT,
     alertmanager.FORMAT,
 )
+_AT_ONCE: Final = 500
+"""Alerts of one body that wait for their commit together: the parsed form of no more of them is in memory."""
 
 
-def routes(intake: AlertIntake, directory: Directory, *, body_limit: int) -> Iterable[web.AbstractRouteDef]:
-    """A route for each path of each format. `body_limit` is the application's, in bytes, for the error's words."""
+def routes(
+    intake: AlertIntake, directory: Directory, refusals: Refusals, bodies: Bodies
+) -> Iterable[web.AbstractRouteDef]:
+    """A route for each path of each format, with and without a slash at its end."""
     for each in FORMATS:
-        receiver = _Receiver(each, intake, directory, body_limit)
+        receiver = _Receiver(each, intake, directory, refusals, bodies)
         for path in each.paths:
             yield web.post(path, receiver.receive)
+            yield web.post(f"{path}/", receiver.receive)
 
 
 class _Receiver:
-    def __init__(self, form: Format, intake: AlertIntake, directory: Directory, body_limit: int) -> None:
-        self._body_limit = body_limit
+    def __init__(
+        self, form: Format, intake: AlertIntake, directory: Directory, refusals: Refusals, bodies: Bodies
+    ) -> None:
         self._format = form
         self._intake = intake
         self._directory = directory
+        self._refusals = refusals
+        self._bodies = bodies
 
     async def receive(self, request: web.Request) -> web.Response:
         """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
+        sender: Sender | None = None
         try:
-            body = await _read(request, self._body_limit)
-            sender = await self._sender(self._format.key(request, body))
-            payload = self._format.decode(body)
-        except _Refused as refused:
-            return self._format.refuse(refused.status, refused.error)
+            key = _clean_key(self._format.key(request))
+            if key:
+                sender = await self._sender(key)
+            with self._bodies.lend() as loan:
+                document = await documents.read(await loan.read(request), self._format.list_field)
+                if sender is None:
+                    sender = await self._sender(_clean_key(self._format.body_key(document.fields)))
+                results = await self._take_all(sender, document)
+        except Refused as refused:
+            return await self._refuse(sender, refused.status, refused.error)
         except Exception as failure:
             error = masked(failure)
-            return self._format.refuse(HTTP_STATUS.get(error.code, 500), error)
-        answers = await asyncio.gather(*(self._take(sender, item) for item in payload.items))
-        return self._format.answer(payload, answers)
+            return await self._refuse(sender, HTTP_STATUS.get(error.code, 500), error)
+        if results.refusal is not None:
+            await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
+        return self._format.answer(results)
 
     async def _sender(self, key: str) -> Sender:
         if not key:
@@ -64,49 +87,64 @@ class _Receiver:
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this is no integration key (`tik_…`)")
         return Sender.of(principal)
 
-    async def _take(self, sender: Sender, item: Item) -> Answer:
-        if isinstance(item.alert, TocsinError):
-            return item.alert
+    async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
+        """The whole body. Without a known sender there is nobody to tell but the metrics."""
+        if not is_transient(error):
+            if sender is None:
+                self._refusals.count(self._format.name, error)
+            else:
+                await self._refusals.tell(sender, self._format.name, 1, error)
+        return self._format.refuse(status, error)
+
+    async def _take_all(self, sender: Sender, document: Document) -> Results:
+        results = Results(notes=self._format.check(document.fields))
+        if document.broken is not None:
+            results.add("body", document.broken)
+        if not self._format.list_field:
+            results.add("event", await self._take(sender, document.fields, document, "event"))
+            return results
+        if not document.has_list:
+            raise invalid(self._format.list_field, "must be a list of alerts")
+        turns = Turns()
+        items = enumerate(document.items())
+        while taken := await self._start(sender, document, items, turns):
+            for place, answer in taken:
+                results.add(place, await answer)
+        return results
+
+    async def _start(
+        self, sender: Sender, document: Document, items: "Iterator[tuple[int, Any]]", turns: Turns
+    ) -> list[tuple[str, "asyncio.Future[Answer]"]]:
+        """Begin to take the next `_AT_ONCE` items in, others having their turns meanwhile."""
+        started: list[tuple[str, asyncio.Future[Answer]]] = []
+        for index, given in islice(items, _AT_ONCE):
+            place = f"{self._format.list_field}[{index}]"
+            started.append((place, asyncio.ensure_future(self._take(sender, given, document, place))))
+            await turns.give()
+        return started
+
+    async def _take(self, sender: Sender, given: Any, document: Document, place: str) -> Answer:
         try:
+            if isinstance(given, TocsinError):
+                return given
+            item = self._item(given, document, place)
             shorten(item.alert)
-            return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert)))
+            stated = Stated(item.labels, item.started, item.ended)
+            return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert), stated))
         except Exception as error:
             return masked(error)
 
-
-class _Refused(Exception):
-    """An error with an HTTP status that no gRPC status stands for."""
-
-    def __init__(self, status: int, error: TocsinError) -> None:
-        super().__init__(error.message)
-        self.status = status
-        self.error = error
-
-
-async def _read(request: web.Request, limit: int) -> Json:
-    kind = request.content_type
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        given = f"is {kind}" if "Content-Type" in request.headers else "is missing"
-        raise _Refused(415, invalid("Content-Type", f"must be application/json; it {given}"))
-    try:
-        data = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _Refused(
-            413,
-            TocsinError(
-                ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,
-                f"the body is larger than {limit} bytes; send fewer alerts at once",
-                metadata={"limit_bytes": str(limit)},
-            ),
-        ) from error
-    try:
-        body = json.loads(data, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _Refused(400, invalid("body", f"is not JSON: {error or 'nested too deeply'}")) from error
-    if not isinstance(body, dict):
-        raise _Refused(400, invalid("body", "must be a JSON object"))
-    return body
+    def _item(self, given: Any, document: Document, place: str) -> Item:
+        """What a sender wrote can break a decoder in more ways than anybody lists: it is that alert's fault alone."""
+        try:
+            return self._format.item(given, document.fields, place)
+        except TocsinError:
+            raise
+        except Exception as error:
+            _log.warning("alert_undecodable", format=self._format.name, place=place, error=repr(error)[:300])
+            raise invalid(place, f"cannot be read as an alert: {type(error).__name__}") from error
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _clean_key(key: str) -> str:
+    """Blanks and line ends come along when a key is copied."""
+    return "".join(key.split())

@@ -17,6 +17,12 @@ STATEMENTS: Final = (
     """DELETE FROM incidents WHERE id IN (
       SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
       ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM ended_firings WHERE key IN (
+      SELECT key FROM ended_firings WHERE end_time < app_now() - least($1::interval, interval '1 hour')
+      ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM refused_alerts WHERE (org_id, integration_id) IN (
+      SELECT org_id, integration_id FROM refused_alerts WHERE report_time < app_now() - $1::interval
+      ORDER BY report_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
 )
 
 

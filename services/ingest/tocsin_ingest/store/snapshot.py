@@ -10,6 +10,7 @@ from tocsin_ingest.domain.board import Board, Pending
 from tocsin_ingest.domain.decide import Alert, AlertState, Incident
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
@@ -29,7 +30,7 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 # SKIP LOCKED: a row the relay is taking this very moment is as good as delivered.
 READ = f"""
 WITH live AS MATERIALIZED (
-  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, {_INCIDENT}
+  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time, {_INCIDENT}
   FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id
   WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
 ), grouped AS MATERIALIZED (
@@ -45,9 +46,9 @@ WITH live AS MATERIALIZED (
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
+SELECT NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
+SELECT NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
 
 
@@ -69,7 +70,13 @@ async def fill(tx: Tx, board: Board, messages: Sequence[Message]) -> None:
     for row in rows:
         if row["alert_id"] is not None:
             state = AlertState(row["state"])
-            board.put_alert(Alert(row["alert_id"], row["key"], state, row["incident_id"], row["count"]))
+            alert = Alert(
+                row["alert_id"], row["key"], state, row["incident_id"], row["count"], started=row["start_time"]
+            )
+            board.put_alert(alert)
+    if timed := {each.key for each in messages if each.started is not None}:
+        for key, started in (await ended_firings.read(tx, list(timed))).items():
+            board.put_ended(key, started)
 
 
 def _put_incidents(board: Board, rows: Sequence[asyncpg.Record]) -> None:

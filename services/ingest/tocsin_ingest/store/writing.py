@@ -13,6 +13,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.board import Board, Events
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
+from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import encode, kind_of
 
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
@@ -30,13 +31,14 @@ WITH changed_incidents AS (
   UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
     source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
-    last_receive_time = app_now(), resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
-  FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::smallint[], $13::text[], $14::text[],
-    $15::bytea[]) AS u(id, state, incident_id, count, severity, summary, source, newest)
+    start_time = u.start_time, last_receive_time = app_now(),
+    resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
+  FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
+    $15::text[], $16::bytea[]) AS u(id, state, incident_id, count, start_time, severity, summary, source, newest)
   WHERE alerts.id = u.id AND alerts.org_id IS NOT DISTINCT FROM $1
 )
 UPDATE outbox SET payload = u.payload, due_time = CASE WHEN u.now THEN least(due_time, app_now()) ELSE due_time END
-FROM unnest($16::bigint[], $17::bytea[], $18::boolean[]) AS u(id, payload, now)
+FROM unnest($17::bigint[], $18::bytea[], $19::boolean[]) AS u(id, payload, now)
 WHERE outbox.id = u.id AND outbox.org_id IS NOT DISTINCT FROM $1
 """
 
@@ -53,16 +55,16 @@ WITH new_incidents AS (
       resolved_by)
 ), new_alerts AS (
   INSERT INTO alerts (org_id, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest,
-    count, resolve_time)
-  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count,
+    count, start_time, resolve_time)
+  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time,
     CASE WHEN state = 'resolved' THEN app_now() END
   FROM unnest($13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::smallint[],
-    $20::text[], $21::text[], $22::bytea[], $23::bigint[])
-    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count)
+    $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[])
+    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time)
 )
 INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
 SELECT $1, kind, ordering_key, payload, app_now() + make_interval(secs => delay)
-FROM unnest($24::text[], $25::text[], $26::bytea[], $27::float8[]) AS u(kind, ordering_key, payload, delay)
+FROM unnest($25::text[], $26::text[], $27::bytea[], $28::float8[]) AS u(kind, ordering_key, payload, delay)
 """
 
 _Row = TypeVar("_Row", Alert, Incident)
@@ -87,7 +89,7 @@ async def write(tx: Tx, board: Board) -> bool:
             UPDATE,
             tx.org_id,
             *_columns(6, [_changed_incident(each, board.events[each.id].last_sequence) for each in incidents]),
-            *_columns(8, [_changed_alert(each) for each in alerts]),
+            *_columns(9, [_changed_alert(each) for each in alerts]),
             *_columns(3, outbox.rewritten),
         )
     if new_incidents or new_alerts or outbox.new:
@@ -95,9 +97,11 @@ async def write(tx: Tx, board: Board) -> bool:
             _INSERT,
             tx.org_id,
             *_columns(11, [_new_incident(each, board.events[each.id].last_sequence) for each in new_incidents]),
-            *_columns(11, [_new_alert(each) for each in new_alerts]),
+            *_columns(12, [_new_alert(each) for each in new_alerts]),
             *_columns(4, outbox.new),
         )
+    if board.ended:
+        await ended_firings.write(tx, board.ended)
     return any(delay == 0 for *_, delay in outbox.new) or any(now for *_, now in outbox.rewritten)
 
 
@@ -168,7 +172,7 @@ def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
 
 def _changed_alert(alert: Alert) -> tuple[Any, ...]:
     newest = alert.newest
-    head = (alert.id, alert.state, alert.incident_id, alert.count)
+    head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
     return (*head, newest.severity, newest.summary, newest.source, newest.content) if newest else (*head, *(None,) * 4)
 
 
@@ -187,4 +191,5 @@ def _new_alert(alert: Alert) -> tuple[Any, ...]:
         newest.source,
         newest.content,
         alert.count,
+        alert.started,
     )

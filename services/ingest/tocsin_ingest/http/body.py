@@ -1,0 +1,93 @@
+"""Reading bodies of any size within a bounded amount of memory.
+
+Limits are apart from those of gRPC: Alertmanager posts a whole group at once, and does not repeat what is answered 4xx.
+All bodies of a process share one budget; what does not fit is told to come again, so that memory stays flat.
+"""
+
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError, invalid
+
+_RETRY_AFTER: Final = 1.0
+_CLIENT_GONE: Final = (ConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)
+
+
+class Refused(Exception):
+    """An error with an HTTP status that no gRPC status stands for."""
+
+    def __init__(self, status: int, error: TocsinError) -> None:
+        super().__init__(error.message)
+        self.status = status
+        self.error = error
+
+
+class Bodies:
+    """Reads bodies of at most `limit` bytes each, and of at most `budget` bytes at the same time, inflated."""
+
+    def __init__(self, *, limit: int, budget: int) -> None:
+        self._limit = limit
+        self._budget = max(budget, limit)
+        self.held = 0
+        """Bytes of bodies that are being read or worked on."""
+
+    def lend(self) -> "Loan":
+        """`with bodies.lend() as loan: data = await loan.read(request)`; the bytes count until the block ends."""
+        return Loan(self)
+
+
+class Loan:
+    """One body's share of the budget."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._taken = 0
+
+    def __enter__(self) -> "Loan":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bodies.held -= self._taken
+
+    async def read(self, request: web.Request) -> bytes:
+        """The body, inflated. Raises Refused (413, 400), OVERLOADED, or what the connection raised."""
+        limit = self._bodies._limit
+        if (request.content_length or 0) > limit:
+            raise _too_large(limit)
+        body = bytearray()
+        try:
+            while chunk := await request.content.readany():
+                if len(body) + len(chunk) > limit:
+                    raise _too_large(limit)
+                self._take(len(chunk))
+                body += chunk
+        except HttpProcessingError as error:
+            raise Refused(400, invalid("Content-Encoding", f"the body is not what it says: {error.message}")) from error
+        except _CLIENT_GONE as error:
+            raise Refused(400, invalid("body", "the connection ended in the middle of it")) from error
+        return bytes(body)
+
+    def _take(self, size: int) -> None:
+        bodies = self._bodies
+        if bodies.held + size > bodies._budget:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_OVERLOADED,
+                "more bytes are being received than fit into memory; send this again a little later",
+                retry_after=_RETRY_AFTER,
+            )
+        bodies.held += size
+        self._taken += size
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        413,
+        TocsinError(
+            ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,
+            f"the body is larger than {limit} bytes; send fewer alerts at once",
+            metadata={"limit_bytes": str(limit)},
+        ),
+    )

@@ -1,0 +1,353 @@
+"""No page is lost at the door to the size or the form of a body, and no body costs others anything."""
+
+import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import (
+    SearchStrategy,
+    binary,
+    dictionaries,
+    floats,
+    integers,
+    just,
+    lists,
+    none,
+    one_of,
+    recursive,
+    sampled_from,
+    text,
+)
+from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
+from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, RoutingRule
+
+from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
+
+PATHS = ("/v1/alertmanager", "/v2/enqueue", "/generic/2010-04-15/create_event.json")
+
+
+class Sender:
+    """One integration of one tenant, and what it posts."""
+
+    def __init__(self, ingest: Ingest, http: aiohttp.ClientSession, org: str, key: str) -> None:
+        self.ingest, self.http, self.org, self.key = ingest, http, org, key
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """With the key wherever a format looks for it."""
+        if isinstance(body, dict):
+            body = json.dumps({"routing_key": self.key, "service_key": self.key, **body}).encode()
+        headers = {"Authorization": f"Bearer {self.key}", "X-Routing-Key": self.key, **headers}
+        async with self.http.post(f"{self.ingest.http}{path}", data=body, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def group(self, *alerts: Any, **fields: Any) -> tuple[int, Any]:
+        return await self.post("/v1/alertmanager", {"version": "4", "alerts": alerts, **fields})
+
+    async def alerts(self) -> list[Any]:
+        found, token = [], ""
+        while True:
+            request = ListAlertsRequest(page_size=1000, page_token=token)
+            listed = await self.ingest.alerts.ListAlerts(request, metadata=bearer(self.org))
+            found += listed.alerts
+            token = listed.next_page_token
+            if not token:
+                return found
+
+    async def keys(self) -> set[str]:
+        return {alert.dedup_key for alert in await self.alerts() if alert.state == ALERT_STATE_FIRING}
+
+
+@pytest.fixture
+async def sender(ingest: Ingest) -> AsyncIterator[Sender]:
+    org = new_org()
+    _, key = await ingest.integration(org)
+    async with aiohttp.ClientSession() as http:
+        yield Sender(ingest, http, org, key)
+
+
+def alert(key: str, **fields: Any) -> dict[str, Any]:
+    return {"status": "firing", "fingerprint": key, "labels": {"alertname": key}, **fields}
+
+
+async def test_a_group_of_thousands_gets_in_whole(sender: Sender) -> None:
+    group = [alert(f"f{number}", annotations={"description": "x" * 600}) for number in range(3000)]
+    status, answer = await sender.group(*group)
+    assert (status, answer) == (200, {"status": "success", "accepted": 3000})
+    assert len(await sender.keys()) == 3000
+
+
+async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str, escalation: FakeEscalation) -> None:
+    async with (
+        running(database_url, escalation.target, rate_per_second=300, rate_burst=100) as ingest,
+        aiohttp.ClientSession() as http,
+    ):
+        org = new_org()
+        _, key = await ingest.integration(org)
+        sender = Sender(ingest, http, org, key)
+        statuses = []
+        async with asyncio.timeout(20):
+            while not statuses or statuses[-1] != 200:
+                statuses.append((await sender.group(*(alert(f"f{number}") for number in range(400))))[0])
+        assert set(statuses[:-1]) == {503}
+        assert len(await sender.keys()) == 400
+
+
+async def test_answers_stay_small_whatever_is_refused(sender: Sender) -> None:
+    body = b'{"version": "4", "alerts": [' + b"1," * 300_000 + b"1]}"
+    url, headers = f"{sender.ingest.http}/v1/alertmanager", {"Authorization": f"Bearer {sender.key}"}
+    async with sender.http.post(url, data=body, headers=headers) as response:
+        assert response.status == 400
+        answered = await response.read()
+    assert len(answered) < 20_000
+    assert len(json.loads(answered)["errors"]) == 50
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_body_that_is_not_what_its_encoding_says_is_400(sender: Sender, path: str, encoding: str) -> None:
+    packed = gzip.compress(b"{}" * 1000) if encoding == "gzip" else zlib.compress(b"{}" * 1000)
+    for data in (b"{}", packed[: len(packed) // 2], packed[:9] + b"xx" + packed[11:], b"\0" * 20):
+        status, _ = await sender.post(path, data, **{"Content-Encoding": encoding})
+        assert status == 400, data
+
+
+async def test_an_inflated_body_counts_by_its_inflated_size(database_url: str, escalation: FakeEscalation) -> None:
+    async with (
+        running(database_url, escalation.target, http_max_body_bytes=1 << 17) as ingest,
+        aiohttp.ClientSession() as http,
+    ):
+        org = new_org()
+        _, key = await ingest.integration(org)
+        sender = Sender(ingest, http, org, key)
+        group = json.dumps({"version": "4", "alerts": [alert("f")], "x": "y" * 100_000}).encode()
+        assert (await sender.post("/v1/alertmanager", gzip.compress(group), **{"Content-Encoding": "gzip"}))[0] == 200
+        bomb = gzip.compress(b'{"x": "' + b"y" * (1 << 24) + b'"}')
+        assert (await sender.post("/v1/alertmanager", bomb, **{"Content-Encoding": "gzip"}))[0] == 413
+        assert (await sender.post("/v1/alertmanager", b"y" * (1 << 18)))[0] == 413
+        assert await sender.keys() == {"f", "tocsin-refused-alerts"}
+
+
+async def test_bodies_that_do_not_fit_into_memory_come_again(database_url: str, escalation: FakeEscalation) -> None:
+    async with (
+        running(database_url, escalation.target, http_max_body_bytes=1 << 20, http_body_budget_bytes=1 << 20) as ingest,
+        aiohttp.ClientSession() as http,
+    ):
+        org = new_org()
+        _, key = await ingest.integration(org)
+        sender = Sender(ingest, http, org, key)
+        release = asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield b'{"version": "4", "alerts": [], "x": "' + b"y" * 900_000
+            await release.wait()
+            yield b'"}'
+
+        url, headers = f"{ingest.http}/v1/alertmanager", {"Authorization": f"Bearer {key}"}
+        held = asyncio.create_task(http.post(url, data=slow(), headers=headers))
+        large = {"version": "4", "alerts": [alert("f")], "x": "y" * 500_000}
+        async with asyncio.timeout(10):
+            while (await sender.post("/v1/alertmanager", large))[0] != 503:
+                await asyncio.sleep(0.01)
+            release.set()
+            assert (await held).status == 200
+            assert (await sender.post("/v1/alertmanager", large))[0] == 200
+
+
+async def test_grafana_is_understood(sender: Sender) -> None:
+    grafana = alert("g", dashboardURL="https://grafana.example.com/d/1", values={"A": 1.5}, valueString="[ x ]")
+    assert (await sender.group(grafana, version="1", orgId=1, title="[FIRING:1]", state="alerting"))[0] == 200
+    (taken,) = await sender.alerts()
+    assert taken.client == "Grafana"
+    assert [link.href for link in taken.links] == ["https://grafana.example.com/d/1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_action": "TRIGGER"},
+        {"event_action": " Trigger "},
+        {"dedup_key": 7},
+        {"dedup_key": "k" * 300},
+        {"payload": {"summary": "s", "severity": "info"}},
+        {"payload": {"summary": "s", "source": ["a", 1]}},
+        {"payload": {"summary": 5, "source": 6, "severity": 7}},
+        {"payload": {"summary": "s", "source": "s", "severity": "CRITICAL"}},
+        {"payload": {"summary": "s", "source": "s", "severity": "sev-1"}},
+        {"payload": {"summary": "s", "source": "s", "severity": None, "timestamp": "9999-12-31T23:59:59-10:00"}},
+        {"payload": {"summary": "s", "custom_details": float("nan"), "component": {"a": 1}}},
+        {"links": "x", "images": [1, None], "client": 7, "client_url": 8},
+    ],
+)
+@pytest.mark.parametrize("path", ["/v2/enqueue", "/v2/enqueue/", "/v1/enqueue"])
+async def test_an_event_in_a_form_of_its_own_pages_all_the_same(sender: Sender, change: Any, path: str) -> None:
+    event = {"event_action": "trigger", "dedup_key": "k", "payload": {"summary": "s", "source": "s"}} | change
+    status, answer = await sender.post(path, event)
+    assert (status, answer["status"]) == (202, "success")
+    (taken,) = await sender.alerts()
+    assert taken.state == ALERT_STATE_FIRING
+    assert taken.dedup_key == answer["dedup_key"]
+    assert (await sender.post(path, event | {"event_action": "resolve"}))[0] == 202
+    assert await sender.keys() == set()
+
+
+async def test_an_event_of_the_first_version_fires_and_resolves(sender: Sender) -> None:
+    path = PATHS[2]
+    event = {
+        "event_type": "trigger",
+        "incident_key": "srv01/HTTP",
+        "description": "down",
+        "details": {"ping": "1500ms"},
+    }
+    assert await sender.post(path, event) == (
+        200,
+        {"status": "success", "message": "Event processed", "incident_key": "srv01/HTTP"},
+    )
+    assert await sender.keys() == {"srv01/HTTP"}
+    assert (await sender.post(path, {"event_type": "resolve", "incident_key": "srv01/HTTP"}))[0] == 200
+    assert await sender.keys() == set()
+    status, answer = await sender.post(path, {"event_type": "trigger"})
+    assert (status, answer["errors"]) == (400, ["'description' is missing or blank"])
+
+
+@pytest.mark.parametrize("around", [" {} ", "{}\n", "\t{}\r\n"])
+async def test_a_key_may_come_with_blanks(sender: Sender, around: str) -> None:
+    event = {"event_action": "trigger", "payload": {"summary": "s"}, "routing_key": around.format(sender.key)}
+    url = f"{sender.ingest.http}/v2/enqueue"
+    async with sender.http.post(url, data=json.dumps(event)) as response:
+        assert response.status == 202
+    quoted = around.format(sender.key).encode("unicode_escape").decode().replace(" ", "%20")
+    for escape, code in (("\\n", "%0A"), ("\\t", "%09"), ("\\r", "%0D")):
+        quoted = quoted.replace(escape, code)
+    async with sender.http.post(f"{sender.ingest.http}/v1/alertmanager/{quoted}", data=b'{"alerts": []}') as response:
+        assert response.status == 200
+
+
+async def test_labels_beyond_what_is_shown_still_tell_alerts_apart_and_route_them(ingest: Ingest) -> None:
+    org = new_org()
+    far = [LabelMatcher(label="label-number-99", value="b", operator="MATCH_OPERATOR_EQUAL")]
+    _, key = await ingest.integration(org, rules=[RoutingRule(matchers=far, suppress=True)])
+    async with aiohttp.ClientSession() as http:
+        sender = Sender(ingest, http, org, key)
+        labels = {f"label-number-{number:02}": "v" for number in range(99)}
+        alerts = [
+            {"status": "firing", "labels": labels | {"label-number-99": "a"}},
+            {"status": "firing", "labels": labels | {"label-number-99": "b"}},
+            {"status": "firing", "labels": {"long": "x" * 1024 + "a"}},
+            {"status": "firing", "labels": {"long": "x" * 1024 + "b"}},
+        ]
+        assert (await sender.group(*alerts))[0] == 200
+        assert len(await sender.alerts()) == 4
+        assert len(await sender.keys()) == 3
+
+
+async def test_refused_alerts_open_one_incident_an_hour(sender: Sender) -> None:
+    for _ in range(3):
+        assert (await sender.group(alert("good"), {"status": "odd", "fingerprint": "f"}, 7))[0] == 400
+    event = {"event_action": "close", "payload": {"summary": "s"}}
+    assert (await sender.post("/v2/enqueue", event))[0] == 400
+    told = [each for each in await sender.alerts() if each.dedup_key == "tocsin-refused-alerts"]
+    assert [each.summary for each in told] == [
+        "2 alerts were refused: alerts[1].status: must be firing or resolved; is 'odd'"
+    ]
+    assert told[0].count == 1
+    assert told[0].incident
+
+
+async def test_a_key_of_nobody_is_counted(sender: Sender) -> None:
+    async with sender.http.post(f"{sender.ingest.http}/v2/enqueue", data=b'{"routing_key": "tik_no"}') as response:
+        assert response.status == 400
+    assert await sender.alerts() == []
+    rendered = sender.ingest.runtime.metrics.render().decode()
+    assert 'tocsin_ingest_refused_total{format="pagerduty",reason="CREDENTIAL_INVALID"}' in rendered
+
+
+async def test_a_copy_that_comes_after_its_resolve_pages_nobody(sender: Sender, escalation: FakeEscalation) -> None:
+    firing = alert("f", startsAt="2026-03-14T03:07:11.953Z", endsAt="0001-01-01T00:00:00Z")
+    over = firing | {"status": "resolved", "endsAt": "2026-03-14T03:09:11Z"}
+    next_one = firing | {"startsAt": "2026-03-14T03:10:00Z"}
+    for sent, live in ((firing, {"f"}), (over, set()), (firing, set()), (next_one, {"f"}), (over, {"f"})):
+        assert (await sender.group(sent))[0] == 200
+        assert await sender.keys() == live
+    assert len(await sender.alerts()) == 2
+    overtaken = alert("g", startsAt="2026-03-14T03:07:11Z")
+    assert (await sender.group(overtaken | {"status": "resolved", "endsAt": "2026-03-14T03:08:00Z"}))[0] == 200
+    assert (await sender.group(overtaken))[0] == 200
+    assert await sender.keys() == {"f"}
+
+
+JSON: SearchStrategy[Any] = recursive(
+    none()
+    | integers()
+    | floats()
+    | text(max_size=20)
+    | sampled_from(
+        ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00", "firing", "resolved", "\ud800", "a\0b", True]
+    ),
+    lambda inner: lists(inner, max_size=3) | dictionaries(text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = sampled_from(
+    ["status", "labels", "annotations", "startsAt", "endsAt", "fingerprint", "generatorURL", "version", "groupKey", "groupLabels", "externalURL", "truncatedAlerts", "receiver", "event_action", "dedup_key", "payload", "client", "client_url", "links", "images", "event_type", "incident_key", "description", "details", "contexts"]
+)
+OBJECTS = dictionaries(NAMES, JSON, max_size=6)
+EVENTS = OBJECTS.flatmap(
+    lambda fields: dictionaries(
+        sampled_from(["summary", "source", "severity", "component", "group", "class", "custom_details", "timestamp"]), JSON, max_size=6
+    ).map(lambda payload: {"event_action": "trigger", "event_type": "trigger", "payload": payload, **fields})
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lists(one_of(OBJECTS, JSON), max_size=5),
+    EVENTS,
+    one_of(binary(max_size=80), just(b'{"a":' * 950 + b"1" + b"}" * 950)),
+)
+async def test_whatever_is_posted_the_good_neighbour_is_committed(
+    sender: Sender, odd: list[Any], event: dict[str, Any], noise: bytes
+) -> None:
+    async def never_5xx(path: str, body: Any) -> None:
+        status, _ = await sender.post(path, body)
+        assert status in (200, 202, 400), (path, body)
+
+    name = f"good-{len(await sender.keys())}"
+    await never_5xx("/v1/alertmanager", {"version": "4", "alerts": [*odd, alert(name)]})
+    assert name in await sender.keys()
+    for path in PATHS:
+        await never_5xx(path, event)
+        await never_5xx(path, noise)
+    await never_5xx("/v1/alertmanager", b'{"alerts": [' + noise + b"]}")
+
+
+async def test_noise_and_clients_that_leave_are_no_error(
+    sender: Sender, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(sender.ingest.http.rpartition(":")[2])
+    noise = (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 100,
+        b"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{",
+        b"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    )
+    for each in noise:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(each)
+        await writer.drain()
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            await reader.read(1000)
+        writer.close()
+    assert (await sender.group(alert("after")))[0] == 200
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "Traceback" not in logged
+    assert "ERROR" not in logged
+    assert "[error" not in logged

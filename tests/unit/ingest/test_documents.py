@@ -1,0 +1,90 @@
+"""Reading JSON piece by piece: the same values as the standard parser, and a broken piece spoils no other."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis.strategies import binary, dictionaries, floats, integers, lists, none, recursive, text
+from tocsin_ingest.http import documents
+from tocsin_ingest.http.documents import Document
+from tocsin_kit.errors import TocsinError
+
+VALUES = recursive(
+    none() | integers() | floats(allow_nan=False, allow_infinity=False) | text(max_size=20),
+    lambda inner: lists(inner, max_size=4) | dictionaries(text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+async def read(body: bytes | str) -> Document:
+    return await documents.read(body if isinstance(body, bytes) else body.encode(), "alerts")
+
+
+async def items(body: bytes | str) -> list[Any]:
+    return [str(each) if isinstance(each, TocsinError) else each for each in (await read(body)).items()]
+
+
+@given(dictionaries(text(max_size=8), VALUES, max_size=5), lists(VALUES, max_size=6))
+async def test_it_reads_what_the_standard_parser_reads(fields: dict[str, Any], alerts: list[Any]) -> None:
+    for indent in (None, 1):
+        document = await read(json.dumps(fields | {"alerts": alerts}, indent=indent))
+        assert document.broken is None
+        assert list(document.items()) == alerts
+        assert document.fields == {name: each for name, each in fields.items() if name != "alerts"}
+
+
+@given(binary(max_size=60), binary(max_size=20))
+async def test_any_bytes_are_read_or_refused(data: bytes, inside: bytes) -> None:
+    for body in (data, b'{"alerts": [' + inside + b', {"a": 1}], "version": "4"}'):
+        try:
+            list((await read(body)).items())
+        except TocsinError as error:
+            assert error.fields
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ('{"a": }', "Expecting value"),
+        ("nul", "Expecting value"),
+        ('{"a": 1 "b": 2}', "Expecting ',' delimiter"),
+        ('{"a": "\\x"}', "Invalid \\escape"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ('{"a": "' + "x" * documents.VALUE_CHARACTERS + '"}', "is larger than 1048576 characters"),
+        ('{"a": [' + "1," * documents.VALUE_CHARACTERS + "1]}", "is larger than 1048576 characters"),
+    ],
+    ids=["no value", "no word", "no comma", "no escape", "deep", "long text", "long list"],
+)
+@pytest.mark.parametrize("before", [0, 1000])
+async def test_a_broken_item_spoils_no_neighbour(broken: str, why: str, before: int) -> None:
+    many = '{"n": "' + "x" * 400 + '"},'
+    first, refused, last = (await items('{"alerts": [' + many * before + "1," + broken + ', {"b": 2}], "z": 3}'))[-3:]
+    assert (first, last) == (1, {"b": 2})
+    assert why in refused
+
+
+async def test_odd_numbers_are_kept_as_they_can_be() -> None:
+    digits = "9" * 5000
+    assert await items('{"alerts": [NaN, -Infinity, ' + digits + ", 7]}") == ["NaN", "-Infinity", digits, 7]
+
+
+async def test_a_body_that_ends_too_early_gives_what_came() -> None:
+    whole = json.dumps({"version": "4", "alerts": [{"n": number} for number in range(5)]})
+    document = await read(whole[:-12])
+    assert document.broken is not None
+    assert list(document.items()) == [{"n": number} for number in range(4)]
+
+
+async def test_more_items_than_anybody_sends_are_not_read() -> None:
+    document = await read(b'{"alerts": [' + b"1," * 60_000 + b"1]}")
+    assert len(document) == documents.ITEMS
+    assert document.broken is not None
+    assert "more than 50000 items" in document.broken.message
+
+
+@pytest.mark.parametrize("body", ["", " ", "[", "[]", "5", '"x"', "{", "{1: 2}", "null", "\xff", "{" * 100_000])
+async def test_what_is_no_object_is_refused(body: str) -> None:
+    with pytest.raises(TocsinError) as raised:
+        await read(body)
+    assert raised.value.fields

@@ -111,7 +111,7 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
                 await asyncio.sleep(0.001)
         reader, _ = await stack.enter_async_context(connected(server.port, HEAD + b"Connection: close\r\n\r\nsome"))
         refused = await everything(reader)
-        assert refused.startswith(b"HTTP/1.1 429 ")
+        assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 2" in refused
         assert b"OVERLOADED" in refused
         assert await works(server.port)

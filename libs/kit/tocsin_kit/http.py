@@ -5,6 +5,7 @@ says that the process answers and nothing more.
 """
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 import grpc
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.http_door import HttpDoor
@@ -57,7 +60,23 @@ def error_response(error: TocsinError) -> web.Response:
         }
     }
     headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
-    return web.json_response(body, status=HTTP_STATUS.get(error.code, 500), headers=headers)
+    return web.json_response(body, status=http_status(error), headers=headers)
+
+
+def http_status(error: TocsinError) -> int:
+    """The status of an error. Many senders repeat a 5xx and no 4xx, so what is our own lack of room is 503."""
+    if error.reason == ErrorReason.ERROR_REASON_OVERLOADED:
+        return 503
+    return HTTP_STATUS.get(error.code, 500)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what aiohttp logs as errors with a traceback when a stranger sends noise or a sender hangs up."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (HttpProcessingError, ConnectionError))
+
+
+logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
 
 
 class HttpServer:
@@ -106,7 +125,7 @@ class HttpServer:
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
     def _application(self) -> web.Application:
-        return web.Application(middlewares=(self._errors,), client_max_size=self._settings.grpc_max_message_bytes)
+        return web.Application(middlewares=(self._errors,), client_max_size=self._settings.http_max_request_bytes)
 
     async def _listen(self, app: web.Application, address: str, event: str) -> int:
         runner = web.AppRunner(

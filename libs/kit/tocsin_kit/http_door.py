@@ -17,6 +17,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
 _HOST_SHARE: Final = 0.5
+_UNKNOWN: Final = 64 << 10
+"""Counted for a body that does not say its size: what is held of it until its reader counts for itself."""
 _RETRY_AFTER: Final = 2.0
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
@@ -69,7 +71,7 @@ class HttpDoor:
             yield
             return
         host = request.remote or ""
-        size = min(limit, limit if request.content_length is None else request.content_length)
+        size = min(limit, _UNKNOWN if request.content_length is None else request.content_length)
         mine = self._bytes.get(host, 0)
         if mine + size > self._most_bytes * _HOST_SHARE or sum(self._bytes.values()) + size > self._most_bytes:
             self._refused.labels("body_bytes").inc()

@@ -97,6 +97,8 @@ class ServiceSettings(BaseSettings):
     """Longest unary call of a caller that set no deadline."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
     """HTTP connections that may be open at once; one host may have half of them."""
+    http_max_request_bytes: int = Field(default=32 << 20, validation_alias="HTTP_MAX_REQUEST_BYTES", ge=1 << 16)
+    """Largest body of one request, inflated. Apart from GRPC_MAX_MESSAGE_BYTES: senders do not repeat what is too large."""
     http_max_body_bytes: int = Field(default=128 << 20, validation_alias="HTTP_MAX_BODY_BYTES", ge=1 << 20)
     """Bytes of all request bodies that are being read; one host may have half of them. Beyond it: 429."""
     http_header_seconds: float = Field(default=10.0, validation_alias="HTTP_HEADER_SECONDS", gt=0)

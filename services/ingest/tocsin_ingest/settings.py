@@ -19,10 +19,6 @@ class IngestSettings(ServiceSettings):
     """Alerts per second of one integration, in each replica. Beyond it and the burst: RATE_LIMITED."""
     rate_burst: float = Field(5000.0, ge=1)
     """Alerts one integration may send at once."""
-    http_max_body_bytes: int = Field(32 << 20, ge=1 << 16, le=1 << 30)
-    """Largest body of a webhook, inflated. Apart from GRPC_MAX_MESSAGE_BYTES: senders do not repeat what is too large."""
-    http_body_budget_bytes: int = Field(64 << 20, ge=1 << 16)
-    """Bytes of webhook bodies that may be in memory at the same time. Beyond it: OVERLOADED."""
     stream_window: int = Field(1000, ge=1)
     """Alerts of one StreamAlerts call that may be unanswered; the stream is not read any further meanwhile."""
     policy_check_seconds: float = Field(1.0, gt=0)

@@ -95,7 +95,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
-        bodies = Bodies(limit=settings.http_max_body_bytes, budget=settings.http_body_budget_bytes)
+        bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
         runtime.http.add_routes(routes(intake, directory, refusals, bodies))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))

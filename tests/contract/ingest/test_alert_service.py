@@ -308,7 +308,8 @@ async def test_too_fast_says_when_to_come_again(database_url: str, escalation: F
     async with running(database_url, escalation.target, rate_per_second=0.01, rate_burst=3) as ingest:
         org = bearer(new_org())
         answers = await asyncio.gather(
-            *(ingest.alerts.SendAlert(trigger("k"), metadata=org) for _ in range(5)), return_exceptions=True
+            *(ingest.alerts.SendAlert(trigger(f"k{number}"), metadata=org) for number in range(5)),
+            return_exceptions=True,
         )
         refused = [from_rpc_error(each) for each in answers if isinstance(each, grpc.aio.AioRpcError)]
         assert len(refused) == 2

@@ -101,6 +101,14 @@ async def test_retention_walks_only_what_may_go(database: Database) -> None:
               source, newest, count)
             SELECT gen_random_uuid(), 'org', 'x', 'k', gen_random_uuid(), 'firing', id, 1, 's', '', '', 1 FROM incidents"""
         )
+        await tx.execute(
+            """INSERT INTO ended_firings (key, org_id, start_time)
+            SELECT gen_random_uuid(), 'org', app_now() FROM generate_series(1, 2000)"""
+        )
+        await tx.execute(
+            """INSERT INTO refused_alerts (org_id, integration_id, refused, reason, report_time)
+            SELECT 'org', number::text, 0, '', app_now() FROM generate_series(1, 2000) AS number"""
+        )
     async with database.system() as tx:
         await tx.execute("ANALYZE")
     async with database.system() as tx:

@@ -8,21 +8,22 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
 
 _RETRY_AFTER: Final = 1.0
-_CLIENT_GONE: Final = (ConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientConnectionError)
+_BROKEN: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, aiohttp.ClientError)
 
 
 class Refused(Exception):
-    """An error with an HTTP status that no gRPC status stands for."""
+    """An error with an HTTP status that no gRPC status stands for. `close`: the connection cannot be used again."""
 
-    def __init__(self, status: int, error: TocsinError) -> None:
+    def __init__(self, status: int, error: TocsinError, *, close: bool = False) -> None:
         super().__init__(error.message)
         self.status = status
         self.error = error
+        self.close = close
 
 
 class Bodies:
@@ -53,7 +54,7 @@ class Loan:
         self._bodies.held -= self._taken
 
     async def read(self, request: web.Request) -> bytes:
-        """The body, inflated. Raises Refused (413, 400), OVERLOADED, or what the connection raised."""
+        """The body, inflated. Raises Refused (400, 408, 413) or OVERLOADED."""
         limit = self._bodies._limit
         if (request.content_length or 0) > limit:
             raise _too_large(limit)
@@ -64,10 +65,12 @@ class Loan:
                     raise _too_large(limit)
                 self._take(len(chunk))
                 body += chunk
-        except HttpProcessingError as error:
-            raise Refused(400, invalid("Content-Encoding", f"the body is not what it says: {error.message}")) from error
-        except _CLIENT_GONE as error:
-            raise Refused(400, invalid("body", "the connection ended in the middle of it")) from error
+        except web.HTTPRequestTimeout as error:
+            raise Refused(408, invalid("body", "did not come in time; send it again")) from error
+        except _BROKEN as error:
+            # What may still come is not this body any more: nothing waits for it, and the connection is not used again.
+            request.content.feed_eof()
+            raise Refused(400, _broken(error), close=True) from error
         return bytes(body)
 
     def _take(self, size: int) -> None:
@@ -91,3 +94,10 @@ def _too_large(limit: int) -> Refused:
             metadata={"limit_bytes": str(limit)},
         ),
     )
+
+
+def _broken(error: BaseException) -> TocsinError:
+    cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error.__cause__ or error
+    if isinstance(cause, ContentEncodingError):
+        return invalid("Content-Encoding", f"the body is not what it says: {cause.message}")
+    return invalid("body", "the connection ended in the middle of it, or its form is broken")

@@ -10,7 +10,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.http import HTTP_STATUS, error_response
+from tocsin_kit.http import error_response, http_status
 
 Json = Mapping[str, Any]
 Answer = SendAlertResponse | TocsinError
@@ -115,7 +115,7 @@ def refuse(status: int, error: TocsinError) -> web.Response:
 
 def is_transient(error: TocsinError) -> bool:
     """Whether the same alert can be taken in later."""
-    return error.reason in _TRANSIENT or HTTP_STATUS.get(error.code, 500) >= _PERMANENT
+    return error.reason in _TRANSIENT or http_status(error) >= _PERMANENT
 
 
 def retry_after(seconds: float) -> dict[str, str]:

@@ -9,7 +9,7 @@ from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.errors import TocsinError, invalid
-from tocsin_kit.http import HTTP_STATUS
+from tocsin_kit.http import http_status
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
@@ -68,10 +68,13 @@ class _Receiver:
                     sender = await self._sender(_clean_key(self._format.body_key(document.fields)))
                 results = await self._take_all(sender, document)
         except Refused as refused:
-            return await self._refuse(sender, refused.status, refused.error)
+            response = await self._refuse(sender, refused.status, refused.error)
+            if refused.close:
+                response.force_close()
+            return response
         except Exception as failure:
             error = masked(failure)
-            return await self._refuse(sender, HTTP_STATUS.get(error.code, 500), error)
+            return await self._refuse(sender, http_status(error), error)
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         return self._format.answer(results)

@@ -49,7 +49,7 @@ async def test_errors_are_json_with_reason_and_fields(client: aiohttp.ClientSess
     assert error["reason"] == "INVALID_FIELD"
     assert error["fields"] == [{"field": "a.b", "description": "no"}]
     async with client.post("/act/busy") as response:
-        assert (response.status, response.headers["Retry-After"]) == (429, "3")
+        assert (response.status, response.headers["Retry-After"]) == (503, "3")
 
 
 async def test_a_defect_is_masked(client: aiohttp.ClientSession) -> None:
@@ -71,7 +71,7 @@ async def test_a_path_that_holds_a_key_is_in_no_log(client: aiohttp.ClientSessio
 
 
 async def test_too_large_a_body_is_refused(client: aiohttp.ClientSession) -> None:
-    async with client.post("/act/echo", data=io.BytesIO(b"x" * ((1 << 20) + 1))) as response:
+    async with client.post("/act/echo", data=io.BytesIO(b"x" * ((32 << 20) + 1))) as response:
         assert response.status == 413
 
 

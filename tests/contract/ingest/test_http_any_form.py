@@ -27,7 +27,7 @@ from hypothesis.strategies import (
 )
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
-from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, RoutingRule
+from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
 
@@ -52,7 +52,8 @@ class Sender:
         return await self.post("/v1/alertmanager", {"version": "4", "alerts": alerts, **fields})
 
     async def alerts(self) -> list[Any]:
-        found, token = [], ""
+        found: list[Any] = []
+        token = ""
         while True:
             request = ListAlertsRequest(page_size=1000, page_token=token)
             listed = await self.ingest.alerts.ListAlerts(request, metadata=bearer(self.org))
@@ -92,7 +93,7 @@ async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str
         org = new_org()
         _, key = await ingest.integration(org)
         sender = Sender(ingest, http, org, key)
-        statuses = []
+        statuses: list[int] = []
         async with asyncio.timeout(20):
             while not statuses or statuses[-1] != 200:
                 statuses.append((await sender.group(*(alert(f"f{number}") for number in range(400))))[0])
@@ -241,7 +242,7 @@ async def test_a_key_may_come_with_blanks(sender: Sender, around: str) -> None:
 
 async def test_labels_beyond_what_is_shown_still_tell_alerts_apart_and_route_them(ingest: Ingest) -> None:
     org = new_org()
-    far = [LabelMatcher(label="label-number-99", value="b", operator="MATCH_OPERATOR_EQUAL")]
+    far = [LabelMatcher(label="label-number-99", value="b", operator=MATCH_OPERATOR_EQUAL)]
     _, key = await ingest.integration(org, rules=[RoutingRule(matchers=far, suppress=True)])
     async with aiohttp.ClientSession() as http:
         sender = Sender(ingest, http, org, key)

@@ -21,7 +21,8 @@ help: ## Explain every target
 
 setup: $(READY) ## Make .venv and install everything from the hashed lock
 
-$(READY): requirements.lock
+# The Makefile as well: it lists the members that are linked into .venv.
+$(READY): requirements.lock Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tocsin needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu install the package python3-venv"; rm -rf $(VENV); exit 1; }
 	@awk '/^uv==/ {found = 1} found {print} found && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock

@@ -1,6 +1,7 @@
 """Durable, precise, cancellable delayed tasks for Taskiq on Redis. See README.md."""
 
 from tocsin_timers.broker import TimerBroker
+from tocsin_timers.circuit import RedisUnresponsive
 from tocsin_timers.encoder import Encoded, Encoder
 from tocsin_timers.errors import MessageUnreadable, QueueFull, ScheduleUnsupported, TimersError
 from tocsin_timers.figures import DeadLetter, QueueFigures
@@ -19,6 +20,7 @@ __all__ = [
     "ProtobufFormatter",
     "QueueFigures",
     "QueueFull",
+    "RedisUnresponsive",
     "ScheduleUnsupported",
     "Timer",
     "TimerBroker",

@@ -19,6 +19,7 @@ from taskiq.utils import maybe_awaitable
 
 from tocsin_timers import dead_letters, stock_receiver
 from tocsin_timers.batching import MOST_PER_CALL, Batcher
+from tocsin_timers.circuit import Circuit
 from tocsin_timers.connections import Connections
 from tocsin_timers.consumer import Consumer
 from tocsin_timers.errors import QueueFull
@@ -58,6 +59,7 @@ class TimerBroker(AsyncBroker):
         max_waiting: int = 0,
         most_dead: int = 100_000,
         command_timeout: float = 1.0,
+        circuit: Circuit | None = None,
         backoff: BackoffMiddleware | None = None,
         metrics: TimerMetrics | None = None,
     ) -> None:
@@ -71,7 +73,9 @@ class TimerBroker(AsyncBroker):
         `max_deliveries`: how often an entry may be taken over from the dead before it counts as what killed them.
         `max_waiting`: per priority and shard, sends beyond it raise QueueFull; 0: no limit. Timers are not counted.
         `most_dead`: dead letters kept per shard; beyond it the oldest are forgotten, and counted.
-        `command_timeout`: seconds to connect, and again to answer, before a command fails.
+        `command_timeout`: seconds to connect, and again to answer, before a command fails. One that timed out makes
+        the others fail at once until Redis answers again.
+        `circuit`: that of another broker of this process on the same server, so that both know what one of them found.
         `backoff`: what becomes of tasks that raise.
         """
         super().__init__()
@@ -87,7 +91,9 @@ class TimerBroker(AsyncBroker):
         # A blocking read that ends well within the lease is one that cannot deliver what was since taken over.
         self.block = min(5.0, lease / 4)
         self._max_waiting = max_waiting
-        self._connections = Connections.from_url(url, command_timeout=command_timeout, block=self.block)
+        self._connections = Connections.from_url(
+            url, command_timeout=command_timeout, block=self.block, circuit=circuit
+        )
         tags = [queue] if shards == 1 else [f"{queue}:{number}" for number in range(shards)]
         self.shards = [
             Shard(n, tag, self.priorities, group, self._connections, most_dead) for n, tag in enumerate(tags)
@@ -228,7 +234,16 @@ class TimerBroker(AsyncBroker):
         """For receivers other than ours: see stock_receiver."""
         return stock_receiver.listen(self)
 
+    @property
+    def circuit(self) -> Circuit | None:
+        """What this process knows about a hanging Redis, for `circuit` of another broker. None on a Cluster."""
+        return self._connections.circuit
+
     # Operating
+
+    async def check(self) -> None:
+        """Raises RedisError when Redis is away, does not answer, or refuses to store anything (full, a replica)."""
+        await asyncio.gather(*(shard.check() for shard in self.shards))
 
     async def pause(self) -> None:
         """Stop every worker of this queue from starting tasks; running ones finish. Kept in Redis until `resume`."""

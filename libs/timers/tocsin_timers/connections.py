@@ -1,23 +1,29 @@
 """Where the Redis is: one server, one behind Sentinel, or a Cluster."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import Redis, Sentinel
+from redis.asyncio import Sentinel
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from tocsin_timers.circuit import Circuit, GuardedRedis
 from tocsin_timers.cluster import ClusterClient
 from tocsin_timers.packing import PackedConnection
 from tocsin_timers.scripts import Client
 
+PROBE_CONNECT_SECONDS: Final = 2.0
+PROBE_SECONDS: Final = 5.0
+"""A stopped server answers the waiting probe the moment it goes on. After a black hole, TCP repeats what it sent within
+this time at most two seconds later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Two long-lived clients of the same Redis.
+    """Long-lived clients of the same Redis.
 
     `commands` gives up after a short time, so that a sender learns soon that Redis is away; `blocking` waits inside
     Redis for up to `block` seconds and gives up a little later.
@@ -26,25 +32,56 @@ class Connections:
 
     commands: Client
     blocking: Client
+    circuit: Circuit | None
+    """Of both. None on a Cluster, where one master may hang while the others answer."""
+    probe: Client | None
+    """What this circuit asks with; None where it is another broker's."""
 
     @classmethod
-    def from_url(cls, url: str, *, command_timeout: float, block: float) -> "Connections":
+    def from_url(
+        cls, url: str, *, command_timeout: float, block: float, circuit: Circuit | None = None
+    ) -> "Connections":
         """Accepted: `redis://[user:password@]host:port/db`, `rediss://`, `unix://`; `redis+cluster://host:port`
         (any node); `redis+sentinel://host:port,host:port/service/db`. The user and password of the last two are those
         of the data nodes. Connecting happens with the first command. Raises ValueError for anything else.
         """
-        return cls(
-            _client(url, command_timeout, command_timeout), _client(url, command_timeout, block + command_timeout + 1)
-        )
+        commands = _client(url, command_timeout, command_timeout)
+        blocking = _client(url, command_timeout, block + command_timeout + 1)
+        if not isinstance(commands, GuardedRedis) or not isinstance(blocking, GuardedRedis):
+            return cls(commands, blocking, None, None)
+        probe = None
+        if circuit is None:
+            probe = _client(url, PROBE_CONNECT_SECONDS, PROBE_SECONDS)
+            circuit = Circuit(lambda: _ping(probe), lambda: _drop_idle(commands, blocking))
+        commands.circuit = blocking.circuit = circuit
+        return cls(commands, blocking, circuit, probe)
 
     async def close(self) -> None:
-        for client in (self.commands, self.blocking):
+        """End what is open. A circuit is closed by the broker that made it."""
+        if self.circuit is not None and self.probe is not None:
+            await self.circuit.close()
+        for client in (self.commands, self.blocking, self.probe):
+            if client is None:
+                continue
             await client.aclose()
             # A client made by a Sentinel does not close the connections to the sentinels.
             pool = getattr(client, "connection_pool", None)
             if isinstance(pool, SentinelConnectionPool):
                 for sentinel in pool.sentinel_manager.sentinels:
                     await sentinel.aclose()
+
+
+async def _ping(probe: Client) -> None:
+    try:
+        await probe.execute_command("PING")
+    finally:
+        await _drop_idle(probe)  # the next probe looks anew where the server is
+
+
+async def _drop_idle(*clients: Client) -> None:
+    for client in clients:
+        if isinstance(client, GuardedRedis):
+            await client.connection_pool.disconnect(inuse_connections=False)
 
 
 def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
@@ -70,20 +107,21 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
         sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": connect_timeout, "protocol": 2})  # type: ignore[no-untyped-call]
         client = sentinel.master_for(
             service,
+            redis_class=GuardedRedis,
             db=int(database or 0),
             username=unquote(user) or None,
             password=unquote(password) or None,
             **options,
         )
-        assert isinstance(client, Redis)
+        assert isinstance(client, GuardedRedis)
         return client
     if scheme == "redis":
-        return Redis.from_url(url, connection_class=PackedConnection, **options)
+        return GuardedRedis.from_url(url, connection_class=PackedConnection, **options)
     if scheme == "rediss":
-        return Redis.from_url(url, **options)
+        return GuardedRedis.from_url(url, **options)
     if scheme == "unix":
         del options["socket_keepalive"]  # there is none, and redis-py refuses it
-        return Redis.from_url(url, **options)
+        return GuardedRedis.from_url(url, **options)
     raise ValueError(f"unknown kind of Redis URL: {scheme}://")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from redis.exceptions import RedisError, ResponseError
 
 from tocsin_timers.backoff import Backoff
+from tocsin_timers.circuit import RedisUnresponsive
 
 logger = logging.getLogger(__name__)
 
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callable[[], None] | None = None) -> None:
     """Call `step` again and again until cancelled, backing off with jitter (50 ms to 1 s) while it raises.
 
+    A Redis that hangs is not asked again before it answers the circuit's probe, and then at once.
     `failed` runs once per failure, before the wait. One line is logged when an outage begins and one when it ends:
     the stock receiver logged 30,000 tracebacks in ten seconds.
     """
@@ -31,7 +33,11 @@ async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callab
             elif not backoff.failures:
                 trouble = "refuses" if isinstance(error, ResponseError) else "is away"
                 logger.warning("%s: Redis %s: %r; trying again with backoff", name, trouble, error)
-            await backoff.wait()
+            if isinstance(error, RedisUnresponsive):
+                backoff.failures += 1
+                await error.circuit.answers()
+            else:
+                await backoff.wait()
         else:
             if backoff.failures:
                 logger.info("%s: working again after %d failures", name, backoff.failures)

@@ -68,6 +68,7 @@ class Shard:
         self._paused = prefix + "paused"
         self._stats = prefix + "stats"
         self._rate = prefix + "rate"
+        self._check = prefix + "check"
         self._claim_keys = (prefix + "witness", prefix + "claim")
 
     # Senders
@@ -199,6 +200,10 @@ class Shard:
         return bool(await scripts.REFILL(self._commands, self._claim_keys, (how, token)))
 
     # Operators
+
+    async def check(self) -> None:
+        """Store something. Raises RedisError where that is refused or not answered."""
+        await self._commands.set(self._check, b"1", px=1000)
 
     async def figures(self) -> list[int]:
         keys = (self._due, self._dead, self._stats, self._paused, *self._stream_keys)

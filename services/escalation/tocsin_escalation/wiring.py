@@ -36,7 +36,7 @@ from tocsin_escalation.rpc.queue_service import QueueService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.work.armer import Armer
 from tocsin_escalation.work.firer import Firer
-from tocsin_escalation.work.pager import Pager
+from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
 from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
@@ -49,7 +49,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     metrics = EscalationMetrics(runtime.metrics.registry)
     redis_url = settings.redis_url.get_secret_value()
     queue = TimerBroker(redis_url, QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE))
-    notify_queue = TimerBroker(redis_url, NOTIFY_QUEUE)
+    notify_queue = TimerBroker(redis_url, NOTIFY_QUEUE, circuit=queue.circuit)
     tokens = TokenSource(settings.signing_keys, runtime.name)
     tls = client_credentials(settings)
     notify_channel = channel(settings.notify_target, service_name="notify", tokens=tokens, tls=tls)
@@ -76,8 +76,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     late = _Late()
     task = register(queue, late.fire)
     armer = Armer(queue, task, metrics)
-    pager = Pager(notify_queue, notify)
-    effects = Effects(armer, pager, cancel_relay, metrics)
+    page_sender = PageSender(notify_queue, notify)
+    effects = Effects(armer, page_sender, cancel_relay, metrics)
     late.firer = Firer(db, effects)
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -124,7 +124,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("armer", armer.run, everywhere=True)
-    loops.add("pager", pager.run, everywhere=True)
+    loops.add("page-sender", page_sender.run, everywhere=True)
     for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay)):
         loops.add(name, relay.run, everywhere=True)
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -10,14 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import LiveTimer
 from tocsin_escalation.work.armer import Armer
+from tocsin_escalation.work.page_sender import PATIENCE, PageSender
 from tocsin_escalation.work.sweeps import Sweeps
-from tocsin_escalation.work.tasks import QUEUE, register
+from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import QueueFigures, TimerBroker, Worker
@@ -40,7 +42,8 @@ class Timers:
         self.broker = TimerBroker(valkey.url, QUEUE)
         self.fired: list[tuple[UUID, TimerFired]] = []
         self.error: Exception | None = None
-        metrics = EscalationMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        metrics = EscalationMetrics(self.registry)
         self.armer = Armer(self.broker, register(self.broker, self.fire), metrics)
         effects = Effects(self.armer, Paging(), Relay(), metrics)
         self.sweeps = Sweeps(desk.db, effects, self.broker, self.armer, EscalationSettings.model_construct())
@@ -102,3 +105,57 @@ async def test_an_empty_redis_is_filled_from_the_rows(redis: Valkey, desk: Desk)
     await timers.sweeps.watch_redis()
     assert (await timers.broker.figures()).delayed == len(incidents)
     await timers.broker.shutdown()
+
+
+async def test_a_redis_that_stores_nothing_is_told_to_be_unavailable(redis: Valkey, desk: Desk) -> None:
+    timers = Timers(redis, desk)
+    client = timers.broker.shards[0]._commands
+
+    async def told() -> float | None:
+        await timers.sweeps.watch_redis()
+        return timers.registry.get_sample_value("tocsin_escalation_redis_available")
+
+    assert await told() == 1
+    await client.execute_command("CONFIG", "SET", "maxmemory", "1")
+    assert await told() == 0
+    await client.execute_command("CONFIG", "SET", "maxmemory", "0")
+    assert await told() == 1
+    await timers.broker.shutdown()
+
+
+async def test_pages_go_by_rpc_while_redis_hangs_and_the_process_learns_of_it(redis: Valkey) -> None:
+    notify = Notify()
+    queue = TimerBroker(redis.url, NOTIFY_QUEUE, command_timeout=4 * PATIENCE)
+    sender = PageSender(queue, notify)  # type: ignore[arg-type]
+    stop = asyncio.Event()
+    running = asyncio.create_task(sender.run(stop))
+    assert queue.circuit is not None
+    redis.pause()
+    try:
+        sender.page([NotificationJob(page="pages/first")])
+        await asyncio.wait_for(notify.submitted.wait(), 20)
+        assert not queue.circuit.is_open(), "the page waited for the time-out"
+        async with asyncio.timeout(20):
+            while not queue.circuit.is_open():
+                await asyncio.sleep(0.01)
+        notify.submitted.clear()
+        sender.page([NotificationJob(page="pages/second")])
+        await asyncio.wait_for(notify.submitted.wait(), 20)
+    finally:
+        redis.resume()
+        stop.set()
+        await running
+        await queue.shutdown()
+    assert [job.page for job in notify.jobs] == ["pages/first", "pages/second"]
+
+
+class Notify:
+    """Keeps what is submitted by RPC."""
+
+    def __init__(self) -> None:
+        self.jobs: list[NotificationJob] = []
+        self.submitted = asyncio.Event()
+
+    async def submit(self, jobs: Sequence[NotificationJob]) -> None:
+        self.jobs += jobs
+        self.submitted.set()

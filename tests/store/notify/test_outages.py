@@ -78,6 +78,22 @@ async def test_without_redis_everything_goes_on_from_postgresql(world: World, ow
         await until(available)
 
 
+async def test_a_redis_that_stores_nothing_is_told_to_be_unavailable(world: World, own_valkey: Valkey) -> None:
+    redis: Redis = Redis.from_url(own_valkey.url)
+    async with world.replica() as notify:
+
+        async def told(available: bool) -> bool:
+            gauge = notify.runtime.metrics.registry.get_sample_value("tocsin_notify_redis_available")
+            return gauge == float(available) and (await figures(notify)).redis_available == available
+
+        await until(lambda: told(True))
+        await redis.config_set("maxmemory", 1)
+        await until(lambda: told(False))
+        await redis.config_set("maxmemory", 0)
+        await until(lambda: told(True))
+    await redis.aclose()
+
+
 async def test_started_without_redis_it_serves_and_delivers(world: World) -> None:
     org = new_org()
     await world.method(org, webhook="ana")

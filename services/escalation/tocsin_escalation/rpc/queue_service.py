@@ -63,9 +63,10 @@ class QueueService(pb_grpc.QueueServiceServicer):
         )
         try:
             stream = await self._broker.figures()
-        except (RedisError, OSError):
-            return queue
-        queue.redis_available = True
-        queue.waiting, queue.active = stream.waiting, stream.active
-        queue.failed, queue.completed, queue.dead = stream.failed, stream.completed, stream.dead
+            queue.waiting, queue.active = stream.waiting, stream.active
+            queue.failed, queue.completed, queue.dead = stream.failed, stream.completed, stream.dead
+            await self._broker.check()
+            queue.redis_available = True
+        except (RedisError, OSError) as error:
+            log.debug("redis_figures_missing", error=repr(error))
         return queue

@@ -105,7 +105,8 @@ class Armer:
         except (RedisError, OSError) as error:
             self.note(False, error)
         else:
-            self.note(True)
+            if armed:
+                self.note(True)  # a Redis that is full still lets timers be taken out
 
     def _timer(self, timer: LiveTimer) -> Timer:
         encode = self._urgent if timer.urgent else self._normal

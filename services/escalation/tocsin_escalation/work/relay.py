@@ -17,7 +17,7 @@ PAGE, CANCEL = "page", "cancel"
 class Delivery:
     """Delivers outbox rows, of one kind at a time: each kind has a relay, so that none waits for the other.
 
-    Pages come here a second after the pager has tried; see `work.pager`.
+    Pages come here a second after the page sender has tried; see `work.page_sender`.
     """
 
     def __init__(self, notify: Notify) -> None:

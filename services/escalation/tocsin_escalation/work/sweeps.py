@@ -52,8 +52,9 @@ class Sweeps:
         """Is Redis there, is it still the same, does it hold what nobody could finish? An empty one is filled."""
         try:
             await self._broker.refill(self._fill_anew)
-            self._armer.note(True)
             await self._clear_dead()
+            await self._broker.check()
+            self._armer.note(True)
         except (RedisError, OSError) as error:
             # In a quiet hour nothing is armed: without this look nobody would see that Redis is away.
             self._armer.note(False, error)

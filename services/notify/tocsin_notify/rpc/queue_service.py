@@ -77,10 +77,11 @@ class QueueService(pb_grpc.QueueServiceServicer):
         )
         try:
             stream = await self._broker.figures()
-        except (RedisError, OSError):
-            queue.oldest_age.FromTimedelta(timedelta(seconds=age))
-            return queue
-        queue.redis_available = True
-        queue.waiting = stream.waiting
-        queue.oldest_age.FromTimedelta(timedelta(seconds=max(age, stream.oldest_waiting_seconds)))
+            queue.waiting = stream.waiting
+            age = max(age, stream.oldest_waiting_seconds)
+            await self._broker.check()
+            queue.redis_available = True
+        except (RedisError, OSError) as error:
+            _log.debug("redis_figures_missing", error=repr(error))
+        queue.oldest_age.FromTimedelta(timedelta(seconds=age))
         return queue

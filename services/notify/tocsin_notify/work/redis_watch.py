@@ -53,9 +53,10 @@ class RedisWatch:
         """One look. Raises DATABASE_UNAVAILABLE; Redis being away is a state, not an error."""
         try:
             await self._broker.refill(self._rearm)
-            self._note(True)
             await self._mirror_pause()
             await self._collect_dead()
+            await self._broker.check()
+            self._note(True)
         except (RedisError, OSError) as error:
             self._note(False, repr(error))
 

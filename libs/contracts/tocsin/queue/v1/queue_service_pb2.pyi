@@ -57,7 +57,9 @@ class Queue(_message.Message):
     paused: _builtins.bool
     """Nobody takes from it."""
     redis_available: _builtins.bool
-    """Redis answered; without it the stream's figures are missing and the sweep works from PostgreSQL."""
+    """Redis answers and stores what it is given. Otherwise the sweep works from PostgreSQL, and the stream's figures are
+    missing unless Redis only refuses to store: when its memory is full, or when it is a replica.
+    """
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
         """How long the oldest due task has been waiting."""

@@ -22,10 +22,12 @@ log = get_logger(__name__)
 
 MOST_WAITING = 10_000
 MOST_AT_ONCE = 500
+PATIENCE = 0.25
+"""Seconds after which pages go by RPC as well, though Redis has not failed yet: one that hangs takes a second to."""
 URGENT = (1, 2)
 
 
-class Pager:
+class PageSender:
     """Implements `app.effects.Paging`."""
 
     def __init__(self, queue: TimerBroker, notify: Notify) -> None:
@@ -34,6 +36,7 @@ class Pager:
         self._kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
         self._waiting: list[NotificationJob] = []
         self._arrived = asyncio.Event()
+        self._kicks: set[asyncio.Task[Exception | None]] = set()
 
     def page(self, jobs: Sequence[NotificationJob]) -> None:
         """See Paging. Beyond the bound they are left to their rows."""
@@ -56,13 +59,24 @@ class Pager:
             stopping.cancel()
 
     async def _hand_over(self, jobs: Sequence[NotificationJob]) -> None:
+        kick = asyncio.create_task(self._kick(jobs))
+        # It goes on after that, so that its time-out tells the whole process that Redis hangs.
+        self._kicks.add(kick)
+        kick.add_done_callback(self._kicks.discard)
+        await asyncio.wait({kick}, timeout=PATIENCE)
+        error = kick.result() if kick.done() else TimeoutError(f"no answer within {PATIENCE} s")
+        if error is not None:
+            await self._submit(jobs, error)
+
+    async def _kick(self, jobs: Sequence[NotificationJob]) -> Exception | None:
         try:
             await self._queue.kick_many(
                 self._queue.encode(self._kicker, job, task_id=job.page, labels={"priority": priority(job)})
                 for job in jobs
             )
         except (RedisError, OSError, TimersError) as error:
-            await self._submit(jobs, error)
+            return error
+        return None
 
     async def _submit(self, jobs: Sequence[NotificationJob], why: Exception) -> None:
         try:

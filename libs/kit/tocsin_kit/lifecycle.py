@@ -31,6 +31,7 @@ from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.settings import ServiceSettings, load, service_settings
+from tocsin_kit.unknown_settings import unknown_variables
 from tocsin_kit.watchdog import Watchdog
 
 __all__ = ["Loops", "Runtime", "Service", "Sweep", "main", "run_every", "serve", "wait_or_stop"]
@@ -121,6 +122,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     loops = Loops(metrics)
     runtime = Runtime(name, settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)
     _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
+    for unknown in unknown_variables(type(settings), os.environ):
+        _log.warning("unknown_setting", variable=unknown.variable, nearest=unknown.nearest, effect="it is not read")
     grace = settings.shutdown_grace_seconds
     own = Loops(metrics)
     own.add("health", health.run)
@@ -195,6 +198,9 @@ def _migrate(settings_type: type[ServiceSettings], migrations_dir: Path) -> None
 async def _check(name: str, settings: ServiceSettings, head_revision: str) -> int:
     """0: settings read, database reached, schema current. 1: a line on stderr says what is wrong."""
     print(f"settings: {settings.redacted()}")  # noqa: T201 - a command's answer
+    for unknown in unknown_variables(type(settings), os.environ):
+        advice = f"; did you mean {unknown.nearest}?" if unknown.nearest else ""
+        print(f"settings: {unknown.variable} is not read{advice}", file=sys.stderr)  # noqa: T201
     database = await Database.open(settings.database_url.get_secret_value(), name=f"{name}-check", size=2)
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):

@@ -22,7 +22,6 @@ from tocsin_testkit.tenant import Tenant
 # Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
 QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.1",
-    "NOTIFY_SWEEP_SECONDS": "0.1",
     "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
     "INGEST_RECONCILE_SECONDS": "0.5",
     "INGEST_RECONCILE_GRACE_SECONDS": "1",

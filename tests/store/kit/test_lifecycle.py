@@ -218,6 +218,18 @@ async def test_a_second_signal_ends_it_at_once(start: Start, eventually: Eventua
             await request
 
 
+async def test_a_misspelled_setting_is_named_at_the_start(start: Start, db: Database) -> None:
+    process = await start("serve", WIDGET_GRPC_LISTN="127.0.0.1:0", WIDGET_LOG_LEVEL="DEBUG")
+    await process.said("built")
+    named = {line["variable"]: line["nearest"] for line in process.lines if line["event"] == "unknown_setting"}
+    assert named == {"WIDGET_GRPC_LISTN": "WIDGET_GRPC_LISTEN", "WIDGET_LOG_LEVEL": "LOG_LEVEL"}
+    process.child.terminate()
+    assert await process.ended() == 0
+    process = await start("check", REDIS_URI="redis://h")
+    assert await process.ended() == 0
+    assert "settings: REDIS_URI is not read; did you mean REDIS_URL?\n" in process.events()
+
+
 async def test_a_check_says_what_is_wrong(start: Start, db: Database) -> None:
     process = await start("check")
     assert await process.ended() == 0

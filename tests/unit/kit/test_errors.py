@@ -30,7 +30,7 @@ def documented() -> dict[str, str]:
     found, code = {}, ""
     for line in CONTRACT.read_text().splitlines():
         comment = re.match(r"\s+// ([A-Z_]{5,})[.,]", line)
-        value = re.match(r"\s+(ERROR_REASON_[A-Z_]+) = \d+;", line)
+        value = re.match(r"\s+(ERROR_REASON_[A-Z_]+) = \d+(?: \[deprecated = true\])?;", line)
         if comment:
             code = comment.group(1)
         if value:
@@ -79,7 +79,7 @@ def test_details_follow_the_code() -> None:
 
     assert kinds(invalid("a", "no")) == ["ErrorInfo", "BadRequest"]
     assert kinds(not_found(ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND, "queues/x")) == ["ErrorInfo", "ResourceInfo"]
-    assert kinds(TocsinError(ErrorReason.ERROR_REASON_IN_USE, "x")) == ["ErrorInfo", "PreconditionFailure"]
+    assert kinds(TocsinError(ErrorReason.ERROR_REASON_INCIDENT_STATE, "x")) == ["ErrorInfo", "PreconditionFailure"]
     assert kinds(TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "x")) == ["ErrorInfo", "RetryInfo"]
     assert kinds(TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "x")) == ["ErrorInfo"]
 

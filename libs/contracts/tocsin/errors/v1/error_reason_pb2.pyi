@@ -14,6 +14,11 @@ if sys.version_info >= (3, 10):
 else:
     from typing_extensions import TypeAlias as _TypeAlias
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ErrorReason:
@@ -80,8 +85,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The incident's state does not allow this. Metadata: `state`."""
     ERROR_REASON_NO_NEXT_LEVEL: _ErrorReason.ValueType  # 82
     """FAILED_PRECONDITION. There is no level above the current one. Name a target with ReassignIncident instead."""
-    ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 83
-    """FAILED_PRECONDITION. The resource is in use. Metadata: `used_by`."""
+    @_builtins.property
+    @_deprecated("""This enum value has been marked as deprecated using proto enum value options.""")
+    def ERROR_REASON_IN_USE(self) -> _ErrorReason.ValueType:   # 83
+        """FAILED_PRECONDITION. Never raised. Deleting a user, a team or a policy that others name is allowed: levels that name a deleted user or team page
+        nobody for it and say so, and incidents that name a deleted policy run on the tenant's fallback policy. Clients need not
+        handle this value; it stays so that its number is not used again.
+        """
     ERROR_REASON_NOT_VERIFIED: _ErrorReason.ValueType  # 84
     """FAILED_PRECONDITION. The contact method is not verified yet."""
     ERROR_REASON_VERIFICATION_EXPIRED: _ErrorReason.ValueType  # 85
@@ -171,7 +181,10 @@ ERROR_REASON_INCIDENT_STATE: ErrorReason.ValueType  # 81
 ERROR_REASON_NO_NEXT_LEVEL: ErrorReason.ValueType  # 82
 """FAILED_PRECONDITION. There is no level above the current one. Name a target with ReassignIncident instead."""
 ERROR_REASON_IN_USE: ErrorReason.ValueType  # 83
-"""FAILED_PRECONDITION. The resource is in use. Metadata: `used_by`."""
+"""FAILED_PRECONDITION. Never raised. Deleting a user, a team or a policy that others name is allowed: levels that name a deleted user or team page
+nobody for it and say so, and incidents that name a deleted policy run on the tenant's fallback policy. Clients need not
+handle this value; it stays so that its number is not used again.
+"""
 ERROR_REASON_NOT_VERIFIED: ErrorReason.ValueType  # 84
 """FAILED_PRECONDITION. The contact method is not verified yet."""
 ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 85

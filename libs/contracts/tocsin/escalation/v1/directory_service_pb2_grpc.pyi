@@ -48,7 +48,8 @@ class DirectoryServiceStub:
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]
-    """Deletes a user. Levels that name it page nobody for it and say so.
+    """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -67,7 +68,8 @@ class DirectoryServiceStub:
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteTeam: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteTeamRequest, _directory_service_pb2.DeleteTeamResponse]
-    """Deletes a team. Levels that name it page nobody for it and say so.
+    """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -92,7 +94,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """Deletes a user. Levels that name it page nobody for it and say so.
+    """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -111,7 +114,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteTeam: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteTeamRequest, _directory_service_pb2.DeleteTeamResponse]  # type: ignore[assignment]
-    """Deletes a team. Levels that name it page nobody for it and say so.
+    """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -163,7 +167,8 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_service_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteUserResponse, _abc.Awaitable[_directory_service_pb2.DeleteUserResponse]]:
-        """Deletes a user. Levels that name it page nobody for it and say so.
+        """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
         """
@@ -212,7 +217,8 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_service_pb2.DeleteTeamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteTeamResponse, _abc.Awaitable[_directory_service_pb2.DeleteTeamResponse]]:
-        """Deletes a team. Levels that name it page nobody for it and say so.
+        """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.
         """

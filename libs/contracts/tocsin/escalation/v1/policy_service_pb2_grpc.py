@@ -104,7 +104,8 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePolicy(self, request, context):
-        """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
+        """Deletes a policy, also one that integrations name. Incidents that are running keep it; new ones that name it run on the
+        tenant's fallback policy, and their timeline says so.
 
         Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
         """

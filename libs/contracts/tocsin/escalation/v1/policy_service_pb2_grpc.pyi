@@ -48,7 +48,8 @@ class PolicyServiceStub:
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
     """
     DeletePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.DeletePolicyRequest, _policy_service_pb2.DeletePolicyResponse]
-    """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
+    """Deletes a policy, also one that integrations name. Incidents that are running keep it; new ones that name it run on the
+    tenant's fallback policy, and their timeline says so.
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -78,7 +79,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
     """
     DeletePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.DeletePolicyRequest, _policy_service_pb2.DeletePolicyResponse]  # type: ignore[assignment]
-    """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
+    """Deletes a policy, also one that integrations name. Incidents that are running keep it; new ones that name it run on the
+    tenant's fallback policy, and their timeline says so.
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -135,7 +137,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.DeletePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.DeletePolicyResponse, _abc.Awaitable[_policy_service_pb2.DeletePolicyResponse]]:
-        """Deletes a policy. Incidents that are running keep it; new ones that name it run on the tenant's fallback policy.
+        """Deletes a policy, also one that integrations name. Incidents that are running keep it; new ones that name it run on the
+        tenant's fallback policy, and their timeline says so.
 
         Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
         """

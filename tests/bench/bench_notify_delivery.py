@@ -35,7 +35,7 @@ from tocsin_stack.valkey import Valkey
 from tests.bench.report import report
 
 MIGRATIONS = Path(__file__).parents[2] / "services/notify/migrations"
-KEYS = "k1:" + "A" * 43
+KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
 USERS = 50
 PAGES = 4000
 PACED = 300

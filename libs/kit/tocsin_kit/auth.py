@@ -6,6 +6,7 @@ HS256 JWTs (RFC 7519) with a key id in the header; tokens of an OIDC issuer are 
 
 import base64
 import binascii
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -18,12 +19,15 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 
 ISSUER: Final = "tocsin"
+AUDIENCE: Final = "tocsin"
 INTERNAL: Final = "internal"
 """The scope of Tocsin's own services, and of nobody else."""
 ALL_ORGS: Final = "*"
 LEEWAY: Final = 60.0
 """Seconds by which the clocks of issuer and server may differ."""
 MIN_KEY_BYTES: Final = 32  # RFC 7518 §3.2: at least as long as the hash
+MIN_KEY_VALUES: Final = 8
+"""Different bytes that a key must hold. 32 random ones have fewer once in 10^27 keys; a placeholder mostly has one."""
 _CACHE_SIZE: Final = 4096
 _ORG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -35,7 +39,7 @@ class Principal:
     """Whom a credential stands for."""
 
     org_id: str
-    """The tenant; `*` for Tocsin's own services, which name the tenant they act for."""
+    """The tenant; `*` for operators, and for Tocsin's own services, which name the tenant they act for."""
     subject: str
     """Such as `users/ana` or `services/escalation`; goes into logs and records."""
     scopes: frozenset[str]
@@ -69,6 +73,8 @@ class SigningKeys:
                 raise ValueError(
                     f"key {position} must be kid:base64url with a kid of its own and at least {MIN_KEY_BYTES} bytes"
                 )
+            if len(set(key)) < MIN_KEY_VALUES:
+                raise ValueError(f"key {position} is not random, so anybody could guess it; make one of random bytes")
             keys[kid] = key
         if not keys:
             raise ValueError("at least one key is needed: kid:base64url of 32 random bytes")
@@ -95,6 +101,7 @@ def mint(
     issued = int(time.time() if now is None else now)
     claims = {
         "iss": ISSUER,
+        "aud": AUDIENCE,
         "org": org_id,
         "sub": subject,
         "scope": " ".join(sorted(scopes)),
@@ -170,13 +177,12 @@ class JwtAuthenticator:
         if key is None:
             return None
         claims = verified_claims(token, key, algorithms=("HS256",), issuer=ISSUER)
+        _check_own_audience(claims)
         expiry = check_times(claims, now)
-        scopes = frozenset(str(claims.get("scope", "")).split())
+        scopes = scopes_of(claims.get("scope", ""))
         org_id = claims.get("org")
         if org_id != ALL_ORGS:
             org_id = checked_org(org_id)
-        elif INTERNAL not in scopes:
-            raise invalid_credential("only Tocsin's own services may act for every tenant")
         principal = Principal(org_id, checked_subject(claims.get("sub")), scopes)
         self._cache.put(token, principal, expiry)
         return principal
@@ -228,13 +234,29 @@ def check_times(claims: dict[str, Any], now: float) -> float:
     try:
         expiry = float(claims["exp"]) + LEEWAY
         begin = float(claims.get("nbf", 0)) - LEEWAY
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise invalid_credential("exp and nbf must be numbers") from None
+    if not (math.isfinite(expiry) and math.isfinite(begin)):
+        raise invalid_credential("exp and nbf must be finite")
     if not now < expiry:
         raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the token has expired; get a new one")
     if now < begin:
         raise invalid_credential("the token is not valid yet")
     return expiry
+
+
+def _check_own_audience(claims: dict[str, Any]) -> None:
+    """Tokens that were made before `mint` named an audience have none; they are good until they expire."""
+    audience = claims.get("aud", AUDIENCE)
+    if audience != AUDIENCE and not (isinstance(audience, list) and AUDIENCE in audience):
+        raise invalid_credential("it was made for another audience")
+
+
+def scopes_of(claim: object) -> frozenset[str]:
+    """The scopes in a claim: a text of words (RFC 8693 §4.2) or a list of texts; none in anything else."""
+    if isinstance(claim, str):
+        return frozenset(claim.split())
+    return frozenset(each for each in claim if isinstance(each, str)) if isinstance(claim, list) else frozenset()
 
 
 def checked_org(org_id: object) -> str:

@@ -22,6 +22,7 @@ from tocsin_kit.auth import (
     checked_org,
     checked_subject,
     invalid_credential,
+    scopes_of,
     unverified_header,
     verified_claims,
 )
@@ -141,7 +142,5 @@ class OidcAuthenticator:
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:
-    raw = claims.get("scope", claims.get("scp", ""))
-    scopes = raw.split() if isinstance(raw, str) else map(str, raw)
     # Only Tocsin's own key makes a service; an issuer of people's tokens cannot.
-    return frozenset(scopes) - {INTERNAL, ALL_ORGS}
+    return scopes_of(claims.get("scope", claims.get("scp", ""))) - {INTERNAL, ALL_ORGS}

@@ -7,7 +7,7 @@ are read with the prefix. Nothing is read at import; `load` reads once, in main.
 import sys
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tocsin_kit.auth import SigningKeys
@@ -116,6 +116,25 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
     shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
 
+    @model_validator(mode="after")
+    def _complete(self) -> "ServiceSettings":
+        """Half of a pair would be ignored in silence, and the operator would believe that it protects."""
+        if self.auth_oidc_issuer and not self.auth_oidc_audience:
+            raise ValueError(
+                "AUTH_OIDC_AUDIENCE is not set, and AUTH_OIDC_ISSUER is: tokens that the issuer makes for other "
+                "applications would be accepted; set the audience that it writes into Tocsin's tokens"
+            )
+        if self.tls_cert_file and not self.tls_key_file:
+            raise ValueError("TLS_KEY_FILE is not set, and TLS_CERT_FILE is: set both, or neither for plain text")
+        if self.tls_key_file and not self.tls_cert_file:
+            raise ValueError("TLS_CERT_FILE is not set, and TLS_KEY_FILE is: set both, or neither for plain text")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError(
+                "TLS_CERT_FILE is not set, and TLS_CLIENT_CA_FILE is: without a certificate of its own the server speaks "
+                "plain text and asks nobody for one"
+            )
+        return self
+
     @property
     def signing_keys(self) -> SigningKeys:
         """AUTH_SIGNING_KEYS, parsed."""
@@ -156,7 +175,9 @@ def load(settings_type: type[S]) -> S:
 
 
 def _line(settings_type: type[BaseSettings], problem: Any) -> str:
-    location = str(problem["loc"][0]) if problem["loc"] else ""
+    if not problem["loc"]:  # of settings that do not fit together; the message names them
+        return str(problem["msg"].removeprefix("Value error, "))
+    location = str(problem["loc"][0])
     field = settings_type.model_fields.get(location)
     alias = field.validation_alias if field is not None else location
     prefix = settings_type.model_config.get("env_prefix", "")

@@ -48,7 +48,9 @@ def token(org: str, scopes: str, subject: str, ttl: float) -> int:
     if not keys:
         raise StackError(f"no signing key in {settings.data_dir} yet: run `make up` once, or set AUTH_SIGNING_KEYS")
     try:
-        print(tokens.mint(keys, org, scopes.replace(",", " ").split(), subject=subject, ttl=ttl))
+        chosen = scopes.replace(",", " ").split()
+        default = tokens.OPERATOR if org == tokens.ALL_ORGS else tokens.ADMINISTRATOR
+        print(tokens.mint(keys, org, chosen or default, subject=subject, ttl=ttl))
     except ValueError as error:
         raise StackError(f"AUTH_SIGNING_KEYS cannot be used: {error}") from error
     return 0
@@ -79,8 +81,10 @@ def main() -> int:
     command.add_argument("--replicas", type=int, default=1, metavar="N", help="of every service")
     commands.add_parser("migrate", help="bring the databases to the newest schema")
     command = commands.add_parser("token", help="mint a bearer token")
-    command.add_argument("--org", default=DEMO_ORG, help="the tenant (default: %(default)s)")
-    command.add_argument("--scopes", default=" ".join(tokens.ADMINISTRATOR), help="separated by spaces or commas")
+    command.add_argument("--org", default=DEMO_ORG, help="the tenant; * for an operator (default: %(default)s)")
+    command.add_argument(
+        "--scopes", default="", help="separated by spaces or commas (default: all that the org may use)"
+    )
     command.add_argument("--subject", default="users/operator", help="who bears it (default: %(default)s)")
     command.add_argument("--ttl", type=float, default=86400, metavar="SECONDS", help="(default: a day)")
     arguments = parser.parse_args()

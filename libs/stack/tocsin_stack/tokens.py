@@ -8,8 +8,10 @@ ADMINISTRATOR = (
     *("alerts:read", "alerts:write", "contacts:read", "contacts:write", "directory:read", "directory:write"),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
-    *("queues:read", "queues:write"),
 )
+OPERATOR = ("notifications:read", "notifications:write", "outbox:read", "outbox:write", "queues:read", "queues:write")
+"""What whoever runs the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
+ALL_ORGS = "*"
 
 
 def mint(signing_keys: str, org: str, scopes: Collection[str], *, subject: str, ttl: float = 86400) -> str:

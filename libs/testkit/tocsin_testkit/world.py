@@ -76,6 +76,10 @@ class World:
         """Every service, as an administrator of a tenant."""
         return Clients(self.channels, self.token(org_id, subject=subject))
 
+    def operator(self) -> Clients:
+        """Every service, as whoever runs the installation."""
+        return Clients(self.channels, self.token(tokens.ALL_ORGS, tokens.OPERATOR))
+
     def tenant(self) -> Tenant:
         """A new tenant."""
         return Tenant(self, f"org-{next(_number)}")

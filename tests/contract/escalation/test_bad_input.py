@@ -175,7 +175,8 @@ async def test_a_batch_answers_each_by_itself(tenant: Tenant) -> None:
 
 
 async def test_an_unknown_queue(tenant: Tenant) -> None:
-    error = await failure(tenant.admin.escalation_queues.PauseQueue(qp.PauseQueueRequest(name="queues/nope")))
+    operator = tenant.world.operator()
+    error = await failure(operator.escalation_queues.PauseQueue(qp.PauseQueueRequest(name="queues/nope")))
     assert (error.code, error.reason) == (Code.NOT_FOUND, "QUEUE_NOT_FOUND")
 
 

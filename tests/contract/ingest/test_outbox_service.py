@@ -15,7 +15,7 @@ from tocsin_kit.ids import new_id
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, peer, resolve, running, trigger
 
 SCOPES = ("outbox:read", "outbox:write")
-OPERATOR = bearer("*", ("internal", *SCOPES), "users/operator")
+OPERATOR = bearer("*", SCOPES, "users/operator")
 
 
 @pytest.fixture(scope="module")

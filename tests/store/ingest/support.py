@@ -48,7 +48,7 @@ from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
-KEYS = "k1:" + "A" * 43
+KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
 ALL_SCOPES = ("alerts:write", "alerts:read", "integrations:write", "integrations:read")
 _TEMPLATE = "ingest_template"
 _numbers = itertools.count(1)

@@ -48,7 +48,7 @@ from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
 
 MIGRATIONS = Path(__file__).parents[3] / "services/notify/migrations"
-KEYS = "k1:" + "A" * 43
+KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
 SECRET = "a-secret-of-the-receiver"
 ALL_SCOPES = (
     "contacts:read",
@@ -385,7 +385,7 @@ def internal() -> tuple[tuple[str, str], ...]:
 
 def operator() -> tuple[tuple[str, str], ...]:
     """Metadata of somebody who may see all tenants."""
-    return bearer("*", ("internal", *ALL_SCOPES), "operators/root")
+    return bearer("*", ALL_SCOPES, "operators/root")
 
 
 def new_org() -> str:

@@ -47,7 +47,7 @@ async def kick(broker: TimerBroker, *arguments: object, task: str = SUBMIT) -> N
 
 
 async def figures(notify: Notify) -> queue_pb.Queue:
-    answer = await notify.queues.ListQueues(queue_pb.ListQueuesRequest(), metadata=bearer("acme"))
+    answer = await notify.queues.ListQueues(queue_pb.ListQueuesRequest(), metadata=operator())
     queue: queue_pb.Queue = answer.queues[0]
     return queue
 
@@ -188,8 +188,8 @@ async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: 
     await world.method(org, webhook="ana")
     paused = queue_pb.PauseQueueRequest(name=QUEUE)
     async with world.replica() as one, world.replica() as two:
-        assert (await one.queues.PauseQueue(paused, metadata=bearer("acme"))).queue.paused
-        assert (await one.queues.PauseQueue(paused, metadata=bearer("acme"))).queue.paused
+        assert (await one.queues.PauseQueue(paused, metadata=operator())).queue.paused
+        assert (await one.queues.PauseQueue(paused, metadata=operator())).queue.paused
         assert await two.submit(job(org), job(org)) == 2
         queue = await figures(two)
         assert (queue.paused, queue.overdue, queue.active) == (True, 2, 0)
@@ -201,7 +201,7 @@ async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: 
         await notify.submit(job(org))
         assert await world.states() == ["pending"] * 3
         assert world.inbox.messages == []
-        await notify.queues.ResumeQueue(queue_pb.ResumeQueueRequest(name=QUEUE), metadata=bearer("acme"))
+        await notify.queues.ResumeQueue(queue_pb.ResumeQueueRequest(name=QUEUE), metadata=operator())
         await until(lambda: world.arrived("ana") == 3)
 
         async def settled() -> bool:
@@ -217,7 +217,7 @@ async def test_pause_holds_everywhere_and_outlives_a_flush_and_a_restart(world: 
 
 async def test_an_unknown_queue(notify: Notify) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await notify.queues.PauseQueue(queue_pb.PauseQueueRequest(name="queues/other"), metadata=bearer("acme"))
+        await notify.queues.PauseQueue(queue_pb.PauseQueueRequest(name="queues/other"), metadata=operator())
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 

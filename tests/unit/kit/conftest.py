@@ -151,7 +151,7 @@ def echo() -> Any:
 @pytest.fixture
 def settings() -> ServiceSettings:
     return ServiceSettings.model_validate(
-        {"database_url": "postgresql://unused", "auth_signing_keys": "k1:" + "A" * 43}
+        {"database_url": "postgresql://unused", "auth_signing_keys": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"}
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from tocsin.type.v1.access_pb2 import TENANTS_ALL, TENANTS_OWN_OR_ALL, TENANTS_UNSPECIFIED
 from tocsin_kit.auth import (
     JwtAuthenticator,
     Principal,
@@ -19,6 +20,7 @@ from tocsin_kit.auth import (
     mint,
 )
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.rpc.access import Access
 
 NOW = 1_800_000_000.0
 KEY = b"k" * 32
@@ -57,8 +59,48 @@ async def test_a_minted_token_is_its_principal() -> None:
 
 async def test_what_any_jwt_library_reads_in_it() -> None:
     assert jwt.get_unverified_header(token()) == {"alg": "HS256", "kid": "new", "typ": "JWT"}
-    claims = jwt.decode(token(), KEY, algorithms=["HS256"], options={"verify_exp": False, "verify_iat": False})
-    assert claims == {"iss": "tocsin", "org": "acme", "sub": "users/ana", "scope": "a b", "iat": NOW, "exp": NOW + 600}
+    claims = jwt.decode(
+        token(), KEY, algorithms=["HS256"], audience="tocsin", options={"verify_exp": False, "verify_iat": False}
+    )
+    assert claims == {
+        "iss": "tocsin",
+        "aud": "tocsin",
+        "org": "acme",
+        "sub": "users/ana",
+        "scope": "a b",
+        "iat": NOW,
+        "exp": NOW + 600,
+    }
+
+
+async def test_a_token_for_several_audiences_or_of_before_there_was_one() -> None:
+    assert await authenticator().authenticate(signed({"aud": ["other", "tocsin"]}))
+    assert await authenticator().authenticate(signed({}))
+
+
+@pytest.mark.parametrize(
+    ("scope", "tenants", "org", "scopes", "allowed"),
+    [
+        ("a:read", TENANTS_UNSPECIFIED, "acme", "a:read", True),
+        ("a:read", TENANTS_UNSPECIFIED, "acme", "a:write internal", False),
+        ("a:read", TENANTS_UNSPECIFIED, "*", "a:read", False),
+        ("a:read", TENANTS_UNSPECIFIED, "*", "a:read internal", True),
+        ("a:read", TENANTS_ALL, "acme", "a:read internal", False),
+        ("a:read", TENANTS_ALL, "*", "a:read", True),
+        ("a:read", TENANTS_OWN_OR_ALL, "acme", "a:read", True),
+        ("a:read", TENANTS_OWN_OR_ALL, "*", "a:read", True),
+        ("internal", TENANTS_UNSPECIFIED, "acme", "internal", False),
+        ("internal", TENANTS_UNSPECIFIED, "*", "internal", True),
+    ],
+)
+def test_what_spans_tenants_is_for_operators(scope: str, tenants: Any, org: str, scopes: str, allowed: bool) -> None:
+    access = Access(scope, tenants)
+    principal = Principal(org, "users/ana", frozenset(scopes.split()))
+    if allowed:
+        access.check(principal)
+    else:
+        with pytest.raises(TocsinError, match="scope"):
+            access.check(principal)
 
 
 async def test_time_ends_a_token_after_the_leeway() -> None:
@@ -107,7 +149,13 @@ def unsigned(algorithm: str) -> str:
         signed({"exp": float("nan")}),
         signed({"org": None}),
         signed({"org": ""}),
-        signed({"org": "*"}),
+        signed({"org": "**"}),
+        signed({"aud": "elsewhere"}),
+        signed({"aud": ["elsewhere"]}),
+        signed({"aud": []}),
+        signed({"exp": 10**400}),
+        signed({"exp": float("inf")}),
+        signed({"nbf": float("nan")}),
         signed({"org": ["acme"]}),
         signed({"org": "a b"}),
     ],
@@ -127,7 +175,7 @@ async def test_no_text_breaks_it(text: str) -> None:
         await authenticate([authenticator()], text)
 
 
-async def test_only_services_act_for_every_tenant() -> None:
+async def test_a_service_acts_for_every_tenant() -> None:
     text = TokenSource(KEYS, "relay", clock=lambda: NOW).token()
     assert await authenticator().authenticate(text) == Principal("*", "services/relay", frozenset({"internal"}))
 
@@ -152,7 +200,19 @@ def test_the_cache_is_bounded_and_forgets_the_oldest() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ",", "k1", "k1:", ":" + "A" * 43, "k1:short", "k1:!!!" + "A" * 43, f"k1:{'A' * 43},k1:{'B' * 43}"]
+    "text",
+    [
+        "",
+        ",",
+        "k1:" + "A" * 43,
+        "k1:" + "AQEB" * 11,
+        "k1",
+        "k1:",
+        ":" + "A" * 43,
+        "k1:short",
+        "k1:!!!" + "A" * 43,
+        f"k1:{'A' * 43},k1:{'B' * 43}",
+    ],
 )
 def test_bad_keys_are_refused_without_showing_them(text: str) -> None:
     with pytest.raises(ValueError, match="key") as caught:
@@ -161,7 +221,7 @@ def test_bad_keys_are_refused_without_showing_them(text: str) -> None:
 
 
 def test_keys_are_parsed_in_order_and_never_printed() -> None:
-    keys = SigningKeys.parse(f" k2:{'A' * 43}, k1:{'_-' * 22} ")
+    keys = SigningKeys.parse(f" k2:{'Ab3dEf6hIj9lMn' * 3}A, k1:{'_-gh7Yq' * 6}_- ")
     assert [kid for kid, _ in keys.keys] == ["k2", "k1"]
     assert repr(keys) == "SigningKeys(k2, k1)"
 

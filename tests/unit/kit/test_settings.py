@@ -3,7 +3,7 @@
 import pytest
 from tocsin_kit.settings import ServiceSettings, SettingsError, load, read, service_settings
 
-GOOD = {"WIDGET_DATABASE_URL": "postgresql://u:hunter2@h/d", "AUTH_SIGNING_KEYS": "k1:" + "A" * 43}
+GOOD = {"WIDGET_DATABASE_URL": "postgresql://u:hunter2@h/d", "AUTH_SIGNING_KEYS": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"}
 
 
 class WidgetSettings(ServiceSettings):
@@ -61,6 +61,35 @@ def test_what_is_logged_hides_secrets() -> None:
     settings = read(WidgetSettings)
     shown = str(settings.redacted())
     assert "hunter2" not in shown + repr(settings)
-    assert "A" * 43 not in shown + repr(settings)
+    assert "Ab3dEf6hIj9lMn" not in shown + repr(settings)
     assert settings.redacted()["database_url"] == "***"
     assert settings.redacted()["color"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"AUTH_OIDC_ISSUER": "https://issuer.example"}, "AUTH_OIDC_AUDIENCE"),
+        ({"TLS_CERT_FILE": "cert.pem"}, "TLS_KEY_FILE"),
+        ({"TLS_KEY_FILE": "key.pem"}, "TLS_CERT_FILE"),
+        ({"TLS_CLIENT_CA_FILE": "ca.pem"}, "TLS_CERT_FILE"),
+        ({"AUTH_SIGNING_KEYS": "k1:" + "A" * 43}, "AUTH_SIGNING_KEYS"),
+        ({"AUTH_SIGNING_KEYS": f"k1:{'Ab3dEf6hIj9lMn' * 3}A,k2:{'A' * 43}"}, "AUTH_SIGNING_KEYS"),
+    ],
+)
+def test_half_of_a_protection_is_refused(
+    environment: pytest.MonkeyPatch, given: dict[str, str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in given.items():
+        environment.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(WidgetSettings)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(named)
+    assert "AAAA" not in line
+
+
+def test_whole_protections_are_taken(environment: pytest.MonkeyPatch) -> None:
+    for name in ("AUTH_OIDC_ISSUER", "AUTH_OIDC_AUDIENCE", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"):
+        environment.setenv(name, "x")
+    assert read(WidgetSettings).auth_oidc_audience == "x"

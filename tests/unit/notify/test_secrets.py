@@ -1,5 +1,6 @@
 """Secrets at rest, codes, and what may be shown."""
 
+import base64
 import uuid
 
 import pytest
@@ -53,12 +54,12 @@ def test_secrets_do_not_show_when_printed() -> None:
 
 
 def settings(**fields: object) -> NotifySettings:
-    keys = SecretStr("k1:" + "A" * 43)
+    keys = SecretStr("k1:" + "Ab3dEf6hIj9lMn" * 3 + "A")
     return NotifySettings(database_url=SecretStr("postgresql://x"), auth_signing_keys=keys, **fields)  # type: ignore[arg-type]
 
 
 def test_secrets_are_closed_with_their_own_key_or_else_with_the_signing_keys() -> None:
-    assert settings().encryption_keys == [bytes(32)]
+    assert settings().encryption_keys == [base64.urlsafe_b64decode("Ab3dEf6hIj9lMn" * 3 + "A=")]
     own = settings(secret_key=SecretStr(f"{'a' * 32}, {'b' * 32}"))
     assert own.encryption_keys == [b"a" * 32, b"b" * 32]
     assert "aaaa" not in str(own.redacted())

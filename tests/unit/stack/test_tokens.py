@@ -16,7 +16,7 @@ def test_a_minted_token_is_what_the_services_expect() -> None:
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "k1"}
     key = base64.urlsafe_b64decode(keys.removeprefix("k1:"))
     assert len(key) == 32
-    claims = jwt.decode(token, key, algorithms=["HS256"], issuer="tocsin")
+    claims = jwt.decode(token, key, algorithms=["HS256"], issuer="tocsin", audience="tocsin")
     assert (claims["org"], claims["sub"], claims["scope"]) == ("acme", "users/ann", "a:read b:write")
     assert claims["exp"] - claims["iat"] == 60
 
@@ -31,5 +31,5 @@ def test_the_administrator_may_call_everything_but_the_internal_services() -> No
         ).DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert scopes - {"internal"} == set(tokens.ADMINISTRATOR)
-    assert set(tokens.SENDER) | set(tokens.RESPONDER) <= scopes
+    assert scopes - {"internal", "queues:read", "queues:write"} == set(tokens.ADMINISTRATOR)
+    assert set(tokens.SENDER) | set(tokens.RESPONDER) | set(tokens.OPERATOR) <= scopes - {"internal"}

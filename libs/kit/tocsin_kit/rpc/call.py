@@ -8,7 +8,7 @@ from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
-from tocsin_kit.auth import INTERNAL, Principal
+from tocsin_kit.auth import ALL_ORGS, INTERNAL, Principal
 from tocsin_kit.errors import TocsinError
 
 TRACEPARENT: Final = "traceparent"
@@ -48,6 +48,8 @@ class Call:
         """Raises SCOPE_MISSING unless one of Tocsin's own services calls."""
         if INTERNAL not in self.principal.scopes:
             raise scope_missing(INTERNAL)
+        if self.principal.org_id != ALL_ORGS:
+            raise operators_only(INTERNAL)
 
     def acting_for(self, org_id: str) -> str:
         """The tenant a message of Tocsin's own services names. Nobody else may name one: SCOPE_MISSING."""
@@ -105,5 +107,23 @@ def scope_missing(scope: str) -> TocsinError:
     return TocsinError(
         ErrorReason.ERROR_REASON_SCOPE_MISSING,
         f"the credential lacks the scope {scope}",
+        metadata={"scope": scope},
+    )
+
+
+def operators_only(scope: str) -> TocsinError:
+    """SCOPE_MISSING for a tenant's credential, whose scopes cannot reach beyond its tenant."""
+    return TocsinError(
+        ErrorReason.ERROR_REASON_SCOPE_MISSING,
+        f"the call is about the whole installation: the scope {scope} counts only in an operator's credential (org *)",
+        metadata={"scope": scope},
+    )
+
+
+def tenants_only(scope: str) -> TocsinError:
+    """SCOPE_MISSING for an operator's credential: the method acts on the caller's tenant, and it names none."""
+    return TocsinError(
+        ErrorReason.ERROR_REASON_SCOPE_MISSING,
+        f"the call is about one tenant: the scope {scope} counts only in a credential of that tenant, not of all (org *)",
         metadata={"scope": scope},
     )

@@ -23,8 +23,9 @@ from tocsin_kit.auth import Authenticator, Principal, authenticate, invalid_cred
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
-from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, scope_missing, trace_id_of
+from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, trace_id_of
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.rooms import CallRooms
 from tocsin_kit.rpc.validation import validate
@@ -64,9 +65,9 @@ class Pipeline:
         self.turned_away = 0
         """How many calls were told so."""
 
-    def wrap(self, method: str, scope: str, handler: Any, request_type: Descriptor) -> Any:
-        """`handler` with everything around it. `method` is `package.Service/Method`, `scope` what it demands."""
-        run = _Method(self, method, scope, handler, request_type)
+    def wrap(self, method: str, access: Access, handler: Any, request_type: Descriptor) -> Any:
+        """`handler` with everything around it. `method` is `package.Service/Method`, `access` what it demands."""
+        run = _Method(self, method, access, handler, request_type)
         serializer = handler.response_serializer
         if handler.request_streaming:
             if handler.response_streaming:
@@ -81,7 +82,7 @@ class Pipeline:
 class _Method:
     """One method's wrapper, with everything that does not change from call to call looked up beforehand."""
 
-    def __init__(self, pipeline: Pipeline, method: str, scope: str, handler: Any, request_type: Descriptor) -> None:
+    def __init__(self, pipeline: Pipeline, method: str, access: Access, handler: Any, request_type: Descriptor) -> None:
         self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
         self._total = pipeline._metrics.rpc_total
@@ -89,7 +90,7 @@ class _Method:
         self._read_seconds = pipeline._read_seconds
         self._rooms = pipeline.rooms
         self._method = method
-        self._scope = scope
+        self._access = access
         self._handler = handler
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
         # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
@@ -260,8 +261,7 @@ class _Method:
         principal = await authenticate(self._authenticators, authorization[7:].strip())
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)
-        if self._scope not in principal.scopes:
-            raise scope_missing(self._scope)
+        self._access.check(principal)
         enter(call)
         return call
 

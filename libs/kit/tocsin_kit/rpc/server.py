@@ -14,6 +14,7 @@ from tocsin.type.v1 import access_pb2
 from tocsin_kit.auth import Authenticator
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.guests import GuestDoor
 from tocsin_kit.rpc.health import Health, HealthCheck, HealthServicer
@@ -79,13 +80,15 @@ class RpcServer:
         descriptor = descriptor_pool.Default().FindServiceByName(service)
         wrapped = {}
         for name, handler in capture.handlers[service].items():
-            scope = descriptor.methods_by_name[name].GetOptions().Extensions[access_pb2.scope]
+            options = descriptor.methods_by_name[name].GetOptions()
+            scope = options.Extensions[access_pb2.scope]
             if not scope:
                 raise ValueError(f"{service}/{name} names no scope; give it the option tocsin.type.v1.scope")
             warm(message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type))
             if _is_async(getattr(servicer, name)):
                 request_type = descriptor.methods_by_name[name].input_type
-                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", scope, handler, request_type)
+                access = Access(scope, options.Extensions[access_pb2.tenants])
+                wrapped[name] = self._pipeline.wrap(f"{service}/{name}", access, handler, request_type)
             else:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")
         self._services[service] = wrapped

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\x94\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue2\xcb\x02\n\x0cQueueService\x12\x66\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x0f\xaa\xbb\x18\x0bqueues:read\x12g\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x10\xaa\xbb\x18\x0cqueues:write\x12j\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x10\xaa\xbb\x18\x0cqueues:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\"\x94\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue2\xd7\x02\n\x0cQueueService\x12j\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12k\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12n\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMEQUEUEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_RESUMEQUEUEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._loaded_options = None
-  _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._serialized_options = b'\252\273\030\013queues:read'
+  _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._loaded_options = None
-  _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\252\273\030\014queues:write'
+  _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['ResumeQueue']._loaded_options = None
-  _globals['_QUEUESERVICE'].methods_by_name['ResumeQueue']._serialized_options = b'\252\273\030\014queues:write'
+  _globals['_QUEUESERVICE'].methods_by_name['ResumeQueue']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
   _globals['_QUEUE']._serialized_start=180
   _globals['_QUEUE']._serialized_end=456
   _globals['_LISTQUEUESREQUEST']._serialized_start=458
@@ -60,5 +60,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMEQUEUERESPONSE']._serialized_start=759
   _globals['_RESUMEQUEUERESPONSE']._serialized_end=819
   _globals['_QUEUESERVICE']._serialized_start=822
-  _globals['_QUEUESERVICE']._serialized_end=1153
+  _globals['_QUEUESERVICE']._serialized_end=1165
 # @@protoc_insertion_point(module_scope)

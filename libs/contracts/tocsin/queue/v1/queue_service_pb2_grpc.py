@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     def __init__(self, channel):
@@ -54,8 +54,8 @@ class QueueServiceStub:
 
 
 class QueueServiceServicer:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     def ListQueues(self, request, context):
@@ -107,8 +107,8 @@ def add_QueueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueueService:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     @_typing.overload
@@ -46,8 +46,8 @@ class QueueServiceStub:
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -61,8 +61,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants:
-    grant the scopes `queues:read` and `queues:write` to operators only.
+    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
+    so only an operator's credential (`org` is `*`) may call these methods.
     """
 
     @_abc_1.abstractmethod

@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/access.proto\x12\x0etocsin.type.v1\x1a google/protobuf/descriptor.proto:/\n\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/access.proto\x12\x0etocsin.type.v1\x1a google/protobuf/descriptor.proto*K\n\x07Tenants\x12\x17\n\x13TENANTS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTENANTS_ALL\x10\x01\x12\x16\n\x12TENANTS_OWN_OR_ALL\x10\x02:/\n\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\t:J\n\x07tenants\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e\x32\x17.tocsin.type.v1.Tenantsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.type.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TENANTS']._serialized_start=81
+  _globals['_TENANTS']._serialized_end=156
 # @@protoc_insertion_point(module_scope)

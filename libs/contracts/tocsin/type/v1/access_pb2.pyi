@@ -5,13 +5,48 @@ Who may call an RPC."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
+import sys
+import typing as _typing
+
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
+else:
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Tenants:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TenantsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tenants.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TENANTS_UNSPECIFIED: _Tenants.ValueType  # 0
+    """The tenant of the credential. A method with scope `internal` is about all tenants."""
+    TENANTS_ALL: _Tenants.ValueType  # 1
+    """The whole installation. Only an operator's credential (`org` is `*`) may call it, whatever scopes another one has."""
+    TENANTS_OWN_OR_ALL: _Tenants.ValueType  # 2
+    """The tenant of the credential; all of them with an operator's credential."""
+
+class Tenants(_Tenants, metaclass=_TenantsEnumTypeWrapper):
+    """Which tenants a method is about."""
+
+TENANTS_UNSPECIFIED: Tenants.ValueType  # 0
+"""The tenant of the credential. A method with scope `internal` is about all tenants."""
+TENANTS_ALL: Tenants.ValueType  # 1
+"""The whole installation. Only an operator's credential (`org` is `*`) may call it, whatever scopes another one has."""
+TENANTS_OWN_OR_ALL: Tenants.ValueType  # 2
+"""The tenant of the credential; all of them with an operator's credential."""
+Global___Tenants: _TypeAlias = Tenants  # noqa: Y015
+
 SCOPE_FIELD_NUMBER: _builtins.int
+TENANTS_FIELD_NUMBER: _builtins.int
 scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a credential must carry to call the method, for example `incidents:write`. Read by the auth interceptor of every
 service; a method without it cannot be served. Scope `internal` is held by Tocsin's own services only.
 """
+tenants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Tenants.ValueType]
+"""Which tenants the method is about, and so which credentials may call it. Read by the same interceptor."""

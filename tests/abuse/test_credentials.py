@@ -1,0 +1,165 @@
+"""Every RPC of every service, called with every kind of credential: only the right one gets as far as the request."""
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tocsin.type.v1.access_pb2 import TENANTS_UNSPECIFIED
+from tocsin_kit.auth import SigningKeys
+from tocsin_testkit.tenant import Tenant
+from tocsin_testkit.world import World
+
+from tests.abuse.rpcs import RPCS, SCOPES, Rpc, bearer
+
+MISSING = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
+INVALID = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
+_HASHES = {"HS256": "sha256", "HS512": "sha512"}
+EXPIRED = ("UNAUTHENTICATED", "CREDENTIAL_EXPIRED")
+FORBIDDEN = ("PERMISSION_DENIED", "SCOPE_MISSING")
+
+
+@dataclass
+class Forge:
+    """Makes tokens that are right but for one thing."""
+
+    keys: SigningKeys
+    rpc: Rpc
+    now: float = field(default_factory=time.time)
+
+    def token(self, *, key: bytes | None = None, kid: Any = None, alg: str = "HS256", **changed: Any) -> str:
+        """A token that would be good for the RPC, with these claims changed; None removes one."""
+        known, right = self.keys.signing
+        claims: dict[str, Any] = {
+            "iss": "tocsin",
+            "aud": "tocsin",
+            "org": "*" if self.rpc.spans else "org-forged",
+            "sub": "users/forger",
+            "scope": self.rpc.scope,
+            "iat": int(self.now),
+            "exp": int(self.now) + 600,
+        }
+        claims = {name: value for name, value in (claims | changed).items() if value is not None}
+        signed = f"{_segment({'alg': alg, 'kid': known if kid is None else kid})}.{_segment(claims)}"
+        digest = hmac.new(right if key is None else key, signed.encode(), _HASHES[alg]).digest()
+        return f"{signed}.{_encoded(digest)}"
+
+    def wrong(self) -> Iterator[tuple[str, list[tuple[str, str]], tuple[str, str]]]:
+        """What is wrong, the metadata, and the code and reason it must end with."""
+        yield "nothing", [], MISSING
+        yield "an empty header", [("authorization", "")], MISSING
+        yield "another scheme", [("authorization", "Basic dXNlcjpwYXNz")], MISSING
+        yield "a scheme alone", [("authorization", "Bearer")], MISSING
+        yield "bytes", [("authorization-bin", self.token().encode())], MISSING
+        good = self.token()
+        yield "two headers", [*bearer(good), *bearer(good)], INVALID
+        yield "a good one before a bad one", [*bearer(good), *bearer("x")], INVALID
+        yield "a bad one before a good one", [*bearer("x"), *bearer(good)], INVALID
+        for garbage in ("", "x", "x.y.z", "...", "a" * 7000, "null", "tik_", "tik_" + "A" * 43, f"{good}x", good[:-2]):
+            yield f"garbage {garbage[:9]!r}…", bearer(garbage), INVALID
+        head, body, tail = good.split(".")
+        yield "a changed claim", bearer(f"{head}.{_segment({**_read(body), 'org': 'other'})}.{tail}"), INVALID
+        yield "no signature", bearer(f"{head}.{body}."), INVALID
+        for algorithm in ("none", "None", "NONE", "RS256", "ES256", "HS384"):
+            yield f"algorithm {algorithm}", bearer(f"{_segment({'alg': algorithm, 'kid': 'k'})}.{body}.{tail}"), INVALID
+        yield "another algorithm", bearer(self.token(alg="HS512")), INVALID
+        yield "a stranger's key", bearer(self.token(key=b"x" * 32)), INVALID
+        yield "an unknown key", bearer(self.token(kid="nobody")), INVALID
+        for kid in (7, ["k"], {"k": 1}, True):
+            yield f"a key id that is {kid}", bearer(self.token(kid=kid)), INVALID
+        for claims, why in (
+            ({"iss": "https://evil.example"}, INVALID),
+            ({"iss": None}, INVALID),
+            ({"iss": ["tocsin"]}, INVALID),
+            ({"aud": "elsewhere"}, INVALID),
+            ({"aud": ["elsewhere"]}, INVALID),
+            ({"exp": int(self.now) - 3600}, EXPIRED),
+            ({"exp": 0}, EXPIRED),
+            ({"exp": None}, INVALID),
+            ({"exp": "soon"}, INVALID),
+            ({"exp": 10**400}, INVALID),
+            ({"exp": float("nan")}, INVALID),
+            ({"exp": float("inf")}, INVALID),
+            ({"nbf": int(self.now) + 3600}, INVALID),
+            ({"nbf": [1]}, INVALID),
+            ({"sub": None}, INVALID),
+            ({"sub": ""}, INVALID),
+            ({"sub": "users/a\nb"}, INVALID),
+            ({"sub": "x" * 256}, INVALID),
+            ({"org": None}, INVALID),
+            ({"org": ""}, INVALID),
+            ({"org": ["*"]}, INVALID),
+            ({"org": "a b"}, INVALID),
+            ({"org": "*\n"}, INVALID),
+            ({"org": "**"}, INVALID),
+            ({"org": "x" * 101}, INVALID),
+            ({"scope": None, "org": "org-forged"}, FORBIDDEN),
+            ({"scope": "*", "org": "org-forged"}, FORBIDDEN),
+            ({"scope": 7, "org": "org-forged"}, FORBIDDEN),
+            ({"scope": self.rpc.scope.upper(), "org": "org-forged"}, FORBIDDEN),
+            (
+                {"scope": self.rpc.scope.replace(":", ","), "org": "org-forged"},
+                FORBIDDEN if ":" in self.rpc.scope else None,
+            ),
+            ({"scope": " ".join(SCOPES - {self.rpc.scope}), "org": "org-forged"}, FORBIDDEN),
+            ({"scope": " ".join(SCOPES - {self.rpc.scope}), "org": "*"}, FORBIDDEN),
+        ):
+            if why is not None:
+                yield f"claims {str(claims)[:60]}", bearer(self.token(**claims)), why
+        if self.rpc.spans:
+            yield "a tenant with every scope", bearer(self.token(org="org-forged", scope=" ".join(SCOPES))), FORBIDDEN
+        elif self.rpc.tenants == TENANTS_UNSPECIFIED:
+            yield "an operator", bearer(self.token(org="*", scope=" ".join(SCOPES - {"internal"}))), FORBIDDEN
+
+
+def _segment(claims: dict[str, Any]) -> str:
+    return _encoded(json.dumps(claims).encode())
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _read(segment: str) -> dict[str, Any]:
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    return claims
+
+
+@pytest.mark.parametrize("rpc", RPCS, ids=str)
+async def test_only_the_right_credential_gets_in(world: World, rpc: Rpc) -> None:
+    forge = Forge(SigningKeys.parse(world.stack.plan.signing_keys), rpc)
+    cases = list(forge.wrong())
+    answers = await asyncio.gather(*(rpc.call(world, b"", metadata) for _, metadata, _ in cases))
+    wrong = [
+        f"{what}: {answer}"
+        for (what, _, why), answer in zip(cases, answers, strict=True)
+        if (answer.code, answer.reason) != why
+    ]
+    assert wrong == []
+    # An unreadable message: who gets as far as that may call, and nothing is changed.
+    admitted = await rpc.call(world, b"\xff", bearer(forge.token()))
+    if not rpc.method.client_streaming:
+        assert (admitted.code, admitted.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD"), admitted
+
+
+async def test_an_integration_key_sends_alerts_and_does_nothing_else(world: World, tenant: Tenant) -> None:
+    key = (await tenant.integration()).key
+    answers = await asyncio.gather(*(rpc.call(world, b"\xff", bearer(key)) for rpc in RPCS))
+    for rpc, answer in zip(RPCS, answers, strict=True):
+        if rpc.server != "ingest":
+            assert (answer.code, answer.reason) == INVALID, (rpc, answer)
+        elif rpc.scope != "alerts:write":
+            assert (answer.code, answer.reason) == FORBIDDEN, (rpc, answer)
+        else:
+            assert answer.code not in ("UNAUTHENTICATED", "PERMISSION_DENIED"), (rpc, answer)
+
+
+def test_the_matrix_holds_every_rpc_of_every_server() -> None:
+    assert {rpc.method.full_name for rpc in RPCS} >= {"tocsin.outbox.v1.OutboxService.GetMessage"}
+    assert len(RPCS) > 75
+    assert {rpc.server for rpc in RPCS} == {"ingest", "escalation", "notify"}

@@ -12,6 +12,7 @@ from tocsin_testkit.world import World
 
 from tests.contract.test_protos import METHODS
 
+Metadata = Sequence[tuple[str, str | bytes]]
 EVERYWHERE = ("ingest", "escalation", "notify")
 _SERVERS = {"outbox": EVERYWHERE, "queue": ("escalation", "notify")}
 _DETAILS = "grpc-status-details-bin"
@@ -41,7 +42,7 @@ class Rpc:
     @property
     def scope(self) -> str:
         """What its contract asks for."""
-        return self.method.GetOptions().Extensions[access_pb2.scope]  # type: ignore[no-any-return]
+        return self.method.GetOptions().Extensions[access_pb2.scope]
 
     @property
     def spans(self) -> bool:
@@ -61,11 +62,9 @@ class Rpc:
     def __str__(self) -> str:
         return f"{self.server}:{self.method.full_name.removeprefix('tocsin.')}"
 
-    async def call(
-        self, world: World, data: bytes, metadata: Sequence[tuple[str, str | bytes]], timeout: float = 20
-    ) -> Answer:
+    async def call(self, world: World, data: bytes, metadata: Metadata, timeout: float = 20) -> Answer:
         """The answer to one message of these bytes; a stream without bytes sends none, and must be refused."""
-        channel = world.channels.by_service[self.server]
+        channel: Any = world.channels.by_service[self.server]
         path = f"/{self.method.containing_service.full_name}/{self.method.name}"
         try:
             if self.method.server_streaming:

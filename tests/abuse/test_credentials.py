@@ -15,7 +15,7 @@ from tocsin_kit.auth import SigningKeys
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests.abuse.rpcs import RPCS, SCOPES, Rpc, bearer
+from tests.abuse.rpcs import RPCS, SCOPES, Metadata, Rpc, bearer
 
 MISSING = ("UNAUTHENTICATED", "CREDENTIAL_MISSING")
 INVALID = ("UNAUTHENTICATED", "CREDENTIAL_INVALID")
@@ -49,7 +49,7 @@ class Forge:
         digest = hmac.new(right if key is None else key, signed.encode(), _HASHES[alg]).digest()
         return f"{signed}.{_encoded(digest)}"
 
-    def wrong(self) -> Iterator[tuple[str, list[tuple[str, str]], tuple[str, str]]]:
+    def wrong(self) -> Iterator[tuple[str, Metadata, tuple[str, str]]]:
         """What is wrong, the metadata, and the code and reason it must end with."""
         yield "nothing", [], MISSING
         yield "an empty header", [("authorization", "")], MISSING

@@ -13,7 +13,7 @@ class Access:
     """What a method demands of a credential."""
 
     scope: str
-    tenants: "access_pb2.Tenants" = access_pb2.TENANTS_UNSPECIFIED
+    tenants: "access_pb2.Tenants.ValueType" = access_pb2.TENANTS_UNSPECIFIED
 
     def check(self, principal: Principal) -> None:
         """Raises SCOPE_MISSING unless the credential may call; says nothing about what the call is aimed at (AIP-211).

@@ -311,6 +311,8 @@ BAD = [
     (webhook("https://me:secret@example.com/"), "contact_method.webhook.url"),
     (webhook("https://example.com:99999/"), "contact_method.webhook.url"),
     (webhook("https://example.com/\nX: y"), "contact_method.webhook.url"),
+    (webhook("http://127.1/"), "contact_method.webhook.url"),
+    (webhook("https://" + "a" * 70 + "/"), "contact_method.webhook.url"),
     (webhook("https://example.com/" + "x" * 2048), "contact_method.webhook.url"),
     (webhook(secret="short"), "contact_method.webhook.secret"),
     (webhook(key_id="k\r\nX: y"), "contact_method.webhook.key_id"),
@@ -323,6 +325,11 @@ async def test_bad_contact_methods(caller: Caller, contact: pb.ContactMethod, fi
     error = await refused(caller.create(contact))
     assert (error.reason_name, error.code) == ("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT)
     assert field in {violation.field for violation in error.fields}
+
+
+async def test_a_webhook_url_is_kept_as_it_was_written(notify: Notify) -> None:
+    url = "HTTP://Example.com:80/a%2Fb/%40me?sig=a%2Bb=="
+    assert (await Caller(notify, new_org()).create(webhook(url))).webhook.url == url
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,11 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
-from yarl import URL
 
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
-from tocsin_notify.channels.addresses import is_public, literal
+from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.store import contacts, rules, verifications
 from tocsin_notify.store.cipher import Cipher
@@ -119,26 +118,10 @@ class Contacts:
             return
         if not _KEY_ID.fullmatch(given.key_id):
             raise invalid("contact_method.webhook.key_id", "may hold letters, digits, dot, hyphen and underscore")
-        problem = self._problem_of(given.address)
-        if problem:
-            raise invalid("contact_method.webhook.url", problem)
-
-    def _problem_of(self, address: str) -> str:
         try:
-            url = URL(address)
-            port = url.port
-        except ValueError:
-            return "is not a URL"
-        if url.scheme not in ("http", "https") or not url.host or not port or re.search(r"[\s\x00-\x1f\x7f]", address):
-            return "must be an http or https URL with a host, such as https://example.com/hook"
-        if url.user or url.password:
-            return "must not hold a user name or password; check the signature instead"
-        host = url.host.rstrip(".").lower()
-        direct = literal(host)
-        local = host == "localhost" or host.endswith(".localhost")
-        if not self._allow_private and (local or (direct is not None and not is_public(direct))):
-            return "leads to a private address, which this installation does not call"
-        return ""
+            read_url(given.address, allow_private=self._allow_private)
+        except BadUrl as error:
+            raise invalid("contact_method.webhook.url", str(error)) from error
 
 
 async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:

@@ -4,6 +4,7 @@
 `Tocsin-Delivery` is the same for every attempt of one notification. A receiver answers 2xx once it has taken it.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -15,18 +16,20 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
-from tocsin_notify.channels.addresses import ForbiddenAddress, PublicResolver, is_public, literal
+from tocsin_notify.channels.addresses import ForbiddenAddress, PublicResolver
+from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine, beginning
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.text import payload
+from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 
 SIGNATURE_HEADER: Final = "Tocsin-Signature"
 DELIVERY_HEADER: Final = "Tocsin-Delivery"
 _RETRYABLE: Final = frozenset({408, 425, 429})
-_BODY_LIMIT: Final = 2048
 _DETAIL_LIMIT: Final = 300
 _DNS_CACHE_SECONDS: Final = 10
 _KEEPALIVE_SECONDS: Final = 15
@@ -46,10 +49,10 @@ class WebhookChannel:
 
     async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`. Redirects are not followed: the owner verified this URL and no other."""
-        url = URL(delivery.target.address)
-        address = literal(url.host or "")
-        if address is not None and not self._allow_private and not is_public(address):
-            return Permanent(f"{url.host} is a private address")
+        try:
+            url = read_url(delivery.target.address, allow_private=self._allow_private)
+        except BadUrl as error:
+            return Permanent(f"the URL {error}")
         content = json.dumps(payload(delivery), separators=(",", ":")).encode()
         stamp = int(delivery.start_time.timestamp())
         headers = {
@@ -59,13 +62,30 @@ class WebhookChannel:
         request = _Request(content, permit)
         connection = _Connection()
         try:
+            outcome = await self._exchange(url, request, headers, delivery.start_time, connection)
+        except asyncio.CancelledError:
+            if not request.was_taken:
+                raise
+            return Sent()  # whoever cut this off wants to know what came of it
+        return Sent() if request.was_taken and not isinstance(outcome, Sent) else outcome
+
+    async def close(self) -> None:
+        """Drop idle connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(
+        self, url: URL, request: "_Request", headers: dict[str, str], sent_at: datetime, connection: "_Connection"
+    ) -> Outcome:
+        try:
             try:
-                return await self._post(url, request, headers, delivery.start_time, connection)
+                return await self._post(url, request, headers, sent_at, connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not connection.reused:
+                if not connection.reused or request.was_taken:
                     raise
                 # An idle connection that the server closed in this very moment says nothing about the receiver.
-                return await self._post(url, request, headers, delivery.start_time, connection)
+                return await self._post(url, request, headers, sent_at, connection)
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
@@ -79,19 +99,13 @@ class WebhookChannel:
         except (aiohttp.ClientError, OSError) as error:
             return Retryable(f"no answer: {_describe(error)}")
 
-    async def close(self) -> None:
-        """Drop idle connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
     async def _post(
         self, url: URL, request: "_Request", headers: dict[str, str], sent_at: datetime, connection: "_Connection"
     ) -> Outcome:
         async with self._open().post(
             url, data=request, headers=headers, allow_redirects=False, trace_request_ctx=connection
         ) as response:
-            body = await _beginning(response)
+            body = _clean(await beginning(response))[:_DETAIL_LIMIT]
             return classify(response, body, sent_at)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -99,7 +113,7 @@ class WebhookChannel:
             trace = aiohttp.TraceConfig()
             trace.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=Connector(
                     limit=0,  # the deliverer bounds how many are under way; a call must never queue in here
                     resolver=PublicResolver(allow_private=self._allow_private),
                     ttl_dns_cache=_DNS_CACHE_SECONDS,
@@ -154,16 +168,6 @@ def _date(value: str) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """The first words of the answer, for the record; never more than a page of a hostile stream."""
-    content = b""
-    while len(content) < _BODY_LIMIT and not response.content.at_eof():
-        content += await response.content.read(_BODY_LIMIT - len(content))
-    if not response.content.at_eof():
-        response.close()  # the rest is not worth the connection
-    return _clean(content.decode("utf-8", "replace"))[:_DETAIL_LIMIT]
-
-
 def _clean(text: str) -> str:
     return _TEXT.sub(" ", text).strip()
 
@@ -179,10 +183,18 @@ class _Request(BytesPayload):
         super().__init__(content, content_type="application/json")
         self._permit = permit
         self._written = False
+        self._answer: StatusLine | None = None
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether the status line of the answer said 2xx."""
+        return self._answer is not None and 200 <= self._answer.status < 300
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Called once for each connection the request is sent on."""
         repeat, self._written = self._written, True
+        if isinstance(writer, StreamWriter) and isinstance(writer.protocol, AnswerProtocol):
+            self._answer = writer.protocol.answer
         write = super().write_with_length
         await self._permit.begin(lambda: write(writer, content_length), repeat=repeat)
 

@@ -54,7 +54,10 @@ class WebhookContact(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """http or https. Private addresses are refused unless the operator allows them."""
+    """http or https, in any case; called as it was written, with other characters than a URI may hold percent-encoded. Refused:
+    a user name or password, an IPv4 address in another form than four decimal numbers, a host no name server can know, and
+    private addresses unless the operator allows them.
+    """
     secret: _builtins.str
     """Input only: the signing secret, 16 to 256 characters; empty on create makes one. Shown in the answer to create and never again."""
     key_id: _builtins.str

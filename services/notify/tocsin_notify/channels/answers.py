@@ -1,0 +1,90 @@
+"""What a webhook's receiver answered, known from its status line, whatever follows that line.
+
+A receiver that said 2xx has taken the page. Sending it again because the rest of the answer was endless, silent, short
+or no HTTP at all would ring the phone again for hours. The HTTP client hides the status line when it cannot parse what
+came in the same packet, so the line is also noted here as it arrives.
+"""
+
+import asyncio
+import re
+from functools import partial
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+_STATUS: Final = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: [^\n]*)?\r?\n")
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+_HEAD_LIMIT: Final = 16_384
+_BODY_LIMIT: Final = 2048
+_BODY_SECONDS: Final = 1.0
+
+
+class StatusLine:
+    """Of the answer to one request, as its bytes arrive."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        """0: none has come yet. Interim answers (1xx, RFC 9110 §15.2) do not count."""
+        self._head = bytearray()
+
+    def note(self, data: bytes) -> None:
+        """Look at what has come until the status is known."""
+        if not self.status and len(self._head) < _HEAD_LIMIT:
+            self._head += data[: _HEAD_LIMIT - len(self._head)]
+            self.status = _final_status(self._head)
+
+
+class AnswerProtocol(ResponseHandler):
+    """A connection that notes the status line of the answer to its present request."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.answer = StatusLine()
+
+    def set_response_params(self, **params: Any) -> None:
+        """The client calls it before each request."""
+        self.answer = StatusLine()
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Note first, parse then."""
+        self.answer.note(data)
+        super().data_received(data)
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes connections of that kind."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial[ResponseHandler](AnswerProtocol, loop=self._loop)
+
+
+async def beginning(response: aiohttp.ClientResponse) -> str:
+    """The first words of the answer, for the record: at most 2 KB of what comes within a second. Never raises for what
+    the receiver does. A connection whose answer was not read to its end is closed.
+    """
+    content = b""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while len(content) < _BODY_LIMIT and not response.content.at_eof():
+                content += await response.content.read(_BODY_LIMIT - len(content))
+    except (aiohttp.ClientError, OSError):  # a time-out is an OSError
+        response.close()
+    if not response.content.at_eof():
+        response.close()
+    return content.decode("utf-8", "replace")
+
+
+def _final_status(head: bytearray) -> int:
+    start = 0
+    while line := _STATUS.match(head, start):
+        status = int(line[1])
+        if status >= 200:
+            return status
+        end = _END_OF_HEAD.search(head, line.end() - 2)
+        if end is None:
+            break
+        start = end.end()
+    return 0

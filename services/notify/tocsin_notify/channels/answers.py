@@ -58,7 +58,8 @@ class Connector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial[ResponseHandler](AnswerProtocol, loop=self._loop)
+        factory: Any = partial(AnswerProtocol, loop=self._loop)
+        self._factory = factory
 
 
 async def beginning(response: aiohttp.ClientResponse) -> str:

@@ -126,7 +126,7 @@ class Executor(Receiver):
         except (Abandoned, asyncio.CancelledError):
             raise Abandoned from None
         except Exception as error:
-            # A middleware, a bad ack_type or the result backend: an attempt that failed, not one to run for ever.
+            # A middleware or a bad ack_type: an attempt that failed, not one to run for ever.
             logger.exception("%s %s: failed around the task", message.task_name, message.task_id)
             if not failed and not ack.is_acked:
                 failed = True
@@ -145,10 +145,14 @@ class Executor(Receiver):
             await maybe_awaitable(middleware.post_execute(message, result))
         if isinstance(result.error, NoResultError):
             return
-        if not self._no_results:
-            await self.broker.result_backend.set_result(message.task_id, result)
-        for middleware in self._saved:
-            await maybe_awaitable(middleware.post_save(message, result))
+        try:
+            if not self._no_results:
+                await self.broker.result_backend.set_result(message.task_id, result)
+            for middleware in self._saved:
+                await maybe_awaitable(middleware.post_save(message, result))
+        except Exception:
+            # As in Taskiq's own receiver. The task had its effect: running it again would repeat that, not the storing.
+            logger.exception("%s %s: its result could not be stored", message.task_name, message.task_id)
 
     async def _done_early(self, delivery: Delivery, consumer: Consumer) -> None:
         """Acknowledged before the end: from here on nobody else gets it, and no failure brings it back."""

@@ -4,13 +4,18 @@ Whatever happens inside a call carries its trace id, method and tenant (`tocsin_
 Records of the standard library run through the same processors. Lines go to stdout.
 """
 
+import io
 import logging
+import re
 import sys
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final, TextIO
 
 import structlog
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them: C0 but the tab, C1, line ends and changes of direction."""
 
 Fields = Callable[[], MutableMapping[str, Any] | None]
 
@@ -40,7 +45,8 @@ def configure(*, level: str = "INFO", form: str = "json") -> None:
     else:
         # The rich formatter prints local variables, and those hold tokens and messages.
         ending = [
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            _without_controls,
+            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=_traceback),
         ]
     structlog.configure(
         processors=[*shared, *ending],
@@ -67,3 +73,19 @@ def _add_call(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
         for key, value in (fields() or {}).items():
             event.setdefault(key, value)
     return event
+
+
+def _without_controls(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Text of a request must not move the cursor, rename the window or hide lines of whoever reads the log."""
+    return {key: _visible(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    # Indented: an error's message with a line end in it does not look like a line of the log.
+    out.write("\n".join(f"  {_visible(line)}" for line in text.getvalue().split("\n")))
+
+
+def _visible(text: str) -> str:
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)

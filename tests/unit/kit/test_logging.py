@@ -73,3 +73,22 @@ def test_a_batch_item_is_reported_with_its_place(echo: object) -> None:
     with pytest.raises(TocsinError) as caught:
         validate(item, "things[3]")
     assert [violation.field for violation in caught.value.fields] == ["things[3].items[0].name"]
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "a\rb", "a\nforged=line", "\u202eb", "\x7f", "\0"]
+)
+def test_nothing_that_a_terminal_obeys_reaches_a_console_log(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logging.configure(level="INFO", form="console")
+    log = logging.get_logger("widgets")
+    log.info("made", title=odd, inside=[odd], table={odd: odd})
+    log.info(odd)
+    stdlib.getLogger("library").warning("from %s", odd)
+    try:
+        raise ValueError(odd)
+    except ValueError:
+        log.exception("failed")
+    out = capsys.readouterr().out
+    assert odd not in out.replace("\n  ", " ")
+    assert "ValueError" in out
+    assert not any(line.startswith("forged") for line in out.splitlines())

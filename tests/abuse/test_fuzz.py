@@ -1,0 +1,118 @@
+"""Random requests at every RPC: each gets an answer of the contract, and the processes stay as they were."""
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_stack import tokens
+from tocsin_stack.scratch import scratch
+from tocsin_testkit.world import World
+
+from tests.abuse.messages import Messages
+from tests.abuse.rpcs import EVERYWHERE, RPCS, Rpc, bearer
+
+ROUNDS = 12
+"""Requests to each RPC in the short run."""
+SECONDS = float(os.environ.get("ABUSE_SECONDS", "0"))
+SEED = os.environ.get("ABUSE_SEED", "1")
+AT_ONCE = 16
+ANSWERS = {
+    *("OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "ABORTED", "RESOURCE_EXHAUSTED"),
+    *("UNAVAILABLE", "PERMISSION_DENIED", "DEADLINE_EXCEEDED"),
+}
+"""Any code but those that stand for a defect: INTERNAL, UNKNOWN, DATA_LOSS, UNIMPLEMENTED; and no UNAUTHENTICATED."""
+MOST_GROWTH = 120 << 20
+"""Bytes a process may grow by: pools, caches and statements that are prepared for the first time."""
+CALM = 200
+MOST_COST = 40
+"""A request may cost this many times as much processor time as a small one, on average over all."""
+
+
+@pytest.fixture(scope="module")
+async def own_world() -> AsyncIterator[World]:
+    """A stack of its own: queues are paused, and incidents of nobody run."""
+    with scratch() as folder:
+        async with World(folder, environment={"GRPC_MAX_CALL_SECONDS": "10"}) as world:
+            yield world
+
+
+def processes(world: World) -> dict[str, psutil.Process]:
+    return {name: psutil.Process(replicas[0].process.pid) for name, replicas in world.stack.services.items()}
+
+
+async def ask(world: World, rpc: Rpc, data: bytes, token: str) -> str | None:
+    """What is wrong with the answer."""
+    began = time.monotonic()
+    answer = await rpc.call(world, data, bearer(token), timeout=30)
+    if answer.code not in ANSWERS or (answer.code != "OK" and not answer.reason and len(data) < 100_000):
+        return f"{rpc}: {answer} for {data.hex()}"
+    if answer.code == "DEADLINE_EXCEEDED":
+        return f"{rpc}: no answer within {time.monotonic() - began:.0f} s for {data.hex()}"
+    return None
+
+
+async def test_no_request_is_answered_with_a_defect(own_world: World) -> None:
+    world = own_world
+    before = {name: (each.pid, each.memory_info().rss) for name, each in processes(world).items()}
+    operator = world.token("*", (*tokens.OPERATOR, "internal"))
+    tenant = world.token("org-fuzz", tokens.ADMINISTRATOR)
+    picked = random.Random(SEED)
+    wrong: list[str] = []
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(rpc: Rpc, number: int) -> None:
+        made = Messages((SEED, str(rpc), number), odd=picked.choice((0.0, 0.02, 0.1, 0.4)))
+        async with gate:
+            if problem := await ask(world, rpc, made.request(rpc.method.input_type), operator if rpc.spans else tenant):
+                wrong.append(problem)
+
+    floor = await calm(world, tenant)
+    spent = cpu_seconds(world)
+    per_round = Counter(rpc.server for rpc in RPCS)
+    number, until = 0, time.monotonic() + SECONDS
+    while number < ROUNDS or time.monotonic() < until:
+        await asyncio.gather(*(one(rpc, number) for rpc in RPCS))
+        number += 1
+    assert wrong == [], f"{len(wrong)} of {number * len(RPCS)}"
+
+    assert {name: each.pid for name, each in processes(world).items()} == {
+        name: pid for name, (pid, _) in before.items()
+    }
+    grown = {name: each.memory_info().rss - before[name][1] for name, each in processes(world).items()}
+    assert all(size < MOST_GROWTH for size in grown.values()), grown
+    logs = "".join((world.stack.log_dir / f"{name}.log").read_text() for name in EVERYWHERE)
+    assert "internal_error" not in logs
+    assert "Traceback" not in logs
+    costs = {name: (seconds - spent[name]) / number / per_round[name] for name, seconds in cpu_seconds(world).items()}
+    assert all(cost < MOST_COST * floor[name] for name, cost in costs.items()), (costs, floor)
+    # And everything still works.
+    sent = await world.clients("org-after").alerts.SendAlert(SendAlertRequest(alert=AlertInput(summary="still here")))
+    assert sent.incident
+
+
+def cpu_seconds(world: World) -> dict[str, float]:
+    return {name: sum(each.cpu_times()[:2]) for name, each in processes(world).items()}
+
+
+async def calm(world: World, token: str) -> dict[str, float]:
+    """Processor seconds of one small request, by service."""
+    reading = {"ingest": "ListIntegrations", "escalation": "ListUsers", "notify": "ListNotifications"}
+    before = cpu_seconds(world)
+    for rpc in RPCS:
+        if reading[rpc.server] == rpc.method.name:
+            await asyncio.gather(*(rpc.call(world, b"", bearer(token)) for _ in range(CALM)))
+    return {name: (seconds - before[name]) / CALM for name, seconds in cpu_seconds(world).items()}
+
+
+@pytest.mark.parametrize("odd", [0.0, 0.3])
+def test_requests_can_be_made_again_from_their_seed(odd: float) -> None:
+    for rpc in RPCS:
+        first, second = (Messages(("a", str(rpc)), odd=odd).request(rpc.method.input_type) for _ in range(2))
+        assert first == second

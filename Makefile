@@ -13,8 +13,11 @@ T ?= tests
 WORKERS ?= 3
 # How long each flood of `make abuse` lasts; the same tests take a second each in `make test`.
 ABUSE_SECONDS ?= 60
+# How long `make chaos` breaks things; more options in CHAOS, such as CHAOS="--seed 7 --only notify".
+MINUTES ?= 5
+CHAOS ?=
 
-.PHONY: help setup demo up test test-unit abuse check bench protos lint format types boundaries containers migrate logs lock clean
+.PHONY: help setup demo up test test-unit abuse chaos check bench protos lint format types boundaries containers migrate logs lock clean
 
 help: ## Explain every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,9 @@ test-unit: $(READY) ## Run the tests that need no server
 
 abuse: $(READY) ## Attack the product from outside for longer than the tests do (ABUSE_SECONDS=60)
 	@ABUSE_SECONDS=$(ABUSE_SECONDS) $(PY) -m pytest tests/abuse
+
+chaos: $(READY) ## Break the running product at random, check what came of it, print a table (MINUTES=5)
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(CHAOS)
 
 check: lint types boundaries protos-check containers ## Format, lint, types, boundaries, contracts, containers
 

@@ -34,8 +34,9 @@ load). It was not begun, so nothing was done.
 class Fleet(World):
     """A world with two replicas of each service, all of which the callers know and use in turn."""
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir, replicas=2, environment=QUICK_LEASES)
+    def __init__(self, data_dir: Path, *, quick: bool = True) -> None:
+        """`quick`: short leases and frequent sweeps, for tests that move time. Without it, the product's defaults."""
+        super().__init__(data_dir, replicas=2, environment=QUICK_LEASES if quick else {}, quick=quick)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

@@ -82,10 +82,15 @@ class Load:
         self._ended = 0.0, timedelta()
 
     @classmethod
-    async def prepare(cls, tenant: Tenant, *, seed: int | None = None, per_second: float = 10) -> Self:
-        """The seed of what happens; a new one each time unless given. It is printed with the outcome."""
+    async def prepare(
+        cls, tenant: Tenant, *, seed: int | None = None, per_second: float = 10, email: bool = False
+    ) -> Self:
+        """The seed of what happens; a new one each time unless given. It is printed with the outcome.
+
+        `email`: the second of the two people is reached by mail.
+        """
         load = cls(tenant, random.getrandbits(24) if seed is None else seed, per_second)
-        load.ana, load.ben = await tenant.people("ana", "ben")
+        load.ana, load.ben = await tenant.person("ana"), await tenant.person("ben", email=email)
         policy = await tenant.policy([load.ana], [load.ben], minutes=LEVEL_SECONDS / 60)
         load.alerts = Clients(tenant.world.channels, (await tenant.integration(policy)).key).alerts
         return load

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 from aiohttp import web
@@ -16,7 +16,8 @@ class HookServer:
     """Listens on a free loopback port; every path is somebody's webhook.
 
     `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
-    get no answer until they are taken out again.
+    get no answer until they are taken out again. `witness` is told of every request when it arrives and may wait; it
+    returns the status to answer with, or None to cut the connection.
     """
 
     def __init__(self, inbox: Inbox) -> None:
@@ -25,6 +26,7 @@ class HookServer:
         self.answers: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.hang: dict[str, asyncio.Event] = {}
         self.refused: list[tuple[str, float]] = []
+        self.witness: Callable[[web.Request, Received], Awaitable[int | None]] | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -63,7 +65,13 @@ class HookServer:
             self.refused.append((path, arrived))
             if status >= 300:
                 return web.Response(status=status, headers=headers)
-        await self._inbox.put(parse(path, body, tuple(request.headers.items()), arrived))
+        message = parse(path, body, tuple(request.headers.items()), arrived)
+        verdict = 200 if self.witness is None else await self.witness(request, message)
+        if verdict is None and request.transport is not None:
+            request.transport.abort()
+        if verdict != 200:
+            return web.Response(status=verdict or 500)
+        await self._inbox.put(message)
         return web.Response(text="taken")
 
 

@@ -22,10 +22,12 @@ from tocsin_testkit.tenant import Tenant
 # Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
 QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.1",
-    "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
     "INGEST_RECONCILE_SECONDS": "0.5",
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
 }
+
+# The receivers of every test listen on the loopback interface.
+LOCAL = {"NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true"}
 
 _number = itertools.count(1)
 
@@ -34,14 +36,20 @@ class World:
     """The stack, a mail server, a webhook server, and the clock."""
 
     def __init__(
-        self, data_dir: Path, *, replicas: int | Mapping[str, int] = 1, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *,
+        replicas: int | Mapping[str, int] = 1,
+        environment: Mapping[str, str] | None = None,
+        quick: bool = True,
     ) -> None:
+        """`environment`: further settings of every service. Without `quick` the sweeps run as often as in production."""
         self.inbox = Inbox()
         self.mail = MailServer(self.inbox)
         self.hooks = HookServer(self.inbox)
         self._data_dir = data_dir
         self._replicas = replicas
-        self._environment = dict(environment or {})
+        self._environment = LOCAL | (QUICK if quick else {}) | dict(environment or {})
 
     async def __aenter__(self) -> Self:
         await self.mail.start()
@@ -51,7 +59,7 @@ class World:
             StackSettings(
                 data_dir=self._data_dir,
                 replicas=self._replicas,
-                environment=QUICK | smtp | self._environment,
+                environment=smtp | self._environment,
                 fsync=False,
             )
         )

@@ -1,0 +1,221 @@
+"""What can break, each bounded in time. A fault breaks, is held for a while, and mends; it tells the history when."""
+
+import asyncio
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+from tocsin_stack import binaries
+from tocsin_stack.service import ServiceProcess
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.history import Fault, History
+from tests.chaos.receivers import Receivers
+
+SERVICES = ("ingest", "escalation", "notify")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of fault. `broken` breaks on entry and mends on exit; in between it is held."""
+
+    name: str
+    broken: Callable[[], AbstractAsyncContextManager[object]]
+    shortest: float
+    longest: float
+    harms_calls: bool = False
+
+
+class Faults:
+    """Every kind of fault for one fleet, chosen by the dice."""
+
+    def __init__(self, fleet: Fleet, receivers: Receivers, history: History, dice: random.Random) -> None:
+        self._fleet = fleet
+        self._receivers = receivers
+        self._history = history
+        self._dice = dice
+        self._copies: dict[str, tuple[float, Path]] = {}
+
+    def kinds(self) -> list[Kind]:
+        """In an order that means nothing."""
+        kinds = []
+        for service in SERVICES:
+            notify = service == "notify"
+            for how, broken in (("killed", self._killed), ("frozen", self._frozen)):
+                longest = 3.0 if how == "killed" else 5.0
+                one = _bound(broken, service, one=True)
+                both = _bound(broken, service, one=False)
+                kinds.append(Kind(f"one {service} {how}", one, 0.2, longest, harms_calls=notify))
+                kinds.append(Kind(f"both {service} {how}", both, 0.2, longest, harms_calls=notify))
+            kinds.append(
+                Kind(f"{service}'s database restored from an earlier copy", _bound(self._restored, service), 0, 0)
+            )
+        return [
+            *kinds,
+            Kind("PostgreSQL killed", self._postgres_killed, 0.1, 3),
+            Kind("PostgreSQL frozen", self._postgres_frozen, 1, 6),
+            Kind("PostgreSQL read-only", self._postgres_read_only, 1, 4),
+            Kind("Valkey killed, with its data", _bound(self._valkey_killed, forget=False), 0.1, 3),
+            Kind("Valkey killed, without its data", _bound(self._valkey_killed, forget=True), 0.1, 3),
+            Kind("Valkey hung", self._valkey_hung, 1, 6),
+            Kind("Valkey full", self._valkey_full, 1, 4),
+            Kind("provider refuses with 503", _bound(self._receivers.behaving, "refuse"), 1, 4),
+            Kind("provider cuts connections", _bound(self._receivers.behaving, "cut"), 1, 4),
+            Kind("provider hangs", _bound(self._receivers.behaving, "hang"), 1, 4),
+            Kind("provider is slow", _bound(self._receivers.behaving, "slow"), 1, 4),
+            Kind("rolling restart", self._rolling_restart, 0, 0),
+        ]
+
+    async def happens(self, kind: Kind, longest: float) -> None:
+        """Break, hold for a random time of at most `longest` seconds, mend, and note it."""
+        held = self._dice.uniform(min(kind.shortest, longest), min(kind.longest, longest))
+        began, refused = time.monotonic(), self._history.refused
+        async with kind.broken() as copied:
+            await asyncio.sleep(held)
+        self._history.faults.append(
+            Fault(
+                kind.name,
+                began,
+                time.monotonic(),
+                harms_calls=kind.harms_calls,
+                forgets_since=copied if isinstance(copied, float) else None,
+                refused=self._history.refused - refused,
+            )
+        )
+
+    async def copy_databases(self) -> None:
+        """What a later fault may restore: `pg_dump` of each service's database, taken while it works."""
+        for service in SERVICES:
+            path = self._fleet.stack.data_dir / f"{service}.copy"
+            began = time.monotonic()
+            await self._program("pg_dump", "--format=custom", f"--file={path}", self._admin_url(service))
+            self._copies[service] = began, path
+
+    @asynccontextmanager
+    async def _killed(self, service: str, *, one: bool) -> AsyncIterator[None]:
+        victims = self._victims(service, one)
+        for victim in victims:
+            victim.kill()
+        yield
+        await asyncio.gather(*(victim.start() for victim in victims))
+
+    @asynccontextmanager
+    async def _frozen(self, service: str, *, one: bool) -> AsyncIterator[None]:
+        victims = self._victims(service, one)
+        for victim in victims:
+            victim.pause()
+        try:
+            yield
+        finally:
+            for victim in victims:
+                victim.resume()
+
+    @asynccontextmanager
+    async def _restored(self, service: str) -> AsyncIterator[float]:
+        """As the runbook says: the service is stopped, its database replaced, and it is started again."""
+        copied, path = self._copies[service]
+        replicas = self._fleet.replicas(service)
+        await asyncio.gather(*(replica.stop() for replica in replicas))
+        name = f"tocsin_{service}"
+        async with self._admin() as admin:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
+            await admin.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        await self._program("pg_restore", "--exit-on-error", f"--dbname={self._admin_url(service)}", str(path))
+        yield copied
+        await asyncio.gather(*(replica.start() for replica in replicas))
+
+    @asynccontextmanager
+    async def _postgres_killed(self) -> AsyncIterator[None]:
+        self._fleet.postgres.kill()
+        yield
+        await self._fleet.postgres.start()
+
+    @asynccontextmanager
+    async def _postgres_frozen(self) -> AsyncIterator[None]:
+        self._fleet.postgres.pause()
+        try:
+            yield
+        finally:
+            self._fleet.postgres.resume()
+
+    @asynccontextmanager
+    async def _postgres_read_only(self) -> AsyncIterator[None]:
+        """As a failover leaves it whose clients still reach the old primary."""
+        async with self._admin() as admin:
+            await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            await admin.execute("SELECT pg_reload_conf()")
+            try:
+                yield
+            finally:
+                await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                await admin.execute("SELECT pg_reload_conf()")
+
+    @asynccontextmanager
+    async def _valkey_killed(self, *, forget: bool) -> AsyncIterator[None]:
+        self._fleet.valkey.kill()
+        if forget:
+            shutil.rmtree(self._fleet.valkey.data_dir / "appendonlydir", ignore_errors=True)
+        yield
+        await self._fleet.valkey.start()
+
+    @asynccontextmanager
+    async def _valkey_hung(self) -> AsyncIterator[None]:
+        self._fleet.valkey.pause()
+        try:
+            yield
+        finally:
+            self._fleet.valkey.resume()
+
+    @asynccontextmanager
+    async def _valkey_full(self) -> AsyncIterator[None]:
+        redis: Any = Redis.from_url(self._fleet.valkey.url)
+        try:
+            await redis.config_set("maxmemory", 1)
+            try:
+                yield
+            finally:
+                await redis.config_set("maxmemory", 0)
+        finally:
+            await redis.aclose()
+
+    @asynccontextmanager
+    async def _rolling_restart(self) -> AsyncIterator[None]:
+        first = [self._dice.choice(self._fleet.replicas(service)) for service in SERVICES]
+        for some in (first, [each for each in self._fleet.replicas() if each not in first]):
+            await asyncio.gather(*(replica.restart() for replica in some))
+        yield
+
+    def _victims(self, service: str, one: bool) -> list[ServiceProcess]:
+        replicas = self._fleet.replicas(service)
+        return [self._dice.choice(replicas)] if one else replicas
+
+    def _admin_url(self, service: str) -> str:
+        return self._fleet.postgres.admin_url.rpartition("/")[0] + f"/tocsin_{service}"
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(self._fleet.postgres.admin_url, timeout=5)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def _program(self, name: str, *arguments: str) -> None:
+        """One of PostgreSQL's own programs, to its end."""
+        program = binaries.postgres(name)
+        run = await asyncio.create_subprocess_exec(program, *arguments, stderr=subprocess.PIPE)
+        _, errors = await run.communicate()
+        assert run.returncode == 0, f"{name}: {errors.decode()}"
+
+
+def _bound(broken: Any, *arguments: object, **options: object) -> Callable[[], AbstractAsyncContextManager[object]]:
+    return lambda: broken(*arguments, **options)

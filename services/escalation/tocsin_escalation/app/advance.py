@@ -55,19 +55,22 @@ class Advanced:
 
 
 async def advance(
-    tx: Tx, steps: Sequence[Step], effects: Effects, known: "Known | None" = None
+    tx: Tx, steps: Sequence[Step], effects: Effects, known: "Known | None" = None, *, entries: bool = True
 ) -> list[Advanced | TocsinError]:
     """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
 
     Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
-    transaction has locked and read already.
+    transaction has locked and read already. Without `entries` the results carry no timeline entries: cheaper, for
+    callers that do not read them.
     """
     if known is None:
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
         known = Known(runs, await directory.load(tx, list(targets_of(steps, runs))))
     work = _Work(dict(known.runs), await tx.now(), known.people)
     answers = [work.take(step) for step in steps]
-    await work.write(tx, effects)
+    await work.write(tx, effects, entries=entries)
+    if not entries:
+        return answers
     return [
         replace(answer, entries=tuple(work.entries.get(answer.run.incident_id, ())))
         if isinstance(answer, Advanced)
@@ -131,8 +134,10 @@ class _Work:
         return Advanced(self.runs[run.incident_id], self.now, decision.already)
 
     def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
-        following = replace(decision.next, last_sequence=max(run.last_sequence, sequence))
-        if following != run:
+        following = decision.next
+        if sequence > following.last_sequence:
+            following = replace(following, last_sequence=sequence)
+        if following is not run and following != run:
             # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
             # to refuse a person who acts on what they read a second ago.
             if run.incident_id not in self.versioned and following != replace(
@@ -155,7 +160,7 @@ class _Work:
             else:
                 self.stops.append((following, command))
 
-    async def write(self, tx: Tx, effects: Effects) -> None:
+    async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
         saved = list(self.changed.values())
         await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned])
         await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
@@ -167,8 +172,11 @@ class _Work:
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
         rows += [("page", job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         await outbox.append_mixed(tx, rows)
-        for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
-            self.entries.setdefault(run.incident_id, []).append(entry)
+        if entries:
+            for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
+                self.entries.setdefault(run.incident_id, []).append(entry)
+        else:
+            await timeline.write(tx, self.notes)
         moved = [run for run in saved if self._moves_timer(run)]
         touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))

@@ -77,7 +77,7 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
                     event = _catch_up(event) if started else _choose(arrival, event, found, people)
                 steps.append(Step(arrival.incident_id, event, sequence=arrival.sequence))
         if steps:
-            await advance(tx, steps, effects, Known(runs, people))
+            await advance(tx, steps, effects, Known(runs, people), entries=False)
         return results
 
     return await db.run(None, work)

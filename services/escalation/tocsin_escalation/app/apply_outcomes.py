@@ -61,7 +61,7 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
             # What was sent, or is tried on, moves nobody: most outcomes need no people.
             moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
             people = await directory.load(tx, list(targets_of(moving, runs)))
-            await advance(tx, steps, effects, Known(runs, people))
+            await advance(tx, steps, effects, Known(runs, people), entries=False)
         return results
 
     return await db.run(None, work)

@@ -35,8 +35,9 @@ def take_outcome(
     if outcome.kind is OutcomeKind.DELAYED:
         return Decision(run, notes=(note,))
     if outcome.kind is OutcomeKind.SENT:
-        return Decision(replace(_settle(run, outcome.page, PageState.SENT), reached=Reached.SOMEBODY), notes=(note,))
-    following = judge_reached(_settle(run, outcome.page, PageState.FAILED))
+        pages = _settled(run, outcome.page, PageState.SENT)
+        return Decision(replace(run, pages=pages, reached=Reached.SOMEBODY), notes=(note,))
+    following = judge_reached(replace(run, pages=_settled(run, outcome.page, PageState.FAILED)))
     if _reaches_nobody(following):
         left = _leave_level(following, now, directory, timer_id)
         return Decision(left.next, left.commands, (note, *left.notes))
@@ -66,13 +67,16 @@ def _level_pages(run: Escalation) -> list[UUID]:
     return [page_id(run, PageType.ESCALATION, run.level, user) for user in run.assignees]
 
 
-def _settle(run: Escalation, page: UUID, state: PageState) -> Escalation:
-    """Note how the page ended. One that was sent stays sent: a failure that is told later is older, or of another method."""
+def _settled(run: Escalation, page: UUID, state: PageState) -> dict[UUID, PageState]:
+    """What is known of the pages once this one ended.
+
+    One that was sent stays sent: a failure that is told later is older, or of another method.
+    """
     pages = dict(run.pages)
     known = pages.pop(page, None)
     if page in _level_pages(run):
         pages[page] = PageState.SENT if known is PageState.SENT else state
-    return replace(run, pages=pages)
+    return pages
 
 
 def _reaches_nobody(run: Escalation) -> bool:

@@ -3,11 +3,16 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+
+_KEPT: Final = 256
+"""Policies whose two forms are kept: a burst of incidents runs on a few, and each freezes a copy of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class PolicyRow:
     update_time: datetime
 
 
+@lru_cache(_KEPT)
 def to_json(policy: Policy) -> str:
     """The frozen form, in policies.definition and escalations.policy alike."""
     return json.dumps(
@@ -42,6 +48,7 @@ def to_json(policy: Policy) -> str:
     )
 
 
+@lru_cache(_KEPT)
 def from_json(text: str) -> Policy:
     """The policy behind `to_json`."""
     data = json.loads(text)

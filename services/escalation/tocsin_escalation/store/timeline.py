@@ -39,20 +39,33 @@ def _entry(record: Record) -> Entry:
     return Entry(**{**values, "paged_users": tuple(values["paged_users"]), "pages": tuple(values["pages"])})
 
 
+_APPEND = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
+    paged_users, pages, lateness_ms, outcome)
+  SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
+    ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
+    lateness_ms, outcome
+  FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
+    $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
+    actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
+  ORDER BY position"""
+_APPEND_RETURNING = f"{_APPEND} RETURNING {COLUMNS}"
+
+
 async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry]:
-    """Write notes, each beside the escalation as it is after it."""
+    """Write notes, each beside the escalation as it is after it; the entries they became."""
     if not notes:
         return []
-    records = await tx.fetch(
-        f"""INSERT INTO timeline (org_id, incident_id, create_time, kind, actor, message, level, repeat, generation, state,
-              paged_users, pages, lateness_ms, outcome)
-            SELECT org_id, incident_id, app_now(), kind, actor, message, level, repeat, generation, state,
-              ARRAY(SELECT jsonb_array_elements_text(paged)), ARRAY(SELECT jsonb_array_elements_text(pages)::uuid),
-              lateness_ms, outcome
-            FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[], $9::text[],
-              $10::jsonb[], $11::jsonb[], $12::bigint[], $13::text[]) WITH ORDINALITY AS n(org_id, incident_id, kind,
-              actor, message, level, repeat, generation, state, paged, pages, lateness_ms, outcome, position)
-            ORDER BY position RETURNING {COLUMNS}""",
+    return [_entry(record) for record in await tx.fetch(_APPEND_RETURNING, *_columns(notes))]
+
+
+async def write(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> None:
+    """`append` for batches whose entries nobody reads: to send them back costs more than to write them."""
+    if notes:
+        await tx.execute(_APPEND, *_columns(notes))
+
+
+def _columns(notes: Sequence[tuple[Escalation, Note]]) -> list[list[object]]:
+    return [
         [run.org_id for run, _ in notes],
         [run.incident_id for run, _ in notes],
         [note.kind.value for _, note in notes],
@@ -62,12 +75,11 @@ async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry
         [run.repeat for run, _ in notes],
         [run.generation for run, _ in notes],
         [run.state.value for run, _ in notes],
-        [json.dumps([page.user for page in note.pages]) for _, note in notes],
-        [json.dumps([str(id_) for id_ in _pages(note)]) for _, note in notes],
+        [json.dumps([page.user for page in note.pages]) if note.pages else "[]" for _, note in notes],
+        [json.dumps([str(id_) for id_ in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
         [note.lateness_ms for _, note in notes],
         [note.outcome for _, note in notes],
-    )
-    return [_entry(record) for record in records]
+    ]
 
 
 def _pages(note: Note) -> list[UUID]:

@@ -174,6 +174,8 @@ class Messages:
             return self._names[field.name]
         if field.name == "name":
             return next(iter(self._names.values()), "users/fuzz1")
+        if field.name == "code":
+            return "123456"
         if field.name == "address" or rules.email:
             return "fuzz@example.com"
         if field.name == "org_id":

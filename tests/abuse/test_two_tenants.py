@@ -1,0 +1,123 @@
+"""Every RPC, called by one tenant with the names of another one's resources: nothing is shown and nothing changes."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from tocsin_stack import tokens
+from tocsin_testkit.tenant import Tenant
+from tocsin_testkit.world import World
+
+from tests.abuse.messages import Messages
+from tests.abuse.rpcs import RPCS, Answer, Rpc, bearer
+
+MARK = "only-of-the-first-tenant"
+NAME = re.compile(r"[A-Za-z]+/[A-Za-z0-9._-]+")
+PUBLIC = [rpc for rpc in RPCS if not rpc.spans and not rpc.method.client_streaming]
+READS = [rpc for rpc in PUBLIC if not rpc.mutates]
+ABSENT = {"NOT_FOUND", "PERMISSION_DENIED"}
+"""What a request for a resource that is not the caller's must end with."""
+ECHOES = {"CreateContactMethod", "GetNotificationRules", "UpdateNotificationRules"}
+"""They answer with the user's name as it was given: notify does not know users, and each tenant may give any name."""
+
+
+async def everything(world: World, org_id: str) -> dict[str, bytes]:
+    """What a tenant's lists show."""
+    token = world.token(org_id, tokens.ADMINISTRATOR)
+    lists = [rpc for rpc in READS if rpc.method.name.startswith("List") and rpc.method.name != "ListTimeline"]
+    answers = await asyncio.gather(*(rpc.call(world, b"", bearer(token)) for rpc in lists))
+    assert {answer.code for answer in answers} == {"OK"}, [*zip(map(str, lists), map(str, answers), strict=True)]
+    return {str(rpc): answer.data for rpc, answer in zip(lists, answers, strict=True)}
+
+
+@pytest.fixture(scope="module")
+async def first(world: World) -> Tenant:
+    """A tenant with one of everything, each with a mark in its texts."""
+    tenant = world.tenant()
+    [ana] = await tenant.people(MARK)
+    team = await tenant.team(MARK, ana)
+    policy = await tenant.policy([ana, team], name=MARK)
+    sender = await tenant.integration(policy)
+    incident = await sender.triggers(MARK, dedup_key=MARK)
+    tenant.expected(await ana.is_paged(incident))
+    await world.quiet()
+    return tenant
+
+
+@pytest.fixture(scope="module")
+async def names(world: World, first: Tenant) -> dict[str, str]:
+    """A name of each kind of the first tenant's resources, by collection."""
+    shown = await everything(world, first.org_id)
+    types = {str(rpc): GetMessageClass(rpc.method.output_type) for rpc in READS}
+    found = {text.partition("/")[0]: text for rpc, data in shown.items() for text in texts(types[rpc].FromString(data))}
+    letter = f"deadLetters/{found['notifications'].partition('/')[2]}"
+    return {"deadLetters": letter, "outboxMessages": "outboxMessages/1", **found}
+
+
+def texts(message: Message) -> Iterator[str]:
+    """Every resource name in a message."""
+    for field, value in message.ListFields():
+        for each in value if field.is_repeated else (value,):
+            if isinstance(each, Message):
+                yield from texts(each)
+            elif isinstance(each, str) and NAME.fullmatch(each):
+                yield each
+
+
+def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
+    wanted = {"alerts", "contactMethods", "incidents", "integrations", "notifications", "policies", "teams", "users"}
+    assert wanted <= set(names)
+
+
+async def attempts(world: World, rpc: Rpc, org_id: str, names: dict[str, str]) -> list[Answer]:
+    """Answers to well-formed requests that name the first tenant's resources."""
+    metadata = bearer(world.token(org_id, tokens.ADMINISTRATOR))
+    requests = {Messages((str(rpc), number), names).request(rpc.method.input_type) for number in range(8)}
+    if "name" in rpc.method.input_type.fields_by_name or "names" in rpc.method.input_type.fields_by_name:
+        requests |= set(each_name(rpc, names))
+    return await asyncio.gather(*(rpc.call(world, request, metadata) for request in requests))
+
+
+def each_name(rpc: Rpc, names: dict[str, str]) -> Iterator[bytes]:
+    field = rpc.method.input_type.fields_by_name.get("name") or rpc.method.input_type.fields_by_name["names"]
+    for name in names.values():
+        request: Any = GetMessageClass(rpc.method.input_type)()
+        request.ParseFromString(Messages(str(rpc), names).request(rpc.method.input_type))
+        request.ClearField(field.name)
+        setattr(request, "name", name) if field.name == "name" else request.names.append(name)
+        yield request.SerializeToString()
+
+
+@pytest.mark.parametrize("rpc", PUBLIC, ids=str)
+async def test_anothers_resources_are_out_of_reach(
+    world: World, first: Tenant, names: dict[str, str], rpc: Rpc
+) -> None:
+    before = await everything(world, first.org_id)
+    other = world.tenant()
+    answers = await attempts(world, rpc, other.org_id, names)
+    for answer in answers:
+        assert answer.code not in ("INTERNAL", "UNKNOWN", "UNAUTHENTICATED"), answer
+        shown = answer.data.lower()
+        if rpc.method.name in ECHOES:
+            shown = shown.replace(names["users"].encode(), b"")
+        assert answer.code != "OK" or MARK.encode() not in shown, answer
+    if "name" in rpc.method.input_type.fields_by_name:
+        # The others are INVALID_ARGUMENT: names of another kind than the method takes.
+        assert {answer.code for answer in answers} - {"INVALID_ARGUMENT"} <= ABSENT, [*map(str, answers)]
+        absent = [answer.code in ABSENT or answer.reason.endswith("_NOT_FOUND") for answer in answers]
+        assert any(absent), [*map(str, answers)]
+    assert await everything(world, first.org_id) == before
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in READS if "name" in rpc.method.input_type.fields_by_name], ids=str)
+async def test_the_same_requests_show_the_tenant_its_own(
+    world: World, first: Tenant, names: dict[str, str], rpc: Rpc
+) -> None:
+    """Otherwise the sweep would prove nothing."""
+    answers = await attempts(world, rpc, first.org_id, names)
+    kinds = ("GetDeadLetter", "GetMessage")  # of which a healthy tenant has none
+    assert rpc.method.name in kinds or any(answer.code == "OK" for answer in answers), [*map(str, answers)]

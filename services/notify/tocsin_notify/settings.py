@@ -23,6 +23,8 @@ class NotifySettings(ServiceSettings):
     secret_key: Annotated[SecretStr, AfterValidator(_keys)] = SecretStr("")
     """Encrypts webhook secrets: comma-separated, the first closes, all open. Unset: AUTH_SIGNING_KEYS do."""
     allow_private_webhooks: bool = False
+    console_contacts: bool = True
+    """Whether contact methods may be made that are lines in notify's log. Off: those that are there stay as they are."""
     concurrency: int = Field(200, ge=2, le=10_000)
     critical_reserve: int = Field(50, ge=1)
     org_concurrency: int = Field(50, ge=1)

@@ -160,7 +160,13 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     read_raw = tasks.job_reader(broker)
     page_tokens = PageTokens(settings.signing_keys)
-    contacts = Contacts(cipher, hints, failures, allow_private_webhooks=settings.allow_private_webhooks)
+    contacts = Contacts(
+        cipher,
+        hints,
+        failures,
+        allow_private_webhooks=settings.allow_private_webhooks,
+        allow_console=settings.console_contacts,
+    )
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel),

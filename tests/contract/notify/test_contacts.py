@@ -190,6 +190,36 @@ async def test_five_codes_an_hour(caller: Caller, world: World) -> None:
     await caller.SendVerificationCode(request)
 
 
+async def test_an_address_gets_ten_codes_an_hour_whoever_asks(world: World, notify: Notify) -> None:
+    answers = []
+    for number in range(4):  # tenants, each with a method of another spelling, made anew when its own limit is reached
+        asking = bearer(new_org())
+        for tag in ("", "+a", "+b"):
+            method = email(f"Victim{tag}@{'Example.COM' if number % 2 else 'example.com'}")
+            create = pb.CreateContactMethodRequest(contact_method=method)
+            made = (await notify.contacts.CreateContactMethod(create, metadata=asking)).contact_method
+            request = pb.SendVerificationCodeRequest(name=made.name)
+            call = notify.contacts.SendVerificationCode(request, metadata=asking)
+            answers.append((await call.code(), await call.details()))
+            await notify.contacts.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name), metadata=asking)
+    assert [code for code, _ in answers] == [grpc.StatusCode.OK] * 10 + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+    assert "address" in answers[-1][1]
+
+
+async def test_console_contacts_can_be_switched_off(world: World) -> None:
+    asking = bearer(new_org())
+    console = pb.ContactMethod(user=ANA, console=pb.ConsoleContact())
+    create = pb.CreateContactMethodRequest(contact_method=console)
+    async with world.replica() as open_to_all:
+        made = (await open_to_all.contacts.CreateContactMethod(create, metadata=asking)).contact_method
+    async with world.replica(console_contacts=False) as closed:
+        error = await refused(closed.contacts.CreateContactMethod(create, metadata=asking))
+        assert (error.reason_name, error.fields[0].field) == ("INVALID_FIELD", "contact_method.console")
+        made.disabled = True  # what is there can still be changed, and sends
+        changed = pb.UpdateContactMethodRequest(contact_method=made)
+        assert (await closed.contacts.UpdateContactMethod(changed, metadata=asking)).contact_method.disabled
+
+
 async def test_rules_are_replaced_as_a_whole(caller: Caller, notify: Notify) -> None:
     mail, hook = await caller.create(email()), await caller.create(webhook())
     empty = (await caller.GetNotificationRules(pb.GetNotificationRulesRequest(user=ANA))).notification_rules

@@ -46,15 +46,24 @@ class Given:
 class Contacts:
     """Use cases on contact methods; each runs in the caller's transaction."""
 
-    def __init__(self, cipher: Cipher, hints: Hints, failures: Failures, *, allow_private_webhooks: bool) -> None:
+    def __init__(
+        self,
+        cipher: Cipher,
+        hints: Hints,
+        failures: Failures,
+        *,
+        allow_private_webhooks: bool,
+        allow_console: bool = True,
+    ) -> None:
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
         self._allow_private = allow_private_webhooks
+        self._allow_console = allow_console
 
     async def create(self, tx: Tx, given: Given) -> Contact:
         """A new one, unverified. Raises INVALID_FIELD."""
-        self._check(given)
+        self._check(given, before=None)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
             raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
         id = new_id()
@@ -69,7 +78,7 @@ class Contacts:
         before = await find(tx, id, lock=True)
         require_etag(etag, before.version)
         given = change(before)
-        self._check(given)
+        self._check(given, before=before.channel)
         after = self._changed(tx.org_id, before, given)
         if (after.channel, after.address) != (before.channel, before.address):
             after = replace(after, verified=False)
@@ -110,8 +119,10 @@ class Contacts:
             disabled=given.disabled,
         )
 
-    def _check(self, given: Given) -> None:
+    def _check(self, given: Given, *, before: Channel | None) -> None:
         """What annotations cannot say."""
+        if given.channel is Channel.CONSOLE and before is not Channel.CONSOLE and not self._allow_console:
+            raise invalid("contact_method.console", "is switched off in this installation; use email or webhook")
         if "\0" in given.display_name:
             raise invalid("contact_method.display_name", "must not hold a NUL character")
         if given.channel is not Channel.WEBHOOK:

@@ -1,6 +1,7 @@
 """Prove that a contact method reaches its owner: send a code, take it back."""
 
 from datetime import datetime
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 
+from tocsin_notify.app.code_limits import CodeLimits
 from tocsin_notify.app.contacts import find
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.own_pages import own_page, store_planned
@@ -22,7 +24,7 @@ from tocsin_notify.store.contacts import Contact
 _OVER: Final = "there is no code to check, or it is over: ask for a new one"
 
 
-async def send_code(tx: Tx, id: UUID, hints: Hints) -> datetime:
+async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits) -> datetime:
     """Send a fresh code through the method, at once; until when it holds. Earlier codes are over.
 
     Raises CONTACT_METHOD_NOT_FOUND, RATE_LIMITED.
@@ -35,6 +37,7 @@ async def send_code(tx: Tx, id: UUID, hints: Hints) -> datetime:
             f"{MAX_CODES_PER_HOUR} codes were sent within an hour",
             retry_after=max(1.0, wait),
         )
+    limits.take(tx.org_id, contact.channel, contact.address, monotonic())
     verification = new_id()
     until = await verifications.begin(tx, verification, id)
     page = own_page(

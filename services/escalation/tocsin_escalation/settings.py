@@ -10,19 +10,19 @@ class EscalationSettings(ServiceSettings):
     model_config = service_settings("ESCALATION_")
 
     worker_concurrency: int = Field(200, ge=1, le=5000)
-    """Timers taken from Redis at once; they are fired as sets, so this is the size of a set, not of a crowd."""
+    """Timers taken from Redis at once. They are fired together, as one set."""
     worker_rate_per_second: float = Field(0, ge=0)
-    """Timers fired per second by all replicas together; 0: as fast as they come."""
+    """Timers fired per second by all replicas together. 0: no limit."""
     sweep_seconds: float = Field(1.0, gt=0, le=60)
-    """How often overdue timers are looked for in PostgreSQL; the most a timer is late without Redis, and a little."""
+    """How often overdue timers are looked for in PostgreSQL. Without Redis a timer is late by about this."""
     sweep_grace_seconds: float = Field(0.3, ge=0, le=60)
     """How long Redis has to fire a due timer before the sweep does."""
     sweep_batch: int = Field(500, ge=1, le=5000)
     """Timers fired by one transaction of the sweep."""
     rearm_ahead_seconds: float = Field(90.0, gt=0)
-    """Timers due within this time are armed again now and then, whatever was lost."""
+    """Timers due within this time are armed in Redis again at intervals, in case Redis lost them."""
     cancel_timeout_seconds: float = Field(4.0, gt=0)
-    """How long a person's acknowledge waits for notify's word that paging has stopped. Notify needs up to 2.5 s for it
-    when one of its replicas stands still."""
+    """How long an acknowledge waits for notify to confirm that paging has stopped. Notify needs up to 2.5 s for it when one
+    of its replicas stands still."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""

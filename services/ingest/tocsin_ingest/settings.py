@@ -26,6 +26,6 @@ class IngestSettings(ServiceSettings):
     reconcile_seconds: float = Field(5.0, gt=0, le=3600)
     """How often open incidents are compared with escalation's, up to 5,000 of each side at a time."""
     reconcile_grace_seconds: float = Field(15.0, ge=0, le=3600)
-    """How long ingest and escalation must differ about an incident before it is told and mended."""
+    """How long ingest and escalation must differ about an incident before the difference is reported and mended."""
     retention_days: int = Field(90, ge=1)
-    """Resolved alerts and incidents are kept this long, suppressed ones this long after they were last heard."""
+    """Resolved alerts and incidents are kept this long, suppressed ones this long after their last event."""

@@ -1,4 +1,4 @@
-"""What an operator may set. Every variable is described in services/notify/README.md."""
+"""What notify reads from the environment, beside what every service reads."""
 
 from typing import Annotated
 
@@ -16,39 +16,64 @@ def _keys(value: SecretStr) -> SecretStr:
 
 
 class NotifySettings(ServiceSettings):
-    """NOTIFY_… and the shared ones. Times are seconds unless the name says otherwise."""
+    """`NOTIFY_…` and `SMTP_…` variables. Times are seconds unless the name says otherwise."""
 
     model_config = service_settings("NOTIFY_")
 
     secret_key: Annotated[SecretStr, AfterValidator(_keys)] = SecretStr("")
-    """Encrypts webhook secrets: comma-separated, the first closes, all open. Unset: AUTH_SIGNING_KEYS do."""
+    """Encrypts the secrets of webhooks: keys of at least 32 characters, separated by commas. The first encrypts, each decrypts.
+    Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: a secret that no key decrypts fails for good."""
     allow_private_webhooks: bool = False
+    """Whether webhooks may lead to private, loopback and link-local addresses."""
     console_contacts: bool = True
     """Whether contact methods may be made that are lines in notify's log. Off: those that are there stay as they are."""
     concurrency: int = Field(200, ge=2, le=10_000)
+    """Calls to providers at once, in each replica."""
     critical_reserve: int = Field(50, ge=1)
+    """How many of NOTIFY_CONCURRENCY only high-urgency pages may use. Must be smaller than it."""
     org_concurrency: int = Field(50, ge=1)
+    """Calls to providers at once of one tenant, in each replica. High-urgency pages and others are counted apart."""
     org_rate: float = Field(50.0, ge=0)
+    """Calls to providers per second of one tenant, in each replica. High-urgency pages are not limited. 0: no limit."""
     org_burst: float = Field(200.0, ge=1)
+    """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE limits it."""
     worker_concurrency: int = Field(200, ge=1, le=10_000)
+    """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)
+    """Attempts through one contact method before the page goes to the user's next one."""
     backoff_base: float = Field(2.0, gt=0, le=3600)
+    """Seconds before the second attempt at the most; doubled for each further one. The wait is random below that (full jitter)."""
     backoff_cap: float = Field(300.0, gt=0, le=86_400)
+    """The most that NOTIFY_BACKOFF_BASE grows to. A provider's Retry-After is followed up to 900 seconds."""
     retry_window: float = Field(6 * 3600.0, ge=0, le=86_400)
+    """How long a page whose user has no other contact method is tried on after its attempts are used up. 0: it ends with them."""
     attempt_timeout: float = Field(10.0, gt=0, le=120)
+    """Seconds that one call to a provider may take."""
     lease: float = Field(15.0, gt=0, le=600)
+    """Seconds after which an attempt without a result is taken over. At least 5 more than NOTIFY_ATTEMPT_TIMEOUT."""
     retention_days: float = Field(90.0, gt=0)
+    """Days that finished pages, their notifications and attempts, and dead letters are kept."""
     fence_retention_days: float = Field(8.0, gt=0)
+    """Days that the record of a cancelled generation is kept. A page of it that arrives later than that would be sent."""
 
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
+    """The server that takes mail. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
+    """Its port. 587 with STARTTLS and 465 with SMTP_IMPLICIT_TLS are usual."""
     smtp_username: str = Field("", validation_alias="SMTP_USERNAME")
+    """The login at the mail server. Empty: none."""
     smtp_password: SecretStr = Field(SecretStr(""), validation_alias="SMTP_PASSWORD")
+    """Its password."""
     smtp_from: str = Field("tocsin@localhost", validation_alias="SMTP_FROM", min_length=3)
+    """The sender: an address, or a name with one, such as `Tocsin <tocsin@example.com>`."""
     smtp_starttls: StartTls = Field(StartTls.AUTO, validation_alias="SMTP_STARTTLS")
+    """When a plain connection becomes TLS: never, when the server offers it, or always. A password is never sent without TLS."""
     smtp_implicit_tls: bool = Field(False, validation_alias="SMTP_IMPLICIT_TLS")
+    """TLS from the first byte (port 465)."""
     smtp_ca_file: str = Field("", validation_alias="SMTP_CA_FILE")
+    """The authority (PEM) to trust for the mail server. Empty: the system's."""
     smtp_connections: int = Field(10, validation_alias="SMTP_CONNECTIONS", ge=1, le=1000)
+    """SMTP sessions at once, in each replica."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "NotifySettings":

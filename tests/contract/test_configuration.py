@@ -1,0 +1,63 @@
+"""docs/configuration.md: every setting is on it, with what it means, and it is not stale."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tocsin_kit.settings import ServiceSettings, service_settings
+from tocsin_kit.unknown_settings import unknown_variables, variables_of
+from tocsin_stack.plan import StackSettings
+from tocsin_stack.variables import VARIABLES
+from tocsin_testkit.world import QUICK
+
+from tests.contract.tools import ROOT, load
+
+configuration = load("configuration")
+
+
+class Undocumented(ServiceSettings):
+    model_config = service_settings("INGEST_")
+    colour: str = "red"
+
+
+def test_the_page_is_what_the_settings_classes_say() -> None:
+    assert configuration.PAGE.read_text() == configuration.page()
+
+
+def test_every_variable_of_every_service_is_on_the_page_once() -> None:
+    listed = re.findall(r"^\| `(\S+)` \|", configuration.page(), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    for service, settings in configuration.SERVICES.items():
+        named = {each.replace("<SERVICE>", service.upper()) for each in listed}
+        assert variables_of(settings).keys() <= named
+    assert {each.name for each in VARIABLES} <= set(listed)
+
+
+def test_a_setting_without_a_docstring_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(configuration.SERVICES, "ingest", Undocumented)
+    with pytest.raises(configuration.Undocumented, match=r"Undocumented\.colour"):
+        configuration.page()
+
+
+def test_a_stale_page_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(configuration, "PAGE", tmp_path / "configuration.md")
+    assert configuration.main(["check"]) == 1
+    assert "make configuration" in capsys.readouterr().err
+    assert configuration.main(["generate"]) == 0
+    assert configuration.main(["check"]) == 0
+    configuration.PAGE.write_text(configuration.PAGE.read_text().replace("`500`", "`501`"))
+    assert configuration.main(["check"]) == 1
+
+
+def test_every_variable_of_the_stack_is_read_and_no_other() -> None:
+    sources = (path.read_text() for path in (ROOT / "libs" / "stack" / "tocsin_stack").glob("*.py"))
+    named = set(re.findall(r"TOCSIN_[A-Z_]+[A-Z]", "".join(sources)))
+    assert named == {each.name for each in VARIABLES}
+    assert configuration.docstrings(StackSettings).keys() == StackSettings.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize("service", configuration.SERVICES)
+def test_what_tests_set_is_read(service: str) -> None:
+    assert unknown_variables(configuration.SERVICES[service], QUICK) == []

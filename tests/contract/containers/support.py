@@ -5,6 +5,8 @@ from tocsin_stack.service import SERVICES, ServiceSpec
 
 from tests.contract.tools import ROOT, load
 
+__all__ = ["ROOT", "containers", "dockerfile", "service"]
+
 service = pytest.mark.parametrize("spec", SERVICES, ids=[spec.name for spec in SERVICES])
 
 

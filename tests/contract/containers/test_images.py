@@ -130,7 +130,7 @@ async def test_the_health_check_asks_the_service_itself(tls: bool, tmp_path: Pat
 
     settings = ServiceSettings(
         database_url=SecretStr("postgresql://nobody@127.0.0.1/none"),
-        auth_signing_keys=SecretStr(f"k1:{'A' * 43}"),
+        auth_signing_keys=SecretStr("k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"),
         http_listen="127.0.0.1:0",
         admin_listen="127.0.0.1:0",
     ).model_copy(update=certificate(tmp_path) if tls else {})

@@ -65,11 +65,12 @@ class ServiceSettings(BaseSettings):
     """A connection is replaced after this, or up to a fifth earlier, so that a changed DNS entry is followed."""
 
     ingest_target: str = _shared("INGEST_TARGET", "127.0.0.1:7101")
-    """The gRPC target at which escalation finds ingest. `dns:///host:port` is every address of the name, `ipv4:a:1,b:1` a list."""
+    """The gRPC target at which other services reach ingest. `dns:///host:port` is every address of the name,
+    `ipv4:a:1,b:1` a list."""
     escalation_target: str = _shared("ESCALATION_TARGET", "127.0.0.1:7102")
-    """The gRPC target at which ingest and notify find escalation."""
+    """The gRPC target at which other services reach the service of this name."""
     notify_target: str = _shared("NOTIFY_TARGET", "127.0.0.1:7103")
-    """The gRPC target at which escalation finds notify."""
+    """The gRPC target at which other services reach notify."""
 
     auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
     """Keys of bearer tokens, as `name:key` with 32 random bytes in base64url, separated by commas. The first signs the tokens

@@ -3,9 +3,14 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
+
+# A busy machine is no fault of an example: no test asserts a time.
+settings.register_profile("tocsin", deadline=None)
+settings.load_profile("tocsin")
 
 
 @pytest.fixture(scope="session")

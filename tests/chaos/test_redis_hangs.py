@@ -104,9 +104,11 @@ async def used_again(tenant: Tenant) -> None:
 
 
 async def _says(tenant: Tenant, *, available: bool) -> None:
+    operator = tenant.world.operator()
+
     async def all_say() -> bool:
         answers: list[Any] = []
-        for queues in (tenant.admin.escalation_queues, tenant.admin.notify_queues):
+        for queues in (operator.escalation_queues, operator.notify_queues):
             for _ in range(2):
                 answer = await queues.ListQueues(queue_service_pb2.ListQueuesRequest())
                 answers += [queue.redis_available for queue in answer.queues]

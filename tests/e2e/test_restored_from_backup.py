@@ -174,12 +174,12 @@ async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant
 async def test_events_that_one_side_lost_are_made_up_for(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
-    incident = await prom.triggers("db slow", dedup_key="db", severity=3)
+    incident = await prom.triggers("db slow", dedup_key="db", severity=2)
     await ana.is_paged(incident)
     await prom.sends("db down", dedup_key="db", severity=1)
     await tenant.world.passes(seconds=2)
     async with rows_of(tenant, "escalation") as connection:
-        lost = "UPDATE escalations SET last_sequence = 1, severity = 3, alert_count = 1 WHERE org_id = $1"
+        lost = "UPDATE escalations SET last_sequence = 1, severity = 2, alert_count = 1 WHERE org_id = $1"
         await connection.execute(lost, tenant.org_id)
     assert about(await reconcile(tenant), incident) == ["BEHIND"]
     await tenant.world.quiet()

@@ -9,8 +9,13 @@ from collections.abc import AsyncIterator
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from tocsin.escalation.v1.directory_service_pb2 import CreateTeamRequest, CreateUserRequest, Team, User
+from tocsin.escalation.v1.policy_service_pb2 import CreatePolicyRequest, Level, Policy
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, Integration
+from tocsin.type.v1.target_pb2 import Target
 from tocsin_stack import tokens
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.world import World
@@ -39,7 +44,7 @@ MOST_COST = 40
 async def own_world() -> AsyncIterator[World]:
     """A stack of its own: queues are paused, and incidents of nobody run."""
     with scratch() as folder:
-        async with World(folder, environment={"GRPC_MAX_CALL_SECONDS": "10"}) as world:
+        async with World(folder, environment={"GRPC_MAX_CALL_SECONDS": "10", "TENANT_MAX_OBJECTS": "5"}) as world:
             yield world
 
 
@@ -109,6 +114,32 @@ async def calm(world: World, token: str) -> dict[str, float]:
         if reading[rpc.server] == rpc.method.name:
             await asyncio.gather(*(rpc.call(world, b"", bearer(token)) for _ in range(CALM)))
     return {name: (seconds - before[name]) / CALM for name, seconds in cpu_seconds(world).items()}
+
+
+CREATED = ("CreateUser", "CreateTeam", "CreatePolicy", "CreateIntegration")
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in RPCS if rpc.method.name in CREATED], ids=str)
+async def test_a_tenant_makes_as_many_objects_as_it_may(own_world: World, rpc: Rpc) -> None:
+    ana = CreateUserRequest(user_id="ana", user=User(display_name="Ana"))
+    bodies = {
+        "CreateUser": CreateUserRequest(user=User(display_name="x")),
+        "CreateTeam": CreateTeamRequest(team=Team(display_name="x", members=["users/ana"])),
+        "CreatePolicy": CreatePolicyRequest(
+            policy=Policy(
+                display_name="x", levels=[Level(targets=[Target(user="users/ana")], timeout=Duration(seconds=60))]
+            )
+        ),
+        "CreateIntegration": CreateIntegrationRequest(integration=Integration(display_name="x")),
+    }
+    for org_id in (f"org-full-{rpc.method.name}", f"org-free-{rpc.method.name}"):
+        await own_world.clients(org_id).directory.CreateUser(ana)
+        metadata = bearer(own_world.token(org_id, tokens.ADMINISTRATOR))
+        already = 1 if rpc.method.name == "CreateUser" else 0
+        answers = [await rpc.call(own_world, bodies[rpc.method.name].SerializeToString(), metadata) for _ in range(6)]
+        codes = [(answer.code, answer.reason) for answer in answers]
+        assert codes[: 5 - already] == [("OK", "")] * (5 - already)
+        assert set(codes[5 - already :]) == {("RESOURCE_EXHAUSTED", "LIMIT_REACHED")}
 
 
 @pytest.mark.parametrize("odd", [0.0, 0.3])

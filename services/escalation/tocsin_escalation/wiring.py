@@ -89,12 +89,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
     )
     add(
-        PolicyService(db, notify, pages),
+        PolicyService(db, notify, pages, settings.tenant_max_objects),
         "tocsin.escalation.v1.PolicyService",
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
     )
     add(
-        DirectoryService(db, pages),
+        DirectoryService(db, pages, settings.tenant_max_objects),
         "tocsin.escalation.v1.DirectoryService",
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
     )

@@ -83,7 +83,9 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )
     runtime.rpc.add(
-        integration_service.IntegrationService(database, escalation, directory, pages),
+        integration_service.IntegrationService(
+            database, escalation, directory, pages, most=settings.tenant_max_objects
+        ),
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )

@@ -7,6 +7,7 @@ import grpc
 from tocsin.escalation.v1 import policy_service_pb2 as pb
 from tocsin.escalation.v1 import policy_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name
 from tocsin_kit.rpc.masks import apply_update_mask
@@ -39,16 +40,19 @@ WRITABLE = (
 class PolicyService(pb_grpc.PolicyServiceServicer):
     """Escalation policies."""
 
-    def __init__(self, db: Database, notify: Reaching, pages: PageTokens) -> None:
+    def __init__(self, db: Database, notify: Reaching, pages: PageTokens, most: int) -> None:
+        """`most`: policies that one tenant may have."""
         self._notify = notify
         self._db = db
         self._pages = pages
+        self._most = most
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
         async def work(tx: Tx) -> pb.CreatePolicyResponse:
             async def take() -> pb.CreatePolicyResponse:
                 given = request.policy
                 policy = mapping.policy_from(request.policy_id or str(new_id()), given)
+                await require_room(tx, "policies", self._most)
                 row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
                 return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
 

@@ -3,6 +3,7 @@
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, CreateIntegrationResponse
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import format_name, new_id
@@ -17,11 +18,11 @@ METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
 
 async def create_integration(
-    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest
+    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest, *, most: int
 ) -> CreateIntegrationResponse:
     """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
 
-    Raises INVALID_FIELD (an expression RE2 refuses), POLICY_NOT_FOUND, ALREADY_EXISTS, SERVICE_UNAVAILABLE.
+    Raises INVALID_FIELD (an expression RE2 refuses), POLICY_NOT_FOUND, ALREADY_EXISTS, LIMIT_REACHED, SERVICE_UNAVAILABLE.
     """
     wanted = request.integration
     compile_rules(wanted.routing_rules)
@@ -34,6 +35,7 @@ async def create_integration(
         async def create() -> CreateIntegrationResponse:
             nonlocal key
             rules = rules_of(wanted)
+            await require_room(tx, "integrations", most)
             if not await integrations.insert(tx, integration_id, wanted.display_name, wanted.default_policy, rules):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(

@@ -41,17 +41,21 @@ NAME: Final = "tocsin.ingest.v1.IntegrationService"
 class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer):
     """See the contract."""
 
-    def __init__(self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens) -> None:
+    def __init__(
+        self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens, *, most: int
+    ) -> None:
+        """`most`: integrations that one tenant may have."""
         self._database = database
         self._policies = policies
         self._directory = directory
         self._pages = pages
+        self._most = most
 
     async def CreateIntegration(
         self, request: CreateIntegrationRequest, context: _Context
     ) -> CreateIntegrationResponse:
         """An integration and its key."""
-        return await create_integration(self._database, self._policies, current_call().org_id, request)
+        return await create_integration(self._database, self._policies, current_call().org_id, request, most=self._most)
 
     async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
         """One integration."""

@@ -114,6 +114,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 106
     """DEADLINE_EXCEEDED. The caller's deadline is too close to begin."""
+    ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 107
+    """RESOURCE_EXHAUSTED. The tenant has as many objects of the kind as it may have (metadata: `limit`, `allowed`). Delete some, or have
+    the operator raise the limit. `RetryInfo` says when it may be worth another try.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 120
     """INTERNAL. A defect. Metadata: `error_id`, which stands in the log beside the cause."""
 
@@ -207,6 +211,10 @@ with the same `request_id`: OK is returned once it has. It is retried in the bac
 """
 ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 106
 """DEADLINE_EXCEEDED. The caller's deadline is too close to begin."""
+ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 107
+"""RESOURCE_EXHAUSTED. The tenant has as many objects of the kind as it may have (metadata: `limit`, `allowed`). Delete some, or have
+the operator raise the limit. `RetryInfo` says when it may be worth another try.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 120
 """INTERNAL. A defect. Metadata: `error_id`, which stands in the log beside the cause."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -130,7 +130,7 @@ class ServiceSettings(BaseSettings):
     """Whether gRPC server reflection is served, which grpcurl needs to know the methods."""
 
     tenant_max_objects: int = Field(default=10_000, validation_alias="TENANT_MAX_OBJECTS", ge=1)
-    """How many users, teams, policies and integrations one tenant may have, of each kind."""
+    """How many objects of each kind one tenant may have."""
 
     outbox_max_age_seconds: float = Field(default=60.0, validation_alias="OUTBOX_MAX_AGE_SECONDS", gt=0)
     """A tenant with an older undelivered outbox row is reported: as degraded by /readyz, by a metric and in the log."""

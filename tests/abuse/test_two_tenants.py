@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from tocsin.escalation.v1 import incident_pb2
 from tocsin_stack import tokens
+from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
@@ -44,8 +46,19 @@ async def first(world: World) -> Tenant:
     sender = await tenant.integration(policy)
     incident = await sender.triggers(MARK, dedup_key=MARK)
     tenant.expected(await ana.is_paged(incident))
+    await reached(tenant, incident)
     await world.quiet()
     return tenant
+
+
+async def reached(tenant: Tenant, incident: str) -> None:
+    """Waits until the page's outcome has come back from notify: it changes the incident as late as that.
+
+    Each snapshot of the tenant before it would differ from each one after it.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while (await tenant.incident(incident)).reached != incident_pb2.REACHED_SOMEBODY:
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 from tocsin_timers.broker import TimerBroker
 from tocsin_timers.circuit import RedisUnresponsive
 from tocsin_timers.encoder import Encoded, Encoder
-from tocsin_timers.errors import MessageUnreadable, QueueFull, ScheduleUnsupported, TimersError
+from tocsin_timers.errors import MessageUnreadable, MigrationIncomplete, QueueFull, ScheduleUnsupported, TimersError
 from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter
 from tocsin_timers.metrics import TimerMetrics
+from tocsin_timers.migration import Migration
 from tocsin_timers.retry import BackoffMiddleware
 from tocsin_timers.source import Timer, TimerSource
 from tocsin_timers.worker import Worker
@@ -17,6 +18,8 @@ __all__ = [
     "Encoded",
     "Encoder",
     "MessageUnreadable",
+    "Migration",
+    "MigrationIncomplete",
     "ProtobufFormatter",
     "QueueFigures",
     "QueueFull",

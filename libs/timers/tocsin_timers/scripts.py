@@ -27,6 +27,7 @@ class Script:
             return await client.execute_command("EVAL", self._source, len(keys), *keys, *arguments)
 
 
+ADOPT = Script("adopt")
 ARM = Script("arm")
 BURY = Script("bury")
 CANCEL = Script("cancel")

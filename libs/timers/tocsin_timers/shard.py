@@ -69,6 +69,7 @@ class Shard:
         self._stats = prefix + "stats"
         self._rate = prefix + "rate"
         self._check = prefix + "check"
+        self._adopted = prefix + "adopted"
         self._claim_keys = (prefix + "witness", prefix + "claim")
 
     # Senders
@@ -84,6 +85,16 @@ class Shard:
         """`arm` with an answer per timer, for callers that share a round trip."""
         await self.arm(timers)
         return [True] * len(timers)
+
+    async def adopt(self, timers: Sequence[tuple[str, str, bytes, str]], memory: int) -> str:
+        """Arm at most a thousand (due, id, value, digest) that another source held, each once; a flag of
+        `lua/adopt.lua` for each. What was adopted is remembered for `memory` seconds. Repeatable."""
+        arguments: list[scripts.Argument] = [HORIZON_US, memory]
+        for timer in timers:
+            arguments.extend(timer)
+        keys = (self._due, self._data, self._wake, self._adopted)
+        answer: bytes = await scripts.ADOPT(self._commands, keys, arguments)
+        return answer.decode()
 
     async def cancel(self, ids: Sequence[str]) -> list[bool]:
         """Take away at most a thousand; for each whether it was still pending. Repeatable."""

@@ -1,9 +1,10 @@
 """The Taskiq schedule source: timers by id."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from taskiq import ScheduledTask, ScheduleSource
 from taskiq.labels import prepare_label
@@ -14,6 +15,7 @@ from tocsin_timers.batching import MOST_PER_CALL, Batcher, Feed
 from tocsin_timers.broker import Callable_, TimerBroker, through_middlewares
 from tocsin_timers.encoder import Encoded
 from tocsin_timers.errors import ScheduleUnsupported
+from tocsin_timers.migration import MEMORY_SECONDS, Found, Migration, StockSchedules, migrate
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,6 +51,38 @@ class TimerSource(ScheduleSource):
         self._broker = broker
         self._clock = clock
         self._armers = [Batcher(partial(self._arm_each, shard)) for shard in broker.shards]
+        self._stock: StockSchedules | None = None
+        self._leave = timedelta(0)
+
+    def with_migrate_from(self, source: ScheduleSource, *, leave: timedelta = timedelta(0)) -> Self:
+        """Have `startup()` and `migrate()` take over what a ListRedisScheduleSource or RedisScheduleSource still holds.
+
+        Stop that source's `taskiq scheduler` first: it sends what it has read, wherever the schedule went since. While
+        it must still run, pass a `leave` of two of its update intervals (which are a minute unless it says otherwise):
+        what is due sooner stays with it. Stop it then, and migrate the rest without `leave`.
+        Raises TypeError for other sources.
+        """
+        self._stock = StockSchedules(source)
+        self._leave = leave
+        return self
+
+    async def startup(self) -> None:
+        """Taskiq's hook: `migrate()`, if there is a source to migrate from. Raises as that."""
+        if self._stock is not None:
+            await self.migrate()
+
+    async def migrate(self) -> Migration:
+        """Take over what the source given to `with_migrate_from` holds, whatever is past its time too.
+
+        Nothing fires twice when several processes migrate, or one is killed and another repeats it within a day. An id
+        that is armed here already keeps its timer. A second call takes what old processes have added meanwhile.
+
+        Raises MigrationIncomplete, after everything else has moved, for what is refused and stays where it is (cron and
+        interval schedules, what cannot be read); RedisError of either server; RuntimeError without a source.
+        """
+        if self._stock is None:
+            raise RuntimeError("no source to migrate from: call with_migrate_from first")
+        return await migrate(self._stock, self._adopt, self._leave)
 
     async def get_schedules(self) -> list[ScheduledTask]:
         """Nothing for `taskiq scheduler`: its loop would fire late, and twice with two of them."""
@@ -126,14 +160,35 @@ class TimerSource(ScheduleSource):
             for feed in feeds:
                 await feed.close()
 
+    async def _adopt(self, schedules: list[Found], refused: dict[str, str]) -> dict[str, str]:
+        """Offer schedules of another source to the shards; the answers by id, and in `refused` why some have none."""
+        by_shard: dict[int, list[tuple[_Armed, str]]] = defaultdict(list)
+        for found in schedules:
+            id = found.schedule.schedule_id
+            try:
+                due = self._due(found.schedule)
+                value = self._value(await self._through_middlewares(found.schedule), id)
+            except ValueError as error:
+                refused[id] = str(error)
+                continue
+            by_shard[self._broker.shard_of(id)].append(((due, id, value), found.digest))
+        answers: dict[str, str] = {}
+        for number, group in by_shard.items():
+            timed = self._timed([timer for timer, _ in group])
+            offers = [(*timer, digest) for timer, (_, digest) in zip(timed, group, strict=True)]
+            flags = await self._broker.shards[number].adopt(offers, MEMORY_SECONDS)
+            answers.update((id, flag) for (_, id, _, _), flag in zip(offers, flags, strict=True))
+        return answers
+
     async def _arm(self, shard: Shard, timers: list[_Armed]) -> int:
-        """One call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""
+        return await shard.arm(self._timed(timers))
+
+    def _timed(self, timers: list[_Armed]) -> list[tuple[str, str, bytes]]:
+        """For one call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""
         if self._clock is None:
-            return await shard.arm(
-                [(str((_aware(due) - _EPOCH) // _MICROSECOND), id, value) for due, id, value in timers]
-            )
+            return [(str((_aware(due) - _EPOCH) // _MICROSECOND), id, value) for due, id, value in timers]
         now = _aware(self._clock())
-        return await shard.arm([(f"+{max(0, (_aware(due) - now) // _MICROSECOND)}", id, v) for due, id, v in timers])
+        return [(f"+{max(0, (_aware(due) - now) // _MICROSECOND)}", id, value) for due, id, value in timers]
 
     async def _arm_each(self, shard: Shard, timers: list[_Armed]) -> list[bool]:
         await self._arm(shard, timers)

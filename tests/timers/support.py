@@ -19,7 +19,7 @@ from tocsin_timers import TimerBroker, Worker
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 30.0) -> None:
     """Wait for a condition; AssertionError naming `what` after `limit` seconds."""
     deadline = time.monotonic() + limit
     while True:

@@ -17,7 +17,7 @@ ABUSE_SECONDS ?= 60
 MINUTES ?= 5
 CHAOS ?=
 
-.PHONY: help setup demo up test test-unit abuse chaos check bench protos lint format types boundaries containers migrate logs lock clean
+.PHONY: help setup demo up test test-long test-unit abuse chaos check bench protos lint format types boundaries containers migrate logs lock clean
 
 help: ## Explain every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
 
 test: $(READY) ## Run every test (T=path to choose)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(T)
+
+test-long: $(READY) ## As make test, with the rounds that could go on for ever three times as long
+	@TEST_ROUNDS=long $(PY) -m pytest -n $(WORKERS) --dist loadfile $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture

@@ -12,6 +12,7 @@ from tocsin_kit.http import HttpServer
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health
 from tocsin_kit.settings import ServiceSettings
+from tocsin_testkit.busy import within
 
 from tests.abuse.echo_process import echo_server
 
@@ -52,7 +53,7 @@ async def connected(port: int, sending: bytes = b"", **options: Any) -> AsyncIte
 
 async def everything(reader: asyncio.StreamReader) -> bytes:
     """What came until the server closed the connection."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(within(20)):
         try:
             return await reader.read()
         except ConnectionError:
@@ -95,7 +96,7 @@ async def test_a_host_takes_half_of_the_connections(listen: Any) -> None:
         reader, _ = await stack.enter_async_context(connected(server.port, HEAD))
         assert (await everything(reader)).startswith(b"HTTP/1.1 503 ")
         assert await works(server.port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(within(10)):
         while server._door._open:
             await asyncio.sleep(0.01)
     assert server._door._waiting == {}
@@ -106,7 +107,7 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(5):
             await stack.enter_async_context(connected(server.port, HEAD + b"\r\nsome"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while sum(server._door._bytes.values()) < 500:
                 await asyncio.sleep(0.001)
         reader, _ = await stack.enter_async_context(connected(server.port, HEAD + b"Connection: close\r\n\r\nsome"))
@@ -115,7 +116,7 @@ async def test_bodies_under_way_have_a_budget(listen: Any) -> None:
         assert b"Retry-After: 2" in refused
         assert b"OVERLOADED" in refused
         assert await works(server.port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(within(10)):
         while server._door._bytes:
             await asyncio.sleep(0.01)
 
@@ -154,7 +155,7 @@ async def test_three_hundred_bodies_take_the_memory_of_the_budget(settings: Serv
 
             async def fill(writer: asyncio.StreamWriter) -> None:
                 with contextlib.suppress(ConnectionError, TimeoutError):
-                    async with asyncio.timeout(2):
+                    async with asyncio.timeout(within(2)):
                         writer.write(bytes(size - 1))
                         await writer.drain()
 

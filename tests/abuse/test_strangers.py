@@ -18,6 +18,7 @@ from tocsin_kit.rpc import guests as guests_module
 from tocsin_kit.rpc import server as server_module
 from tocsin_kit.rpc.rooms import CallRooms, Guest, Guests
 from tocsin_kit.settings import ServiceSettings
+from tocsin_testkit.busy import within
 
 from tests.abuse.echo_process import echo_server
 from tests.abuse.http2 import connected, unfinished
@@ -67,7 +68,7 @@ async def streams(channel: grpc.aio.Channel, path: str, count: int, metadata: An
 
 async def counted(opened: list[Any], alive: int) -> None:
     """Waits until just `alive` of the streams are still open."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(within(20)):
         while sum(not each.done() for each in opened) != alive:
             await asyncio.sleep(0.01)
 
@@ -112,7 +113,7 @@ async def test_a_tenant_takes_half_of_the_calls_and_the_services_find_room(
     async def hold(client: Any, count: int) -> list[asyncio.Task[Any]]:
         already = begun
         held = [asyncio.create_task(client.call("Unary", request, timeout=30)) for _ in range(count)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while begun < already + count:
                 await asyncio.sleep(0.001)
         return held
@@ -190,7 +191,7 @@ async def test_an_unfinished_message_ends_after_a_time(
 ) -> None:
     monkeypatch.setattr(guests_module, "READ_SECONDS", 0.1)
     server = await serve(echo.Echo(), using=settings.model_copy(update={"grpc_read_seconds": 0.1}))
-    async with connected(server.port) as connection, asyncio.timeout(20):
+    async with connected(server.port) as connection, asyncio.timeout(within(20)):
         for path, metadata in ((UNARY, [("authorization", f"Bearer {token}")]), (HEALTH_CHECK, [])):
             stream = await connection.open(path, metadata)
             await connection.send(stream, unfinished(1000))
@@ -202,7 +203,7 @@ async def test_unfinished_messages_of_strangers_take_no_memory(settings: Service
     """60 messages of 2 MB without a credential: each is refused by its headers, and none is taken in."""
     count, size = 60, 2_000_000
     with echo_server(settings) as (port, _, process):
-        async with connected(port) as connection, asyncio.timeout(60):
+        async with connected(port) as connection, asyncio.timeout(within(60)):
             first = await connection.open(UNARY)
             await connection.wait_ended(first)
             before = process.memory_info().rss
@@ -226,7 +227,7 @@ async def test_the_ping_interval_is_the_one_that_is_set(
 ) -> None:
     monkeypatch.setattr(server_module, "_LEAST_PING_INTERVAL_MS", allowed_ms)
     server = await serve(echo.Echo())
-    async with connected(server.port) as connection, asyncio.timeout(20):
+    async with connected(server.port) as connection, asyncio.timeout(within(20)):
         for wanted in range(1, 8):
             if connection.closed.is_set():
                 break
@@ -245,7 +246,7 @@ def test_clients_may_ping_every_five_seconds() -> None:
 
 async def test_a_connection_beyond_the_limit_is_closed(serve: Any, echo: Any, settings: ServiceSettings) -> None:
     server = await serve(echo.Echo(), using=settings.model_copy(update={"grpc_max_connections": 2}))
-    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(10):
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(within(10)):
         for _ in range(2):
             connection = await stack.enter_async_context(connected(server.port))
             connection.ping()
@@ -260,7 +261,7 @@ async def test_a_connection_has_as_many_calls_as_are_allowed(
     serve: Any, echo: Any, settings: ServiceSettings, token: str
 ) -> None:
     server = await serve(echo.Echo(), using=settings.model_copy(update={"grpc_max_connection_calls": 3}))
-    async with connected(server.port) as connection, asyncio.timeout(10):
+    async with connected(server.port) as connection, asyncio.timeout(within(10)):
         connection.ping()
         while not connection.acknowledged_pings:
             await asyncio.sleep(0.001)

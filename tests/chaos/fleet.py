@@ -17,6 +17,7 @@ from tocsin_stack.errors import StackError
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.service import ServiceProcess
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Channels
 from tocsin_testkit.world import World
 
@@ -166,7 +167,7 @@ class Held(asyncio.Event):
 
     async def reached(self) -> None:
         """A request has arrived: its sender waits for the answer."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(within(15)):
             await self._reached.wait()
 
     def answers(self) -> None:
@@ -198,7 +199,7 @@ class Breakpoint:
 
 async def eventually(look: Callable[[], Awaitable[Any]], what: str, patience: float = 15) -> Any:
     """The first answer of `look` that is neither None nor false. AssertionError names `what` after `patience` seconds."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + within(patience)
     while not (answer := await look()):
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
         await asyncio.sleep(0.005)
@@ -210,7 +211,7 @@ async def insist(call: Callable[[], Awaitable[Any]], *, patience: float = 30, re
 
     `refusals` takes the codes it was told on the way. Anything but those of `PASSING` is raised.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + within(patience)
     attempt = 0
     while True:
         try:

@@ -16,6 +16,7 @@ from tocsin.escalation.v1 import incident_pb2, incident_service_pb2
 from tocsin.ingest.v1 import alert_pb2, alert_service_pb2
 from tocsin.notify.v1 import notification_service_pb2
 from tocsin.type.v1 import severity_pb2
+from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.person import Person
 from tocsin_testkit.received import Received
@@ -225,7 +226,7 @@ class Load:
         if story.ending == "ignored" and levels != {1, 2}:
             faults.append(f"levels {levels} were paged, not both")
         if story.stopped is not None:
-            late = [m.at - story.stopped for m in pages if m.at > story.stopped + on_its_way]
+            late = [m.at - story.stopped for m in pages if m.at > story.stopped + within(on_its_way)]
             faults += [f"a page {seconds * 1000:.0f} ms after {story.ending} was OK" for seconds in late]
         told = [message for message in got if not message.is_page]
         faults += [f"news of {m.kind}" for m in told if m.kind != NEWS.get(story.ending)]

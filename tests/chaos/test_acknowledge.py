@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 from tocsin.escalation.v1 import incident_service_pb2
+from tocsin_testkit.busy import within
 from tocsin_testkit.person import Person
 from tocsin_testkit.received import Received
 from tocsin_testkit.tenant import Sender, Tenant
@@ -55,7 +56,7 @@ async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fle
         await point.let_go()
         await acknowledging
         ok = time.monotonic()
-    assert (await ben.is_paged(incident)).at < ok + ON_ITS_WAY
+    assert (await ben.is_paged(incident)).at < ok + within(ON_ITS_WAY)
     await ben.is_told(incident, "acknowledgment")
     await tenant.passes(minutes=60)
 
@@ -97,7 +98,7 @@ def _judge(case: str, after: list[float], most: int, **facts: int) -> None:
     late = [seconds for seconds in after if seconds > 0]
     tell(case, rang=len(after), spared=most - len(after), after_ok=len(late), **facts, **spread(late))
     assert after, "every acknowledge was too early to meet anything"
-    assert max(late, default=0) < ON_ITS_WAY
+    assert max(late, default=0) < within(ON_ITS_WAY)
 
 
 async def _one(prom: Sender, ana: Person) -> tuple[str, float]:

@@ -14,12 +14,13 @@ import pytest
 from tocsin_stack.valkey import Valkey
 
 from tests.chaos.timers_owner import Owner, owner, stream_of_timers, workers
+from tests.rounds import LONG
 from tests.timers.support import WorkerProcess, lateness, server, until, worker_processes
 
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.parametrize("replicas", [2, 5])
+@pytest.mark.parametrize("replicas", [2, 5] if LONG else [3])
 async def test_replicas_share_the_work(safe: Valkey, replicas: int) -> None:
     async with owner(safe, safe, f"replicas{replicas}") as own:
         async with worker_processes(workers(safe, safe, f"replicas{replicas}", replicas)):

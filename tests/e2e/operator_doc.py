@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from tocsin_testkit.busy import within
+
 ROOT: Final = Path(__file__).parents[2]
 REFERENCE: Final = ROOT / "docs" / "reference.md"
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
@@ -127,7 +129,7 @@ class Terminal:
         assert self._bash.stdout is not None
         said: list[str] = []
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(within(patience)):
                 while True:
                     line = (await self._bash.stdout.readline()).decode()
                     if not line:

@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_testkit.busy import within
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
@@ -164,7 +165,7 @@ class Scenery:
             await self._is_noticed("1.0")
 
     async def _is_noticed(self, value: str) -> None:
-        async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(within(PATIENCE)), aiohttp.ClientSession() as session:
             for name in ("escalation", "notify"):
                 url = f"{self._world.stack.services[name][0].http_url}/metrics"
                 while f"tocsin_{name}_redis_available {value}" not in await _read(session, url):

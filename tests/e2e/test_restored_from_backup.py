@@ -10,6 +10,7 @@ import pytest
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.ingest.v1.internal_service_pb2 import IncidentDifference, ReconcileIncidentsRequest
 from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
+from tocsin_testkit.busy import within
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
 
@@ -51,7 +52,7 @@ def about(answer: Any, incident: str) -> list[str]:
 
 
 async def becomes(tenant: Tenant, incident: str, state: incident_pb2.IncidentState.ValueType) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(within(PATIENCE)):
         while (await tenant.incident(incident)).state != state:
             await asyncio.sleep(0.05)
 
@@ -183,7 +184,7 @@ async def test_events_that_one_side_lost_are_made_up_for(tenant: Tenant) -> None
         await connection.execute(lost, tenant.org_id)
     assert about(await reconcile(tenant), incident) == ["BEHIND"]
     await tenant.world.quiet()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(within(PATIENCE)):
         while (await tenant.incident(incident)).severity != 1:
             await asyncio.sleep(0.05)
 

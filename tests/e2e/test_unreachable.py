@@ -3,6 +3,7 @@
 import asyncio
 
 from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_service_pb2
+from tocsin_testkit.busy import within
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
@@ -20,7 +21,7 @@ async def without_method(tenant: Tenant, name: str) -> Person:
 
 async def says(tenant: Tenant, incident: str, text: str) -> list[str]:
     """The timeline, once it holds `text`."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(within(PATIENCE)):
         while True:
             messages = [entry.message for entry in await tenant.timeline(incident)]
             if text in messages:

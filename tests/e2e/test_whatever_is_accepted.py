@@ -26,6 +26,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin.ingest.v1.integration_service_pb2 import ListIntegrationsRequest
 from tocsin.notify.v1.notification_service_pb2 import ListDeadLettersRequest, ListNotificationsRequest
 from tocsin_ingest.app.alert_size import LIMIT, check_size
+from tocsin_testkit.busy import within
 from tocsin_testkit.tenant import Sender, Tenant
 from tocsin_testkit.world import World
 
@@ -126,7 +127,7 @@ async def by_http(sender: Sender, events: Sequence[dict[str, Any]], groups: Sequ
 async def everybody_is_paged(tenant: Tenant, incidents: set[str]) -> None:
     for person in tenant.everybody.values():
         missing = incidents
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within(PATIENCE)):
             while missing := {each for each in missing if not person.pages(each)}:
                 await asyncio.sleep(0.05)
 
@@ -171,7 +172,7 @@ async def everything_can_be_resolved(tenant: Tenant, keys: Sequence[str], incide
         answer = await tenant.admin.alerts.SendAlerts(SendAlertsRequest(alerts=requests[first : first + 500]))
         assert not any(result.HasField("error") for result in answer.results)
     for incident in incidents:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within(PATIENCE)):
             while (await tenant.incident(incident)).state != INCIDENT_STATE_RESOLVED:
                 await asyncio.sleep(0.05)
 

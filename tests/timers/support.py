@@ -14,6 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import within
 from tocsin_timers import TimerBroker, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 30.0) -> None:
     """Wait for a condition; AssertionError naming `what` after `limit` seconds."""
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + within(limit)
     while True:
         answer = condition()
         if isinstance(answer, bool):
@@ -47,7 +48,7 @@ async def working(broker: TimerBroker, **options: Any) -> AsyncIterator[Worker]:
         yield worker
     finally:
         stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within(30)):
             await task
 
 
@@ -97,7 +98,7 @@ class WorkerProcess:
             sys.executable, "-m", "tests.timers.program", self._arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within(20)):
             assert await self._process.stdout.readline() == b"working\n"
 
     @property
@@ -114,7 +115,7 @@ class WorkerProcess:
 
     async def wait(self, limit: float = 20.0) -> int:
         assert self._process is not None
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(within(limit)):
             return await self._process.wait()
 
     async def kill(self) -> None:

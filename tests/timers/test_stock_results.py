@@ -12,6 +12,7 @@ from taskiq.serializers import JSONSerializer
 from taskiq_redis import RedisAsyncResultBackend
 from taskiq_redis.exceptions import ResultIsMissingError
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import within
 from tocsin_timers import TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
@@ -73,7 +74,7 @@ async def test_a_timer_s_result_is_found_by_the_timer_s_id_and_a_retry_s_by_the_
 
     async with working(broker):
         armed = await second_time.kicker().schedule_by_time(source, in_seconds(0.05))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while not await broker.result_backend.is_result_ready(armed.schedule_id):
                 await asyncio.sleep(0.01)
         assert (await broker.result_backend.get_result(armed.schedule_id)).return_value == "done"

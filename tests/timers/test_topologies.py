@@ -13,6 +13,7 @@ from redis.asyncio.cluster import NodesManager
 from redis.exceptions import RedisError, TryAgainError
 from taskiq.exceptions import SendTaskError
 from tocsin_stack.ports import free_port
+from tocsin_testkit.busy import within
 from tocsin_timers import TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
@@ -224,7 +225,7 @@ async def queue_that_needs_not(victim: Node, cluster: Cluster, make_broker: Make
 
 async def insists(call: Callable[[], Awaitable[Any]], refusals: list[RedisError]) -> None:
     """Repeat a call until Redis takes it. What is no RedisError is raised."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(within(20)):
         while True:
             try:
                 await call()

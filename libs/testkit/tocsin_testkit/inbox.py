@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from tocsin_testkit.busy import within
 from tocsin_testkit.received import Received
 
 PATIENCE = 20.0
@@ -22,7 +23,7 @@ class Inbox:
             self._arrived.notify_all()
 
     async def wait_for(self, fits: Callable[[Received], bool], what: str, patience: float = PATIENCE) -> Received:
-        """The first message that fits, whether it is here already or comes within `patience` seconds.
+        """The first message that fits, whether it is here already or comes within `patience` seconds of an idle machine.
 
         Raises AssertionError that says what did come.
         """
@@ -32,7 +33,7 @@ class Inbox:
 
         async with self._arrived:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(within(patience)):
                     await self._arrived.wait_for(lambda: found() is not None)
             except TimeoutError:
                 came = "\n  ".join(f"{m.address}: {m.kind} {m.subject!r} level {m.level}" for m in self.messages)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import asyncpg
 
+from tocsin_testkit.busy import within
+
 # What each service still has to do now. Escalation's `page` rows repeat what was handed over already, notify's `page_sent`
 # rows only inform; they page nobody.
 BUSY = {
@@ -19,12 +21,12 @@ PATIENCE = 30.0
 
 
 async def until_quiet(databases: Mapping[str, str]) -> None:
-    """Return once every service has had nothing to do twice in a row. Raises AssertionError after 30 s."""
+    """Return once every service has had nothing to do twice in a row. Raises AssertionError after 30 s of an idle machine."""
     connections = {
         name: await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"}) for name, url in databases.items()
     }
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within(PATIENCE)):
             still = 0
             while still < 2:
                 counts = {name: await connections[name].fetchval(query) for name, query in BUSY.items()}

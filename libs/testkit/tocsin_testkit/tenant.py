@@ -10,6 +10,7 @@ from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_s
 from tocsin.ingest.v1 import alert_pb2, alert_service_pb2, integration_service_pb2
 from tocsin.type.v1 import severity_pb2, target_pb2
 
+from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.person import Person
@@ -79,7 +80,7 @@ class Tenant:
     async def incidents_titled(self, title: str) -> list[str]:
         """The incidents with this title, newest first, once escalation has heard of one."""
         request = incident_service_pb2.ListIncidentsRequest()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(within(PATIENCE)):
             while True:
                 answer = await self.admin.incidents.ListIncidents(request)
                 if found := [incident.name for incident in answer.incidents if incident.title == title]:

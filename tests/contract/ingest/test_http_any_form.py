@@ -28,6 +28,7 @@ from hypothesis.strategies import (
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
+from tocsin_testkit.busy import within
 
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
 
@@ -94,7 +95,7 @@ async def test_a_group_beyond_the_burst_gets_in_by_its_repeats(database_url: str
         _, key = await ingest.integration(org)
         sender = Sender(ingest, http, org, key)
         statuses: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within(20)):
             while not statuses or statuses[-1] != 200:
                 statuses.append((await sender.group(*(alert(f"f{number}") for number in range(400))))[0])
         assert set(statuses[:-1]) == {503}
@@ -163,7 +164,7 @@ async def test_bodies_that_do_not_fit_into_memory_come_again(database_url: str, 
         url, headers = f"{ingest.http}/v1/alertmanager", {"Authorization": f"Bearer {key}"}
         held: list[asyncio.Task[int]] = []
         large = {"version": "4", "alerts": [alert("f")], "x": "y" * 500_000}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             while (await sender.post("/v1/alertmanager", large))[0] != 503:
                 held.append(asyncio.create_task(post(http, url, slow(), headers)))
                 await asyncio.sleep(0.05)
@@ -355,7 +356,7 @@ async def test_noise_and_clients_that_leave_are_no_error(
         writer.write(each)
         await writer.drain()
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(within(10)):
             await reader.read(1000)
         writer.close()
     assert (await sender.group(alert("after")))[0] == 200

@@ -46,6 +46,7 @@ from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
+from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
@@ -290,6 +291,6 @@ def new_org() -> str:
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Returns once the condition holds; fails after `seconds`."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(within(seconds)):
         while not condition():
             await asyncio.sleep(0.005)

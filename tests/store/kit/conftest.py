@@ -11,6 +11,7 @@ from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
+from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _numbers = itertools.count()
@@ -60,10 +61,10 @@ async def db(open_database: OpenDatabase) -> Database:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[None]]:
-    """Waits until an async condition holds; fails after `within` seconds."""
+    """Waits until an async condition holds; fails after `seconds` of an idle machine."""
 
-    async def wait(condition: Callable[[], Awaitable[object]], *, within: float = 10.0) -> None:
-        deadline = time.monotonic() + within
+    async def wait(condition: Callable[[], Awaitable[object]], *, seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + within(seconds)
         while not await condition():
             assert time.monotonic() < deadline, "the condition never came true"
             await asyncio.sleep(0.005)

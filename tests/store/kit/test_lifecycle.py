@@ -18,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
+from tocsin_testkit.busy import within
 
 Eventually = Callable[..., Awaitable[None]]
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -80,7 +81,7 @@ class Process:
             self.lines.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
 
     async def said(self, event: str) -> dict[str, object]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within(20)):
             while True:
                 for line in self.lines:
                     if line["event"] == event:
@@ -95,7 +96,7 @@ class Process:
         return int(str((await self.said(event))["address"]).rpartition(":")[2])
 
     async def ended(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within(20)):
             await self.reading
             return await self.child.wait()
 

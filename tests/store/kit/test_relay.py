@@ -374,7 +374,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
     async def empty() -> bool:
         return await left(db) == 0
 
-    await eventually(empty, within=30)
+    await eventually(empty, seconds=30)
     stop.set()
     await asyncio.gather(*replicas)
     assert overtaken == [], "two rows of one key were under way at once"

@@ -18,6 +18,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_watch import OutboxLate
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.metrics import Metrics
+from tocsin_testkit.busy import within
 
 Eventually = Callable[..., Awaitable[None]]
 KIND = "thing"
@@ -127,7 +128,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
             return len(await dead_of(db, "attacker")) == count
 
         # Whatever the fault, the rows die: the receiver has accepted others meanwhile.
-        await eventually(all_dead, within=30)
+        await eventually(all_dead, seconds=30)
     assert len(peer.calls) < 6 * count
     assert await is_empty(db)
 
@@ -170,7 +171,7 @@ async def test_deliveries_are_cut_by_bytes(db: Database, eventually: Eventually)
         async def empty() -> bool:
             return await is_empty(db)
 
-        await eventually(empty, within=30)
+        await eventually(empty, seconds=30)
     sizes = [sum(len(row.payload) for row in call) for call in peer.calls]
     assert max(sizes) == 900_000
     assert sorted(sizes)[-2] <= 512 << 10
@@ -300,7 +301,7 @@ async def test_a_tenant_whose_deliveries_hang_leaves_places_to_others(db: Databa
         relay.nudge()
         began = time.monotonic()
         await eventually(lambda: _is(peer.of("victim") == [b"page"]))
-        assert time.monotonic() - began < 0.8 * 2, "it waited for a hanging delivery to be cut off"
+        assert time.monotonic() - began < within(0.8 * 2), "it waited for a hanging delivery to be cut off"
         peer.hangs = lambda row: False
     assert await dead_of(db, "slow") == []
 
@@ -425,7 +426,7 @@ async def test_whatever_is_refused_every_good_row_arrives_once_and_in_order(
             peer.down = away()
             await asyncio.sleep(rng.uniform(0, 0.05))
             peer.down = None
-        await eventually(lambda: is_empty(db), within=30)
+        await eventually(lambda: is_empty(db), seconds=30)
     for (org_id, key), payloads in good.items():
         arrived = [row.payload for row in peer.taken if (row.org_id, row.ordering_key) == (org_id, key)]
         assert sorted(arrived) == sorted(payloads)

@@ -43,6 +43,7 @@ from tocsin_notify.wiring import build
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import within
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
@@ -395,7 +396,7 @@ def new_org() -> str:
 
 async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:
     """Returns once the condition holds; fails after `seconds`."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(within(seconds)):
         while True:
             held = condition()
             if await held if isinstance(held, Awaitable) else held:

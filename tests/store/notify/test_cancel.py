@@ -17,6 +17,7 @@ from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.store.gate import incident_key
+from tocsin_testkit.busy import within
 
 from tests.store.notify.support import Notify, World, job, new_org, until
 
@@ -92,7 +93,7 @@ async def test_a_sender_that_stays_in_the_gap_is_ended_and_calls_nobody(world: W
         await gap.reached.wait()
         began = time.monotonic()
         await other.cancel(org, incident)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < within(5.0)
         gap.open.set()
         assert await submitting == 1, "it was stored, and then stopped"
 
@@ -118,7 +119,7 @@ async def test_what_holds_up_a_cancel_is_ended_whatever_it_holds(world: World, h
     async with world.replica(works=False) as one, world.replica(works=False) as two:
         began = time.monotonic()
         await asyncio.gather(*(each.cancel(org, incident) for each in (one, two, one)))
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < within(5.0)
     assert stuck.is_closed()
 
 
@@ -129,7 +130,7 @@ async def test_a_provider_that_hangs_holds_up_no_cancel(world: World, notify: No
     await notify.submit(job(org, incident))
     began = time.monotonic()
     answer = await notify.cancel(org, incident)
-    assert time.monotonic() - began < 8.0, "before the hanging call timed out"
+    assert time.monotonic() - began < within(8.0), "before the hanging call timed out"
     assert (answer.cancelled, answer.crossed) == (0, 1)
     world.hooks.will_answer("ana", [503])
     world.hooks.hang["ana"].set()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tocsin_testkit.busy import within
 
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, job, new_org, until
 
@@ -34,7 +35,7 @@ async def test_a_flood_of_low_pages_on_a_hanging_provider_does_not_delay_a_criti
         began = time.monotonic()
         await notify.submit(job(victim))
         await world.inbox.wait_for(lambda m: m.address == "ana", "the critical page")
-        assert time.monotonic() - began < 8.0, "before any of the hanging calls timed out"
+        assert time.monotonic() - began < within(8.0), "before any of the hanging calls timed out"
 
 
 async def test_one_tenants_flood_does_not_delay_another_tenants_low_page(world: World) -> None:
@@ -106,7 +107,7 @@ async def test_pages_that_are_tried_on_delay_no_fresh_one(world: World, flood: i
         began = time.monotonic()
         await notify.submit(job(orgs[0], severity=fresh))
         await world.inbox.wait_for(lambda m: m.address == "ana", "the fresh page")
-        assert time.monotonic() - began < 8.0, "before any of the hanging calls timed out"
+        assert time.monotonic() - began < within(8.0), "before any of the hanging calls timed out"
 
 
 async def test_pages_that_are_tried_on_come_in_turns_of_their_tenants(world: World) -> None:

@@ -23,6 +23,17 @@ class Buckets:
         self._size = size
         self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether anybody has taken a share."""
+        return bool(self._buckets)
+
+    def wait(self, key: Hashable, now: float) -> float:
+        """The seconds until there will be a share, 0 when there is one; takes none."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            return 0.0
+        return max(0.0, (1 - bucket.tokens) / self._rate - (now - bucket.time))
+
     def take(self, key: Hashable, now: float) -> float:
         """Takes one share at monotonic second `now`; 0, or the seconds until there will be one."""
         bucket = self._buckets.get(key)

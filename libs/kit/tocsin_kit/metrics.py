@@ -33,6 +33,12 @@ class Metrics:
             ("kind", "scope"),
             registry=self.registry,
         )
+        self.credentials_refused = Counter(
+            "tocsin_credentials_refused",
+            "Wrong credentials: told so (wrong), of an address with too many (throttled), not judged since too many wait (held)",
+            ("how",),
+            registry=self.registry,
+        )
         self.http_total = Counter("tocsin_http", "HTTP requests", ("route", "status"), registry=self.registry)
         self.http_open = Gauge("tocsin_http_connections", "HTTP connections open now", registry=self.registry)
         self.http_refused = Counter(

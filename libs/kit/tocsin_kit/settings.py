@@ -75,6 +75,11 @@ class ServiceSettings(BaseSettings):
     auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
     """Keys of bearer tokens, as `name:key` with 32 random bytes in base64url, separated by commas. The first signs the tokens
     that services make for each other; each verifies. All services need the same ones. Rotate: new key first, old one behind it."""
+    auth_wrong_per_second: float = Field(default=10.0, validation_alias="AUTH_WRONG_PER_SECOND", gt=0)
+    """Wrong credentials per second of one address, in each replica. Beyond it and the burst its unknown credentials wait and
+    its wrong ones are RATE_LIMITED; those that were right before are not touched."""
+    auth_wrong_burst: float = Field(default=200.0, validation_alias="AUTH_WRONG_BURST", ge=1)
+    """Wrong credentials that one address may send at once."""
     auth_oidc_issuer: str = _shared("AUTH_OIDC_ISSUER", "")
     """The OpenID Connect issuer whose tokens are accepted beside Tocsin's own. Empty: none."""
     auth_oidc_audience: str = _shared("AUTH_OIDC_AUDIENCE", "")

@@ -26,8 +26,8 @@ QUICK = {
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
 }
 
-# The receivers of every test listen on the loopback interface.
-LOCAL = {"NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true"}
+# The receivers of every test listen on the loopback interface, and all callers of all tests have its address.
+LOCAL = {"NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true", "AUTH_WRONG_PER_SECOND": "1e6", "AUTH_WRONG_BURST": "1e6"}
 
 _number = itertools.count(1)
 

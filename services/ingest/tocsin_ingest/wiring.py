@@ -98,7 +98,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-        runtime.http.add_routes(routes(intake, directory, refusals, bodies))
+        runtime.http.add_routes(routes(intake, directory, runtime.rpc.credentials, refusals, bodies))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))

@@ -10,6 +10,7 @@ from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.queue.v1 import queue_service_pb2_grpc
 from tocsin_kit.auth import TokenSource
+from tocsin_kit.batches import Batches
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
@@ -22,7 +23,6 @@ from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 
-from tocsin_notify.app.batches import Batches
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.conclude import Conclude

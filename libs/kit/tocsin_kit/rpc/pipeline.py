@@ -19,7 +19,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
-from tocsin_kit.auth import Authenticator, Principal, authenticate, invalid_credential
+from tocsin_kit.auth import Authenticator, Principal, invalid_credential
+from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger
 from tocsin_kit.metrics import Metrics
@@ -46,6 +47,7 @@ class Pipeline:
     def __init__(
         self,
         authenticators: Sequence[Authenticator],
+        credentials: Credentials,
         metrics: Metrics,
         *,
         max_call_seconds: float,
@@ -57,6 +59,7 @@ class Pipeline:
         self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
         self._read_seconds = read_seconds
         self._authenticators = authenticators
+        self._credentials = credentials
         self._metrics = metrics
         self._max_call_seconds = max_call_seconds
         self._max_message_bytes = max_message_bytes
@@ -85,6 +88,7 @@ class _Method:
     def __init__(self, pipeline: Pipeline, method: str, access: Access, handler: Any, request_type: Descriptor) -> None:
         self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
+        self._judge = pipeline._credentials.judge
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
         self._read_seconds = pipeline._read_seconds
@@ -258,7 +262,7 @@ class _Method:
         if twice:
             # A proxy that adds one must not be overruled by its caller's own, nor the other way round.
             raise invalid_credential("the metadata `authorization` was sent twice; send it once")
-        principal = await authenticate(self._authenticators, authorization[7:].strip())
+        principal = await self._judge(self._authenticators, authorization[7:].strip(), context.peer)
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)
         self._access.check(principal)
@@ -284,7 +288,9 @@ class _Method:
             raise error
         answer = masked(error)
         self._total.labels(self._method, answer.code.name).inc()
-        _log.info("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))
+        # Nobody may fill the log with wrong credentials: of those that are throttled it has one line a minute.
+        log = _log.debug if isinstance(answer, Throttled) else _log.info
+        log("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))
         await context.abort(
             answer.code, answer.message, trailing_metadata=((DETAILS_KEY, to_status(answer).SerializeToString()),)
         )

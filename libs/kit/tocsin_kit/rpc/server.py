@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tocsin.type.v1 import access_pb2
 
 from tocsin_kit.auth import Authenticator
+from tocsin_kit.credentials import Credentials
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
@@ -49,8 +50,13 @@ class RpcServer:
         health_checks: Iterable[HealthCheck] | Health = (),
     ) -> None:
         self._settings = settings
+        self.credentials: Final = Credentials(
+            rate=settings.auth_wrong_per_second, burst=settings.auth_wrong_burst, metrics=metrics
+        )
+        """Judges the credentials of all ways in, so that an address has one number of failures."""
         self._pipeline = Pipeline(
             authenticators,
+            self.credentials,
             metrics,
             max_call_seconds=settings.grpc_max_call_seconds,
             max_message_bytes=settings.grpc_max_message_bytes,

@@ -10,6 +10,7 @@ from typing import Final
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration
 from tocsin_kit.auth import Principal, invalid_credential
+from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import format_name
@@ -20,7 +21,7 @@ from tocsin_ingest.app.fresh_cache import FreshCache
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations
-from tocsin_ingest.store.integrations import Version
+from tocsin_ingest.store.integrations import KeyRow, Version
 
 _log = get_logger(__name__)
 
@@ -29,7 +30,10 @@ TTL: Final = 0.8
 KEY_PREFIX: Final = "tik_"
 _KEY: Final = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}")
 SCOPES: Final = frozenset(("alerts:write",))
+_UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its integration is deleted"
 _SIZE: Final = 10_000
+_MOST_LOOKUPS: Final = 1000
+"""Keys that one query looks up: those that came while the query before it ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Directory:
     def __init__(self, database: Database, metrics: IngestMetrics, *, ttl: float = TTL) -> None:
         self._database = database
         self._metrics = metrics
-        self._keys: FreshCache[bytes, Principal | None] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
+        self._lookups: Batches[bytes, KeyRow | None] = Batches(self._find_keys, most=_MOST_LOOKUPS)
+        self._keys: FreshCache[bytes, Principal] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
         self._compiled: dict[tuple[str, str], Routing] = {}
         self._cut: dict[tuple[str, str], Version | None] = {}
@@ -65,10 +70,9 @@ class Directory:
         if not token.startswith(KEY_PREFIX):
             return None
         # What cannot be a key costs no query.
-        principal = await self._keys.get(integrations.key_hash(token)) if _KEY.fullmatch(token) else None
-        if principal is None:
-            raise invalid_credential("the integration key was never made, was rotated, or its integration is deleted")
-        return principal
+        if not _KEY.fullmatch(token):
+            raise invalid_credential(_UNKNOWN_KEY)
+        return await self._keys.get(integrations.key_hash(token))
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules. Raises INTEGRATION_NOT_FOUND."""
@@ -92,13 +96,18 @@ class Directory:
                 "routing_cut", org_id=org_id, integration=routing.integration_id, policy=routing.default_policy
             )
 
-    async def _find_key(self, digest: bytes) -> Principal | None:
+    async def _find_key(self, digest: bytes) -> Principal:
+        """Raises CREDENTIAL_INVALID. What is raised is not kept: keys that nobody made push none out that somebody uses."""
+        row = await self._lookups.submit(digest)
+        if row is None:
+            raise invalid_credential(_UNKNOWN_KEY)
+        return Principal(row.org_id, format_name("integrations", row.integration_id), SCOPES)
+
+    async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
         # The tenant is what the key tells, so it cannot be known before.
         async with self._database.system() as tx:
-            row = await integrations.find_key(tx, digest)
-        if row is None:
-            return None
-        return Principal(row.org_id, format_name("integrations", row.integration_id), SCOPES)
+            found = await integrations.find_keys(tx, digests)
+        return [found.get(digest) for digest in digests]
 
     async def _find_routing(self, key: tuple[str, str]) -> Routing:
         org_id, integration_id = key

@@ -8,6 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin_kit.credentials import Credentials
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
 from tocsin_kit.logging import get_logger
@@ -35,11 +36,11 @@ _AT_ONCE: Final = 500
 
 
 def routes(
-    intake: AlertIntake, directory: Directory, refusals: Refusals, bodies: Bodies
+    intake: AlertIntake, directory: Directory, credentials: Credentials, refusals: Refusals, bodies: Bodies
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
     for each in FORMATS:
-        receiver = _Receiver(each, intake, directory, refusals, bodies)
+        receiver = _Receiver(each, intake, directory, credentials, refusals, bodies)
         for path in each.paths:
             yield web.post(path, receiver.receive)
             yield web.post(f"{path}/", receiver.receive)
@@ -47,11 +48,18 @@ def routes(
 
 class _Receiver:
     def __init__(
-        self, form: Format, intake: AlertIntake, directory: Directory, refusals: Refusals, bodies: Bodies
+        self,
+        form: Format,
+        intake: AlertIntake,
+        directory: Directory,
+        credentials: Credentials,
+        refusals: Refusals,
+        bodies: Bodies,
     ) -> None:
         self._format = form
         self._intake = intake
         self._directory = directory
+        self._credentials = credentials
         self._refusals = refusals
         self._bodies = bodies
 
@@ -61,11 +69,11 @@ class _Receiver:
         try:
             key = _clean_key(self._format.key(request))
             if key:
-                sender = await self._sender(key)
+                sender = await self._sender(key, request)
             with self._bodies.lend() as loan:
                 document = await documents.read(await loan.read(request), self._format.list_field)
                 if sender is None:
-                    sender = await self._sender(_clean_key(self._format.body_key(document.fields)))
+                    sender = await self._sender(_clean_key(self._format.body_key(document.fields)), request)
                 results = await self._take_all(sender, document)
         except Refused as refused:
             response = await self._refuse(sender, refused.status, refused.error)
@@ -79,16 +87,14 @@ class _Receiver:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         return self._format.answer(results)
 
-    async def _sender(self, key: str) -> Sender:
+    async def _sender(self, key: str, request: web.Request) -> Sender:
         if not key:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_CREDENTIAL_MISSING,
                 "send an integration key: `Authorization: Bearer tik_…`, or where the format has its place for it",
             )
-        principal = await self._directory.authenticate(key)
-        if principal is None:
-            raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this is no integration key (`tik_…`)")
-        return Sender.of(principal)
+        peer = request.remote or ""
+        return Sender.of(await self._credentials.judge((self._directory,), key, lambda: peer, way="http"))
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
         """The whole body. Without a known sender there is nobody to tell but the metrics."""

@@ -138,14 +138,14 @@ async def retire_keys(tx: Tx, integration_id: str, grace: timedelta) -> None:
     )
 
 
-async def find_key(tx: Tx, digest: bytes) -> KeyRow | None:
-    """Whose key it is, among all tenants'; None when it is unknown, retired or its integration is gone."""
-    row = await tx.fetchrow(
-        """SELECT org_id, integration_id, expire_time - app_now() AS remaining FROM integration_keys
-        WHERE key_hash = $1 AND (expire_time IS NULL OR expire_time > app_now())""",
-        digest,
+async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
+    """Whose keys they are, among all tenants'; without those that are unknown, retired or whose integration is gone."""
+    rows = await tx.fetch(
+        """SELECT key_hash, org_id, integration_id, expire_time - app_now() AS remaining FROM integration_keys
+        WHERE key_hash = ANY($1) AND (expire_time IS NULL OR expire_time > app_now())""",
+        digests,
     )
-    return KeyRow(row["org_id"], row["integration_id"], row["remaining"]) if row else None
+    return {row["key_hash"]: KeyRow(row["org_id"], row["integration_id"], row["remaining"]) for row in rows}
 
 
 async def version_of(tx: Tx, integration_id: str) -> Version | None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tocsin_notify.app.batches import Batches
+from tocsin_kit.batches import Batches
+
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.domain.page import CRITICAL, NORMAL
 from tocsin_notify.store.pages import NewPage

@@ -3,11 +3,11 @@
 import asyncio
 from typing import Final
 
+from tocsin_kit.batches import Batches
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import backoff, wait_or_stop
 
-from tocsin_notify.app.batches import Batches
 from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.conclude import Conclude
 

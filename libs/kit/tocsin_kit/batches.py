@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
 from tocsin_kit.errors import TocsinError
 
 Item = TypeVar("Item")
@@ -45,7 +46,7 @@ class Batches(Generic[Item, Answer]):
 
     def _enqueue(self, item: Item) -> "asyncio.Future[Answer]":
         if len(self._queue) >= self._bound:
-            raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too much is waiting to be stored")
+            raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too much is waiting already")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         self._queue.append((item, future))

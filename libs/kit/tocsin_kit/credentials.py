@@ -1,0 +1,146 @@
+"""Who calls, and how often somebody may be wrong about it: wrong credentials are cheap, and slow for whoever sends many.
+
+A credential that was right here before is judged at once, whatever else its address sends: behind a proxy or a NAT all
+clients have one address, and a stranger among them must not lock out the others. Everything else of an address that
+has used up its failures waits a moment before it is judged, and is still judged.
+"""
+
+import asyncio
+import hashlib
+import ipaddress
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+
+from tocsin_kit.auth import Authenticator, Principal, authenticate
+from tocsin_kit.buckets import Buckets
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+from tocsin_kit.metrics import Metrics
+
+_log = get_logger(__name__)
+
+HOLD_SECONDS: Final = 0.25
+"""How long an unknown credential waits whose address has used up its failures."""
+_REMEMBERED: Final = 20_000
+_WRONG_SECONDS: Final = 5.0
+"""Short: a token may be early by the clocks of two machines, or of a key that its issuer has published just now."""
+_MOST_HELD: Final = 2000
+_MOST_HELD_OF_SOURCE: Final = 1000
+_LOG_SECONDS: Final = 60.0
+
+
+class Throttled(TocsinError):
+    """RATE_LIMITED for a wrong credential, or for one that could not be judged since too many wait already."""
+
+    def __init__(self, what: str, retry_after: float) -> None:
+        super().__init__(
+            ErrorReason.ERROR_REASON_RATE_LIMITED,
+            f"{what}, and its address has sent too many wrong credentials; send a right one, a little later",
+            metadata={"limit": "wrong credentials"},
+            retry_after=retry_after,
+        )
+
+
+class Credentials:
+    """Judges credentials. `rate`, `burst`: wrong ones a second and at once of one address before it is slowed down."""
+
+    def __init__(self, *, rate: float, burst: float, metrics: Metrics) -> None:
+        self._failures = Buckets(rate, burst)
+        self._logged = Buckets(1 / _LOG_SECONDS, 1)
+        self._right: OrderedDict[int, None] = OrderedDict()
+        self._wrong: OrderedDict[bytes, tuple[float, TocsinError]] = OrderedDict()
+        self._held: Counter[str] = Counter()
+        self._total = metrics.credentials_refused
+
+    async def judge(
+        self, authenticators: Iterable[Authenticator], token: str, peer: Callable[[], str], *, way: str = "rpc"
+    ) -> Principal:
+        """Whom `token` stands for. `peer` tells the caller's address; `way`: ways in with other authenticators.
+
+        Raises what the authenticators raise, and `Throttled`.
+        """
+        key = hash((way, token))  # keyed by a secret of the process (SipHash), so that nobody can make two alike
+        known = key in self._right
+        if not known:
+            await self._admit(way, token, peer)
+        try:
+            principal = await authenticate(authenticators, token)
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_CREDENTIAL_INVALID:
+                raise
+            self._right.pop(key, None)
+            self._remember_wrong(_digest(way, token), error)
+            raise self._refusal(error, source_of(peer())) from error
+        if not known:
+            self._right[key] = None
+            if len(self._right) > _REMEMBERED:
+                self._right.popitem(last=False)
+        return principal
+
+    async def _admit(self, way: str, token: str, peer: Callable[[], str]) -> None:
+        """Refuses what was wrong a moment ago, and holds up whom its address has made suspect."""
+        if not self._wrong and not self._failures:
+            return
+        now, source = time.monotonic(), source_of(peer())
+        remembered = self._wrong.get(_digest(way, token))
+        if remembered is not None and now < remembered[0]:
+            raise self._refusal(remembered[1], source)
+        wait = self._failures.wait(source, now)
+        if not wait:
+            return
+        if self._held.total() >= _MOST_HELD or self._held[source] >= _MOST_HELD_OF_SOURCE:
+            self._total.labels("held").inc()
+            raise Throttled("the credential could not be judged yet", max(wait, HOLD_SECONDS))
+        self._held[source] += 1
+        try:
+            await asyncio.sleep(HOLD_SECONDS)
+        finally:
+            self._held[source] -= 1
+            if not self._held[source]:
+                del self._held[source]
+
+    def _remember_wrong(self, key: bytes, error: TocsinError) -> None:
+        self._wrong[key] = (time.monotonic() + _WRONG_SECONDS, error)
+        self._wrong.move_to_end(key)
+        if len(self._wrong) > _REMEMBERED:
+            self._wrong.popitem(last=False)
+
+    def _refusal(self, error: TocsinError, source: str) -> TocsinError:
+        """The error itself while the source may be wrong, `Throttled` afterwards."""
+        now = time.monotonic()
+        wait = self._failures.take(source, now)
+        if not wait:
+            self._total.labels("wrong").inc()
+            return TocsinError(error.reason, error.message, metadata=error.metadata)
+        self._total.labels("throttled").inc()
+        if not self._logged.take(source, now):
+            _log.warning("wrong_credentials", source=source, effect="its unknown credentials are slowed down")
+        return Throttled(error.message, max(wait, HOLD_SECONDS))
+
+
+def _digest(way: str, token: str) -> bytes:
+    """What is kept of a wrong credential: a token may have as many bytes as gRPC lets a header have."""
+    return hashlib.blake2b(f"{way} {token}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def source_of(peer: str) -> str:
+    """The address that failures are counted by: of IPv6 the first 64 bits, which one host has to itself (RFC 4291).
+
+    `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
+    """
+    kind, _, rest = peer.partition(":")
+    host = rest.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer
+    host = host.replace("%5B", "").replace("%5D", "").strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host[:64]
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

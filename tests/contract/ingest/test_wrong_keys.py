@@ -51,10 +51,7 @@ async def test_a_flood_of_wrong_keys_costs_few_queries_and_a_right_one_gets_in(
 
         assert await call(right) == "OK"
         before = queries
-        flood = [
-            asyncio.create_task((post if number % 3 == 0 else call)(invented()))  # type: ignore[operator]
-            for number in range(FLOOD)
-        ]
+        flood = [asyncio.create_task((post if number % 3 == 0 else call)(invented())) for number in range(FLOOD)]
         assert await call(right) == "OK"
         assert await call(new) == "OK"
         assert await post(new) == 200

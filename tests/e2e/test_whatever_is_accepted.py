@@ -62,7 +62,7 @@ async def test_the_largest_alert_there_may_be_reaches_a_webhook_and_a_mailbox(wo
     snow = "\N{SNOWMAN}"
     alert = AlertInput(summary=snow * 1024, source=snow * 255, dedup_key="k")
     for number in range(10):
-        alert.links.append(Link(href=f"https://{number}" + snow * 2000, text=snow * 254 + str(number)))
+        alert.links.append(Link(href=f"https://{number}" + snow * 2000, text=snow * 255 if number > 5 else ""))
     for number in range(64):
         alert.labels[f"{number:02}"] = snow * ((LIMIT - alert.ByteSize()) // 3 // (64 - number) - 4)
     check_size(alert)
@@ -71,7 +71,8 @@ async def test_the_largest_alert_there_may_be_reaches_a_webhook_and_a_mailbox(wo
     await everybody_is_paged(tenant, {answer.incident})
     await everything_can_be_read(tenant, {answer.incident})
     page = await tenant.everybody["ana"].is_paged(answer.incident)
-    assert len(json.loads(page.body)["incident"]["links"]) == 10
+    shown = json.loads(page.body)["incident"]["links"]
+    assert shown == [{"text": link.text, "href": link.href} for link in alert.links]
     await nothing_is_dead(tenant)
 
 

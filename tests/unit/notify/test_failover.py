@@ -4,8 +4,9 @@ import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_notify.domain.failover import FAILOVER_STEP, Add, PullForward, Sibling, fail_over
-from tocsin_notify.domain.page import Channel, Kind, Method, Page, State, Urgency
+from tocsin_notify.domain.attempt import Permanent, Retryable, RetryPolicy, Sent
+from tocsin_notify.domain.failover import FAILOVER_STEP, Add, PullForward, Sibling, cannot_wait, fail_over
+from tocsin_notify.domain.page import PAGES, Channel, Kind, Method, Page, State, Urgency
 
 PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
 A, B, C = (Method(uuid.UUID(int=number), Channel.WEBHOOK, verified=True) for number in (1, 2, 3))
@@ -62,3 +63,14 @@ def test_failing_over_again_and_again_tries_every_method_once_and_ends(many: int
         failed = choice.method
         seen.append(failed.id)
     assert seen == [method.id for method in methods]
+
+
+@given(st.sampled_from(Kind), st.none() | st.floats(0, 1e9), st.floats(0, 900))
+def test_a_page_does_not_wait_for_a_provider_that_asks_for_more_than_its_patience(
+    kind: Kind, after: float | None, patience: float
+) -> None:
+    policy = RetryPolicy(patience=patience)
+    expected = kind in PAGES and after is not None and after > patience
+    assert cannot_wait(kind, Retryable("busy", after), policy) is expected
+    assert not cannot_wait(kind, Sent(), policy)
+    assert not cannot_wait(kind, Permanent("gone"), policy)

@@ -52,6 +52,25 @@ def test_subjects(made: Delivery, expected: str) -> None:
     assert subject(made) == expected
 
 
+LINKS = [("Graph", "https://g/2"), ("Graph", "https://g/1"), ("", "https://a"), ("Graph", "https://g/2")]
+
+
+def test_links_stay_in_their_order_and_none_is_lost() -> None:
+    made = delivery(
+        ordered_links=[pb.NotificationLink(text=text, href=href) for text, href in LINKS], links={"old": "x"}
+    )
+    assert payload(made)["incident"]["links"] == [{"text": text, "href": href} for text, href in LINKS]
+    assert body(made).endswith("\n\nGraph: https://g/2\nGraph: https://g/1\nhttps://a\nGraph: https://g/2\n")
+
+
+def test_links_of_a_sender_that_knows_no_order() -> None:
+    made = delivery(links={"runbook": "https://wiki/disk", "graph": "https://g"})
+    assert payload(made)["incident"]["links"] == [
+        {"text": "graph", "href": "https://g"},
+        {"text": "runbook", "href": "https://wiki/disk"},
+    ]
+
+
 def test_the_body_names_the_incident_and_the_links() -> None:
     text = body(delivery(links={"runbook": "https://wiki/disk"}, source="db-1", alert_count=3))
     assert INCIDENT in text
@@ -64,6 +83,36 @@ def test_json_has_every_field_in_every_kind() -> None:
     assert all(each == keys[0] for each in keys)
     assert payload(delivery(Kind.TEST))["incident"] is None
     assert payload(delivery())["incident"]["name"] == INCIDENT
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        *(
+            "=?utf-8?q?Disk_full?=",
+            "=?utf-8?B?RGlzayBmdWxs?= on db-1",
+            "a =?x",
+            "?=",
+            "=?",
+            "1 =?= 2",
+            "=?us-ascii?Q?=41?=",
+        ),
+        *("=?utf-8?q?a?= =?utf-8?q?b?=", "=?utf-8?q?a?=" * 15, "Größe =?utf-8?q?a?="),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.ESCALATION, Kind.ACKNOWLEDGMENT, Kind.RESOLUTION])
+def test_a_subject_that_looks_like_an_encoded_word_is_read_as_it_was_sent(title: str, kind: Kind) -> None:
+    made = delivery(kind, title=title)
+    parsed = message_from_bytes(CHANNEL._compose(made), policy=policy.default)
+    assert parsed["Subject"] == subject(made)
+    assert title[:100] in parsed["Subject"]
+
+
+@given(st.lists(st.sampled_from(["=?", "?=", "utf-8", "?q?", "?B?", "YQ==", " ", "_", "=41", "ü"]), max_size=12))
+def test_pieces_of_encoded_words_are_read_as_they_were_sent(pieces: list[str]) -> None:
+    made = delivery(title="".join(pieces))
+    parsed = message_from_bytes(CHANNEL._compose(made), policy=policy.default)
+    assert " ".join(parsed["Subject"].split()) == " ".join(subject(made).split())
 
 
 @given(st.text(max_size=3000))

@@ -33,7 +33,7 @@ def notification_job(run: Escalation, page: Page) -> notification_pb2.Notificati
         generation=page.generation,
         planned_time=planned,
         actor=page.actor,
-        links=dict(run.facts.links),
+        ordered_links=[notification_pb2.NotificationLink(href=href, text=text) for href, text in run.facts.links],
         alert_count=run.facts.alert_count,
         policy=f"policies/{run.policy.id}" if run.policy else "",
     )

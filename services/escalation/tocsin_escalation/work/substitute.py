@@ -32,6 +32,7 @@ def less_of_page(row: OutboxRow, reason: str) -> bytes | None:
     job.source = _plain(job.source, _NAME)
     job.actor = _plain(job.actor, _NAME)
     job.ClearField("links")
+    job.ClearField("ordered_links")
     if job.severity not in _SEVERITIES:
         job.severity = SEVERITY_CRITICAL
     if not _POLICY.fullmatch(job.policy):

@@ -14,7 +14,8 @@ from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
-from tocsin_notify.domain.page import PAGES, DeathReason
+from tocsin_notify.domain.failover import cannot_wait
+from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications
 from tocsin_notify.store.notifications import Conclusion
@@ -52,9 +53,10 @@ class Conclude:
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
-            failed = [_failed(row, outcomes[row["id"]]) for row in rows if row["state"] == "dead"]
+            failed = [_failed(row, outcomes[row["id"]]) for row in rows if self._moves_on(row, outcomes[row["id"]])]
             followed = await self._failures.follow(tx, failed)
-        self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in rows if row["state"] == "pending"])
+        waiting = [row for row in rows if row["state"] == "pending" and row["id"] not in followed.dead]
+        self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in waiting])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
         if followed.told:
@@ -62,7 +64,7 @@ class Conclude:
         tried_on = {hint.id for hint in followed.later}
         for row in rows:
             if row["id"] not in tried_on:  # of those it was said once, when it began
-                self._note(row)
+                self._note(row, "dead" if row["id"] in followed.dead else row["state"])
         return [None] * len(finished)
 
     def _conclusion(self, finished: Finished) -> Conclusion:
@@ -94,8 +96,12 @@ class Conclude:
             report,
         )
 
-    def _note(self, row: asyncpg.Record) -> None:
-        state = row["state"]
+    def _moves_on(self, row: asyncpg.Record, outcome: Outcome) -> bool:
+        """Whether its page is to go to another method now, if there is one."""
+        waits = row["state"] == "pending"
+        return row["state"] == "dead" or (waits and cannot_wait(Kind(row["type"]), outcome, self._policy))
+
+    def _note(self, row: asyncpg.Record, state: str) -> None:
         fields = {
             "org_id": row["org_id"],
             "notification": str(row["id"]),
@@ -125,7 +131,10 @@ def _report(finished: Finished) -> bytes | None:
 
 def _failed(row: asyncpg.Record, outcome: Outcome) -> Failed:
     reason = DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED
-    return Failed.of(row, reason, row["detail"], outcome.after if isinstance(outcome, Retryable) else None)
+    after = outcome.after if isinstance(outcome, Retryable) else None
+    waits = row["state"] == "pending"
+    detail = row["detail"] + (f"; it asks to wait for {after:g} s" if waits and after else "")
+    return Failed.of(row, reason, _storable(detail), after, waits=waits)
 
 
 def _storable(text: str) -> str:

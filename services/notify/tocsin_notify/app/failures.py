@@ -39,7 +39,10 @@ _NO_LEASE: Final = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A notification to give up, with the columns of its row that matter. `after`: the provider's Retry-After, seconds."""
+    """A notification to give up, with the columns of its row that matter. `after`: the provider's Retry-After, seconds.
+
+    `waits`: it is to be tried again, and is given up only if another method takes its page now.
+    """
 
     id: UUID
     org_id: str
@@ -52,9 +55,18 @@ class Failed:
     reason: DeathReason
     detail: str
     after: float | None = None
+    waits: bool = False
 
     @classmethod
-    def of(cls, row: asyncpg.Record, reason: DeathReason, detail: str, after: float | None = None) -> "Failed":
+    def of(
+        cls,
+        row: asyncpg.Record,
+        reason: DeathReason,
+        detail: str,
+        after: float | None = None,
+        *,
+        waits: bool = False,
+    ) -> "Failed":
         """From a row of `notifications`."""
         return cls(
             id=row["id"],
@@ -68,6 +80,7 @@ class Failed:
             reason=reason,
             detail=detail,
             after=after,
+            waits=waits,
         )
 
 
@@ -75,11 +88,12 @@ class Failed:
 class Followed:
     """What is to be delivered instead: `now`, notifications that are due; `later`, those that are tried on.
 
-    `told`: escalation is to hear of some of it. Call `Failures.nudge` after the commit.
+    `dead`: those that were given up. `told`: escalation is to hear of some of it. Call `Failures.nudge` after the commit.
     """
 
     now: Sequence[UUID] = ()
     later: Sequence[Hint] = ()
+    dead: frozenset[UUID] = frozenset()
     told: bool = False
 
 
@@ -144,6 +158,7 @@ class Failures:
         return Followed(
             now=[*rows.pulled, *(row.id for row in rows.added)],
             later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
+            dead=frozenset(rows.reasons),
             told=bool(rows.outcomes),
         )
 
@@ -166,15 +181,16 @@ class Failures:
                 rows.added.append(row)
                 family.append(Sibling(row.id, row.contact_method, State.SENDING))
                 outcome = f"; the page went to contactMethods/{next_method.id}"
+            case None if failed.waits:
+                family[:] = _still_tried(family, failed.id)
+                return
             case None:
                 begin_time, age = begun
                 wait = keep_trying(page.kind, failed.reason, age, self._policy, self._chance(), failed.after)
                 if wait is not None:
                     kept = self._kept(failed, page, begin_time, wait.seconds)
                     rows.kept.append(kept)
-                    family[:] = [
-                        Sibling(s.id, s.method, State.PENDING, True) if s.id == failed.id else s for s in family
-                    ]
+                    family[:] = _still_tried(family, failed.id)
                     if not is_slow(failed.priority):
                         rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
                     return
@@ -219,6 +235,10 @@ class Failures:
             SLOW[priority_of(page.kind, page.urgency)],
             delay,
         )
+
+
+def _still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
+    return [Sibling(each.id, each.method, State.PENDING, True) if each.id == id else each for each in family]
 
 
 def _delayed(failed: Failed, job: bytes, reason: str, methods: Sequence[Method]) -> PageOutcome:

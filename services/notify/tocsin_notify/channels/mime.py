@@ -32,7 +32,9 @@ def compose(headers: Mapping[str, str], text: str) -> bytes:
 def _header(name: str, value: str) -> str:
     if not name.isascii() or not name.replace("-", "").isalnum():
         raise ValueError(f"no header's name: {name!r}")
-    if _PLAIN.fullmatch(value):
+    # What looks like an encoded word (RFC 2047 §2) would be decoded by whoever reads it. The other headers are structured:
+    # encoded words in them are meant.
+    if _PLAIN.fullmatch(value) and not (name == "Subject" and "=?" in value):
         return f"{name}: {value}"
     flat = " ".join(_LINE.split(value))
     return f"{name}: {Header(flat, 'utf-8', header_name=name).encode(linesep=chr(13) + chr(10))}"

@@ -6,12 +6,13 @@ The JSON is a contract with the receivers (WEBHOOKS.md): fields are only ever ad
 import re
 from typing import Any, Final
 
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import Severity
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.domain.page import Kind
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _SUBJECT_LENGTH: Final = 200
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _SEVERITY: Final = {
@@ -89,7 +90,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
             "severity": severity_word(job.severity),
             "alert_count": job.alert_count,
             "policy": job.policy,
-            "links": dict(job.links),
+            "links": [{"text": text, "href": href} for text, href in _links(job)],
         }
         if job.incident
         else None,
@@ -111,9 +112,17 @@ def _about(delivery: Delivery) -> list[str]:
         ("Level", _level(delivery)),
     ]
     lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
-    if job.links:
-        lines += ["", *(f"{text}: {href}" for text, href in sorted(job.links.items()))]
+    links = _links(job)
+    if links:
+        lines += ["", *(f"{text}: {href}" if text else href for text, href in links)]
     return lines
+
+
+def _links(job: NotificationJob) -> list[tuple[str, str]]:
+    """Text and target, in the sender's order."""
+    if job.ordered_links:
+        return [(link.text, link.href) for link in job.ordered_links]
+    return sorted(job.links.items())
 
 
 def _level(delivery: Delivery) -> str:

@@ -32,15 +32,18 @@ Outcome = Sent | Retryable | Permanent
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and when. `attempts` counts those through one method, after which another one has its turn; the others are
-    seconds. `slow_base`, `slow_cap` and `window` are for pages that have no other method left: between two tries at first
-    and in the end, and how long in all.
+    """How often and when; all but `attempts` are seconds.
+
+    `attempts` counts those through one method, after which another one has its turn. `patience`: a page waits no longer
+    for a provider that asks for it (Retry-After) while its user has another method. `slow_base`, `slow_cap` and `window`
+    are for pages that have no other method left: between two tries at first and in the end, and how long in all.
     """
 
     attempts: int = 5
     base: float = 2.0
     cap: float = 300.0
     longest_retry_after: float = 900.0
+    patience: float = 30.0
     slow_base: float = 60.0
     slow_cap: float = 600.0
     window: float = 6 * 3600.0

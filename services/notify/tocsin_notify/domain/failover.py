@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from tocsin_notify.domain.page import Channel, Method, Page, State
+from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
+from tocsin_notify.domain.page import PAGES, Channel, Kind, Method, Page, State
 
 FAILOVER_STEP = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
@@ -57,6 +58,14 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
         if method.id in candidates and method.id not in tried:
             return Add(method, FAILOVER_STEP + number)
     return None
+
+
+def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
+    """Whether a page that is to be tried again goes to another method of its user now, if there is one.
+
+    A provider that asks for fifteen minutes is as good as away for somebody who is to be woken. News can wait.
+    """
+    return kind in PAGES and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
 
 
 def _allowed(method: Method, override: Channel | None) -> bool:

@@ -229,6 +229,7 @@ class NotificationJob(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     ALERT_COUNT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    ORDERED_LINKS_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -265,7 +266,11 @@ class NotificationJob(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The incident's links: href by text."""
+        """Links of senders that do not know ordered_links: href by text. Not read when ordered_links is set."""
+
+    @_builtins.property
+    def ordered_links(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationLink]:
+        """The incident's links, in the order of the alert that gave them."""
 
     def __init__(
         self,
@@ -287,14 +292,41 @@ class NotificationJob(_message.Message):
         links: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         alert_count: _builtins.int = ...,
         policy: _builtins.str = ...,
+        ordered_links: _abc.Iterable[Global___NotificationLink] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["planned_time", b"planned_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "org_id", b"org_id", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationJob: _TypeAlias = NotificationJob  # noqa: Y015
+
+@_typing.final
+class NotificationLink(_message.Message):
+    """A link of the incident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HREF_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    href: _builtins.str
+    """Where it leads."""
+    text: _builtins.str
+    """What to call it; may be empty."""
+    def __init__(
+        self,
+        *,
+        href: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["href", b"href", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationLink: _TypeAlias = NotificationLink  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):

@@ -19,6 +19,9 @@ _log = get_logger(__name__)
 _RESTART_BASE: Final = 0.1
 _RESTART_CAP: Final = 5.0
 _STEADY_SECONDS: Final = 30.0
+_AWAY_BASE: Final = 0.1
+_AWAY_CAP: Final = 0.3
+"""Seconds between two attempts of background work while what it needs is away: a fraction of what its return may cost (1 s)."""
 TURN_SECONDS: Final = 0.01
 """Work that goes on for longer gives way (`Turns`)."""
 
@@ -36,6 +39,11 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
 def backoff(attempt: int, *, base: float, cap: float) -> float:
     """Seconds before the attempt after `attempt` failed ones: exponential with full jitter, so that callers spread."""
     return random.uniform(0, min(cap, base * 2.0 ** min(attempt, 40)))
+
+
+def while_away(attempt: int) -> float:
+    """Seconds before background work tries again that failed `attempt` times because what it needs is away."""
+    return backoff(attempt, base=_AWAY_BASE, cap=_AWAY_CAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,8 @@ class Turns:
 class Sweep:
     """`work` again and again, `every` seconds apart (± `jitter` of it), or at once after a nudge.
 
-    `loops.add("name", Sweep(1.0, work))`. A dependency that is away is logged once and tried again; anything else is a
-    crash, which `Loops` handles.
+    `loops.add("name", Sweep(1.0, work))`. A dependency that is away is logged once and tried again every few tenths of a
+    second, however long `every` is: what fell due meanwhile waits for it. Anything else is a crash, which `Loops` handles.
     """
 
     def __init__(self, every: float, work: Callable[[], Awaitable[object]], *, jitter: float = 0.1) -> None:
@@ -161,7 +169,7 @@ class Sweep:
     async def _pause(self, stop: asyncio.Event, failures: int) -> None:
         seconds = self._every * random.uniform(1 - self._jitter, 1 + self._jitter)
         if failures:
-            await wait_or_stop(stop, seconds)
+            await wait_or_stop(stop, min(seconds, while_away(failures)))
             return
         waiters = [asyncio.ensure_future(self._nudged.wait()), asyncio.ensure_future(stop.wait())]
         try:

@@ -307,6 +307,40 @@ async def test_the_sweep_finds_rows_nobody_mentioned_and_survives_an_outage(
     assert metrics.registry.get_sample_value("tocsin_outbox_total", {"kind": KIND, "outcome": "done"}) == 2
 
 
+async def test_what_was_delivered_before_an_outage_is_settled_after_it_and_not_when_the_lease_is_over(
+    db: Database, postgres: Postgres, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four attempts are over long before the database is back; the next row of the key must not wait for the lease."""
+    settling, texts = asyncio.Event(), []
+
+    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
+        texts.extend(row.payload.decode() for row in rows)
+        if not settling.is_set():
+            monkeypatch.setattr("tocsin_kit.db.connections._PATIENCE", 0.01)
+            await postgres.stop()
+            settling.set()
+        return [Done()] * len(rows)
+
+    await put(db, ("k", "before"), ("k", "behind it"))
+    stop = asyncio.Event()
+    relay = Relay(db, deliver, kinds=[KIND], sweep_every=0.05, lease=600)
+    running = asyncio.create_task(relay.run(stop))
+    await settling.wait()
+    await asyncio.sleep(3)  # an outage is real time
+    await postgres.start()
+
+    async def empty() -> bool:
+        try:
+            return await left(db) == 0
+        except TocsinError:
+            return False  # not connected again yet
+
+    await eventually(empty)
+    stop.set()
+    await running
+    assert texts == ["before", "behind it"]
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_order_holds_under_random_failures_and_three_replicas(
     open_database: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int

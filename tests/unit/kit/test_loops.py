@@ -107,6 +107,24 @@ async def test_a_sweep_runs_at_once_and_after_each_nudge(stop: asyncio.Event) ->
     await running
 
 
+async def test_a_sweep_does_not_wait_for_its_next_turn_when_what_was_away_is_back(stop: asyncio.Event) -> None:
+    tries, back = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away")
+        back.set()
+
+    running = asyncio.create_task(Sweep(3600, work)(stop))
+    async with asyncio.timeout(30):
+        await back.wait()
+    stop.set()
+    await running
+    assert tries == 4
+
+
 async def test_a_sweep_waits_for_what_is_away_and_crashes_on_what_is_wrong(stop: asyncio.Event) -> None:
     failures: list[Exception] = [
         TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away"),

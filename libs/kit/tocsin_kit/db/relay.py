@@ -31,11 +31,11 @@ from tocsin_kit.db.relay_doubtful import Doubtful
 from tocsin_kit.db.relay_flight import Deliver, Flight
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
-from tocsin_kit.db.relay_verdicts import RETRY_BASE, Verdict
+from tocsin_kit.db.relay_verdicts import Verdict
 from tocsin_kit.db.relay_watch import OutboxWatch
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import backoff, wait_or_stop
+from tocsin_kit.loops import wait_or_stop, while_away
 from tocsin_kit.metrics import Metrics
 
 __all__ = ["Deliver", "Relay", "Substitute"]
@@ -144,7 +144,7 @@ class Relay:
                     failures += 1
                     if failures == 1:
                         _log.warning("relay_waits", kinds=self._kinds, error=error.message)
-                    await wait_or_stop(stop, backoff(failures, base=RETRY_BASE, cap=self._sweep_every))
+                    await wait_or_stop(stop, while_away(failures))
                     continue
                 failures = 0
                 if not more and not self._receiver.away:

@@ -5,9 +5,12 @@ somebody else's.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import grpc
 
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Retry
 from tocsin_kit.db.pool import Database, Tx
@@ -15,7 +18,7 @@ from tocsin_kit.db.relay_flight import Refused, Result, Returned
 from tocsin_kit.db.relay_verdicts import RETRY_BASE, is_final, refusal_pause, retry_pause
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import backoff
+from tocsin_kit.loops import backoff, while_away
 from tocsin_kit.metrics import Metrics
 
 Substitute = Callable[[OutboxRow, str], bytes | None]
@@ -120,7 +123,8 @@ class Settling:
     async def settle(
         self, rows: Sequence[OutboxRow], results: Mapping[int, Result], *, accepts_others: bool
     ) -> Settled:
-        """Write all results in one transaction. Raises what the database raised after four tries.
+        """Write all results in one transaction. Raises what the database raised after four tries, or after the
+        lease when it was away.
 
         `accepts_others`: the receiver has accepted other rows a moment ago, so it works.
         """
@@ -192,15 +196,21 @@ class Settling:
                     await tx.execute(sql, *_columns(some))
             return more
 
-        for attempt in range(1, _SETTLE_ATTEMPTS + 1):
+        until = time.monotonic() + self._lease
+        attempt = 0
+        while True:
             try:
                 return await self._database.run(None, write)
-            except TocsinError:
-                # Delivered but not settled: the lease runs out and the rows are delivered once more.
-                if attempt == _SETTLE_ATTEMPTS:
+            except TocsinError as error:
+                # Delivered but not settled: the lease runs out and the rows are delivered once more. Until then they
+                # are nobody else's, so while the database is away there is no better moment to give up than that.
+                attempt += 1
+                away = error.code is grpc.StatusCode.UNAVAILABLE
+                if time.monotonic() >= until if away else attempt >= _SETTLE_ATTEMPTS:
                     raise
-                await asyncio.sleep(backoff(attempt, base=RETRY_BASE, cap=self._lease / 4))
-        raise AssertionError("unreachable")
+                await asyncio.sleep(
+                    while_away(attempt) if away else backoff(attempt, base=RETRY_BASE, cap=self._lease / 4)
+                )
 
     def _tell(self, given: _Sorted) -> None:
         for row, reason in given.dead:

@@ -6,7 +6,7 @@ from typing import Final
 from tocsin_kit.batches import Batches
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import backoff, wait_or_stop
+from tocsin_kit.loops import wait_or_stop, while_away
 
 from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.conclude import Conclude
@@ -37,7 +37,7 @@ class Outcomes:
                 if last:
                     self._lost(finished, error)
                     return
-                await wait_or_stop(self._stop, backoff(failures, base=0.05, cap=1.0))
+                await wait_or_stop(self._stop, while_away(failures))
             except Exception as error:
                 self._lost(finished, error)
                 return

@@ -10,7 +10,7 @@ from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.exceptions import TaskRejectedError
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import backoff, wait_or_stop
+from tocsin_kit.loops import wait_or_stop, while_away
 from tocsin_timers import TimerBroker
 
 SUBMIT: Final = "notify.submit"
@@ -44,7 +44,7 @@ def register(
                 if error.code not in _PASSING:
                     raise
                 failures += 1
-                if await wait_or_stop(stop, backoff(failures, base=0.05, cap=1.0)):
+                if await wait_or_stop(stop, while_away(failures)):
                     raise  # the worker gives it back; somebody else takes it
             else:
                 return

@@ -311,7 +311,8 @@ async def test_what_was_delivered_before_an_outage_is_settled_after_it_and_not_w
     db: Database, postgres: Postgres, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four attempts are over long before the database is back; the next row of the key must not wait for the lease."""
-    settling, texts = asyncio.Event(), []
+    settling = asyncio.Event()
+    texts: list[str] = []
 
     async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
         texts.extend(row.payload.decode() for row in rows)

@@ -32,6 +32,8 @@ class Kind:
     shortest: float
     longest: float
     harms_calls: bool = False
+    restores: str = ""
+    """The service whose database must have been copied before."""
 
 
 class Faults:
@@ -56,7 +58,13 @@ class Faults:
                 kinds.append(Kind(f"one {service} {how}", one, 0.2, longest, harms_calls=notify))
                 kinds.append(Kind(f"both {service} {how}", both, 0.2, longest, harms_calls=notify))
             kinds.append(
-                Kind(f"{service}'s database restored from an earlier copy", _bound(self._restored, service), 0, 0)
+                Kind(
+                    f"{service}'s database restored from an earlier copy",
+                    _bound(self._restored, service),
+                    0,
+                    0,
+                    restores=service,
+                )
             )
         return [
             *kinds,
@@ -91,13 +99,12 @@ class Faults:
             )
         )
 
-    async def copy_databases(self) -> None:
-        """What a later fault may restore: `pg_dump` of each service's database, taken while it works."""
-        for service in SERVICES:
-            path = self._fleet.stack.data_dir / f"{service}.copy"
-            began = time.monotonic()
-            await self._program("pg_dump", "--format=custom", f"--file={path}", self._admin_url(service))
-            self._copies[service] = began, path
+    async def copy_database(self, service: str) -> None:
+        """What the next fault restores: `pg_dump` of a service's database, taken while it works."""
+        path = self._fleet.stack.data_dir / f"{service}.copy"
+        began = time.monotonic()
+        await self._program("pg_dump", "--format=custom", f"--file={path}", self._admin_url(service))
+        self._copies[service] = began, path
 
     @asynccontextmanager
     async def _killed(self, service: str, *, one: bool) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from tocsin_testkit.world import World
 LEASE_SECONDS = 11
 """By then every lease that a dead process held has run out: the relays' is 10 s, notify's the one set below."""
 QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT": "4", "NOTIFY_LEASE": "10"}
+QUICK_STOPS = {"SHUTDOWN_ANNOUNCE_SECONDS": "0.3", "GRPC_MAX_CONNECTION_AGE_SECONDS": "1"}
 PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED"})
 """What a caller may be told while something is broken; each means: the same request again.
 
@@ -37,7 +38,7 @@ class Fleet(World):
 
     def __init__(self, data_dir: Path, *, quick: bool = True) -> None:
         """`quick`: short leases and frequent sweeps, for tests that move time. Without it, the product's defaults."""
-        super().__init__(data_dir, replicas=2, environment=QUICK_LEASES if quick else {}, quick=quick)
+        super().__init__(data_dir, replicas=2, environment=QUICK_STOPS | (QUICK_LEASES if quick else {}), quick=quick)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

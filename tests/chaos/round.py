@@ -37,6 +37,8 @@ class Plan:
     """Seconds of watching after the last page, for calls that nobody should get."""
     only: str = ""
     """Faults whose name contains this."""
+    but: tuple[str, ...] = ()
+    """Not those whose name contains one of these."""
 
 
 async def run(fleet: Fleet, plan: Plan, say: Callable[[str], None] = lambda _: None) -> History:
@@ -73,19 +75,22 @@ async def run(fleet: Fleet, plan: Plan, say: Callable[[str], None] = lambda _: N
 async def _go_through(faults: Faults, plan: Plan, dice: random.Random, say: Callable[[str], None]) -> None:
     """Each kind once in a random order, then each once more, until the time is over."""
     end = time.monotonic() + plan.seconds
-    await asyncio.sleep(plan.pause / 2)
-    await faults.copy_databases()
+    wanted = [
+        each for each in faults.kinds() if plan.only in each.name and not any(word in each.name for word in plan.but)
+    ]
     left: list[Kind] = []
     while time.monotonic() < end:
         if not left:
-            left = [kind for kind in faults.kinds() if plan.only in kind.name]
+            left = wanted.copy()
             dice.shuffle(left)
         kind = left.pop()
+        await asyncio.sleep(plan.pause / 2)
+        if kind.restores:
+            await faults.copy_database(kind.restores)
+        await asyncio.sleep(plan.pause / 2)
         say(f"{max(0.0, end - time.monotonic()):5.0f} s left, load {os.getloadavg()[0]:.1f}: {kind.name}")
         await faults.happens(kind, plan.longest)
-        await asyncio.sleep(plan.pause / 2)
-        await faults.copy_databases()
-        await asyncio.sleep(plan.pause / 2)
+    await asyncio.sleep(plan.pause)
 
 
 async def _settle(history: History, receivers: Receivers, plan: Plan) -> None:

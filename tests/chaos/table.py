@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.chaos.checker import AFTERWARDS, Rule, check, excused_doubles, lateness
+from tests.chaos.checker import AFTERWARDS, Rule, check, excused_doubles, lateness, overtaken
 from tests.chaos.history import Fault, History
 
 CALM = "calm"
 COLUMNS = (
-    *("fault", "times", "pages", "lost", "double", "excused", "after OK", "other", "refused"),
+    *("fault", "times", "pages", "lost", "double", "excused", "after OK", "nobody's", "overtaken", "refused"),
     *("during p50", "p99", "max", "after p50", "p99", "max"),
 )
 
@@ -24,6 +24,7 @@ class Row:
     refused: int = 0
     broken: dict[Rule, int] = field(default_factory=lambda: defaultdict(int))
     excused: int = 0
+    overtaken: int = 0
     during: list[float] = field(default_factory=list)
     """Seconds late, of what was due while it lasted (in the calm: of everything)."""
     after: list[float] = field(default_factory=list)
@@ -52,6 +53,8 @@ def rows(history: History) -> dict[str, Row]:
         table[_name(_near(faults, violation.at))].broken[violation.rule] += 1
     for call in excused_doubles(history):
         table[_name(_near(faults, call.began))].excused += 1
+    for call in overtaken(history):
+        table[_name(_near(faults, call.began))].overtaken += 1
     return table
 
 
@@ -59,9 +62,9 @@ def render(history: History) -> str:
     """The table as text: seconds, and how many."""
     lines: list[tuple[str, ...]] = [COLUMNS]
     for name, row in sorted(rows(history).items(), key=lambda each: (each[0] != CALM, each[0])):
-        broken = dict(row.broken)
-        counts = [broken.pop("lost", 0), broken.pop("double", 0), row.excused, broken.pop("after OK", 0)]
-        numbers = [row.times, row.pages, *counts, sum(broken.values()), row.refused]
+        broken = row.broken
+        counts = [broken["lost"], broken["double"], row.excused, broken["after OK"], broken["nobody's"], row.overtaken]
+        numbers = [row.times, row.pages, *counts, row.refused]
         lines.append((name, *map(str, numbers), *_spread(row.during), *_spread(row.after)))
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return "\n".join(

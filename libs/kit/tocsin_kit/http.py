@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit import sockets
 from tocsin_kit.errors import DOMAIN, TocsinError
 from tocsin_kit.http_door import HttpDoor
 from tocsin_kit.logging import get_logger
@@ -26,6 +27,7 @@ from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
 _LINGERING_SECONDS: Final = 2.0
+_FIRST_REQUEST_SECONDS: Final = 0.5
 _READ_BYTES: Final = 16 << 10
 """Half of what a connection may send that nobody has read yet."""
 
@@ -88,6 +90,7 @@ class HttpServer:
         self._health = health
         self._runners: list[web.AppRunner] = []
         self._listening: list[asyncio.Server] = []
+        self._leaving = False
         self._door = HttpDoor(
             connections=settings.http_max_connections,
             body_bytes=settings.http_max_body_bytes,
@@ -116,11 +119,19 @@ class HttpServer:
         if self._settings.admin_listen:
             self.admin_port = await self._listen(self._admin, self._settings.admin_listen, "admin_listening")
 
+    def leave(self) -> None:
+        """From now on every answer ends its connection (`Connection: close`), so that the next request goes elsewhere."""
+        self._leaving = True
+
     async def stop(self) -> None:
         """No new requests; wait for those in flight, at most the shutdown grace."""
         for server in self._listening:
+            for each in server.sockets:
+                await sockets.accept_all(each.fileno())
             server.close()
         self._listening.clear()
+        # aiohttp hangs up on whoever has connected and not asked yet.
+        await self._door.first_requests_came(_FIRST_REQUEST_SECONDS)
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
@@ -151,6 +162,7 @@ class HttpServer:
             host.strip("[]"),
             int(port),
             ssl=tls,
+            reuse_port=self._settings.listen_shared,
             backlog=1024,
             ssl_handshake_timeout=self._settings.http_header_seconds if tls is not None else None,
         )
@@ -178,6 +190,8 @@ class HttpServer:
             answer = masked(error)
             _log.info("http", route=route, status=answer.code.name, reason=answer.reason_name)
             response = error_response(answer)
+        if self._leaving:
+            response.force_close()
         self._metrics.http_total.labels(route, str(response.status)).inc()
         _log.debug("http", route=route, status=response.status, seconds=round(time.perf_counter() - began, 6))
         if isinstance(response, web.HTTPException):

@@ -14,12 +14,14 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
 
 _HOST_SHARE: Final = 0.5
 _UNKNOWN: Final = 64 << 10
 """Counted for a body that does not say its size: what is held of it until its reader counts for itself."""
 _RETRY_AFTER: Final = 2.0
+_STEP: Final = 0.01
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -53,6 +55,10 @@ class HttpDoor:
         self._open[host] = mine + 1
         self._waiting[transport] = asyncio.get_running_loop().call_later(self._header_seconds, self._expire, transport)
         return True
+
+    async def first_requests_came(self, seconds: float) -> None:
+        """Wait until every connection has sent its first headers, at most `seconds`."""
+        await until(lambda: not self._waiting, seconds, step=_STEP)
 
     def leave(self, transport: Any, host: str) -> None:
         """The connection is over."""

@@ -1,8 +1,9 @@
 """From command line to exit code: how a service starts, runs and stops.
 
-Stopping: health says NOT_SERVING → loops stop claiming, calls in flight finish → HTTP → what those committed is handed
-on → database → exit 0. Whatever does not finish within the grace is cancelled; its rows come due again for somebody
-else. A second signal ends at once.
+Stopping: health says NOT_SERVING and everything goes on as before, so that load balancers learn of it → new gRPC
+connections are refused and the old ones end, while calls are still taken → loops stop claiming, calls in flight finish →
+HTTP → what those committed is handed on → database → exit 0. Whatever does not finish within the grace is cancelled; its
+rows come due again for somebody else. A second signal ends at once.
 """
 
 import argparse
@@ -87,8 +88,8 @@ Build = Callable[[Runtime[S]], Awaitable[Service]]
 
 async def serve(name: str, settings: S, build: Build[S], *, head_revision: str = "", only: Part | None = None) -> None:
     """Run a service until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    _install_signals(stop)
+    told, stop = asyncio.Event(), asyncio.Event()
+    _install_signals(told)
     metrics = Metrics()
     database = await Database.open(
         settings.database_url.get_secret_value(),
@@ -138,13 +139,15 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         await http.start()
         await rpc.start()
         own.start(stop)
-        if await _first(schema_ready, stop):
+        if await _first(schema_ready, told):
             loops.start(stop, works=runtime.works, calls_ended=calls_ended)
-        await stop.wait()
+            await told.wait()
+            await _leave(runtime)
         _log.info("stopping", grace_seconds=grace)
     finally:
         stop.set()
         health.shut_down()
+        http.leave()
         await asyncio.gather(loops.join(grace), rpc.stop(grace))
         await http.stop()
         calls_ended.set()
@@ -214,6 +217,17 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
         await database.close()
     print("database: ok")  # noqa: T201
     return 0
+
+
+async def _leave(runtime: Runtime[S]) -> None:
+    """Callers find somebody else while everything still works. Loops go on too: what is taken now may fall due now."""
+    announce = runtime.settings.shutdown_announce_seconds
+    if announce and runtime.serves:
+        _log.info("leaving", announce_seconds=announce)
+        runtime.health.shut_down()
+        runtime.http.leave()
+        await asyncio.sleep(announce)
+        await runtime.rpc.leave()
 
 
 async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

@@ -46,6 +46,13 @@ def while_away(attempt: int) -> float:
     return backoff(attempt, base=_AWAY_BASE, cap=_AWAY_CAP)
 
 
+async def until(condition: Callable[[], object], seconds: float, *, step: float) -> None:
+    """Look every `step` seconds until `condition` is true, at most `seconds`: for what tells nobody when it changes."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - there is nobody who could set an event
+        await asyncio.sleep(step)
+
+
 @dataclass(frozen=True, slots=True)
 class _Loop:
     name: str

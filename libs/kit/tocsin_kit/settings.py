@@ -114,9 +114,12 @@ class ServiceSettings(BaseSettings):
     grpc_read_seconds: float = Field(default=10.0, validation_alias="GRPC_READ_SECONDS", gt=0)
     """How long the message of a unary call may take to come after its credential was accepted."""
     grpc_max_connection_age_seconds: float = Field(
-        default=600.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1
+        default=10.0, validation_alias="GRPC_MAX_CONNECTION_AGE_SECONDS", ge=1
     )
-    """Clients reconnect after this, so that they find new replicas. It ends streams as well."""
+    """Clients are sent away from a connection after this (GOAWAY) and make a new one. So they find new replicas, and a
+    process that stops is rid of them within this time."""
+    grpc_max_stream_seconds: float = Field(default=600.0, validation_alias="GRPC_MAX_STREAM_SECONDS", ge=1)
+    """How long a call or stream may go on after its connection has reached that age."""
     grpc_max_call_seconds: float = Field(default=30.0, validation_alias="GRPC_MAX_CALL_SECONDS", gt=0)
     """Longest unary call of a caller that set no deadline."""
     http_max_connections: int = Field(default=1000, validation_alias="HTTP_MAX_CONNECTIONS", ge=2)
@@ -146,6 +149,13 @@ class ServiceSettings(BaseSettings):
     """One JSON object a line, or lines for reading."""
     shutdown_grace_seconds: float = Field(default=10.0, validation_alias="SHUTDOWN_GRACE_SECONDS", ge=0)
     """How long each of the three stages of a stop may take before what is left is cancelled."""
+    shutdown_announce_seconds: float = Field(default=3.0, validation_alias="SHUTDOWN_ANNOUNCE_SECONDS", ge=0)
+    """How long a process that is told to stop says that it is not ready and goes on as before, so that load balancers
+    learn of it. Then it refuses new gRPC connections and takes calls until the old ones have reached their greatest age.
+    0: neither, callers are told UNAVAILABLE; right where no other replica can take the calls."""
+    listen_shared: bool = Field(default=False, validation_alias="LISTEN_SHARED")
+    """Whether another process may listen on the same addresses (SO_REUSEPORT), so that a successor takes the connections
+    while this process leaves. Otherwise a second process on an address fails at its start."""
 
     @model_validator(mode="after")
     def _complete(self) -> "ServiceSettings":

@@ -95,7 +95,8 @@ class Plan:
 
     def environment(self, own: ServiceSpec, replica: int) -> dict[str, str]:
         """Everything a replica is told. Of the databases it learns its own only."""
-        environment = {**os.environ, **self._settings.environment}
+        # The whole stack stops at once: nobody is there to take what is announced.
+        environment = {"SHUTDOWN_ANNOUNCE_SECONDS": "0", **os.environ, **self._settings.environment}
         # Compiling every import anew doubles the time three services need to start.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for spec in self._settings.services:

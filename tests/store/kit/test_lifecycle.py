@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tocsin_kit.db.pool import Database
+from tocsin_stack.ports import HOST, free_port
 from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import within
 
@@ -58,7 +60,10 @@ SERVICE = textwrap.dedent(
 
         runtime.loops.add("work", work)
         runtime.loops.add("hand-over", hand_over, everywhere=True)
-        runtime.http.add_routes([web.get("/slow", slow)])
+        async def take(request):
+            return web.Response(text=await request.text())
+
+        runtime.http.add_routes([web.get("/slow", slow), web.post("/take", take)])
         log.info("built", serves=runtime.serves, works=runtime.works)
         return Service(close=(closed,))
 
@@ -118,6 +123,7 @@ async def start(url: str) -> AsyncIterator[Start]:
                 **os.environ,
                 "WIDGET_DATABASE_URL": url,
                 "AUTH_SIGNING_KEYS": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A",
+                "SHUTDOWN_ANNOUNCE_SECONDS": "0.3",
                 **environment,
             },
             stdout=asyncio.subprocess.PIPE,
@@ -222,6 +228,67 @@ async def test_a_second_signal_ends_it_at_once(start: Start, eventually: Eventua
         assert await process.ended() == 128 + signal.SIGTERM
         with pytest.raises(aiohttp.ClientError):
             await request
+
+
+async def test_nobody_notices_a_restart_behind_one_address(start: Start) -> None:
+    """The successor listens beside the one that leaves. Clients are plain: no retries, no look at the health."""
+    environment = {
+        "WIDGET_GRPC_LISTEN": f"{HOST}:{free_port()}",
+        "WIDGET_HTTP_LISTEN": f"{HOST}:{free_port()}",
+        "LISTEN_SHARED": "true",
+        "SHUTDOWN_ANNOUNCE_SECONDS": "0.3",
+        "GRPC_MAX_CONNECTION_AGE_SECONDS": "1",
+    }
+    old = await start("serve", **environment)
+    await old.said("health_changed")
+    rpcs: Counter[str] = Counter()
+    posts: Counter[str] = Counter()
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as traffic:
+        for policy in ("pick_first", "round_robin"):
+            traffic.create_task(_calls(environment["WIDGET_GRPC_LISTEN"], policy, over, rpcs))
+        for keep_alive in (True, False):
+            traffic.create_task(_posts(environment["WIDGET_HTTP_LISTEN"], keep_alive, over, posts))
+        for _ in range(2):
+            new = await start("serve", **environment)
+            await new.said("health_changed")
+            before = rpcs["OK"], posts["200"]
+            old.child.send_signal(signal.SIGTERM)
+            assert await old.ended() == 0
+            assert (await old.said("rpc_clients_left"))["connections"] == 0
+            assert rpcs["OK"] > before[0]
+            assert posts["200"] > before[1]
+            old = new
+        over.set()
+    assert (set(rpcs), set(posts)) == ({"OK"}, {"200"}), (rpcs, posts)
+
+
+async def _calls(address: str, policy: str, over: asyncio.Event, answers: Counter[str]) -> None:
+    options = [("grpc.service_config", json.dumps({"loadBalancingConfig": [{policy: {}}]}))]
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        while not over.is_set():
+            try:
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
+                answers["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                answers[f"{error.code().name} {error.details()}"] += 1
+
+
+async def _posts(address: str, keep_alive: bool, over: asyncio.Event, answers: Counter[str]) -> None:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=not keep_alive)) as session:
+        while not over.is_set():
+            try:
+                async with session.post(f"http://{address}/take", data="x") as response:
+                    answers[str(response.status)] += 1
+            except aiohttp.ClientError as error:
+                answers[repr(error)] += 1
+
+
+async def test_a_second_process_on_an_address_fails_unless_it_may_share_it(start: Start) -> None:
+    environment = {"WIDGET_GRPC_LISTEN": f"{HOST}:{free_port()}"}
+    await (await start("serve", **environment)).said("rpc_listening")
+    assert await (await start("serve", **environment)).ended() == 1
 
 
 async def test_a_misspelled_setting_is_named_at_the_start(start: Start, db: Database) -> None:

@@ -144,6 +144,37 @@ async def test_stopping_says_so_ends_watches_and_finishes_calls(
         await stopping
 
 
+async def test_a_connection_ends_with_its_age_and_a_stream_some_time_later(
+    serve: Any, connect: Any, echo: Any, settings: ServiceSettings
+) -> None:
+    class Peer(echo.Echo):  # type: ignore[misc]
+        async def Unary(self, request: Any, context: Any) -> Any:
+            return echo.Response(text=context.peer())
+
+    class Messages:
+        def __aiter__(self) -> "Messages":
+            return self
+
+        async def __anext__(self) -> Any:
+            return await messages.get()
+
+    ages = {"grpc_max_connection_age_seconds": 1.0, "grpc_max_stream_seconds": 1.0}
+    client = connect(await serve(Peer(), using=settings.model_copy(update=ages)))
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    stream = client.channel.stream_stream(
+        f"/{echo.SERVICE}/BidiStream", echo.Request.SerializeToString, echo.Response.FromString
+    )(Messages(), metadata=client.metadata)
+    peers = set()
+    async with asyncio.timeout(30):
+        while len(peers) < 2:
+            peers.update(await client.call("Unary", echo.Request(), timeout=None))
+            await asyncio.sleep(0.05)
+        messages.put_nowait(echo.Request(text="still"))
+        assert (await stream.read()).text == "still"
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stream.read()
+
+
 async def test_reflection_can_be_read_by_the_real_grpcurl(
     serve: Any, echo: Any, settings: ServiceSettings, token: str
 ) -> None:

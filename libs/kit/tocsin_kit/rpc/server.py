@@ -11,9 +11,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tocsin.type.v1 import access_pb2
 
+from tocsin_kit import sockets
 from tocsin_kit.auth import Authenticator
 from tocsin_kit.credentials import Credentials
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.call import Call, current_call
@@ -34,6 +36,9 @@ _HANDSHAKE_MS: Final = 10_000
 _TURNING_AWAY_STEP: Final = 0.05
 """Seconds without a new call after which callers count as gone."""
 _TURNING_AWAY_STEPS: Final = 20
+_AGE_JITTER: Final = 1.1
+_HANGING_ON: Final = 1.0
+_LEAVING_STEP: Final = 0.1
 _WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
 
@@ -67,6 +72,7 @@ class RpcServer:
         self._guests = GuestDoor(metrics)
         self._services: dict[str, Mapping[str, Any]] = {}
         self._server: grpc.aio.Server | None = None
+        self._listening: set[int] = set()
         self.health = health_checks if isinstance(health_checks, Health) else Health(health_checks, metrics)
         self.port = 0
         """The port it listens on, once started."""
@@ -108,11 +114,12 @@ class RpcServer:
         settings = self._settings
         server = grpc.aio.server(
             options=(
-                ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share the calls
+                # Unless asked for, a second process on the port must fail, not share the calls.
+                ("grpc.so_reuseport", int(settings.listen_shared)),
                 ("grpc.max_receive_message_length", _WIRE_LIMIT_FACTOR * settings.grpc_max_message_bytes),
                 ("grpc.max_send_message_length", 16 * settings.grpc_max_message_bytes),
                 ("grpc.max_connection_age_ms", int(settings.grpc_max_connection_age_seconds * 1000)),
-                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.max_connection_age_grace_ms", int(settings.grpc_max_stream_seconds * 1000)),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -136,12 +143,14 @@ class RpcServer:
             self._open_to_all(server, lambda target: add(reflected, target))
         credentials = server_credentials(settings)
         listen = settings.grpc_listen
+        before = sockets.listening()
         if credentials is None:
             self.port = server.add_insecure_port(listen)
         else:
             self.port = server.add_secure_port(listen, credentials)
         await server.start()
         self._server = server
+        self._listening = {each for each in sockets.listening() - before if sockets.port_of(each) == self.port}
         _log.info("rpc_listening", address=f"{listen.rpartition(':')[0]}:{self.port}", tls=credentials is not None)
 
     def _open_to_all(self, server: grpc.aio.Server, add: Callable[[Any], None]) -> None:
@@ -152,6 +161,22 @@ class RpcServer:
             wrapped = {name: self._guests.wrap(handler) for name, handler in handlers.items()}
             server.add_registered_method_handlers(service, wrapped)
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+    async def leave(self) -> None:
+        """Send every client elsewhere while calls are still taken: refuse new connections and wait until the old are gone.
+
+        A connection ends with a GOAWAY within GRPC_MAX_CONNECTION_AGE_SECONDS (and 10 %, by gRPC's own jitter). Calls
+        that cross the GOAWAY are served (RFC 9113 section 6.8), whereas a server that stops cancels them. Returns also
+        when connections are left a second after that, which streams may hold open: a stream that ends then is opened
+        again elsewhere.
+        """
+        self.health.shut_down()
+        for each in self._listening:
+            await sockets.accept_all(each)
+            sockets.close_beneath(each)
+        seconds = _AGE_JITTER * self._settings.grpc_max_connection_age_seconds + _HANGING_ON
+        await until(lambda: not sockets.connections(self.port), seconds, step=_LEAVING_STEP)
+        _log.info("rpc_clients_left", connections=sockets.connections(self.port))
 
     async def stop(self, grace: float) -> None:
         """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.

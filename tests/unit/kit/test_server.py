@@ -164,7 +164,7 @@ async def test_a_connection_ends_with_its_age_and_a_stream_some_time_later(
     stream = client.channel.stream_stream(
         f"/{echo.SERVICE}/BidiStream", echo.Request.SerializeToString, echo.Response.FromString
     )(Messages(), metadata=client.metadata)
-    peers = set()
+    peers: set[str] = set()
     async with asyncio.timeout(30):
         while len(peers) < 2:
             peers.update(await client.call("Unary", echo.Request(), timeout=None))

@@ -132,8 +132,8 @@ class Fleet(World):
     async def breakpoint(self, service: str, table: str, event: str, when: str = "true") -> AsyncIterator["Breakpoint"]:
         """Whoever does `event` (such as "INSERT" or "UPDATE OF state") to a row of `table` stops inside its transaction.
 
-        `when` is a condition on OLD and NEW. It stops until the block ends or the statement's lock timeout (2 s) is
-        over; a killed one stops there for good.
+        `when` is a condition on OLD and NEW. It stops until the block ends or the statement's timeout (5 s) is over; a
+        killed one stops there for good.
         """
         database = await self.database(service)
         number = random.getrandbits(48)
@@ -142,7 +142,8 @@ class Fleet(World):
         await database.execute("SELECT pg_advisory_lock($1)", number)
         await database.execute(
             f"""CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS
-                $$ BEGIN PERFORM pg_advisory_xact_lock_shared({number}); RETURN {result}; END $$;
+                $$ BEGIN PERFORM set_config('lock_timeout', '0', true), pg_advisory_xact_lock_shared({number});
+                RETURN {result}; END $$;
                 CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()"""
         )
         try:

@@ -17,6 +17,8 @@ from tests.chaos.load import ON_ITS_WAY
 
 pytestmark = pytest.mark.chaos
 
+GATE_PATIENCE = 0.9
+"""Seconds for which a replica of notify may stand still with a page that somebody acknowledges. The next one ends it."""
 ROUNDS = 5
 AT_ONCE = 10
 
@@ -41,7 +43,10 @@ async def test_no_page_starts_once_an_acknowledge_is_ok(fleet: Fleet, tenant: Te
 
 
 async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fleet: Fleet, tenant: Tenant) -> None:
-    """A replica is committing the page: the OK comes when its call has begun, and not before."""
+    """A replica is committing the page: the OK comes when its call has begun, and not before.
+
+    One that stands still for a second is thrown out, also on a machine that has no time for this test. Then nobody rings.
+    """
     ana, ben = await tenant.people("ana", "ben")
     prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=60))
     incident = await prom.triggers("db down")
@@ -49,15 +54,24 @@ async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fle
     condition = f"NEW.org_id = '{tenant.org_id}' AND NEW.user_id = 'users/ben' AND NEW.state = 'sending'"
     async with fleet.breakpoint("notify", "notifications", "INSERT", condition) as point:
         await ana.own.incidents.EscalateIncident(incident_service_pb2.EscalateIncidentRequest(name=incident))
-        await point.reached()
+        stopped = await point.reached()
+        began = time.monotonic()
         acknowledging = asyncio.create_task(insist(lambda: ana.acknowledges(incident)))
-        done, _ = await asyncio.wait({acknowledging}, timeout=0.5)
-        assert not done, "an OK while a page was about to leave"
+        await asyncio.wait({acknowledging}, timeout=0.5)
+        early = acknowledging.done()
         await point.let_go()
+        held = time.monotonic() - began
         await acknowledging
         ok = time.monotonic()
-    assert (await ben.is_paged(incident)).at < ok + within(ON_ITS_WAY)
-    await ben.is_told(incident, "acknowledgment")
+    await fleet.quiet()
+    rang = [message for message in _of(tenant) if message.address in ben.addresses and message.is_page]
+    tell("acknowledge of a page under way", held_ms=round(held * 1000), rang=len(rang), notify=stopped.name)
+    assert len(rang) == 1 or held > GATE_PATIENCE
+    if rang:
+        assert not early, "an OK while a page was about to leave"
+        assert rang[0].at < ok + ON_ITS_WAY
+        tenant.expected(rang[0])
+        await ben.is_told(incident, "acknowledgment")
     await tenant.passes(minutes=60)
 
 

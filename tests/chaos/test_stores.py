@@ -96,7 +96,10 @@ async def test_redis_is_full(fleet: Fleet, tenant: Tenant) -> None:
 
 
 async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> None:
-    """Callers are told UNAVAILABLE and repeat the same request; nothing is lost, and nothing done twice."""
+    """Callers are told UNAVAILABLE and repeat the same request; nothing is lost, and nothing done twice.
+
+    Some may have stopped waiting before (DEADLINE_EXCEEDED) where the machine has no time for them.
+    """
     load = await Load.prepare(tenant)
     async with load.under_way() as dice:
         await fleet.for_a_while(dice.uniform(0.3, 0.8))
@@ -110,7 +113,7 @@ async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> 
         await fleet.postgres.start()
         await fleet.for_a_while(1)
     await load.outcome("PostgreSQL killed")
-    assert set(load.refusals) <= {"UNAVAILABLE"}
+    assert set(load.refusals) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
 async def test_the_stores_hang_under_load(fleet: Fleet, tenant: Tenant) -> None:
@@ -188,7 +191,7 @@ async def _waiting(stream: TimerBroker) -> int:
 
 
 async def _refused(load: Load) -> bool:
-    return bool(load.refusals)
+    return "UNAVAILABLE" in load.refusals
 
 
 async def _flush(fleet: Fleet) -> None:

@@ -13,6 +13,8 @@ from tocsin_stack.ports import free_port
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
 from tocsin_timers import TimerBroker, TimerSource
+from tocsin_timers.delivery import Delivery
+from tocsin_timers.shard import Shard
 from tocsin_timers.start_warnings import problems
 
 from tests.timers.conftest import MakeBroker
@@ -166,3 +168,40 @@ async def test_a_worker_warns_of_them(
     texts = " ".join(record.message for record in caplog.records)
     assert "allkeys-lru" in texts
     assert "append-only" in texts
+
+
+async def test_what_is_settled_while_an_old_reply_is_on_its_way_does_not_run_again(
+    valkey: Valkey, make_broker: MakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that lost its connection asks what it holds; the answer arrives after the task of which it tells has ended."""
+    broker = make_broker()
+    asked, arrives, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    runs: list[str] = []
+    read_own = Shard.read_own
+
+    async def slow(shard: Shard, priority: str, consumer: str) -> list[Delivery]:
+        found = await read_own(shard, priority, consumer)
+        asked.set()
+        await arrives.wait()
+        return found
+
+    monkeypatch.setattr(Shard, "read_own", slow)
+
+    @broker.task("x")
+    async def x(what: str) -> None:
+        runs.append(what)
+        await go_on.wait()
+
+    async with working(broker):
+        await x.kiq("first")
+        await until(lambda: runs == ["first"], "it runs")
+        async with Redis.from_url(valkey.url) as redis:
+            await redis.client_kill_filter(_type="normal", skipme=True)
+        await x.kiq("second")  # a reader that is blocked notices when its queue has something
+        async with asyncio.timeout(within(30)):
+            await asked.wait()
+        go_on.set()
+        await until(lambda: done(broker, 1), "the first has ended")
+        arrives.set()
+        await until(lambda: done(broker, 2), "the second has ended")
+    assert runs == ["first", "second"]

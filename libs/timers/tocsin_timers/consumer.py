@@ -6,7 +6,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ class Consumer:
         }
         # Replies may have been lost on the way: what Redis holds for us that we do not know of has to be read again.
         self._uncertain: set[_Place] = set()
+        self._settlings: list[set[tuple[int, str, bytes]]] = []
         self._permits: dict[_Place, int] = {}
         self._reclaim_after = 0.0
         self._tidied = time.monotonic()
@@ -158,6 +160,8 @@ class Consumer:
                     logger.error("%s: could not settle %s: %r", self._broker.queue, delivery.entry.decode(), error)
                     break
                 await backoff.wait()
+        for settled in self._settlings:
+            settled.add((delivery.shard, delivery.priority, delivery.entry))
         self.forget(delivery)
 
     # Loops
@@ -172,20 +176,38 @@ class Consumer:
             event.clear()
             await event.wait()
         try:
-            if place in self._uncertain:
-                found = await shard.read_own(priority, self.name)
-                self._uncertain.discard(place)
-            else:
-                count = await self._allowed(shard, priority, room)
-                found = await shard.read(priority, self.name, count, self._broker.block)
+            with self._settled_meanwhile() as settled:
+                if place in self._uncertain:
+                    self._uncertain.discard(place)
+                    found = await shard.read_own(priority, self.name)
+                else:
+                    count = await self._allowed(shard, priority, room)
+                    found = await shard.read(priority, self.name, count, self._broker.block)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
             await shard.make_groups()
             return
-        found = [delivery for delivery in found if (*place, delivery.entry) not in self._held]
+        found = self._unknown(found, settled)
         await self._count_against_rate(shard, priority, len(found))
         await self._take(shard, priority, found)
+
+    @contextmanager
+    def _settled_meanwhile(self) -> Iterator[set[tuple[int, str, bytes]]]:
+        """What is settled while a reply is awaited. The reply may still name it: it comes over a connection of its own and
+        may be older than that of a settling which Redis did after it.
+        """
+        settled: set[tuple[int, str, bytes]] = set()
+        self._settlings.append(settled)
+        try:
+            yield settled
+        finally:
+            self._settlings = [each for each in self._settlings if each is not settled]
+
+    def _unknown(self, found: list[Delivery], settled: set[tuple[int, str, bytes]]) -> list[Delivery]:
+        """Those that this worker neither has in its hands nor has just ended."""
+        keys = [(each.shard, each.priority, each.entry) for each in found]
+        return [each for each, key in zip(found, keys, strict=True) if key not in self._held and key not in settled]
 
     async def _take(self, shard: Shard, priority: str, found: list[Delivery]) -> None:
         if found and self._rests(shard.number):
@@ -238,16 +260,17 @@ class Consumer:
 
     async def _reclaim(self, shard: Shard, priority: str, room: int) -> None:
         try:
-            found, buried = await shard.reclaim(
-                priority, self.name, self._broker.lease, room, self._broker.max_deliveries
-            )
+            with self._settled_meanwhile() as settled:
+                found, buried = await shard.reclaim(
+                    priority, self.name, self._broker.lease, room, self._broker.max_deliveries
+                )
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
             await shard.make_groups()
             return
         self._broker.metrics.dead.inc(buried)
-        found = [delivery for delivery in found if (shard.number, priority, delivery.entry) not in self._held]
+        found = self._unknown(found, settled)
         self._broker.metrics.reclaimed.inc(len(found))
         await self._take(shard, priority, found)
 

@@ -8,11 +8,8 @@ import asyncpg
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
-from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.work.armer import Armer
-from tocsin_escalation.work.sweeps import Sweeps
+from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.tasks import QUEUE, register
 from tocsin_kit import garbage
 from tocsin_kit.db.migrations import upgrade
@@ -41,16 +38,6 @@ FROM escalations WHERE NOT EXISTS (SELECT FROM timers t WHERE t.incident_id = es
 """
 
 
-class Silent:
-    """Pager and relay, which have nothing to do here."""
-
-    def nudge(self) -> None:
-        return
-
-    def page(self, jobs: object) -> None:
-        return
-
-
 async def main() -> None:
     garbage.settle()  # as `tocsin_kit.lifecycle.serve` does
     with scratch("tocsin-bench-") as folder:
@@ -74,18 +61,12 @@ async def rebuild(url: str, redis_url: str, size: int) -> None:
     db = await Database.open(url, name="bench", statement_timeout=60)
     broker = TimerBroker(redis_url, QUEUE)
     metrics = EscalationMetrics(CollectorRegistry())
-
-    async def never(*_: object) -> None:
-        raise AssertionError("nothing is due")
-
-    armer = Armer(broker, register(broker, never), metrics)
-    settings = EscalationSettings.model_construct()
-    sweeps = Sweeps(db, Effects(armer, Silent(), Silent(), metrics), broker, armer, settings)
+    timers = MirroredTimers(db, broker, register(broker), metrics)
     redis = Redis.from_url(redis_url)
     floor = await raw(redis, size)
     await redis.flushall()
     began = time.monotonic()
-    filling = asyncio.create_task(sweeps.fill())
+    filling = asyncio.create_task(timers.mirror.fill())
     tenth = 0.0
     while not filling.done():
         await asyncio.sleep(0.05)

@@ -8,12 +8,14 @@ from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter
 from tocsin_timers.metrics import TimerMetrics
 from tocsin_timers.migration import Migration
+from tocsin_timers.mirror import Chunk, Record, TimerMirror
 from tocsin_timers.retry import BackoffMiddleware
 from tocsin_timers.source import Timer, TimerSource
 from tocsin_timers.worker import Worker
 
 __all__ = [
     "BackoffMiddleware",
+    "Chunk",
     "DeadLetter",
     "Encoded",
     "Encoder",
@@ -23,11 +25,13 @@ __all__ = [
     "ProtobufFormatter",
     "QueueFigures",
     "QueueFull",
+    "Record",
     "RedisUnresponsive",
     "ScheduleUnsupported",
     "Timer",
     "TimerBroker",
     "TimerMetrics",
+    "TimerMirror",
     "TimerSource",
     "TimersError",
     "Worker",

@@ -21,6 +21,8 @@ from tocsin_timers.shard import DELAYED_PREFIX, Shard
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+Clock = Callable[[], datetime]
+
 _Armed = tuple[datetime, str, bytes]
 """due, id, priority's letter and message"""
 
@@ -44,7 +46,7 @@ class TimerSource(ScheduleSource):
     repeated. The workers of the broker fire what is due; `taskiq scheduler` has nothing to do for this source.
     """
 
-    def __init__(self, broker: TimerBroker, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, broker: TimerBroker, clock: Clock | None = None) -> None:
         """`clock`: whose now the due times are in. With one, what is sent is `due - clock()` and Redis adds its own
         time, so the clocks of hosts may differ by hours; without one, due times are in Redis' own time.
         """
@@ -108,15 +110,15 @@ class TimerSource(ScheduleSource):
             due = self._due(schedule)
             message = await self._through_middlewares(schedule)
             collected.append((due, schedule.schedule_id, self._value(message, schedule.schedule_id)))
-        return await self._arm_all(collected)
+        return await self._arm_all(collected, self._clock)
 
-    async def arm(self, timers: Iterable[Timer]) -> int:
+    async def arm(self, timers: Iterable[Timer], *, clock: Clock | None = None) -> int:
         """Arm many that are encoded already, in the order given, one round trip per thousand and shard.
 
-        Returns how many are new. The fast way to rebuild an empty Redis: give the nearest first.
-        Middlewares do not see these.
+        `clock`: whose now these due times are in; None: the source's. Returns how many are new.
+        The fast way to rebuild an empty Redis: give the nearest first. Middlewares do not see these.
         """
-        return await self._arm_all(self._armed(timers))
+        return await self._arm_all(self._armed(timers), clock or self._clock)
 
     def timer(self, id: str, due: datetime, task: Callable_, *args: Any, task_id: str = "", **kwargs: Any) -> Timer:
         """A Timer for `arm`: `task(*args, **kwargs)` at `due`. Without a `task_id` the task's id will be `id`."""
@@ -147,8 +149,8 @@ class TimerSource(ScheduleSource):
         for id, due, message in timers:
             yield due, self._checked(id), letters[self._broker.priority_of(message.labels)] + message.message
 
-    async def _arm_all(self, timers: Iterable[_Armed]) -> int:
-        feeds = [Feed(partial(self._arm, shard)) for shard in self._broker.shards]
+    async def _arm_all(self, timers: Iterable[_Armed], clock: Clock | None) -> int:
+        feeds = [Feed(partial(self._arm, shard, clock)) for shard in self._broker.shards]
         try:
             for timer in timers:
                 feed = feeds[self._broker.shard_of(timer[1])]
@@ -174,24 +176,17 @@ class TimerSource(ScheduleSource):
             by_shard[self._broker.shard_of(id)].append(((due, id, value), found.digest))
         answers: dict[str, str] = {}
         for number, group in by_shard.items():
-            timed = self._timed([timer for timer, _ in group])
+            timed = _timed([timer for timer, _ in group], self._clock)
             offers = [(*timer, digest) for timer, (_, digest) in zip(timed, group, strict=True)]
             flags = await self._broker.shards[number].adopt(offers, MEMORY_SECONDS)
             answers.update((id, flag) for (_, id, _, _), flag in zip(offers, flags, strict=True))
         return answers
 
-    async def _arm(self, shard: Shard, timers: list[_Armed]) -> int:
-        return await shard.arm(self._timed(timers))
-
-    def _timed(self, timers: list[_Armed]) -> list[tuple[str, str, bytes]]:
-        """For one call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""
-        if self._clock is None:
-            return [(str((_aware(due) - _EPOCH) // _MICROSECOND), id, value) for due, id, value in timers]
-        now = _aware(self._clock())
-        return [(f"+{max(0, (_aware(due) - now) // _MICROSECOND)}", id, value) for due, id, value in timers]
+    async def _arm(self, shard: Shard, clock: Clock | None, timers: list[_Armed]) -> int:
+        return await shard.arm(_timed(timers, clock))
 
     async def _arm_each(self, shard: Shard, timers: list[_Armed]) -> list[bool]:
-        await self._arm(shard, timers)
+        await self._arm(shard, self._clock, timers)
         return [True] * len(timers)
 
     def _value(self, message: TaskiqMessage, id: str) -> bytes:
@@ -219,3 +214,11 @@ class TimerSource(ScheduleSource):
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _timed(timers: list[_Armed], clock: Clock | None) -> list[tuple[str, str, bytes]]:
+    """For one call. The clock is read here and not before: what passes between it and Redis' clock is lateness."""
+    if clock is None:
+        return [(str((_aware(due) - _EPOCH) // _MICROSECOND), id, value) for due, id, value in timers]
+    now = _aware(clock())
+    return [(f"+{max(0, (_aware(due) - now) // _MICROSECOND)}", id, value) for due, id, value in timers]

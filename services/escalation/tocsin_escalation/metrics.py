@@ -27,6 +27,11 @@ class EscalationMetrics:
             registry=registry,
         )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
+        self.timers_not_armed = Counter(
+            "tocsin_escalation_timers_not_armed",
+            "Timers that could not be armed in Redis; the sweep fires their rows",
+            registry=registry,
+        )
         self.timers_missing = Gauge(
             "tocsin_escalation_timers_missing",
             "Running escalations without a live timer, repaired; must be 0",

@@ -1,7 +1,5 @@
 """The one place that says what is connected to what."""
 
-from uuid import UUID
-
 from tocsin.escalation.v1 import (
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -26,7 +24,6 @@ from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
-from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
@@ -34,13 +31,13 @@ from tocsin_escalation.rpc.internal_service import EscalationInternalService
 from tocsin_escalation.rpc.policy_service import PolicyService
 from tocsin_escalation.rpc.queue_service import QueueService
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.work.armer import Armer
-from tocsin_escalation.work.firer import Firer
+from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
 from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
-from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
+from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
+from tocsin_escalation.work.timer_consumer import TimerConsumer
 
 
 async def build(runtime: Runtime[EscalationSettings]) -> Service:
@@ -73,12 +70,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         )
     )
 
-    late = _Late()
-    task = register(queue, late.fire)
-    armer = Armer(queue, task, metrics)
+    timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
-    effects = Effects(armer, page_sender, cancel_relay, metrics)
-    late.firer = Firer(db, effects)
+    effects = Effects(timers, page_sender, cancel_relay, metrics)
+    consume_with(queue, TimerConsumer(db, effects))
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
     pages = PageTokens(settings.signing_keys)
@@ -104,7 +99,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
     )
     add(
-        QueueService(db, queue),
+        QueueService(db, queue, timers.mirror),
         "tocsin.queue.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
     )
@@ -115,7 +110,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
 
     OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)
 
-    sweeps = Sweeps(db, effects, queue, armer, settings)
+    sweeps = Sweeps(db, effects, settings)
     worker = Worker(
         queue,
         concurrency=settings.worker_concurrency,
@@ -123,25 +118,17 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         grace=settings.shutdown_grace_seconds,
     )
     loops = runtime.loops
-    loops.add("armer", armer.run, everywhere=True)
     loops.add("page-sender", page_sender.run, everywhere=True)
     for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay)):
         loops.add(name, relay.run, everywhere=True)
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
-    loops.add("redis-watch", Sweep(1.0, sweeps.watch_redis))
+    loops.add("redis-watch", Sweep(1.0, timers.mirror.watch))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("retention", Sweep(600.0, sweeps.forget))
-    return Service(close=(notify_channel.close, ingest_channel.close, notify_queue.shutdown, queue.shutdown))
-
-
-class _Late:
-    """The task needs the firer, the firer needs the armer, the armer needs the task."""
-
-    firer: Firer
-
-    async def fire(self, incident_id: UUID, event: TimerFired) -> None:
-        await self.firer.fire(incident_id, event)
+    return Service(
+        close=(timers.mirror.close, notify_channel.close, ingest_channel.close, notify_queue.shutdown, queue.shutdown)
+    )

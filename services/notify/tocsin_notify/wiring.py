@@ -50,9 +50,9 @@ from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work import tasks
+from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.gauges import Gauges
-from tocsin_notify.work.hints import TimerHints
-from tocsin_notify.work.redis_watch import RedisWatch
+from tocsin_notify.work.mirrored_hints import MirroredHints
 from tocsin_notify.work.relay import OutcomeDelivery
 from tocsin_notify.work.retention import Retention
 
@@ -126,7 +126,15 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     due = Sweep(1.0, deliver_due)
     deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
-    hints = TimerHints(broker, deliver_task, metrics, due.nudge if runtime.works else None)
+    read_raw = tasks.job_reader(broker)
+    hints = MirroredHints(
+        db,
+        broker,
+        deliver_task,
+        DeadStream(db, metrics, read_raw, submit_job),
+        metrics,
+        due.nudge if runtime.works else None,
+    )
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
     calls = Calls(
         channels,
@@ -158,7 +166,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     async def drain_calls() -> None:
         await calls.drain(settings.shutdown_grace_seconds * 0.8)
 
-    read_raw = tasks.job_reader(broker)
     page_tokens = PageTokens(settings.signing_keys)
     contacts = Contacts(
         cipher,
@@ -184,7 +191,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
     add(
-        QueueService(db, broker, due.nudge),
+        QueueService(db, broker, hints.mirror, due.nudge),
         "tocsin.queue.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
     )
@@ -192,14 +199,12 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
 
-    watch = RedisWatch(db, broker, hints, metrics, read_raw, submit_job)
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", due)
-    loops.add("hints", hints.run, everywhere=True)
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
-    loops.add("redis-watch", Sweep(1.0, watch))
+    loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
     loops.add("figures", Sweep(5.0, Gauges(db, metrics)))
     loops.add("retention", Sweep(300.0, retention))
     loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=WORKER_GRACE).run)
@@ -212,4 +217,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     # Calls once more: a page that was being stored when the stop came has started its call since.
     taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
-    return Service((*taken_in, close_all_channels, gate.close, gatekeeper.close, broker.shutdown, to_escalation.close))
+    return Service(
+        (
+            *taken_in,
+            hints.mirror.close,
+            close_all_channels,
+            gate.close,
+            gatekeeper.close,
+            broker.shutdown,
+            to_escalation.close,
+        )
+    )

@@ -11,21 +11,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import LiveTimer
-from tocsin_escalation.work.armer import Armer
+from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PATIENCE, PageSender
-from tocsin_escalation.work.sweeps import Sweeps
-from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, register
+from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
 from tocsin_timers import QueueFigures, TimerBroker, Worker
 
-from tests.store.escalation.recorders import Desk, Paging, Relay
+from tests.store.escalation.recorders import Desk
 
 
 @pytest.fixture
@@ -46,9 +43,9 @@ class Timers:
         self.error: Exception | None = None
         self.registry = CollectorRegistry()
         metrics = EscalationMetrics(self.registry)
-        self.armer = Armer(self.broker, register(self.broker, self.fire), metrics)
-        effects = Effects(self.armer, Paging(), Relay(), metrics)
-        self.sweeps = Sweeps(desk.db, effects, self.broker, self.armer, EscalationSettings.model_construct())
+        consume_with(self.broker, self)  # type: ignore[arg-type]
+        self.timers = MirroredTimers(desk.db, self.broker, register(self.broker), metrics)
+        self.mirror = self.timers.mirror
 
     async def fire(self, incident_id: UUID, event: TimerFired) -> None:
         self.fired.append((incident_id, event))
@@ -71,7 +68,7 @@ async def test_while_postgresql_is_away_a_timer_is_left_to_the_sweep(redis: Valk
     timer = LiveTimer(uuid4(), uuid4(), 3, now + timedelta(seconds=0.1), True)
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(timers.broker).run(stop))
-    await timers.armer.arm_now([timer], now)
+    timers.timers.arm([timer], now)
     figures = await timers.figures("completed", 1)
     stop.set()
     await working
@@ -90,7 +87,7 @@ async def test_what_the_stream_gave_up_does_not_lie_there_for_ever(redis: Valkey
     stop = asyncio.Event()
     working = asyncio.create_task(Worker(timers.broker).run(stop))
     await timers.figures("dead", 3)
-    await timers.sweeps.watch_redis()
+    await timers.mirror.watch()
     assert (await timers.figures("dead", 0)).waiting == 0
     stop.set()
     await working
@@ -101,10 +98,10 @@ async def test_an_empty_redis_is_filled_from_the_rows(redis: Valkey, desk: Desk)
     timers = Timers(redis, desk)
     incidents = [await desk.opens() for _ in range(3)]
     for _ in range(2):
-        await timers.sweeps.watch_redis()
+        await timers.mirror.watch()
         assert (await timers.broker.figures()).delayed == len(incidents)
         await timers.broker.shards[0]._commands.flushall()
-    await timers.sweeps.watch_redis()
+    await timers.mirror.watch()
     assert (await timers.broker.figures()).delayed == len(incidents)
     await timers.broker.shutdown()
 
@@ -114,7 +111,7 @@ async def test_a_redis_that_stores_nothing_is_told_to_be_unavailable(redis: Valk
     client = timers.broker.shards[0]._commands
 
     async def told() -> float | None:
-        await timers.sweeps.watch_redis()
+        await timers.mirror.watch()
         return timers.registry.get_sample_value("tocsin_escalation_redis_available")
 
     assert await told() == 1

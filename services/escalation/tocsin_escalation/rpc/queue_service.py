@@ -11,7 +11,7 @@ from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.logging import get_logger
-from tocsin_timers import TimerBroker
+from tocsin_timers import TimerBroker, TimerMirror
 
 from tocsin_escalation.app import pauses
 from tocsin_escalation.rpc.mapping import duration, timestamp
@@ -25,9 +25,10 @@ log = get_logger(__name__)
 class QueueService(pb_grpc.QueueServiceServicer):
     """One queue: `queues/escalation`, the timers."""
 
-    def __init__(self, db: Database, broker: TimerBroker) -> None:
+    def __init__(self, db: Database, broker: TimerBroker, mirror: TimerMirror) -> None:
         self._db = db
         self._broker = broker
+        self._mirror = mirror
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Context) -> pb.ListQueuesResponse:
         return pb.ListQueuesResponse(queues=[await self._queue()])
@@ -44,11 +45,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
         if name != f"queues/{QUEUE}":
             raise not_found(reasons.ERROR_REASON_QUEUE_NOT_FOUND, name)
         await pauses.set_paused(self._db, QUEUE, paused)
-        try:
-            await (self._broker.pause() if paused else self._broker.resume())
-        except (RedisError, OSError) as error:
-            # The record decides; Redis is told again when it is back.
-            log.warning("pause_not_mirrored", queue=QUEUE, paused=paused, error=repr(error))
+        await self._mirror.tell_pause(paused)
 
     async def _queue(self) -> pb.Queue:
         async with self._db.system() as tx:

@@ -1,6 +1,6 @@
 """The delayed task behind every timer."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from tocsin_timers import TimerBroker
 
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.work.timer_consumer import TimerConsumer
 
 log = get_logger(__name__)
 
@@ -22,8 +23,8 @@ NOTIFY_TASK = "notify.submit"
 FireTask = AsyncTaskiqDecoratedTask[[timer_pb2.FireTimer], Coroutine[Any, Any, None]]
 
 
-def register(broker: TimerBroker, fire: Callable[[UUID, TimerFired], Awaitable[None]]) -> FireTask:
-    """Make `fire` what the broker runs when a timer is due.
+def register(broker: TimerBroker) -> FireTask:
+    """The task that the broker runs when a timer is due. Whoever runs a worker calls `consume_with` first.
 
     It returns once the firing is committed, or cannot be: what Redis holds is a copy, and the sweep fires the row as soon
     as PostgreSQL lets it. Tried again here it would end among dead letters that nobody has to redrive.
@@ -31,13 +32,20 @@ def register(broker: TimerBroker, fire: Callable[[UUID, TimerFired], Awaitable[N
 
     @broker.task(task_name="escalation.fire_timer")
     async def fire_timer(message: timer_pb2.FireTimer) -> None:
+        # Not as a TaskiqDepends: resolving one costs more than everything else that is done for a timer here.
+        consumer: TimerConsumer = broker.state.timer_consumer
         timer = TimerFired(UUID(bytes=message.timer_id), message.generation)
         try:
-            await fire(UUID(bytes=message.incident_id), timer)
+            await consumer.fire(UUID(bytes=message.incident_id), timer)
         except TocsinError as error:
             log.info("timer_left_to_sweep", incident=str(UUID(bytes=message.incident_id)), error=error.message)
 
     return fire_timer
+
+
+def consume_with(broker: TimerBroker, consumer: TimerConsumer) -> None:
+    """Have this one fire the timers that are due."""
+    broker.state.timer_consumer = consumer
 
 
 def fill_body(message: timer_pb2.FireTimer, timer: LiveTimer) -> timer_pb2.FireTimer:

@@ -11,7 +11,7 @@ from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.logging import get_logger
-from tocsin_timers import TimerBroker
+from tocsin_timers import TimerBroker, TimerMirror
 
 from tocsin_notify.rpc.mapping import timestamp
 from tocsin_notify.store import queues
@@ -27,10 +27,11 @@ class QueueService(pb_grpc.QueueServiceServicer):
     flushed Redis, and stops the sweep as well. Redis is told so that workers leave the stream alone, too.
     """
 
-    def __init__(self, db: Database, broker: TimerBroker, nudge: Callable[[], None]) -> None:
+    def __init__(self, db: Database, broker: TimerBroker, mirror: TimerMirror, nudge: Callable[[], None]) -> None:
         """`nudge`: tells the deliverer to look now."""
         self._db = db
         self._broker = broker
+        self._mirror = mirror
         self._nudge = nudge
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Any) -> pb.ListQueuesResponse:
@@ -54,11 +55,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
         async with self._db.system() as tx:
             await queues.set_paused(tx, paused)
         _log.info("queue_paused" if paused else "queue_resumed", queue=QUEUE)
-        try:
-            await (self._broker.pause() if paused else self._broker.resume())
-        except (RedisError, OSError) as error:
-            # The record decides; the watch tells Redis when it is back.
-            _log.warning("pause_not_mirrored", paused=paused, error=repr(error))
+        await self._mirror.tell_pause(paused)
 
     async def _queue(self) -> pb.Queue:
         async with self._db.system() as tx:

@@ -12,7 +12,7 @@ from tocsin_escalation.domain.events import TimerFired
 MOST_PER_TRANSACTION = 200
 
 
-class Firer:
+class TimerConsumer:
     """The next set is whatever arrived while the last one was being committed; a lone timer never waits."""
 
     def __init__(self, db: Database, effects: Effects) -> None:

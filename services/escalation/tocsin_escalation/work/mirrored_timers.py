@@ -1,0 +1,61 @@
+"""Escalation's timers in Redis: copies of the rows of `timers`, which a sweep fires where a copy did not."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from tocsin.escalation.v1 import timer_pb2
+from tocsin_kit.db.pool import Database
+from tocsin_kit.logging import get_logger
+from tocsin_timers import Chunk, DeadLetter, Encoder, Timer, TimerBroker, TimerMirror
+
+from tocsin_escalation.app import pauses
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.store import timers
+from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.work.tasks import QUEUE, FireTask, fill_body
+
+log = get_logger(__name__)
+
+CHUNK = 5000
+
+
+class MirroredTimers:
+    """Implements `app.effects.Arming`, and is the record behind `mirror`."""
+
+    def __init__(self, db: Database, broker: TimerBroker, task: FireTask, metrics: EscalationMetrics) -> None:
+        self._db = db
+        self._urgent = Encoder(broker, task, {"priority": "critical"})
+        self._normal = Encoder(broker, task)
+        self._body = timer_pb2.FireTimer()
+        self.mirror = TimerMirror(
+            broker, self, available=metrics.redis_available.set, dropped=metrics.timers_not_armed.inc
+        )
+
+    def arm(self, timers: Sequence[LiveTimer], now: datetime) -> None:
+        """See Arming."""
+        self.mirror.arm(map(self._copy, timers), now)
+
+    def disarm(self, incident_ids: Sequence[UUID]) -> None:
+        """See Arming. A timer that is not disarmed fires into a fence and does nothing."""
+        self.mirror.disarm(map(str, incident_ids))
+
+    async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
+        """See Record. Overdue ones are among them: armed, they fire at once."""
+        async with self._db.claim() as tx:
+            rows, now = await timers.nearest(tx, after, CHUNK), await tx.now()
+        last = (rows[-1].due_time, rows[-1].incident_id) if len(rows) == CHUNK else None
+        return Chunk(map(self._copy, rows), len(rows), now, last)
+
+    async def paused(self) -> bool:
+        """See Record."""
+        return await pauses.paused(self._db, QUEUE)
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        """See Record. Only a copy died: the sweep fires the row."""
+        for letter in letters:
+            log.error("timer_message_dead", timer=letter.timer_id, task=letter.task_name, reason=letter.reason)
+
+    def _copy(self, timer: LiveTimer) -> Timer:
+        encode = self._urgent if timer.urgent else self._normal
+        return Timer(str(timer.incident_id), timer.due_time, encode(fill_body(self._body, timer)))

@@ -1,0 +1,77 @@
+"""What notify's stream gave up: a page that can be read is taken in, the rest is kept as dead letters."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+from tocsin_timers import DeadLetter
+
+from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import dead_letters
+from tocsin_notify.store.dead_letters import NOBODY, NewDeadLetter
+from tocsin_notify.work.tasks import DELIVER
+
+_log = get_logger(__name__)
+
+
+class DeadStream:
+    """Any number of replicas may take the same letters: each step is harmless when done twice."""
+
+    def __init__(
+        self,
+        db: Database,
+        metrics: NotifyMetrics,
+        read_raw: Callable[[bytes], NotificationJob],
+        submit: Callable[[NotificationJob], Awaitable[object]],
+    ) -> None:
+        """`read_raw` raises ValueError for bytes that hold no job."""
+        self._db = db
+        self._metrics = metrics
+        self._read_raw = read_raw
+        self._submit = submit
+
+    async def take(self, letters: Sequence[DeadLetter]) -> None:
+        """Returns once none of them lies in Redis alone. Raises TocsinError while the database is away."""
+        kept: list[NewDeadLetter] = []
+        for letter in letters:
+            kept += await self._take(letter)
+        if kept:
+            async with self._db.system() as tx:
+                await dead_letters.insert(tx, kept)
+            self._metrics.dead_letters.labels(DeathReason.UNREADABLE_JOB).inc(len(kept))
+
+    async def _take(self, letter: DeadLetter) -> Sequence[NewDeadLetter]:
+        if letter.task_name == DELIVER:
+            _log.error("reminder_failed", task=letter.task_id, reason=letter.reason)
+            return []  # the sweep finds its row anyway
+        detail = letter.reason
+        try:
+            await self._submit(self._read_raw(letter.data))
+        except ValueError as error:
+            detail = f"{letter.reason}; {error}"
+        except TocsinError as error:
+            if error.retry_after is not None or error.code.name in ("UNAVAILABLE", "ABORTED"):
+                raise
+            detail = f"{letter.reason}; {error.message}"
+        else:
+            _log.warning("page_taken_from_dead_stream", task=letter.task_id, reason=letter.reason)
+            return []
+        _log.error("job_unreadable", source=letter.id, task=letter.task_id, detail=detail)
+        return [
+            NewDeadLetter(
+                id=new_id(),
+                org_id=NOBODY,
+                notification_id=None,
+                page_id=None,
+                user_id="",
+                incident=None,
+                reason=DeathReason.UNREADABLE_JOB,
+                detail=detail.replace("\0", " ")[:1024],
+                raw=letter.data,
+                source=f"{letter.id}",
+            )
+        ]

@@ -1,0 +1,85 @@
+"""Hints as Taskiq delayed tasks: `notify.deliver` of a notification at its due time, copied from its row into Redis."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database
+from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
+
+from tocsin_notify.app.hints import Hint
+from tocsin_notify.domain.page import CRITICAL
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import notifications, queues
+from tocsin_notify.work.dead_stream import DeadStream
+from tocsin_notify.work.tasks import DeliverTask
+
+_CHUNK: Final = 5000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FROM_THE_BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+LABELS: Final = {CRITICAL: "critical"}
+"""The stream's priority for each of ours; the rest is normal."""
+
+
+class MirroredHints:
+    """Implements `app.hints.Hints`, and is the record behind `mirror`."""
+
+    def __init__(
+        self,
+        db: Database,
+        broker: TimerBroker,
+        deliver: DeliverTask,
+        dead_stream: DeadStream,
+        metrics: NotifyMetrics,
+        nudge: Callable[[], None] | None,
+    ) -> None:
+        """`nudge`: tells the deliverer that something is due; None: it lives in other processes, reached through Redis."""
+        self._db = db
+        self._broker = broker
+        self._deliver = deliver
+        self._dead_stream = dead_stream
+        self._nudge = nudge
+        self.mirror = TimerMirror(
+            broker, self, available=metrics.redis_available.set, dropped=metrics.hints_dropped.inc
+        )
+
+    def arm(self, hints: Sequence[Hint]) -> None:
+        """See `Hints`."""
+        self.mirror.arm(
+            (self._copy(hint.id, _EPOCH + timedelta(seconds=hint.delay), hint.priority) for hint in hints), _EPOCH
+        )
+
+    def disarm(self, ids: Sequence[UUID]) -> None:
+        """See `Hints`."""
+        self.mirror.disarm(map(str, ids))
+
+    def now(self, ids: Sequence[UUID]) -> None:
+        """See `Hints`."""
+        if not ids:
+            return
+        if self._nudge is not None:
+            self._nudge()
+        else:
+            self.arm([Hint(id, 0.0, CRITICAL) for id in ids])
+
+    async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
+        """See Record."""
+        async with self._db.system() as tx:
+            rows = await notifications.upcoming(tx, after or _FROM_THE_BEGINNING, _CHUNK)
+        copies = (self._copy(row["id"], row["due_time"], row["priority"]) for row in rows)
+        last = (rows[-1]["due_time"], rows[-1]["id"]) if len(rows) == _CHUNK else None
+        return Chunk(copies, len(rows), rows[0]["now"] if rows else _EPOCH, last)
+
+    async def paused(self) -> bool:
+        """See Record."""
+        async with self._db.system() as tx:
+            return await queues.is_paused(tx)
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        """See Record."""
+        await self._dead_stream.take(letters)
+
+    def _copy(self, id: UUID, due: datetime, priority: int) -> Timer:
+        labels = {"priority": LABELS.get(priority, "normal")}
+        return Timer(str(id), due, self._broker.encode(self._deliver, str(id), task_id="", labels=labels))

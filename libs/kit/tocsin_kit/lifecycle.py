@@ -26,7 +26,7 @@ from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_rev
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
-from tocsin_kit.loops import Loops, Sweep, run_every, wait_or_stop
+from tocsin_kit.loops import Loops, Sweep, run_every, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.oidc import OidcAuthenticator
 from tocsin_kit.rpc.health import Health, HealthCheck
@@ -139,7 +139,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         await http.start()
         await rpc.start()
         own.start(stop)
-        if await _first(schema_ready, told):
+        await wait_for_any(schema_ready, told)
+        if not told.is_set():
             loops.start(stop, works=runtime.works, calls_ended=calls_ended)
             await told.wait()
             await _leave(runtime)
@@ -228,17 +229,6 @@ async def _leave(runtime: Runtime[S]) -> None:
         runtime.http.leave()
         await asyncio.sleep(announce)
         await runtime.rpc.leave()
-
-
-async def _first(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Wait for `wanted` or the stop. True when it was `wanted`."""
-    waiters = [asyncio.ensure_future(wanted.wait()), asyncio.ensure_future(stop.wait())]
-    try:
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()
-    return wanted.is_set() and not stop.is_set()
 
 
 def _install_signals(stop: asyncio.Event) -> None:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import grpc
 
@@ -13,6 +13,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
+T = TypeVar("T")
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 _log = get_logger(__name__)
@@ -24,6 +25,19 @@ _AWAY_CAP: Final = 0.3
 """Seconds between two attempts of background work while what it needs is away: a fraction of what its return may cost (1 s)."""
 TURN_SECONDS: Final = 0.01
 """Work that goes on for longer gives way (`Turns`)."""
+
+
+async def wait_for_any(*events: asyncio.Event, seconds: float | None = None) -> bool:
+    """Wait until one of the events is set, at most `seconds`. Whether one is."""
+    if any(event.is_set() for event in events):
+        return True
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+    return any(event.is_set() for event in events)
 
 
 async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
@@ -51,6 +65,29 @@ async def until(condition: Callable[[], object], seconds: float, *, step: float)
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - there is nobody who could set an event
         await asyncio.sleep(step)
+
+
+async def retry_until(
+    stop: asyncio.Event,
+    work: Callable[[], Awaitable[T]],
+    *,
+    passing: Callable[[TocsinError], bool] = lambda error: True,
+    pause: Callable[[int], float] = while_away,
+) -> T:
+    """What `work` answers, tried again while it raises a TocsinError that is `passing`, after `pause(failures)` seconds.
+
+    A stop ends the wait; `work` is then tried once more. Raises the last TocsinError, and at once whatever is not passing.
+    """
+    failures = 0
+    while True:
+        last = stop.is_set()
+        try:
+            return await work()
+        except TocsinError as error:
+            if last or not passing(error):
+                raise
+        failures += 1
+        await wait_or_stop(stop, pause(failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +214,8 @@ class Sweep:
         seconds = self._every * random.uniform(1 - self._jitter, 1 + self._jitter)
         if failures:
             await wait_or_stop(stop, min(seconds, while_away(failures)))
-            return
-        waiters = [asyncio.ensure_future(self._nudged.wait()), asyncio.ensure_future(stop.wait())]
-        try:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+        else:
+            await wait_for_any(self._nudged, stop, seconds=seconds)
 
 
 async def run_every(

@@ -7,7 +7,7 @@ import structlog
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit import loops
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import Loops, Sweep, Turns, backoff, wait_or_stop
+from tocsin_kit.loops import Loops, Sweep, Turns, backoff, retry_until, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 
 
@@ -21,6 +21,58 @@ async def test_waiting_ends_with_the_stop(stop: asyncio.Event) -> None:
     asyncio.get_running_loop().call_soon(stop.set)
     assert await wait_or_stop(stop, 3600) is True
     assert await wait_or_stop(stop, 3600) is True
+
+
+async def test_waiting_for_any_ends_with_the_first(stop: asyncio.Event) -> None:
+    other = asyncio.Event()
+    assert await wait_for_any(other, stop, seconds=0.001) is False
+    asyncio.get_running_loop().call_soon(other.set)
+    assert await wait_for_any(other, stop) is True
+    assert await wait_for_any(stop, other, seconds=0) is True
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.cancelling()]
+
+
+class Fails:
+    """Fails so often, then answers; and stops at a call if told so."""
+
+    def __init__(self, times: int, stop: asyncio.Event, *, stop_at: int = 0) -> None:
+        self.left = times
+        self.calls = 0
+        self._stop = stop
+        self._stop_at = stop_at
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self.calls == self._stop_at:
+            self._stop.set()
+        if self.left:
+            self.left -= 1
+            raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "away")
+        return "done"
+
+
+async def test_retrying_ends_with_the_answer(stop: asyncio.Event) -> None:
+    work = Fails(3, stop)
+    assert await retry_until(stop, work, pause=lambda failures: failures / 10_000) == "done"
+    assert work.calls == 4
+
+
+async def test_what_does_not_pass_is_raised_at_once(stop: asyncio.Event) -> None:
+    work = Fails(3, stop)
+    with pytest.raises(TocsinError):
+        await retry_until(stop, work, passing=lambda error: False)
+    assert work.calls == 1
+
+
+async def test_after_a_stop_it_is_tried_once_more_without_a_wait(stop: asyncio.Event) -> None:
+    work = Fails(100, stop, stop_at=2)
+    with pytest.raises(TocsinError):
+        await retry_until(stop, work, pause=lambda failures: failures / 10_000)
+    assert work.calls == 3
+    answered = Fails(1, stop)
+    stop.clear()
+    asyncio.get_running_loop().call_soon(stop.set)
+    assert await retry_until(stop, answered, pause=lambda failures: 3600) == "done"
 
 
 def test_backoff_grows_to_its_cap_with_full_jitter() -> None:

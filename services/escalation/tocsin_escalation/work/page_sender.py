@@ -13,6 +13,7 @@ from taskiq.kicker import AsyncKicker
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_for_any
 from tocsin_timers import TimerBroker, TimersError
 
 from tocsin_escalation.clients.notify import Notify
@@ -45,18 +46,12 @@ class PageSender:
 
     async def run(self, stop: asyncio.Event) -> None:
         """The loop."""
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            while not stop.is_set():
-                arrived = asyncio.ensure_future(self._arrived.wait())
-                await asyncio.wait({arrived, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                arrived.cancel()
-                self._arrived.clear()
-                while self._waiting:
-                    jobs, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                    await self._hand_over(jobs)
-        finally:
-            stopping.cancel()
+        while not stop.is_set():
+            await wait_for_any(self._arrived, stop)
+            self._arrived.clear()
+            while self._waiting:
+                jobs, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._hand_over(jobs)
 
     async def _hand_over(self, jobs: Sequence[NotificationJob]) -> None:
         kick = asyncio.create_task(self._kick(jobs))

@@ -4,9 +4,8 @@ import asyncio
 from typing import Final
 
 from tocsin_kit.batches import Batches
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop, while_away
+from tocsin_kit.loops import retry_until
 
 from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.conclude import Conclude
@@ -27,22 +26,11 @@ class Outcomes:
     async def finished(self, finished: Finished) -> None:
         """Returns once it is committed, or given up because the process stops: then the lease ends, and it is sent again
         under the same key."""
-        failures = 0
-        while True:
-            last = self._stop.is_set()
-            try:
-                await self._batches.submit(finished)
-            except TocsinError as error:
-                failures += 1
-                if last:
-                    self._lost(finished, error)
-                    return
-                await wait_or_stop(self._stop, while_away(failures))
-            except Exception as error:
-                self._lost(finished, error)
-                return
-            else:
-                return
+        try:
+            await retry_until(self._stop, lambda: self._batches.submit(finished))
+        except Exception as error:
+            # Not to be written down: tried again it would fail again, and hold the call's seat for ever.
+            self._lost(finished, error)
 
     async def drain(self) -> None:
         """Return when everything that was handed over is written."""

@@ -10,7 +10,7 @@ from taskiq.decor import AsyncTaskiqDecoratedTask
 from taskiq.exceptions import TaskRejectedError
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.loops import wait_or_stop, while_away
+from tocsin_kit.loops import retry_until
 from tocsin_timers import TimerBroker
 
 SUBMIT: Final = "notify.submit"
@@ -36,18 +36,8 @@ def register(
     """
 
     async def outlast(work: Callable[[], Awaitable[object]]) -> None:
-        failures = 0
-        while True:
-            try:
-                await work()
-            except TocsinError as error:
-                if error.code not in _PASSING:
-                    raise
-                failures += 1
-                if await wait_or_stop(stop, while_away(failures)):
-                    raise  # the worker gives it back; somebody else takes it
-            else:
-                return
+        # What raises at a stop is given back by the worker; somebody else takes it.
+        await retry_until(stop, work, passing=lambda error: error.code in _PASSING)
 
     @broker.task(task_name=SUBMIT)
     async def submit_page(job: NotificationJob) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tocsin_stack.valkey import Valkey
-from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
+from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror, mirror
 from tocsin_timers.mirror import MOST_WAITING
 
 from tests.timers.conftest import MakeBroker
@@ -129,6 +129,27 @@ async def test_a_redis_that_forgot_is_filled_in_chunks(own: Valkey, make_broker:
     await rows.mirror.watch()
     assert await rows.has(2 * CHUNK)
     assert rows.available == [1, 1, 1]
+
+
+async def test_a_chunk_that_waited_for_the_one_before_it_is_not_late(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = mirror._process_clock
+    late = timedelta()
+    for number in range(CHUNK + 1):
+        rows.add(str(number), 1800 + number)
+
+    def slowly(name: str) -> Timer:
+        nonlocal late
+        late = timedelta(hours=1)  # the first chunk takes an hour to be armed; the second was read before
+        return copy(name)
+
+    copy = rows.copy
+    monkeypatch.setattr(rows, "copy", slowly)
+    monkeypatch.setattr(mirror, "_process_clock", lambda: clock() + late)
+    await rows.mirror.fill()
+    async with working(rows.broker):
+        await until(lambda: str(CHUNK) in rows.ran, "what was due within the hour fires")
 
 
 async def test_without_redis_the_owner_is_told_and_goes_on(

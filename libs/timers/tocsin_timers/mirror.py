@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from tocsin_timers.broker import TimerBroker
 from tocsin_timers.errors import TimersError
 from tocsin_timers.figures import DeadLetter
-from tocsin_timers.source import Timer, TimerSource
+from tocsin_timers.source import Clock, Timer, TimerSource
 
 logger = logging.getLogger(__name__)
 
@@ -110,12 +110,10 @@ class TimerMirror:
         While one chunk goes into Redis the next one is read: the two stores work side by side.
         """
         count = 0
-        following: Chunk | None = await self._record.later(None)
+        following: tuple[Chunk, Clock] | None = await self._read(None)
         while following is not None:
-            chunk = following
-            following, _ = await asyncio.gather(
-                self._behind(chunk), self._source.arm(chunk.timers, clock=_clock_since(chunk.now))
-            )
+            chunk, clock = following
+            following, _ = await asyncio.gather(self._behind(chunk), self._source.arm(chunk.timers, clock=clock))
             count += chunk.count
         if count:
             logger.info("%s: %d timers armed anew", self._broker.queue, count)
@@ -159,8 +157,13 @@ class TimerMirror:
                 if armed:  # a Redis that is full still lets timers be taken out
                     self._note(True)
 
-    async def _behind(self, chunk: Chunk) -> Chunk | None:
-        return None if chunk.last is None else await self._record.later(chunk.last)
+    async def _behind(self, chunk: Chunk) -> tuple[Chunk, Clock] | None:
+        return None if chunk.last is None else await self._read(chunk.last)
+
+    async def _read(self, after: Any) -> tuple[Chunk, Clock]:
+        """A chunk with the record's clock as of its reading: it may wait for the chunk before it to be armed."""
+        chunk = await self._record.later(after)
+        return chunk, _clock_since(chunk.now)
 
     async def _mirror_pause(self) -> None:
         """Until both agree: an operator may change the record while Redis is being told what it said before."""
@@ -189,7 +192,7 @@ def _process_clock() -> datetime:
     return _EPOCH + timedelta(seconds=time.monotonic())
 
 
-def _clock_since(read: datetime) -> Callable[[], datetime]:
+def _clock_since(read: datetime) -> Clock:
     """A clock that was read a moment ago, going on by the monotonic one."""
     shift = read - _process_clock()
     return lambda: _process_clock() + shift

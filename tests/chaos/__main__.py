@@ -21,7 +21,7 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=random.getrandbits(24), help="the same faults in the same order")
     parser.add_argument("--per-second", type=float, default=10, help="alerts")
-    parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--only", default="", help="faults whose name contains this, or one of these: a|b")
     parser.add_argument("--history", type=Path, help="where to write everything that was recorded, as JSON")
     arguments = parser.parse_args()
     plan = Plan(arguments.minutes * 60, arguments.seed, arguments.per_second, only=arguments.only)

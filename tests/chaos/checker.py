@@ -99,14 +99,17 @@ def overtaken(history: History) -> list[Call]:
 
 
 def lateness(history: History) -> list[Late]:
-    """Of each level that rang: the first after the alert's OK, the next one timeout after the one before."""
+    """Of each level that rang before somebody ended it: the first after the alert's OK, the next one timeout after the one
+    before. What rings after it was ended is no late page but a broken promise, or forgotten by a restored database.
+    """
     late = []
     by_incident = history.by_incident()
     for alert in history.alerts:
         due = alert.accepted
         rings = first_rings(by_incident[alert.incident])
         for level in range(1, len(alert.receivers) + 1):
-            if (ring := rings.get(level)) is None:
+            ring = rings.get(level)
+            if ring is None or (alert.ended is not None and ring.began > alert.ended):
                 break
             late.append(Late(due, ring.began))
             due = ring.began + alert.timeout

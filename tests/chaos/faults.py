@@ -69,7 +69,7 @@ class Faults:
         return [
             *kinds,
             Kind("PostgreSQL killed", self._postgres_killed, 0.1, 3),
-            Kind("PostgreSQL frozen", self._postgres_frozen, 1, 6),
+            Kind("PostgreSQL frozen", self._postgres_frozen, 1, 10),
             Kind("PostgreSQL read-only", self._postgres_read_only, 1, 4),
             Kind("Valkey killed, with its data", _bound(self._valkey_killed, forget=False), 0.1, 3),
             Kind("Valkey killed, without its data", _bound(self._valkey_killed, forget=True), 0.1, 3),

@@ -31,12 +31,12 @@ class Plan:
     per_second: float = 10
     pause: float = 14
     """Seconds between two faults: the time in which recovery is measured, and some calm."""
-    longest: float = 6
+    longest: float = 10
     """Seconds for which one fault is held at most."""
     quiet: float = 20
     """Seconds of watching after the last page, for calls that nobody should get."""
     only: str = ""
-    """Faults whose name contains this."""
+    """Faults whose name contains this, or one of these, separated by `|`."""
     but: tuple[str, ...] = ()
     """Not those whose name contains one of these."""
 
@@ -76,7 +76,9 @@ async def _go_through(faults: Faults, plan: Plan, dice: random.Random, say: Call
     """Each kind once in a random order, then each once more, until the time is over."""
     end = time.monotonic() + plan.seconds
     wanted = [
-        each for each in faults.kinds() if plan.only in each.name and not any(word in each.name for word in plan.but)
+        each
+        for each in faults.kinds()
+        if any(word in each.name for word in plan.only.split("|")) and not any(word in each.name for word in plan.but)
     ]
     left: list[Kind] = []
     while time.monotonic() < end:

@@ -26,6 +26,7 @@ def found(history: History) -> list[str]:
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert found(history()) == []
     assert [round(each.seconds, 2) for each in lateness(history())] == [0.01, 0.01]
+    assert len(lateness(history(ending="acknowledged", ended=101.0))) == 1
 
 
 @pytest.mark.parametrize("level", [1, 2])

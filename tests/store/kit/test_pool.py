@@ -227,6 +227,22 @@ async def test_an_outage_fails_fast_and_ends_by_itself(db: Database, postgres: P
     assert await names(db, "a") == []
 
 
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
+async def test_a_right_that_was_revoked_counts_until_it_is_granted_again(db: Database, right: str) -> None:
+    """What needs it fails, and the incidents concerned stand still, while everything else works."""
+    await db.ping()
+    async with db.system() as tx:
+        await tx.execute(f"REVOKE {right} ON outbox FROM CURRENT_USER")
+    try:
+        with pytest.raises(TocsinError, match=f"lost rights it had: {right} on outbox$") as caught:
+            await db.ping()
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    finally:
+        async with db.system() as tx:
+            await tx.execute(f"GRANT {right} ON outbox TO CURRENT_USER")
+    await db.ping()
+
+
 async def test_callers_sit_out_a_short_outage(
     db: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from asyncpg.exceptions import ReadOnlySQLTransactionError
 
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
-from tocsin_kit.db.failures import is_repeatable, translate
+from tocsin_kit.db.failures import is_repeatable, translate, unavailable
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -34,6 +34,11 @@ SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""
 _RETRY_BASE: Final = 0.01
 _IS_READ_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+_RIGHTS: Final = """
+SELECT kind || ' on ' || tables.relname AS name, has_table_privilege(tables.oid, kind) AS held
+FROM pg_class AS tables CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
+WHERE tables.relnamespace = to_regnamespace(current_schema()) AND tables.relkind IN ('r', 'p') AND NOT tables.relispartition
+"""
 _WALK_INDEXES: Final = (
     ";SET LOCAL enable_sort=off;SET LOCAL enable_bitmapscan=off;SET LOCAL enable_seqscan=off"
     # One plan for all: planning a claim anew takes longer than running it.
@@ -103,6 +108,8 @@ class Database:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._sessions = Sessions(connections)
+        self._rights: set[str] = set()
+        """What the role was seen to be allowed to do, as `INSERT on outbox`."""
 
     @classmethod
     async def open(
@@ -149,11 +156,17 @@ class Database:
     async def ping(self) -> None:
         """A transaction in which the server says that a write would be possible. Raises DATABASE_UNAVAILABLE.
 
-        Asked explicitly, because a pooler need not pass on what the server reports by itself.
+        Asked explicitly, because a pooler need not pass on what the server reports by itself. A right that the role had on
+        a table at an earlier ping and has lost counts as well: what needs it fails, whatever else goes on.
         """
         async with self.system() as tx:
             if await tx.fetchval(_IS_READ_ONLY):
                 raise ReadOnlySQLTransactionError("the session cannot write")
+            rights = await tx.fetch(_RIGHTS)
+        self._rights.update(right["name"] for right in rights if right["held"])
+        lost = sorted(right["name"] for right in rights if not right["held"] and right["name"] in self._rights)
+        if lost:
+            raise unavailable(f"the service's role has lost rights it had: {', '.join(lost)}")
 
     def transaction(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.

@@ -16,6 +16,9 @@ ABUSE_SECONDS ?= 60
 # How long `make chaos` breaks things; more options in CHAOS, such as CHAOS="--seed 7 --only notify".
 MINUTES ?= 5
 CHAOS ?=
+# How many schedules `make fuzz-schedules` compares, and with which seed.
+SCHEDULES ?= 100000
+SEED ?= 9
 
 .PHONY: help setup demo up test test-long test-unit abuse chaos check bench protos lint format types boundaries containers migrate logs lock clean
 
@@ -51,6 +54,10 @@ test-unit: $(READY) ## Run the tests that need no server
 
 abuse: $(READY) ## Attack the product from outside for longer than the tests do (ABUSE_SECONDS=60)
 	@ABUSE_SECONDS=$(ABUSE_SECONDS) $(PY) -m pytest tests/abuse
+
+.PHONY: fuzz-schedules
+fuzz-schedules: $(READY) ## Compare who is on call with a slow walk through every minute of random schedules (SCHEDULES=100000)
+	@FUZZ_SCHEDULES=$(SCHEDULES) FUZZ_SEED=$(SEED) $(PY) -m pytest -n auto tests/unit/escalation/schedules/test_against_oracle.py
 
 chaos: $(READY) ## Break the running product at random, check what came of it, print a table (MINUTES=5)
 	@$(PY) -m tests.chaos --minutes $(MINUTES) $(CHAOS)

@@ -34,7 +34,7 @@ def test_the_import_contracts_hold() -> None:
 def test_a_domain_imports_nothing_but_the_standard_library_and_itself(service: str) -> None:
     package = f"tocsin_{service}"
     allowed = {*sys.stdlib_module_names, package}
-    for path in sorted((ROOT / "services" / service / package / "domain").glob("*.py")):
+    for path in sorted((ROOT / "services" / service / package / "domain").rglob("*.py")):
         for module in imported(path):
             assert module.split(".")[0] in allowed, f"{path.name} imports {module}"
             if module.startswith(package):

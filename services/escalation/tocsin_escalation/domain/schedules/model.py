@@ -1,0 +1,204 @@
+"""What people write down about who is on call. Instants and local times are minutes, see `clock`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tocsin_escalation.domain.schedules.clock import DAY
+
+FOREVER = 1 << 40
+"""Later than anything, in minutes."""
+ALWAYS = -(1 << 40)
+
+Group = tuple[str, ...]
+"""Users who are on call together; empty: nobody, on purpose."""
+
+
+class Mode(StrEnum):
+    """What a layer does to the layers of a lower rank while it has somebody on call."""
+
+    MASK = "mask"
+    ADD = "add"
+
+
+class Unit(StrEnum):
+    """Of the length of a turn."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Counts(StrEnum):
+    """Which turns the line-up is dealt to."""
+
+    ELAPSED = "elapsed"
+    COVERED = "covered"
+    """Only those that have time within a window: whoever has Friday is followed by somebody else on Monday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How long a turn lasts."""
+
+    unit: Unit
+    count: int
+
+    @property
+    def months(self) -> int:
+        return self.count if self.unit is Unit.MONTH else 0
+
+    @property
+    def hours(self) -> int:
+        return self.count if self.unit is Unit.HOUR else 0
+
+    @property
+    def days(self) -> int:
+        return self.count * {Unit.DAY: 1, Unit.WEEK: 7}.get(self.unit, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """On these weekdays (Monday is 0), from `start` minutes after midnight for `length` minutes on the wall; at most a week.
+
+    A window belongs to the day it begins on.
+    """
+
+    days: frozenset[int]
+    start: int
+    length: int = DAY
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line-up with its rhythm. A version of it: what has begun is never changed, see `versions`.
+
+    `turns` are applied in turn (a day, then three days); `anchor` is the local time at which the first begins. `shift`
+    moves the line-up against the turns, so that a changed line-up goes on with the right person. The version counts only
+    within `since` and `until`, and not before `not_before`, which people write down. `ended`: a change took the layer away.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    anchor: int
+    line_up: tuple[Group, ...]
+    zone: str
+    name: str = ""
+    rank: int = 0
+    mode: Mode = Mode.MASK
+    windows: tuple[Window, ...] = ()
+    counts: Counts = Counts.ELAPSED
+    concurrent: int = 1
+    not_before: int = ALWAYS
+    since: int = ALWAYS
+    until: int = FOREVER
+    shift: int = 0
+    ended: bool = False
+
+
+class Scope(StrEnum):
+    """What an override replaces."""
+
+    SCHEDULE = "schedule"
+    LAYER = "layer"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Within [start, end) somebody else is on call: `people`, or nobody on purpose.
+
+    `of` is the layer's id or the user whom it replaces. `order` counts overrides in the order of their creation.
+    """
+
+    id: str
+    start: int
+    end: int
+    scope: Scope
+    people: Group
+    order: int
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedShift:
+    """Part of a fixed period."""
+
+    start: int
+    end: int
+    people: Group
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPeriod:
+    """Within [start, end) only its shifts count: no layer and no override."""
+
+    id: str
+    start: int
+    end: int
+    shifts: tuple[FixedShift, ...]
+    order: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything that `resolve` needs.
+
+    `absences`: by user, the times [start, end) at which they are away. `unusable`: users who are disabled or deleted.
+    `stand_in`: whether the next in the line-up steps in for whoever of a layer is away.
+    """
+
+    id: str
+    zone: str
+    layers: tuple[Layer, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    fixed_periods: tuple[FixedPeriod, ...] = ()
+    absences: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    unusable: frozenset[str] = frozenset()
+    stand_in: bool = False
+
+
+class SourceKind(StrEnum):
+    """Why somebody is on call."""
+
+    LAYER = "layer"
+    OVERRIDE = "override"
+    FIXED_PERIOD = "fixed_period"
+    STAND_IN = "stand_in"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Why these people are on call. `id` names the layer, the override or the fixed period.
+
+    `turn` counts a layer's turns from 0. `instead_of`: the user who would be on call without a person's override, or who
+    is away and is stood in for.
+    """
+
+    kind: SourceKind
+    id: str
+    people: Group
+    turn: int | None = None
+    instead_of: str = ""
+
+
+class Coverage(StrEnum):
+    """Whether anybody is on call."""
+
+    ON_CALL = "on_call"
+    NOBODY = "nobody"
+    """On purpose."""
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Within [start, end) the same people are on call for the same reasons. `away`: those who would be, and are away."""
+
+    start: int
+    end: int
+    people: Group
+    sources: tuple[Source, ...]
+    coverage: Coverage
+    away: Group = ()

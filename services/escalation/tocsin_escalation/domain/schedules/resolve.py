@@ -1,0 +1,246 @@
+"""Who is on call within a stretch of time: the one function that everybody asks.
+
+Its rules, in this order:
+1. Each layer deals its turns to its line-up, clipped by its windows.
+2. Overrides of a layer replace its people where it has a turn: of several the one created last.
+3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
+4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last.
+5. Overrides of a person replace that person once. Those created before the override that put the person there do not
+   count, and who comes in for somebody is not replaced again.
+6. Within a fixed period only its shifts count: of several periods the one created last.
+7. Who is away, disabled or deleted drops out. If the schedule says so, the next of the layer's line-up who is there steps in.
+8. Equal neighbours are one segment. Nobody on call is a gap, unless somebody wrote down that nobody should be.
+
+A segment begins at its start and ends right before its end: an instant at a boundary belongs to whoever comes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeVar
+
+from tocsin_escalation.domain.schedules.layers import Span, behind, groups, spans
+from tocsin_escalation.domain.schedules.model import (
+    Coverage,
+    FixedPeriod,
+    Layer,
+    Mode,
+    Override,
+    Schedule,
+    Scope,
+    Segment,
+    Source,
+    SourceKind,
+)
+
+_BY_LAYER = -1
+"""The order of what no override has put there."""
+
+T = TypeVar("T", Override, FixedPeriod)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One person, why, and where the line-up goes on. `user` is empty for nobody on purpose."""
+
+    user: str
+    kind: SourceKind
+    id: str
+    turn: int | None = None
+    instead_of: str = ""
+    order: int = _BY_LAYER
+    layer: Layer | None = None
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A layer's spans with what each deals."""
+
+    layer: Layer
+    spans: list[tuple[Span, tuple[_Slot, ...]]]
+
+
+def resolve(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
+    """Who is on call within [since, until), without holes: gaps are segments too. Raises ValueError when it is empty."""
+    if since >= until:
+        raise ValueError("the stretch of time is empty")
+    lines = [_line(layer, since, until) for layer in _by_rank(schedule.layers)]
+    overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
+    periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
+    edges = sorted(_edges(schedule, lines, overrides, periods, since, until))
+    positions = [0] * len(lines)
+    found: list[Segment] = []
+    for start, end in pairwise(edges):
+        period = next((each for each in reversed(periods) if each.start <= start < each.end), None)
+        if period is not None:
+            slots = tuple(_fixed(period, start))
+        else:
+            active = [each for each in overrides if each.start <= start < each.end] if overrides else []
+            slots = _overridden(_dealt(lines, positions, start, active), active)
+        segment = _segment(start, end, slots, schedule)
+        if found and _same(found[-1], segment):
+            found[-1] = replace(found[-1], end=end)
+        else:
+            found.append(segment)
+    return tuple(found)
+
+
+def _by_rank(layers: tuple[Layer, ...]) -> list[Layer]:
+    """Highest first; of one rank as they were written down."""
+    return sorted(layers, key=lambda layer: -layer.rank)
+
+
+def _line(layer: Layer, since: int, until: int) -> _Line:
+    return _Line(layer, [(span, _slots(layer, span)) for span in spans(layer, since, until)])
+
+
+def _slots(layer: Layer, span: Span) -> tuple[_Slot, ...]:
+    return tuple(
+        _Slot(user, SourceKind.LAYER, layer.id, span.turn, layer=layer, place=span.place)
+        for group in groups(layer, span.place)
+        for user in group or ("",)
+    )
+
+
+def _within(found: tuple[T, ...], since: int, until: int) -> list[T]:
+    return [each for each in found if each.start < until and each.end > since]
+
+
+def _edges(
+    schedule: Schedule,
+    lines: list[_Line],
+    overrides: list[Override],
+    periods: list[FixedPeriod],
+    since: int,
+    until: int,
+) -> set[int]:
+    """Every instant at which anything could change."""
+    edges = {since, until}
+    for line in lines:
+        for span, _ in line.spans:
+            edges.add(span.start)
+            edges.add(span.end)
+    others = [(each.start, each.end) for each in overrides] + [(each.start, each.end) for each in periods]
+    others += [(shift.start, shift.end) for period in periods for shift in period.shifts]
+    others += [times for away in schedule.absences.values() for times in away]
+    edges.update(minute for pair in others for minute in pair if since < minute < until)
+    return edges
+
+
+def _dealt(lines: list[_Line], positions: list[int], start: int, active: list[Override]) -> tuple[_Slot, ...]:
+    """What the layers deal at `start`: rules 2 and 3. `positions` remembers where each line was; `start` only grows."""
+    found: tuple[_Slot, ...] = ()
+    rank, masked = None, False
+    for number, line in enumerate(lines):
+        if masked and line.layer.rank != rank:
+            break
+        dealt, position = line.spans, positions[number]
+        while position < len(dealt) and dealt[position][0].end <= start:
+            position += 1
+        positions[number] = position
+        if position == len(dealt) or dealt[position][0].start > start:
+            continue
+        rank = line.layer.rank
+        slots = dealt[position][1]
+        for override in active:
+            if override.scope is Scope.LAYER and override.of == line.layer.id:
+                slots = _put_in(override)
+        found += slots
+        masked = masked or line.layer.mode is Mode.MASK
+    return found
+
+
+def _overridden(slots: tuple[_Slot, ...], active: list[Override]) -> tuple[_Slot, ...]:
+    """Rules 4 and 5."""
+    persons: dict[str, Override] = {}
+    for override in active:
+        if override.scope is Scope.SCHEDULE:
+            slots = _put_in(override)
+        elif override.scope is Scope.PERSON:
+            persons[override.of] = override
+    if not persons:
+        return slots
+    found: list[_Slot] = []
+    for slot in slots:
+        last = persons.get(slot.user) if slot.user else None
+        found += _put_in(last, slot.user) if last is not None and last.order > slot.order else (slot,)
+    return tuple(found)
+
+
+def _put_in(override: Override, instead_of: str = "") -> tuple[_Slot, ...]:
+    return tuple(
+        _Slot(user, SourceKind.OVERRIDE, override.id, instead_of=instead_of, order=override.order)
+        for user in override.people or ("",)
+    )
+
+
+def _fixed(period: FixedPeriod, start: int) -> Iterator[_Slot]:
+    for shift in period.shifts:
+        if shift.start <= start < shift.end:
+            yield from (_Slot(user, SourceKind.FIXED_PERIOD, period.id) for user in shift.people or ("",))
+
+
+def _segment(start: int, end: int, slots: tuple[_Slot, ...], schedule: Schedule) -> Segment:
+    """Rules 7 and 8."""
+    away: tuple[str, ...] = ()
+    if schedule.absences or schedule.unusable:
+        slots, away = _present(slots, schedule, start)
+    sources: dict[tuple[object, ...], list[str]] = {}
+    people: dict[str, None] = {}
+    for slot in slots:
+        who = sources.setdefault((slot.kind, slot.id, slot.turn, slot.instead_of), [])
+        if slot.user:
+            people[slot.user] = None
+            if slot.user not in who:
+                who.append(slot.user)
+    if people:
+        coverage = Coverage.ON_CALL
+    else:
+        coverage = Coverage.NOBODY if slots and not away else Coverage.GAP
+    why = tuple(Source(kind, id_, tuple(who), turn, instead) for (kind, id_, turn, instead), who in sources.items())  # type: ignore[arg-type]
+    return Segment(start, end, tuple(people), why, coverage, away)
+
+
+def _present(slots: tuple[_Slot, ...], schedule: Schedule, start: int) -> tuple[tuple[_Slot, ...], tuple[str, ...]]:
+    """Those who are there, with whoever steps in; and those who are not."""
+    present: list[_Slot] = []
+    away: dict[str, None] = {}
+    for slot in slots:
+        if not slot.user or _there(slot.user, schedule, start):
+            present.append(slot)
+            continue
+        away[slot.user] = None
+    if away and schedule.stand_in:
+        taken = {slot.user for slot in present}
+        for slot in slots:
+            if slot.user in away and slot.layer is not None:
+                for stand_in in _stand_ins(slot, schedule, start, taken):
+                    taken.add(stand_in.user)
+                    present.append(stand_in)
+    return tuple(present), tuple(away)
+
+
+def _stand_ins(slot: _Slot, schedule: Schedule, start: int, taken: set[str]) -> list[_Slot]:
+    """The next of the line-up who is there and not on call already; one person for one."""
+    assert slot.layer is not None, "only layers have a line-up"
+    for group in behind(slot.layer, slot.place):
+        for user in group:
+            if user not in taken and _there(user, schedule, start):
+                return [replace(slot, user=user, kind=SourceKind.STAND_IN, instead_of=slot.user)]
+    return []
+
+
+def _there(user: str, schedule: Schedule, start: int) -> bool:
+    if user in schedule.unusable:
+        return False
+    return not any(begins <= start < ends for begins, ends in schedule.absences.get(user, ()))
+
+
+def _same(one: Segment, other: Segment) -> bool:
+    return (one.people, one.sources, one.coverage, one.away) == (
+        other.people,
+        other.sources,
+        other.coverage,
+        other.away,
+    )

@@ -1,0 +1,106 @@
+"""When a layer's turns begin, and whose turn it is.
+
+Days, weeks, months and hours that divide a day keep the time on the wall; other hours keep their length, whatever the clocks
+do. Months are always counted from the anchor and clamp to the last day of the month. Boundaries never go back; where the
+clocks skip a whole turn, that turn has no length.
+"""
+
+from bisect import bisect_right
+from calendar import monthrange
+from functools import lru_cache
+from itertools import accumulate
+from math import lcm
+
+from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock, local_of, wall_of
+from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn
+from tocsin_escalation.domain.schedules.windows import touched
+
+_MONTH = 43829
+"""Minutes of an average month; only to guess where to look."""
+
+
+class Turns:
+    """The turns of one layer. Use `turns_of`, which keeps them."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._clock = clock(layer.zone)
+        self._layer = layer
+        self._anchor = layer.anchor
+        self._keeps_wall = keeps_wall(layer.turns)
+        months = [turn.months for turn in layer.turns]
+        wall = [turn.days * DAY + (turn.hours * 60 if self._keeps_wall else 0) for turn in layer.turns]
+        elapsed = [0 if self._keeps_wall else turn.hours * 60 for turn in layer.turns]
+        # Sums before each turn of a cycle; the last is the whole cycle's.
+        self._sums: list[tuple[int, int, int]] = list(
+            zip(*(accumulate(each, initial=0) for each in (months, wall, elapsed)), strict=True)
+        )
+        months_all, wall_all, elapsed_all = self._sums[-1]
+        self._cycle = months_all * _MONTH + wall_all + elapsed_all
+        self._lengths = [months * _MONTH + wall + elapsed for months, wall, elapsed in self._sums]
+        self._size = len(layer.turns)
+        self._covered: list[int] = [0]
+
+    def start(self, turn: int) -> int:
+        """The instant at which turn number `turn` begins; turns are counted from 0."""
+        local, elapsed = self._wall(turn)
+        return self._clock.instant(local) + elapsed
+
+    def at(self, minute: int) -> int:
+        """The turn in which an instant lies; negative before the first."""
+        turn = self._guess(minute)
+        while self.start(turn) > minute:
+            turn -= 1
+        while self.start(turn + 1) <= minute:
+            turn += 1
+        return turn
+
+    def place(self, turn: int) -> int:
+        """Which group of the line-up has the turn."""
+        counted = self._covered_before(turn) if self._layer.counts is Counts.COVERED else turn
+        return (counted + self._layer.shift) % len(self._layer.line_up)
+
+    def _wall(self, turn: int) -> tuple[int, int]:
+        cycle, position = divmod(turn, self._size)
+        every, part = self._sums[-1], self._sums[position]
+        months, wall, elapsed = (every[kind] * cycle + part[kind] for kind in range(3))
+        local = add_months(self._anchor, months) if months else self._anchor
+        return local + wall, elapsed
+
+    def _guess(self, minute: int) -> int:
+        cycles, rest = divmod(minute - self.start(0), self._cycle)
+        return cycles * self._size + bisect_right(self._lengths, rest) - 1
+
+    def _covered_before(self, turn: int) -> int:
+        """How many turns before this one have time on the wall within a window."""
+        period = self._period()
+        cycles, rest = divmod(turn, period) if period else (0, turn)
+        while len(self._covered) <= (period or rest):
+            number = len(self._covered) - 1
+            (begins, _), (ends, _) = self._wall(number), self._wall(number + 1)
+            self._covered.append(self._covered[-1] + touched(self._layer.windows, begins, ends))
+        return self._covered[rest] + (cycles * self._covered[period] if cycles else 0)
+
+    def _period(self) -> int:
+        """After how many turns the weekdays and times repeat; 0 when months are among them."""
+        months, wall, _ = self._sums[-1]
+        return 0 if months else lcm(wall, WEEK) // wall * self._size
+
+
+@lru_cache(4096)
+def turns_of(layer: Layer) -> Turns:
+    """The turns of a layer."""
+    return Turns(layer)
+
+
+def keeps_wall(turns: tuple[Turn, ...]) -> bool:
+    """Whether turns of these lengths keep the time on the wall when the clocks change."""
+    hours = sum(turn.hours for turn in turns)
+    return not hours or hours % 24 == 0 or 24 % hours == 0
+
+
+def add_months(local: int, months: int) -> int:
+    """The same day and time so many months later, or the last day of a shorter month."""
+    time = wall_of(local)
+    years, month = divmod(time.year * 12 + time.month - 1 + months, 12)
+    day = min(time.day, monthrange(years, month + 1)[1])
+    return local_of(time.replace(year=years, month=month + 1, day=day))

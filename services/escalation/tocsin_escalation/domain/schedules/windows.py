@@ -1,0 +1,53 @@
+"""The hours of the week at which a layer counts."""
+
+from collections.abc import Iterable
+
+from tocsin_escalation.domain.schedules.clock import DAY, Clock, weekday_of
+from tocsin_escalation.domain.schedules.model import Window
+
+Interval = tuple[int, int]
+
+
+def opened(windows: tuple[Window, ...], clock: Clock, since: int, until: int) -> list[Interval]:
+    """The instants within [since, until) that lie in a window, as disjoint intervals in order. Without windows: all.
+
+    A window that begins or ends at a time on the wall that the clocks skip begins or ends right after the gap; of a time
+    that they show twice it begins at the first and ends at the last.
+    """
+    if not windows:
+        return [(since, until)]
+    found = [
+        (max(clock.instant(begins), since), min(clock.instant(ends, last=True), until))
+        for begins, ends in _on_the_wall(windows, clock.local(since), clock.local(until))
+    ]
+    return merged(found)
+
+
+def touched(windows: tuple[Window, ...], begins: int, ends: int) -> bool:
+    """Whether any time on the wall within [begins, ends) lies in a window. Without windows: yes."""
+    if begins >= ends:
+        return False
+    return not windows or any(s < ends and e > begins for s, e in _on_the_wall(windows, begins, ends))
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Disjoint and in order; empty ones are left out."""
+    found: list[Interval] = []
+    for start, end in sorted(intervals):
+        if start >= end:
+            continue
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int) -> Iterable[Interval]:
+    """Every window that may touch [begins, ends), a day more on each side: clocks change by up to a day."""
+    for window in windows:
+        first = (begins - window.length) // DAY - 2
+        for day in range(first, ends // DAY + 2):
+            if weekday_of(day) in window.days:
+                start = day * DAY + window.start
+                yield start, start + window.length

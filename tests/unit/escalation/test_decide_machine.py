@@ -13,12 +13,15 @@ from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Re
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
+    Edited,
     Escalated,
     Event,
     OutcomeKind,
     PageOutcome,
     Reassigned,
     Resolved,
+    RespondersAdded,
+    Restarted,
     Snoozed,
     Started,
     TimerFired,
@@ -76,11 +79,12 @@ class Life(RuleBasedStateMachine):
             if isinstance(command, StopPages):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
             elif isinstance(command, Page) and command.type in ("new_incident", "escalation"):
-                self.paged[(command.generation, command.repeat, command.level, command.user)] += 1
+                asked_by = command.actor and f" for {command.actor}"
+                self.paged[(command.generation, command.repeat, command.level, command.user + asked_by)] += 1
                 self.pages.append(command)
                 assert command.generation > self.stopped_up_to, "a page of a generation that was stopped"
         assert self.run.generation >= before.generation
-        assert self.run.repeat >= before.repeat or isinstance(event, Reassigned)
+        assert self.run.repeat >= before.repeat or isinstance(event, Reassigned | Restarted)
         if (self.run.repeat, self.run.generation) == (before.repeat, before.generation):
             assert self.run.level >= before.level, "a level never goes back within a repeat"
         if before.state is State.RESOLVED:
@@ -145,12 +149,34 @@ class Life(RuleBasedStateMachine):
     def reassign_to_policy(self, to: object) -> None:
         self.take(Reassigned("users/ana", policy=to))  # type: ignore[arg-type]
 
+    @rule(who=st.sampled_from(PEOPLE), to=st.lists(TARGETS, min_size=1, max_size=2))
+    def add_responders(self, who: str, to: list[object]) -> None:
+        before = self.run
+        self.take(RespondersAdded(f"users/{who}", tuple(to)))  # type: ignore[arg-type]
+        assert (self.run.state, self.run.level, self.run.timer) == (before.state, before.level, before.timer)
+
+    @rule(to=st.none() | POLICIES)
+    def restart(self, to: object) -> None:
+        self.take(Restarted("users/ana", to))  # type: ignore[arg-type]
+
+    @rule(title=st.none() | st.sampled_from(["db down", "db up"]), severity=st.none() | st.integers(1, 4))
+    def edit(self, title: str | None, severity: int | None) -> None:
+        before, pages = self.run, self.paged.total()
+        self.take(Edited("users/ana", title, severity))
+        if before.state is not State.RESOLVED and severity is not None:
+            assert self.run.facts.severity == severity
+        if severity is None:
+            assert (self.paged.total(), self.run.generation) == (pages, before.generation)
+
     @rule(severity=st.integers(1, 4), new_keys=st.integers(0, 2))
     def alerts_added(self, severity: int, new_keys: int) -> None:
         before, pages = self.run, self.paged.total()
         self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
         raised = (
-            before.policy is not None and before.policy.page_raised_urgency and severity <= 2 < before.facts.severity
+            before.policy is not None
+            and before.policy.page_raised_urgency
+            and severity <= 2 < before.facts.severity
+            and (new_keys > 0 or not before.severity_set)
         )
         if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED):
             assert self.paged.total() == pages, "only urgency pages again, and only what nobody holds"

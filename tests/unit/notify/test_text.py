@@ -78,6 +78,13 @@ def test_the_body_names_the_incident_and_the_links() -> None:
     assert "db-1" in text
 
 
+def test_the_body_says_who_asked_for_whom() -> None:
+    assert "users/ben asks for you: you are paged at level 2." in body(
+        delivery(Kind.ESCALATION, actor="users/ben", level=2)
+    )
+    assert "Nobody has answered yet: you are paged at level 2." in body(delivery(Kind.ESCALATION, level=2))
+
+
 def test_json_has_every_field_in_every_kind() -> None:
     keys = [set(payload(delivery(kind, code="1" * 6 if kind is Kind.VERIFICATION else ""))) for kind in Kind]
     assert all(each == keys[0] for each in keys)

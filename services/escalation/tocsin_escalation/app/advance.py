@@ -22,7 +22,7 @@ from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages
 from tocsin_escalation.domain.escalation import Escalation, Reached
-from tocsin_escalation.domain.events import Event, Reassigned, Started
+from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded, Restarted, Started
 from tocsin_escalation.domain.policy import Directory, Target
 from tocsin_escalation.store import directory, escalations, timeline, timers
 from tocsin_escalation.store.timeline import Entry
@@ -94,9 +94,9 @@ def targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterab
         if run is None:
             continue
         named = [run.policy] if run.policy else []
-        if isinstance(step.event, Started | Reassigned) and step.event.policy:
+        if isinstance(step.event, Started | Reassigned | Restarted) and step.event.policy:
             named.append(step.event.policy)
-        if isinstance(step.event, Reassigned):
+        if isinstance(step.event, Reassigned | RespondersAdded):
             yield from ((run.org_id, target) for target in step.event.targets)
         for policy in named:
             yield from ((run.org_id, target) for target in policy.targets())
@@ -164,6 +164,7 @@ class _Work:
         saved = list(self.changed.values())
         await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned])
         await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
+        await escalations.save_edits(tx, [run for run in saved if self._edited(run)])
         await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
         rows = [
             ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
@@ -180,6 +181,10 @@ class _Work:
         moved = [run for run in saved if self._moves_timer(run)]
         touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))
+
+    def _edited(self, run: Escalation) -> bool:
+        before = self.before[run.incident_id]
+        return (run.facts.title, run.severity_set) != (before.facts.title, before.severity_set)
 
     def _moves_timer(self, run: Escalation) -> bool:
         before = self.before[run.incident_id]
@@ -214,6 +219,16 @@ def refused(run: Escalation, refusal: Refusal) -> TocsinError:
             return TocsinError(reasons.ERROR_REASON_INCIDENT_RESOLVED, f"{name} is resolved", metadata={"name": name})
         case Refusal.LEVEL_UNKNOWN:
             return invalid("level", f"the policy has {last} levels; name one of them, or 0 for the next")
+        case Refusal.NO_RESPONDERS:
+            return invalid(
+                "targets", "nobody of these can be paged, but perhaps yourself; name users who are not disabled"
+            )
+        case Refusal.NO_POLICY:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} has no policy that could begin again; hand it to one with ReassignIncident",
+                metadata={"name": name, "state": run.state.value},
+            )
         case Refusal.NO_NEXT_LEVEL:
             return TocsinError(
                 reasons.ERROR_REASON_NO_NEXT_LEVEL,

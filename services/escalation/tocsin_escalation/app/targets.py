@@ -1,6 +1,7 @@
 """What a request names must exist: the error says which field names nobody."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import grpc
 from tocsin.errors.v1 import error_reason_pb2 as reasons
@@ -8,7 +9,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
 
 from tocsin_escalation.domain.policy import Policy, Target, TargetKind
-from tocsin_escalation.store import directory, policies
+from tocsin_escalation.store import directory, escalations, policies
 
 REASONS = {
     TargetKind.USER: reasons.ERROR_REASON_USER_NOT_FOUND,
@@ -51,3 +52,11 @@ async def policy(db: Database, org_id: str, id_: str, field: str) -> Policy:
             fields=[FieldViolation(field, f"{name} does not exist")],
         )
     return row.policy
+
+
+async def policy_of(db: Database, org_id: str, incident_id: UUID) -> Policy | None:
+    """The policy an incident runs on, as it is defined now; None when the incident, or by now the policy, is not there."""
+    async with db.transaction(org_id) as tx:
+        row = await escalations.get(tx, incident_id)
+        found = await policies.get(tx, row.run.policy.id) if row is not None and row.run.policy is not None else None
+    return found.policy if found is not None else None

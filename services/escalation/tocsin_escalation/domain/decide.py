@@ -15,12 +15,15 @@ from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerK
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
+    Edited,
     Escalated,
     Event,
     Noted,
     PageOutcome,
     Reassigned,
     Resolved,
+    RespondersAdded,
+    Restarted,
     Snoozed,
     Started,
     TimerFired,
@@ -37,6 +40,7 @@ from tocsin_escalation.domain.paging import (
     start_level,
 )
 from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.urgency import raise_urgency
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
@@ -68,6 +72,12 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _escalate(run, actor, level, now, directory, timer_id)
         case Reassigned():
             return _reassign(run, event, now, directory, timer_id)
+        case RespondersAdded():
+            return add_responders(run, event, now, directory)
+        case Restarted():
+            return restart(run, event, now, directory, timer_id)
+        case Edited():
+            return edit(run, event, now, directory, timer_id)
         case Noted(actor=actor, text=text):
             return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
         case Resolved():
@@ -125,7 +135,9 @@ def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: D
     """New alerts page again only if they make the incident urgent; on one that somebody holds they are noted, once per
     generation.
     """
-    worse = 0 < event.severity < run.facts.severity
+    # A repeat of an alert that is known says nothing new to a person who has set the severity; an alert of a new key does.
+    may_raise = not run.severity_set or event.new_keys > 0
+    worse = may_raise and 0 < event.severity < run.facts.severity
     quiet = run.state in (State.ACKNOWLEDGED, State.SNOOZED, State.EXHAUSTED)
     severity = event.severity if worse else run.facts.severity
     facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)

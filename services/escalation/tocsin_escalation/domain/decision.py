@@ -70,6 +70,9 @@ class NoteKind(StrEnum):
     PAGE_SENT = "page_sent"
     NOBODY_REACHED = "nobody_reached"
     URGENCY_RAISED = "urgency_raised"
+    RESPONDERS_ADDED = "responders_added"
+    RESTARTED = "restarted"
+    EDITED = "edited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Refusal(StrEnum):
     INCIDENT_STATE = "INCIDENT_STATE"
     NO_NEXT_LEVEL = "NO_NEXT_LEVEL"
     LEVEL_UNKNOWN = "LEVEL_UNKNOWN"
+    NO_RESPONDERS = "NO_RESPONDERS"
+    NO_POLICY = "NO_POLICY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ class Decision:
     already: bool = False
 
 
-def page_id(run: Escalation, type_: PageType, level: int, user: str) -> UUID:
+ASKED = "asked"
+"""Keeps the page of a person who was asked for apart from that of their level: they may get both."""
+
+
+def page_id(run: Escalation, type_: str, level: int, user: str) -> UUID:
     """The same page has the same id however often it is decided: a page handed over twice stays one page."""
     return uuid5(NAMESPACE_URL, f"{run.incident_id}/{run.generation}/{run.repeat}/{level}/{type_}/{user}")

@@ -77,6 +77,7 @@ class Escalation:
     """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0.
 
     `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
+    `severity_set`: a person has said how severe it is, so that repeats of alerts that are known do not change it.
     """
 
     org_id: str
@@ -98,5 +99,6 @@ class Escalation:
     resolved_by: str = ""
     resolve_time: datetime | None = None
     added_alerts_noted: bool = False
+    severity_set: bool = False
     last_sequence: int = 0
     version: int = 1

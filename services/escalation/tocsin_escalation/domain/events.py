@@ -82,6 +82,31 @@ class Reassigned:
 
 
 @dataclass(frozen=True, slots=True)
+class RespondersAdded:
+    """A person asks for further people, beside those who are on it."""
+
+    actor: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """A person lets the policy begin again. `policy` is what it says now; None when it is gone: then it runs as frozen."""
+
+    actor: str
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A person corrects what the incident says. None leaves a fact as it is."""
+
+    actor: str
+    title: str | None = None
+    severity: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """A person writes something down."""
 
@@ -143,6 +168,9 @@ Event = (
     | Snoozed
     | Escalated
     | Reassigned
+    | RespondersAdded
+    | Restarted
+    | Edited
     | Noted
     | Resolved
     | PageOutcome

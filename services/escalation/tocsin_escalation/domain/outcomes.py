@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import Decision, Note, NoteKind, PageType, page_id
+from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, PageType, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
 from tocsin_escalation.domain.paging import judge_reached, start_level
@@ -63,8 +63,8 @@ def tell(outcome: PageOutcome) -> Note:
 
 
 def _level_pages(run: Escalation) -> list[UUID]:
-    """The pages of the current level."""
-    return [page_id(run, PageType.ESCALATION, run.level, user) for user in run.assignees]
+    """The pages that people of the current level may have: one because of the level, one because they were asked for."""
+    return [page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED)]
 
 
 def _settled(run: Escalation, page: UUID, state: PageState) -> dict[UUID, PageState]:
@@ -82,10 +82,10 @@ def _settled(run: Escalation, page: UUID, state: PageState) -> dict[UUID, PageSt
 def _reaches_nobody(run: Escalation) -> bool:
     """Whether the current level waits for an answer that cannot come: every page of it has failed."""
     waiting = run.timer is not None and run.timer.kind is TimerKind.LEVEL_TIMEOUT
-    pages = _level_pages(run)
-    if run.state is not State.TRIGGERED or not waiting or not pages:
+    states = [run.pages[page] for page in _level_pages(run) if page in run.pages]
+    if run.state is not State.TRIGGERED or not waiting or not states:
         return False
-    return all(run.pages.get(page) is PageState.FAILED for page in pages)
+    return all(state is PageState.FAILED for state in states)
 
 
 def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:

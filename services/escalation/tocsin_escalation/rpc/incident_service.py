@@ -26,6 +26,8 @@ from tocsin_escalation.domain.events import (
     Event,
     Noted,
     Reassigned,
+    RespondersAdded,
+    Restarted,
     Snoozed,
     Unacknowledged,
 )
@@ -134,6 +136,44 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             pb.ReassignIncidentResponse,
             _step(request.name, request.etag, event),
             lambda done: pb.ReassignIncidentResponse(incident=_incident(done)),
+        )
+
+    async def AddResponders(self, request: pb.AddRespondersRequest, context: Context) -> pb.AddRespondersResponse:
+        call = current_call()
+        named = tuple(map(mapping.target_from, request.targets))
+        await targets.must_exist(self._db, call.org_id, [("targets", target) for target in named])
+        return await self._commands.one(
+            call.org_id,
+            "AddResponders",
+            request,
+            pb.AddRespondersResponse,
+            _step(request.name, request.etag, RespondersAdded(call.principal.subject, named)),
+            lambda done: pb.AddRespondersResponse(incident=_incident(done)),
+        )
+
+    async def RestartIncident(self, request: pb.RestartIncidentRequest, context: Context) -> pb.RestartIncidentResponse:
+        call = current_call()
+        policy = await targets.policy_of(self._db, call.org_id, mapping.incident_id(request.name))
+        return await self._commands.one(
+            call.org_id,
+            "RestartIncident",
+            request,
+            pb.RestartIncidentResponse,
+            _step(request.name, request.etag, Restarted(call.principal.subject, policy)),
+            lambda done: pb.RestartIncidentResponse(incident=_incident(done)),
+        )
+
+    async def UpdateIncident(self, request: pb.UpdateIncidentRequest, context: Context) -> pb.UpdateIncidentResponse:
+        call = current_call()
+        event = mapping.edit_from(request, call.principal.subject)
+        id_ = mapping.incident_id(request.incident.name, "incident.name")
+        return await self._commands.one(
+            call.org_id,
+            "UpdateIncident",
+            request,
+            pb.UpdateIncidentResponse,
+            Step(id_, event, request.incident.etag),
+            lambda done: pb.UpdateIncidentResponse(incident=_incident(done)),
         )
 
     async def AddNote(self, request: pb.AddNoteRequest, context: Context) -> pb.AddNoteResponse:

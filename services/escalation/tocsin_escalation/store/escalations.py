@@ -15,7 +15,7 @@ from tocsin_escalation.store import policies
 COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integration, e.labels, e.links, e.alert_count,
   e.create_time, e.update_time, e.state, e.policy_id, e.policy, e.on_fallback_policy, e.team, e.level, e.repeat, e.generation,
   e.assignees, e.paged_users, e.pages, e.reached, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time,
-  e.added_alerts_noted, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
+  e.added_alerts_noted, e.severity_set, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
   t.generation AS timer_generation"""
 FROM = "FROM escalations e LEFT JOIN timers t USING (incident_id)"
 
@@ -75,6 +75,7 @@ def _row(r: Record) -> EscalationRow:
         resolved_by=r["resolved_by"],
         resolve_time=r["resolve_time"],
         added_alerts_noted=r["added_alerts_noted"],
+        severity_set=r["severity_set"],
         last_sequence=r["last_sequence"],
         version=r["version"],
     )
@@ -176,6 +177,21 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
         [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
         [run.reached.value for run in runs],
         [run.version for run in runs],
+    )
+
+
+async def save_edits(tx: Tx, runs: Sequence[Escalation]) -> None:
+    """Write what people corrected in locked escalations; `save` writes all else. Rare, so no other write pays for it."""
+    if not runs:
+        return
+    await tx.execute(
+        """UPDATE escalations e SET title = n.title, severity_set = n.severity_set
+           FROM unnest($1::text[], $2::uuid[], $3::text[], $4::boolean[]) AS n(org_id, incident_id, title, severity_set)
+           WHERE e.org_id = n.org_id AND e.incident_id = n.incident_id""",
+        [run.org_id for run in runs],
+        [run.incident_id for run in runs],
+        [run.facts.title for run in runs],
+        [run.severity_set for run in runs],
     )
 
 

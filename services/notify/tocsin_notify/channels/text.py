@@ -61,6 +61,8 @@ def body(delivery: Delivery) -> str:
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
             why = "A new incident" if delivery.kind is Kind.NEW_INCIDENT else "Nobody has answered yet"
+            if job.actor:
+                why = f"{job.actor} asks for you"
             where = f"at level {job.level}" if job.level else "as the fallback target"
             lines = [job.title, "", f"{why}: you are paged {where}.", *_about(delivery)]
         case Kind.URGENCY_RAISED:

@@ -141,6 +141,12 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The incident is exhausted, and by now it is known that no page reached anybody."""
     TIMELINE_KIND_URGENCY_RAISED: _TimelineKind.ValueType  # 24
     """The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
+    TIMELINE_KIND_RESPONDERS_ADDED: _TimelineKind.ValueType  # 25
+    """A person asked for further people, who were paged."""
+    TIMELINE_KIND_RESTARTED: _TimelineKind.ValueType  # 26
+    """A person let the policy begin again at level 1."""
+    TIMELINE_KIND_EDITED: _TimelineKind.ValueType  # 27
+    """A person corrected title or severity."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -195,6 +201,12 @@ TIMELINE_KIND_NOBODY_REACHED: TimelineKind.ValueType  # 23
 """The incident is exhausted, and by now it is known that no page reached anybody."""
 TIMELINE_KIND_URGENCY_RAISED: TimelineKind.ValueType  # 24
 """The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
+TIMELINE_KIND_RESPONDERS_ADDED: TimelineKind.ValueType  # 25
+"""A person asked for further people, who were paged."""
+TIMELINE_KIND_RESTARTED: TimelineKind.ValueType  # 26
+"""A person let the policy begin again at level 1."""
+TIMELINE_KIND_EDITED: TimelineKind.ValueType  # 27
+"""A person corrected title or severity."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final
@@ -252,11 +264,11 @@ class Incident(_message.Message):
     name: _builtins.str
     """`incidents/{uuid}`."""
     title: _builtins.str
-    """The first alert's summary."""
+    """The first alert's summary, or what a person made of it."""
     source: _builtins.str
     """The first alert's source."""
     severity: _severity_pb2.Severity.ValueType
-    """The worst severity of its alerts."""
+    """The worst severity of its alerts, or what a person made of it; after that only alerts of new keys raise it."""
     state: Global___IncidentState.ValueType
     """Where its escalation is."""
     policy: _builtins.str
@@ -270,7 +282,7 @@ class Incident(_message.Message):
     repeat: _builtins.int
     """Which pass through the levels this is, counted from 0."""
     generation: _builtins.int
-    """Bumped by every acknowledge, unacknowledge, snooze, escalate and reassign; older timers and pages of older generations do nothing.
+    """Bumped by every acknowledge, unacknowledge, snooze, escalate, reassign and restart; older timers and pages of older generations do nothing.
     An incident that was opened anew begins above all generations it had before.
     """
     alert_count: _builtins.int

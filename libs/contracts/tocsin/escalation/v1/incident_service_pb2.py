@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tocsin.escalation.v1 import incident_pb2 as tocsin_dot_escalation_dot_v1_dot_incident__pb2
@@ -31,7 +32,7 @@ from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import target_pb2 as tocsin_dot_type_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/incident_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a#tocsin/escalation/v1/incident.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"D\n\x12GetIncidentRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"G\n\x13GetIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xf3\x03\n\x14ListIncidentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x03 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x41\n\x07reached\x18\t \x03(\x0e\x32\x1d.tocsin.escalation.v1.ReachedB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\"c\n\x15ListIncidentsResponse\x12\x31\n\tincidents\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"m\n\x1b\x41\x63knowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x1c\n\x14\x61lready_acknowledged\x18\x02 \x01(\x08\"\x86\x01\n\x1cUnacknowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"Q\n\x1dUnacknowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xc1\x01\n\x15SnoozeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12@\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9b\x01\n\x17\x45scalateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x05level\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"L\n\x18\x45scalateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\">\n\x07Targets\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"\xff\x01\n\x17ReassignIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x07targets\x18\x04 \x01(\x0b\x32\x1d.tocsin.escalation.v1.TargetsH\x00\x12=\n\x06policy\x18\x05 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"L\n\x18ReassignIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"{\n\x0e\x41\x64\x64NoteRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x18\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80 \"E\n\x0f\x41\x64\x64NoteResponse\x12\x32\n\x05\x65ntry\x18\x01 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\"\x80\x01\n\x16ResolveIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"e\n\x17ResolveIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x18\n\x10\x61lready_resolved\x18\x02 \x01(\x08\"\x81\x01\n\x0eIncidentResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x80\x01\n BatchAcknowledgeIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"Z\n!BatchAcknowledgeIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"|\n\x1c\x42\x61tchResolveIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"V\n\x1d\x42\x61tchResolveIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"\x83\x01\n\x13ListTimelineRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"e\n\x14ListTimelineResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf0\x0c\n\x0fIncidentService\x12v\n\x0bGetIncident\x12(.tocsin.escalation.v1.GetIncidentRequest\x1a).tocsin.escalation.v1.GetIncidentResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListIncidents\x12*.tocsin.escalation.v1.ListIncidentsRequest\x1a+.tocsin.escalation.v1.ListIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x8f\x01\n\x13\x41\x63knowledgeIncident\x12\x30.tocsin.escalation.v1.AcknowledgeIncidentRequest\x1a\x31.tocsin.escalation.v1.AcknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15UnacknowledgeIncident\x12\x32.tocsin.escalation.v1.UnacknowledgeIncidentRequest\x1a\x33.tocsin.escalation.v1.UnacknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eSnoozeIncident\x12+.tocsin.escalation.v1.SnoozeIncidentRequest\x1a,.tocsin.escalation.v1.SnoozeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10\x45scalateIncident\x12-.tocsin.escalation.v1.EscalateIncidentRequest\x1a..tocsin.escalation.v1.EscalateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10ReassignIncident\x12-.tocsin.escalation.v1.ReassignIncidentRequest\x1a..tocsin.escalation.v1.ReassignIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12k\n\x07\x41\x64\x64Note\x12$.tocsin.escalation.v1.AddNoteRequest\x1a%.tocsin.escalation.v1.AddNoteResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fResolveIncident\x12,.tocsin.escalation.v1.ResolveIncidentRequest\x1a-.tocsin.escalation.v1.ResolveIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\xa1\x01\n\x19\x42\x61tchAcknowledgeIncidents\x12\x36.tocsin.escalation.v1.BatchAcknowledgeIncidentsRequest\x1a\x37.tocsin.escalation.v1.BatchAcknowledgeIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15\x42\x61tchResolveIncidents\x12\x32.tocsin.escalation.v1.BatchResolveIncidentsRequest\x1a\x33.tocsin.escalation.v1.BatchResolveIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12y\n\x0cListTimeline\x12).tocsin.escalation.v1.ListTimelineRequest\x1a*.tocsin.escalation.v1.ListTimelineResponse\"\x12\xaa\xbb\x18\x0eincidents:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/incident_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a#tocsin/escalation/v1/incident.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1btocsin/type/v1/target.proto\"D\n\x12GetIncidentRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"G\n\x13GetIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xf3\x03\n\x14ListIncidentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x03 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x41\n\x07reached\x18\t \x03(\x0e\x32\x1d.tocsin.escalation.v1.ReachedB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\"c\n\x15ListIncidentsResponse\x12\x31\n\tincidents\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"m\n\x1b\x41\x63knowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x1c\n\x14\x61lready_acknowledged\x18\x02 \x01(\x08\"\x86\x01\n\x1cUnacknowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"Q\n\x1dUnacknowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xc1\x01\n\x15SnoozeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12@\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9b\x01\n\x17\x45scalateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x05level\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"L\n\x18\x45scalateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\">\n\x07Targets\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"\xff\x01\n\x17ReassignIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x07targets\x18\x04 \x01(\x0b\x32\x1d.tocsin.escalation.v1.TargetsH\x00\x12=\n\x06policy\x18\x05 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"L\n\x18ReassignIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xb3\x01\n\x14\x41\x64\x64RespondersRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x07targets\x18\x04 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"I\n\x15\x41\x64\x64RespondersResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x80\x01\n\x16RestartIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"K\n\x17RestartIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xa3\x01\n\x15UpdateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"J\n\x16UpdateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"{\n\x0e\x41\x64\x64NoteRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x18\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80 \"E\n\x0f\x41\x64\x64NoteResponse\x12\x32\n\x05\x65ntry\x18\x01 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\"\x80\x01\n\x16ResolveIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"e\n\x17ResolveIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x18\n\x10\x61lready_resolved\x18\x02 \x01(\x08\"\x81\x01\n\x0eIncidentResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x80\x01\n BatchAcknowledgeIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"Z\n!BatchAcknowledgeIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"|\n\x1c\x42\x61tchResolveIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"V\n\x1d\x42\x61tchResolveIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"\x83\x01\n\x13ListTimelineRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"e\n\x14ListTimelineResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf8\x0f\n\x0fIncidentService\x12v\n\x0bGetIncident\x12(.tocsin.escalation.v1.GetIncidentRequest\x1a).tocsin.escalation.v1.GetIncidentResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListIncidents\x12*.tocsin.escalation.v1.ListIncidentsRequest\x1a+.tocsin.escalation.v1.ListIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x8f\x01\n\x13\x41\x63knowledgeIncident\x12\x30.tocsin.escalation.v1.AcknowledgeIncidentRequest\x1a\x31.tocsin.escalation.v1.AcknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15UnacknowledgeIncident\x12\x32.tocsin.escalation.v1.UnacknowledgeIncidentRequest\x1a\x33.tocsin.escalation.v1.UnacknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eSnoozeIncident\x12+.tocsin.escalation.v1.SnoozeIncidentRequest\x1a,.tocsin.escalation.v1.SnoozeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10\x45scalateIncident\x12-.tocsin.escalation.v1.EscalateIncidentRequest\x1a..tocsin.escalation.v1.EscalateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10ReassignIncident\x12-.tocsin.escalation.v1.ReassignIncidentRequest\x1a..tocsin.escalation.v1.ReassignIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12}\n\rAddResponders\x12*.tocsin.escalation.v1.AddRespondersRequest\x1a+.tocsin.escalation.v1.AddRespondersResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fRestartIncident\x12,.tocsin.escalation.v1.RestartIncidentRequest\x1a-.tocsin.escalation.v1.RestartIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eUpdateIncident\x12+.tocsin.escalation.v1.UpdateIncidentRequest\x1a,.tocsin.escalation.v1.UpdateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12k\n\x07\x41\x64\x64Note\x12$.tocsin.escalation.v1.AddNoteRequest\x1a%.tocsin.escalation.v1.AddNoteResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fResolveIncident\x12,.tocsin.escalation.v1.ResolveIncidentRequest\x1a-.tocsin.escalation.v1.ResolveIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\xa1\x01\n\x19\x42\x61tchAcknowledgeIncidents\x12\x36.tocsin.escalation.v1.BatchAcknowledgeIncidentsRequest\x1a\x37.tocsin.escalation.v1.BatchAcknowledgeIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15\x42\x61tchResolveIncidents\x12\x32.tocsin.escalation.v1.BatchResolveIncidentsRequest\x1a\x33.tocsin.escalation.v1.BatchResolveIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12y\n\x0cListTimeline\x12).tocsin.escalation.v1.ListTimelineRequest\x1a*.tocsin.escalation.v1.ListTimelineResponse\"\x12\xaa\xbb\x18\x0eincidents:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -94,6 +95,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REASSIGNINCIDENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_REASSIGNINCIDENTREQUEST'].fields_by_name['policy']._loaded_options = None
   _globals['_REASSIGNINCIDENTREQUEST'].fields_by_name['policy']._serialized_options = b'\272H(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['name']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['targets']._loaded_options = None
+  _globals['_ADDRESPONDERSREQUEST'].fields_by_name['targets']._serialized_options = b'\272H\007\222\001\004\010\001\020\n'
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['incident']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['incident']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ADDNOTEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ADDNOTEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_ADDNOTEREQUEST'].fields_by_name['name']._loaded_options = None
@@ -134,6 +153,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INCIDENTSERVICE'].methods_by_name['EscalateIncident']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_INCIDENTSERVICE'].methods_by_name['ReassignIncident']._loaded_options = None
   _globals['_INCIDENTSERVICE'].methods_by_name['ReassignIncident']._serialized_options = b'\252\273\030\017incidents:write'
+  _globals['_INCIDENTSERVICE'].methods_by_name['AddResponders']._loaded_options = None
+  _globals['_INCIDENTSERVICE'].methods_by_name['AddResponders']._serialized_options = b'\252\273\030\017incidents:write'
+  _globals['_INCIDENTSERVICE'].methods_by_name['RestartIncident']._loaded_options = None
+  _globals['_INCIDENTSERVICE'].methods_by_name['RestartIncident']._serialized_options = b'\252\273\030\017incidents:write'
+  _globals['_INCIDENTSERVICE'].methods_by_name['UpdateIncident']._loaded_options = None
+  _globals['_INCIDENTSERVICE'].methods_by_name['UpdateIncident']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_INCIDENTSERVICE'].methods_by_name['AddNote']._loaded_options = None
   _globals['_INCIDENTSERVICE'].methods_by_name['AddNote']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_INCIDENTSERVICE'].methods_by_name['ResolveIncident']._loaded_options = None
@@ -144,58 +169,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INCIDENTSERVICE'].methods_by_name['BatchResolveIncidents']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_INCIDENTSERVICE'].methods_by_name['ListTimeline']._loaded_options = None
   _globals['_INCIDENTSERVICE'].methods_by_name['ListTimeline']._serialized_options = b'\252\273\030\016incidents:read'
-  _globals['_GETINCIDENTREQUEST']._serialized_start=283
-  _globals['_GETINCIDENTREQUEST']._serialized_end=351
-  _globals['_GETINCIDENTRESPONSE']._serialized_start=353
-  _globals['_GETINCIDENTRESPONSE']._serialized_end=424
-  _globals['_LISTINCIDENTSREQUEST']._serialized_start=427
-  _globals['_LISTINCIDENTSREQUEST']._serialized_end=926
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=928
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1027
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1030
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1162
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1164
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=1273
-  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1276
-  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1410
-  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1412
-  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=1493
-  _globals['_SNOOZEINCIDENTREQUEST']._serialized_start=1496
-  _globals['_SNOOZEINCIDENTREQUEST']._serialized_end=1689
-  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_start=1691
-  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_end=1765
-  _globals['_ESCALATEINCIDENTREQUEST']._serialized_start=1768
-  _globals['_ESCALATEINCIDENTREQUEST']._serialized_end=1923
-  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_start=1925
-  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_end=2001
-  _globals['_TARGETS']._serialized_start=2003
-  _globals['_TARGETS']._serialized_end=2065
-  _globals['_REASSIGNINCIDENTREQUEST']._serialized_start=2068
-  _globals['_REASSIGNINCIDENTREQUEST']._serialized_end=2323
-  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_start=2325
-  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_end=2401
-  _globals['_ADDNOTEREQUEST']._serialized_start=2403
-  _globals['_ADDNOTEREQUEST']._serialized_end=2526
-  _globals['_ADDNOTERESPONSE']._serialized_start=2528
-  _globals['_ADDNOTERESPONSE']._serialized_end=2597
-  _globals['_RESOLVEINCIDENTREQUEST']._serialized_start=2600
-  _globals['_RESOLVEINCIDENTREQUEST']._serialized_end=2728
-  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_start=2730
-  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_end=2831
-  _globals['_INCIDENTRESULT']._serialized_start=2834
-  _globals['_INCIDENTRESULT']._serialized_end=2963
-  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_start=2966
-  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_end=3094
-  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_start=3096
-  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_end=3186
-  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_start=3188
-  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_end=3312
-  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_start=3314
-  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_end=3400
-  _globals['_LISTTIMELINEREQUEST']._serialized_start=3403
-  _globals['_LISTTIMELINEREQUEST']._serialized_end=3534
-  _globals['_LISTTIMELINERESPONSE']._serialized_start=3536
-  _globals['_LISTTIMELINERESPONSE']._serialized_end=3637
-  _globals['_INCIDENTSERVICE']._serialized_start=3640
-  _globals['_INCIDENTSERVICE']._serialized_end=5288
+  _globals['_GETINCIDENTREQUEST']._serialized_start=317
+  _globals['_GETINCIDENTREQUEST']._serialized_end=385
+  _globals['_GETINCIDENTRESPONSE']._serialized_start=387
+  _globals['_GETINCIDENTRESPONSE']._serialized_end=458
+  _globals['_LISTINCIDENTSREQUEST']._serialized_start=461
+  _globals['_LISTINCIDENTSREQUEST']._serialized_end=960
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=962
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1061
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1064
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1196
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1198
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=1307
+  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1310
+  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1444
+  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1446
+  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=1527
+  _globals['_SNOOZEINCIDENTREQUEST']._serialized_start=1530
+  _globals['_SNOOZEINCIDENTREQUEST']._serialized_end=1723
+  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_start=1725
+  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_end=1799
+  _globals['_ESCALATEINCIDENTREQUEST']._serialized_start=1802
+  _globals['_ESCALATEINCIDENTREQUEST']._serialized_end=1957
+  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_start=1959
+  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_end=2035
+  _globals['_TARGETS']._serialized_start=2037
+  _globals['_TARGETS']._serialized_end=2099
+  _globals['_REASSIGNINCIDENTREQUEST']._serialized_start=2102
+  _globals['_REASSIGNINCIDENTREQUEST']._serialized_end=2357
+  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_start=2359
+  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_end=2435
+  _globals['_ADDRESPONDERSREQUEST']._serialized_start=2438
+  _globals['_ADDRESPONDERSREQUEST']._serialized_end=2617
+  _globals['_ADDRESPONDERSRESPONSE']._serialized_start=2619
+  _globals['_ADDRESPONDERSRESPONSE']._serialized_end=2692
+  _globals['_RESTARTINCIDENTREQUEST']._serialized_start=2695
+  _globals['_RESTARTINCIDENTREQUEST']._serialized_end=2823
+  _globals['_RESTARTINCIDENTRESPONSE']._serialized_start=2825
+  _globals['_RESTARTINCIDENTRESPONSE']._serialized_end=2900
+  _globals['_UPDATEINCIDENTREQUEST']._serialized_start=2903
+  _globals['_UPDATEINCIDENTREQUEST']._serialized_end=3066
+  _globals['_UPDATEINCIDENTRESPONSE']._serialized_start=3068
+  _globals['_UPDATEINCIDENTRESPONSE']._serialized_end=3142
+  _globals['_ADDNOTEREQUEST']._serialized_start=3144
+  _globals['_ADDNOTEREQUEST']._serialized_end=3267
+  _globals['_ADDNOTERESPONSE']._serialized_start=3269
+  _globals['_ADDNOTERESPONSE']._serialized_end=3338
+  _globals['_RESOLVEINCIDENTREQUEST']._serialized_start=3341
+  _globals['_RESOLVEINCIDENTREQUEST']._serialized_end=3469
+  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_start=3471
+  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_end=3572
+  _globals['_INCIDENTRESULT']._serialized_start=3575
+  _globals['_INCIDENTRESULT']._serialized_end=3704
+  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_start=3707
+  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_end=3835
+  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_start=3837
+  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_end=3927
+  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_start=3929
+  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_end=4053
+  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_start=4055
+  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_end=4141
+  _globals['_LISTTIMELINEREQUEST']._serialized_start=4144
+  _globals['_LISTTIMELINEREQUEST']._serialized_end=4275
+  _globals['_LISTTIMELINERESPONSE']._serialized_start=4277
+  _globals['_LISTTIMELINERESPONSE']._serialized_end=4378
+  _globals['_INCIDENTSERVICE']._serialized_start=4381
+  _globals['_INCIDENTSERVICE']._serialized_end=6421
 # @@protoc_insertion_point(module_scope)

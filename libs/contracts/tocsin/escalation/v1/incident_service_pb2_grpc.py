@@ -70,6 +70,21 @@ class IncidentServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentResponse.FromString,
                 _registered_method=True)
+        self.AddResponders = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/AddResponders',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersResponse.FromString,
+                _registered_method=True)
+        self.RestartIncident = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/RestartIncident',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentResponse.FromString,
+                _registered_method=True)
+        self.UpdateIncident = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/UpdateIncident',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentResponse.FromString,
+                _registered_method=True)
         self.AddNote = channel.unary_unary(
                 '/tocsin.escalation.v1.IncidentService/AddNote',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddNoteRequest.SerializeToString,
@@ -168,6 +183,38 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddResponders(self, request, context):
+        """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+
+        Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
+        `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
+        `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestartIncident(self, request, context):
+        """Stops all pages and lets the policy begin again at level 1, as it is defined now.
+
+        Allowed in every state but resolved. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+        `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateIncident(self, request, context):
+        """Corrects the title or the severity.
+
+        An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
+        alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddNote(self, request, context):
         """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`.
         """
@@ -247,6 +294,21 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.ReassignIncident,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentResponse.SerializeToString,
+            ),
+            'AddResponders': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddResponders,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersResponse.SerializeToString,
+            ),
+            'RestartIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartIncident,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentResponse.SerializeToString,
+            ),
+            'UpdateIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateIncident,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentResponse.SerializeToString,
             ),
             'AddNote': grpc.unary_unary_rpc_method_handler(
                     servicer.AddNote,
@@ -464,6 +526,87 @@ class IncidentService:
             '/tocsin.escalation.v1.IncidentService/ReassignIncident',
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ReassignIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddResponders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/AddResponders',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AddRespondersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/RestartIncident',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.RestartIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/UpdateIncident',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UpdateIncidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,26 @@ class IncidentServiceStub:
     Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
     `CANCEL_UNCONFIRMED`.
     """
+    AddResponders: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddRespondersRequest, _incident_service_pb2.AddRespondersResponse]
+    """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+
+    Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
+    `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
+    `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    RestartIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.RestartIncidentRequest, _incident_service_pb2.RestartIncidentResponse]
+    """Stops all pages and lets the policy begin again at level 1, as it is defined now.
+
+    Allowed in every state but resolved. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+    `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    UpdateIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.UpdateIncidentRequest, _incident_service_pb2.UpdateIncidentResponse]
+    """Corrects the title or the severity.
+
+    An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
+    alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
     AddNote: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
     ResolveIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ResolveIncidentRequest, _incident_service_pb2.ResolveIncidentResponse]
@@ -132,6 +152,26 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
     Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
     `CANCEL_UNCONFIRMED`.
+    """
+    AddResponders: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddRespondersRequest, _incident_service_pb2.AddRespondersResponse]  # type: ignore[assignment]
+    """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+
+    Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
+    `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
+    `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    RestartIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.RestartIncidentRequest, _incident_service_pb2.RestartIncidentResponse]  # type: ignore[assignment]
+    """Stops all pages and lets the policy begin again at level 1, as it is defined now.
+
+    Allowed in every state but resolved. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+    `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    UpdateIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.UpdateIncidentRequest, _incident_service_pb2.UpdateIncidentResponse]  # type: ignore[assignment]
+    """Corrects the title or the severity.
+
+    An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
+    alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     AddNote: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]  # type: ignore[assignment]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -234,6 +274,44 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         Pages of the people before are cancelled. After targets, the policy goes on when its level's timeout passes unanswered. Idempotent by `request_id`.
         Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`, `ETAG_MISMATCH`,
         `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def AddResponders(
+        self,
+        request: _incident_service_pb2.AddRespondersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.AddRespondersResponse, _abc.Awaitable[_incident_service_pb2.AddRespondersResponse]]:
+        """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+
+        Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
+        `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
+        `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def RestartIncident(
+        self,
+        request: _incident_service_pb2.RestartIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.RestartIncidentResponse, _abc.Awaitable[_incident_service_pb2.RestartIncidentResponse]]:
+        """Stops all pages and lets the policy begin again at level 1, as it is defined now.
+
+        Allowed in every state but resolved. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+        `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateIncident(
+        self,
+        request: _incident_service_pb2.UpdateIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.UpdateIncidentResponse, _abc.Awaitable[_incident_service_pb2.UpdateIncidentResponse]]:
+        """Corrects the title or the severity.
+
+        An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
+        alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

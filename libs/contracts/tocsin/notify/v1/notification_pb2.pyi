@@ -33,7 +33,7 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_TYPE_NEW_INCIDENT: _NotificationType.ValueType  # 1
     """An incident was opened and this user is the first to be paged. A page."""
     NOTIFICATION_TYPE_ESCALATION: _NotificationType.ValueType  # 2
-    """Nobody before answered, or a person escalated or reassigned. A page."""
+    """Nobody before answered, or a person escalated or reassigned, or asked for this user (`actor`). A page."""
     NOTIFICATION_TYPE_ACKNOWLEDGMENT: _NotificationType.ValueType  # 3
     """Somebody acknowledged an incident this user was paged for. Not a page."""
     NOTIFICATION_TYPE_RESOLUTION: _NotificationType.ValueType  # 4
@@ -53,7 +53,7 @@ NOTIFICATION_TYPE_UNSPECIFIED: NotificationType.ValueType  # 0
 NOTIFICATION_TYPE_NEW_INCIDENT: NotificationType.ValueType  # 1
 """An incident was opened and this user is the first to be paged. A page."""
 NOTIFICATION_TYPE_ESCALATION: NotificationType.ValueType  # 2
-"""Nobody before answered, or a person escalated or reassigned. A page."""
+"""Nobody before answered, or a person escalated or reassigned, or asked for this user (`actor`). A page."""
 NOTIFICATION_TYPE_ACKNOWLEDGMENT: NotificationType.ValueType  # 3
 """Somebody acknowledged an incident this user was paged for. Not a page."""
 NOTIFICATION_TYPE_RESOLUTION: NotificationType.ValueType  # 4

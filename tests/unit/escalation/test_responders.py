@@ -83,12 +83,10 @@ def test_a_level_is_left_only_when_those_who_were_asked_for_cannot_be_reached_ei
 
 def test_an_exhausted_incident_knows_whether_the_one_who_was_asked_for_was_reached() -> None:
     story = exhausted()
-    story.page_ends("ana", OutcomeKind.FAILED)
-    assert story.run.reached is Reached.NOBODY
-    story.take(RespondersAdded(BEN, (user("dora"),)))
-    assert story.run.reached is Reached.UNKNOWN
-    story.page_ends("dora", OutcomeKind.SENT)
-    assert story.run.reached is Reached.SOMEBODY
+    reached = [story.page_ends("ana", OutcomeKind.FAILED).next.reached]
+    reached.append(story.take(RespondersAdded(BEN, (user("dora"),))).next.reached)
+    reached.append(story.page_ends("dora", OutcomeKind.SENT).next.reached)
+    assert reached == [Reached.NOBODY, Reached.UNKNOWN, Reached.SOMEBODY]
 
 
 def test_the_policy_begins_again_and_what_was_under_way_is_stopped() -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from tocsin_timers.broker import TimerBroker
 from tocsin_timers.errors import TimersError
-from tocsin_timers.figures import DeadLetter
+from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.source import Clock, Timer, TimerSource
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,17 @@ class TimerMirror:
             await (self._broker.pause() if paused else self._broker.resume())
         except (RedisError, OSError) as error:
             logger.warning("%s: Redis is told of the pause (%s) later: %r", self._broker.queue, paused, error)
+
+    async def look(self) -> tuple[QueueFigures | None, bool]:
+        """The queue's figures, None while Redis cannot be read; and whether it stores what it is given."""
+        figures = None
+        try:
+            figures = await self._broker.figures()
+            await self._broker.check()
+        except (RedisError, OSError) as error:
+            logger.debug("%s: Redis tells no figures, or stores nothing: %r", self._broker.queue, error)
+            return figures, False
+        return figures, True
 
     async def close(self) -> None:
         """Send what waits, for two seconds at most."""

@@ -8,7 +8,6 @@ from tocsin.escalation.v1 import (
 )
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin.queue.v1 import queue_service_pb2_grpc
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
@@ -17,6 +16,7 @@ from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 
@@ -29,8 +29,8 @@ from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
 from tocsin_escalation.rpc.policy_service import PolicyService
-from tocsin_escalation.rpc.queue_service import QueueService
 from tocsin_escalation.settings import EscalationSettings
+from tocsin_escalation.store.timers import figures
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
@@ -98,11 +98,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         "tocsin.escalation.v1.EscalationInternalService",
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
     )
-    add(
-        QueueService(db, queue, timers.mirror),
-        "tocsin.queue.v1.QueueService",
-        queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-    )
+    QueueService(db, QUEUE, figures, timers.mirror).add_to(runtime.rpc)
 
     def nudge() -> None:
         page_relay.nudge()

@@ -8,7 +8,6 @@ import grpc
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
-from tocsin.queue.v1 import queue_service_pb2_grpc
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.outbox import Relay
@@ -19,6 +18,7 @@ from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
+from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
@@ -42,13 +42,12 @@ from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
 from tocsin_notify.rpc.notification_service import NotificationService
-from tocsin_notify.rpc.queue_service import QueueService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate
 from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
-from tocsin_notify.store.queues import QUEUE
+from tocsin_notify.store.queues import QUEUE, figures
 from tocsin_notify.work import tasks
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.gauges import Gauges
@@ -190,12 +189,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.NotificationService",
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
-    add(
-        QueueService(db, broker, hints.mirror, due.nudge),
-        "tocsin.queue.v1.QueueService",
-        queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-    )
-
+    QueueService(db, QUEUE, figures, hints.mirror, resumed=due.nudge).add_to(runtime.rpc)
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
 

@@ -1,12 +1,12 @@
 """Live timers in PostgreSQL: the record that every delayed task in Redis is only a copy of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.queues import RecordFigures
 
 from tocsin_escalation.domain.escalation import Escalation
 
@@ -20,16 +20,6 @@ class LiveTimer(NamedTuple):
     due_time: datetime
     urgent: bool
     """Of a critical or error incident: never waits behind others."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimerFigures:
-    """How many timers wait, and since when."""
-
-    delayed: int
-    overdue: int
-    oldest_overdue_seconds: float
-    next_due_time: datetime | None
 
 
 COLUMNS = ", ".join(LiveTimer._fields)
@@ -129,7 +119,7 @@ async def due_within(tx: Tx, seconds: float, limit: int) -> list[LiveTimer]:
     return [_timer(record) for record in await tx.fetch(query, seconds, limit)]
 
 
-async def figures(tx: Tx) -> TimerFigures:
+async def figures(tx: Tx) -> RecordFigures:
     """The record's side of the queue's figures."""
     record = await tx.fetchrow(
         """SELECT count(*) FILTER (WHERE due_time > app_now()) AS delayed, count(*) FILTER (WHERE due_time <= app_now()) AS overdue,
@@ -137,7 +127,7 @@ async def figures(tx: Tx) -> TimerFigures:
              min(due_time) FILTER (WHERE due_time > app_now()) AS next FROM timers"""
     )
     assert record is not None, "an aggregate has one row"
-    return TimerFigures(record["delayed"], record["overdue"], record["oldest"], record["next"])
+    return RecordFigures(record["delayed"], record["overdue"], record["oldest"], record["next"])
 
 
 async def missing(tx: Tx) -> list[UUID]:

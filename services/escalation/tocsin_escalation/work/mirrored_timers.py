@@ -5,11 +5,11 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin.escalation.v1 import timer_pb2
+from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 from tocsin_timers import Chunk, DeadLetter, Encoder, Timer, TimerBroker, TimerMirror
 
-from tocsin_escalation.app import pauses
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store import timers
 from tocsin_escalation.store.timers import LiveTimer
@@ -49,7 +49,8 @@ class MirroredTimers:
 
     async def paused(self) -> bool:
         """See Record."""
-        return await pauses.paused(self._db, QUEUE)
+        async with self._db.system() as tx:
+            return await queues.is_paused(tx, QUEUE)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """See Record. Only a copy died: the sweep fires the row."""

@@ -1,9 +1,9 @@
 """The loops that make Redis disposable: fire what is overdue, arm again what is due soon, notice what cannot be."""
 
+from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
 
-from tocsin_escalation.app import pauses
 from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import sweep_overdue
@@ -25,8 +25,9 @@ class Sweeps:
 
     async def fire_overdue(self) -> None:
         """Fire what Redis did not: at most the sweep's pause late."""
-        if await pauses.paused(self._db, QUEUE):
-            return
+        async with self._db.system() as tx:
+            if await queues.is_paused(tx, QUEUE):
+                return
         settings = self._settings
         while (
             await sweep_overdue(self._db, self._effects, settings.sweep_grace_seconds, settings.sweep_batch)

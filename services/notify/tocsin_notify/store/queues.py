@@ -1,10 +1,9 @@
-"""The queue's record: pauses, counters, figures."""
+"""The figures of the queue's rows. Counts are of what is alive, so they do not grow with history."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.queues import RecordFigures, WorkFigures
 
 from tocsin_notify.domain.page import CRITICAL, SLOW
 
@@ -14,14 +13,13 @@ _FIGURES: Final = """
 SELECT
   (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS delayed,
   (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time <= app_now()) AS overdue,
-  (SELECT count(*) FROM notifications WHERE state = 'sending') AS sending,
+  (SELECT count(*) FROM notifications WHERE state = 'sending') AS active,
   (SELECT count(*) FROM dead_letters WHERE redrive_time IS NULL) AS dead,
   (SELECT coalesce(sum(completed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS completed,
   (SELECT coalesce(sum(failed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS failed,
-  (SELECT greatest(0, extract(epoch FROM app_now() - min(due_time)))::float8 FROM notifications
+  (SELECT coalesce(greatest(0, extract(epoch FROM app_now() - min(due_time))), 0)::float8 FROM notifications
     WHERE state = 'pending' AND due_time <= app_now()) AS oldest_overdue_seconds,
-  (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS next_due_time,
-  EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify') AS paused
+  (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS next_due_time
 """
 
 _SLOW_RETRIES: Final = """
@@ -30,43 +28,20 @@ SELECT (SELECT count(*) FROM notifications WHERE state = 'pending' AND priority 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The record at one instant. Counts are of what is alive, so they do not grow with history."""
-
-    delayed: int
-    overdue: int
-    sending: int
-    dead: int
-    completed: int
-    failed: int
-    oldest_overdue_seconds: float | None
-    next_due_time: datetime | None
-    paused: bool
-
-
-async def figures(tx: Tx) -> Figures:
-    """Of all tenants: run it in a transaction of all tenants."""
+async def figures(tx: Tx) -> RecordFigures:
+    """Of all tenants: run it in a transaction of all tenants. The work is provider calls: `failed` counts attempts."""
     row = await tx.fetchrow(_FIGURES)
-    assert row is not None
-    return Figures(**dict(row))
+    assert row is not None, "an aggregate has one row"
+    return RecordFigures(
+        row["delayed"],
+        row["overdue"],
+        row["oldest_overdue_seconds"],
+        row["next_due_time"],
+        WorkFigures(row["active"], row["completed"], row["failed"], row["dead"]),
+    )
 
 
 async def count_slow_retries(tx: Tx) -> int:
     """How many notifications are tried on for want of another method, of all tenants."""
     count: int = await tx.fetchval(_SLOW_RETRIES, SLOW[CRITICAL])
     return count
-
-
-async def set_paused(tx: Tx, paused: bool) -> None:
-    """From the next claim on, on every replica."""
-    if paused:
-        await tx.execute("INSERT INTO queue_pauses (queue) VALUES ($1) ON CONFLICT (queue) DO NOTHING", QUEUE)
-    else:
-        await tx.execute("DELETE FROM queue_pauses WHERE queue = $1", QUEUE)
-
-
-async def is_paused(tx: Tx) -> bool:
-    """Whether nobody may claim."""
-    paused: bool = await tx.fetchval("SELECT EXISTS (SELECT FROM queue_pauses WHERE queue = $1)", QUEUE)
-    return paused

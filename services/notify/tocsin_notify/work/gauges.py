@@ -18,10 +18,12 @@ class Gauges:
         async with self._db.system() as tx:
             figures = await queues.figures(tx)
             slow_retries = await queues.count_slow_retries(tx)
+        work = figures.work
+        assert work is not None, "the record counts its own work"
         metrics = self._metrics
         metrics.queue.labels("pending").set(figures.delayed)
         metrics.queue.labels("overdue").set(figures.overdue)
-        metrics.queue.labels("sending").set(figures.sending)
+        metrics.queue.labels("sending").set(work.active)
         metrics.slow_retries.set(slow_retries)
-        metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds or 0.0)
-        metrics.dead_waiting.set(figures.dead)
+        metrics.oldest_overdue_seconds.set(figures.oldest_overdue_seconds)
+        metrics.dead_waiting.set(work.dead)

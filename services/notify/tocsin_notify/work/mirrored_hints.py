@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database
 from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
 
 from tocsin_notify.app.hints import Hint
 from tocsin_notify.domain.page import CRITICAL
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications, queues
+from tocsin_notify.store import notifications
+from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.tasks import DeliverTask
 
@@ -74,7 +76,7 @@ class MirroredHints:
     async def paused(self) -> bool:
         """See Record."""
         async with self._db.system() as tx:
-            return await queues.is_paused(tx)
+            return await queues.is_paused(tx, QUEUE)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """See Record."""

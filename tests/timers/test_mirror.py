@@ -172,6 +172,21 @@ async def test_without_redis_the_owner_is_told_and_goes_on(
     assert len(told) == 2, "one line when it goes and one when it comes"
 
 
+async def test_a_look_tells_what_redis_holds_and_whether_it_stores(own: Valkey, make_broker: MakeBroker) -> None:
+    rows = Rows(make_broker(own.url))
+    rows.add("x", 60)
+    await rows.mirror.fill()
+    figures, stores = await rows.mirror.look()
+    assert figures is not None
+    assert (figures.delayed, stores) == (1, True)
+    await rows.broker.shards[0]._commands.execute_command("REPLICAOF", "127.0.0.1", "1")
+    figures, stores = await rows.mirror.look()
+    assert figures is not None
+    assert not stores
+    own.kill()
+    assert await rows.mirror.look() == (None, False)
+
+
 async def test_the_pause_of_the_record_holds_in_a_redis_that_forgot_it(own: Valkey, make_broker: MakeBroker) -> None:
     rows = Rows(make_broker(own.url))
     rows.is_paused = True

@@ -5,7 +5,9 @@ from typing import Final
 
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, internal_service_pb2_grpc
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.auth import TokenSource
+from tocsin_kit.batches import Batches
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
@@ -15,8 +17,7 @@ from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 
-from tocsin_ingest.app.batcher import Batcher
-from tocsin_ingest.app.commit_batch import CommitBatch
+from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.incident_records import IncidentRecords
 from tocsin_ingest.app.rate_limit import RateLimit
@@ -65,15 +66,16 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
 
     reconciler = Reconciler(database, escalation, metrics, relay.nudge, grace=settings.reconcile_grace_seconds)
     directory = Directory(database, metrics)
-    batcher = Batcher(
+    commits: Batches[Entry, SendAlertResponse] = Batches(
         CommitBatch(database, metrics, relay.nudge),
-        batch_size=settings.batch_size,
-        lanes=min(settings.batch_lanes, settings.database_pool_size - 1),
-        capacity=settings.queue_capacity,
+        most=settings.batch_size,
+        waiting=settings.queue_capacity,
+        lane=lambda entry: entry.org_id,
+        at_once=min(settings.batch_lanes, settings.database_pool_size - 1),
     )
-    metrics.watch_queue(lambda: batcher.waiting)
+    metrics.watch_queue(lambda: commits.waiting)
     limit = RateLimit(settings.rate_per_second, settings.rate_burst)
-    intake = AlertIntake(directory, limit, batcher)
+    intake = AlertIntake(directory, limit, commits)
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
@@ -103,4 +105,4 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
-    return Service(close=(batcher.drain, lambda: to_escalation.close(None)))
+    return Service(close=(commits.drain, lambda: to_escalation.close(None)))

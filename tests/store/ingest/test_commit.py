@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin_ingest.app.batcher import Answer, Batcher, Entry
-from tocsin_ingest.app.commit_batch import CommitBatch
+from tocsin_ingest.app.commit_batch import Answer, CommitBatch, Entry
 from tocsin_ingest.app.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.metrics import IngestMetrics
+from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -30,12 +30,16 @@ def committer(database: Database) -> CommitBatch:
     return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda: None)
 
 
-def entry(sent: Message, request_id: str = "") -> Entry:
-    return Entry(sent, request_id, request_id.encode())
+def group_commit(database: Database, most: int = 20) -> Batches[Entry, SendAlertResponse]:
+    return Batches(committer(database), most=most)
+
+
+def entry(org: str, sent: Message, request_id: str = "") -> Entry:
+    return Entry(org, sent, request_id, request_id.encode())
 
 
 async def commit(commit_batch: CommitBatch, org: str, sent: Sequence[Message]) -> list[SendAlertResponse]:
-    answers = await commit_batch(org, [entry(each) for each in sent])
+    answers = await commit_batch([entry(org, each) for each in sent])
     assert not any(isinstance(each, Exception) for each in answers), answers
     return [each for each in answers if isinstance(each, SendAlertResponse)]
 
@@ -116,14 +120,14 @@ async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
     other = await Database.open(database_url, name="other", size=4)
     try:
         org, dice = new_org(), random.Random(7)
-        replicas = [Batcher(committer(each), batch_size=20) for each in (database, other)]
+        replicas = [group_commit(each) for each in (database, other)]
         sent = [
             message(dice.choice("abcdefgh"), dice.choice([Action.TRIGGER] * 5 + [Action.RESOLVE]), org=org, group=group)
             for group in ("", "g")
             for _ in range(400)
         ]
         dice.shuffle(sent)
-        answers = await asyncio.gather(*(dice.choice(replicas).submit(org, entry(each)) for each in sent))
+        answers = await asyncio.gather(*(dice.choice(replicas).submit(entry(org, each)) for each in sent))
         opened = [each.incident for each in answers if Outcome(each.outcome) is Outcome.OPENED]
         assert len(opened) == len(set(opened))
         await check(database, org)
@@ -136,14 +140,14 @@ async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
 
 async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: Database, database_url: str) -> None:
     org = new_org()
-    batcher = Batcher(committer(database), batch_size=5)
+    commits = group_commit(database, 5)
 
     async def resolve_again_and_again() -> None:
         for _ in range(15):
             found = await rows(database, org, "SELECT id FROM incidents WHERE state = 'open'")
             await resolve_incidents(database, lambda: None, org, "users/ana", [row["id"] for row in found])
 
-    sending = [batcher.submit(org, entry(message("ab"[number % 2], org=org))) for number in range(400)]
+    sending = [commits.submit(entry(org, message("ab"[number % 2], org=org))) for number in range(400)]
     await asyncio.gather(resolve_again_and_again(), *sending)
     await check(database, org)
     counted = await rows(database, org, "SELECT sum(alert_count) AS all FROM incidents")
@@ -185,9 +189,11 @@ async def test_a_resolve_takes_the_waiting_event_along(database: Database) -> No
 
 async def test_a_crash_after_commit_repeats_the_first_answer(database: Database) -> None:
     org, request_id = new_org(), str(uuid.uuid4())
-    lost = await committer(database)(org, [entry(message("a", org=org), request_id)])
+    lost = await committer(database)([entry(org, message("a", org=org), request_id)])
     # The process dies here; the sender never hears it and comes again, to another replica.
-    again = await committer(database)(org, [entry(message("b", org=org)), entry(message("a", org=org), request_id)])
+    again = await committer(database)(
+        [entry(org, message("b", org=org)), entry(org, message("a", org=org), request_id)]
+    )
     assert again[1] == lost[0]
     counted = await rows(database, org, "SELECT count FROM alerts WHERE dedup_key = 'a'")
     assert [row["count"] for row in counted] == [1]
@@ -202,8 +208,10 @@ async def test_one_request_id_through_two_replicas_at_once_is_one_alert(database
             # Two integrations: no lock keeps them apart, only the request's own row does.
             one, two = (message("a", org=org, integration=each) for each in ("one", "two"))
             first, second = await asyncio.gather(
-                committer(database)(org, [entry(message("x", org=org, integration="one")), entry(one, request_id)]),
-                committer(other)(org, [entry(message("y", org=org, integration="two")), entry(two, request_id)]),
+                committer(database)(
+                    [entry(org, message("x", org=org, integration="one")), entry(org, one, request_id)]
+                ),
+                committer(other)([entry(org, message("y", org=org, integration="two")), entry(org, two, request_id)]),
             )
             assert first[1] == second[1]
         counted = await rows(database, org, "SELECT sum(count) AS all FROM alerts WHERE dedup_key = 'a'")
@@ -214,9 +222,9 @@ async def test_one_request_id_through_two_replicas_at_once_is_one_alert(database
 
 async def test_the_same_id_twice_in_one_batch_is_one_request(database: Database) -> None:
     org, request_id = new_org(), str(uuid.uuid4())
-    first = entry(message("a", org=org), request_id)
-    other = Entry(message("b", org=org), request_id, b"another body")
-    answers: Sequence[Answer] = await committer(database)(org, [first, other, first])
+    first = entry(org, message("a", org=org), request_id)
+    other = Entry(org, message("b", org=org), request_id, b"another body")
+    answers: Sequence[Answer] = await committer(database)([first, other, first])
     assert answers[0] == answers[2]
     assert isinstance(answers[1], TocsinError)
     assert answers[1].reason_name == "REQUEST_ID_REUSED"
@@ -225,9 +233,9 @@ async def test_the_same_id_twice_in_one_batch_is_one_request(database: Database)
 async def test_what_the_database_refuses_fails_alone(database: Database) -> None:
     org = new_org()
     bad = message("nul\0key", org=org)
-    entries = [entry(message(str(number), org=org)) for number in range(9)]
-    entries.insert(4, entry(bad))
-    answers = await committer(database)(org, entries)
+    entries = [entry(org, message(str(number), org=org)) for number in range(9)]
+    entries.insert(4, entry(org, bad))
+    answers = await asyncio.gather(*map(group_commit(database).submit, entries), return_exceptions=True)
     assert [index for index, each in enumerate(answers) if isinstance(each, Exception)] == [4]
     found = await rows(database, org, "SELECT count(*) AS all FROM alerts")
     assert found[0]["all"] == 9
@@ -236,9 +244,9 @@ async def test_what_the_database_refuses_fails_alone(database: Database) -> None
 async def test_nothing_is_answered_before_it_is_committed(database: Database) -> None:
     """I1: an answer is worth a row that another connection sees."""
     org = new_org()
-    batcher = Batcher(committer(database))
+    commits = group_commit(database)
     for number in range(20):
-        answer = await batcher.submit(org, entry(message(str(number), org=org)))
+        answer = await commits.submit(entry(org, message(str(number), org=org)))
         seen = await rows(database, org, f"SELECT 1 FROM alerts WHERE id = '{answer.alert.partition('/')[2]}'")
         assert seen
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -10,9 +11,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.ids import format_name, new_id
-from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.batcher import Answer, Entry
 from tocsin_ingest.domain.board import Board
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
@@ -21,51 +20,44 @@ from tocsin_ingest.store import requests
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
 
-_log = get_logger(__name__)
-
-# What the database says about the values of a row, not about its own state: one alert's fault, never its neighbours'.
-_BAD_VALUE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 _REUSED: Final = "was used for a request with another body; use a new UUID"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none."""
+
+    org_id: str
+    message: Message
+    request_id: str = ""
+    body_hash: bytes = b""
+
+
+Answer = SendAlertResponse | Exception
+
+
 class CommitBatch:
-    """Commits batches; `nudge` is called after a commit that left an event to deliver at once."""
+    """The work of a group commit: entries of one tenant. `nudge` is called after a commit that left an event to deliver
+    at once."""
 
     def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
 
-    async def __call__(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
-        """One answer per entry, all of them committed, or errors. Raises when nothing was committed."""
+    async def __call__(self, entries: Sequence[Entry]) -> Sequence[Answer]:
+        """One answer per entry. Raises when nothing was committed; what the database says about values (DataError,
+        IntegrityConstraintViolationError, ValueError) is one entry's fault, which the group commit finds."""
         try:
-            return await self._commit(org_id, entries)
+            return await self._commit(entries)
         except asyncpg.UniqueViolationError:
             # Two replicas took one request_id through two integrations at once. The other has committed by now, so
             # that its answer is found this time.
-            return await self._split(org_id, entries)
-        except _BAD_VALUE as error:
-            if len(entries) == 1:
-                raise
-            _log.warning("batch_split", size=len(entries), error=repr(error))
-            return await self._split(org_id, entries)
+            return await self._commit(entries)
 
-    async def _split(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
-        """One of them cannot be stored; the others must not fail with it."""
-        if len(entries) == 1:
-            return await self._commit(org_id, entries)
-        middle = len(entries) // 2
-        answers: list[Answer] = []
-        for half in (entries[:middle], entries[middle:]):
-            try:
-                answers.extend(await self(org_id, half))
-            except Exception as error:
-                answers.extend([error] * len(half))
-        return answers
-
-    async def _commit(self, org_id: str, entries: Sequence[Entry]) -> Sequence[Answer]:
+    async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         began = time.perf_counter()
-        batch = await self._database.run(org_id, lambda tx: _Batch(entries).take_in(tx))
+        batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
         for decision in batch.decisions:

@@ -10,12 +10,13 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.auth import Principal, invalid_credential
+from tocsin_kit.batches import Batches
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.alert_size import check_size
-from tocsin_ingest.app.batcher import Batcher, Entry
+from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.rate_limit import RateLimit
@@ -62,10 +63,10 @@ NOTHING_STATED: Final = Stated()
 class AlertIntake:
     """The one way in, for every RPC and every HTTP format."""
 
-    def __init__(self, directory: Directory, limit: RateLimit, batcher: Batcher) -> None:
+    def __init__(self, directory: Directory, limit: RateLimit, batches: Batches[Entry, SendAlertResponse]) -> None:
         self._directory = directory
         self._limit = limit
-        self._batcher = batcher
+        self._batches = batches
 
     async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
         """Returns once the alert is committed. `request` must have passed `validate`.
@@ -105,8 +106,8 @@ class AlertIntake:
                 retry_after=wait,
             )
         request_id = request.request_id
-        entry = Entry(message, request_id, body_hash(request) if request_id else b"")
-        return self._batcher.submit(sender.org_id, entry)
+        entry = Entry(sender.org_id, message, request_id, body_hash(request) if request_id else b"")
+        return self._batches.enqueue(entry)
 
     async def _routing(self, sender: Sender, named: str) -> Routing:
         if sender.integration_id is None:

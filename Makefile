@@ -92,7 +92,7 @@ configuration: $(READY) ## Generate docs/configuration.md from the settings clas
 configuration-check: $(READY) ## Look whether docs/configuration.md is stale
 	@$(PY) tools/configuration.py check
 
-containers: $(READY) ## Validate Dockerfiles and docker-compose.yml with the real tools
+containers: $(READY) ## Validate the Dockerfile and docker-compose.yml with the real tools
 	@$(PY) tools/containers.py
 
 bench: $(READY) ## Run every benchmark: one JSON line each, with a floor from the same run

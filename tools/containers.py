@@ -1,4 +1,4 @@
-"""Containers: `check` the Dockerfiles and docker-compose.yml with the real tools; `secrets` makes .env, once.
+"""Containers: `check` the Dockerfile and docker-compose.yml with the real tools; `secrets` makes .env, once.
 
 Needs the standard library only, so that `python3 tools/containers.py secrets` works before anything is installed.
 """
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCKERFILE = "docker/Dockerfile"
 COMPOSE = "docker-compose.yml"
 EXAMPLE = ".env.example"
 EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
@@ -65,15 +66,13 @@ def fill(example: str) -> str:
     return EMPTY.sub(value, example)
 
 
-def check_dockerfiles(root: Path) -> list[str]:
-    """What hadolint says, all its rules on, and which service has no Dockerfile."""
-    services = sorted(path.parent for path in root.glob("services/*/pyproject.toml"))
-    problems = [
-        f"{path.relative_to(root)} has no Dockerfile" for path in services if not (path / "Dockerfile").exists()
-    ]
-    dockerfiles = [str((path / "Dockerfile").relative_to(root)) for path in services if (path / "Dockerfile").exists()]
+def check_dockerfile(root: Path) -> list[str]:
+    """What hadolint says, all its rules on, and which service has no target."""
+    services = sorted(path.parent.name for path in root.glob("services/*/pyproject.toml"))
+    targets = re.findall(r"^FROM service AS (\w+)$", (root / DOCKERFILE).read_text(), re.MULTILINE)
+    problems = [f"{DOCKERFILE} has no target {name}" for name in services if name not in targets]
     # Ignores are written into the Dockerfile, beside their reason; the flag keeps a config file from adding more.
-    code, output = run(tool("hadolint"), "--no-color", "--config", os.devnull, *dockerfiles, root=root)
+    code, output = run(tool("hadolint"), "--no-color", "--config", os.devnull, DOCKERFILE, root=root)
     return problems + ([output or f"hadolint exited with {code}"] if code else [])
 
 
@@ -108,7 +107,7 @@ def config(program: str, env_file: Path, root: Path) -> tuple[int, str]:
 def check(root: Path = ROOT) -> int:
     """Print what is wrong and what could not be checked; 1 when something is wrong."""
     problems = []
-    for subject, examine in (("Dockerfiles", check_dockerfiles), (COMPOSE, check_compose)):
+    for subject, examine in ((DOCKERFILE, check_dockerfile), (COMPOSE, check_compose)):
         try:
             found = examine(root)
         except Skipped as reason:

@@ -11,7 +11,7 @@ from tocsin_kit.settings import ServiceSettings
 from tocsin_notify.settings import NotifySettings
 from tocsin_stack.service import SERVICES, ServiceSpec
 
-from tests.contract.containers.support import ROOT, containers, service
+from tests.contract.containers.support import ROOT, containers, dockerfile, service
 
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "ingest": IngestSettings,
@@ -78,7 +78,7 @@ def test_operators_ports_appear_on_this_machine_wherever_the_others_do() -> None
     for spec in SERVICES:
         port = spec.http_port + 100
         assert f"- 127.0.0.1:${{{spec.variable('ADMIN_PORTS')}:-{port}}}:{port}" in text
-        image = (ROOT / "services" / spec.name / "Dockerfile").read_text()
+        image = dockerfile(spec)
         assert f"{spec.variable('ADMIN_LISTEN')}=0.0.0.0:{port}" in image
         assert f'"{spec.variable("ADMIN_LISTEN")}"]' in image
 

@@ -8,7 +8,7 @@ from tocsin_kit.settings import ServiceSettings, service_settings
 from tocsin_kit.unknown_settings import unknown_variables, variables_of
 from tocsin_stack.plan import StackSettings
 from tocsin_stack.variables import VARIABLES
-from tocsin_testkit.world import QUICK
+from tocsin_testkit.installation import QUICK
 
 from tests.contract.tools import ROOT, load
 

@@ -16,7 +16,7 @@ async def without_method(tenant: Tenant, name: str) -> Person:
     """A user who never added a contact method."""
     user = directory_service_pb2.User(display_name=name.title())
     await tenant.admin.directory.CreateUser(directory_service_pb2.CreateUserRequest(user_id=name, user=user))
-    return Person(tenant, name)
+    return Person(tenant.world, tenant.org_id, name)
 
 
 async def says(tenant: Tenant, incident: str, text: str) -> list[str]:

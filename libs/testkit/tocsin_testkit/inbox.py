@@ -15,12 +15,22 @@ class Inbox:
     def __init__(self) -> None:
         self.messages: list[Received] = []
         self._arrived = asyncio.Condition()
+        self._expected: set[int] = set()
 
     async def put(self, message: Received) -> None:
         """A message has arrived."""
         async with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()
+
+    def expect(self, message: Received) -> Received:
+        """A test has asked for this message: no other call gets it, and it surprises nobody."""
+        self._expected.add(id(message))
+        return message
+
+    def is_expected(self, message: Received) -> bool:
+        """Whether a test has asked for it."""
+        return id(message) in self._expected
 
     async def wait_for(self, fits: Callable[[Received], bool], what: str, patience: float = PATIENCE) -> Received:
         """The first message that fits, whether it is here already or comes within `patience` seconds of an idle machine.

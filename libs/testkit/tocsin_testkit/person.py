@@ -1,35 +1,34 @@
 """Somebody who can be woken."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_service_pb2
 from tocsin.notify.v1 import contact_service_pb2, notification_pb2
 
 from tocsin_testkit.inbox import PATIENCE
+from tocsin_testkit.installation import Installation
 from tocsin_testkit.received import Received
-
-if TYPE_CHECKING:
-    from tocsin_testkit.tenant import Tenant
 
 
 class Person:
     """A user with contact methods at servers of the test."""
 
-    def __init__(self, tenant: "Tenant", id_: str) -> None:
-        self.tenant = tenant
+    def __init__(self, world: Installation, org_id: str, id_: str) -> None:
+        self.world = world
+        self.org_id = org_id
         self.id = id_
         self.name = f"users/{id_}"
         self.addresses: list[str] = []
         self.methods: list[str] = []
         self.webhook_secret = ""
         self.webhook_key_id = ""
-        self.own = tenant.world.clients(tenant.org_id, subject=self.name)
+        self.own = world.clients(org_id, subject=self.name)
 
     async def adds_webhook(self, path: str = "", *, verify: bool = True) -> str:
         """One more webhook: its `contactMethods/{uuid}`."""
-        path = path or f"{self.tenant.org_id}/{self.id}/{len(self.methods)}"
-        url = self.tenant.world.hooks.url(path)
+        path = path or f"{self.org_id}/{self.id}/{len(self.methods)}"
+        url = self.world.hooks.url(path)
         method = contact_service_pb2.ContactMethod(user=self.name, webhook=contact_service_pb2.WebhookContact(url=url))
         response = await self._add(path, method, verify)
         self.webhook_secret = response.contact_method.webhook.secret
@@ -38,7 +37,7 @@ class Person:
 
     async def adds_email(self, address: str = "", *, verify: bool = True) -> str:
         """One more e-mail address: its `contactMethods/{uuid}`."""
-        address = address or f"{self.id}.{len(self.methods)}@{self.tenant.org_id}.example"
+        address = address or f"{self.id}.{len(self.methods)}@{self.org_id}.example"
         method = contact_service_pb2.ContactMethod(
             user=self.name, email=contact_service_pb2.EmailContact(address=address)
         )
@@ -79,9 +78,7 @@ class Person:
     def pages(self, incident: str) -> list[Received]:
         """Every page for this incident that reached them so far."""
         return [
-            m
-            for m in self.tenant.world.inbox.messages
-            if m.address in self.addresses and m.is_page and m.incident == incident
+            m for m in self.world.inbox.messages if m.address in self.addresses and m.is_page and m.incident == incident
         ]
 
     async def acknowledges(self, incident: str, **fields: Any) -> incident_service_pb2.AcknowledgeIncidentResponse:
@@ -95,13 +92,13 @@ class Person:
         return await self.own.incidents.ResolveIncident(request)  # type: ignore[no-any-return]
 
     async def _gets(self, fits: Any, what: str, at: str, patience: float) -> Received:
-        taken = self.tenant._expected
-        message = await self.tenant.world.inbox.wait_for(
-            lambda m: m.address in ([at] if at else self.addresses) and id(m) not in taken and fits(m),
+        inbox = self.world.inbox
+        message = await inbox.wait_for(
+            lambda m: m.address in ([at] if at else self.addresses) and not inbox.is_expected(m) and fits(m),
             f"a {what} for {self.name}",
             patience,
         )
-        return self.tenant.expected(message)
+        return inbox.expect(message)
 
     async def _add(
         self, address: str, method: contact_service_pb2.ContactMethod, verify: bool
@@ -113,7 +110,7 @@ class Person:
         self.methods.append(name)
         if verify:
             await self.own.contacts.SendVerificationCode(contact_service_pb2.SendVerificationCodeRequest(name=name))
-            code = await self.tenant.world.inbox.wait_for(
+            code = await self.world.inbox.wait_for(
                 lambda m: m.address == address and m.kind == "verification", f"a code for {address}"
             )
             verification = contact_service_pb2.VerifyContactMethodRequest(name=name, code=code.code)

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_service_pb2, policy_service_pb2
@@ -13,28 +13,25 @@ from tocsin.type.v1 import severity_pb2, target_pb2
 from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.inbox import PATIENCE
+from tocsin_testkit.installation import Installation
 from tocsin_testkit.person import Person
 from tocsin_testkit.received import Received
-
-if TYPE_CHECKING:
-    from tocsin_testkit.world import World
 
 
 class Tenant:
     """Everything a test says happens through the public RPCs of this tenant."""
 
-    def __init__(self, world: "World", org_id: str) -> None:
+    def __init__(self, world: Installation, org_id: str) -> None:
         self.world = world
         self.org_id = org_id
         self.admin = world.clients(org_id)
         self.everybody: dict[str, Person] = {}
-        self._expected: set[int] = set()
 
     async def person(self, name: str, *, email: bool = False) -> Person:
         """Somebody with one verified contact method: a webhook, or an e-mail address."""
         user = directory_service_pb2.User(display_name=name.title())
         await self.admin.directory.CreateUser(directory_service_pb2.CreateUserRequest(user_id=name, user=user))
-        person = Person(self, name)
+        person = Person(self.world, self.org_id, name)
         self.everybody[name] = person
         await (person.adds_email() if email else person.adds_webhook())
         return person
@@ -98,15 +95,14 @@ class Tenant:
 
     def expected(self, message: Received) -> Received:
         """The test has asked for this message."""
-        self._expected.add(id(message))
-        return message
+        return self.world.inbox.expect(message)
 
     def unexpected(self) -> list[str]:
         """Pages and news that nobody asked for."""
         return [
             f"{m.address} got {m.kind}: {m.subject!r}"
             for m in self.world.inbox.messages
-            if m.kind != "verification" and id(m) not in self._expected and self.owns(m)
+            if m.kind != "verification" and not self.world.inbox.is_expected(m) and self.owns(m)
         ]
 
     def owns(self, message: Received) -> bool:

@@ -1,0 +1,99 @@
+"""A running Tocsin with the servers that people and systems are reached at, and the clock."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import asyncpg
+from tocsin_stack import tokens
+from tocsin_stack.plan import StackSettings
+from tocsin_stack.stack import Stack
+
+from tocsin_testkit.clients import Channels, Clients
+from tocsin_testkit.clock import MovableClock
+from tocsin_testkit.hooks import HookServer
+from tocsin_testkit.inbox import Inbox
+from tocsin_testkit.mail import MailServer
+from tocsin_testkit.quiet import until_quiet
+
+# Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
+QUICK = {
+    "ESCALATION_SWEEP_SECONDS": "0.1",
+    "INGEST_RECONCILE_SECONDS": "0.5",
+    "INGEST_RECONCILE_GRACE_SECONDS": "1",
+}
+
+# The receivers of every test listen on the loopback interface, and all callers of all tests have its address.
+LOCAL = {"NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true", "AUTH_WRONG_PER_SECOND": "1e6", "AUTH_WRONG_BURST": "1e6"}
+
+
+class Installation:
+    """The stack, a mail server, a webhook server, and the clock."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        replicas: int | Mapping[str, int] = 1,
+        environment: Mapping[str, str] | None = None,
+        quick: bool = True,
+    ) -> None:
+        """`environment`: further settings of every service. Without `quick` the sweeps run as often as in production."""
+        self.inbox = Inbox()
+        self.mail = MailServer(self.inbox)
+        self.hooks = HookServer(self.inbox)
+        self._data_dir = data_dir
+        self._replicas = replicas
+        self._environment = LOCAL | (QUICK if quick else {}) | dict(environment or {})
+
+    async def __aenter__(self) -> Self:
+        await self.mail.start()
+        await self.hooks.start()
+        smtp = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.mail.port)}
+        self.stack = Stack(
+            StackSettings(
+                data_dir=self._data_dir,
+                replicas=self._replicas,
+                environment=smtp | self._environment,
+                fsync=False,
+            )
+        )
+        await self.stack.__aenter__()
+        self.clock = MovableClock(self.stack.plan.databases.values())
+        self.channels = Channels({name: self.stack.plan.target(name) for name in self.stack.services})
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.channels.close()
+        await self.stack.stop()
+        await self.hooks.stop()
+        await self.mail.stop()
+
+    def token(
+        self, org_id: str, scopes: Sequence[str] = tokens.ADMINISTRATOR, *, subject: str = "users/operator"
+    ) -> str:
+        """A credential the stack trusts."""
+        return tokens.mint(self.stack.plan.signing_keys, org_id, scopes, subject=subject)
+
+    def clients(self, org_id: str, *, subject: str = "users/operator") -> Clients:
+        """Every service, as an administrator of a tenant."""
+        return Clients(self.channels, self.token(org_id, subject=subject))
+
+    def operator(self) -> Clients:
+        """Every service, as whoever runs the installation."""
+        return Clients(self.channels, self.token(tokens.ALL_ORGS, tokens.OPERATOR))
+
+    async def passes(self, *, minutes: float = 0, seconds: float = 0) -> None:
+        """Time passes for everybody, and whatever falls due by it happens."""
+        await self.quiet()
+        await self.clock.forward(timedelta(minutes=minutes, seconds=seconds))
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is due and nothing is under way anywhere."""
+        await until_quiet(self.stack.plan.databases)
+
+    async def database(self, service: str) -> asyncpg.Connection:
+        """A connection to a service's database that sees every tenant. For tests about rows; close it."""
+        return await asyncpg.connect(self.stack.plan.databases[service], server_settings={"tocsin.org_id": "*"})

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -17,12 +17,10 @@ from tocsin_timers.backoff import Backoff
 from tocsin_timers.batching import Batcher
 from tocsin_timers.delivery import Delivery, Outcome
 from tocsin_timers.loops import cancel, forever
+from tocsin_timers.metrics import TimerMetrics
 from tocsin_timers.promoter import Promoter
 from tocsin_timers.shard import Shard
 from tocsin_timers.start_warnings import warn_of_lossy_settings
-
-if TYPE_CHECKING:
-    from tocsin_timers.broker import TimerBroker
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +30,24 @@ TIDY_SECONDS = 600.0
 _Place = tuple[int, str]
 
 
+class Queue(Protocol):
+    """What is consumed (`TimerBroker`)."""
+
+    queue: str
+    priorities: tuple[str, ...]
+    shards: list[Shard]
+    lease: float
+    block: float
+    max_deliveries: int
+    metrics: TimerMetrics
+
+
 class Consumer:
     """Delivers entries to `accept` while there is `room`. The owner decides when they run and how they end."""
 
     def __init__(
         self,
-        broker: "TimerBroker",
+        queue: Queue,
         room: Callable[[str], int],
         accept: Callable[[Delivery], None],
         *,
@@ -53,22 +63,22 @@ class Consumer:
         `longest_hold`: seconds after which the lease of a running entry is not renewed any more; None: always renewed.
         """
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._broker = broker
+        self._queue = queue
         self._room = room
         self._accept = accept
         self._resumed = resumed
-        self._rate = rate_limit / len(broker.shards) if rate_limit else None
+        self._rate = rate_limit / len(queue.shards) if rate_limit else None
         self._longest_hold = longest_hold
-        self._promoters = [Promoter(shard, broker.metrics, self._looked_at(shard.number)) for shard in broker.shards]
-        self._settlers = [Batcher(self._settle_each(shard)) for shard in broker.shards]
+        self._promoters = [Promoter(shard, queue.metrics, self._looked_at(shard.number)) for shard in queue.shards]
+        self._settlers = [Batcher(self._settle_each(shard)) for shard in queue.shards]
         self._held: dict[tuple[int, str, bytes], Delivery] = {}
         self._paused: set[int] = set()
         # Whose pause is not known yet: a worker that starts during a pause must not take anything before it looked.
-        self._unseen = {shard.number for shard in broker.shards}
-        self._last_wake = ["0-0"] * len(broker.shards)
-        self._tend_now = [asyncio.Event() for _ in broker.shards]
+        self._unseen = {shard.number for shard in queue.shards}
+        self._last_wake = ["0-0"] * len(queue.shards)
+        self._tend_now = [asyncio.Event() for _ in queue.shards]
         self._may_read: dict[_Place, asyncio.Event] = {
-            (shard.number, priority): asyncio.Event() for shard in broker.shards for priority in broker.priorities
+            (shard.number, priority): asyncio.Event() for shard in queue.shards for priority in queue.priorities
         }
         # Replies may have been lost on the way: what Redis holds for us that we do not know of has to be read again.
         self._uncertain: set[_Place] = set()
@@ -82,16 +92,16 @@ class Consumer:
     # Life
 
     def start(self) -> None:
-        for shard, promoter in zip(self._broker.shards, self._promoters, strict=True):
-            name = f"{self._broker.queue}[{shard.number}]"
+        for shard, promoter in zip(self._queue.shards, self._promoters, strict=True):
+            name = f"{self._queue.queue}[{shard.number}]"
             self._keep(f"{name} promoter", promoter.promote)
             self._keep(f"{name} wake-ups", partial(self._listen, shard), partial(self._deaf, shard))
             self._keep(f"{name} leases", partial(self._tend, shard), self._hold_back_reclaims)
-            for priority in self._broker.priorities:
+            for priority in self._queue.priorities:
                 doubt = partial(self._uncertain.add, (shard.number, priority))
                 loop = forever(f"{name} {priority} reader", partial(self._read, shard, priority), doubt)
                 self._readers.append(asyncio.create_task(loop))
-        self._keepers.append(asyncio.create_task(warn_of_lossy_settings(self._broker.shards)))
+        self._keepers.append(asyncio.create_task(warn_of_lossy_settings(self._queue.shards)))
 
     async def stop_reading(self) -> None:
         """Take nothing more; promoting and the leases of what runs go on."""
@@ -105,15 +115,15 @@ class Consumer:
         self._keepers.clear()
         if not give_back:
             return
-        for shard in self._broker.shards:
-            for priority in self._broker.priorities:
+        for shard in self._queue.shards:
+            for priority in self._queue.priorities:
                 try:
                     async with asyncio.timeout(2.0):
                         await shard.release(priority, self.name)
                 except (RedisError, OSError) as error:
                     if isinstance(error, ResponseError) and "NOGROUP" in str(error):
                         continue  # flushed, or never made: there is nothing to give back
-                    logger.warning("%s: gave nothing back (its lease will end): %r", self._broker.queue, error)
+                    logger.warning("%s: gave nothing back (its lease will end): %r", self._queue.queue, error)
                     return
 
     # For the owner
@@ -130,7 +140,7 @@ class Consumer:
     def fresh(self, delivery: Delivery) -> bool:
         """Whether nobody else can have taken it over meanwhile. One that is not is forgotten here and, if it is still
         ours, delivered again: a process that was stopped for a minute must not start what others have done since."""
-        if time.monotonic() - delivery.since < self._broker.lease * 0.75:
+        if time.monotonic() - delivery.since < self._queue.lease * 0.75:
             return True
         self.forget(delivery)
         self._uncertain.add((delivery.shard, delivery.priority))
@@ -150,14 +160,14 @@ class Consumer:
         Gives up after ten leases, when others have long taken it over.
         """
         backoff = Backoff(cap=0.25)
-        deadline = time.monotonic() + 10 * self._broker.lease
+        deadline = time.monotonic() + 10 * self._queue.lease
         while True:
             try:
                 await self._settlers[delivery.shard].submit(delivery)
                 break
             except (RedisError, OSError) as error:
                 if time.monotonic() > deadline:
-                    logger.error("%s: could not settle %s: %r", self._broker.queue, delivery.entry.decode(), error)
+                    logger.error("%s: could not settle %s: %r", self._queue.queue, delivery.entry.decode(), error)
                     break
                 await backoff.wait()
         for settled in self._settlings:
@@ -182,7 +192,7 @@ class Consumer:
                     found = await shard.read_own(priority, self.name)
                 else:
                     count = await self._allowed(shard, priority, room)
-                    found = await shard.read(priority, self.name, count, self._broker.block)
+                    found = await shard.read(priority, self.name, count, self._queue.block)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
@@ -226,7 +236,7 @@ class Consumer:
         event.clear()
         await self._renew(shard)
         if time.monotonic() >= self._reclaim_after and not self._rests(shard.number):
-            for priority in self._broker.priorities:
+            for priority in self._queue.priorities:
                 room = self._room(priority)
                 if room > 0:
                     await self._reclaim(shard, priority, room)
@@ -234,7 +244,7 @@ class Consumer:
             self._tidied = time.monotonic()
             await shard.tidy(TIDY_SECONDS)
         try:
-            async with asyncio.timeout(min(1.0, self._broker.lease / 4)):
+            async with asyncio.timeout(min(1.0, self._queue.lease / 4)):
                 await event.wait()
         except TimeoutError:
             return
@@ -247,7 +257,7 @@ class Consumer:
                 continue
             if self._longest_hold is not None and now - delivery.since > self._longest_hold:
                 continue
-            if now - max(delivery.since, delivery.renewed) > self._broker.lease / 3:
+            if now - max(delivery.since, delivery.renewed) > self._queue.lease / 3:
                 due.setdefault(delivery.priority, []).append(delivery)
         for priority, deliveries in due.items():
             ours = await shard.renew(priority, self.name, [delivery.entry for delivery in deliveries])
@@ -255,27 +265,27 @@ class Consumer:
                 delivery.renewed = now
                 if not still:
                     logger.warning(
-                        "%s: %s was taken over while it runs here", self._broker.queue, delivery.entry.decode()
+                        "%s: %s was taken over while it runs here", self._queue.queue, delivery.entry.decode()
                     )
 
     async def _reclaim(self, shard: Shard, priority: str, room: int) -> None:
         try:
             with self._settled_meanwhile() as settled:
                 found, buried = await shard.reclaim(
-                    priority, self.name, self._broker.lease, room, self._broker.max_deliveries
+                    priority, self.name, self._queue.lease, room, self._queue.max_deliveries
                 )
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
             await shard.make_groups()
             return
-        self._broker.metrics.dead.inc(buried)
+        self._queue.metrics.dead.inc(buried)
         found = self._unknown(found, settled)
-        self._broker.metrics.reclaimed.inc(len(found))
+        self._queue.metrics.reclaimed.inc(len(found))
         await self._take(shard, priority, found)
 
     async def _listen(self, shard: Shard) -> None:
-        woken = await shard.wait_for_wake(self._last_wake[shard.number], self._broker.block)
+        woken = await shard.wait_for_wake(self._last_wake[shard.number], self._queue.block)
         if woken is not None:
             self._last_wake[shard.number] = woken
             self._promoters[shard.number].wake()
@@ -287,7 +297,7 @@ class Consumer:
 
     def _hold_back_reclaims(self) -> None:
         # After an outage every lease has run out: let the living settle and renew before anybody counts as dead.
-        self._reclaim_after = time.monotonic() + min(2.0, self._broker.lease)
+        self._reclaim_after = time.monotonic() + min(2.0, self._queue.lease)
 
     def _looked_at(self, shard: int) -> Callable[[bool], None]:
         def looked(paused: bool) -> None:
@@ -316,7 +326,7 @@ class Consumer:
     # The rate limit
 
     def _urgent(self, priority: str) -> bool:
-        return len(self._broker.priorities) > 1 and priority == self._broker.priorities[0]
+        return len(self._queue.priorities) > 1 and priority == self._queue.priorities[0]
 
     async def _allowed(self, shard: Shard, priority: str, room: int) -> int:
         if self._rate is None or self._urgent(priority):

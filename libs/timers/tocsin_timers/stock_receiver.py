@@ -3,15 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from taskiq import AckableMessage
+from taskiq.abc.formatter import TaskiqFormatter
 
-from tocsin_timers.consumer import Consumer
+from tocsin_timers.consumer import Consumer, Queue
 from tocsin_timers.delivery import DONE, Delivery, Outcome
-
-if TYPE_CHECKING:
-    from tocsin_timers.broker import TimerBroker
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +18,16 @@ LEASES_HELD = 60
 """A stock receiver does not say when it lost a message: after this many leases it is given to somebody else."""
 
 
-async def listen(broker: "TimerBroker") -> AsyncGenerator[AckableMessage, None]:
+class Listened(Queue, Protocol):
+    """What is listened to (`TimerBroker`)."""
+
+    formatter: TaskiqFormatter
+    consumers: list[Consumer]
+
+    def find_task(self, task_name: str) -> Any: ...
+
+
+async def listen(broker: Listened) -> AsyncGenerator[AckableMessage, None]:
     """What AsyncBroker.listen promises. What a stock receiver would drop (unreadable, unknown task) is buried here."""
     arrived: asyncio.Queue[Delivery] = asyncio.Queue()
     consumer = Consumer(
@@ -58,7 +65,7 @@ class _Ack:
         await self._consumer.settle(self._delivery)
 
 
-def _readable(broker: "TimerBroker", delivery: Delivery) -> bytes | None:
+def _readable(broker: Listened, delivery: Delivery) -> bytes | None:
     """The message with the ids a timer's message leaves to its key; None: the outcome says why it is dead."""
     assert delivery.data is not None
     try:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,36 @@ def test_nothing_is_pickled() -> None:
         assert "pickle" not in imported(path), f"{path} imports pickle"
 
 
-def imported(path: Path) -> set[str]:
-    """Every module a file imports, wherever in the file."""
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not for type checkers only either: who reads one of a circle has to read them all."""
+    named = {module_name(path): path for path in SOURCES}
+    graph = {name: imported(path, named.keys()) & (named.keys() - {name}) for name, path in named.items()}
+    while True:
+        used = set().union(*graph.values())
+        inside = {
+            name: others & graph.keys() for name, others in graph.items() if name in used and others & graph.keys()
+        }
+        if inside == graph:
+            break
+        graph = inside
+    assert graph == {}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    start = next((number for number, part in enumerate(parts) if part.startswith("tocsin_")), 0)
+    return ".".join(parts[start:]).removesuffix(".__init__")
+
+
+def imported(path: Path, named: Set[str] = frozenset()) -> set[str]:
+    """Every module a file imports, wherever in the file. `named`: modules that may be imported from their package."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            modules.add(node.module)
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & named
+            modules |= submodules
+            if len(submodules) < len(node.names):
+                modules.add(node.module)
     return modules

@@ -100,9 +100,15 @@ class Desk:
         await self.db.run(ORG, work)
 
     def opening(
-        self, incident_id: UUID | None = None, *, policy: str = "night", org_id: str = ORG, severity: int = 1
+        self,
+        incident_id: UUID | None = None,
+        *,
+        policy: str = "night",
+        org_id: str = ORG,
+        severity: int = 1,
+        title: str = "db down",
     ) -> Arrival:
-        facts = Facts("db down", "db1", severity, "integrations/prom", datetime.now(UTC))
+        facts = Facts(title, "db1", severity, "integrations/prom", datetime.now(UTC))
         return Arrival(org_id, incident_id or uuid4(), 1, Opening(facts, policy))
 
     async def opens(self, **options: str) -> UUID:

@@ -8,8 +8,9 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 
-from tocsin_escalation.store import escalations, timeline
-from tocsin_escalation.store.escalations import EscalationRow, Filters
+from tocsin_escalation.store import escalations, finding, timeline
+from tocsin_escalation.store.escalations import EscalationRow
+from tocsin_escalation.store.finding import Count, Filters, Found
 from tocsin_escalation.store.timeline import Entry
 
 
@@ -22,18 +23,40 @@ async def incident(db: Database, org_id: str, id_: UUID) -> EscalationRow:
     return row
 
 
-async def incidents(
+async def newest(db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int) -> Found:
+    """Incidents that fit, newest first; the cursor is the place behind which to go on."""
+    async with db.transaction(org_id) as tx:
+        return await finding.newest(tx, filters, _place(cursor), limit)
+
+
+async def worst(
     db: Database, org_id: str, filters: Filters, cursor: Sequence[object] | None, limit: int
 ) -> list[EscalationRow]:
-    """Incidents that fit, newest first; the cursor is the last one's creation time and id."""
-    before = None
+    """Unresolved incidents that fit, critical ones first; the cursor is the last one's severity and place."""
+    behind = None
     if cursor is not None:
-        created, id_ = cursor
-        assert isinstance(created, datetime), "a page token holds what was put into it"
-        assert isinstance(id_, UUID), "a page token holds what was put into it"
-        before = (created, id_)
+        severity, *place = cursor
+        found = _place(place)
+        assert isinstance(severity, int), "a page token holds what was put into it"
+        assert found is not None, "a page token holds what was put into it"
+        behind = (severity, *found)
     async with db.transaction(org_id) as tx:
-        return await escalations.page(tx, filters, before, limit)
+        return await finding.worst(tx, filters, behind, limit)
+
+
+def _place(cursor: Sequence[object] | None) -> tuple[datetime, UUID] | None:
+    if cursor is None:
+        return None
+    created, id_ = cursor
+    assert isinstance(created, datetime), "a page token holds what was put into it"
+    assert isinstance(id_, UUID), "a page token holds what was put into it"
+    return created, id_
+
+
+async def counts(db: Database, org_id: str, policy: str, team: str) -> list[Count]:
+    """How many incidents are unresolved, by state and severity."""
+    async with db.transaction(org_id) as tx:
+        return await finding.counts(tx, policy, team)
 
 
 async def known(db: Database, org_id: str, ids: Sequence[UUID]) -> set[UUID]:

@@ -11,9 +11,9 @@ from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1 import incident_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError, not_found, to_status
+from tocsin_kit.errors import TocsinError, invalid, not_found, to_status
 from tocsin_kit.rpc.masks import require_etag
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app import read, targets
@@ -32,7 +32,8 @@ from tocsin_escalation.domain.events import (
     Unacknowledged,
 )
 from tocsin_escalation.rpc import mapping
-from tocsin_escalation.store.escalations import Filters
+from tocsin_escalation.store.escalations import EscalationRow
+from tocsin_escalation.store.finding import MOST_WORDS, Filters, words_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -50,6 +51,9 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return pb.GetIncidentResponse(incident=mapping.incident(row.run, row.update_time))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Context) -> pb.ListIncidentsResponse:
+        words = words_of(request.query)
+        if len(words) > MOST_WORDS:
+            raise invalid("query", f"must have at most {MOST_WORDS} words, not {len(words)}")
         filters = Filters(
             states=tuple(mapping.STATE_NAMES[state] for state in request.states),
             policy=request.policy.removeprefix("policies/"),
@@ -58,17 +62,47 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             start_time=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
             end_time=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
             reached=tuple(mapping.REACHED_NAMES[reached] for reached in request.reached),
+            severities=tuple(request.severities),
+            labels=dict(request.labels),
+            words=words,
         )
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
-        rows = await read.incidents(self._db, current_call().org_id, filters, cursor, size + 1)
-        shown = rows[:size]
-        token = ""
-        if len(rows) > size:
-            last = shown[-1].run
-            token = self._pages.encode(request, (last.facts.create_time, last.incident_id))
+        if request.order == pb.INCIDENT_ORDER_SEVERITY:
+            if State.RESOLVED.value in filters.states:
+                raise invalid("order", "INCIDENT_ORDER_SEVERITY lists what is not resolved; leave that state out")
+            rows = await read.worst(self._db, current_call().org_id, filters, cursor, size + 1)
+            last = rows[size - 1].run if len(rows) > size else None
+            end = (last.facts.severity, last.facts.create_time, last.incident_id) if last else None
+            return self._listed(request, rows[:size], end)
+        found = await read.newest(self._db, current_call().org_id, filters, cursor, size)
+        return self._listed(request, found.rows, found.end)
+
+    def _listed(
+        self, request: pb.ListIncidentsRequest, rows: Sequence[EscalationRow], end: Sequence[CursorValue] | None
+    ) -> pb.ListIncidentsResponse:
         return pb.ListIncidentsResponse(
-            incidents=[mapping.incident(row.run, row.update_time) for row in shown], next_page_token=token
+            incidents=[mapping.incident(row.run, row.update_time) for row in rows],
+            next_page_token=self._pages.encode(request, end) if end else "",
+        )
+
+    async def CountIncidents(self, request: pb.CountIncidentsRequest, context: Context) -> pb.CountIncidentsResponse:
+        counted = await read.counts(
+            self._db,
+            current_call().org_id,
+            request.policy.removeprefix("policies/"),
+            request.team.removeprefix("teams/"),
+        )
+        return pb.CountIncidentsResponse(
+            counts=[
+                pb.IncidentCount(
+                    state=mapping.STATES[State(each.state)],
+                    severity=each.severity,  # type: ignore[arg-type]  # the number is the enum's own
+                    count=each.count,
+                )
+                for each in counted
+            ],
+            total=sum(each.count for each in counted),
         )
 
     async def AcknowledgeIncident(

@@ -28,20 +28,8 @@ class EscalationRow:
     update_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What ListIncidents can ask for; unset means any."""
-
-    states: tuple[str, ...] = ()
-    policy: str = ""
-    team: str = ""
-    assignee: str = ""
-    start_time: datetime | None = None
-    end_time: datetime | None = None
-    reached: tuple[str, ...] = ()
-
-
-def _row(r: Record) -> EscalationRow:
+def to_row(r: Record) -> EscalationRow:
+    """A record of `COLUMNS`."""
     timer = None
     if r["timer_id"] is not None:
         timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"])
@@ -96,7 +84,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> di
                   FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
     locked = [record["incident_id"] for record in await tx.fetch(locking, ids)]
     query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[])"
-    return {record["incident_id"]: _row(record).run for record in await tx.fetch(query, locked)}
+    return {record["incident_id"]: to_row(record).run for record in await tx.fetch(query, locked)}
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
@@ -217,45 +205,13 @@ async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:
     """One escalation of this tenant."""
     query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = $2"
     record = await tx.fetchrow(query, tx.org_id, incident_id)
-    return _row(record) if record else None
+    return to_row(record) if record else None
 
 
 async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, EscalationRow]:
     """Several escalations of this tenant."""
     query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = ANY($2::uuid[])"
-    return {record["incident_id"]: _row(record) for record in await tx.fetch(query, tx.org_id, list(incident_ids))}
-
-
-async def page(tx: Tx, filters: Filters, before: tuple[datetime, UUID] | None, limit: int) -> list[EscalationRow]:
-    """This tenant's escalations that fit the filters, newest first, behind `before`."""
-    values: list[object] = [tx.org_id]
-    conditions = ["e.org_id = $1"]
-
-    def where(condition: str, *bound: object) -> None:
-        names = [f"${len(values) + number}" for number in range(1, len(bound) + 1)]
-        values.extend(bound)
-        conditions.append(condition.format(*names))
-
-    if filters.states:
-        where("e.state = ANY({}::text[])", list(filters.states))
-    if filters.policy:
-        where("e.policy_id = {}", filters.policy)
-    if filters.team:
-        where("e.team = {}", filters.team)
-    if filters.assignee:
-        where("e.assignees @> ARRAY[{}::text]", filters.assignee)
-    if filters.start_time:
-        where("e.create_time >= {}", filters.start_time)
-    if filters.end_time:
-        where("e.create_time < {}", filters.end_time)
-    if filters.reached:
-        where("e.reached = ANY({}::text[])", list(filters.reached))
-    if before:
-        where("(e.create_time, e.incident_id) < ({}, {}::uuid)", *before)
-    values.append(limit)
-    query = f"""SELECT {COLUMNS} {FROM} WHERE {" AND ".join(conditions)}
-                ORDER BY e.create_time DESC, e.incident_id DESC LIMIT ${len(values)}"""
-    return [_row(record) for record in await tx.fetch(query, *values)]
+    return {record["incident_id"]: to_row(record) for record in await tx.fetch(query, tx.org_id, list(incident_ids))}
 
 
 async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:

@@ -10,8 +10,10 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from tocsin.escalation.v1 import incident_pb2 as _incident_pb2
+from tocsin.type.v1 import severity_pb2 as _severity_pb2
 from tocsin.type.v1 import target_pb2 as _target_pb2
 import builtins as _builtins
 import sys
@@ -23,6 +25,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _IncidentOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IncidentOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IncidentOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INCIDENT_ORDER_UNSPECIFIED: _IncidentOrder.ValueType  # 0
+    """Newest first."""
+    INCIDENT_ORDER_NEWEST: _IncidentOrder.ValueType  # 1
+    """Newest first."""
+    INCIDENT_ORDER_SEVERITY: _IncidentOrder.ValueType  # 2
+    """Critical ones first, the newest of each severity first. Resolved incidents are left out."""
+
+class IncidentOrder(_IncidentOrder, metaclass=_IncidentOrderEnumTypeWrapper):
+    """Which incidents come first."""
+
+INCIDENT_ORDER_UNSPECIFIED: IncidentOrder.ValueType  # 0
+"""Newest first."""
+INCIDENT_ORDER_NEWEST: IncidentOrder.ValueType  # 1
+"""Newest first."""
+INCIDENT_ORDER_SEVERITY: IncidentOrder.ValueType  # 2
+"""Critical ones first, the newest of each severity first. Resolved incidents are left out."""
+Global___IncidentOrder: _TypeAlias = IncidentOrder  # noqa: Y015
 
 @_typing.final
 class GetIncidentRequest(_message.Message):
@@ -76,6 +102,26 @@ class ListIncidentsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
@@ -84,6 +130,10 @@ class ListIncidentsRequest(_message.Message):
     ASSIGNEE_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     REACHED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 500 means 500."""
@@ -95,6 +145,12 @@ class ListIncidentsRequest(_message.Message):
     """Only incidents of this team's policies."""
     assignee: _builtins.str
     """Only incidents this user is assigned to: paged at the current level, or holding the acknowledgement."""
+    query: _builtins.str
+    """Only incidents that have each of these words in their title, source or a label's value; capitals make no difference. At most 10
+    words and 256 characters.
+    """
+    order: Global___IncidentOrder.ValueType
+    """In which order."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.IncidentState.ValueType]:
         """Only incidents in one of these states."""
@@ -106,6 +162,14 @@ class ListIncidentsRequest(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Only incidents created before this time."""
+
+    @_builtins.property
+    def severities(self) -> _containers.RepeatedScalarFieldContainer[_severity_pb2.Severity.ValueType]:
+        """Only incidents of one of these severities."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only incidents whose first alert had all of these labels, at most 20."""
 
     @_builtins.property
     def reached(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Reached.ValueType]:
@@ -122,11 +186,15 @@ class ListIncidentsRequest(_message.Message):
         assignee: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        severities: _abc.Iterable[_severity_pb2.Severity.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        query: _builtins.str = ...,
+        order: Global___IncidentOrder.ValueType = ...,
         reached: _abc.Iterable[_incident_pb2.Reached.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "reached", b"reached", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "labels", b"labels", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "query", b"query", "reached", b"reached", "severities", b"severities", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,7 +212,7 @@ class ListIncidentsResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[_incident_pb2.Incident]:
-        """Newest first."""
+        """In the order asked for."""
 
     def __init__(
         self,
@@ -159,6 +227,90 @@ class ListIncidentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListIncidentsResponse: _TypeAlias = ListIncidentsResponse  # noqa: Y015
+
+@_typing.final
+class CountIncidentsRequest(_message.Message):
+    """Request of CountIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Only incidents that run on this policy."""
+    team: _builtins.str
+    """Only incidents of this team's policies."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        team: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "team", b"team"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountIncidentsRequest: _TypeAlias = CountIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class IncidentCount(_message.Message):
+    """How many incidents are in one state and of one severity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    state: _incident_pb2.IncidentState.ValueType
+    """Where their escalation is."""
+    severity: _severity_pb2.Severity.ValueType
+    """How bad they are."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        state: _incident_pb2.IncidentState.ValueType = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "severity", b"severity", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentCount: _TypeAlias = IncidentCount  # noqa: Y015
+
+@_typing.final
+class CountIncidentsResponse(_message.Message):
+    """Response of CountIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """All of them together."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentCount]:
+        """One for each state and severity that any incident has."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___IncidentCount] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountIncidentsResponse: _TypeAlias = CountIncidentsResponse  # noqa: Y015
 
 @_typing.final
 class AcknowledgeIncidentRequest(_message.Message):

@@ -45,6 +45,11 @@ class IncidentServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsResponse.FromString,
                 _registered_method=True)
+        self.CountIncidents = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/CountIncidents',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsResponse.FromString,
+                _registered_method=True)
         self.AcknowledgeIncident = channel.unary_unary(
                 '/tocsin.escalation.v1.IncidentService/AcknowledgeIncident',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AcknowledgeIncidentRequest.SerializeToString,
@@ -124,7 +129,17 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListIncidents(self, request, context):
-        """Lists incidents, newest first.
+        """Lists incidents, newest first or the worst first.
+
+        A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+        then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountIncidents(self, request, context):
+        """Counts the incidents that are not resolved, by state and severity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,6 +285,11 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsResponse.SerializeToString,
             ),
+            'CountIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountIncidents,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsResponse.SerializeToString,
+            ),
             'AcknowledgeIncident': grpc.unary_unary_rpc_method_handler(
                     servicer.AcknowledgeIncident,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.AcknowledgeIncidentRequest.FromString,
@@ -391,6 +411,33 @@ class IncidentService:
             '/tocsin.escalation.v1.IncidentService/ListIncidents',
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/CountIncidents',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.CountIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

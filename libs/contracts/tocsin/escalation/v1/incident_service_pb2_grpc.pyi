@@ -36,7 +36,13 @@ class IncidentServiceStub:
     GetIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.GetIncidentRequest, _incident_service_pb2.GetIncidentResponse]
     """Reads one incident. Reasons: `INCIDENT_NOT_FOUND`."""
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]
-    """Lists incidents, newest first."""
+    """Lists incidents, newest first or the worst first.
+
+    A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+    then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
+    """
+    CountIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]
+    """Counts the incidents that are not resolved, by state and severity."""
     AcknowledgeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AcknowledgeIncidentRequest, _incident_service_pb2.AcknowledgeIncidentResponse]
     """Acknowledges an incident: its escalation stops and unsent pages are cancelled.
 
@@ -119,7 +125,13 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     GetIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.GetIncidentRequest, _incident_service_pb2.GetIncidentResponse]  # type: ignore[assignment]
     """Reads one incident. Reasons: `INCIDENT_NOT_FOUND`."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
-    """Lists incidents, newest first."""
+    """Lists incidents, newest first or the worst first.
+
+    A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+    then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
+    """
+    CountIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]  # type: ignore[assignment]
+    """Counts the incidents that are not resolved, by state and severity."""
     AcknowledgeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AcknowledgeIncidentRequest, _incident_service_pb2.AcknowledgeIncidentResponse]  # type: ignore[assignment]
     """Acknowledges an incident: its escalation stops and unsent pages are cancelled.
 
@@ -211,7 +223,19 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.ListIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.ListIncidentsResponse, _abc.Awaitable[_incident_service_pb2.ListIncidentsResponse]]:
-        """Lists incidents, newest first."""
+        """Lists incidents, newest first or the worst first.
+
+        A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+        then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
+        """
+
+    @_abc_1.abstractmethod
+    def CountIncidents(
+        self,
+        request: _incident_service_pb2.CountIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.CountIncidentsResponse, _abc.Awaitable[_incident_service_pb2.CountIncidentsResponse]]:
+        """Counts the incidents that are not resolved, by state and severity."""
 
     @_abc_1.abstractmethod
     def AcknowledgeIncident(

@@ -59,7 +59,7 @@ async def test_the_worst_first_page_by_page_without_what_is_over(tenant: Tenant)
     over = await tenant.incidents_titled("Disk failing")
     await tenant.admin.incidents.ResolveIncident(pb.ResolveIncidentRequest(name=over[0]))
     request = pb.ListIncidentsRequest(order=pb.INCIDENT_ORDER_SEVERITY, page_size=1)
-    seen = []
+    seen: list[str] = []
     while not seen or request.page_token:
         answer = await tenant.admin.incidents.ListIncidents(request)
         seen += [each.title for each in answer.incidents]

@@ -150,7 +150,7 @@ class AioClient:
     ) -> AsyncIterator[AlertResult]:
         """Send many alerts, in order, and give the result of each, in the same order. The iterable may be endless.
 
-        Alerts go in batches of at most `batch` (1000): whatever has arrived while the last batch was under way. What is
+        Alerts go in batches of at most `batch` (1000): all that arrived while the last batch was under way. What is
         refused for now (overloaded, rate limited, unavailable) is sent again with the same `request_id` for `patience`
         seconds; the result then has the error. Raises TocsinError when a whole batch is refused for good, for example
         because of the credential.

@@ -1,4 +1,4 @@
-"""Many alerts in one go: batches of whatever has arrived, in order, sent again until they are taken or refused for good."""
+"""Many alerts in one go: batches of what has arrived, in order, sent again until they are taken or refused for good."""
 
 import contextlib
 import queue
@@ -128,7 +128,7 @@ def _arriving(requests: Iterable[SendAlertRequest], size: int) -> Generator[list
             for request in requests:
                 if not put(request):
                     return
-        except BaseException as error:  # whatever the iterable raises is raised to who reads the results
+        except BaseException as error:  # an error of the iterable is raised to the reader of the results
             end = _End(error)
         put(end)
 

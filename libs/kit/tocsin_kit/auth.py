@@ -21,7 +21,7 @@ from tocsin_kit.errors import TocsinError
 ISSUER: Final = "tocsin"
 AUDIENCE: Final = "tocsin"
 INTERNAL: Final = "internal"
-"""The scope of Tocsin's own services, and of nobody else."""
+"""The scope of Tocsin's own services only."""
 ALL_ORGS: Final = "*"
 LEEWAY: Final = 60.0
 """Seconds by which the clocks of issuer and server may differ."""
@@ -189,7 +189,7 @@ class JwtAuthenticator:
 
 
 async def authenticate(authenticators: Iterable[Authenticator], token: str) -> Principal:
-    """Ask each in turn. Raises CREDENTIAL_INVALID when nobody knows the token."""
+    """Ask each in turn. Raises CREDENTIAL_INVALID when none knows the token."""
     for authenticator in authenticators:
         principal = await authenticator.authenticate(token)
         if principal is not None:
@@ -267,7 +267,7 @@ def checked_org(org_id: object) -> str:
 
 
 def checked_subject(subject: object) -> str:
-    """Who a token speaks for. It is written beside whatever they do, so it must be text that can be stored.
+    """Who a token speaks for. It is written beside what they do, so it must be text that can be stored.
 
     At most 255 characters (OpenID Connect Core §2), none of them a control character.
     """

@@ -23,7 +23,7 @@ class Batches(Generic[Item, Answer]):
     """Runs `work` on batches of at most `most` items; every caller gets its own item's answer, or its own error.
 
     `lane` tells which items may go together (all of them without it). One batch of a lane runs at a time, lanes take
-    turns, and `at_once` batches run side by side: a lane's flood makes its own batches bigger and nobody else's wait
+    turns, and `at_once` batches run side by side: a lane's flood makes its own batches bigger and does not make others wait
     longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
 
     `work` answers each item with its answer or an exception. What it raises is the answer to the whole batch if it is a
@@ -137,7 +137,7 @@ class Batches(Generic[Item, Answer]):
                 await self._serve(batch[:middle])
                 await self._serve(batch[middle:])
                 return
-            # The callers report it; here nobody would.
+            # The callers report it.
             answers = [error] * len(batch)
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():

@@ -1,6 +1,6 @@
-"""Who calls, and how often somebody may be wrong about it: wrong credentials are cheap, and slow for whoever sends many.
+"""Who calls, and how often a caller may be wrong about it: wrong credentials cost little, and senders of many are slowed down.
 
-A credential that was right here before is judged at once, whatever else its address sends: behind a proxy or a NAT all
+A credential that was right here before is judged at once, no matter what else its address sends: behind a proxy or a NAT all
 clients have one address, and a stranger among them must not lock out the others. Everything else of an address that
 has used up its failures waits a moment before it is judged, and is still judged.
 """
@@ -63,7 +63,7 @@ class Credentials:
 
         Raises what the authenticators raise, and `Throttled`.
         """
-        key = hash((way, token))  # keyed by a secret of the process (SipHash), so that nobody can make two alike
+        key = hash((way, token))  # keyed by a secret of the process (SipHash), so that no sender can make two alike
         known = key in self._right
         if not known:
             await self._admit(way, token, peer)

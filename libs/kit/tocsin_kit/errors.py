@@ -88,7 +88,7 @@ class FieldViolation(NamedTuple):
 class TocsinError(Exception):
     """A failure with a reason of the contract; `message` is for people, `reason` and `metadata` for programs.
 
-    `code` is the reason's usual status unless given. `metadata` carries whatever varies in the message. `retry_after`
+    `code` is the reason's usual status unless given. `metadata` carries what varies in the message. `retry_after`
     is in seconds.
     """
 

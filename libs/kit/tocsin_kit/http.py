@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 _LINGERING_SECONDS: Final = 2.0
 _FIRST_REQUEST_SECONDS: Final = 0.5
 _READ_BYTES: Final = 16 << 10
-"""Half of what a connection may send that nobody has read yet."""
+"""Half of what a connection may send before the server has read it."""
 
 # google/rpc/code.proto names the HTTP status of each code.
 HTTP_STATUS: Final[Mapping[grpc.StatusCode, int]] = {
@@ -130,7 +130,7 @@ class HttpServer:
                 await sockets.accept_all(each.fileno())
             server.close()
         self._listening.clear()
-        # aiohttp hangs up on whoever has connected and not asked yet.
+        # aiohttp hangs up on clients that have connected and not asked yet.
         await self._door.first_requests_came(_FIRST_REQUEST_SECONDS)
         runners, self._runners = self._runners, []
         await asyncio.gather(*(runner.cleanup() for runner in runners))

@@ -3,7 +3,7 @@
 Stopping: health says NOT_SERVING and everything goes on as before, so that load balancers learn of it → new gRPC
 connections are refused and the old ones end, while calls are still taken → loops stop claiming, calls in flight finish →
 HTTP → what those committed is handed on → database → exit 0. Whatever does not finish within the grace is cancelled; its
-rows come due again for somebody else. A second signal ends at once.
+rows come due again for other replicas. A second signal ends at once.
 """
 
 import argparse
@@ -221,7 +221,7 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
 
 
 async def _leave(runtime: Runtime[S]) -> None:
-    """Callers find somebody else while everything still works. Loops go on too: what is taken now may fall due now."""
+    """Callers find another replica while everything still works. Loops go on too: what is taken now may fall due now."""
     announce = runtime.settings.shutdown_announce_seconds
     if announce and runtime.serves:
         _log.info("leaving", announce_seconds=announce)

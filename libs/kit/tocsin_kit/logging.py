@@ -1,6 +1,6 @@
 """Structured logs: one line per thing that matters, static event names, ids and not objects.
 
-Whatever happens inside a call carries its trace id, method and tenant (`tocsin_kit.rpc.call`); nobody has to bind it.
+All that is logged inside a call carries its trace id, method and tenant (`tocsin_kit.rpc.call`) without further binding.
 Records of the standard library run through the same processors. Lines go to stdout.
 """
 
@@ -63,7 +63,7 @@ def configure(*, level: str = "INFO", form: str = "json") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # Libraries speak when something is wrong; their chatter at INFO belongs to nobody's night.
+    # Libraries speak when something is wrong; at INFO they say what an operator does not need.
     root.setLevel(max(number, logging.WARNING) if number > logging.DEBUG else logging.INFO)
 
 
@@ -76,7 +76,7 @@ def _add_call(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 
 def _without_controls(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Text of a request must not move the cursor, rename the window or hide lines of whoever reads the log."""
+    """Text of a request must not move the cursor, rename the window or hide lines in the terminal of the reader."""
     return {key: _visible(value) if isinstance(value, str) else value for key, value in event.items()}
 
 

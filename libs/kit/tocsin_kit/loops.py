@@ -61,9 +61,9 @@ def while_away(attempt: int) -> float:
 
 
 async def until(condition: Callable[[], object], seconds: float, *, step: float) -> None:
-    """Look every `step` seconds until `condition` is true, at most `seconds`: for what tells nobody when it changes."""
+    """Look every `step` seconds until `condition` is true, at most `seconds`: for what sends no event when it changes."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - there is nobody who could set an event
+    while not condition() and time.monotonic() < end:  # noqa: ASYNC110 - nothing here could set an event
         await asyncio.sleep(step)
 
 
@@ -76,7 +76,7 @@ async def retry_until(
 ) -> T:
     """What `work` answers, tried again while it raises a TocsinError that is `passing`, after `pause(failures)` seconds.
 
-    A stop ends the wait; `work` is then tried once more. Raises the last TocsinError, and at once whatever is not passing.
+    A stop ends the wait; `work` is then tried once more. Raises the last TocsinError, and at once what is not passing.
     """
     failures = 0
     while True:

@@ -61,7 +61,7 @@ def _waiting(descriptor: int) -> int:
 def close_beneath(descriptor: int) -> None:
     """Close a listening socket whose owner goes on holding the descriptor: it keeps one on which nothing ever happens.
 
-    Closing the descriptor itself would let the owner close whatever gets its number next.
+    Closing the descriptor itself would let the owner close the next file that gets its number.
     """
     with socket.socket() as nothing:
         os.dup2(nothing.fileno(), descriptor, inheritable=False)

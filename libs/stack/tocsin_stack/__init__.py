@@ -2,5 +2,5 @@
 
 For tests: `postgres.Postgres` and `valkey.Valkey` (servers to kill, pause and restart), `stack.Stack` (everything),
 `scratch.scratch` (a folder in memory). For people: `python -m tocsin_stack up | migrate | token`.
-Nothing is imported here: whoever wants one server should not pay for gRPC.
+Nothing is imported here: a program that wants one server does not pay for gRPC.
 """

@@ -71,7 +71,7 @@ class FolderLock:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process still runs; a zombie nobody has reaped yet does not."""
+    """Whether the process still runs; a zombie that is not reaped yet does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

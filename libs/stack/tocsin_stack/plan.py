@@ -95,7 +95,7 @@ class Plan:
 
     def environment(self, own: ServiceSpec, replica: int) -> dict[str, str]:
         """Everything a replica is told. Of the databases it learns its own only."""
-        # The whole stack stops at once: nobody is there to take what is announced.
+        # The whole stack stops at once: no replica is left that could take the calls.
         environment = {"SHUTDOWN_ANNOUNCE_SECONDS": "0", **os.environ, **self._settings.environment}
         # Compiling every import anew doubles the time three services need to start.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)

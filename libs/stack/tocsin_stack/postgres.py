@@ -143,7 +143,7 @@ class Postgres:
         return self.url(name, role)
 
     async def clone_database(self, template: str, name: str) -> str:
-        """A copy of `template`, with the same owner; nobody may be connected to the template.
+        """A copy of `template`, with the same owner; no session may be connected to the template.
 
         Takes about 20 ms in memory (`tocsin_stack.scratch`), and up to ten times that on a disk.
 
@@ -166,7 +166,7 @@ class Postgres:
         return self.url(name, owner)
 
     async def drop_database(self, name: str) -> None:
-        """Drop it if it is there; whoever is connected to it is thrown out."""
+        """Drop it if it is there; sessions in it are ended."""
         admin = await self._connect()
         try:
             await admin.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""A folder for data nobody will miss."""
+"""A folder for data that may be lost."""
 
 import os
 import shutil

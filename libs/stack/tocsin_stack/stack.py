@@ -118,7 +118,7 @@ class Stack:
             await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """Services first, then the stores; whatever does not end in time is killed."""
+        """Services first, then the stores; a process that does not end in time is killed."""
         self.stopping = True
         await _together(process.stop() for process in self._processes())
         await _together(store.stop() for store in (self.valkey, self.postgres) if store)

@@ -10,7 +10,7 @@ ADMINISTRATOR = (
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
 )
 OPERATOR = ("notifications:read", "notifications:write", "outbox:read", "outbox:write", "queues:read", "queues:write")
-"""What whoever runs the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
+"""What the operator of the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
 ALL_ORGS = "*"
 
 

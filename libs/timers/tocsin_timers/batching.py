@@ -1,4 +1,4 @@
-"""Many callers, one round trip: whatever arrives while a call to Redis runs travels together in the next one."""
+"""Many callers, one round trip: what arrives while a call to Redis runs goes together in the next one."""
 
 import asyncio
 from collections import deque
@@ -94,7 +94,7 @@ class Feed(Generic[Item]):
         return self._total
 
     async def close(self) -> None:
-        """Leave no call behind, whatever it ends with."""
+        """Wait for every call; how it ends does not matter here."""
         if self._running is not None:
             await asyncio.wait({self._running})
             self._running.exception()

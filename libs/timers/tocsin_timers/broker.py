@@ -282,7 +282,7 @@ class TimerBroker(AsyncBroker):
         One process at a time fills. When it dies another one begins within a lease; when Redis forgets again meanwhile,
         the next who asks begins anew. `arm_all` is to arm everything that is pending, nearest first (`TimerSource.arm`).
 
-        True: Redis holds what it was given. False: somebody is filling it, or it forgot again: ask again. Raises
+        True: Redis holds what it was given. False: another process is filling it, or it forgot again: ask again. Raises
         RedisError, and what `arm_all` raises; then it counts as not filled.
         """
         return await refill(self.shards, self.lease, arm_all)

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.1
-"""A probe that fails within this time shows that commands fail by themselves at once: nobody needs to be held off."""
+"""A probe that fails within this time shows that commands fail at once by themselves: no caller needs to be held off."""
 
 
 class RedisUnresponsive(ConnectionError):
@@ -75,7 +75,7 @@ class Circuit:
             raise RedisUnresponsive(self) from None
 
     async def close(self) -> None:
-        """End the probe; commands are then sent whatever the last one found."""
+        """End the probe; commands are then sent again, also when the last probe failed."""
         probe, self._probe = self._probe, None
         if probe is not None:
             probe.cancel()

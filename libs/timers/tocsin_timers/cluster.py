@@ -12,7 +12,7 @@ from tocsin_timers.packing import PackedConnection
 
 
 class NotConnected(ConnectionError):
-    """There was nobody to send the command to: it has not arrived."""
+    """No node could be reached: the command has not arrived."""
 
 
 class ClusterConnection(PackedConnection):
@@ -53,7 +53,7 @@ class ClusterClient(RedisCluster):
         try:
             return await super().execute_command(*args, **options)
         except RedisClusterException as error:
-            # Nobody can be reached, or a slot belongs to nobody. In redis-py that is no RedisError.
+            # No node can be reached, or no node has the slot. In redis-py that is no RedisError.
             raise ConnectionError(str(error)) from error
         except RedisError as error:
             self._silent_node = getattr(error, "last_failed_node_name", self._silent_node)
@@ -84,7 +84,7 @@ class ClusterClient(RedisCluster):
 
 class _Keys(AsyncCommandsParser):
     """Knows the keys of the commands used here. redis-py asks a node of its choice for those of each blocking read, which
-    costs a round trip; and when that node is dead, no read reaches any other node and nobody looks for a new topology."""
+    costs a round trip; and when that node is dead, no read reaches any other node, and no new topology is looked for."""
 
     async def initialize(self, node: ClusterNode | None = None) -> None:
         """There is nothing to ask the server."""

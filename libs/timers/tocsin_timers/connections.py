@@ -27,7 +27,7 @@ class Connections:
 
     `commands` gives up after a short time, so that a sender learns soon that Redis is away; `blocking` waits inside
     Redis for up to `block` seconds and gives up a little later.
-    Neither retries by itself: a repeated XADD is a doubled message, so whoever may repeat decides that itself.
+    Neither retries by itself: a repeated XADD is a doubled message, so a caller that may repeat decides that itself.
     """
 
     commands: Client

@@ -138,7 +138,7 @@ class Consumer:
         return bool(self._paused)
 
     def fresh(self, delivery: Delivery) -> bool:
-        """Whether nobody else can have taken it over meanwhile. One that is not is forgotten here and, if it is still
+        """Whether no other worker can have taken it over meanwhile. One that is not is forgotten here and, if it is still
         ours, delivered again: a process that was stopped for a minute must not start what others have done since."""
         if time.monotonic() - delivery.since < self._queue.lease * 0.75:
             return True
@@ -313,7 +313,7 @@ class Consumer:
         return looked
 
     def _rests(self, shard: int) -> bool:
-        """Whether nothing is to be taken from it: it is paused, or nobody has looked yet."""
+        """Whether nothing is to be taken from it: it is paused, or has not been asked yet."""
         return shard in self._paused or shard in self._unseen
 
     def _settle_each(self, shard: Shard) -> Callable[[list[Delivery]], Awaitable[list[bool]]]:

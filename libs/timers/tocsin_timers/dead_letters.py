@@ -1,4 +1,4 @@
-"""Reading, redriving and discarding what nobody could finish."""
+"""Reading, redriving and discarding the messages that were given up."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

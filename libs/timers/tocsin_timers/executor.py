@@ -68,7 +68,7 @@ class Executor(Receiver):
         settled = opened is not None and await self._perform(*opened, delivery, consumer)
         metrics.seconds.observe(time.monotonic() - started)
         if delivery.outcome is None:
-            # Its own to acknowledge, and it did not: as after a crash, somebody runs it again when the lease ends.
+            # Its own to acknowledge, and it did not: as after a crash, a worker runs it again when the lease ends.
             consumer.forget(delivery)
             return False
         match delivery.outcome.verdict:
@@ -86,7 +86,7 @@ class Executor(Receiver):
             message = self.broker.formatter.loads(delivery.data)
             message.parse_labels()
         except Exception as error:
-            # Whatever a formatter raises: a message that cannot be read is kept, and so is the reason.
+            # A formatter may raise anything: a message that cannot be read is kept, with the reason.
             self._bury(delivery, f"unreadable: {type(error).__name__}: {error}")
             return None
         if delivery.timer:
@@ -155,7 +155,7 @@ class Executor(Receiver):
             logger.exception("%s %s: its result could not be stored", message.task_name, message.task_id)
 
     async def _done_early(self, delivery: Delivery, consumer: Consumer) -> None:
-        """Acknowledged before the end: from here on nobody else gets it, and no failure brings it back."""
+        """Acknowledged before the end: from here on no other worker gets it, and no failure brings it back."""
         delivery.outcome = DONE
         await consumer.settle(delivery)
 

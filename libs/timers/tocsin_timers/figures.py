@@ -9,7 +9,7 @@ class QueueFigures:
     """One queue at one instant, over all shards. Ages are seconds by Redis' clock, 0.0 when nothing is there."""
 
     waiting: int
-    """Due or sent, in a stream, in nobody's hands."""
+    """Due or sent, in a stream, not taken by any worker."""
     active: int
     """In the hands of workers, not settled yet."""
     delayed: int
@@ -32,7 +32,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message nobody could finish. It is kept until it is redriven or discarded, or `most_dead` newer ones have died."""
+    """A message that was given up. It is kept until it is redriven or discarded, or `most_dead` newer ones have died."""
 
     id: str
     """Its name in `redrive` and `discard`; sorts by the time of death within a shard."""
@@ -47,4 +47,4 @@ class DeadLetter:
     timer_id: str
     """The id it was armed under, if it was a timer."""
     data: bytes
-    """The message as it was sent, for whoever has to find out why it cannot be read."""
+    """The message as it was sent, to find out why it cannot be read."""

@@ -22,7 +22,7 @@ class ProtobufFormatter(TaskiqFormatter):
 
     A protobuf message among the arguments travels as itself (full type name and bytes) and arrives as an object of the
     same class; its generated module must be imported where it is read. None, booleans, whole numbers up to 64 bits,
-    floats, text, bytes, lists and mappings with text keys keep their kind; whatever else Pydantic can turn into JSON
+    floats, text, bytes, lists and mappings with text keys keep their kind; what else Pydantic can turn into JSON
     (dates, UUIDs, enums, sets) arrives as that JSON value and is parsed again by the task's annotations.
     """
 

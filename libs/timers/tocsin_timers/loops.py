@@ -45,7 +45,7 @@ async def forever(name: str, step: Callable[[], Awaitable[None]], failed: Callab
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel and wait until every one has ended, whatever it ended with.
+    """Cancel and wait until every one has ended; how each ended does not matter here.
 
     redis-py loses a cancellation that lands while a blocking read returns (redis-py#2028, #2551), and the loop would
     read on: ask again.

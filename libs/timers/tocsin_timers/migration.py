@@ -123,7 +123,7 @@ class StockSchedules:
                 loaded: Any = self._serializer.loadb(raw)
                 schedule = ScheduledTask.model_validate(loaded)
             except Exception as error:
-                # Whatever a serializer raises. A RedisScheduleSource's keys may also be a namespace of somebody else's.
+                # A serializer may raise anything. A RedisScheduleSource's keys may also belong to another program.
                 refused[id] = f"unreadable: {type(error).__name__}: {error}"
                 continue
             if schedule.schedule_id != id:

@@ -40,7 +40,7 @@ class Chunk:
 
 
 class Record(Protocol):
-    """Where the rows are: it decides, and whatever happens to a copy in Redis, its owner finds what is due there."""
+    """Where the rows are: they decide. When the copy in Redis is lost, the owner of the rows finds what is due in them."""
 
     async def later(self, after: Any) -> Chunk:
         """What is due later, behind `last` of another chunk; None: from the nearest on."""
@@ -51,7 +51,7 @@ class Record(Protocol):
         ...
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
-        """Take note of what nobody could finish; it is removed from Redis afterwards. What this raises keeps it there."""
+        """Take note of a message that was given up; it is removed from Redis afterwards. What this raises keeps it there."""
         ...
 
 
@@ -199,7 +199,7 @@ class TimerMirror:
 
 
 def _process_clock() -> datetime:
-    """A clock that nobody sets."""
+    """A monotonic clock: setting the system's time does not move it."""
     return _EPOCH + timedelta(seconds=time.monotonic())
 
 

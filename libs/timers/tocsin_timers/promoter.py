@@ -17,7 +17,7 @@ BATCH = 500
 class Promoter:
     """One per shard in every worker process; any number at once, and none fires twice (`lua/promote.lua`).
 
-    Sleeps until the head is due, or somebody arms an earlier one, at most a second. All of them wake for the same
+    Sleeps until the head is due or an earlier timer is armed, at most a second. All of them wake for the same
     timer and the first one gets it: letting one go first was tried, and made timers later whenever that one was busy.
     """
 

@@ -46,7 +46,7 @@ async def _keep(claimed: Sequence[Shard], token: str, lease: float) -> None:
 
 
 async def _drop(claimed: Sequence[Shard], token: str) -> None:
-    """Let somebody begin anew at once; without Redis the claims end by themselves."""
+    """Let another process begin at once; without Redis the claims end by themselves."""
     for shard in claimed:
         try:
             await shard.end_claim("drop", token)

@@ -67,7 +67,7 @@ class BackoffMiddleware(TaskiqMiddleware):
             "%s %s: attempt %d of %d failed, next in %.2f s", message.task_name, message.task_id, attempt, most, delay
         )
         await self._retry(message, attempt + 1, delay)
-        # The result is not final: nothing is to be stored for whoever waits for it.
+        # The result is not final: nothing is stored for the callers that wait for it.
         result.error = NoResultError()
 
     async def _retry(self, message: TaskiqMessage, attempt: int, delay: float) -> None:

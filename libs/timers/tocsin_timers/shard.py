@@ -22,7 +22,7 @@ class Look(IntEnum):
     """Whether Redis is the one that was filled last; the numbers are those of `lua/refill.lua`."""
 
     TAKEN = 0
-    """Redis forgot, and somebody is filling it."""
+    """Redis forgot, and a process is filling it."""
     KNOWN = 1
     """It is the one that was filled last, with what it held."""
     CLAIMED = 2
@@ -119,7 +119,7 @@ class Shard:
         )
 
     async def wait_for_wake(self, last: str, block: float) -> str | None:
-        """Block until somebody wakes the workers, at most `block` seconds; where to go on, None if nobody did."""
+        """Block until the workers are woken, at most `block` seconds; where to go on, None if the time passed."""
         reply = await self._blocking.xread({self._wake: last}, count=1, block=int(block * 1000))
         return _entries(reply)[-1][0].decode() if reply else None
 
@@ -199,7 +199,7 @@ class Shard:
     # The owner of the timers
 
     async def look(self, token: str, lease: float) -> Look:
-        """Whether this server is the one that was filled last; if nobody fills it, `token` may, for `lease` seconds."""
+        """Whether this server is the one that was filled last; if no process fills it, `token` may, for `lease` seconds."""
         return Look(await scripts.REFILL(self._commands, self._claim_keys, ("look", token, int(lease * 1000))))
 
     async def keep_claim(self, token: str, lease: float) -> bool:
@@ -207,7 +207,7 @@ class Shard:
         return bool(await scripts.REFILL(self._commands, self._claim_keys, ("keep", token, int(lease * 1000))))
 
     async def end_claim(self, how: Literal["done", "drop"], token: str) -> bool:
-        """`done`: this server is filled. `drop`: somebody else may begin. False: the claim was lost, nothing changed."""
+        """`done`: this server is filled. `drop`: another process may begin. False: the claim was lost, nothing changed."""
         return bool(await scripts.REFILL(self._commands, self._claim_keys, (how, token)))
 
     # Operators

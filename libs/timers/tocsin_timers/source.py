@@ -74,7 +74,7 @@ class TimerSource(ScheduleSource):
             await self.migrate()
 
     async def migrate(self) -> Migration:
-        """Take over what the source given to `with_migrate_from` holds, whatever is past its time too.
+        """Take over what the source given to `with_migrate_from` holds, also what is past its time.
 
         Nothing fires twice when several processes migrate, or one is killed and another repeats it within a day. An id
         that is armed here already keeps its timer. A second call takes what old processes have added meanwhile.

@@ -33,5 +33,7 @@ def problems(info: dict[str, str]) -> list[str]:
     if policy.startswith("allkeys") and info.get("maxmemory", "0") != "0":
         found.append(f"Redis may evict pending timers: maxmemory-policy is {policy}, set it to noeviction")
     if info.get("aof_enabled") == "0":
-        found.append("Redis keeps no append-only file: a restart forgets pending timers until somebody arms them again")
+        found.append(
+            "Redis keeps no append-only file: a restart forgets pending timers until their owner arms them again"
+        )
     return found

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 PREFETCH = 10
 LEASES_HELD = 60
-"""A stock receiver does not say when it lost a message: after this many leases it is given to somebody else."""
+"""A stock receiver does not say when it lost a message: after this many leases it is given to another worker."""
 
 
 class Listened(Queue, Protocol):

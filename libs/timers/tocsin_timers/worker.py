@@ -55,7 +55,7 @@ class Worker:
         """Work until `stop` is set; then take nothing more, let running tasks end within the grace, cancel those that
         did not, and give everything unfinished back for others to take at once.
 
-        Starts the broker if nobody did, and then also shuts it down. Raises only what its start-up handlers raise.
+        Starts the broker if it is not started, and then also shuts it down. Raises only what its start-up handlers raise.
         """
         owner = not self._broker.started
         if owner:
@@ -112,7 +112,7 @@ class Worker:
             logger.warning("%s: cut off %s; it is given back", self._broker.queue, delivery.entry.decode())
             return
         except Exception:
-            # Kept out of the dead letters on purpose: whatever this is, the lease ends and somebody tries again.
+            # Kept out of the dead letters on purpose: the lease ends, and a worker tries again.
             logger.exception("%s: could not finish %s", self._broker.queue, delivery.entry.decode())
             self._consumer.forget(delivery)
             return

@@ -36,7 +36,7 @@ class IngestMetrics:
         )
         self.opened_anew = Counter(
             "tocsin_ingest_incidents_opened_anew",
-            "Incidents that escalation had lost or never got, opened there anew: somebody must look",
+            "Incidents that escalation had lost or never got, opened there anew: find out why",
             registry=registry,
         )
         self.differing = Gauge(

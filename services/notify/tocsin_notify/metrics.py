@@ -42,7 +42,7 @@ class NotifyMetrics:
             "tocsin_notify_oldest_overdue_seconds", "How long the oldest due notification has waited", registry=registry
         )
         self.dead_waiting = Gauge(
-            "tocsin_notify_dead_letters_waiting", "Dead letters nobody has redriven", registry=registry
+            "tocsin_notify_dead_letters_waiting", "Dead letters that are not redriven", registry=registry
         )
         self.calls = Gauge("tocsin_notify_calls", "Provider calls under way in this process", registry=registry)
         self.redis_available = Gauge("tocsin_notify_redis_available", "1 while Redis answers", registry=registry)

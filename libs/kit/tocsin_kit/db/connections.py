@@ -29,7 +29,7 @@ _QUEUE_TIMEOUT: Final = 5.0
 _WAITERS_PER_CONNECTION: Final = 200
 """More waiting callers than this per connection would not be served in time; they are refused at once."""
 _BACKOFF_CAP: Final = 0.3
-"""Seconds between dials at most; below `_PATIENCE`, so that whoever calls once the server is back is served."""
+"""Seconds between dials at most; below `_PATIENCE`, so that calls that come once the server is back are served."""
 _CLOSE_TIMEOUT: Final = 5.0
 _AGE_SPREAD: Final = 0.2
 """Of the maximum age: by so much earlier a connection may end, so that not all of them are replaced at once."""
@@ -143,7 +143,7 @@ class Connections:
         self._expiry[connection] = time.monotonic() + self._max_age * random.uniform(1 - _AGE_SPREAD, 1)
 
     def _is_over(self, connection: Connection) -> bool:
-        """Whether nobody may use it any more; then it is forgotten, and closed in the background."""
+        """Whether it must not be used any more; then it is forgotten, and closed in the background."""
         if not connection.is_closed():
             if time.monotonic() < self._expiry.get(connection, 0.0):
                 return False
@@ -217,7 +217,7 @@ class Connections:
                 connection = await self._dial()
                 break
             except Exception as error:
-                # Whatever it is: were this task to end, nobody would ever dial again.
+                # Any error: were this task to end, no connection would ever be dialled again.
                 _log.debug("database_dial_failed", database=self._name, error=_describe(error))
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(_BACKOFF_CAP, delay * 2)

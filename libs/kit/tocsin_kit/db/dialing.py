@@ -22,7 +22,7 @@ _STAGGER: Final = 0.7
 
 A network that was cut loses the first packet of a connection, and TCP repeats it after 1, 3 and 7 s only."""
 _CLIENT_SILENCE: Final = 4
-"""Seconds after which this side gives up a connection whose packets nobody acknowledges."""
+"""Seconds after which this side gives up a connection whose packets are not acknowledged."""
 _SERVER_SILENCE: Final = 5
 """The same for the server, which then rolls back and frees its locks."""
 
@@ -30,7 +30,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "standard_conforming_strings": "on",
     "timezone": "UTC",
     "jit": "off",
-    # A client that is gone, or stands still and reads nothing, loses its locks within these times, whatever its session
+    # A client that is gone, or stands still and reads nothing, loses its locks within these times, no matter what its session
     # was doing; TCP's own time is two hours.
     "tcp_user_timeout": f"{_SERVER_SILENCE * 1000}",
     "tcp_keepalives_idle": "2",

@@ -212,7 +212,7 @@ async def _revision(connection: Connection) -> str | None:
 
 
 async def _run_alembic(url: str, migrations: Path) -> None:
-    # Imported here: it is half a second that nobody pays whose schema is current.
+    # Imported here: it takes half a second, which is saved when the schema is current.
     from alembic import command
     from alembic.config import Config
     from sqlalchemy.ext.asyncio import create_async_engine

@@ -26,7 +26,7 @@ SELECT count(*)::int, min(create_time) FROM (
     WHERE ordering_key = $1 AND ordering_key <> '' AND {_MINE} AND dead_time IS NULL AND id > $3 AND kind = ANY($4::text[])
     ORDER BY id LIMIT {_MOST_BEHIND}) AS behind
 """
-# The count of attempts stays: whoever takes a row with none for one that was never on its way would be wrong.
+# The count of attempts stays: a reader must not take a row that was on its way for one that never was.
 # Messages of the same key that the receiver wanted later, because it lacked this one, do not wait for their own pause.
 _REDRIVE: Final = f"""
 WITH redriven AS (

@@ -8,7 +8,7 @@ beyond the bound in bytes never reach memory.
 A tenant's rows are bounded by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index
 that begins with the tenant answers that. With plain equalities, statistics that know of one tenant alone lead the
 planner to an index by time, and through everybody else's backlog. Scalar sub-selects instead of joins keep it on the
-indexes, whatever it believes about a table that is empty one minute and full the next; `Database.claim` switches off
+indexes, no matter what it estimates about a table that is empty one minute and full the next; `Database.claim` switches off
 the other plans.
 """
 

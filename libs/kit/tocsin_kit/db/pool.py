@@ -1,7 +1,7 @@
 """Transactions that know their tenant.
 
 Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN: row-level security then shows
-and takes that tenant's rows only, whatever a query forgets. Prepared statements are cached per connection, so a pooler
+and takes that tenant's rows only, also when a query forgets to. Prepared statements are cached per connection, so a pooler
 in front of PostgreSQL must pool sessions, not transactions.
 """
 
@@ -88,7 +88,7 @@ class Tx:
     def after_commit(self, function: AfterCommit) -> None:
         """Run `function` once the COMMIT is done, outside the transaction. Dropped on rollback; its errors are logged.
 
-        For hints only: a process may die before it runs, so whatever must happen needs a row as well.
+        For hints only: a process may die before it runs, so what must happen needs a row as well.
         """
         self._after_commit.append(function)
 
@@ -157,7 +157,7 @@ class Database:
         """A transaction in which the server says that a write would be possible. Raises DATABASE_UNAVAILABLE.
 
         Asked explicitly, because a pooler need not pass on what the server reports by itself. A right that the role had on
-        a table at an earlier ping and has lost counts as well: what needs it fails, whatever else goes on.
+        a table at an earlier ping and has lost counts as well: what needs it fails, while all else goes on.
         """
         async with self.system() as tx:
             if await tx.fetchval(_IS_READ_ONLY):
@@ -185,7 +185,7 @@ class Database:
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
 
-        It reads indexes in their order, whatever the planner believes. Without statistics (a table empty a moment ago)
+        It reads indexes in their order, no matter what the planner estimates. Without statistics (a table empty a moment ago)
         the planner sorts everything that is due to take the first few: a claim then costs as much as the backlog is long.
         """
         return _Transaction(self._sessions, SYSTEM, _WALK_INDEXES)

@@ -1,9 +1,9 @@
 """Hands outbox rows over, from any number of replicas at once.
 
 A round claims due rows with a lease (SKIP LOCKED), delivers them with no transaction open, and settles them. A row is
-claimed only when no older row of its ordering key is left, in whatever state but dead, so order holds across batches,
+claimed only when no older row of its ordering key is left, in any state but dead, so order holds across batches,
 retries and replicas. A replica that dies gives its rows back by its lease running out; settling checks the attempt
-number, so one that comes back late settles nothing that has become somebody else's.
+number, so one that comes back late settles nothing that another replica has taken over.
 
 Three kinds of failures are kept apart:
 
@@ -45,7 +45,7 @@ _log = get_logger(__name__)
 MAX_BYTES: Final = 512 << 10
 """Of one delivery: half of what a receiver takes by default (GRPC_MAX_MESSAGE_BYTES)."""
 _DELIVER_SHARE: Final = 0.8
-"""Of the lease: a delivery is cut off while the lease still holds, so that nobody delivers the row meanwhile."""
+"""Of the lease: a delivery is cut off while the lease still holds, so that no other replica delivers the row meanwhile."""
 _CALLS: Final = 64
 """Calls of one claimed batch, when it has to be taken apart."""
 _PROBE_ROWS: Final = 8
@@ -149,7 +149,7 @@ class Relay:
                 failures = 0
                 if not more and not self._receiver.away:
                     await self._wait()
-            # Whatever the last calls committed: nobody else would look for it before a sweep.
+            # What the last calls committed: otherwise it would wait for a sweep.
             try:
                 await self._round()
             except TocsinError as error:

@@ -1,6 +1,6 @@
 """The side road of a relay: rows that were refused, and tenants whose rows are refused or slow.
 
-Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so nobody else waits for it. A
+Each delivery here holds rows of one tenant, and a tenant has one delivery at a time, so no other tenant waits for it. A
 tenant leaves as soon as a delivery of its rows passes without a fault. All of this is in memory: a process that starts
 anew finds out again by one failed delivery. Refused rows are found by their column.
 """

@@ -1,7 +1,7 @@
 """Writes what became of claimed rows; the only place where a row dies.
 
 Every statement checks the attempt number: a replica that comes back after its lease settles nothing that has become
-somebody else's.
+another replica's by now.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ WITH replaced AS (
 INSERT INTO outbox (org_id, ordering_key, kind, payload, create_time, attempts, last_error, dead_time, substituted_by)
 SELECT org_id, ordering_key, kind, original, create_time, attempts, error, app_now(), id FROM replaced
 """
-# The count of attempts stays: the receiver may have taken the row although its answer was lost, so nobody may take the
+# The count of attempts stays: the receiver may have taken the row although its answer was lost, so no one may take the
 # row for one that was never on its way.
 _RETURNED: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error

@@ -64,7 +64,7 @@ _BY_CODE: Final = {
 
 
 def judge(error: Exception) -> Failure:
-    """The verdict on whatever a delivery raised."""
+    """The verdict on what a delivery raised."""
     if isinstance(error, grpc.aio.AioRpcError):
         slow = error.code() is _Code.DEADLINE_EXCEEDED
         failure = judge(from_rpc_error(error))

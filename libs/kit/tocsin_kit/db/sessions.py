@@ -106,7 +106,7 @@ class Sessions:
             async with asyncio.timeout(_ROLLBACK_TIMEOUT):
                 await connection.execute("ROLLBACK")
         except Exception:
-            # Whatever kept it from rolling back, nobody may get this connection again.
+            # It could not roll back, so this connection must not be lent again.
             connection.terminate()
         finally:
             self.connections.release(connection)

@@ -18,7 +18,7 @@ class Access:
     def check(self, principal: Principal) -> None:
         """Raises SCOPE_MISSING unless the credential may call; says nothing about what the call is aimed at (AIP-211).
 
-        What spans tenants is for operators and for Tocsin's own services, whatever scopes a tenant's token or its issuer
+        What spans tenants is for operators and for Tocsin's own services, no matter which scopes a tenant's token or its issuer
         claims. An operator without the scope `internal` may not call what is about one tenant: it would act on a tenant
         by the name of `*`.
         """

@@ -52,7 +52,7 @@ class Call:
             raise operators_only(INTERNAL)
 
     def acting_for(self, org_id: str) -> str:
-        """The tenant a message of Tocsin's own services names. Nobody else may name one: SCOPE_MISSING."""
+        """The tenant a message of Tocsin's own services names. Other callers may not name one: SCOPE_MISSING."""
         self.require_internal()
         return org_id
 

@@ -47,7 +47,7 @@ OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # A service that is back must be found within a second: whatever waits for it waits no longer than this.
+    # A service that is back must be found within a second: calls that wait for it wait no longer than this.
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.max_receive_message_length", 16 << 20),
@@ -119,7 +119,7 @@ class ServiceChannel(Channel):
         return self._wrap(self._inner.stream_stream(method, *args, **options), bounded=False)
 
     def _wrap(self, invoke: Callable[..., Any], *, bounded: bool) -> Callable[..., Any]:
-        """`bounded`: a deadline even when nobody set one. A stream's life is its own affair."""
+        """`bounded`: a deadline even when the caller set none. A stream's life is its own affair."""
         tokens = self._tokens
 
         def call(

@@ -1,4 +1,4 @@
-"""From whatever a handler raised to what its caller may know."""
+"""From what a handler raised to what its caller may know."""
 
 import asyncio
 import uuid
@@ -61,5 +61,5 @@ def masked(error: Exception) -> TocsinError:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """The caller left or its deadline passed: nobody waits for an answer."""
+    """The caller left or its deadline passed: an answer is not waited for."""
     return isinstance(error, (asyncio.CancelledError, GeneratorExit))

@@ -1,7 +1,7 @@
 """Health of the process: what is checked, what it means, and the standard gRPC service that tells it.
 
 A critical check that fails makes every service NOT_SERVING: clients and load balancers go elsewhere. One that is not
-critical only shows (degraded): the truth is in PostgreSQL, so a lost Redis stops nobody.
+critical only shows (degraded): the truth is in PostgreSQL, so a lost Redis stops no call.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Health:
         await self._changed.wait()
 
     def shut_down(self) -> None:
-        """NOT_SERVING from now on, whatever the checks say."""
+        """NOT_SERVING from now on, no matter what the checks say."""
         self._stopping = True
         self._notify()
 

@@ -36,7 +36,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _log = get_logger(__name__)
 
 MIN_REMAINING: Final = 0.1
-"""Seconds a caller must still be willing to wait; with less the work would be done for nobody."""
+"""Seconds a caller must still be willing to wait; with less the work would be done for a caller that has left."""
 _BEARER: Final = "bearer "
 _NOBODY: Final = Principal("", "", frozenset())
 
@@ -288,7 +288,7 @@ class _Method:
             raise error
         answer = masked(error)
         self._total.labels(self._method, answer.code.name).inc()
-        # Nobody may fill the log with wrong credentials: of those that are throttled it has one line a minute.
+        # Wrong credentials must not fill the log: of those that are throttled it has one line a minute.
         log = _log.debug if isinstance(answer, Throttled) else _log.info
         log("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))
         await context.abort(

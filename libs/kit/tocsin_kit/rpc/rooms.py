@@ -1,4 +1,4 @@
-"""How many calls may be open at once, so that nobody takes the room of everybody.
+"""How many calls may be open at once, so that no caller takes the room of all others.
 
 Three kinds are counted apart: unary calls, streams, and what is asked without a credential (health and reflection). Within
 each kind one tenant, one connection or one host may take a part only, and Tocsin's own services have a share of the calls
@@ -84,7 +84,7 @@ class Guest:
         self.peer: Final = peer
         self.host: Final = peer.rpartition(":")[0]
         self.gone: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        """Done when it must end, since somebody else needs the room."""
+        """Done when it must end, since another caller needs the room."""
 
     async def wait(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
         """The result of `work`. Raises TimeoutError after `seconds`, OVERLOADED when the guest must go."""
@@ -101,7 +101,7 @@ class Guest:
 
 
 class Guests:
-    """Calls without a credential, so that nobody can be told apart but by address.
+    """Calls without a credential, whose callers can only be told apart by address.
 
     When all places are taken the host with the most loses its oldest one: a stranger who takes them all loses them to
     whoever comes, and health stays to be asked.

@@ -182,7 +182,7 @@ class RpcServer:
         """NOT_SERVING, no new calls, wait `grace` seconds for those in flight, then cancel them.
 
         A gRPC server that stops answers CANCELLED to what has reached it and is not begun yet, and few clients repeat
-        that by themselves. So it goes on for a moment and answers UNAVAILABLE, until callers have found somebody else.
+        that by themselves. So it goes on for a moment and answers UNAVAILABLE, until callers have found another replica.
         What comes in the instant of the stop itself is still cancelled.
         """
         self.health.shut_down()

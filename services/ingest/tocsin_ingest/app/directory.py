@@ -97,7 +97,7 @@ class Directory:
             )
 
     async def _find_key(self, digest: bytes) -> Principal:
-        """Raises CREDENTIAL_INVALID. What is raised is not kept: keys that nobody made push none out that somebody uses."""
+        """Raises CREDENTIAL_INVALID. What is raised is not kept: wrong keys push no right ones out."""
         row = await self._lookups.submit(digest)
         if row is None:
             raise invalid_credential(_UNKNOWN_KEY)

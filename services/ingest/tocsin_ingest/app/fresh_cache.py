@@ -77,5 +77,5 @@ class FreshCache(Generic[_K, _V]):
         if self._loading.get(key) is task:
             del self._loading[key]
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Whoever waits gets the error itself; a renewal in the background has nobody else to tell.
+            # A waiting caller gets the error itself; a renewal in the background has no caller to tell.
             _log.debug("cache_read_failed", error=repr(error))

@@ -41,7 +41,7 @@ class Refusals:
         self._waiting: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
     def count(self, form: str, error: TocsinError, number: int = 1) -> None:
-        """`number` alerts of nobody known were refused."""
+        """`number` alerts of unknown senders were refused."""
         self._metrics.refused.labels(form, error.reason_name).inc(number)
 
     async def tell(self, sender: Sender, form: str, number: int, error: TocsinError) -> None:

@@ -70,7 +70,7 @@ class Escalation:
         ]
 
     async def apply(self, events: Sequence[IncidentEvent]) -> Sequence[IncidentEventResult.ValueType]:
-        """One result per event. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
+        """One result per event. Raises SERVICE_UNAVAILABLE and any other error that escalation answered."""
         request = ApplyIncidentEventsRequest(events=events)
         try:
             response = await hedged(self._stub.ApplyIncidentEvents, request, seconds=self._apply_seconds)

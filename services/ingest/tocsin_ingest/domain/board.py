@@ -12,7 +12,7 @@ from tocsin_ingest.domain.message import Action, Message
 
 @dataclass(slots=True)
 class Pending:
-    """The incident's last event when it is an AlertsAdded that nobody has taken yet: it can still be rewritten."""
+    """The incident's last event when it is an AlertsAdded that is not being delivered yet: it can still be rewritten."""
 
     event: AlertsAdded
     row_id: int

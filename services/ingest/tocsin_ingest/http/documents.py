@@ -1,4 +1,4 @@
-"""Reads JSON bodies piece by piece, so that a large one stops nobody and a broken piece spoils no other.
+"""Reads JSON bodies piece by piece, so that a large one delays no other caller and a broken piece spoils no other.
 
 `json.loads` of 32 MiB keeps the event loop, and with it every other caller, for half a second, and a thread does not
 help: the parser never lets go of the interpreter lock. So the top level is walked here, each value below it is parsed by

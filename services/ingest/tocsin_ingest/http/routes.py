@@ -97,7 +97,7 @@ class _Receiver:
         return Sender.of(await self._credentials.judge((self._directory,), key, lambda: peer, way="http"))
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
-        """The whole body. Without a known sender there is nobody to tell but the metrics."""
+        """The whole body. Without a known sender only the metrics can tell."""
         if not is_transient(error):
             if sender is None:
                 self._refusals.count(self._format.name, error)

@@ -14,7 +14,7 @@ from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
-# transaction after this many milliseconds of silence. Everything that follows looks rows up by key, whatever the planner
+# transaction after this many milliseconds of silence. Everything that follows looks rows up by key, no matter what the planner
 # believes about tables it has no statistics of.
 _LOCK = """
 SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_seqscan', 'off', true),
@@ -26,7 +26,7 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
   incidents.firing_count, incidents.event_sequence"""
 
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
-# undelivered events of all these incidents that can still be rewritten, because nobody has tried to deliver them.
+# undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
 # SKIP LOCKED: a row the relay is taking this very moment is as good as delivered.
 READ = f"""
 WITH live AS MATERIALIZED (
@@ -53,7 +53,7 @@ SELECT NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL,
 
 
 async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
-    """Waits until nobody else decides about these integrations of the tenant, and keeps others out until the commit.
+    """Waits until no other transaction decides about these integrations of the tenant, and keeps others out until the commit.
 
     Dedup keys and group keys are scoped to an integration, so nothing finer is needed for "one open incident per key",
     and nothing can be missed; batches make up for what is serialised. Locks are taken in one order, so none deadlock.

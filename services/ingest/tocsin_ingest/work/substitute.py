@@ -1,6 +1,6 @@
 """What goes to escalation in place of an event that it refuses for good: the same event without what may be the cause.
 
-An incident must page whatever its alert says. So the title is reduced to printable ASCII, and what is not needed to page
+An incident must page even if its alert cannot be stored. So the title is reduced to printable ASCII, and what is not needed to page
 is left out; the event says what. The original stays as a dead letter.
 """
 

@@ -55,7 +55,7 @@ class Calls:
         timeout: float,
         seat_freed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout`: seconds after which a call is cut off, whatever its channel thinks; shorter than the lease."""
+        """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease."""
         self._channels = channels
         self._gate = gate
         self._slots = slots
@@ -99,7 +99,7 @@ class Calls:
                 permit.revoke()
 
     def abandon(self, starts: Sequence[Start]) -> None:
-        """The COMMIT of these attempts got no answer: none of them was called, and nobody knows whether they are recorded.
+        """The COMMIT of these attempts got no answer: none of them was called, and it is not known whether they are recorded.
 
         Once the database is back those that are come due again, instead of waiting for the end of their lease.
         """
@@ -109,7 +109,7 @@ class Calls:
             task.add_done_callback(self._running.discard)
 
     async def drain(self, grace: float) -> None:
-        """Let calls end for `grace` seconds, then cut them off and record that: they come due again for somebody."""
+        """Let calls end for `grace` seconds, then cut them off and record that: they come due again, for any replica."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:

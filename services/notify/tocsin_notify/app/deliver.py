@@ -48,7 +48,7 @@ class Deliver:
         *,
         lease: float,
     ) -> None:
-        """`lease`: seconds after which a row whose sender said nothing is somebody else's."""
+        """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
         self._db = db
         self._gate = gate
         self._calls = calls
@@ -64,7 +64,7 @@ class Deliver:
         self.stopping = False
         """Set: nothing more is claimed."""
         self.backlog = False
-        """The last round left due rows for want of seats: whoever frees one should say so."""
+        """The last round left due rows for want of seats: the next call that frees one should say so."""
 
     async def named(self, ids: Collection[UUID]) -> None:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""

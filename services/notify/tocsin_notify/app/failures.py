@@ -112,7 +112,7 @@ class _Rows:
 
 
 class Failures:
-    """Decides and writes, in the transaction of whoever found that these failed."""
+    """Decides and writes, in the transaction that found that these failed."""
 
     def __init__(
         self,

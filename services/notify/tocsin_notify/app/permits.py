@@ -16,11 +16,11 @@ from tocsin_notify.store.gate import PROOF_SECONDS, Gate, gate_clock, incident_k
 T = TypeVar("T")
 
 FRESH_SECONDS: Final = PROOF_SECONDS / 2
-"""Whatever leaves later than this after the last proof asks the gate again: this process may have stood still."""
+"""A call that leaves later than this after the last proof asks the gate again: this process may have stood still."""
 _ASKS: Final = 10
 _PAUSE: Final = 0.1
 
-_STOPPED: Final = "its incident was stopped, or it became somebody else's, before the provider was called"
+_STOPPED: Final = "its incident was stopped, or another replica took it over, before the provider was called"
 _UNKNOWN: Final = "the gate could not be asked whether the call may still begin"
 
 
@@ -55,7 +55,7 @@ class Permit:
                 task.cancel()
 
     def settle(self) -> None:
-        """Nobody need hold the claim's lock for this call any more."""
+        """The claim's lock need not be held for this call any more."""
         if self._used is not None:
             self._used()
             self._used = None

@@ -132,7 +132,7 @@ class _Round:
             self.rows.append(self._row(page, person, step, fence))
 
     def keep(self, made: set[UUID]) -> None:
-        """Forget the starts whose rows somebody else made before."""
+        """Forget the starts whose rows another replica made before."""
         self._starts = {id: start for id, start in self._starts.items() if id in made}
         self.rows = [row for row in self.rows if row.id in made]
 

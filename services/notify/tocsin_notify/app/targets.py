@@ -13,7 +13,7 @@ from tocsin_notify.store.people import StoredTarget
 
 
 def delivery_key(notification: UUID, attempt_group: int) -> str:
-    """What providers may deduplicate by: the same for every attempt until somebody redrives the dead letter."""
+    """What providers may deduplicate by: the same for every attempt until the dead letter is redriven."""
     return f"{notification}-{attempt_group}"
 
 

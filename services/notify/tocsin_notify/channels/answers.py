@@ -1,4 +1,4 @@
-"""What a webhook's receiver answered, known from its status line, whatever follows that line.
+"""What a webhook's receiver answered, known from its status line; what follows that line does not matter.
 
 A receiver that said 2xx has taken the page. Sending it again because the rest of the answer was endless, silent, short
 or no HTTP at all would ring the phone again for hours. The HTTP client hides the status line when it cannot parse what

@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 
 _IDLE_LIMIT: Final = 60.0
 _PROBE_AFTER: Final = 5.0
-# RFC 4954: what a server answers when it is our credentials it does not like, whatever command they come with.
+# RFC 4954: what a server answers when it refuses our credentials, no matter with which command.
 _OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
 _LEADING_DOT: Final = re.compile(rb"(?m)^\.")
 

@@ -1,7 +1,7 @@
 """A plain text mail as bytes (RFC 5322, 2045, 2047).
 
 Written by hand because the standard library's message takes some 3 ms of the event loop per mail, of which a storm sends
-hundreds a second. Values come from here and from validated fields; whatever is not printable ASCII is encoded, so no
+hundreds a second. Values come from here and from validated fields; what is not printable ASCII is encoded, so no
 value can end a line.
 """
 
@@ -32,7 +32,7 @@ def compose(headers: Mapping[str, str], text: str) -> bytes:
 def _header(name: str, value: str) -> str:
     if not name.isascii() or not name.replace("-", "").isalnum():
         raise ValueError(f"no header's name: {name!r}")
-    # What looks like an encoded word (RFC 2047 §2) would be decoded by whoever reads it. The other headers are structured:
+    # What looks like an encoded word (RFC 2047 §2) would be decoded by the reader's program. The other headers are structured:
     # encoded words in them are meant.
     if _PLAIN.fullmatch(value) and not (name == "Subject" and "=?" in value):
         return f"{name}: {value}"

@@ -29,7 +29,7 @@ def severity_word(severity: Severity.ValueType) -> str:
 
 
 def subject(delivery: Delivery) -> str:
-    """One line, whatever senders put into a title: `[critical] Disk full on db-1 (level 2)`."""
+    """One line, also when a sender put line breaks into the title: `[critical] Disk full on db-1 (level 2)`."""
     job = delivery.job
     match delivery.kind:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:

@@ -66,7 +66,7 @@ class WebhookChannel:
         except asyncio.CancelledError:
             if not request.was_taken:
                 raise
-            return Sent()  # whoever cut this off wants to know what came of it
+            return Sent()  # the caller that cut this off wants to know what came of it
         return Sent() if request.was_taken and not isinstance(outcome, Sent) else outcome
 
     async def close(self) -> None:

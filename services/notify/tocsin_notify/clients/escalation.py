@@ -24,7 +24,7 @@ class Escalation:
         self._stub: EscalationInternalServiceAsyncStub = EscalationInternalServiceStub(channel)
 
     async def apply(self, outcomes: Sequence[pb.PageOutcome]) -> Sequence[pb.PageOutcomeResult.ValueType]:
-        """One result per outcome. Raises SERVICE_UNAVAILABLE and whatever else escalation answered."""
+        """One result per outcome. Raises SERVICE_UNAVAILABLE and any other error that escalation answered."""
         request = pb.ApplyPageOutcomesRequest(outcomes=outcomes)
         try:
             response = await hedged(self._stub.ApplyPageOutcomes, request, seconds=_APPLY_SECONDS)

@@ -1,7 +1,7 @@
 """Codes that prove a contact method reaches its owner.
 
 A code is never stored: it is computed from the verification's id with a key that only this service has, when it is sent
-and when it is checked. Whoever reads the database cannot tell it.
+and when it is checked. It cannot be read from the database.
 """
 
 import hashlib

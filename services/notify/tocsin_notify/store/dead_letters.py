@@ -1,4 +1,4 @@
-"""What was given up, kept until somebody looks."""
+"""What was given up, kept until it is redriven or discarded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ _SIBLINGS: Final = """
 SELECT id, page_id, contact_method, state, tries > 0 AS tried FROM notifications WHERE page_id = ANY($1::uuid[])
 ORDER BY due_time NULLS FIRST, id
 """
-# By the incident's index. What somebody else holds at this moment is left: it is being tried, or cancelled.
+# By the incident's index. What another session holds at this moment is left: it is being tried, or cancelled.
 _SUPERSEDE: Final = f"""
 WITH older AS (
   SELECT n.id, g.page_id FROM unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[])

@@ -2,11 +2,11 @@
 
 A process that is stopped in the middle of a transaction keeps its locks. PostgreSQL's own limits are no bound for that:
 between two statements of no transaction none applies, and a statement stays active, past every statement and idle
-time-out, while its client does not read the result. So whoever waits ends what it waits for, after `_PATIENCE`.
+time-out, while its client does not read the result. So the waiting side ends the session it waits for, after `_PATIENCE`.
 
 A session may go on calling for `PROOF_SECONDS` after it was last known to be alive (`store.gate`). While a session is
 being ended, and for that time after it, the statement below holds `_ENDING`; every cancel takes that lock in shared mode
-before it is confirmed. The statement runs on the server to its end, whatever becomes of the process that sent it.
+before it is confirmed. The statement runs on the server to its end, no matter what becomes of the process that sent it.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class Gatekeeper:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """For the time of a cancel: whoever holds it up for more than a second without moving is ended."""
+        """For the time of a cancel: a session that holds it up for more than a second without moving is ended."""
         over = asyncio.Event()
         task = asyncio.get_running_loop().create_task(self._watch(over))
         self._watches.add(task)

@@ -67,7 +67,7 @@ SELECT id, org_id, incident, channel, priority FROM notifications
 WHERE id = ANY($1::uuid[]) AND state = 'pending' ORDER BY priority, due_time
 """
 
-# A pending row may be tried whatever its count says: the last conclusion wanted it. One whose senders vanish is not.
+# A pending row may be tried no matter what its count says: the last conclusion wanted it. One whose senders vanish is not.
 _CLAIM: Final = f"""
 WITH mine AS (
   SELECT n.* FROM notifications n
@@ -113,7 +113,7 @@ SELECT *, app_now() AS now FROM decided
 
 _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, report AS payload FROM decided
     WHERE state = 'sent' AND report IS NOT NULL"""
-# A provider's yes counts even when somebody else took the row over and put it back to wait; a no only while it is ours.
+# A provider's yes counts even when another replica took the row over and put it back to wait; a no only while it is ours.
 _CONCLUDE: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[])
@@ -167,7 +167,7 @@ SELECT EXISTS (
 )
 """
 
-# What somebody else holds at this moment is left: it meets the fence when it is due, and a process that stands still with
+# What another session holds at this moment is left: it meets the fence when it is due, and a process that stands still with
 # it holds up no acknowledge.
 _CANCEL: Final = """
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
@@ -254,7 +254,7 @@ class Candidate:
 class Conclusion:
     """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead.
 
-    `report` is what escalation is told if this attempt makes it sent; None for what nobody waits for.
+    `report` is what escalation is told if this attempt makes it sent; None when escalation does not wait for it.
     """
 
     id: UUID

@@ -33,7 +33,7 @@ LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND
 """
 
 CANCELS: Final = "/* tocsin cancel */"
-"""Marks the statements in which a cancel may wait for somebody (`store.gatekeeper`)."""
+"""Marks the statements in which a cancel may wait for another session (`store.gatekeeper`)."""
 
 _FENCE: Final = f"""{CANCELS}
 INSERT INTO cancel_fences AS f (org_id, incident, generation, reason)
@@ -44,7 +44,7 @@ ON CONFLICT (org_id, incident) DO UPDATE SET
   update_time = app_now()
 """
 
-# FOR NO KEY UPDATE: whoever gives up notifications of one page does so after the other, while inserts may go on.
+# FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
 _LOCK: Final = """
 SELECT id, type, urgency, channel_override, only_method, job FROM pages
 WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE

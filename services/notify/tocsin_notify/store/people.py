@@ -48,7 +48,7 @@ class Person:
 
 
 async def read(tx: Tx, users: Collection[User]) -> dict[User, Person]:
-    """Everybody asked for; somebody unknown has no methods."""
+    """Everybody asked for; an unknown user has no methods."""
     people: dict[User, Person] = {user: Person() for user in users}
     names = [org_id for org_id, _ in people], [user for _, user in people]
     for row in await tx.fetch(_METHODS, *names):

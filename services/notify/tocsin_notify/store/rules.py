@@ -42,7 +42,7 @@ class RuleSet:
 
 
 async def read(tx: Tx, user: str, *, lock: bool = False) -> RuleSet:
-    """A user's rules; nobody needs to have written any."""
+    """A user's rules; a user without any has the defaults."""
     head = await tx.fetchrow(
         "SELECT version, update_time FROM rule_sets WHERE org_id = $1 AND user_id = $2"
         + (" FOR UPDATE" if lock else ""),
@@ -57,7 +57,7 @@ async def read(tx: Tx, user: str, *, lock: bool = False) -> RuleSet:
 
 
 async def replace(tx: Tx, user: str, rules: Sequence[Rule]) -> RuleSet:
-    """These instead of whatever there was."""
+    """These instead of the ones before."""
     head = await tx.fetchrow(_BUMP, tx.org_id, user)
     assert head is not None
     await tx.execute("DELETE FROM notification_rules WHERE org_id = $1 AND user_id = $2", tx.org_id, user)

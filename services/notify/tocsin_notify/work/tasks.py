@@ -36,7 +36,7 @@ def register(
     """
 
     async def outlast(work: Callable[[], Awaitable[object]]) -> None:
-        # What raises at a stop is given back by the worker; somebody else takes it.
+        # What raises at a stop is given back by the worker; another worker takes it.
         await retry_until(stop, work, passing=lambda error: error.code in _PASSING)
 
     @broker.task(task_name=SUBMIT)

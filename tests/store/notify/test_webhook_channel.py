@@ -128,7 +128,7 @@ async def test_the_request_is_signed_and_named(receiver: Receiver, channel: Webh
     assert headers["Content-Type"] == "application/json"
     said = json.loads(content)
     assert (said["version"], said["type"], said["attempt"], said["incident"]["title"]) == (
-        1,
+        2,
         "new_incident",
         3,
         "Ünïcode ✓",

@@ -14,7 +14,7 @@ from tests.contract.test_protos import METHODS
 
 Metadata = Sequence[tuple[str, str | bytes]]
 EVERYWHERE = ("ingest", "escalation", "notify")
-_SERVERS = {"outbox": EVERYWHERE, "queue": ("escalation", "notify")}
+_SERVERS = {"limits": EVERYWHERE, "outbox": EVERYWHERE, "queue": ("escalation", "notify")}
 _DETAILS = "grpc-status-details-bin"
 
 

@@ -11,6 +11,7 @@ from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
+from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceAsyncStub
     from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
+    from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceAsyncStub
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
@@ -140,6 +142,21 @@ class AioClient:
     def notify_outbox(self) -> "OutboxServiceAsyncStub":
         """Messages of notify that the next service refused for good: list, redrive, discard."""
         return OutboxServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_limits(self) -> "LimitServiceAsyncStub":
+        """What tenants may use of ingest: read, change, list."""
+        return LimitServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_limits(self) -> "LimitServiceAsyncStub":
+        """What tenants may use of escalation: read, change, list."""
+        return LimitServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_limits(self) -> "LimitServiceAsyncStub":
+        """What tenants may use of notify: read, change, list."""
+        return LimitServiceStub(self.channel("notify"))
 
     def send_alerts(
         self,

@@ -11,6 +11,7 @@ from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
+from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
@@ -130,6 +131,21 @@ class Client:
     def notify_outbox(self) -> OutboxServiceStub:
         """Messages of notify that the next service refused for good: list, redrive, discard."""
         return OutboxServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_limits(self) -> LimitServiceStub:
+        """What tenants may use of ingest: read, change, list."""
+        return LimitServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_limits(self) -> LimitServiceStub:
+        """What tenants may use of escalation: read, change, list."""
+        return LimitServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_limits(self) -> LimitServiceStub:
+        """What tenants may use of notify: read, change, list."""
+        return LimitServiceStub(self.channel("notify"))
 
     def send_alerts(
         self, requests: Iterable[SendAlertRequest], *, batch: int = BATCH, patience: float = PATIENCE

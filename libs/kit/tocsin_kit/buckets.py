@@ -1,17 +1,38 @@
-"""Token buckets by key, in the memory of one replica: how often something may happen, and how often at once."""
+"""Token buckets in the memory of one replica: how often something may happen, and how often at once."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final
 
 _SIZE: Final = 10_000
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    time: float
+class Bucket:
+    """One bucket. What it holds at most and how fast it fills is told with each use, so that both may change."""
+
+    __slots__ = ("time", "tokens")
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.tokens = tokens
+        """How many there were at `time`; below 0 while a large take is paid off."""
+        self.time = now
+
+    def fill(self, rate: float, burst: float, now: float) -> float:
+        """How many tokens there are at monotonic second `now`."""
+        self.tokens = min(burst, self.tokens + (now - self.time) * rate)
+        self.time = now
+        return self.tokens
+
+    def take(self, count: float, rate: float, burst: float, now: float) -> float:
+        """Takes `count` tokens; 0, or the seconds until there will be as many.
+
+        A full bucket gives more than it holds, and pays it off: otherwise what is larger than `burst` could never pass.
+        """
+        wanted = min(count, burst)
+        if self.fill(rate, burst, now) >= wanted:
+            self.tokens -= count
+            return 0.0
+        return (wanted - self.tokens) / rate
 
 
 class Buckets:
@@ -21,7 +42,7 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._size = size
-        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Whether anybody has taken a share."""
@@ -32,7 +53,7 @@ class Buckets:
         bucket = self._buckets.get(key)
         if bucket is None:
             return 0.0
-        return max(0.0, (1 - bucket.tokens) / self._rate - (now - bucket.time))
+        return max(0.0, (1 - bucket.fill(self._rate, self._burst, now)) / self._rate)
 
     def take(self, key: Hashable, now: float) -> float:
         """Takes one share at monotonic second `now`; 0, or the seconds until there will be one."""
@@ -41,12 +62,7 @@ class Buckets:
             # Who was not heard of for longest most likely has a full bucket by now.
             if len(self._buckets) >= self._size:
                 self._buckets.popitem(last=False)
-            bucket = self._buckets[key] = _Bucket(self._burst, now)
+            bucket = self._buckets[key] = Bucket(self._burst, now)
         else:
             self._buckets.move_to_end(key)
-            bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.time) * self._rate)
-            bucket.time = now
-        if bucket.tokens >= 1:
-            bucket.tokens -= 1
-            return 0.0
-        return (1 - bucket.tokens) / self._rate
+        return bucket.take(1, self._rate, self._burst, now)

@@ -39,6 +39,18 @@ class Metrics:
             ("how",),
             registry=self.registry,
         )
+        self.tenant_refused = Counter(
+            "tocsin_tenant_refused",
+            "What was refused since a tenant had used up a limit",
+            ("limit",),
+            registry=self.registry,
+        )
+        self.tenant_most_used = Gauge(
+            "tocsin_tenant_most_used_ratio",
+            "The part of a limit that is used up by the tenant that has used most of it, 0 to 1",
+            ("limit",),
+            registry=self.registry,
+        )
         self.http_total = Counter("tocsin_http", "HTTP requests", ("route", "status"), registry=self.registry)
         self.http_open = Gauge("tocsin_http_connections", "HTTP connections open now", registry=self.registry)
         self.http_refused = Counter(

@@ -137,6 +137,13 @@ class ServiceSettings(BaseSettings):
     reflection: bool = _shared("REFLECTION", True)
     """Whether gRPC server reflection is served, which grpcurl needs to know the methods."""
 
+    tenant_rpcs_per_second: int = Field(default=1000, validation_alias="TENANT_RPCS_PER_SECOND", ge=1)
+    """Calls and HTTP requests per second of one tenant, over all replicas of a service; ten times as many at once. A quarter of
+    what may come at once is kept for calls that change something. LimitService changes this and the next ones by tenant."""
+    tenant_bytes_per_second: int = Field(default=32 << 20, validation_alias="TENANT_BYTES_PER_SECOND", ge=1 << 16)
+    """Bytes of requests per second of one tenant, over all replicas of a service; ten times as many at once."""
+    tenant_max_streams: int = Field(default=500, validation_alias="TENANT_MAX_STREAMS", ge=1)
+    """Streams that one tenant may have open at all replicas of a service together."""
     tenant_max_objects: int = Field(default=10_000, validation_alias="TENANT_MAX_OBJECTS", ge=1)
     """How many objects of each kind one tenant may have."""
 

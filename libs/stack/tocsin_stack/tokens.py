@@ -9,7 +9,10 @@ ADMINISTRATOR = (
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
 )
-OPERATOR = ("notifications:read", "notifications:write", "outbox:read", "outbox:write", "queues:read", "queues:write")
+OPERATOR = (
+    *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),
+    *("queues:read", "queues:write"),
+)
 """What the operator of the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
 ALL_ORGS = "*"
 

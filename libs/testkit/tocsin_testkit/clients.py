@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
+from tocsin.limits.v1 import limit_service_pb2_grpc
 from tocsin.notify.v1 import contact_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.queue.v1 import queue_service_pb2_grpc
 
@@ -42,6 +43,10 @@ class Clients:
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
+        self.limits: dict[str, Any] = {
+            name: _Bearer(limit_service_pb2_grpc.LimitServiceStub(channel), token) for name, channel in by.items()
+        }
+        """By service."""
         self.notify_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["notify"]), token)
         self.escalation_internal: Any = _Bearer(
             internal_service_pb2_grpc.EscalationInternalServiceStub(by["escalation"]), token

@@ -1,5 +1,8 @@
 """The one place that says what is connected to what."""
 
+from typing import Final
+
+from redis.exceptions import RedisError
 from tocsin.escalation.v1 import (
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -9,6 +12,7 @@ from tocsin.escalation.v1 import (
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auth import TokenSource
+from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
@@ -19,6 +23,7 @@ from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
+from tocsin_timers.connections import Connections
 
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
@@ -38,6 +43,8 @@ from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_escalation.work.timer_consumer import TimerConsumer
+
+_REDIS_SECONDS: Final = 1.0
 
 
 async def build(runtime: Runtime[EscalationSettings]) -> Service:
@@ -84,12 +91,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
     )
     add(
-        PolicyService(db, notify, pages, settings.tenant_max_objects),
+        PolicyService(db, notify, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.PolicyService",
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
     )
     add(
-        DirectoryService(db, pages, settings.tenant_max_objects),
+        DirectoryService(db, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.DirectoryService",
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
     )
@@ -104,6 +111,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         page_relay.nudge()
         cancel_relay.nudge()
 
+    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
+    serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
     OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)
@@ -126,5 +135,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("retention", Sweep(600.0, sweeps.forget))
     return Service(
-        close=(timers.mirror.close, notify_channel.close, ingest_channel.close, notify_queue.shutdown, queue.shutdown)
+        close=(
+            timers.mirror.close,
+            notify_channel.close,
+            ingest_channel.close,
+            shared.close,
+            notify_queue.shutdown,
+            queue.shutdown,
+        )
     )

@@ -19,6 +19,11 @@ class IngestSettings(ServiceSettings):
     """Alerts per second of one integration, in each replica. Beyond it and the burst: RATE_LIMITED."""
     rate_burst: float = Field(5000.0, ge=1)
     """Alerts one integration may send at once."""
+    tenant_alerts_per_second: int = Field(2000, ge=1)
+    """Alerts per second of one tenant, over all replicas; ten times as many at once. An alert that is sent again costs a tenth.
+    Beyond it: RATE_LIMITED. LimitService changes this and the next one by tenant."""
+    tenant_max_outbox_rows: int = Field(500_000, ge=1000, le=1_000_000)
+    """Events of one tenant that may wait for escalation. Beyond it its alerts are RATE_LIMITED until escalation has taken some."""
     stream_window: int = Field(1000, ge=1)
     """Alerts of one StreamAlerts call that may be unanswered; the stream is not read any further meanwhile."""
     policy_check_seconds: float = Field(1.0, gt=0)

@@ -3,11 +3,14 @@
 import time
 from typing import Final
 
+from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, internal_service_pb2_grpc
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
+from tocsin_kit.budgets import OUTBOX_ROWS, Limit, per_second
+from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
@@ -16,6 +19,7 @@ from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
+from tocsin_timers.connections import Connections
 
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
@@ -23,7 +27,7 @@ from tocsin_ingest.app.incident_records import IncidentRecords
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.refusals import Refusals
-from tocsin_ingest.app.send_alert import AlertIntake
+from tocsin_ingest.app.send_alert import ALERTS, AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.routes import routes
@@ -35,6 +39,7 @@ from tocsin_ingest.work.relay import EventDelivery
 from tocsin_ingest.work.retention import EVERY, Retention
 from tocsin_ingest.work.substitute import substitute
 
+_REDIS_SECONDS: Final = 1.0
 _RELAY_LEASE: Final = 10.0
 _APPLY_SECONDS: Final = 5.0  # within the share of the lease that a delivery may take
 
@@ -75,7 +80,11 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
     metrics.watch_queue(lambda: commits.waiting)
     limit = RateLimit(settings.rate_per_second, settings.rate_burst)
-    intake = AlertIntake(directory, limit, commits)
+    budgets = runtime.rpc.budgets
+    budgets.add(per_second(ALERTS, settings.tenant_alerts_per_second))
+    budgets.add(Limit(OUTBOX_ROWS, settings.tenant_max_outbox_rows))
+    redis = Connections.from_url(settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0)
+    intake = AlertIntake(directory, budgets, limit, commits)
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
@@ -85,9 +94,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )
     runtime.rpc.add(
-        integration_service.IntegrationService(
-            database, escalation, directory, pages, most=settings.tenant_max_objects
-        ),
+        integration_service.IntegrationService(database, escalation, directory, pages, budgets),
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
@@ -96,13 +103,14 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         internal_service.NAME,
         internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
     )
+    serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-        runtime.http.add_routes(routes(intake, directory, runtime.rpc.credentials, refusals, bodies))
+        runtime.http.add_routes(routes(intake, directory, runtime.rpc, refusals, bodies))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
-    return Service(close=(commits.drain, lambda: to_escalation.close(None)))
+    return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

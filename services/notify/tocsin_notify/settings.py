@@ -37,6 +37,9 @@ class NotifySettings(ServiceSettings):
     """Calls to providers per second of one tenant, in each replica. High-urgency pages are not limited. 0: no limit."""
     org_burst: float = Field(200.0, ge=1)
     """Calls to providers that one tenant may have at once before NOTIFY_ORG_RATE limits it."""
+    tenant_notifications_per_minute: int = Field(6000, ge=1)
+    """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
+    others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""
     worker_concurrency: int = Field(200, ge=1, le=10_000)
     """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)

@@ -5,11 +5,14 @@ from typing import Final
 from uuid import UUID
 
 import grpc
+from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
+from tocsin_kit.budgets import per_minute
+from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
@@ -22,6 +25,7 @@ from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
+from tocsin_timers.connections import Connections
 
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
@@ -33,7 +37,7 @@ from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.redrive import Redrive
-from tocsin_notify.app.slots import Limits, Slots
+from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.channels.registry import close_channels, open_channels
 from tocsin_notify.clients.escalation import Escalation
@@ -57,6 +61,7 @@ from tocsin_notify.work.retention import Retention
 
 _log = get_logger(__name__)
 
+_REDIS_SECONDS: Final = 1.0
 WORKER_GRACE: Final = 2.0
 """Seconds for tasks of the stream to end at a stop: they store a row, and what does not end is given back."""
 
@@ -96,6 +101,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
     )
+    budgets = runtime.rpc.budgets
+    budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
     slots = Slots(
         Limits(
             settings.concurrency,
@@ -105,6 +112,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             settings.org_burst,
         ),
         {name: channel.concurrency for name, channel in channels.items()},
+        budgets,
     )
 
     async def submit_job(job: NotificationJob) -> None:
@@ -180,7 +188,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
     add(
-        ContactService(db, contacts, cipher, hints, page_tokens),
+        ContactService(db, contacts, cipher, hints, page_tokens, budgets),
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
@@ -190,6 +198,10 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
     QueueService(db, QUEUE, figures, hints.mirror, resumed=due.nudge).add_to(runtime.rpc)
+    shared = Connections.from_url(
+        settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
+    )
+    serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
 
@@ -218,6 +230,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             close_all_channels,
             gate.close,
             gatekeeper.close,
+            shared.close,
             broker.shutdown,
             to_escalation.close,
         )

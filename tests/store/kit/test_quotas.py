@@ -1,14 +1,18 @@
 """A tenant has as many objects of a kind as it may have, and no more."""
 
 import pytest
+from tocsin_kit.budgets import OBJECTS, Budgets, Limit
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
 
 
 async def add(db: Database, org_id: str, name: str, most: int) -> None:
+    budgets = Budgets((Limit(OBJECTS, 1000),), Metrics())
+    budgets.choose({org_id: {OBJECTS: most}})
     async with db.transaction(org_id) as tx:
-        await require_room(tx, "widgets", most)
+        await require_room(tx, "widgets", budgets)
         await tx.execute("INSERT INTO widgets (org_id, name, size) VALUES ($1, $2, 1)", org_id, name)
 
 

@@ -2,7 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_notify.app.slots import Limits, Seat, Slots
+from tocsin_kit.budgets import Budgets, per_minute
+from tocsin_kit.metrics import Metrics
+from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Seat, Slots
 from tocsin_notify.domain.page import CRITICAL, LANES, NORMAL, SLOW, Channel
 
 LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)
@@ -46,6 +48,15 @@ def test_the_rate_holds_for_everything_but_critical_pages() -> None:
     now = 0.35
     assert sum(slots.take(seat("a")) for _ in range(50)) == 3
     assert slots.take(seat("b")), "another tenant's bucket is full"
+
+
+def test_the_tenants_budget_holds_for_everything_but_critical_pages_which_count() -> None:
+    budgets = Budgets((per_minute(NOTIFICATIONS, 6),), Metrics(), clock=lambda: 0.0)
+    slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=0), CHANNELS, budgets)
+    assert all(slots.take(seat("a", CRITICAL)) for _ in range(4))
+    assert sum(slots.take(seat("a")) for _ in range(50)) == 2
+    assert all(slots.take(seat("a", CRITICAL)) for _ in range(50))
+    assert slots.take(seat("b")), "another tenant has its own"
 
 
 def test_slow_retries_get_a_quarter_of_everything_and_never_more() -> None:

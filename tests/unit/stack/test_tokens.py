@@ -31,5 +31,7 @@ def test_the_administrator_may_call_everything_but_the_internal_services() -> No
         ).DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert scopes - {"internal", "queues:read", "queues:write"} == set(tokens.ADMINISTRATOR)
+    assert scopes - {"internal", "limits:read", "limits:write", "queues:read", "queues:write"} == set(
+        tokens.ADMINISTRATOR
+    )
     assert set(tokens.SENDER) | set(tokens.RESPONDER) | set(tokens.OPERATOR) <= scopes - {"internal"}

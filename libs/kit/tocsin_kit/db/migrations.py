@@ -101,6 +101,18 @@ CREATE TABLE requests (
 CREATE INDEX requests_create_time ON requests (create_time);
 """
 
+_TENANT_LIMITS = """
+CREATE TABLE tenant_limits (
+    org_id text NOT NULL,
+    name text NOT NULL,
+    allowed bigint NOT NULL CHECK (allowed > 0),
+    subject text NOT NULL,
+    update_time timestamptz NOT NULL DEFAULT app_now(),
+    PRIMARY KEY (org_id, name)
+);
+COMMENT ON TABLE tenant_limits IS 'What operators allow a tenant in place of the default; subject: who did it';
+"""
+
 
 def run_script(op: Any, sql: str) -> None:
     """Run several statements as one script, in the migration's transaction. `op` is Alembic's."""
@@ -139,6 +151,12 @@ def requests_table(op: Any) -> None:
     """The table `tocsin_kit.db.requests` works on."""
     run_script(op, _REQUESTS)
     enable_row_security(op, "requests")
+
+
+def tenant_limits_table(op: Any) -> None:
+    """The table `tocsin_kit.budgets.record` works on."""
+    run_script(op, _TENANT_LIMITS)
+    enable_row_security(op, "tenant_limits")
 
 
 def head_of(migrations: Path) -> str:

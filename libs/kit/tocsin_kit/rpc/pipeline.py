@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import Authenticator, Principal, invalid_credential
+from tocsin_kit.budgets import BYTES, RPCS, Budgets
 from tocsin_kit.credentials import Credentials, Throttled
 from tocsin_kit.errors import DETAILS_KEY, TocsinError, to_status
 from tocsin_kit.logging import call_fields, get_logger
@@ -37,6 +38,10 @@ _log = get_logger(__name__)
 
 MIN_REMAINING: Final = 0.1
 """Seconds a caller must still be willing to wait; with less the work would be done for a caller that has left."""
+_READS: Final = ("Get", "List", "Check", "Compare", "Explain", "Preview", "Simulate")
+_KEPT: Final = 0.25
+"""The part of a tenant's calls that reads leave to calls that change something: a dashboard that polls too fast must not take
+the last ones from who acknowledges."""
 _BEARER: Final = "bearer "
 _NOBODY: Final = Principal("", "", frozenset())
 
@@ -48,6 +53,7 @@ class Pipeline:
         self,
         authenticators: Sequence[Authenticator],
         credentials: Credentials,
+        budgets: Budgets,
         metrics: Metrics,
         *,
         max_call_seconds: float,
@@ -60,6 +66,7 @@ class Pipeline:
         self._read_seconds = read_seconds
         self._authenticators = authenticators
         self._credentials = credentials
+        self._budgets = budgets
         self._metrics = metrics
         self._max_call_seconds = max_call_seconds
         self._max_message_bytes = max_message_bytes
@@ -89,6 +96,8 @@ class _Method:
         self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
         self._judge = pipeline._credentials.judge
+        self._budgets = pipeline._budgets
+        self._kept = _KEPT if method.rpartition("/")[2].startswith(_READS) else 0.0
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
         self._read_seconds = pipeline._read_seconds
@@ -114,7 +123,7 @@ class _Method:
 
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
-        decode, read, calls = self.decode, self._read, self._rooms.calls
+        decode, read, calls, budgets = self.decode, self._read, self._rooms.calls, self._budgets
         begin, succeed, fail, max_seconds = self._begin, self._succeed, self._fail, self._max_call_seconds
 
         async def serve(_: object, context: Context) -> Message:
@@ -124,7 +133,9 @@ class _Method:
                 org_id = call.principal.org_id
                 calls.enter(org_id)
                 try:
-                    request = decode(await read(context))
+                    data = await read(context)
+                    budgets.take(org_id, BYTES, len(data))
+                    request = decode(data)
                     validate(request)
                     if call.deadline is not None:
                         response: Message = await behaviour(request, context)
@@ -147,7 +158,7 @@ class _Method:
             try:
                 call = await self._begin(context)
                 with self._stream(call, context):
-                    response: Message = await behaviour(_validated(requests), context)
+                    response: Message = await behaviour(self._validated(requests, call), context)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)
@@ -158,26 +169,28 @@ class _Method:
     def unary_stream(self) -> Any:
         behaviour = self._handler.unary_stream
 
-        async def request(_: object, context: Context) -> Message:
-            message = self.decode(await self._read(context))
+        async def request(_: object, call: Call, context: Context) -> Message:
+            data = await self._read(context)
+            self._budgets.take(call.org_id, BYTES, len(data))
+            message = self.decode(data)
             validate(message)
             return message
 
         return self._streaming(behaviour, request)
 
     def stream_stream(self) -> Any:
-        async def validated(requests: Any, _: Context) -> Any:
-            return _validated(requests)
+        async def validated(requests: Any, call: Call, _: Context) -> Any:
+            return self._validated(requests, call)
 
         return self._streaming(self._handler.stream_stream, validated)
 
-    def _streaming(self, behaviour: Any, incoming: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+    def _streaming(self, behaviour: Any, incoming: Callable[[Any, Call, Context], Awaitable[Any]]) -> Any:
         async def generate(received: Any, context: Context) -> AsyncIterator[Message]:
             began = time.perf_counter()
             try:
                 call = await self._begin(context)
                 with self._stream(call, context):
-                    request = await incoming(received, context)
+                    request = await incoming(received, call, context)
                     # aclosing: a handler's finally blocks run now, not when the garbage collector comes by.
                     async with contextlib.aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
@@ -191,7 +204,7 @@ class _Method:
             try:
                 call = await self._begin(context)
                 with self._stream(call, context):
-                    await behaviour(await incoming(received, context), context)
+                    await behaviour(await incoming(received, call, context), context)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)
@@ -203,15 +216,20 @@ class _Method:
         """Counts a stream while it is open, by tenant and by connection."""
         org_id, peer = call.principal.org_id, context.peer()
         streams, connections = self._rooms.streams, self._rooms.connections
-        streams.enter(org_id)
-        try:
+        with contextlib.ExitStack() as stack:
+            streams.enter(org_id)
+            stack.callback(streams.leave, org_id)
             connections.enter(peer)
-            try:
-                yield
-            finally:
-                connections.leave(peer)
-        finally:
-            streams.leave(org_id)
+            stack.callback(connections.leave, peer)
+            self._budgets.enter_stream(org_id)
+            stack.callback(self._budgets.leave_stream, org_id)
+            yield
+
+    async def _validated(self, requests: AsyncIterator[Message], call: Call) -> AsyncIterator[Message]:
+        async for request in requests:
+            self._budgets.take(call.org_id, BYTES, request.ByteSize())
+            validate(request)
+            yield request
 
     async def _read(self, context: Context) -> bytes:
         """The one message of a unary call, which must have come within a time."""
@@ -266,6 +284,7 @@ class _Method:
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)
         self._access.check(principal)
+        self._budgets.take(principal.org_id, RPCS, kept=self._kept)
         enter(call)
         return call
 
@@ -309,9 +328,3 @@ async def _within(work: Awaitable[Message], seconds: float) -> Message:
                 f"the call took longer than the {seconds:g} s the server allows a call without a deadline",
             ) from None
         raise
-
-
-async def _validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    async for request in requests:
-        validate(request)
-        yield request

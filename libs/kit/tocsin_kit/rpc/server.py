@@ -13,6 +13,7 @@ from tocsin.type.v1 import access_pb2
 
 from tocsin_kit import sockets
 from tocsin_kit.auth import Authenticator
+from tocsin_kit.budgets import BYTES, OBJECTS, RPCS, STREAMS, Budgets, Limit, per_second
 from tocsin_kit.credentials import Credentials
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import until
@@ -59,9 +60,20 @@ class RpcServer:
             rate=settings.auth_wrong_per_second, burst=settings.auth_wrong_burst, metrics=metrics
         )
         """Judges the credentials of all ways in, so that an address has one number of failures."""
+        self.budgets: Final = Budgets(
+            (
+                per_second(RPCS, settings.tenant_rpcs_per_second),
+                per_second(BYTES, settings.tenant_bytes_per_second),
+                Limit(STREAMS, settings.tenant_max_streams),
+                Limit(OBJECTS, settings.tenant_max_objects),
+            ),
+            metrics,
+        )
+        """What each tenant may use; a service adds limits of its own."""
         self._pipeline = Pipeline(
             authenticators,
             self.credentials,
+            self.budgets,
             metrics,
             max_call_seconds=settings.grpc_max_call_seconds,
             max_message_bytes=settings.grpc_max_message_bytes,

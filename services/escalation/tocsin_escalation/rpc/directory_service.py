@@ -7,6 +7,7 @@ import grpc
 from google.protobuf.message import Message
 from tocsin.escalation.v1 import directory_service_pb2 as pb
 from tocsin.escalation.v1 import directory_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
@@ -28,15 +29,14 @@ R = TypeVar("R", bound=Message)
 class DirectoryService(pb_grpc.DirectoryServiceServicer):
     """Users and teams."""
 
-    def __init__(self, db: Database, pages: PageTokens, most: int) -> None:
-        """`most`: users and teams that one tenant may have."""
+    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
         self._db = db
         self._pages = pages
-        self._most = most
+        self._budgets = budgets
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         async def take(tx: Tx) -> pb.CreateUserResponse:
-            await require_room(tx, "users", self._most)
+            await require_room(tx, "users", self._budgets)
             row = await people.create_user(tx, _user(request.user_id or str(new_id()), request.user))
             return pb.CreateUserResponse(user=mapping.user_to(row))
 
@@ -80,7 +80,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def CreateTeam(self, request: pb.CreateTeamRequest, context: Context) -> pb.CreateTeamResponse:
         async def take(tx: Tx) -> pb.CreateTeamResponse:
-            await require_room(tx, "teams", self._most)
+            await require_room(tx, "teams", self._budgets)
             row = await people.create_team(tx, _team(request.team_id or str(new_id()), request.team))
             return pb.CreateTeamResponse(team=mapping.team_to(row))
 

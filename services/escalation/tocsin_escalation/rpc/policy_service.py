@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 from tocsin.escalation.v1 import policy_service_pb2 as pb
 from tocsin.escalation.v1 import policy_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
@@ -40,19 +41,18 @@ WRITABLE = (
 class PolicyService(pb_grpc.PolicyServiceServicer):
     """Escalation policies."""
 
-    def __init__(self, db: Database, notify: Reaching, pages: PageTokens, most: int) -> None:
-        """`most`: policies that one tenant may have."""
+    def __init__(self, db: Database, notify: Reaching, pages: PageTokens, budgets: Budgets) -> None:
         self._notify = notify
         self._db = db
         self._pages = pages
-        self._most = most
+        self._budgets = budgets
 
     async def CreatePolicy(self, request: pb.CreatePolicyRequest, context: Context) -> pb.CreatePolicyResponse:
         async def work(tx: Tx) -> pb.CreatePolicyResponse:
             async def take() -> pb.CreatePolicyResponse:
                 given = request.policy
                 policy = mapping.policy_from(request.policy_id or str(new_id()), given)
-                await require_room(tx, "policies", self._most)
+                await require_room(tx, "policies", self._budgets)
                 row = await policies.create(tx, policy, given.display_name, given.tenant_fallback)
                 return pb.CreatePolicyResponse(policy=mapping.policy_to(row))
 

@@ -2,6 +2,7 @@
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, CreateIntegrationResponse
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
@@ -18,7 +19,7 @@ METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
 
 async def create_integration(
-    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest, *, most: int
+    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest, budgets: Budgets
 ) -> CreateIntegrationResponse:
     """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
 
@@ -35,7 +36,7 @@ async def create_integration(
         async def create() -> CreateIntegrationResponse:
             nonlocal key
             rules = rules_of(wanted)
-            await require_room(tx, "integrations", most)
+            await require_room(tx, "integrations", budgets)
             if not await integrations.insert(tx, integration_id, wanted.display_name, wanted.default_policy, rules):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(

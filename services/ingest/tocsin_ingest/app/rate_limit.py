@@ -24,6 +24,10 @@ class RateLimit:
         self._repeats = Buckets(rate * _REPEATS, burst * _REPEATS)
         self._admitted: OrderedDict[UUID, None] = OrderedDict()
 
+    def cost(self, key: UUID) -> float:
+        """What an alert counts for: 1, or less when it was admitted before."""
+        return 1 / _REPEATS if key in self._admitted else 1.0
+
     def take(self, org_id: str, integration_id: str, key: UUID, now: float) -> float:
         """Takes the share of one alert with this key at monotonic second `now`; 0, or the seconds until there will be one."""
         buckets = self._repeats if key in self._admitted else self._new

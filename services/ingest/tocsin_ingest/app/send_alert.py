@@ -11,6 +11,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
@@ -26,6 +27,7 @@ from tocsin_ingest.domain.routing import route
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.store.requests import body_hash
 
+ALERTS: Final = "alerts_per_second"
 _INTEGRATIONS: Final = "integrations"
 
 
@@ -63,8 +65,11 @@ NOTHING_STATED: Final = Stated()
 class AlertIntake:
     """The one way in, for every RPC and every HTTP format."""
 
-    def __init__(self, directory: Directory, limit: RateLimit, batches: Batches[Entry, SendAlertResponse]) -> None:
+    def __init__(
+        self, directory: Directory, budgets: Budgets, limit: RateLimit, batches: Batches[Entry, SendAlertResponse]
+    ) -> None:
         self._directory = directory
+        self._budgets = budgets
         self._limit = limit
         self._batches = batches
 
@@ -97,6 +102,8 @@ class AlertIntake:
         check_size(request.alert)
         routing = await self._routing(sender, request.integration)
         message = self._message(request.alert, sender, routing, stated)
+        self._budgets.require_rows(sender.org_id)
+        self._budgets.take(sender.org_id, ALERTS, self._limit.cost(message.key))
         now = asyncio.get_running_loop().time()
         wait = self._limit.take(sender.org_id, routing.integration_id, message.key, now)
         if wait:

@@ -8,12 +8,13 @@ from typing import Any, Final
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
-from tocsin_kit.credentials import Credentials
+from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.failures import masked
+from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
@@ -36,11 +37,11 @@ _AT_ONCE: Final = 500
 
 
 def routes(
-    intake: AlertIntake, directory: Directory, credentials: Credentials, refusals: Refusals, bodies: Bodies
+    intake: AlertIntake, directory: Directory, rpc: RpcServer, refusals: Refusals, bodies: Bodies
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
     for each in FORMATS:
-        receiver = _Receiver(each, intake, directory, credentials, refusals, bodies)
+        receiver = _Receiver(each, intake, directory, rpc, refusals, bodies)
         for path in each.paths:
             yield web.post(path, receiver.receive)
             yield web.post(f"{path}/", receiver.receive)
@@ -52,14 +53,15 @@ class _Receiver:
         form: Format,
         intake: AlertIntake,
         directory: Directory,
-        credentials: Credentials,
+        rpc: RpcServer,
         refusals: Refusals,
         bodies: Bodies,
     ) -> None:
         self._format = form
         self._intake = intake
         self._directory = directory
-        self._credentials = credentials
+        self._credentials = rpc.credentials
+        self._budgets = rpc.budgets
         self._refusals = refusals
         self._bodies = bodies
 
@@ -70,10 +72,14 @@ class _Receiver:
             key = _clean_key(self._format.key(request))
             if key:
                 sender = await self._sender(key, request)
+                self._count(sender, RPCS)
             with self._bodies.lend() as loan:
-                document = await documents.read(await loan.read(request), self._format.list_field)
+                data = await loan.read(request)
+                document = await documents.read(data, self._format.list_field)
                 if sender is None:
                     sender = await self._sender(_clean_key(self._format.body_key(document.fields)), request)
+                    self._count(sender, RPCS)
+                self._count(sender, BYTES, len(data))
                 results = await self._take_all(sender, document)
         except Refused as refused:
             response = await self._refuse(sender, refused.status, refused.error)
@@ -86,6 +92,13 @@ class _Receiver:
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         return self._format.answer(results)
+
+    def _count(self, sender: Sender, limit: str, count: int = 1) -> None:
+        """Raises Refused with 503 when the tenant has used up a limit: many senders repeat that and no 4xx."""
+        try:
+            self._budgets.take(sender.org_id, limit, count)
+        except TocsinError as error:
+            raise Refused(503, error) from error
 
     async def _sender(self, key: str, request: web.Request) -> Sender:
         if not key:

@@ -19,6 +19,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     UpdateIntegrationRequest,
     UpdateIntegrationResponse,
 )
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
@@ -42,20 +43,19 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     """See the contract."""
 
     def __init__(
-        self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens, *, most: int
+        self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens, budgets: Budgets
     ) -> None:
-        """`most`: integrations that one tenant may have."""
         self._database = database
         self._policies = policies
         self._directory = directory
         self._pages = pages
-        self._most = most
+        self._budgets = budgets
 
     async def CreateIntegration(
         self, request: CreateIntegrationRequest, context: _Context
     ) -> CreateIntegrationResponse:
         """An integration and its key."""
-        return await create_integration(self._database, self._policies, current_call().org_id, request, most=self._most)
+        return await create_integration(self._database, self._policies, current_call().org_id, request, self._budgets)
 
     async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
         """One integration."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, NamedTuple
 
+from tocsin_kit.buckets import Buckets
+from tocsin_kit.budgets import Budgets
+
 from tocsin_notify.domain.page import CRITICAL, Channel, is_slow
 
-_MOST_BUCKETS: Final = 10_000
+NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
 """Slow retries get one of so many seats: of all that are not reserved, of each channel's, of each tenant's. They go to
 providers that refuse or hang, and thousands of them may wait; whatever they take, the rest is for what is fresh."""
@@ -40,9 +43,15 @@ class Slots:
     """Hands out seats; never waits. Critical pages pass the rate limit."""
 
     def __init__(
-        self, limits: Limits, channels: Mapping[Channel, int], *, clock: Callable[[], float] = monotonic
+        self,
+        limits: Limits,
+        channels: Mapping[Channel, int],
+        budgets: Budgets | None = None,
+        *,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`channels`: calls each channel can begin at once."""
+        """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas."""
+        self._budgets = budgets
         self._limits = limits
         self._channels = channels
         self._clock = clock
@@ -51,7 +60,7 @@ class Slots:
         self._by_channel: Counter[Channel] = Counter()
         self._slow_by_channel: Counter[Channel] = Counter()
         self._by_org: Counter[tuple[str, int]] = Counter()
-        self._buckets: dict[tuple[str, int], tuple[float, float]] = {}
+        self._buckets = Buckets(limits.rate, limits.burst) if limits.rate > 0 else None
 
     @property
     def taken(self) -> int:
@@ -86,7 +95,7 @@ class Slots:
         per_org = _slow_share(self._limits.per_org) if slow else self._limits.per_org
         if self._by_org[seat.org_id, seat.priority] >= per_org:
             return False
-        if seat.priority != CRITICAL and not self._spend((seat.org_id, seat.priority)):
+        if not self._spend(seat):
             return False
         self._taken += 1
         self._by_channel[seat.channel] += 1
@@ -115,31 +124,15 @@ class Slots:
             return room
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 
-    def _spend(self, lane: tuple[str, int]) -> bool:
-        limits = self._limits
-        if limits.rate <= 0:
+    def _spend(self, seat: Seat) -> bool:
+        """Whether the rates let it pass. Critical pages always pass; what they use is missing for the others."""
+        if seat.priority == CRITICAL:
+            if self._budgets is not None:
+                self._budgets.note(seat.org_id, NOTIFICATIONS)
             return True
-        now = self._clock()
-        tokens, since = self._buckets.get(lane, (limits.burst, now))
-        tokens = min(limits.burst, tokens + (now - since) * limits.rate)
-        if tokens < 1:
-            self._buckets[lane] = (tokens, now)
+        if self._buckets is not None and self._buckets.take((seat.org_id, seat.priority), self._clock()):
             return False
-        if lane not in self._buckets and len(self._buckets) >= _MOST_BUCKETS:
-            self._forget_full(now)
-        self._buckets[lane] = (tokens - 1, now)
-        return True
-
-    def _forget_full(self, now: float) -> None:
-        """A bucket that is full again says nothing. If none is, the oldest goes: bounded before exact."""
-        limits = self._limits
-        full = [
-            lane
-            for lane, (tokens, since) in self._buckets.items()
-            if tokens + (now - since) * limits.rate >= limits.burst
-        ]
-        for lane in full or [next(iter(self._buckets))]:
-            del self._buckets[lane]
+        return self._budgets is None or not self._budgets.try_take(seat.org_id, NOTIFICATIONS)
 
 
 def _slow_share(seats: int) -> int:

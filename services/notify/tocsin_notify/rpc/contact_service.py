@@ -6,7 +6,9 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 from tocsin.notify.v1 import contact_service_pb2 as pb
 from tocsin.notify.v1 import contact_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
@@ -19,6 +21,7 @@ from tocsin_notify.app.contacts import Contacts, Given, find
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.rules import replace_rules
 from tocsin_notify.app.send_test import send_test
+from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.app.verify import send_code, take_code
 from tocsin_notify.domain.page import Urgency
 from tocsin_notify.rpc import mapping
@@ -37,13 +40,16 @@ _COLLECTION: Final = "contactMethods"
 class ContactService(pb_grpc.ContactServiceServicer):
     """How people want to be reached."""
 
-    def __init__(self, db: Database, contacts: Contacts, cipher: Cipher, hints: Hints, pages: PageTokens) -> None:
+    def __init__(
+        self, db: Database, contacts: Contacts, cipher: Cipher, hints: Hints, pages: PageTokens, budgets: Budgets
+    ) -> None:
         self._db = db
         self._contacts = contacts
         self._cipher = cipher
         self._hints = hints
         self._limits = CodeLimits()
         self._pages = pages
+        self._budgets = budgets
 
     async def CreateContactMethod(
         self, request: pb.CreateContactMethodRequest, context: Any
@@ -55,6 +61,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
 
             async def create() -> pb.CreateContactMethodResponse:
                 nonlocal secret
+                await require_room(tx, "contact_methods", self._budgets)
                 contact = await self._contacts.create(tx, mapping.given_from(request.contact_method))
                 secret = self._contacts.reveal(tx.org_id, contact)
                 return pb.CreateContactMethodResponse(contact_method=mapping.contact_to(contact))
@@ -124,6 +131,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         """See the contract."""
 
         async def send(tx: Tx) -> pb.SendVerificationCodeResponse:
+            self._budgets.take(tx.org_id, NOTIFICATIONS)
             until = await send_code(tx, parse_uuid_name(request.name, _COLLECTION), self._hints, self._limits)
             return pb.SendVerificationCodeResponse(expire_time=mapping.timestamp(until))
 
@@ -165,6 +173,8 @@ class ContactService(pb_grpc.ContactServiceServicer):
         given = request.notification_rules
 
         async def update(tx: Tx) -> pb.UpdateNotificationRulesResponse:
+            if (await rules.read(tx, given.user)).version == 0:
+                await require_room(tx, "rule_sets", self._budgets)
             after = await replace_rules(tx, given.user, mapping.rules_from(given), given.etag)
             return pb.UpdateNotificationRulesResponse(notification_rules=mapping.rules_to(after))
 
@@ -177,6 +187,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         urgency = mapping.URGENCIES.get(request.urgency, Urgency.HIGH)
 
         async def send(tx: Tx) -> pb.SendTestPageResponse:
+            self._budgets.take(tx.org_id, NOTIFICATIONS)
             made = await send_test(tx, request.user, method, urgency, self._hints)
             return pb.SendTestPageResponse(notifications=[f"notifications/{id}" for id in made])
 

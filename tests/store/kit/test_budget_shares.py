@@ -1,0 +1,102 @@
+"""Replicas share a tenant's rates through a real Valkey, and each has its part while there is none."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+from tocsin_kit.budgets import Budgets, Limit
+from tocsin_kit.budgets.shares import Shares
+from tocsin_kit.metrics import Metrics
+from tocsin_stack.valkey import Valkey
+from tocsin_timers.connections import Connections
+
+SLOW = "things_per_day"
+LIMIT = Limit(SLOW, 60, 86400.0)
+"""Fills so slowly that no test sees it."""
+
+
+class Replica:
+    def __init__(self, url: str, service: str) -> None:
+        self.connections = Connections.from_url(url, command_timeout=5.0, block=0)
+        self.budgets = Budgets((LIMIT,), Metrics())
+        self.shares = Shares(self.budgets, self.connections.commands, service, (RedisError, OSError))
+
+    def takes(self, most: int = 1000, org_id: str = "a") -> int:
+        count = 0
+        while count < most and not self.budgets.try_take(org_id, SLOW):
+            count += 1
+        return count
+
+
+@pytest.fixture(scope="module")
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
+    server = Valkey(Path(tmp_path_factory.mktemp("shares")) / "valkey", appendonly=False)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def replicas(valkey: Valkey, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Replica, Replica]]:
+    both = Replica(valkey.url, request.node.name), Replica(valkey.url, request.node.name)
+    for each in both:
+        await each.shares.exchange()
+    yield both
+    for each in both:
+        await each.connections.close()
+
+
+async def test_what_one_replica_has_let_pass_is_missing_at_the_other(replicas: tuple[Replica, Replica]) -> None:
+    one, two = replicas
+    assert one.takes(40) == 40
+    assert two.takes(10) == 10
+    await one.shares.exchange()
+    await two.shares.exchange()
+    assert two.takes() == 10
+    await two.shares.exchange()
+    one.takes(1)
+    await one.shares.exchange()
+    assert one.takes() == 0
+    assert one.takes(org_id="b") == 60
+
+
+async def test_what_both_let_pass_in_one_moment_is_paid_off(replicas: tuple[Replica, Replica]) -> None:
+    one, two = replicas
+    assert (one.takes(), two.takes()) == (60, 60)
+    for each in (one, two, one):
+        each.takes(1)
+        await each.shares.exchange()
+    assert one.budgets.try_take("a", SLOW) > 86400 * 0.9
+
+
+async def test_without_redis_each_has_its_part_and_afterwards_all_again(valkey: Valkey, tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "valkey", appendonly=False)
+    await server.start()
+    one, two = Replica(server.url, "s"), Replica(server.url, "s")
+    try:
+        for each in (one, two, one):
+            await each.shares.exchange()
+        assert (one.budgets.shared, one.budgets.replicas) == (True, 2)
+        await server.stop()
+        await one.shares.exchange()
+        assert (one.budgets.shared, one.budgets.replicas) == (False, 2)
+        assert one.takes() == 30
+        await server.start()
+        await one.shares.exchange()
+        assert one.budgets.shared
+        assert one.takes() == 30
+    finally:
+        for each in (one, two):
+            await each.connections.close()
+        await server.stop()
+
+
+async def test_quiet_tenants_are_told_nobody(replicas: tuple[Replica, Replica], valkey: Valkey) -> None:
+    one, _ = replicas
+    big = Limit("big", 1000, 86400.0)
+    one.budgets.add(big)
+    one.budgets.take("a", "big", 9)
+    assert one.budgets.noticed() == []
+    one.budgets.take("a", "big")
+    assert [usage.unreported for *_, usage in one.budgets.noticed()] == [10]

@@ -6,7 +6,6 @@ says that the process answers and nothing more.
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -23,6 +22,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import CONTENT_TYPE, Metrics
 from tocsin_kit.rpc.failures import masked
 from tocsin_kit.rpc.health import Health
+from tocsin_kit.rpc.tls import server_context
 from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
@@ -155,7 +155,7 @@ class HttpServer:
         make: Any = runner.server
         # Operators must get in when senders have taken all room: their listener has no limits but its address.
         factory = self._door.protocol(make) if app is self.app else make
-        tls = _tls(self._settings)
+        tls = server_context(self._settings)
         host, _, port = address.rpartition(":")
         server = await asyncio.get_running_loop().create_server(
             factory,
@@ -209,11 +209,3 @@ class HttpServer:
         """Whether requests should come here, and why not."""
         serving = self._health.serving
         return web.json_response({"ready": serving, "checks": self._health.report()}, status=200 if serving else 503)
-
-
-def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
-    if not settings.tls_cert_file:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    return context

@@ -54,6 +54,12 @@ class Rpc:
         """Whose credentials may call it."""
         return self.method.GetOptions().Extensions[access_pb2.tenants]
 
+    def admits(self, org_id: str) -> bool:
+        """Whether a credential of the tenant may call it, if it has the scope; `*` is an operator's."""
+        if self.tenants == access_pb2.TENANTS_OWN_OR_ALL:
+            return True
+        return self.spans is (org_id == "*")
+
     @property
     def mutates(self) -> bool:
         """Whether it may change something."""

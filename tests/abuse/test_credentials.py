@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tocsin.type.v1.access_pb2 import TENANTS_UNSPECIFIED
 from tocsin_kit.auth import SigningKeys
+from tocsin_kit.roles import ROLES
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
@@ -145,6 +146,22 @@ async def test_only_the_right_credential_gets_in(world: World, rpc: Rpc) -> None
     admitted = await rpc.call(world, b"\xff", bearer(forge.token()))
     if not rpc.method.client_streaming:
         assert (admitted.code, admitted.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD"), admitted
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_a_role_gets_as_far_as_its_scopes(world: World, role: str) -> None:
+    """A tenant's token and an operator's with each role, at every RPC: by what the contract says of both."""
+    keys = SigningKeys.parse(world.stack.plan.signing_keys)
+    unary = [rpc for rpc in RPCS if not rpc.method.client_streaming]
+    for org in ("org-roles", "*"):
+        tokens = [Forge(keys, rpc).token(org=org, scope=None, roles=[role]) for rpc in unary]
+        answers = await asyncio.gather(
+            *(rpc.call(world, b"\xff", bearer(token)) for rpc, token in zip(unary, tokens, strict=True))
+        )
+        for rpc, answer in zip(unary, answers, strict=True):
+            may = rpc.scope in ROLES[role] and (role == "operator") is (org == "*") and rpc.admits(org)
+            expected = ("INVALID_ARGUMENT", "INVALID_FIELD") if may else FORBIDDEN
+            assert (answer.code, answer.reason) == expected, (rpc, org, answer)
 
 
 async def test_an_integration_key_sends_alerts_and_does_nothing_else(world: World, tenant: Tenant) -> None:

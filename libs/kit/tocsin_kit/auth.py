@@ -17,6 +17,7 @@ import jwt
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.roles import scopes_of_roles
 
 ISSUER: Final = "tocsin"
 AUDIENCE: Final = "tocsin"
@@ -158,8 +159,12 @@ class TokenCache:
 class JwtAuthenticator:
     """Tokens that `mint` made, with any key of the set. Accepts HS256 only: no other algorithm can be confused in."""
 
-    def __init__(self, keys: SigningKeys, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, keys: SigningKeys, *, max_lifetime: float = math.inf, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`max_lifetime`: seconds from issue to expiry that a token may have."""
         self._keys = keys
+        self._max_lifetime = max_lifetime
         self._clock = clock
         self._cache = TokenCache()
 
@@ -178,9 +183,9 @@ class JwtAuthenticator:
             return None
         claims = verified_claims(token, key, algorithms=("HS256",), issuer=ISSUER)
         _check_own_audience(claims)
-        expiry = check_times(claims, now)
-        scopes = scopes_of(claims.get("scope", ""))
+        expiry = check_times(claims, now, self._max_lifetime)
         org_id = claims.get("org")
+        scopes = scopes_of(claims.get("scope", "")) | scopes_of_roles(claims.get("roles"), operator=org_id == ALL_ORGS)
         if org_id != ALL_ORGS:
             org_id = checked_org(org_id)
         principal = Principal(org_id, checked_subject(claims.get("sub")), scopes)
@@ -229,15 +234,23 @@ def verified_claims(
         raise invalid_credential(str(error)) from error
 
 
-def check_times(claims: dict[str, Any], now: float) -> float:
-    """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED or _INVALID."""
+def check_times(claims: dict[str, Any], now: float, max_lifetime: float = math.inf) -> float:
+    """When to stop trusting the token: epoch seconds, leeway included. Raises CREDENTIAL_EXPIRED or _INVALID.
+
+    A token that does not say when it was issued counts as issued now, so that it cannot live longer by saying less.
+    """
     try:
         expiry = float(claims["exp"]) + LEEWAY
         begin = float(claims.get("nbf", 0)) - LEEWAY
+        issued = float(claims.get("iat", now))
     except (TypeError, ValueError, OverflowError):
-        raise invalid_credential("exp and nbf must be numbers") from None
-    if not (math.isfinite(expiry) and math.isfinite(begin)):
-        raise invalid_credential("exp and nbf must be finite")
+        raise invalid_credential("exp, nbf and iat must be numbers") from None
+    if not (math.isfinite(expiry) and math.isfinite(begin) and math.isfinite(issued)):
+        raise invalid_credential("exp, nbf and iat must be finite")
+    if expiry - LEEWAY - min(now, issued) > max_lifetime:
+        raise invalid_credential(
+            f"it lives longer than the {max_lifetime:.0f} s that are allowed (AUTH_MAX_TOKEN_SECONDS)"
+        )
     if not now < expiry:
         raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the token has expired; get a new one")
     if now < begin:

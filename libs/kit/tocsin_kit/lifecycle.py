@@ -112,7 +112,9 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         health.add(HealthCheck("schema", check_schema))
     else:
         schema_ready.set()
-    authenticators: list[Authenticator] = [JwtAuthenticator(settings.signing_keys)]
+    authenticators: list[Authenticator] = [
+        JwtAuthenticator(settings.signing_keys, max_lifetime=settings.auth_max_token_seconds)
+    ]
     close: list[Callable[[], Awaitable[object]]] = []
     if settings.auth_oidc_issuer:
         oidc = OidcAuthenticator.from_settings(settings)

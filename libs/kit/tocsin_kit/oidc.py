@@ -5,6 +5,7 @@ many tokens name one: a stranger cannot make this process hammer the issuer.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,6 +29,7 @@ from tocsin_kit.auth import (
 )
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.roles import scopes_of_roles
 from tocsin_kit.settings import ServiceSettings
 
 _log = get_logger(__name__)
@@ -40,7 +42,7 @@ _MAX_BYTES: Final = 1 << 20
 
 
 class OidcAuthenticator:
-    """Principals from an issuer's tokens: tenant from `org_claim`, subject `users/{sub}`, scopes from scope or scp."""
+    """Principals from an issuer's tokens: tenant from `org_claim`, subject `users/{sub}`, scopes from scope or scp, and roles."""
 
     def __init__(
         self,
@@ -49,12 +51,16 @@ class OidcAuthenticator:
         audience: str,
         jwks_url: str = "",
         org_claim: str = "org",
+        roles_claim: str = "roles",
+        max_lifetime: float = math.inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuer = issuer
         self._audience = audience
         self._jwks_url = jwks_url
         self._org_claim = org_claim
+        self._roles_claim = roles_claim
+        self._max_lifetime = max_lifetime
         self._clock = clock
         self._cache = TokenCache()
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -70,6 +76,8 @@ class OidcAuthenticator:
             audience=settings.auth_oidc_audience,
             jwks_url=settings.auth_oidc_jwks_url,
             org_claim=settings.auth_oidc_org_claim,
+            roles_claim=settings.auth_oidc_roles_claim,
+            max_lifetime=settings.auth_max_token_seconds,
         )
 
     async def close(self) -> None:
@@ -92,9 +100,10 @@ class OidcAuthenticator:
         claims = verified_claims(
             token, key.key, algorithms=(header["alg"],), issuer=self._issuer, audience=self._audience or None
         )
-        expiry = check_times(claims, now)
+        expiry = check_times(claims, now, self._max_lifetime)
+        scopes = _scopes(claims) | scopes_of_roles(claims.get(self._roles_claim), operator=False)
         principal = Principal(
-            checked_org(claims.get(self._org_claim)), f"users/{checked_subject(claims.get('sub'))}", _scopes(claims)
+            checked_org(claims.get(self._org_claim)), f"users/{checked_subject(claims.get('sub'))}", scopes
         )
         self._cache.put(token, principal, expiry)
         return principal

@@ -75,6 +75,8 @@ class ServiceSettings(BaseSettings):
     auth_signing_keys: Annotated[SecretStr, AfterValidator(_parseable_keys)] = _shared("AUTH_SIGNING_KEYS")
     """Keys of bearer tokens, as `name:key` with 32 random bytes in base64url, separated by commas. The first signs the tokens
     that services make for each other; each verifies. All services need the same ones. Rotate: new key first, old one behind it."""
+    auth_max_token_seconds: float = Field(default=366 * 86400.0, validation_alias="AUTH_MAX_TOKEN_SECONDS", ge=600)
+    """How long a token may live from its issue to its expiry, the issuer's as well as Tocsin's own. Longer ones are refused."""
     auth_wrong_per_second: float = Field(default=10.0, validation_alias="AUTH_WRONG_PER_SECOND", gt=0)
     """Wrong credentials per second of one address, in each replica. Beyond it and the burst its unknown credentials wait and
     its wrong ones are RATE_LIMITED; those that were right before are not touched."""
@@ -88,6 +90,8 @@ class ServiceSettings(BaseSettings):
     """Where the issuer's keys are. Empty: as the issuer's discovery document says."""
     auth_oidc_org_claim: str = _shared("AUTH_OIDC_ORG_CLAIM", "org")
     """The claim of the issuer's tokens that names the tenant."""
+    auth_oidc_roles_claim: str = _shared("AUTH_OIDC_ROLES_CLAIM", "roles")
+    """The claim of the issuer's tokens that names roles: viewer, responder, manager, owner."""
 
     tls_cert_file: str = _shared("TLS_CERT_FILE", "")
     """The certificate chain (PEM) that gRPC and HTTP show. Empty: no TLS."""

@@ -13,6 +13,7 @@ from tocsin_kit import oidc
 from tocsin_kit.auth import Principal
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.oidc import OidcAuthenticator
+from tocsin_kit.roles import ROLES
 
 NOW = 1_800_000_000.0
 
@@ -86,6 +87,12 @@ async def test_an_issuer_cannot_make_a_service(issuer: Issuer, authenticator: Oi
     assert principal is not None
     assert principal.scopes == {"a"}
     assert await refused(authenticator, issuer.token(org="*", scope="internal")) == "CREDENTIAL_INVALID"
+
+
+async def test_roles_of_the_issuer_count_but_the_operators(issuer: Issuer, authenticator: OidcAuthenticator) -> None:
+    principal = await authenticator.authenticate(issuer.token(scope="", roles=["responder", "operator"]))
+    assert principal is not None
+    assert principal.scopes == ROLES["responder"]
 
 
 async def test_what_is_refused(issuer: Issuer, authenticator: OidcAuthenticator) -> None:

@@ -25,13 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/access.proto\x12\x0etocsin.type.v1\x1a google/protobuf/descriptor.proto*K\n\x07Tenants\x12\x17\n\x13TENANTS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTENANTS_ALL\x10\x01\x12\x16\n\x12TENANTS_OWN_OR_ALL\x10\x02:/\n\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\t:J\n\x07tenants\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e\x32\x17.tocsin.type.v1.Tenantsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/access.proto\x12\x0etocsin.type.v1\x1a google/protobuf/descriptor.proto*K\n\x07Tenants\x12\x17\n\x13TENANTS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTENANTS_ALL\x10\x01\x12\x16\n\x12TENANTS_OWN_OR_ALL\x10\x02*\xd3\x07\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x7f\n\x0bROLE_VIEWER\x10\x01\x1an\xba\xbb\x18jalerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read\x12\xa3\x01\n\x0eROLE_RESPONDER\x10\x02\x1a\x8e\x01\xba\xbb\x18\x89\x01\x61lerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write\x12\xf4\x01\n\x0cROLE_MANAGER\x10\x03\x1a\xe1\x01\xba\xbb\x18\xdc\x01\x61lerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write alerts:write directory:write integrations:write notifications:write policies:write\x12\x8b\x02\n\nROLE_OWNER\x10\x04\x1a\xfa\x01\xba\xbb\x18\xf5\x01\x61lerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write alerts:write directory:write integrations:write notifications:write policies:write outbox:read outbox:write\x12\x88\x01\n\rROLE_OPERATOR\x10\x05\x1au\xba\xbb\x18qlimits:read limits:write notifications:read notifications:write outbox:read outbox:write queues:read queues:write:/\n\x05scope\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\t:J\n\x07tenants\x12\x1e.google.protobuf.MethodOptions\x18\xb6\x87\x03 \x01(\x0e\x32\x17.tocsin.type.v1.Tenants:3\n\x06grants\x12!.google.protobuf.EnumValueOptions\x18\xb7\x87\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.type.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_VIEWER"]._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_VIEWER"]._serialized_options = b'\272\273\030jalerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read'
+  _globals['_ROLE'].values_by_name["ROLE_RESPONDER"]._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_RESPONDER"]._serialized_options = b'\272\273\030\211\001alerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write'
+  _globals['_ROLE'].values_by_name["ROLE_MANAGER"]._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_MANAGER"]._serialized_options = b'\272\273\030\334\001alerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write alerts:write directory:write integrations:write notifications:write policies:write'
+  _globals['_ROLE'].values_by_name["ROLE_OWNER"]._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_OWNER"]._serialized_options = b'\272\273\030\365\001alerts:read contacts:read directory:read incidents:read integrations:read notifications:read policies:read incidents:write contacts:write alerts:write directory:write integrations:write notifications:write policies:write outbox:read outbox:write'
+  _globals['_ROLE'].values_by_name["ROLE_OPERATOR"]._loaded_options = None
+  _globals['_ROLE'].values_by_name["ROLE_OPERATOR"]._serialized_options = b'\272\273\030qlimits:read limits:write notifications:read notifications:write outbox:read outbox:write queues:read queues:write'
   _globals['_TENANTS']._serialized_start=81
   _globals['_TENANTS']._serialized_end=156
+  _globals['_ROLE']._serialized_start=159
+  _globals['_ROLE']._serialized_end=1138
 # @@protoc_insertion_point(module_scope)

@@ -42,11 +42,52 @@ TENANTS_OWN_OR_ALL: Tenants.ValueType  # 2
 """The tenant of the credential; all of them with an operator's credential."""
 Global___Tenants: _TypeAlias = Tenants  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """None; grants nothing."""
+    ROLE_VIEWER: _Role.ValueType  # 1
+    """Sees everything of the tenant."""
+    ROLE_RESPONDER: _Role.ValueType  # 2
+    """Is paged: acknowledges, resolves, says how to be reached."""
+    ROLE_MANAGER: _Role.ValueType  # 3
+    """Sets up who is paged, and what sends alerts."""
+    ROLE_OWNER: _Role.ValueType  # 4
+    """Also deals with messages between services that were refused for good."""
+    ROLE_OPERATOR: _Role.ValueType  # 5
+    """Runs the installation. Counts only in a credential whose tenant is `*`."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What somebody does, and so the scopes of whose token names it in the claim `roles`, for example `["responder"]`. Scopes of the
+    claim `scope` come on top. Each role holds those before it but for `ROLE_OPERATOR`.
+    """
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""None; grants nothing."""
+ROLE_VIEWER: Role.ValueType  # 1
+"""Sees everything of the tenant."""
+ROLE_RESPONDER: Role.ValueType  # 2
+"""Is paged: acknowledges, resolves, says how to be reached."""
+ROLE_MANAGER: Role.ValueType  # 3
+"""Sets up who is paged, and what sends alerts."""
+ROLE_OWNER: Role.ValueType  # 4
+"""Also deals with messages between services that were refused for good."""
+ROLE_OPERATOR: Role.ValueType  # 5
+"""Runs the installation. Counts only in a credential whose tenant is `*`."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 SCOPE_FIELD_NUMBER: _builtins.int
 TENANTS_FIELD_NUMBER: _builtins.int
+GRANTS_FIELD_NUMBER: _builtins.int
 scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a credential must carry to call the method, for example `incidents:write`. Read by the auth interceptor of every
 service; a method without it cannot be served. Scope `internal` is held by Tocsin's own services only.
 """
 tenants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Tenants.ValueType]
 """Which tenants the method is about, and so which credentials may call it. Read by the same interceptor."""
+grants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
+"""The scopes that a role stands for, separated by blanks."""

@@ -63,7 +63,7 @@ class Rpc:
     @property
     def mutates(self) -> bool:
         """Whether it may change something."""
-        return not self.method.name.startswith(("Get", "List", "Check", "Compare"))
+        return not self.method.name.startswith(("Get", "List", "Check", "Compare", "Count"))
 
     def __str__(self) -> str:
         return f"{self.server}:{self.method.full_name.removeprefix('tocsin.')}"

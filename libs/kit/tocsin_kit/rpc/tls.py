@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -75,8 +75,8 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
         return None
     files = ServerFiles(settings)
 
-    def changed() -> grpc.ServerCertificateConfiguration | None:
-        """Called at each handshake, in a thread of gRPC's."""
+    def changed() -> Any:
+        """Called at each handshake, in a thread of gRPC's. None: no change, which gRPC's stubs do not know."""
         return files.configuration if files.refresh() else None
 
     return grpc.dynamic_ssl_server_credentials(

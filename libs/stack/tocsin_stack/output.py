@@ -71,8 +71,9 @@ class Output:
             self._terminal.line(self.name, text)
 
     def _append(self, line: bytes) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
+        # Logs hold names and what alerts say: for the account that runs the stack alone.
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as file:
             file.write(line + b"\n")
             full = file.tell() > _MAX_LOG_BYTES
         if full:

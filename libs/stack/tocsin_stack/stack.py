@@ -64,7 +64,7 @@ class Stack:
             StackError: the folder or a port is taken, or a server did not start.
         """
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)  # PostgreSQL's account must pass through
             await self._lock.acquire()
         except OSError as error:
             raise StackError(f"cannot use {self.data_dir}: {error.strerror}; set TOCSIN_DATA_DIR") from error

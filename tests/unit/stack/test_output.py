@@ -45,3 +45,10 @@ def test_a_closed_terminal_does_not_stop_the_pump(tmp_path: Path) -> None:
     stream.close()
     pumped(b"one\ntwo\n", target)
     assert (tmp_path / "ingest.log").read_text() == "one\ntwo\n"
+
+
+def test_logs_are_for_the_account_that_runs_the_stack_alone(tmp_path: Path) -> None:
+    target = Output("ingest", tmp_path / "logs")
+    target.say("started")
+    assert target.path.stat().st_mode & 0o777 == 0o600
+    assert target.path.parent.stat().st_mode & 0o777 == 0o700

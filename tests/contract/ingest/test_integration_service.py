@@ -1,6 +1,7 @@
 """IntegrationService: keys shown once, policies checked, changes fenced, and the bad inputs."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -101,6 +102,32 @@ async def test_a_rotated_key_works_through_its_grace_and_no_longer(ingest: Inges
         )
     )
     assert error.fields[0].field == "grace"
+
+
+async def test_a_key_with_a_lifetime_says_when_it_ends_and_ends_then(ingest: Ingest) -> None:
+    org, hour = new_org(), Duration(seconds=3600)
+    made = await ingest.integrations.CreateIntegration(
+        CreateIntegrationRequest(integration=Integration(display_name="x"), key_lifetime=hour), metadata=bearer(org)
+    )
+    shown = made.integration
+    assert shown.key_expire_time.ToDatetime() - shown.create_time.ToDatetime() == timedelta(hours=1)
+    assert await works(ingest, made.key)
+    async with ingest.database.transaction(org) as tx:
+        ended = "UPDATE integration_keys SET expire_time = app_now() - interval '1 second' WHERE org_id = $1"
+        await tx.execute(ended, org)
+    assert await stops(ingest, made.key)
+    for lifetime in (hour, None):
+        rotated = await ingest.integrations.RotateIntegrationKey(
+            RotateIntegrationKeyRequest(name=shown.name, key_lifetime=lifetime), metadata=bearer(org)
+        )
+        assert rotated.integration.HasField("key_expire_time") is (lifetime is not None)
+        assert await works(ingest, rotated.key)
+    error = await error_of(
+        ingest.integrations.RotateIntegrationKey(
+            RotateIntegrationKeyRequest(name=shown.name, key_lifetime=Duration(seconds=59)), metadata=bearer(org)
+        )
+    )
+    assert error.fields[0].field == "key_lifetime"
 
 
 async def test_a_deleted_integrations_key_stops_on_every_replica(database_url: str, escalation: FakeEscalation) -> None:

@@ -10,7 +10,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_rules
-from tocsin_ingest.app.integration_keys import issue_key
+from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import integration_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import integrations
@@ -42,7 +42,7 @@ async def create_integration(
                 raise TocsinError(
                     ErrorReason.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name}
                 )
-            key = await issue_key(tx, integration_id)
+            key = await issue_key(tx, integration_id, lifetime_of(request))
             row = await integrations.get(tx, integration_id)
             assert row is not None
             return CreateIntegrationResponse(integration=integration_of(row))

@@ -21,6 +21,8 @@ def integration_of(row: IntegrationRow) -> Integration:
     integration.create_time.FromDatetime(row.create_time)
     integration.update_time.FromDatetime(row.update_time)
     integration.etag = etag(row.version)
+    if row.key_expire_time is not None:
+        integration.key_expire_time.FromDatetime(row.key_expire_time)
     return integration
 
 

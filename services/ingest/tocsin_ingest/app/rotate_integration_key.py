@@ -7,7 +7,7 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
 
-from tocsin_ingest.app.integration_keys import issue_key
+from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import integration_of
 from tocsin_ingest.store import integrations
 
@@ -27,7 +27,7 @@ async def rotate_integration_key(
             nonlocal key
             if await integrations.get(tx, integration_id, lock=True) is None:
                 raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, request.name)
-            key = await issue_key(tx, integration_id, request.grace.ToTimedelta())
+            key = await issue_key(tx, integration_id, lifetime_of(request), request.grace.ToTimedelta())
             row = await integrations.get(tx, integration_id)
             assert row is not None
             return RotateIntegrationKeyResponse(integration=integration_of(row))

@@ -14,8 +14,11 @@ _PREFIXES = """ARRAY(SELECT prefix FROM integration_keys WHERE integration_keys.
   AND integration_keys.integration_id = integrations.integration_id
   AND (expire_time IS NULL OR expire_time > app_now())
   ORDER BY integration_keys.create_time DESC LIMIT 10) AS prefixes"""
+_KEY_EXPIRE_TIME = """(SELECT expire_time FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
+  AND integration_keys.integration_id = integrations.integration_id
+  ORDER BY integration_keys.create_time DESC LIMIT 1) AS key_expire_time"""
 _COLUMNS: Final = f"""integration_id, display_name, default_policy, routing_rules, version, create_time, update_time,
-  {_PREFIXES}"""
+  {_PREFIXES}, {_KEY_EXPIRE_TIME}"""
 
 
 Version = tuple[int, datetime]
@@ -34,6 +37,8 @@ class IntegrationRow:
     create_time: datetime
     update_time: datetime
     key_prefixes: tuple[str, ...]
+    key_expire_time: datetime | None
+    """Of the newest key; None: it works until it is rotated."""
 
     @property
     def version_key(self) -> Version:
@@ -113,14 +118,16 @@ async def delete(tx: Tx, integration_id: str) -> None:
     await tx.execute("DELETE FROM integrations WHERE org_id = $1 AND integration_id = $2", tx.org_id, integration_id)
 
 
-async def insert_key(tx: Tx, integration_id: str, digest: bytes, prefix: str) -> None:
+async def insert_key(tx: Tx, integration_id: str, digest: bytes, prefix: str, lifetime: timedelta | None) -> None:
     """Adds the current key. The one before must have been retired."""
     await tx.execute(
-        "INSERT INTO integration_keys (key_hash, org_id, integration_id, prefix) VALUES ($1, $2, $3, $4)",
+        """INSERT INTO integration_keys (key_hash, org_id, integration_id, prefix, expire_time)
+        VALUES ($1, $2, $3, $4, app_now() + $5::interval)""",
         digest,
         tx.org_id,
         integration_id,
         prefix,
+        lifetime,
     )
 
 
@@ -168,4 +175,5 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["create_time"],
         row["update_time"],
         tuple(row["prefixes"]),
+        row["key_expire_time"],
     )

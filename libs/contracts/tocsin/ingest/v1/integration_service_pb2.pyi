@@ -145,6 +145,7 @@ class Integration(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    KEY_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -171,6 +172,10 @@ class Integration(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def key_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the newest key stops working. Unset: it works until it is rotated."""
+
     def __init__(
         self,
         *,
@@ -182,10 +187,11 @@ class Integration(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        key_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,6 +206,7 @@ class CreateIntegrationRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INTEGRATION_ID_FIELD_NUMBER: _builtins.int
     INTEGRATION_FIELD_NUMBER: _builtins.int
+    KEY_LIFETIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     integration_id: _builtins.str
@@ -208,16 +215,21 @@ class CreateIntegrationRequest(_message.Message):
     def integration(self) -> Global___Integration:
         """The integration; its name is ignored."""
 
+    @_builtins.property
+    def key_lifetime(self) -> _duration_pb2.Duration:
+        """How long the new key works, 1 minute to 10 years. Unset: until it is rotated."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         integration_id: _builtins.str = ...,
         integration: Global___Integration | None = ...,
+        key_lifetime: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "key_lifetime", b"key_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "integration_id", b"integration_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "integration_id", b"integration_id", "key_lifetime", b"key_lifetime", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -467,6 +479,7 @@ class RotateIntegrationKeyRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     GRACE_FIELD_NUMBER: _builtins.int
+    KEY_LIFETIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     name: _builtins.str
@@ -475,16 +488,21 @@ class RotateIntegrationKeyRequest(_message.Message):
     def grace(self) -> _duration_pb2.Duration:
         """How long the old keys go on working; at most 30 days. Unset: they stop at once."""
 
+    @_builtins.property
+    def key_lifetime(self) -> _duration_pb2.Duration:
+        """How long the new key works, 1 minute to 10 years. Unset: until it is rotated."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         grace: _duration_pb2.Duration | None = ...,
+        key_lifetime: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "key_lifetime", b"key_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "key_lifetime", b"key_lifetime", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -127,7 +127,7 @@ class HttpServer:
         """No new requests; wait for those in flight, at most the shutdown grace."""
         for server in self._listening:
             for each in server.sockets:
-                await sockets.accept_all(each.fileno())
+                await sockets.accept_the_last(each.fileno(), shared=self._settings.listen_shared)
             server.close()
         self._listening.clear()
         # aiohttp hangs up on clients that have connected and not asked yet.

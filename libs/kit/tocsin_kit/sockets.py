@@ -4,6 +4,8 @@ gRPC cannot stop listening without stopping its server, and a server that stops 
 their way. So the listening socket is taken away from it.
 """
 
+import asyncio
+import ctypes
 import os
 import socket
 import struct
@@ -16,6 +18,18 @@ from tocsin_kit.loops import until
 _DESCRIPTORS: Final = ("/proc/self/fd", "/dev/fd")
 _UNACCEPTED: Final = struct.Struct("24xI")
 """`tcpi_unacked` of Linux' `tcp_info`: for a listening socket, how many connections wait to be accepted."""
+_SO_ATTACH_FILTER: Final = 26
+_INSTRUCTION: Final = struct.Struct("HBBI")
+_DROP_SYN: Final = (
+    (0x30, 0, 0, 13),  # load the byte of the TCP header that holds the flags
+    (0x54, 0, 0, 0x12),  # only SYN and ACK of it
+    (0x15, 0, 1, 0x02),  # a SYN alone?
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # anything else passes
+)
+"""A classic BPF program (socket(7), SO_ATTACH_FILTER)."""
+_HANDSHAKE_SECONDS: Final = 0.1
+"""For connections whose handshake is under way."""
 _ACCEPT_SECONDS: Final = 1.0
 _ACCEPT_STEP: Final = 0.001
 
@@ -39,17 +53,32 @@ def connections(port: int) -> int:
     return sum(local == port and not listens for _, local, listens in _tcp())
 
 
-async def accept_all(descriptor: int) -> None:
-    """Wait until no connection waits in the queue of a listening socket, at most a second.
+async def accept_the_last(descriptor: int, *, shared: bool) -> None:
+    """Wait until no connection waits in the queue of a listening socket, at most a second: it is reset when that closes.
 
-    What waits there is reset when the socket closes. Returns at once where the system does not tell.
+    `shared`: somebody else listens on the address as well. Then no more come into the queue: what asks for a connection
+    from here on is not answered, and the client's kernel asks again after a second (RFC 6298), when it is the other's.
+    Does nothing where the system does not tell how many wait.
     """
+    if sys.platform != "linux":
+        return
+    if shared:
+        _drop_requests(descriptor)
+        await asyncio.sleep(_HANDSHAKE_SECONDS)
     await until(lambda: not _waiting(descriptor), _ACCEPT_SECONDS, step=_ACCEPT_STEP)
 
 
+def _drop_requests(descriptor: int) -> None:
+    program = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in _DROP_SYN))
+    found = socket.socket(fileno=descriptor)
+    try:
+        filter_ = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(program))
+        found.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+    finally:
+        found.detach()
+
+
 def _waiting(descriptor: int) -> int:
-    if sys.platform != "linux":
-        return 0
     found = socket.socket(fileno=descriptor)
     try:
         (waiting,) = _UNACCEPTED.unpack(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACCEPTED.size))

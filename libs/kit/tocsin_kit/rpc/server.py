@@ -38,7 +38,8 @@ _TURNING_AWAY_STEP: Final = 0.05
 """Seconds without a new call after which callers count as gone."""
 _TURNING_AWAY_STEPS: Final = 20
 _AGE_JITTER: Final = 1.1
-_HANGING_ON: Final = 1.0
+_HANGING_ON: Final = 5.0
+"""Seconds for clients that are slow to answer the GOAWAY."""
 _LEAVING_STEP: Final = 0.1
 _WIRE_LIMIT_FACTOR: Final = 2
 """Of GRPC_MAX_MESSAGE_BYTES: above it gRPC itself refuses, without reading and without a reason."""
@@ -179,12 +180,12 @@ class RpcServer:
 
         A connection ends with a GOAWAY within GRPC_MAX_CONNECTION_AGE_SECONDS (and 10 %, by gRPC's own jitter). Calls
         that cross the GOAWAY are served (RFC 9113 section 6.8), whereas a server that stops cancels them. Returns also
-        when connections are left a second after that, which streams may hold open: a stream that ends then is opened
+        when connections are left 5 s after that, which streams may hold open: a stream that ends then is opened
         again elsewhere.
         """
         self.health.shut_down()
         for each in self._listening:
-            await sockets.accept_all(each)
+            await sockets.accept_the_last(each, shared=self._settings.listen_shared)
             sockets.close_beneath(each)
         seconds = _AGE_JITTER * self._settings.grpc_max_connection_age_seconds + _HANGING_ON
         await until(lambda: not sockets.connections(self.port), seconds, step=_LEAVING_STEP)

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tocsin.escalation.v1 import incident_pb2
+from tocsin.escalation.v1 import incident_pb2, incident_service_pb2
 from tocsin.ingest.v1.internal_service_pb2 import IncidentDifference, ReconcileIncidentsRequest
 from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
 from tocsin_testkit.busy import within
@@ -126,6 +126,26 @@ async def test_what_ingest_forgot_is_closed_and_the_next_alert_pages(tenant: Ten
     second = await prom.triggers("db down", dedup_key="db")
     assert second != incident
     await ana.is_paged(second)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_person_can_end_what_ingest_forgot(tenant: Tenant, batch: bool) -> None:
+    """Without waiting for the comparison to notice it, and in whatever order the two come."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await tenant.world.quiet()
+    await forgets(tenant, "ingest")
+    await ana.acknowledges(incident)
+    for _ in range(2):
+        if batch:
+            request = incident_service_pb2.BatchResolveIncidentsRequest(names=[incident])
+            [result] = (await ana.own.incidents.BatchResolveIncidents(request)).results
+            assert not result.HasField("error"), result
+        else:
+            await ana.own.incidents.ResolveIncident(incident_service_pb2.ResolveIncidentRequest(name=incident))
+        assert (await tenant.incident(incident)).state == RESOLVED
 
 
 async def test_an_operator_sees_what_differs_before_it_is_mended(tenant: Tenant) -> None:

@@ -6,15 +6,17 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
-from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
-from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app.advance import Advanced, Step, advance
 from tocsin_escalation.app.confirm import Cancelling, confirm_stopped
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import Resolved
+
+log = get_logger(__name__)
 
 R = TypeVar("R", bound=Message)
 
@@ -87,12 +89,17 @@ class Commands:
         await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
         return response
 
-    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Step | TocsinError]:
-        """Have ingest resolve these, and return what is left to do here: one step, or one error, for each."""
+    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Step]:
+        """Have ingest resolve these, and return what is left to do here: one step for each.
+
+        One that ingest does not know is resolved here alone. Ingest's database was restored from a backup, or it has
+        forgotten what was over long ago; either way nothing else would end it.
+        """
         closed = await self.ingest.resolve(org_id, actor, incident_ids)
+        unknown = [str(id_) for id_, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
+        if unknown:
+            log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
         return [
-            Step(id_, Resolved(actor), sequence=answer.sequence)
-            if answer.sequence is not None
-            else not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
+            Step(id_, Resolved(actor), sequence=answer.sequence or 0)
             for id_, answer in zip(incident_ids, closed, strict=True)
         ]

@@ -229,8 +229,6 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
             require_etag(request.etag, row.run.version)
         [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_])
-        if isinstance(step, TocsinError):
-            raise step
         return await self._commands.one(
             call.org_id,
             "ResolveIncident",
@@ -264,17 +262,15 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         steps = await self._commands.resolving(
             call.org_id, call.principal.subject, [id_ for id_ in ids if id_ in known]
         )
-        by_id = dict(zip([id_ for id_ in ids if id_ in known], steps, strict=True))
-        to_take = [step for step in by_id.values() if isinstance(step, Step)]
 
         def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BatchResolveIncidentsResponse:
-            taken = {step.incident_id: answer for step, answer in zip(to_take, answers, strict=True)}
+            taken = {step.incident_id: answer for step, answer in zip(steps, answers, strict=True)}
             return pb.BatchResolveIncidentsResponse(
-                results=_results(ids, [taken.get(id_) or _error(by_id.get(id_), id_) for id_ in ids])
+                results=_results(ids, [taken.get(id_) or _unknown(id_) for id_ in ids])
             )
 
         return await self._commands.many(
-            call.org_id, "BatchResolveIncidents", request, pb.BatchResolveIncidentsResponse, to_take, respond
+            call.org_id, "BatchResolveIncidents", request, pb.BatchResolveIncidentsResponse, steps, respond
         )
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
@@ -299,9 +295,7 @@ def _incident(done: Advanced) -> incident_pb2.Incident:
     return mapping.incident(done.run, done.update_time)
 
 
-def _error(step: Step | TocsinError | None, id_: UUID) -> TocsinError:
-    if isinstance(step, TocsinError):
-        return step
+def _unknown(id_: UUID) -> TocsinError:
     return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{id_}")
 
 

@@ -74,6 +74,12 @@ class Connections:
         """Begin to dial in the background; returns at once, whether or not the server is there."""
         self._redialing = asyncio.get_running_loop().create_task(self._redial(), name=f"{self._name}-dial")
 
+    async def connected(self, seconds: float) -> bool:
+        """Wait for the first connection, at most so long. False: the server is away, and dialing goes on."""
+        if self._redialing is not None:
+            await asyncio.wait([self._redialing], timeout=seconds)
+        return self._redialing is None
+
     async def acquire(self) -> Connection:
         """A live connection. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
         while not self._closing:

@@ -53,7 +53,8 @@ class NotifySettings(ServiceSettings):
     attempt_timeout: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
     lease: float = Field(15.0, gt=0, le=600)
-    """Seconds after which an attempt without a result is taken over. At least 5 more than NOTIFY_ATTEMPT_TIMEOUT."""
+    """Seconds after which an attempt without a result is taken over; about 2 if its process died. At least 5 more than
+    NOTIFY_ATTEMPT_TIMEOUT."""
     retention_days: float = Field(90.0, gt=0)
     """Days that finished pages, their notifications and attempts, and dead letters are kept."""
     fence_retention_days: float = Field(8.0, gt=0)

@@ -39,6 +39,7 @@ from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
+from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.channels.registry import close_channels, open_channels
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.attempt import RetryPolicy
@@ -52,6 +53,7 @@ from tocsin_notify.store.gate import Gate
 from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE, figures
+from tocsin_notify.store.senders import LOOK_SECONDS, Presence
 from tocsin_notify.work import tasks
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.gauges import Gauges
@@ -95,8 +97,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         concurrency=settings.concurrency,
     )
     database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
-    gate = await Gate.open(database_url, name=runtime.name, max_age=max_age)
-    gatekeeper = await Gatekeeper.open(database_url, name=runtime.name, max_age=max_age)
+    gate, gatekeeper, presence = await asyncio.gather(
+        Gate.open(database_url, name=runtime.name, max_age=max_age),
+        Gatekeeper.open(database_url, name=runtime.name, max_age=max_age),
+        Presence.open(database_url, name=runtime.name),
+    )
     cipher = Cipher(settings.encryption_keys)
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
@@ -150,10 +155,15 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         outcomes.finished,
         metrics,
         timeout=settings.attempt_timeout + 2,
-        seat_freed=lambda: due.nudge() if deliver.backlog else None,
+        hung_after=settings.attempt_timeout * 0.9,
+        seat_freed=lambda seat: due.nudge() if deliver.waits_for(seat) else None,
     )
-    submit = Submit(gate, calls, slots, cipher, hints, metrics, lease=settings.lease, nudge=relay.nudge)
-    deliver = Deliver(db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease)
+    submit = Submit(
+        gate, calls, slots, cipher, hints, metrics, lease=settings.lease, presence=presence, nudge=relay.nudge
+    )
+    deliver = Deliver(
+        db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease, presence=presence
+    )
     intake = Intake(submit)
     cancel = Cancel(db, gatekeeper, hints, metrics)
 
@@ -208,6 +218,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", due)
+    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, due.nudge)))
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
@@ -230,6 +241,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             close_all_channels,
             gate.close,
             gatekeeper.close,
+            presence.close,
             shared.close,
             broker.shutdown,
             to_escalation.close,

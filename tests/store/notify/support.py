@@ -30,6 +30,7 @@ from tocsin.type.v1 import severity_pb2
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
 from tocsin_kit.ids import new_id
 from tocsin_kit.lifecycle import Runtime
@@ -210,6 +211,7 @@ class World:
         stop = asyncio.Event()
         metrics = Metrics()
         database = await Database.open(self.database_url, name="notify", size=8, metrics=metrics)
+        await until(lambda: answers(database))
         health = Health((HealthCheck("database", database.ping),), metrics)
         authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
         rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
@@ -392,6 +394,15 @@ def operator() -> tuple[tuple[str, str], ...]:
 def new_org() -> str:
     """A tenant nobody else uses."""
     return f"org-{uuid.uuid4().hex[:12]}"
+
+
+async def answers(database: Database) -> bool:
+    """Whether it has a session: on a busy machine the first one takes its time."""
+    try:
+        await database.ping()
+    except TocsinError:
+        return False
+    return True
 
 
 async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:

@@ -53,15 +53,19 @@ class Calls:
         metrics: NotifyMetrics,
         *,
         timeout: float,
-        seat_freed: Callable[[], None] = lambda: None,
+        hung_after: float,
+        seat_freed: Callable[[Seat], None] = lambda _: None,
     ) -> None:
-        """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease."""
+        """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
+        `hung_after`: seconds after which a call that failed counts as one that got no answer.
+        """
         self._channels = channels
         self._gate = gate
         self._slots = slots
         self._finished = finished
         self._metrics = metrics
         self._timeout = timeout
+        self._hung_after = hung_after
         self._seat_freed = seat_freed
         self._running: set[asyncio.Task[None]] = set()
 
@@ -135,7 +139,10 @@ class Calls:
         permit.settle()
         if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
             outcome = Retryable(permit.refused)
-        self._metrics.send_seconds.labels(start.seat.channel).observe(monotonic() - began)
+        seconds = monotonic() - began
+        if outcome is not _STOPPED and not permit.refused:
+            self._slots.learn(start.seat, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
+        self._metrics.send_seconds.labels(start.seat.channel).observe(seconds)
         self._metrics.attempts.labels(start.seat.channel, type(outcome).__name__.lower()).inc()
         await self._conclude(start, outcome)
 
@@ -145,4 +152,4 @@ class Calls:
         finally:
             self._slots.release(start.seat)
             self._metrics.calls.set(len(self._running) - 1)
-            self._seat_freed()
+            self._seat_freed(start.seat)

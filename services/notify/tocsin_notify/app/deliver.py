@@ -14,21 +14,26 @@ from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.slots import Seat, Slots
-from tocsin_notify.app.targets import make_delivery
+from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.page import CRITICAL, LANES, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications
+from tocsin_notify.store import candidates, notifications
+from tocsin_notify.store.candidates import Candidate
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.gate import Gate, incident_key
-from tocsin_notify.store.notifications import Candidate
 from tocsin_notify.store.people import target_of
+from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
 
 MOST_PER_CLAIM: Final = 200
 """Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
 _ORGS_PER_ROUND: Final = 200
+_LOOKS: Final = 10
+"""In one round at most. Each passes over the contact methods that the looks before it found busy."""
+_DEEP: Final = 8
+"""One of so many rounds looks behind what is crowded although something in front of it could leave."""
 
 
 class Deliver:
@@ -47,8 +52,10 @@ class Deliver:
         policy: RetryPolicy,
         *,
         lease: float,
+        presence: Presence,
     ) -> None:
         """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
+        self._presence = presence
         self._db = db
         self._gate = gate
         self._calls = calls
@@ -61,58 +68,104 @@ class Deliver:
         self._lease = lease
         self._cursors = dict.fromkeys(LANES, "")
         self._served = dict.fromkeys(LANES, "")
+        self._rounds = 0
         self.stopping = False
         """Set: nothing more is claimed."""
-        self.backlog = False
-        """The last round left due rows for want of seats: the next call that frees one should say so."""
+        self._backlog = False
+        """The last round left due rows for want of seats."""
+        self._crowded: set[tuple[str, UUID | str]] = set()
+        """Tenants' contact methods and hosts whose lanes were full in the last round."""
 
     async def named(self, ids: Collection[UUID]) -> None:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
         if self.stopping or not ids:
             return
         async with self._db.system() as tx:
-            found = await notifications.named(tx, ids)
+            found = await candidates.named(tx, ids)
         await self._claim(found)
+
+    def waits_for(self, seat: Seat) -> bool:
+        """Whether something due could leave now that this seat is free.
+
+        One that waits for a destination that hangs could not: it would be looked for after each call to any other.
+        """
+        if self._backlog or seat.destination is None:
+            return self._backlog
+        method, host = seat.destination
+        return (seat.org_id, method) in self._crowded or (seat.org_id, host) in self._crowded
 
     async def due(self) -> bool:
         """One round over everything due, critical first, slow retries last; whether another round may find more."""
         if self.stopping:
             return False
-        self.backlog = False
+        self._backlog = False
+        self._crowded.clear()
+        self._rounds += 1
         async with self._db.system() as tx:
-            expired = await notifications.expired(tx, max(1, self._slots.free(CRITICAL)))
-        progress = await self._claim(expired) if expired else 0
+            expired = await candidates.expired(tx, max(1, self._slots.free(CRITICAL)))
+        progress, _ = await self._claim(expired)
         for priority in LANES:
             progress += await self._round(priority)
         return progress > 0
 
     async def _round(self, priority: int) -> int:
-        if not self._slots.free(priority):
-            self.backlog = True
+        free = self._slots.free(priority)
+        if not free:
+            self._backlog = True
             return 0
         cursor = self._cursors[priority]
-        async with self._db.system() as tx:
-            found, more = await notifications.candidates(
-                tx, priority, after_org=cursor, orgs=_ORGS_PER_ROUND, per_org=self._slots.per_org
-            )
-        # The next round goes on behind the tenants of this one, and begins again after the last.
-        self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
-        return await self._claim(_in_turn(found, self._served[priority]))
-
-    async def _claim(self, found: Sequence[Candidate]) -> int:
         claimed = 0
+        passed_over: set[UUID] = set()
+        for look in range(_LOOKS):
+            async with self._db.system() as tx:
+                found, more = await candidates.due(
+                    tx,
+                    priority,
+                    after_org=cursor,
+                    orgs=_ORGS_PER_ROUND,
+                    per_org=min(free, self._slots.per_org),
+                    but=passed_over,
+                )
+            if look == 0:
+                # The next round goes on behind the tenants of this one, and begins again after the last.
+                self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
+            found_room, full = await self._claim(_in_turn(found, self._served[priority]))
+            claimed += found_room
+            if not full or not self._slots.free(priority):
+                break
+            # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
+            # some of these leave, the next round follows at once, and most rounds need no second look.
+            if found_room and self._rounds % _DEEP:
+                break
+            passed_over |= full
+        return claimed
+
+    async def _claim(self, found: Sequence[Candidate]) -> tuple[int, set[UUID]]:
+        """How many were claimed; and the contact methods of those that wait for calls to the same destination to end."""
+        claimed = 0
+        full: set[UUID] = set()
+        crowded: set[tuple[str, int, UUID | str]] = set()
         for start in range(0, len(found), MOST_PER_CLAIM):
-            seats = {
-                each.id: (seat, each)
-                for each in found[start : start + MOST_PER_CLAIM]
-                if self._slots.take(seat := Seat(each.org_id, each.channel, each.priority))
-            }
+            seats: dict[UUID, tuple[Seat, Candidate]] = {}
+            for each in found[start : start + MOST_PER_CLAIM]:
+                destination = destination_of(each.contact_method, each.channel, each.address)
+                lane = each.org_id, each.priority
+                if destination and ((*lane, destination.method) in crowded or (*lane, destination.host) in crowded):
+                    full.add(each.contact_method)
+                    continue
+                seat = Seat(each.org_id, each.channel, each.priority, destination)
+                if self._slots.take(seat):
+                    seats[each.id] = (seat, each)
+                elif (key := self._slots.crowded(seat)) is not None:
+                    crowded.add((*lane, key))
+                    full.add(each.contact_method)
+                else:
+                    self._backlog = True
             self._served |= {each.priority: each.org_id for _, each in seats.values()}
-            if len(seats) < len(found[start : start + MOST_PER_CLAIM]):
-                self.backlog = True
             if seats:
                 claimed += await self._claim_seated(seats)
-        return claimed
+        self._crowded |= {(org_id, key) for org_id, _, key in crowded}
+        return claimed, full
 
     async def _claim_seated(self, seats: dict[UUID, tuple[Seat, Candidate]]) -> int:
         keys = {id: _key(candidate) for id, (_, candidate) in seats.items()}
@@ -120,7 +173,13 @@ class Deliver:
         try:
             async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
                 ids = [id for id, key in keys.items() if key is None or key in passage.held]
-                rows = await notifications.claim(passage.tx, ids, max_tries=self._policy.attempts, lease=self._lease)
+                rows = await notifications.claim(
+                    passage.tx,
+                    ids,
+                    max_tries=self._policy.attempts,
+                    lease=self._lease,
+                    sender=self._presence.sender,
+                )
                 starts, lost = self._starts(rows, seats)
                 followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
                 started = {start.delivery.notification for start in starts}  # their seats are the calls' from here on

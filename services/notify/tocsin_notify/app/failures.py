@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -33,8 +32,6 @@ from tocsin_notify.store.failures import Kept
 from tocsin_notify.store.notifications import NewNotification
 
 _log = get_logger(__name__)
-
-_NO_LEASE: Final = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +150,7 @@ class Failures:
         if rows.pulled:
             await failures.pull_forward(tx, rows.pulled)
         if rows.added:
-            await notifications.insert(tx, rows.added, _NO_LEASE)
+            await notifications.insert(tx, rows.added)
         await page_outcomes.append(tx, rows.outcomes)
         return Followed(
             now=[*rows.pulled, *(row.id for row in rows.added)],

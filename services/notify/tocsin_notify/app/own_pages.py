@@ -18,7 +18,6 @@ from tocsin_notify.store import notifications
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 
-_NO_LEASE = 0.0
 _TYPES = {Kind.TEST: pb.NOTIFICATION_TYPE_TEST, Kind.VERIFICATION: pb.NOTIFICATION_TYPE_VERIFICATION}
 
 
@@ -51,7 +50,7 @@ async def store_planned(
         )
         for step in planned
     ]
-    await notifications.insert(tx, rows, _NO_LEASE)
+    await notifications.insert(tx, rows)
     if fence is None:
         due = [row.id for row in rows if row.delay <= 0]
         tx.after_commit(lambda: hints.now(due))

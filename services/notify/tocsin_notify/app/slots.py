@@ -5,11 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.budgets import Budgets
+from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.lanes import Destination, Lanes
 from tocsin_notify.domain.page import CRITICAL, Channel, is_slow
+
+_log = get_logger(__name__)
 
 NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
@@ -23,6 +28,8 @@ class Seat(NamedTuple):
     org_id: str
     channel: Channel
     priority: int
+    destination: Destination | None = None
+    """None: whatever it leads to is bounded by the channel alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Slots:
         self._limits = limits
         self._channels = channels
         self._clock = clock
+        self._lanes = Lanes(clock)
         self._taken = 0
         self._slow = 0
         self._by_channel: Counter[Channel] = Counter()
@@ -92,21 +100,45 @@ class Slots:
             return False
         if slow and self._slow_by_channel[seat.channel] >= _slow_share(room):
             return False
-        per_org = _slow_share(self._limits.per_org) if slow else self._limits.per_org
-        if self._by_org[seat.org_id, seat.priority] >= per_org:
+        if self._by_org[seat.org_id, seat.priority] >= self._share(seat):
+            return False
+        if self.crowded(seat) is not None:
             return False
         if not self._spend(seat):
             return False
         self._taken += 1
         self._by_channel[seat.channel] += 1
         self._by_org[seat.org_id, seat.priority] += 1
+        if seat.destination is not None:
+            self._lanes.enter(seat.org_id, seat.priority, self._share(seat), seat.destination)
         if slow:
             self._slow += 1
             self._slow_by_channel[seat.channel] += 1
         return True
 
+    def crowded(self, seat: Seat) -> UUID | str | None:
+        """The contact method or the host that may have no more calls at once (`app.lanes`), whatever else is free."""
+        if seat.destination is None:
+            return None
+        return self._lanes.full(seat.org_id, seat.priority, self._share(seat), seat.destination)
+
+    def learn(self, seat: Seat, *, hung: bool) -> None:
+        """Its call ended; `hung`: without an answer within its time. Before `release`."""
+        if seat.destination is None:
+            return
+        if self._lanes.learn(seat.org_id, seat.priority, self._share(seat), seat.destination, hung=hung):
+            _log.warning(
+                "destination_hangs",
+                org_id=seat.org_id,
+                contact_method=f"contactMethods/{seat.destination.method}",
+                host=seat.destination.host,
+                meaning="it gets few calls at once until it answers again; pages for others go on",
+            )
+
     def release(self, seat: Seat) -> None:
         """The call has ended, or never began."""
+        if seat.destination is not None:
+            self._lanes.leave(seat.org_id, seat.priority, self._share(seat), seat.destination)
         self._taken -= 1
         self._by_channel[seat.channel] -= 1
         if is_slow(seat.priority):
@@ -116,6 +148,10 @@ class Slots:
         self._by_org[key] -= 1
         if not self._by_org[key]:
             del self._by_org[key]
+
+    def _share(self, seat: Seat) -> int:
+        """The tenant's seats for this priority."""
+        return _slow_share(self._limits.per_org) if is_slow(seat.priority) else self._limits.per_org
 
     def _room_in(self, seat: Seat) -> int:
         """A channel's seats are reserved in the same proportion as all seats."""

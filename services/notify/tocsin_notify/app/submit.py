@@ -13,7 +13,7 @@ from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Seat, Slots
-from tocsin_notify.app.targets import make_delivery
+from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, plan
 from tocsin_notify.domain.reach import why_unreachable
@@ -25,6 +25,7 @@ from tocsin_notify.store.gate import Gate, incident_key
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 from tocsin_notify.store.people import Person
+from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
 
@@ -46,9 +47,11 @@ class Submit:
         metrics: NotifyMetrics,
         *,
         lease: float,
+        presence: Presence,
         nudge: Callable[[], None],
     ) -> None:
         """`nudge`: tells the relay that escalation is to hear of a page."""
+        self._presence = presence
         self._nudge = nudge
         self._gate = gate
         self._calls = calls
@@ -76,7 +79,7 @@ class Submit:
                     for page in fresh:
                         round_.plan(page, known[page.org_id, page.user_id], stored.fences[page.id])
                     if round_.rows:
-                        made = await notifications.insert(passage.tx, round_.rows, self._lease)
+                        made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
                         round_.keep(made)
                         await round_.supersede(passage.tx)
                     if round_.letters:
@@ -192,7 +195,9 @@ class _Round:
         return self._direct and (page.incident is None or incident_key(page.org_id, page.incident) in self._held)
 
     def _seat(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
-        seat = Seat(page.org_id, step.method.channel, page.priority)
+        target = person.targets[step.method.id]
+        destination = destination_of(step.method.id, target.channel, target.address)
+        seat = Seat(page.org_id, step.method.channel, page.priority, destination)
         if not self._submit._slots.take(seat):
             return State.PENDING, ""
         self._seats[id] = seat
@@ -205,7 +210,7 @@ class _Round:
                 kind=page.page.kind,
                 job=page.job,
                 method=step.method.id,
-                target=person.targets[step.method.id],
+                target=target,
                 attempt=1,
                 attempt_group=1,
                 start_time=self._now,

@@ -1,12 +1,15 @@
 """From rows to what a channel needs."""
 
 from datetime import datetime
+from functools import lru_cache
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 
+from tocsin_notify.app.lanes import Destination
 from tocsin_notify.channels.base import Delivery, Target
-from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.verification import code_for
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.people import StoredTarget
@@ -15,6 +18,22 @@ from tocsin_notify.store.people import StoredTarget
 def delivery_key(notification: UUID, attempt_group: int) -> str:
     """What providers may deduplicate by: the same for every attempt until the dead letter is redriven."""
     return f"{notification}-{attempt_group}"
+
+
+def destination_of(method: UUID, channel: Channel, address: str) -> Destination | None:
+    """None for channels with one server for all: nothing else waits in there that could go on."""
+    if channel is not Channel.WEBHOOK:
+        return None
+    return Destination(method, _host(address))
+
+
+@lru_cache(maxsize=4096)
+def _host(url: str) -> str:
+    """With its port. Empty for a URL from before URLs were checked as they are now; the call says what is wrong with it."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def make_delivery(

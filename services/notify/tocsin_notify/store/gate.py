@@ -68,6 +68,7 @@ _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 PROOF_SECONDS: Final = 1.0
 """For so long after a session was known to be alive a call may begin on its locks. Whoever ends a session for holding
 up a cancel lets this pass before any cancel is confirmed."""
+STARTUP_SECONDS: Final = 3.0
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -98,7 +99,9 @@ class Gate:
 
     @classmethod
     async def open(cls, url: str, *, name: str, size: int = 4, max_age: float = 600.0) -> "Gate":
-        """Start to connect in the background and return at once. `size`: how many claims may run at once; `max_age`:
+        """Return once there is a session, and after three seconds anyway: then it is dialed in the background.
+
+        A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
         seconds after which a session is replaced.
         """
 
@@ -117,6 +120,7 @@ class Gate:
 
         connections = Connections(connect, name=f"{name}-gate", size=size, max_age=max_age)
         connections.start()
+        await connections.connected(STARTUP_SECONDS)
         return cls(connections)
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ before it is confirmed. The statement runs on the server to its end, no matter w
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Final
 
 from tocsin_kit.db.connections import Connections
@@ -22,7 +23,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop
 
-from tocsin_notify.store.gate import PROOF_SECONDS
+from tocsin_notify.store.gate import PROOF_SECONDS, STARTUP_SECONDS
 from tocsin_notify.store.pages import CANCELS
 
 _log = get_logger(__name__)
@@ -58,11 +59,12 @@ class Gatekeeper:
 
     def __init__(self, connections: Connections) -> None:
         self._sessions = Sessions(connections)
-        self._watches: set[asyncio.Task[None]] = set()
+        self._cancels: dict[object, float] = {}
+        self._watch: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, url: str, *, name: str, max_age: float = 600.0) -> "Gatekeeper":
-        """Start to connect in the background and return at once."""
+        """Return once there is a session, and after three seconds anyway, as the gate does."""
 
         def connect() -> Awaitable[Connection]:
             return dial(
@@ -75,25 +77,30 @@ class Gatekeeper:
 
         connections = Connections(connect, name=f"{name}-gatekeeper", size=3, max_age=max_age)
         connections.start()
+        await connections.connected(STARTUP_SECONDS)
         return cls(connections)
 
     async def close(self) -> None:
-        """Let scripts under way end, then close."""
-        if self._watches:
-            await asyncio.wait(self._watches)
+        """Let a script under way end, then close."""
+        if self._watch is not None:
+            await asyncio.wait([self._watch])
         await self._sessions.close()
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """For the time of a cancel: a session that holds it up for more than a second without moving is ended."""
-        over = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._watch(over))
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
+        """For the time of a cancel: a session that holds it up for more than a second without moving is ended.
+
+        One watch serves all cancels of this process. On a machine without time for anybody each of them lasts long, and
+        a script for each would keep them all waiting.
+        """
+        cancel = object()
+        self._cancels[cancel] = monotonic()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
         try:
             yield
         finally:
-            over.set()  # not cancelled: that would cut the script short
+            del self._cancels[cancel]  # the watch is not cancelled: that would cut the script short
 
     async def confirm(self) -> None:
         """Return when no session was ended so recently that its process may still begin a call.
@@ -103,18 +110,28 @@ class Gatekeeper:
         async with self._session() as session:
             await session.execute(_CONFIRM, _ENDING)
 
-    async def _watch(self, over: asyncio.Event) -> None:
-        pause = _PATIENCE
-        while not await wait_or_stop(over, pause):
-            pause = _STEP
-            try:
-                async with self._session() as session:
-                    ended = int((await session.execute(_END)).rpartition(" ")[2])
-            except TocsinError as error:
-                _log.warning("gatekeeper_failed", error=error.message)
-            else:
-                if ended:
-                    _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
+    async def _keep_watch(self) -> None:
+        """Until no cancel is under way."""
+        while self._cancels:
+            wait = min(self._cancels.values()) + _PATIENCE - monotonic()
+            if wait > 0:
+                await wait_or_stop(asyncio.Event(), min(wait, _STEP))
+                continue
+            await self._end_what_stands_still()
+            await wait_or_stop(asyncio.Event(), _STEP)
+        self._watch = None
+
+    async def _end_what_stands_still(self) -> None:
+        try:
+            async with self._session() as session:
+                ended = int((await session.execute(_END)).rpartition(" ")[2])
+        except TocsinError as error:
+            _log.warning("gatekeeper_failed", error=error.message)
+        except Exception:
+            _log.exception("gatekeeper_failed")  # the next look may go well, and cancels wait for it
+        else:
+            if ended:
+                _log.error("standing_sessions_ended", sessions=ended, meaning="a process held up an acknowledge")
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Connection]:

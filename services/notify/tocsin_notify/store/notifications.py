@@ -1,6 +1,6 @@
 """Notifications: made, claimed, concluded, cancelled; always in sets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -34,37 +34,10 @@ WITH given AS (
   ON CONFLICT ON CONSTRAINT notifications_once_per_step DO NOTHING
   RETURNING id, org_id, state
 ), begun AS (
-  INSERT INTO attempts (org_id, notification_id, number) SELECT org_id, id, 1 FROM stored WHERE state = 'sending'
+  INSERT INTO attempts (org_id, notification_id, number, sender)
+  SELECT org_id, id, 1, $15::bigint FROM stored WHERE state = 'sending'
 )
 SELECT id FROM stored
-"""
-
-# Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
-# in the index, so a tenant with a million due rows costs no more than one with ten.
-_CANDIDATES: Final = """
-WITH RECURSIVE orgs(org_id, n) AS (
-  (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
-  UNION ALL
-  SELECT (SELECT x.org_id FROM notifications x
-          WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
-  FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
-)
-SELECT d.*, o.n FROM orgs o CROSS JOIN LATERAL (
-  SELECT id, org_id, incident, channel, priority, row_number() OVER (ORDER BY due_time) AS turn
-  FROM notifications
-  WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
-  ORDER BY due_time LIMIT $4
-) d
-WHERE o.org_id IS NOT NULL
-ORDER BY d.turn, o.n
-"""
-_EXPIRED: Final = """
-SELECT id, org_id, incident, channel, priority FROM notifications
-WHERE state = 'sending' AND lease_until <= app_now() ORDER BY lease_until LIMIT $1
-"""
-_NAMED: Final = """
-SELECT id, org_id, incident, channel, priority FROM notifications
-WHERE id = ANY($1::uuid[]) AND state = 'pending' ORDER BY priority, due_time
 """
 
 # A pending row may be tried no matter what its count says: the last conclusion wanted it. One whose senders vanish is not.
@@ -105,8 +78,8 @@ WITH mine AS (
     channel = d.channel
   FROM decided d WHERE n.id = d.id AND d.verdict IN ('cancelled', 'sending')
 ), begun AS (
-  INSERT INTO attempts (org_id, notification_id, number)
-  SELECT org_id, id, attempts FROM decided WHERE verdict = 'sending'
+  INSERT INTO attempts (org_id, notification_id, number, sender)
+  SELECT org_id, id, attempts, $4::bigint FROM decided WHERE verdict = 'sending'
 )
 SELECT *, app_now() AS now FROM decided
 """
@@ -161,7 +134,7 @@ FROM decided d JOIN pages p ON p.id = d.page_id
 _MAY_START: Final = """
 SELECT EXISTS (
   SELECT FROM notifications n
-  WHERE n.org_id = $1 AND n.id = $2 AND n.state = 'sending' AND n.attempts = $3
+  WHERE n.org_id = $1 AND n.id = $2 AND n.state = 'sending' AND n.attempts = $3 AND n.lease_until > app_now()
     AND NOT EXISTS (SELECT FROM cancel_fences f
                     WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
 )
@@ -240,17 +213,6 @@ class NewNotification:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A row that may be due; read without a lock."""
-
-    id: UUID
-    org_id: str
-    incident: UUID | None
-    channel: Channel
-    priority: int
-
-
-@dataclass(frozen=True, slots=True)
 class Conclusion:
     """How attempt `number` of a notification ended, and what follows: `verdict` is sent, retry (after `delay`) or dead.
 
@@ -267,8 +229,11 @@ class Conclusion:
     report: bytes | None = None
 
 
-async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float) -> set[UUID]:
-    """Make rows, those in state sending with their first attempt; the ids of those that were not there yet."""
+async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, sender: int | None = None) -> set[UUID]:
+    """Make rows, those in state sending with their first attempt; the ids of those that were not there yet.
+
+    `lease` in seconds and `sender` (`store.senders`) are of the attempts.
+    """
     made = await tx.fetch(
         _INSERT,
         [row.id for row in rows],
@@ -285,37 +250,28 @@ async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float) -> set[U
         [row.reason for row in rows],
         [row.delay for row in rows],
         lease,
+        sender,
     )
     return {row["id"] for row in made}
 
 
-async def candidates(tx: Tx, priority: int, *, after_org: str, orgs: int, per_org: int) -> tuple[list[Candidate], bool]:
-    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and whether there may be more tenants."""
-    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org)
-    return [_candidate(row) for row in rows], any(row["n"] >= orgs for row in rows)
-
-
-async def expired(tx: Tx, limit: int) -> list[Candidate]:
-    """Rows whose sender vanished."""
-    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit)]
-
-
-async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
-    """Those of these ids that wait."""
-    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
-
-
-async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float) -> list[asyncpg.Record]:
+async def claim(
+    tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, sender: int | None
+) -> list[asyncpg.Record]:
     """Take what is due, free and not stopped, with an attempt row each; every row says its `verdict`.
 
-    sending: ours for `lease` seconds. cancelled: stopped instead. unusable and exhausted: to be given up by the caller,
-    in this transaction. Run it after the gate's locks are held: its snapshot is what the promise of I5 rests on.
+    sending: ours for `lease` seconds, or until `sender` has died (`store.senders`). cancelled: stopped instead. unusable
+    and exhausted: to be given up by the caller, in this transaction. Run it after the gate's locks are held: its snapshot
+    is what the promise of I5 rests on.
     """
-    return await tx.fetch(_CLAIM, list(ids), max_tries, lease)
+    return await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender)
 
 
 async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
-    """Whether this attempt is still the present one and no fence stops it. Run it after the gate's lock is held."""
+    """Whether this attempt is still the present one, its lease lasts, and no fence stops it.
+
+    Run it after the gate's lock is held.
+    """
     return bool(await tx.fetchval(_MAY_START, org_id, id, attempt))
 
 
@@ -372,7 +328,3 @@ async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
 async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:
     """Rows due later, nearest first, after a (due_time, id): `id`, `due_time`, `priority`, `now`."""
     return await tx.fetch(_UPCOMING, *after, limit)
-
-
-def _candidate(row: asyncpg.Record) -> Candidate:
-    return Candidate(row["id"], row["org_id"], row["incident"], Channel(row["channel"]), row["priority"])

@@ -1,0 +1,43 @@
+"""Notices processes that died with calls under way, and lets somebody else make these calls again."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.store import senders
+
+_log = get_logger(__name__)
+
+
+class Vanished:
+    """Every replica may run it, `store.senders.LOOK_SECONDS` apart."""
+
+    def __init__(self, db: Database, own: int, nudge: Callable[[], None]) -> None:
+        """`own`: the key of this process. `nudge`: tells the deliverer that something is due."""
+        self._db = db
+        self._own = own
+        self._nudge = nudge
+        self._missed: Counter[int] = Counter()
+
+    async def __call__(self) -> None:
+        """One look. Raises DATABASE_UNAVAILABLE; while nobody can look, nobody is found missing."""
+        try:
+            async with self._db.system() as tx:
+                unheld = await senders.unheld(tx, self._own)
+                self._missed = Counter({sender: self._missed[sender] + 1 for sender in unheld})
+                dead = [sender for sender, looks in self._missed.items() if looks >= senders.LOOKS]
+                ended = await senders.end_leases(tx, dead) if dead else []
+        except TocsinError:
+            self._missed.clear()
+            raise
+        if ended:
+            _log.warning(
+                "senders_vanished",
+                senders=len(dead),
+                notifications=len(ended),
+                meaning="a process died during these calls; they are made again under the same keys",
+            )
+            self._nudge()

@@ -1,0 +1,88 @@
+"""Rows that may be due, found without a lock; `notifications.claim` takes them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.page import Channel
+
+# Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
+# in the index, so a tenant with a million due rows costs no more than one with ten.
+_CANDIDATES: Final = """
+WITH RECURSIVE orgs(org_id, n) AS (
+  (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT x.org_id FROM notifications x
+          WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
+  FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
+)
+SELECT d.*, c.address, o.n FROM orgs o CROSS JOIN LATERAL (
+  SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
+  FROM notifications
+  WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
+    AND contact_method <> ALL($5::uuid[])
+  ORDER BY due_time LIMIT $4
+) d JOIN contact_methods c ON c.id = d.contact_method
+WHERE o.org_id IS NOT NULL
+ORDER BY d.turn, o.n
+"""
+_EXPIRED: Final = """
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.state = 'sending' AND n.lease_until <= app_now() ORDER BY n.lease_until LIMIT $1
+"""
+_NAMED: Final = """
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' ORDER BY n.priority, n.due_time
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row that may be due; read without a lock."""
+
+    id: UUID
+    org_id: str
+    incident: UUID | None
+    channel: Channel
+    priority: int
+    contact_method: UUID
+    address: str
+
+
+async def due(
+    tx: Tx, priority: int, *, after_org: str, orgs: int, per_org: int, but: Collection[UUID] = ()
+) -> tuple[list[Candidate], bool]:
+    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and whether there may be more tenants.
+
+    `but`: contact methods whose rows are passed over.
+    """
+    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org, list(but))
+    return [_candidate(row) for row in rows], any(row["n"] >= orgs for row in rows)
+
+
+async def expired(tx: Tx, limit: int) -> list[Candidate]:
+    """Rows whose sender vanished."""
+    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit)]
+
+
+async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
+    """Those of these ids that wait."""
+    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
+
+
+def _candidate(row: asyncpg.Record) -> Candidate:
+    return Candidate(
+        row["id"],
+        row["org_id"],
+        row["incident"],
+        Channel(row["channel"]),
+        row["priority"],
+        row["contact_method"],
+        row["address"],
+    )

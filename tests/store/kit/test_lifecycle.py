@@ -51,6 +51,7 @@ SERVICE = textwrap.dedent(
 
         async def slow(request):
             log.info("slow_began")
+            await runtime.stop.wait()
             await asyncio.sleep(float(request.query["seconds"]))
             log.info("slow_ended")
             return web.Response(text="finished")

@@ -11,6 +11,8 @@ from tocsin_kit.loops import Sweep
 _READ_SECONDS: Final = 1.5
 _COUNTED: Final = 1_000_000
 _LEAST_ROWS: Final = 1000
+_ROUNDS_PER_COUNT: Final = 5
+"""Counting a long outbox takes long, and nobody fills it by so much in between."""
 
 _READ: Final = "SELECT org_id, name, allowed FROM tenant_limits ORDER BY org_id, name"
 _SET: Final = """
@@ -48,13 +50,17 @@ class Record:
     def __init__(self, database: Database, budgets: Budgets) -> None:
         self._database = database
         self._budgets = budgets
+        self._round = 0
         self.sweep = Sweep(_READ_SECONDS, self.refresh)
         """A loop for the service to add; without the database the limits stay as they were."""
 
     async def refresh(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
+        counts = OUTBOX_ROWS in self._budgets.limits and self._round % _ROUNDS_PER_COUNT == 0
         async with self._database.system() as tx:
             chosen = await read(tx)
-            rows = await tx.fetch(_ROWS) if OUTBOX_ROWS in self._budgets.limits else []
+            rows = await tx.fetch(_ROWS) if counts else []
+        self._round += 1
         self._budgets.choose(chosen)
-        self._budgets.note_rows({row["org_id"]: row["rows"] for row in rows})
+        if counts:
+            self._budgets.note_rows({row["org_id"]: row["rows"] for row in rows})

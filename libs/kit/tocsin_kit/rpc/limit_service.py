@@ -10,6 +10,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
@@ -69,12 +70,15 @@ class LimitService(pb_grpc.LimitServiceServicer):
         position = self._pages.decode(request)
         after = str(position[0]) if position else ""
         response = pb.ListTenantUsageResponse()
+        turns = Turns()
         for org_id in self._budgets.known():
+            await turns.give()
             if org_id <= after:
                 continue
-            limits = self._limits(org_id)
-            if max(limit.used_percent for limit in limits.limits) < request.min_used_percent:
+            most = max(self._budgets.used(org_id, name) for name in self._budgets.limits)
+            if round(most * 100) < request.min_used_percent:
                 continue
+            limits = self._limits(org_id)
             if len(response.tenants) == size:
                 response.next_page_token = self._pages.encode(request, (response.tenants[-1].org_id,))
                 break

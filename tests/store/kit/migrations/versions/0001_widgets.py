@@ -8,6 +8,7 @@ from tocsin_kit.db.migrations import (
     outbox_turns,
     requests_table,
     run_script,
+    tenant_limits_table,
 )
 
 revision = "0001"
@@ -19,6 +20,7 @@ def upgrade() -> None:
     outbox_table(op)
     outbox_turns(op)
     requests_table(op)
+    tenant_limits_table(op)
     run_script(
         op,
         """
@@ -31,4 +33,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE widgets, outbox, requests")
+    op.execute("DROP TABLE widgets, outbox, requests, tenant_limits")

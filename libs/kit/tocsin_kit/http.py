@@ -75,7 +75,7 @@ def http_status(error: TocsinError) -> int:
 def _is_our_fault(record: logging.LogRecord) -> bool:
     """False for what aiohttp logs as errors with a traceback when a stranger sends noise or a sender hangs up."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, (HttpProcessingError, ConnectionError))
+    return not isinstance(error, (HttpProcessingError, web.RequestPayloadError, ConnectionError))
 
 
 logging.getLogger("aiohttp.server").addFilter(_is_our_fault)

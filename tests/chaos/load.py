@@ -186,7 +186,7 @@ class Load:
                 summary=story.key, dedup_key=story.key, action=action, severity=severity_pb2.SEVERITY_CRITICAL
             ),
         )
-        return await self._insist(lambda: self.alerts.SendAlert(request, timeout=CALL_SECONDS))  # type: ignore[no-any-return]
+        return await self._insist(lambda: self.alerts.SendAlert(request, timeout=within(CALL_SECONDS)))  # type: ignore[no-any-return]
 
     async def _responds(self, story: Story) -> None:
         """Ana acknowledges or resolves; escalation may not have heard of the incident yet."""
@@ -194,10 +194,10 @@ class Load:
         id_ = str(uuid.uuid4())
         if story.ending == "acknowledged":
             acknowledge = incident_service_pb2.AcknowledgeIncidentRequest(name=story.incident, request_id=id_)
-            await self._insist(lambda: incidents.AcknowledgeIncident(acknowledge, timeout=CALL_SECONDS))
+            await self._insist(lambda: incidents.AcknowledgeIncident(acknowledge, timeout=within(CALL_SECONDS)))
         else:
             resolve = incident_service_pb2.ResolveIncidentRequest(name=story.incident, request_id=id_)
-            await self._insist(lambda: incidents.ResolveIncident(resolve, timeout=CALL_SECONDS))
+            await self._insist(lambda: incidents.ResolveIncident(resolve, timeout=within(CALL_SECONDS)))
 
     async def _insist(self, call: Any) -> Any:
         async def unless_too_early() -> Any:

@@ -2,7 +2,6 @@
 
 import json
 
-from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1 import policy_service_pb2 as pb_policy
@@ -52,9 +51,8 @@ async def test_a_warning_that_a_person_calls_critical_rings(tenant: Tenant) -> N
     prom = await tenant.integration(await tenant.policy([ana], minutes=240))
     incident = await prom.triggers("disk 80 % full", dedup_key="disk", severity=severity_pb2.SEVERITY_WARNING)
     assert await tenant.incidents_titled("disk 80 % full") == [incident]
-    worse = incident_pb2.Incident(name=incident, title="disk full", severity=severity_pb2.SEVERITY_CRITICAL)
-    mask = FieldMask(paths=["title", "severity"])
-    edited = await ben.own.incidents.UpdateIncident(pb.UpdateIncidentRequest(incident=worse, update_mask=mask))
+    worse = pb.UpdateIncidentRequest(name=incident, title="disk full", severity=severity_pb2.SEVERITY_CRITICAL)
+    edited = await ben.own.incidents.UpdateIncident(worse)
     assert (edited.incident.title, edited.incident.severity) == ("disk full", severity_pb2.SEVERITY_CRITICAL)
     page = await ana.is_paged(incident, level=1)
     assert page.subject == "[critical] disk full (level 1)"

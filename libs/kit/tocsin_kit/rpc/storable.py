@@ -93,6 +93,8 @@ class _Plan:
     fields: tuple[_Field, ...] = ()
     timed: tuple[_Field, ...] = ()
     """Those of the fields below which a time may be."""
+    texts: tuple[str, ...] = ()
+    """The names of the fields, if each is a single text: lists of such messages are looked through at once."""
 
 
 _plans: dict[str, _Plan] = {}
@@ -114,6 +116,8 @@ def _plan(descriptor: Descriptor) -> _Plan:
         fields = [each for field in descriptor.fields if (each := _field(field)) is not None]
         plan.fields = tuple(fields)
         plan.timed = tuple(each for each in fields if _is_timed(each))
+        if all(each.check == "string" and not each.repeated for each in fields):
+            plan.texts = tuple(each.name for each in fields)
         plan.has_machine = any(
             (inner := _plan(each.type)).machine or inner.has_machine
             for each in fields
@@ -197,6 +201,10 @@ class _Walk:
             self._inner(value, field.check, field.type, path, machine, only_times)
 
     def _repeated(self, values: Any, field: _Field, path: str, machine: bool, only_times: bool) -> None:
+        texts = _plan(field.type).texts if field.check == "message" and field.type is not None else ()
+        # Spelled out: a request may hold a hundred thousand of these.
+        if texts and not any("\0" in getattr(value, name) for name in texts for value in values):
+            return
         for index, value in enumerate(values):
             place = f"{path}[{index}]"
             if field.check != "string":

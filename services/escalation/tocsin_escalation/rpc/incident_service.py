@@ -22,6 +22,7 @@ from tocsin_escalation.app.command import Commands
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (
     Acknowledged,
+    Edited,
     Escalated,
     Event,
     Noted,
@@ -199,14 +200,13 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
 
     async def UpdateIncident(self, request: pb.UpdateIncidentRequest, context: Context) -> pb.UpdateIncidentResponse:
         call = current_call()
-        event = mapping.edit_from(request, call.principal.subject)
-        id_ = mapping.incident_id(request.incident.name, "incident.name")
+        event = Edited(call.principal.subject, request.title or None, request.severity or None)
         return await self._commands.one(
             call.org_id,
             "UpdateIncident",
             request,
             pb.UpdateIncidentResponse,
-            Step(id_, event, request.incident.etag),
+            _step(request.name, request.etag, event),
             lambda done: pb.UpdateIncidentResponse(incident=_incident(done)),
         )
 

@@ -5,15 +5,13 @@ from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_service_pb2, policy_service_pb2
-from tocsin.type.v1 import severity_pb2, target_pb2
-from tocsin_kit.errors import invalid
+from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, policy_service_pb2
+from tocsin.type.v1 import target_pb2
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.masks import etag, update_paths
+from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.app.reach import Reachability
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
-from tocsin_escalation.domain.events import Edited
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store.directory import TeamRow, UserRow
 from tocsin_escalation.store.policies import PolicyRow
@@ -31,8 +29,6 @@ REACHED = {
     Reached.SOMEBODY: incident_pb2.REACHED_SOMEBODY,
     Reached.NOBODY: incident_pb2.REACHED_NOBODY,
 }
-_LONGEST_TITLE = 1024
-"""Characters; as an alert's summary."""
 REACHED_NAMES = {value: key.value for key, value in REACHED.items()}
 STATE_NAMES = {value: key.value for key, value in STATES.items()}
 
@@ -90,23 +86,6 @@ def incident(run: Escalation, update_time: datetime) -> incident_pb2.Incident:
         etag=etag(run.version),
         links=[incident_pb2.IncidentLink(href=href, text=text) for href, text in run.facts.links],
         reached=REACHED[run.reached],
-    )
-
-
-def edit_from(request: incident_service_pb2.UpdateIncidentRequest, actor: str) -> Edited:
-    """What an UpdateIncident changes. Raises INVALID_FIELD and UPDATE_MASK_INVALID."""
-    given = request.incident
-    paths = update_paths(request.update_mask, given, writable=("title", "severity"))
-    if not paths:
-        raise invalid("update_mask", "nothing to change: set title or severity")
-    if "title" in paths and not 1 <= len(given.title) <= _LONGEST_TITLE:
-        raise invalid("incident.title", f"must have 1 to {_LONGEST_TITLE} characters, not {len(given.title)}")
-    if "severity" in paths and given.severity not in severity_pb2.Severity.values()[1:]:
-        raise invalid("incident.severity", "must be one of SEVERITY_CRITICAL, _ERROR, _WARNING and _INFO")
-    return Edited(
-        actor,
-        title=given.title if "title" in paths else None,
-        severity=given.severity if "severity" in paths else None,
     )
 
 

@@ -24,7 +24,6 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tocsin.escalation.v1 import incident_pb2 as tocsin_dot_escalation_dot_v1_dot_incident__pb2
@@ -33,7 +32,7 @@ from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__
 from tocsin.type.v1 import target_pb2 as tocsin_dot_type_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/incident_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a#tocsin/escalation/v1/incident.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\x1a\x1btocsin/type/v1/target.proto\"D\n\x12GetIncidentRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"G\n\x13GetIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9c\x06\n\x14ListIncidentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x03 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\nseverities\x18\n \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12`\n\x06labels\x18\x0b \x03(\x0b\x32\x36.tocsin.escalation.v1.ListIncidentsRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x14\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x08\x12\x17\n\x05query\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12<\n\x05order\x18\r \x01(\x0e\x32#.tocsin.escalation.v1.IncidentOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\x07reached\x18\t \x03(\x0e\x32\x1d.tocsin.escalation.v1.ReachedB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x15ListIncidentsResponse\x12\x31\n\tincidents\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x15\x43ountIncidentsRequest\x12>\n\x06policy\x18\x01 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x02 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"~\n\rIncidentCount\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.tocsin.escalation.v1.IncidentState\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\\\n\x16\x43ountIncidentsResponse\x12\x33\n\x06\x63ounts\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentCount\x12\r\n\x05total\x18\x02 \x01(\x03\"\x84\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"m\n\x1b\x41\x63knowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x1c\n\x14\x61lready_acknowledged\x18\x02 \x01(\x08\"\x86\x01\n\x1cUnacknowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"Q\n\x1dUnacknowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xc1\x01\n\x15SnoozeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12@\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9b\x01\n\x17\x45scalateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x05level\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"L\n\x18\x45scalateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\">\n\x07Targets\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"\xff\x01\n\x17ReassignIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x07targets\x18\x04 \x01(\x0b\x32\x1d.tocsin.escalation.v1.TargetsH\x00\x12=\n\x06policy\x18\x05 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"L\n\x18ReassignIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xb3\x01\n\x14\x41\x64\x64RespondersRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x07targets\x18\x04 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"I\n\x15\x41\x64\x64RespondersResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x80\x01\n\x16RestartIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"K\n\x17RestartIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xa3\x01\n\x15UpdateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"J\n\x16UpdateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"{\n\x0e\x41\x64\x64NoteRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x18\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80 \"E\n\x0f\x41\x64\x64NoteResponse\x12\x32\n\x05\x65ntry\x18\x01 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\"\x80\x01\n\x16ResolveIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"e\n\x17ResolveIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x18\n\x10\x61lready_resolved\x18\x02 \x01(\x08\"\x81\x01\n\x0eIncidentResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x80\x01\n BatchAcknowledgeIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"Z\n!BatchAcknowledgeIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"|\n\x1c\x42\x61tchResolveIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"V\n\x1d\x42\x61tchResolveIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"\x83\x01\n\x13ListTimelineRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"e\n\x14ListTimelineResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*g\n\rIncidentOrder\x12\x1e\n\x1aINCIDENT_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15INCIDENT_ORDER_NEWEST\x10\x01\x12\x1b\n\x17INCIDENT_ORDER_SEVERITY\x10\x02\x32\xf9\x10\n\x0fIncidentService\x12v\n\x0bGetIncident\x12(.tocsin.escalation.v1.GetIncidentRequest\x1a).tocsin.escalation.v1.GetIncidentResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListIncidents\x12*.tocsin.escalation.v1.ListIncidentsRequest\x1a+.tocsin.escalation.v1.ListIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x7f\n\x0e\x43ountIncidents\x12+.tocsin.escalation.v1.CountIncidentsRequest\x1a,.tocsin.escalation.v1.CountIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x8f\x01\n\x13\x41\x63knowledgeIncident\x12\x30.tocsin.escalation.v1.AcknowledgeIncidentRequest\x1a\x31.tocsin.escalation.v1.AcknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15UnacknowledgeIncident\x12\x32.tocsin.escalation.v1.UnacknowledgeIncidentRequest\x1a\x33.tocsin.escalation.v1.UnacknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eSnoozeIncident\x12+.tocsin.escalation.v1.SnoozeIncidentRequest\x1a,.tocsin.escalation.v1.SnoozeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10\x45scalateIncident\x12-.tocsin.escalation.v1.EscalateIncidentRequest\x1a..tocsin.escalation.v1.EscalateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10ReassignIncident\x12-.tocsin.escalation.v1.ReassignIncidentRequest\x1a..tocsin.escalation.v1.ReassignIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12}\n\rAddResponders\x12*.tocsin.escalation.v1.AddRespondersRequest\x1a+.tocsin.escalation.v1.AddRespondersResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fRestartIncident\x12,.tocsin.escalation.v1.RestartIncidentRequest\x1a-.tocsin.escalation.v1.RestartIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eUpdateIncident\x12+.tocsin.escalation.v1.UpdateIncidentRequest\x1a,.tocsin.escalation.v1.UpdateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12k\n\x07\x41\x64\x64Note\x12$.tocsin.escalation.v1.AddNoteRequest\x1a%.tocsin.escalation.v1.AddNoteResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fResolveIncident\x12,.tocsin.escalation.v1.ResolveIncidentRequest\x1a-.tocsin.escalation.v1.ResolveIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\xa1\x01\n\x19\x42\x61tchAcknowledgeIncidents\x12\x36.tocsin.escalation.v1.BatchAcknowledgeIncidentsRequest\x1a\x37.tocsin.escalation.v1.BatchAcknowledgeIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15\x42\x61tchResolveIncidents\x12\x32.tocsin.escalation.v1.BatchResolveIncidentsRequest\x1a\x33.tocsin.escalation.v1.BatchResolveIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12y\n\x0cListTimeline\x12).tocsin.escalation.v1.ListTimelineRequest\x1a*.tocsin.escalation.v1.ListTimelineResponse\"\x12\xaa\xbb\x18\x0eincidents:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tocsin/escalation/v1/incident_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a#tocsin/escalation/v1/incident.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\x1a\x1btocsin/type/v1/target.proto\"D\n\x12GetIncidentRequest\x12.\n\x04name\x18\x01 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"G\n\x13GetIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9c\x06\n\x14ListIncidentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x03 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\nseverities\x18\n \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12`\n\x06labels\x18\x0b \x03(\x0b\x32\x36.tocsin.escalation.v1.ListIncidentsRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x14\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x08\x12\x17\n\x05query\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12<\n\x05order\x18\r \x01(\x0e\x32#.tocsin.escalation.v1.IncidentOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\x07reached\x18\t \x03(\x0e\x32\x1d.tocsin.escalation.v1.ReachedB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x15ListIncidentsResponse\x12\x31\n\tincidents\x18\x01 \x03(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x15\x43ountIncidentsRequest\x12>\n\x06policy\x18\x01 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x02 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"~\n\rIncidentCount\x12\x32\n\x05state\x18\x01 \x01(\x0e\x32#.tocsin.escalation.v1.IncidentState\x12*\n\x08severity\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\\\n\x16\x43ountIncidentsResponse\x12\x33\n\x06\x63ounts\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.IncidentCount\x12\r\n\x05total\x18\x02 \x01(\x03\"\x84\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"m\n\x1b\x41\x63knowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x1c\n\x14\x61lready_acknowledged\x18\x02 \x01(\x08\"\x86\x01\n\x1cUnacknowledgeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"Q\n\x1dUnacknowledgeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xc1\x01\n\x15SnoozeIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12@\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\"J\n\x16SnoozeIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x9b\x01\n\x17\x45scalateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x05level\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\"L\n\x18\x45scalateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\">\n\x07Targets\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"\xff\x01\n\x17ReassignIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x07targets\x18\x04 \x01(\x0b\x32\x1d.tocsin.escalation.v1.TargetsH\x00\x12=\n\x06policy\x18\x05 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"L\n\x18ReassignIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xb3\x01\n\x14\x41\x64\x64RespondersRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x07targets\x18\x04 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\"I\n\x15\x41\x64\x64RespondersResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\x80\x01\n\x16RestartIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"K\n\x17RestartIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"\xdb\x02\n\x15UpdateIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x05title\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x34\n\x08severity\x18\x05 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01:\x8a\x01\xbaH\x86\x01\x1a\x83\x01\n\x19update_incident.something\x12\x39title or severity is required: there is nothing to change\x1a+this.title != \'\' || int(this.severity) != 0\"J\n\x16UpdateIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\"{\n\x0e\x41\x64\x64NoteRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x18\n\x04text\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80 \"E\n\x0f\x41\x64\x64NoteResponse\x12\x32\n\x05\x65ntry\x18\x01 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\"\x80\x01\n\x16ResolveIncidentRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12.\n\x04name\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"e\n\x17ResolveIncidentResponse\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x18\n\x10\x61lready_resolved\x18\x02 \x01(\x08\"\x81\x01\n\x0eIncidentResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x08incident\x18\x02 \x01(\x0b\x32\x1e.tocsin.escalation.v1.IncidentH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x80\x01\n BatchAcknowledgeIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"Z\n!BatchAcknowledgeIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"|\n\x1c\x42\x61tchResolveIncidentsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12;\n\x05names\x18\x02 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\xfa\x01\x18\x01\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"V\n\x1d\x42\x61tchResolveIncidentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentResult\"\x83\x01\n\x13ListTimelineRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x32\n\x08incident\x18\x03 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\"e\n\x14ListTimelineResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*g\n\rIncidentOrder\x12\x1e\n\x1aINCIDENT_ORDER_UNSPECIFIED\x10\x00\x12\x19\n\x15INCIDENT_ORDER_NEWEST\x10\x01\x12\x1b\n\x17INCIDENT_ORDER_SEVERITY\x10\x02\x32\xf9\x10\n\x0fIncidentService\x12v\n\x0bGetIncident\x12(.tocsin.escalation.v1.GetIncidentRequest\x1a).tocsin.escalation.v1.GetIncidentResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12|\n\rListIncidents\x12*.tocsin.escalation.v1.ListIncidentsRequest\x1a+.tocsin.escalation.v1.ListIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x7f\n\x0e\x43ountIncidents\x12+.tocsin.escalation.v1.CountIncidentsRequest\x1a,.tocsin.escalation.v1.CountIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read\x12\x8f\x01\n\x13\x41\x63knowledgeIncident\x12\x30.tocsin.escalation.v1.AcknowledgeIncidentRequest\x1a\x31.tocsin.escalation.v1.AcknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15UnacknowledgeIncident\x12\x32.tocsin.escalation.v1.UnacknowledgeIncidentRequest\x1a\x33.tocsin.escalation.v1.UnacknowledgeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eSnoozeIncident\x12+.tocsin.escalation.v1.SnoozeIncidentRequest\x1a,.tocsin.escalation.v1.SnoozeIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10\x45scalateIncident\x12-.tocsin.escalation.v1.EscalateIncidentRequest\x1a..tocsin.escalation.v1.EscalateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x86\x01\n\x10ReassignIncident\x12-.tocsin.escalation.v1.ReassignIncidentRequest\x1a..tocsin.escalation.v1.ReassignIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12}\n\rAddResponders\x12*.tocsin.escalation.v1.AddRespondersRequest\x1a+.tocsin.escalation.v1.AddRespondersResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fRestartIncident\x12,.tocsin.escalation.v1.RestartIncidentRequest\x1a-.tocsin.escalation.v1.RestartIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x80\x01\n\x0eUpdateIncident\x12+.tocsin.escalation.v1.UpdateIncidentRequest\x1a,.tocsin.escalation.v1.UpdateIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12k\n\x07\x41\x64\x64Note\x12$.tocsin.escalation.v1.AddNoteRequest\x1a%.tocsin.escalation.v1.AddNoteResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x83\x01\n\x0fResolveIncident\x12,.tocsin.escalation.v1.ResolveIncidentRequest\x1a-.tocsin.escalation.v1.ResolveIncidentResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\xa1\x01\n\x19\x42\x61tchAcknowledgeIncidents\x12\x36.tocsin.escalation.v1.BatchAcknowledgeIncidentsRequest\x1a\x37.tocsin.escalation.v1.BatchAcknowledgeIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12\x95\x01\n\x15\x42\x61tchResolveIncidents\x12\x32.tocsin.escalation.v1.BatchResolveIncidentsRequest\x1a\x33.tocsin.escalation.v1.BatchResolveIncidentsResponse\"\x13\xaa\xbb\x18\x0fincidents:write\x12y\n\x0cListTimeline\x12).tocsin.escalation.v1.ListTimelineRequest\x1a*.tocsin.escalation.v1.ListTimelineResponse\"\x12\xaa\xbb\x18\x0eincidents:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -126,8 +125,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESTARTINCIDENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['incident']._loaded_options = None
-  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['incident']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['title']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['severity']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST'].fields_by_name['severity']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_UPDATEINCIDENTREQUEST']._loaded_options = None
+  _globals['_UPDATEINCIDENTREQUEST']._serialized_options = b'\272H\206\001\032\203\001\n\031update_incident.something\0229title or severity is required: there is nothing to change\032+this.title != \'\' || int(this.severity) != 0'
   _globals['_ADDNOTEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ADDNOTEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_ADDNOTEREQUEST'].fields_by_name['name']._loaded_options = None
@@ -186,80 +193,80 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INCIDENTSERVICE'].methods_by_name['BatchResolveIncidents']._serialized_options = b'\252\273\030\017incidents:write'
   _globals['_INCIDENTSERVICE'].methods_by_name['ListTimeline']._loaded_options = None
   _globals['_INCIDENTSERVICE'].methods_by_name['ListTimeline']._serialized_options = b'\252\273\030\016incidents:read'
-  _globals['_INCIDENTORDER']._serialized_start=5079
-  _globals['_INCIDENTORDER']._serialized_end=5182
-  _globals['_GETINCIDENTREQUEST']._serialized_start=348
-  _globals['_GETINCIDENTREQUEST']._serialized_end=416
-  _globals['_GETINCIDENTRESPONSE']._serialized_start=418
-  _globals['_GETINCIDENTRESPONSE']._serialized_end=489
-  _globals['_LISTINCIDENTSREQUEST']._serialized_start=492
-  _globals['_LISTINCIDENTSREQUEST']._serialized_end=1288
-  _globals['_LISTINCIDENTSREQUEST_LABELSENTRY']._serialized_start=1243
-  _globals['_LISTINCIDENTSREQUEST_LABELSENTRY']._serialized_end=1288
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=1290
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1389
-  _globals['_COUNTINCIDENTSREQUEST']._serialized_start=1392
-  _globals['_COUNTINCIDENTSREQUEST']._serialized_end=1538
-  _globals['_INCIDENTCOUNT']._serialized_start=1540
-  _globals['_INCIDENTCOUNT']._serialized_end=1666
-  _globals['_COUNTINCIDENTSRESPONSE']._serialized_start=1668
-  _globals['_COUNTINCIDENTSRESPONSE']._serialized_end=1760
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1763
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1895
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1897
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=2006
-  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_start=2009
-  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_end=2143
-  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=2145
-  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=2226
-  _globals['_SNOOZEINCIDENTREQUEST']._serialized_start=2229
-  _globals['_SNOOZEINCIDENTREQUEST']._serialized_end=2422
-  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_start=2424
-  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_end=2498
-  _globals['_ESCALATEINCIDENTREQUEST']._serialized_start=2501
-  _globals['_ESCALATEINCIDENTREQUEST']._serialized_end=2656
-  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_start=2658
-  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_end=2734
-  _globals['_TARGETS']._serialized_start=2736
-  _globals['_TARGETS']._serialized_end=2798
-  _globals['_REASSIGNINCIDENTREQUEST']._serialized_start=2801
-  _globals['_REASSIGNINCIDENTREQUEST']._serialized_end=3056
-  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_start=3058
-  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_end=3134
-  _globals['_ADDRESPONDERSREQUEST']._serialized_start=3137
-  _globals['_ADDRESPONDERSREQUEST']._serialized_end=3316
-  _globals['_ADDRESPONDERSRESPONSE']._serialized_start=3318
-  _globals['_ADDRESPONDERSRESPONSE']._serialized_end=3391
-  _globals['_RESTARTINCIDENTREQUEST']._serialized_start=3394
-  _globals['_RESTARTINCIDENTREQUEST']._serialized_end=3522
-  _globals['_RESTARTINCIDENTRESPONSE']._serialized_start=3524
-  _globals['_RESTARTINCIDENTRESPONSE']._serialized_end=3599
-  _globals['_UPDATEINCIDENTREQUEST']._serialized_start=3602
-  _globals['_UPDATEINCIDENTREQUEST']._serialized_end=3765
-  _globals['_UPDATEINCIDENTRESPONSE']._serialized_start=3767
-  _globals['_UPDATEINCIDENTRESPONSE']._serialized_end=3841
-  _globals['_ADDNOTEREQUEST']._serialized_start=3843
-  _globals['_ADDNOTEREQUEST']._serialized_end=3966
-  _globals['_ADDNOTERESPONSE']._serialized_start=3968
-  _globals['_ADDNOTERESPONSE']._serialized_end=4037
-  _globals['_RESOLVEINCIDENTREQUEST']._serialized_start=4040
-  _globals['_RESOLVEINCIDENTREQUEST']._serialized_end=4168
-  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_start=4170
-  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_end=4271
-  _globals['_INCIDENTRESULT']._serialized_start=4274
-  _globals['_INCIDENTRESULT']._serialized_end=4403
-  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_start=4406
-  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_end=4534
-  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_start=4536
-  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_end=4626
-  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_start=4628
-  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_end=4752
-  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_start=4754
-  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_end=4840
-  _globals['_LISTTIMELINEREQUEST']._serialized_start=4843
-  _globals['_LISTTIMELINEREQUEST']._serialized_end=4974
-  _globals['_LISTTIMELINERESPONSE']._serialized_start=4976
-  _globals['_LISTTIMELINERESPONSE']._serialized_end=5077
-  _globals['_INCIDENTSERVICE']._serialized_start=5185
-  _globals['_INCIDENTSERVICE']._serialized_end=7354
+  _globals['_INCIDENTORDER']._serialized_start=5229
+  _globals['_INCIDENTORDER']._serialized_end=5332
+  _globals['_GETINCIDENTREQUEST']._serialized_start=314
+  _globals['_GETINCIDENTREQUEST']._serialized_end=382
+  _globals['_GETINCIDENTRESPONSE']._serialized_start=384
+  _globals['_GETINCIDENTRESPONSE']._serialized_end=455
+  _globals['_LISTINCIDENTSREQUEST']._serialized_start=458
+  _globals['_LISTINCIDENTSREQUEST']._serialized_end=1254
+  _globals['_LISTINCIDENTSREQUEST_LABELSENTRY']._serialized_start=1209
+  _globals['_LISTINCIDENTSREQUEST_LABELSENTRY']._serialized_end=1254
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=1256
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1355
+  _globals['_COUNTINCIDENTSREQUEST']._serialized_start=1358
+  _globals['_COUNTINCIDENTSREQUEST']._serialized_end=1504
+  _globals['_INCIDENTCOUNT']._serialized_start=1506
+  _globals['_INCIDENTCOUNT']._serialized_end=1632
+  _globals['_COUNTINCIDENTSRESPONSE']._serialized_start=1634
+  _globals['_COUNTINCIDENTSRESPONSE']._serialized_end=1726
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1729
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=1861
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=1863
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=1972
+  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1975
+  _globals['_UNACKNOWLEDGEINCIDENTREQUEST']._serialized_end=2109
+  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=2111
+  _globals['_UNACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=2192
+  _globals['_SNOOZEINCIDENTREQUEST']._serialized_start=2195
+  _globals['_SNOOZEINCIDENTREQUEST']._serialized_end=2388
+  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_start=2390
+  _globals['_SNOOZEINCIDENTRESPONSE']._serialized_end=2464
+  _globals['_ESCALATEINCIDENTREQUEST']._serialized_start=2467
+  _globals['_ESCALATEINCIDENTREQUEST']._serialized_end=2622
+  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_start=2624
+  _globals['_ESCALATEINCIDENTRESPONSE']._serialized_end=2700
+  _globals['_TARGETS']._serialized_start=2702
+  _globals['_TARGETS']._serialized_end=2764
+  _globals['_REASSIGNINCIDENTREQUEST']._serialized_start=2767
+  _globals['_REASSIGNINCIDENTREQUEST']._serialized_end=3022
+  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_start=3024
+  _globals['_REASSIGNINCIDENTRESPONSE']._serialized_end=3100
+  _globals['_ADDRESPONDERSREQUEST']._serialized_start=3103
+  _globals['_ADDRESPONDERSREQUEST']._serialized_end=3282
+  _globals['_ADDRESPONDERSRESPONSE']._serialized_start=3284
+  _globals['_ADDRESPONDERSRESPONSE']._serialized_end=3357
+  _globals['_RESTARTINCIDENTREQUEST']._serialized_start=3360
+  _globals['_RESTARTINCIDENTREQUEST']._serialized_end=3488
+  _globals['_RESTARTINCIDENTRESPONSE']._serialized_start=3490
+  _globals['_RESTARTINCIDENTRESPONSE']._serialized_end=3565
+  _globals['_UPDATEINCIDENTREQUEST']._serialized_start=3568
+  _globals['_UPDATEINCIDENTREQUEST']._serialized_end=3915
+  _globals['_UPDATEINCIDENTRESPONSE']._serialized_start=3917
+  _globals['_UPDATEINCIDENTRESPONSE']._serialized_end=3991
+  _globals['_ADDNOTEREQUEST']._serialized_start=3993
+  _globals['_ADDNOTEREQUEST']._serialized_end=4116
+  _globals['_ADDNOTERESPONSE']._serialized_start=4118
+  _globals['_ADDNOTERESPONSE']._serialized_end=4187
+  _globals['_RESOLVEINCIDENTREQUEST']._serialized_start=4190
+  _globals['_RESOLVEINCIDENTREQUEST']._serialized_end=4318
+  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_start=4320
+  _globals['_RESOLVEINCIDENTRESPONSE']._serialized_end=4421
+  _globals['_INCIDENTRESULT']._serialized_start=4424
+  _globals['_INCIDENTRESULT']._serialized_end=4553
+  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_start=4556
+  _globals['_BATCHACKNOWLEDGEINCIDENTSREQUEST']._serialized_end=4684
+  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_start=4686
+  _globals['_BATCHACKNOWLEDGEINCIDENTSRESPONSE']._serialized_end=4776
+  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_start=4778
+  _globals['_BATCHRESOLVEINCIDENTSREQUEST']._serialized_end=4902
+  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_start=4904
+  _globals['_BATCHRESOLVEINCIDENTSRESPONSE']._serialized_end=4990
+  _globals['_LISTTIMELINEREQUEST']._serialized_start=4993
+  _globals['_LISTTIMELINEREQUEST']._serialized_end=5124
+  _globals['_LISTTIMELINERESPONSE']._serialized_start=5126
+  _globals['_LISTTIMELINERESPONSE']._serialized_end=5227
+  _globals['_INCIDENTSERVICE']._serialized_start=5335
+  _globals['_INCIDENTSERVICE']._serialized_end=7504
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,6 @@ What responders do with incidents."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -753,30 +752,32 @@ class UpdateIncidentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    INCIDENT_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
-    @_builtins.property
-    def incident(self) -> _incident_pb2.Incident:
-        """The incident to change, by its `name`, with the new `title` (1 to 1024 characters) or `severity`. Its `etag`, if set, must be the
-        current one.
-        """
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of `title` and `severity` to change; absent means those that are set."""
-
+    name: _builtins.str
+    """`incidents/{uuid}`."""
+    etag: _builtins.str
+    """If set, must be the incident's current one."""
+    title: _builtins.str
+    """The new title, at most 1024 characters; empty: it stays."""
+    severity: _severity_pb2.Severity.ValueType
+    """The new severity; unset: it stays."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        incident: _incident_pb2.Incident | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        title: _builtins.str = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "severity", b"severity", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -224,7 +224,7 @@ class IncidentServiceServicer:
 
         An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
         alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
-        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

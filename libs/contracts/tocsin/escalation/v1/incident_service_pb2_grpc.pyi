@@ -94,7 +94,7 @@ class IncidentServiceStub:
 
     An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
     alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
-    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     AddNote: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -183,7 +183,7 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
     alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
-    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     AddNote: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddNoteRequest, _incident_service_pb2.AddNoteResponse]  # type: ignore[assignment]
     """Adds a note to the timeline. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -335,7 +335,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         An incident that becomes critical or error so is paged anew, as when an alert raises it. After the severity was set, repeats of
         alerts that are known change it no more; alerts of new keys may raise it. Idempotent by `request_id`. Reasons:
-        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

@@ -25,11 +25,12 @@ async def test_waiting_ends_with_the_stop(stop: asyncio.Event) -> None:
 
 async def test_waiting_for_any_ends_with_the_first(stop: asyncio.Event) -> None:
     other = asyncio.Event()
+    before = asyncio.all_tasks()
     assert await wait_for_any(other, stop, seconds=0.001) is False
     asyncio.get_running_loop().call_soon(other.set)
     assert await wait_for_any(other, stop) is True
     assert await wait_for_any(stop, other, seconds=0) is True
-    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.cancelling()]
+    assert not [task for task in asyncio.all_tasks() - before if not task.cancelling()]
 
 
 class Fails:

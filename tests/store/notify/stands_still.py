@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from tocsin_kit.db.kept import KeptTransaction
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.permits import Permit
 from tocsin_notify.store import notifications
@@ -69,7 +70,7 @@ def stop_at(place: str) -> None:
 
     match place:
         case "after its locks":
-            after(Passage, "__aenter__", lambda passage: bool(passage.held))
+            before(notifications, "claim", lambda tx, ids, **_: bool(ids))
         case "while the claim's result comes":
             as_it_is_asked(notifications, "claim")
         case "after the claim":
@@ -81,7 +82,7 @@ def stop_at(place: str) -> None:
         case "before the first byte":
             before(Permit, "begin")
         case "before it unlocks":
-            before(Passage, "__aexit__", lambda passage, *_: bool(passage.held))
+            before(KeptTransaction, "__aexit__", lambda kept, *_: bool(kept._clean_up))
         case "in a repeat":
             real = Permit.begin
 

@@ -6,29 +6,26 @@ in front of PostgreSQL must pool sessions, not transactions.
 """
 
 import asyncio
-import inspect
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import asyncpg
 from asyncpg.exceptions import ReadOnlySQLTransactionError
 
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
+from tocsin_kit.db.kept import KeptTransaction
 from tocsin_kit.db.sessions import Sessions
+from tocsin_kit.db.tx import Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
-T = TypeVar("T")
-AfterCommit = Callable[[], Awaitable[None] | None]
+__all__ = ["SYSTEM", "Database", "Tx"]
 
-_log = get_logger(__name__)
+T = TypeVar("T")
 
 SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""
@@ -44,62 +41,6 @@ _WALK_INDEXES: Final = (
     # One plan for all: planning a claim anew takes longer than running it.
     ";SET LOCAL plan_cache_mode=force_generic_plan"
 )
-
-
-class Tx:
-    """One transaction; unusable once it ended, so that no code can touch the connection's next tenant."""
-
-    __slots__ = ("_after_commit", "_connection", "_now", "org_id")
-
-    def __init__(self, connection: Connection, org_id: str) -> None:
-        self._connection: Connection | None = connection
-        self._after_commit: list[AfterCommit] = []
-        self._now: datetime | None = None
-        self.org_id: Final = org_id
-        """The tenant whose rows are visible; `*` sees all."""
-
-    def fetch(self, sql: str, *args: object) -> Coroutine[Any, Any, list[asyncpg.Record]]:
-        """All rows."""
-        return self._live().fetch(sql, *args)
-
-    def fetchrow(self, sql: str, *args: object) -> Coroutine[Any, Any, asyncpg.Record | None]:
-        """The first row, or None."""
-        return self._live().fetchrow(sql, *args)
-
-    def fetchval(self, sql: str, *args: object) -> Coroutine[Any, Any, Any]:
-        """The first column of the first row, or None."""
-        return self._live().fetchval(sql, *args)
-
-    def execute(self, sql: str, *args: object) -> Coroutine[Any, Any, str]:
-        """Run a statement; the answer is PostgreSQL's command tag, such as `UPDATE 3`."""
-        return self._live().execute(sql, *args)
-
-    def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> Coroutine[Any, Any, None]:
-        """Run one statement for many rows in one batch of messages."""
-        return self._live().executemany(sql, rows)
-
-    async def now(self) -> datetime:
-        """The database's clock at the start of this transaction, `app_now()`: the only clock decisions may read."""
-        if self._now is None:
-            now: datetime = await self._live().fetchval("SELECT app_now()")
-            self._now = now
-        return self._now
-
-    def after_commit(self, function: AfterCommit) -> None:
-        """Run `function` once the COMMIT is done, outside the transaction. Dropped on rollback; its errors are logged.
-
-        For hints only: a process may die before it runs, so what must happen needs a row as well.
-        """
-        self._after_commit.append(function)
-
-    def _live(self) -> Connection:
-        if self._connection is None:
-            raise RuntimeError("this transaction has ended")
-        return self._connection
-
-    def _end(self) -> list[AfterCommit]:
-        self._connection = None
-        return self._after_commit
 
 
 class Database:
@@ -121,12 +62,14 @@ class Database:
         metrics: Metrics | None = None,
         statement_timeout: float = 5.0,
         lock_timeout: float = 2.0,
+        idle_timeout: float = 5.0,
         max_age: float = 600.0,
     ) -> "Database":
         """Start to connect in the background and return at once; `name` shows up in pg_stat_activity.
 
         `url` may name several hosts (`tocsin_kit.db.dialing`). Timeouts, and the age at which a connection is replaced,
-        are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT.
+        are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT. The server ends a
+        session that does nothing for `idle_timeout` inside a transaction.
         """
 
         def connect() -> Awaitable[Connection]:
@@ -139,7 +82,7 @@ class Database:
                     "statement_timeout": f"{statement_timeout * 1000:.0f}",
                     "lock_timeout": f"{lock_timeout * 1000:.0f}",
                     # Nothing but SQL happens in a transaction: an idle one is a process that stands still with its locks.
-                    "idle_in_transaction_session_timeout": "5000",
+                    "idle_in_transaction_session_timeout": f"{idle_timeout * 1000:.0f}",
                 },
             )
 
@@ -148,6 +91,10 @@ class Database:
             metrics.watch_pool(lambda: connections.open, lambda: connections.lent, lambda: connections.waiting)
         connections.start()
         return cls(connections)
+
+    async def connected(self, seconds: float) -> None:
+        """Return once there is a session, and after `seconds` anyway."""
+        await self._connections.connected(seconds)
 
     async def close(self) -> None:
         """Wait for running transactions, at most 5 s, then close every connection."""
@@ -190,6 +137,10 @@ class Database:
         """
         return _Transaction(self._sessions, SYSTEM, _WALK_INDEXES)
 
+    def keeping(self, clean_up: str) -> KeptTransaction:
+        """A system transaction that keeps its session until its block ends; see `KeptTransaction`."""
+        return KeptTransaction(self._sessions, SYSTEM, _begin(SYSTEM), clean_up)
+
     async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
         """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.
 
@@ -207,6 +158,11 @@ class Database:
             attempt += 1
 
 
+def _begin(org_id: str) -> str:
+    tenant = org_id.replace("'", "''")
+    return f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'"
+
+
 class _Transaction(AbstractAsyncContextManager[Tx]):
     __slots__ = ("_connection", "_org_id", "_prelude", "_sessions", "_tx")
 
@@ -216,15 +172,14 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
         self._prelude = prelude
 
     async def __aenter__(self) -> Tx:
-        tenant = self._org_id.replace("'", "''")
-        self._connection = await self._sessions.begin(f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'{self._prelude}")
+        self._connection = await self._sessions.begin(_begin(self._org_id) + self._prelude)
         self._tx = Tx(self._connection, self._org_id)
         return self._tx
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        callbacks = self._tx._end()
+        self._tx.end()
         if error is not None:
             failure = translate(error, self._connection)
             await self._sessions.roll_back(self._connection, error)
@@ -232,10 +187,4 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
                 raise failure from error
             return
         await self._sessions.commit(self._connection)
-        for callback in callbacks:
-            try:
-                outcome = callback()
-                if inspect.isawaitable(outcome):
-                    await outcome
-            except Exception:
-                _log.exception("after_commit_failed")
+        await self._tx.ended()

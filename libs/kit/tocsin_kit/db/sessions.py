@@ -8,6 +8,7 @@ from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, is_read_only
 from tocsin_kit.db.failures import is_connection_loss, spoils_session, translate, unavailable
 from tocsin_kit.db.sqlstates import Meaning, decide
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 _log = get_logger(__name__)
@@ -17,6 +18,10 @@ _BEGIN_TIMEOUT: Final = 2.0
 _BEGIN_ATTEMPTS: Final = 3
 _READ_ONLY: Final = "25006"
 _LOG_EVERY: Final = 5.0
+
+
+class RolledBack(RuntimeError):
+    """The COMMIT of a transaction in which an error was swallowed: a defect."""
 
 
 class Sessions:
@@ -63,21 +68,32 @@ class Sessions:
         raise refusal
 
     async def commit(self, connection: Connection) -> None:
-        """COMMIT and give the connection back. Raises DATABASE_UNAVAILABLE also when the outcome is unknown."""
+        """COMMIT and give the connection back. Raises as `send_commit`."""
+        try:
+            await self.send_commit(connection)
+        except RolledBack:
+            self.connections.release(connection)
+            raise
+        except BaseException as error:
+            raw = error.__cause__ if isinstance(error, TocsinError) else error
+            await self.roll_back(connection, raw or error)
+            raise
+        self.connections.release(connection)
+
+    async def send_commit(self, connection: Connection) -> None:
+        """COMMIT. Raises DATABASE_UNAVAILABLE also when the outcome is unknown; RolledBack."""
         try:
             outcome = await connection.execute("COMMIT")
         except BaseException as error:
-            await self.roll_back(connection, error)
             if is_connection_loss(error, connection):
                 raise unavailable("the connection was lost during COMMIT; the outcome is unknown") from error
             failure = translate(error, connection)
             if failure is not None:
                 raise failure from error
             raise
-        self.connections.release(connection)
         if outcome != "COMMIT":
             # PostgreSQL turns COMMIT of a failed transaction into ROLLBACK without an error.
-            raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
+            raise RolledBack("the transaction was rolled back: an error inside it was swallowed")
 
     async def roll_back(self, connection: Connection, error: BaseException) -> None:
         """Roll back and give the connection back, in a task of its own: a cancelled caller must not cut it short."""

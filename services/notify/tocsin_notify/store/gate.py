@@ -42,28 +42,20 @@ cannot deadlock. Cancels take their locks in ascending order. A pooler in front 
 
 import hashlib
 import time
-from collections.abc import Awaitable, Iterable
-from types import TracebackType
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-from tocsin_kit.db.connections import Connections
-from tocsin_kit.db.dialing import Connection, dial
-from tocsin_kit.db.failures import is_connection_loss, spoils_session, translate, unavailable
-from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.sessions import Sessions
-from tocsin_kit.logging import get_logger
+from tocsin_kit.db.kept import KeptTransaction
+from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_notify.store.pages import CANCELS
 
-_log = get_logger(__name__)
-
-_BEGIN: Final = "BEGIN;SET LOCAL tocsin.org_id='*'"
 _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
 _EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
-
+_IDLE_SECONDS: Final = 3.0
 
 PROOF_SECONDS: Final = 1.0
 """For so long after a session was known to be alive a call may begin on its locks. Whoever ends a session for holding
@@ -94,8 +86,8 @@ async def close_gate(tx: Tx, keys: Iterable[int]) -> None:
 class Gate:
     """Lends sessions for transactions that provider calls follow."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._sessions = Sessions(connections)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
     async def open(cls, url: str, *, name: str, size: int = 4, max_age: float = 600.0) -> "Gate":
@@ -104,96 +96,38 @@ class Gate:
         A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
         seconds after which a session is replaced.
         """
-
-        def connect() -> Awaitable[Connection]:
-            return dial(
-                url,
-                name=f"{name}-gate",
-                command_timeout=10.0,
-                statement_cache_size=256,
-                settings={
-                    "statement_timeout": "5000",
-                    "lock_timeout": "2000",
-                    "idle_in_transaction_session_timeout": "3000",
-                },
-            )
-
-        connections = Connections(connect, name=f"{name}-gate", size=size, max_age=max_age)
-        connections.start()
-        await connections.connected(STARTUP_SECONDS)
-        return cls(connections)
+        database = await Database.open(url, name=f"{name}-gate", size=size, idle_timeout=_IDLE_SECONDS, max_age=max_age)
+        await database.connected(STARTUP_SECONDS)
+        return cls(database)
 
     async def close(self) -> None:
         """Wait a moment for what is lent, then close."""
-        await self._sessions.close()
+        await self._database.close()
 
-    def passage(self, keys: Iterable[int]) -> "Passage":
-        """`async with gate.passage(keys) as passage:` – see `Passage`."""
-        return Passage(self._sessions, sorted(set(keys)))
+    @asynccontextmanager
+    async def passage(self, keys: Iterable[int]) -> AsyncIterator["Passage"]:
+        """A transaction of all tenants; see `Passage`. Raises what `Database.transaction` raises."""
+        wanted, asked = sorted(set(keys)), gate_clock()
+        async with self._database.keeping(_UNLOCK if wanted else "") as transaction:
+            rows = await transaction.tx.fetch(_TRY_SHARED, wanted) if wanted else []
+            yield Passage(transaction, frozenset(row["key"] for row in rows), asked)
 
 
 class Passage:
-    """A transaction of all tenants, holding the shared locks of `held` until the block ends.
+    """A transaction that holds the shared locks of `held` until its block ends.
 
     Inside: read and write through `tx`, `await commit()`, start the calls. Leaving without `commit` rolls back.
     """
 
-    def __init__(self, sessions: Sessions, keys: list[int]) -> None:
-        self._sessions = sessions
-        self._keys = keys
-        self._committed = False
-        self.held: frozenset[int] = frozenset()
-        self.since = gate_clock()
+    def __init__(self, transaction: KeptTransaction, held: frozenset[int], since: float) -> None:
+        self._transaction = transaction
+        self.tx: Final = transaction.tx
+        self.held: Final = held
+        self.since = since
         """When this session was last known to hold its locks, by `gate_clock`."""
-
-    async def __aenter__(self) -> "Passage":
-        self._connection = await self._sessions.begin(_BEGIN)
-        self.tx = Tx(self._connection, "*")
-        try:
-            if self._keys:
-                self.held = frozenset(row["key"] for row in await self._connection.fetch(_TRY_SHARED, self._keys))
-        except BaseException as error:
-            self._drop()
-            raise translate(error, self._connection) or error from error
-        return self
 
     async def commit(self) -> None:
         """Raises DATABASE_UNAVAILABLE when the outcome is unknown; no call may start then."""
         asked = gate_clock()
-        try:
-            outcome = await self._connection.execute("COMMIT")
-        except BaseException as error:
-            if is_connection_loss(error, self._connection):
-                raise unavailable("the connection was lost during COMMIT; the outcome is unknown") from error
-            raise translate(error, self._connection) or error from error
-        if outcome != "COMMIT":
-            raise RuntimeError("the transaction was rolled back: an error inside it was swallowed")
-        self._committed = True
+        await self._transaction.commit()
         self.since = asked
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        statements = ([] if self._committed else ["ROLLBACK"]) + ([_UNLOCK] if self._keys else [])
-        if error is not None and spoils_session(error, self._connection):
-            self._drop()
-        elif statements and not self._connection.is_closed():
-            try:
-                await self._connection.execute(";".join(statements), timeout=2.0)
-            except BaseException as failure:
-                # A session that may still hold a lock must not live on: the server lets go when it ends.
-                self._drop()
-                if not isinstance(failure, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
-                    raise
-                _log.warning("gate_session_dropped", error=type(failure).__name__)
-            else:
-                self._sessions.connections.release(self._connection)
-        else:
-            self._sessions.connections.release(self._connection)
-        if error is not None:
-            failed = translate(error, self._connection)
-            if failed is not None:
-                raise failed from error
-
-    def _drop(self) -> None:
-        self._sessions.discard(self._connection)

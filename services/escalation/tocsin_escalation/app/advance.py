@@ -34,6 +34,10 @@ log = get_logger(__name__)
 SURE_WAY_SECONDS = 1.0
 
 
+OrgTarget = tuple[str, Target]
+"""A tenant, and a target of one of its policies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number."""
@@ -65,7 +69,7 @@ async def advance(
     """
     if known is None:
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
-        known = Known(runs, await directory.load(tx, list(targets_of(steps, runs))))
+        known = await Known.read(tx, runs, steps)
     work = _Work(dict(known.runs), await tx.now(), known.people)
     answers = [work.take(step) for step in steps]
     await work.write(tx, effects, entries=entries)
@@ -86,8 +90,15 @@ class Known:
     runs: Mapping[UUID, Escalation]
     people: Mapping[str, Directory]
 
+    @classmethod
+    async def read(
+        cls, tx: Tx, runs: Mapping[UUID, Escalation], steps: Sequence[Step] = (), others: Iterable[OrgTarget] = ()
+    ) -> "Known":
+        """With the people whom these steps and `others` may page. `runs` are locked already."""
+        return cls(runs, await directory.load(tx, [*_targets_of(steps, runs), *others]))
 
-def targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[tuple[str, Target]]:
+
+def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
     """Everybody these steps could page."""
     for step in steps:
         run = runs.get(step.incident_id)

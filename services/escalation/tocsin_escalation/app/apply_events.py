@@ -7,13 +7,13 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
 
-from tocsin_escalation.app.advance import Known, Step, advance
+from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import AlertsAdded, Event, Resolved, Started
-from tocsin_escalation.domain.policy import Directory, Policy, Target
-from tocsin_escalation.store import directory, escalations, policies
+from tocsin_escalation.domain.policy import Directory, Policy
+from tocsin_escalation.store import escalations, policies
 
 
 class Result(StrEnum):
@@ -23,6 +23,10 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
     UNKNOWN_INCIDENT = "unknown_incident"
+
+
+Policies = Mapping[tuple[str, str], Policy]
+"""By tenant and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +53,62 @@ class Arrival:
     event: Opening | Event
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An arrival and where it stands in its incident's order. `starts`: it is applied, and the first of its incident."""
+
+    arrival: Arrival
+    result: Result
+    starts: bool = False
+
+
 async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
     """Apply events, idempotent by their incident's own numbers; all of them in one transaction."""
 
     async def work(tx: Tx) -> list[Result]:
-        first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
-        new = await escalations.insert(tx, [_blank(a) for a in first.values()])
-        runs = {id_: _blank(first[id_]) for id_ in new}
-        old = sorted({a.incident_id for a in arrivals} - new)
-        if old:
-            runs |= await escalations.lock(tx, old)
-        unstarted = {id_ for id_, run in runs.items() if run.last_sequence == 0}
-        found = await _policies(tx, [a for a in arrivals if a.incident_id in unstarted])
-        people = await directory.load(tx, _people(found, runs.values()))
-        last = {id_: run.last_sequence for id_, run in runs.items()}
-        results, steps = list[Result](), list[Step]()
-        for arrival in arrivals:
-            run = runs.get(arrival.incident_id)
-            known = run is not None and run.org_id == arrival.org_id
-            result = _place(arrival, last[arrival.incident_id]) if known else Result.UNKNOWN_INCIDENT
-            results.append(result)
-            if result is Result.APPLIED:
-                started = last[arrival.incident_id] > 0
-                last[arrival.incident_id] = arrival.sequence
-                event = arrival.event
-                if isinstance(event, Opening):
-                    event = _catch_up(event) if started else _choose(arrival, event, found, people)
-                steps.append(Step(arrival.incident_id, event, sequence=arrival.sequence))
-        if steps:
-            await advance(tx, steps, effects, Known(runs, people), entries=False)
-        return results
+        runs = await _lock(tx, arrivals)
+        placed = _place_all(arrivals, runs)
+        applied = [each for each in placed if each.result is Result.APPLIED]
+        if applied:
+            found = await _policies(tx, [each.arrival for each in applied if each.starts])
+            known = await Known.read(tx, runs, others=_targets(found, runs.values()))
+            await advance(tx, [_step(each, found, known) for each in applied], effects, known, entries=False)
+        return [each.result for each in placed]
 
     return await db.run(None, work)
+
+
+async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> dict[UUID, Escalation]:
+    """The incidents' escalations, locked. Those that begin with one of these events are inserted."""
+    first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
+    new = await escalations.insert(tx, [_blank(a) for a in first.values()])
+    runs = {id_: _blank(first[id_]) for id_ in new}
+    if old := sorted({a.incident_id for a in arrivals} - new):
+        runs |= await escalations.lock(tx, old)
+    return runs
+
+
+def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> list[Placed]:
+    last = {id_: run.last_sequence for id_, run in runs.items()}
+    placed = []
+    for arrival in arrivals:
+        run = runs.get(arrival.incident_id)
+        if run is None or run.org_id != arrival.org_id:
+            placed.append(Placed(arrival, Result.UNKNOWN_INCIDENT))
+            continue
+        before = last[arrival.incident_id]
+        result = _place(arrival, before)
+        if result is Result.APPLIED:
+            last[arrival.incident_id] = arrival.sequence
+        placed.append(Placed(arrival, result, starts=result is Result.APPLIED and before == 0))
+    return placed
+
+
+def _step(placed: Placed, found: Policies, known: Known) -> Step:
+    arrival, event = placed.arrival, placed.arrival.event
+    if isinstance(event, Opening):
+        event = _choose(arrival, event, found, known.people) if placed.starts else _catch_up(event)
+    return Step(arrival.incident_id, event, sequence=arrival.sequence)
 
 
 def _opens(arrival: Arrival) -> bool:
@@ -113,9 +141,6 @@ def _catch_up(opening: Opening) -> Event:
     return AlertsAdded(facts.alert_count, facts.severity, facts.title, new_keys=0)
 
 
-Policies = Mapping[tuple[str, str], Policy]
-
-
 async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
     """The policies new incidents ask for, and their tenants' fallbacks under an empty id."""
     if not fresh:
@@ -125,7 +150,7 @@ async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
     return await policies.usable(tx, wanted, {org_id for org_id, _ in openings})
 
 
-def _people(found: Policies, runs: Iterable[Escalation]) -> list[tuple[str, Target]]:
+def _targets(found: Policies, runs: Iterable[Escalation]) -> list[OrgTarget]:
     """Everybody whom these policies, and those already running, could page."""
     named = [(org_id, target) for (org_id, _), policy in found.items() for target in policy.targets()]
     return named + [(run.org_id, target) for run in runs if run.policy for target in run.policy.targets()]

@@ -8,11 +8,11 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.advance import Known, Step, advance, targets_of
+from tocsin_escalation.app.advance import Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import PageOutcome
-from tocsin_escalation.store import directory, escalations, timeline
+from tocsin_escalation.store import escalations, timeline
 
 log = get_logger(__name__)
 
@@ -60,8 +60,7 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
         if steps:
             # What was sent, or is tried on, moves nobody: most outcomes need no people.
             moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
-            people = await directory.load(tx, list(targets_of(moving, runs)))
-            await advance(tx, steps, effects, Known(runs, people), entries=False)
+            await advance(tx, steps, effects, await Known.read(tx, runs, moving), entries=False)
         return results
 
     return await db.run(None, work)

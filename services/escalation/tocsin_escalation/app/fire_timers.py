@@ -7,10 +7,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.advance import Advanced, Known, Step, advance, targets_of
+from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
-from tocsin_escalation.store import directory, escalations, timers
+from tocsin_escalation.store import escalations, timers
 
 log = get_logger(__name__)
 
@@ -33,8 +33,7 @@ async def fire_timers(
         runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
         if steps:
-            known = Known(runs, await directory.load(tx, list(targets_of(steps, runs))))
-            await _take(tx, steps, effects, known, way)
+            await _take(tx, steps, effects, await Known.read(tx, runs, steps), way)
         left = [(incident_id, event) for incident_id, event in fired if incident_id not in runs]
         held = await escalations.known(tx, [incident_id for incident_id, _ in left]) if left else set()
         return [(incident_id, event) for incident_id, event in left if incident_id in held]

@@ -66,7 +66,7 @@ class Submit:
     async def __call__(self, given: Sequence[NewPage]) -> list[bool]:
         """Store these; for each whether it was new. Committed when it returns; repeating changes nothing."""
         unique = {page.id: page for page in given}
-        round_ = _Round(self)
+        round_ = _Round(self._cipher, self._slots, self._metrics)
         try:
             async with self._gate.passage(
                 incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None
@@ -94,7 +94,7 @@ class Submit:
                 await self._calls.start(starts, passage.since)
         finally:
             round_.release()
-        round_.hint()
+        round_.hint(self._hints)
         if round_.outcomes:
             self._nudge()
         first_seen: set[UUID] = set(stored.fences)
@@ -110,8 +110,10 @@ class Submit:
 class _Round:
     """One transaction's worth of planning."""
 
-    def __init__(self, submit: Submit) -> None:
-        self._submit = submit
+    def __init__(self, cipher: Cipher, slots: Slots, metrics: NotifyMetrics) -> None:
+        self._cipher = cipher
+        self._slots = slots
+        self._metrics = metrics
         self._seats: dict[UUID, Seat] = {}
         self._starts: dict[UUID, Start] = {}
         self._again: set[UUID] = set()
@@ -157,16 +159,15 @@ class _Round:
     def release(self) -> None:
         """Give back the seats of calls that did not start."""
         for seat in self._seats.values():
-            self._submit._slots.release(seat)
+            self._slots.release(seat)
 
-    def hint(self) -> None:
+    def hint(self, hints: Hints) -> None:
         """After the commit: what waits for later, or for a seat."""
         waiting = [row for row in self.rows if row.state is State.PENDING]
-        hints = self._submit._hints
         hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
         hints.now([row.id for row in waiting if row.delay <= 0])
         hints.disarm(self._superseded)
-        self._submit._metrics.cancelled.inc(len(self._superseded))
+        self._metrics.cancelled.inc(len(self._superseded))
 
     def _row(self, page: NewPage, person: Person, step: Planned, fence: str | None) -> NewNotification:
         id = new_id()
@@ -198,12 +199,12 @@ class _Round:
         target = person.targets[step.method.id]
         destination = destination_of(step.method.id, target.channel, target.address)
         seat = Seat(page.org_id, step.method.channel, page.priority, destination)
-        if not self._submit._slots.take(seat):
+        if not self._slots.take(seat):
             return State.PENDING, ""
         self._seats[id] = seat
         try:
             delivery = make_delivery(
-                self._submit._cipher,
+                self._cipher,
                 notification=id,
                 org_id=page.org_id,
                 page_id=page.id,
@@ -228,7 +229,7 @@ class _Round:
         if page.page.channel_override is not None:
             detail += f" of channel {page.page.channel_override}"
         _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
-        self._submit._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
+        self._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()
         self.letters.append(
             NewDeadLetter(
                 id=new_id(),

@@ -183,11 +183,19 @@ class Sweep:
     second, however long `every` is: what fell due meanwhile waits for it. Anything else is a crash, which `Loops` handles.
     """
 
-    def __init__(self, every: float, work: Callable[[], Awaitable[object]], *, jitter: float = 0.1) -> None:
+    def __init__(
+        self,
+        every: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        jitter: float = 0.1,
+        nudged: asyncio.Event | None = None,
+    ) -> None:
+        """`nudged`: set by those who know of due work before this sweep is built."""
         self._every = every
         self._work = work
         self._jitter = jitter
-        self._nudged = asyncio.Event()
+        self._nudged = nudged or asyncio.Event()
 
     def nudge(self) -> None:
         """Something may be due now. Many nudges during one round make one more round."""

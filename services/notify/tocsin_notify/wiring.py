@@ -2,39 +2,32 @@
 
 import asyncio
 from typing import Final
-from uuid import UUID
 
-import grpc
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auth import TokenSource
-from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
-from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
-from tocsin_kit.rpc.validation import validate
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
+from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.conclude import Conclude
 from tocsin_notify.app.contacts import Contacts
-from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.deliver import Deliver
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
-from tocsin_notify.app.jobs import read_job
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
@@ -55,13 +48,12 @@ from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE, figures
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
 from tocsin_notify.work import tasks
+from tocsin_notify.work.arrivals import Arrivals
 from tocsin_notify.work.dead_stream import DeadStream
 from tocsin_notify.work.gauges import Gauges
 from tocsin_notify.work.mirrored_hints import MirroredHints
 from tocsin_notify.work.relay import OutcomeDelivery
 from tocsin_notify.work.retention import Retention
-
-_log = get_logger(__name__)
 
 _REDIS_SECONDS: Final = 1.0
 WORKER_GRACE: Final = 2.0
@@ -120,33 +112,17 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         budgets,
     )
 
-    async def submit_job(job: NotificationJob) -> None:
-        validate(job, "job")
-        await intake.submit([read_job(job)])
-
-    async def deliver_one(id: UUID) -> None:
-        await reminders.submit(id)
-
-    async def deliver_due() -> None:
-        try:
-            while await deliver.due():
-                pass
-        except TocsinError as error:
-            if error.code is not grpc.StatusCode.ABORTED:
-                raise
-            _log.info("claim_conflict", error=error.message)  # the rows are still due; the next round finds them
-
-    due = Sweep(1.0, deliver_due)
-    deliver_task = tasks.register(broker, submit_job, deliver_one, stop)
-    read_raw = tasks.job_reader(broker)
+    something_due = asyncio.Event()
+    nudge = something_due.set
     hints = MirroredHints(
         db,
         broker,
-        deliver_task,
-        DeadStream(db, metrics, read_raw, submit_job),
+        tasks.register(broker, stop),
+        DeadStream(db, metrics, broker),
         metrics,
-        due.nudge if runtime.works else None,
+        nudge if runtime.works else None,
     )
+    backlog = Backlog(nudge)
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
     calls = Calls(
         channels,
@@ -156,22 +132,29 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         metrics,
         timeout=settings.attempt_timeout + 2,
         hung_after=settings.attempt_timeout * 0.9,
-        seat_freed=lambda seat: due.nudge() if deliver.waits_for(seat) else None,
+        backlog=backlog,
     )
     submit = Submit(
         gate, calls, slots, cipher, hints, metrics, lease=settings.lease, presence=presence, nudge=relay.nudge
     )
     deliver = Deliver(
-        db, gate, calls, slots, cipher, hints, metrics, failures, policy, lease=settings.lease, presence=presence
+        db,
+        gate,
+        calls,
+        slots,
+        cipher,
+        hints,
+        metrics,
+        failures,
+        policy,
+        lease=settings.lease,
+        presence=presence,
+        backlog=backlog,
     )
     intake = Intake(submit)
     cancel = Cancel(db, gatekeeper, hints, metrics)
-
-    async def deliver_named(ids: list[UUID]) -> list[None]:
-        await deliver.named(ids)
-        return [None] * len(ids)
-
-    reminders: Batches[UUID, None] = Batches(deliver_named, most=MOST_PER_CLAIM)
+    arrivals = Arrivals(intake, deliver)
+    tasks.take_with(broker, arrivals)
     submit.stopping = not runtime.works
 
     async def wind_down(stopping: asyncio.Event) -> None:
@@ -203,11 +186,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
     add(
-        NotificationService(db, Redrive(hints, metrics, read_raw), page_tokens),
+        NotificationService(db, Redrive(hints, metrics, tasks.job_reader(broker)), page_tokens),
         "tocsin.notify.v1.NotificationService",
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
-    QueueService(db, QUEUE, figures, hints.mirror, resumed=due.nudge).add_to(runtime.rpc)
+    QueueService(db, QUEUE, figures, hints.mirror, resumed=nudge).add_to(runtime.rpc)
     shared = Connections.from_url(
         settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
     )
@@ -217,8 +200,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
-    loops.add("due", due)
-    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, due.nudge)))
+    loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
+    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge)))
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
@@ -233,7 +216,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         await close_channels(channels)
 
     # Calls once more: a page that was being stored when the stop came has started its call since.
-    taken_in = (intake.drain, reminders.drain, drain_calls, outcomes.drain)
+    taken_in = (arrivals.drain, drain_calls, outcomes.drain)
     return Service(
         (
             *taken_in,

@@ -8,6 +8,7 @@ from typing import Final
 
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.permits import Permit
 from tocsin_notify.app.slots import Seat, Slots
 from tocsin_notify.channels.base import Delivery, NotStarted
@@ -54,7 +55,7 @@ class Calls:
         *,
         timeout: float,
         hung_after: float,
-        seat_freed: Callable[[Seat], None] = lambda _: None,
+        backlog: Backlog,
     ) -> None:
         """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
         `hung_after`: seconds after which a call that failed counts as one that got no answer.
@@ -66,7 +67,7 @@ class Calls:
         self._metrics = metrics
         self._timeout = timeout
         self._hung_after = hung_after
-        self._seat_freed = seat_freed
+        self._backlog = backlog
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, starts: Sequence[Start], since: float) -> None:
@@ -152,4 +153,4 @@ class Calls:
         finally:
             self._slots.release(start.seat)
             self._metrics.calls.set(len(self._running) - 1)
-            self._seat_freed(start.seat)
+            self._backlog.seat_freed(start.seat)

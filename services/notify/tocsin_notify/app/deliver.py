@@ -6,10 +6,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hints
@@ -53,9 +56,11 @@ class Deliver:
         *,
         lease: float,
         presence: Presence,
+        backlog: Backlog,
     ) -> None:
         """`lease`: seconds after which a row whose sender said nothing may be taken by another replica."""
         self._presence = presence
+        self._backlog = backlog
         self._db = db
         self._gate = gate
         self._calls = calls
@@ -71,10 +76,6 @@ class Deliver:
         self._rounds = 0
         self.stopping = False
         """Set: nothing more is claimed."""
-        self._backlog = False
-        """The last round left due rows for want of seats."""
-        self._crowded: set[tuple[str, UUID | str]] = set()
-        """Tenants' contact methods and hosts whose lanes were full in the last round."""
 
     async def named(self, ids: Collection[UUID]) -> None:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
@@ -84,22 +85,21 @@ class Deliver:
             found = await candidates.named(tx, ids)
         await self._claim(found)
 
-    def waits_for(self, seat: Seat) -> bool:
-        """Whether something due could leave now that this seat is free.
-
-        One that waits for a destination that hangs could not: it would be looked for after each call to any other.
-        """
-        if self._backlog or seat.destination is None:
-            return self._backlog
-        method, host = seat.destination
-        return (seat.org_id, method) in self._crowded or (seat.org_id, host) in self._crowded
+    async def everything(self) -> None:
+        """Rounds until one finds no more."""
+        try:
+            while await self.due():
+                pass
+        except TocsinError as error:
+            if error.code is not grpc.StatusCode.ABORTED:
+                raise
+            _log.info("claim_conflict", error=error.message)  # the rows are still due; the next round finds them
 
     async def due(self) -> bool:
         """One round over everything due, critical first, slow retries last; whether another round may find more."""
         if self.stopping:
             return False
-        self._backlog = False
-        self._crowded.clear()
+        self._backlog.forget()
         self._rounds += 1
         async with self._db.system() as tx:
             expired = await candidates.expired(tx, max(1, self._slots.free(CRITICAL)))
@@ -111,7 +111,7 @@ class Deliver:
     async def _round(self, priority: int) -> int:
         free = self._slots.free(priority)
         if not free:
-            self._backlog = True
+            self._backlog.left = True
             return 0
         cursor = self._cursors[priority]
         claimed = 0
@@ -160,11 +160,11 @@ class Deliver:
                     crowded.add((*lane, key))
                     full.add(each.contact_method)
                 else:
-                    self._backlog = True
+                    self._backlog.left = True
             self._served |= {each.priority: each.org_id for _, each in seats.values()}
             if seats:
                 claimed += await self._claim_seated(seats)
-        self._crowded |= {(org_id, key) for org_id, _, key in crowded}
+        self._backlog.crowded |= {(org_id, key) for org_id, _, key in crowded}
         return claimed, full
 
     async def _claim_seated(self, seats: dict[UUID, tuple[Seat, Candidate]]) -> int:

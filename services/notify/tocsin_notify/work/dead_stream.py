@@ -1,19 +1,18 @@
 """What notify's stream gave up: a page that can be read is taken in, the rest is kept as dead letters."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
-from tocsin_timers import DeadLetter
+from tocsin_timers import DeadLetter, TimerBroker
 
 from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters
 from tocsin_notify.store.dead_letters import NOBODY, NewDeadLetter
-from tocsin_notify.work.tasks import DELIVER
+from tocsin_notify.work.tasks import DELIVER, arrivals_of, job_reader
 
 _log = get_logger(__name__)
 
@@ -25,14 +24,12 @@ class DeadStream:
         self,
         db: Database,
         metrics: NotifyMetrics,
-        read_raw: Callable[[bytes], NotificationJob],
-        submit: Callable[[NotificationJob], Awaitable[object]],
+        broker: TimerBroker,
     ) -> None:
-        """`read_raw` raises ValueError for bytes that hold no job."""
         self._db = db
         self._metrics = metrics
-        self._read_raw = read_raw
-        self._submit = submit
+        self._broker = broker
+        self._read_raw = job_reader(broker)
 
     async def take(self, letters: Sequence[DeadLetter]) -> None:
         """Returns once none of them lies in Redis alone. Raises TocsinError while the database is away."""
@@ -50,7 +47,7 @@ class DeadStream:
             return []  # the sweep finds its row anyway
         detail = letter.reason
         try:
-            await self._submit(self._read_raw(letter.data))
+            await arrivals_of(self._broker).submit(self._read_raw(letter.data))
         except ValueError as error:
             detail = f"{letter.reason}; {error}"
         except TocsinError as error:

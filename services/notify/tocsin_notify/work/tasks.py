@@ -13,6 +13,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.loops import retry_until
 from tocsin_timers import TimerBroker
 
+from tocsin_notify.work.arrivals import Arrivals
+
 SUBMIT: Final = "notify.submit"
 """The task escalation sends, with a NotificationJob as its only argument."""
 DELIVER: Final = "notify.deliver"
@@ -23,13 +25,19 @@ _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTE
 DeliverTask = AsyncTaskiqDecoratedTask[Any, Any]
 
 
-def register(
-    broker: TimerBroker,
-    submit: Callable[[NotificationJob], Awaitable[object]],
-    deliver: Callable[[UUID], Awaitable[object]],
-    stop: asyncio.Event,
-) -> DeliverTask:
-    """Make the tasks known to the broker; returns the one that delivers.
+def take_with(broker: TimerBroker, arrivals: Arrivals) -> None:
+    """Have this take what the tasks bring."""
+    broker.state.arrivals = arrivals
+
+
+def arrivals_of(broker: TimerBroker) -> Arrivals:
+    """What `take_with` was given."""
+    arrivals: Arrivals = broker.state.arrivals
+    return arrivals
+
+
+def register(broker: TimerBroker, stop: asyncio.Event) -> DeliverTask:
+    """Make the tasks known to the broker; returns the one that delivers. A worker needs `take_with` first.
 
     With PostgreSQL away a task waits instead of failing: a page is acknowledged in the stream only once it is a row. As
     many tasks wait as the worker runs at once; the rest stays in the stream.
@@ -44,7 +52,7 @@ def register(
         if not isinstance(job, NotificationJob):  # the annotation binds no sender
             raise TaskRejectedError
         try:
-            await outlast(lambda: submit(job))
+            await outlast(lambda: arrivals_of(broker).submit(job))
         except TocsinError as error:
             if error.code is grpc.StatusCode.INVALID_ARGUMENT:
                 raise TaskRejectedError from error  # it will not get better: straight to the dead letters
@@ -53,7 +61,7 @@ def register(
     @broker.task(task_name=DELIVER)
     async def deliver_notification(notification: str) -> None:
         id = UUID(notification)
-        await outlast(lambda: deliver(id))
+        await outlast(lambda: arrivals_of(broker).deliver(id))
 
     return deliver_notification
 

@@ -1,0 +1,33 @@
+"""What the last round of deliveries left due for want of seats."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from tocsin_notify.app.slots import Seat
+
+
+class Backlog:
+    """Written by `Deliver`, asked by `Calls` whenever a seat is free again."""
+
+    def __init__(self, nudge: Callable[[], None]) -> None:
+        """`nudge`: begins another round."""
+        self._nudge = nudge
+        self.left = False
+        """Due rows were left for want of seats of any kind."""
+        self.crowded: set[tuple[str, UUID | str]] = set()
+        """Tenants' contact methods and hosts whose lanes were full."""
+
+    def forget(self) -> None:
+        """A round begins."""
+        self.left = False
+        self.crowded.clear()
+
+    def seat_freed(self, seat: Seat) -> None:
+        """Begin another round if something due could leave now that this seat is free.
+
+        What waits for a destination that hangs could not: it would be looked for after each call to any other.
+        """
+        if self.left or (
+            seat.destination is not None and not self.crowded.isdisjoint((seat.org_id, key) for key in seat.destination)
+        ):
+            self._nudge()

@@ -1,0 +1,39 @@
+"""What the tasks of the stream hand over to; it is put into the broker's state once it is built (`work.tasks`)."""
+
+from typing import Final
+from uuid import UUID
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.batches import Batches
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_notify.app.deliver import MOST_PER_CLAIM, Deliver
+from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.jobs import read_job
+
+
+class Arrivals:
+    """Pages from escalation, and reminders that a notification is due."""
+
+    def __init__(self, intake: Intake, deliver: Deliver) -> None:
+        self._intake = intake
+        self._deliver: Final = deliver
+        self._reminders: Batches[UUID, None] = Batches(self._deliver_all, most=MOST_PER_CLAIM)
+
+    async def submit(self, job: NotificationJob) -> None:
+        """Returns once the page is stored. Raises INVALID_FIELD and what `Intake.submit` raises."""
+        validate(job, "job")
+        await self._intake.submit([read_job(job)])
+
+    async def deliver(self, id: UUID) -> None:
+        """Returns once its call has begun, if it is due and there is room."""
+        await self._reminders.submit(id)
+
+    async def drain(self) -> None:
+        """Return when nothing is on its way into the database, and no reminder is under way."""
+        await self._intake.drain()
+        await self._reminders.drain()
+
+    async def _deliver_all(self, ids: list[UUID]) -> list[None]:
+        await self._deliver.named(ids)
+        return [None] * len(ids)

@@ -1,70 +1,64 @@
 """Notify on real servers: databases cloned from a migrated template, Valkey, SMTP, HTTP, whole replicas in this process."""
 
-import asyncio
-import contextlib
 import itertools
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from pydantic import SecretStr
-from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
-from tocsin.escalation.v1.internal_service_pb2_grpc import (
-    EscalationInternalServiceServicer,
-    add_EscalationInternalServiceServicer_to_server,
-)
-from tocsin.notify.v1 import contact_service_pb2 as contact_pb
-from tocsin.notify.v1 import internal_service_pb2 as internal_pb
-from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
-from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
-from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
-from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
-from tocsin.type.v1 import severity_pb2
-from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
 from tocsin_kit.db.migrations import upgrade
-from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import TocsinError
-from tocsin_kit.http import HttpServer
-from tocsin_kit.ids import new_id
-from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.loops import Loops
-from tocsin_kit.metrics import Metrics
-from tocsin_kit.rpc.health import Health, HealthCheck
-from tocsin_kit.rpc.server import RpcServer
-from tocsin_notify.settings import NotifySettings
-from tocsin_notify.store.cipher import Cipher
-from tocsin_notify.wiring import build
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
-from tocsin_testkit.busy import within
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
+from tocsin_testkit.notify_world import (
+    CRITICAL,
+    KEYS,
+    SECRET,
+    WARNING,
+    Notify,
+    bearer,
+    internal,
+    job,
+    new_org,
+    operator,
+    until,
+)
+from tocsin_testkit.notify_world import (
+    NotifyWorld as World,
+)
+
+__all__ = [
+    "ALLOWED",
+    "CRITICAL",
+    "KEYS",
+    "SECRET",
+    "WARNING",
+    "Notify",
+    "World",
+    "bearer",
+    "database_url",
+    "hooks",
+    "inbox",
+    "internal",
+    "job",
+    "mail",
+    "new_org",
+    "notify",
+    "operator",
+    "postgres",
+    "redis_url",
+    "shared_valkey",
+    "until",
+    "world",
+]
 
 MIGRATIONS = Path(__file__).parents[3] / "services/notify/migrations"
-KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
-SECRET = "a-secret-of-the-receiver"
-ALL_SCOPES = (
-    "contacts:read",
-    "contacts:write",
-    "notifications:read",
-    "notifications:write",
-    "queues:read",
-    "queues:write",
-)
 _TEMPLATE = "notify_template"
 _numbers = itertools.count(1)
-
-CRITICAL = severity_pb2.SEVERITY_CRITICAL
-WARNING = severity_pb2.SEVERITY_WARNING
 
 
 @pytest.fixture(scope="session")
@@ -145,197 +139,6 @@ async def notify(world: "World") -> AsyncIterator["Notify"]:
         yield replica
 
 
-class FakeEscalation(EscalationInternalServiceServicer):
-    """Keeps what notify tells of pages, in the order in which it came."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[escalation_pb.PageOutcome] = []
-
-    async def start(self, port: int = 0) -> None:
-        self._server = grpc.aio.server()
-        add_EscalationInternalServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        await self._server.start()
-
-    async def stop(self) -> None:
-        await self._server.stop(None)
-
-    async def ApplyPageOutcomes(
-        self, request: escalation_pb.ApplyPageOutcomesRequest, context: Any
-    ) -> escalation_pb.ApplyPageOutcomesResponse:
-        self.outcomes += request.outcomes
-        applied = escalation_pb.PAGE_OUTCOME_RESULT_APPLIED
-        return escalation_pb.ApplyPageOutcomesResponse(results=[applied] * len(request.outcomes))
-
-
-class World:
-    """The servers around notify, and its database as its owner sees it."""
-
-    def __init__(
-        self,
-        database_url: str,
-        redis_url: str,
-        admin: "asyncpg.Connection[asyncpg.Record]",
-        inbox: Inbox,
-        mail: MailServer,
-        hooks: HookServer,
-    ) -> None:
-        self.database_url = database_url
-        self.redis_url = redis_url
-        self.admin = admin
-        self.inbox = inbox
-        self.mail = mail
-        self.hooks = hooks
-        self.escalation = FakeEscalation()  # type: ignore[abstract]
-
-    @contextlib.asynccontextmanager
-    async def replica(self, *, works: bool = True, **overrides: Any) -> AsyncIterator["Notify"]:
-        """A replica that serves and works until the block ends, as `tocsin_kit.lifecycle.serve` makes it."""
-        given: dict[str, Any] = {
-            "REDIS_URL": SecretStr(self.redis_url),
-            "SMTP_HOST": "127.0.0.1",
-            "SMTP_PORT": self.mail.port,
-            "allow_private_webhooks": True,
-            "backoff_base": 0.02,
-            "backoff_cap": 0.05,
-            "shutdown_grace_seconds": 2.0,
-            "ESCALATION_TARGET": f"127.0.0.1:{self.escalation.port}",
-            **overrides,
-        }
-        settings = NotifySettings(
-            database_url=SecretStr(self.database_url),
-            auth_signing_keys=SecretStr(KEYS),
-            database_pool_size=8,
-            **given,
-        )
-        stop = asyncio.Event()
-        metrics = Metrics()
-        database = await Database.open(self.database_url, name="notify", size=8, metrics=metrics)
-        await until(lambda: answers(database))
-        health = Health((HealthCheck("database", database.ping),), metrics)
-        authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
-        rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
-        http = HttpServer(settings, metrics=metrics, health=health)
-        loops = Loops(metrics)
-        only = None if works else "serve"
-        runtime = Runtime("notify", settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)  # type: ignore[arg-type]
-        service = await build(runtime)
-        await rpc.start()
-        loops.add("health", health.run)
-        calls_ended = asyncio.Event()
-        loops.start(stop, works=works, calls_ended=calls_ended)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{rpc.port}") as channel:
-            try:
-                yield Notify(runtime, channel)
-            finally:
-                stop.set()
-                await asyncio.gather(loops.join(settings.shutdown_grace_seconds), rpc.stop(1.0))
-                calls_ended.set()
-                await loops.join_everywhere(settings.shutdown_grace_seconds)
-                for close in service.close:
-                    await close()
-                await database.close()
-
-    async def method(
-        self,
-        org: str,
-        user: str = "users/ana",
-        *,
-        webhook: str = "",
-        email: str = "",
-        verified: bool = True,
-        disabled: bool = False,
-    ) -> uuid.UUID:
-        """A contact method, put straight into the table: a webhook at a path of `hooks`, an address, or the console."""
-        id = new_id()
-        channel = "webhook" if webhook else "email" if email else "console"
-        cipher = Cipher([key for _, key in SigningKeys.parse(KEYS).keys])
-        await self.admin.execute(
-            """INSERT INTO contact_methods (id, org_id, user_id, display_name, channel, address, secret, key_id, disabled,
-                 verify_time)
-               VALUES ($1, $2, $3, '', $4, $5, $6, $7, $8, CASE WHEN $9 THEN app_now() END)""",
-            id,
-            org,
-            user,
-            channel,
-            self.hooks.url(webhook) if webhook else email,
-            cipher.close(org, id, SECRET.encode()) if webhook else None,
-            "k1" if webhook else "",
-            disabled,
-            verified,
-        )
-        return id
-
-    async def states(self, where: str = "true", *args: object) -> list[str]:
-        """The states of notifications, oldest first."""
-        rows = await self.admin.fetch(f"SELECT state FROM notifications WHERE {where} ORDER BY create_time, id", *args)
-        return [row["state"] for row in rows]
-
-    async def row(self, query: str, *args: object) -> asyncpg.Record:
-        """One row of the database."""
-        row = await self.admin.fetchrow(query, *args)
-        assert row is not None
-        return row
-
-    async def forward(self, by: timedelta) -> None:
-        """It is `by` later."""
-        await self.admin.execute(
-            f"""CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-                AS 'SELECT now() + make_interval(secs => {by.total_seconds()})'"""
-        )
-
-    def arrived(self, path: str) -> int:
-        """How many messages came to an address or path."""
-        return sum(message.address == path for message in self.inbox.messages)
-
-
-class Notify:
-    """One replica and its stubs."""
-
-    def __init__(self, runtime: Runtime[NotifySettings], channel: grpc.aio.Channel) -> None:
-        self.runtime = runtime
-        self.channel = channel
-        self.internal: Any = NotifyInternalServiceStub(channel)
-        self.contacts: Any = ContactServiceStub(channel)
-        self.notifications: Any = NotificationServiceStub(channel)
-        self.queues: Any = QueueServiceStub(channel)
-
-    async def submit(self, *jobs: pb.NotificationJob) -> int:
-        """Hand over jobs; how many were new."""
-        request = internal_pb.SubmitNotificationsRequest(jobs=jobs)
-        return int((await self.internal.SubmitNotifications(request, metadata=internal())).stored)
-
-    async def cancel(
-        self, org: str, incident: uuid.UUID, generation: int = 1, reason: str = "acknowledged by users/ana"
-    ) -> internal_pb.CancelNotificationsResponse:
-        """Stop one incident's pages."""
-        cancellation = internal_pb.Cancellation(
-            org_id=org, incident=f"incidents/{incident}", generation=generation, reason=reason
-        )
-        request = internal_pb.CancelNotificationsRequest(cancellations=[cancellation])
-        response: internal_pb.CancelNotificationsResponse = await self.internal.CancelNotifications(
-            request, metadata=internal()
-        )
-        return response
-
-    async def set_rules(self, org: str, user: str, *rules: tuple[int, uuid.UUID, float]) -> None:
-        """(urgency, method, delay in seconds)."""
-        request = contact_pb.UpdateNotificationRulesRequest(
-            notification_rules=contact_pb.NotificationRules(
-                user=user,
-                rules=[
-                    contact_pb.NotificationRule(
-                        urgency=urgency,  # type: ignore[arg-type]
-                        contact_method=f"contactMethods/{method}",
-                        delay=Duration(seconds=int(delay)),
-                    )
-                    for urgency, method, delay in rules
-                ],
-            )
-        )
-        await self.contacts.UpdateNotificationRules(request, metadata=bearer(org))
-
-
 class _Allowed:
     """A permit for channels that are tested by themselves."""
 
@@ -344,72 +147,3 @@ class _Allowed:
 
 
 ALLOWED = _Allowed()
-
-
-def job(
-    org: str,
-    incident: uuid.UUID | None = None,
-    *,
-    user: str = "users/ana",
-    type: int = pb.NOTIFICATION_TYPE_NEW_INCIDENT,
-    severity: int = CRITICAL,
-    generation: int = 1,
-    level: int = 1,
-    **fields: Any,
-) -> pb.NotificationJob:
-    """A page."""
-    made = pb.NotificationJob(
-        page=f"pages/{new_id()}",
-        org_id=org,
-        type=type,  # type: ignore[arg-type]
-        user=user,
-        incident=f"incidents/{incident or new_id()}",
-        title="Disk full on db-1",
-        source="db-1",
-        severity=severity,  # type: ignore[arg-type]
-        level=level,
-        generation=generation,
-        **fields,
-    )
-    made.planned_time.GetCurrentTime()
-    return made
-
-
-def bearer(org: str, scopes: Sequence[str] = ALL_SCOPES, subject: str = "users/ana") -> tuple[tuple[str, str], ...]:
-    """Metadata of a caller with a token."""
-    token = mint(SigningKeys.parse(KEYS), org_id=org, subject=subject, scopes=scopes, ttl=600)
-    return (("authorization", f"Bearer {token}"),)
-
-
-def internal() -> tuple[tuple[str, str], ...]:
-    """Metadata of another of Tocsin's services."""
-    return bearer("*", ("internal",), "services/escalation")
-
-
-def operator() -> tuple[tuple[str, str], ...]:
-    """Metadata of somebody who may see all tenants."""
-    return bearer("*", ALL_SCOPES, "operators/root")
-
-
-def new_org() -> str:
-    """A tenant nobody else uses."""
-    return f"org-{uuid.uuid4().hex[:12]}"
-
-
-async def answers(database: Database) -> bool:
-    """Whether it has a session: on a busy machine the first one takes its time."""
-    try:
-        await database.ping()
-    except TocsinError:
-        return False
-    return True
-
-
-async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:
-    """Returns once the condition holds; fails after `seconds`."""
-    async with asyncio.timeout(within(seconds)):
-        while True:
-            held = condition()
-            if await held if isinstance(held, Awaitable) else held:
-                return
-            await asyncio.sleep(0.005)

@@ -25,6 +25,9 @@ SECONDS = float(os.environ.get("ABUSE_SECONDS", "0"))
 PAGES = 3
 """In the short round."""
 AT_ONCE = 16
+PAUSE = 0.04
+"""Seconds between the attacks of one task: 400 a second together. The flood and what times the pages are one process, on the
+cores of the services: faster than that it would measure how they share a processor."""
 PATIENCE = 60.0
 MOST_SLOWER = 2.0
 FLOOR = 0.05
@@ -58,6 +61,7 @@ async def flooded(attack: Attack) -> AsyncIterator[list[int]]:
         while True:
             await attack()
             done[0] += 1
+            await asyncio.sleep(PAUSE)
 
     tasks = [asyncio.create_task(repeat()) for _ in range(AT_ONCE)]
     try:

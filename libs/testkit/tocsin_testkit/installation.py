@@ -24,8 +24,16 @@ QUICK = {
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
 }
 
+PUBLIC_URL = "https://tocsin.example.com/notify"
+"""Where notify says that it is reached from outside. Its HTTP port is at `Installation.notify_url`."""
+
 # The receivers of every test listen on the loopback interface, and all callers of all tests have its address.
-LOCAL = {"NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true", "AUTH_WRONG_PER_SECOND": "1e6", "AUTH_WRONG_BURST": "1e6"}
+LOCAL = {
+    "NOTIFY_PUBLIC_URL": PUBLIC_URL,
+    "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
+    "AUTH_WRONG_PER_SECOND": "1e6",
+    "AUTH_WRONG_BURST": "1e6",
+}
 
 
 class Installation:
@@ -79,6 +87,11 @@ class Installation:
     def clients(self, org_id: str, *, subject: str = "users/operator") -> Clients:
         """Every service, as an administrator of a tenant."""
         return Clients(self.channels, self.token(org_id, subject=subject))
+
+    @property
+    def notify_url(self) -> str:
+        """Where PUBLIC_URL really leads."""
+        return str(self.stack.services["notify"][0].http_url)
 
     def operator(self) -> Clients:
         """Every service, as whoever runs the installation."""

@@ -134,6 +134,7 @@ class NotifyWorld:
         runtime = Runtime("notify", settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)  # type: ignore[arg-type]
         service = await build(runtime)
         await rpc.start()
+        await http.start()
         loops.add("health", health.run)
         calls_ended = asyncio.Event()
         loops.start(stop, works=works, calls_ended=calls_ended)
@@ -143,6 +144,7 @@ class NotifyWorld:
             finally:
                 stop.set()
                 await asyncio.gather(loops.join(settings.shutdown_grace_seconds), rpc.stop(1.0))
+                await http.stop()
                 calls_ended.set()
                 await loops.join_everywhere(settings.shutdown_grace_seconds)
                 for close in service.close:
@@ -156,12 +158,13 @@ class NotifyWorld:
         *,
         webhook: str = "",
         email: str = "",
+        sms: str = "",
         verified: bool = True,
         disabled: bool = False,
     ) -> uuid.UUID:
         """A contact method, put straight into the table: a webhook at a path of `hooks`, an address, or the console."""
         id = new_id()
-        channel = "webhook" if webhook else "email" if email else "console"
+        channel = "webhook" if webhook else "email" if email else "sms" if sms else "console"
         cipher = Cipher([key for _, key in SigningKeys.parse(KEYS).keys])
         await self.admin.execute(
             """INSERT INTO contact_methods (id, org_id, user_id, display_name, channel, address, secret, key_id, disabled,
@@ -171,7 +174,7 @@ class NotifyWorld:
             org,
             user,
             channel,
-            self.hooks.url(webhook) if webhook else email,
+            self.hooks.url(webhook) if webhook else email or sms,
             cipher.close(org, id, SECRET.encode()) if webhook else None,
             "k1" if webhook else "",
             disabled,

@@ -24,6 +24,12 @@ class NotifyMetrics:
             buckets=_LATENESS,
             registry=registry,
         )
+        self.receipts = Counter(
+            "tocsin_notify_receipts",
+            "What providers said later of messages they took",
+            ("channel", "evidence"),
+            registry=registry,
+        )
         self.pages = Counter("tocsin_notify_pages", "Jobs handed over", ("outcome",), registry=registry)
         self.dead_letters = Counter("tocsin_notify_dead_letters", "Given up", ("reason",), registry=registry)
         self.cancelled = Counter("tocsin_notify_cancelled", "Notifications stopped", registry=registry)

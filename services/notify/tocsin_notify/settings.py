@@ -6,6 +6,8 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 from tocsin_notify.channels.email import MailServer, StartTls
+from tocsin_notify.channels.twilio import TwilioAccount
+from tocsin_notify.channels.urls import BadUrl, read_url
 
 
 def _keys(value: SecretStr) -> SecretStr:
@@ -13,6 +15,19 @@ def _keys(value: SecretStr) -> SecretStr:
         if len(key) < 32:
             raise ValueError("each key must be at least 32 characters of random text")
     return value
+
+
+def _base_url(value: str) -> str:
+    """A URL that paths are appended to; empty stays empty."""
+    if not value:
+        return ""
+    try:
+        read_url(value, allow_private=True)
+    except BadUrl as error:
+        raise ValueError(str(error)) from error
+    if not value.isascii() or set(value) & set("?#"):
+        raise ValueError("must be an ASCII URL without a query, such as https://tocsin.example.com")
+    return value.rstrip("/")
 
 
 class NotifySettings(ServiceSettings):
@@ -60,6 +75,35 @@ class NotifySettings(ServiceSettings):
     fence_retention_days: float = Field(8.0, gt=0)
     """Days that the record of a cancelled generation is kept. A page of it that arrives later than that would be sent."""
 
+    public_url: Annotated[str, AfterValidator(_base_url)] = ""
+    """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
+    that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""
+
+    receipt_timeout: float = Field(120.0, ge=5, le=3600)
+    """Seconds that a page waits for the receipt that its message arrived. Then it goes to the user's next method, if there is one.
+    Only with NOTIFY_PUBLIC_URL."""
+    link_lifetime: float = Field(86_400.0, ge=60, le=30 * 86_400)
+    """Seconds for which the link in a message can be answered with. Later it only shows how the incident stands."""
+
+    twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
+    """The account that sends text messages, at Twilio or a provider that speaks its API. Empty: none are sent."""
+    twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
+    """Its auth tokens, separated by commas. The first logs in; a receipt may be signed with any, so that they can be rotated."""
+    twilio_from: str = Field(
+        "",
+        validation_alias="TWILIO_FROM",
+        pattern=r"^(|\+[1-9][0-9]{3,14}|MG[0-9a-f]{32}|[A-Za-z0-9 ]{1,11})$",
+    )
+    """The sender: a number with its plus sign, a sender id of at most 11 letters and digits, or a messaging service (`MG…`)."""
+    twilio_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
+    )
+    """Where its API is."""
+    twilio_sms_validity: int = Field(300, validation_alias="TWILIO_SMS_VALIDITY", ge=5, le=14_400)
+    """Seconds after which the provider gives up a message that no carrier took. The page goes to the next method then."""
+    twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
+    """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
+
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
     """The server that takes mail. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
@@ -85,6 +129,8 @@ class NotifySettings(ServiceSettings):
             raise ValueError("NOTIFY_CRITICAL_RESERVE must be smaller than NOTIFY_CONCURRENCY")
         if self.lease < self.attempt_timeout + 5:
             raise ValueError("NOTIFY_LEASE must exceed NOTIFY_ATTEMPT_TIMEOUT by at least 5 seconds")
+        if self.twilio_account_sid and not (self.twilio_account.tokens and self.twilio_from):
+            raise ValueError("TWILIO_ACCOUNT_SID needs TWILIO_AUTH_TOKEN and TWILIO_FROM")
         return self
 
     @property
@@ -99,6 +145,19 @@ class NotifySettings(ServiceSettings):
             starttls=self.smtp_starttls,
             implicit_tls=self.smtp_implicit_tls,
             ca_file=self.smtp_ca_file,
+        )
+
+    @property
+    def twilio_account(self) -> TwilioAccount:
+        """TWILIO_…, as its channels take them."""
+        tokens = (part.strip() for part in self.twilio_auth_token.get_secret_value().split(","))
+        return TwilioAccount(
+            sid=self.twilio_account_sid,
+            tokens=tuple(filter(None, tokens)),
+            sender=self.twilio_from,
+            base_url=self.twilio_base_url,
+            sms_validity=self.twilio_sms_validity,
+            sms_segments=self.twilio_sms_segments,
         )
 
     @property

@@ -11,6 +11,7 @@ from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
+from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
@@ -20,6 +21,7 @@ from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
+from tocsin_notify.app.answer import Answers
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
@@ -28,14 +30,21 @@ from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
+from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import close_channels, open_channels
 from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.http.answer import AnswerPages
+from tocsin_notify.http.twilio import TwilioCallbacks
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
@@ -54,6 +63,8 @@ from tocsin_notify.work.gauges import Gauges
 from tocsin_notify.work.mirrored_hints import MirroredHints
 from tocsin_notify.work.relay import OutcomeDelivery
 from tocsin_notify.work.retention import Retention
+
+_log = get_logger(__name__)
 
 _REDIS_SECONDS: Final = 1.0
 WORKER_GRACE: Final = 2.0
@@ -81,8 +92,12 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         max_age=settings.outbox_max_age_seconds,
     )
     failures = Failures(policy, metrics, relay.nudge)
+    twilio = settings.twilio_account
+    callbacks = CallbackUrls(settings.public_url)
     channels = open_channels(
         settings.mail_server,
+        twilio,
+        callbacks,
         mail_sessions=settings.smtp_connections,
         timeout=settings.attempt_timeout,
         allow_private_webhooks=settings.allow_private_webhooks,
@@ -124,6 +139,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     backlog = Backlog(nudge)
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
+    links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)
     calls = Calls(
         channels,
         gate,
@@ -131,6 +147,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         outcomes.finished,
         metrics,
         timeout=settings.attempt_timeout + 2,
+        link=links.of,
         hung_after=settings.attempt_timeout * 0.9,
         backlog=backlog,
     )
@@ -173,7 +190,18 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         failures,
         allow_private_webhooks=settings.allow_private_webhooks,
         allow_console=settings.console_contacts,
+        allow_sms=bool(twilio.sid),
     )
+    # Without a credential of this service: each call shows that of the person who answers.
+    to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
+    if settings.public_url and runtime.serves:
+        answers = Answers(db, Responders(to_responders, settings.signing_keys))
+        runtime.http.add_routes(AnswerPages(links, answers).routes())
+    if twilio.sid and not settings.public_url:
+        _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
+    if twilio.sid and settings.public_url and runtime.serves:
+        receipts = Receipts(db, failures, hints, metrics)
+        runtime.http.add_routes(TwilioCallbacks(twilio, settings.public_url, receipts).routes())
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel),
@@ -202,6 +230,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge)))
+    if twilio.sid and settings.public_url:
+        loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
@@ -228,5 +258,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             shared.close,
             broker.shutdown,
             to_escalation.close,
+            to_responders.close,
         )
     )

@@ -205,9 +205,10 @@ class Life(RuleBasedStateMachine):
             before.repeat,
             before.level,
         )
-        if kind is OutcomeKind.SENT and before.state is not State.RESOLVED:
+        arrived = kind in (OutcomeKind.SENT, OutcomeKind.DELIVERED)
+        if arrived and before.state is not State.RESOLVED:
             self.accepted = True
-        if not current or kind in (OutcomeKind.DELAYED, OutcomeKind.SENT):
+        if not current or arrived or kind is OutcomeKind.DELAYED:
             assert self.paged.total() == pages, "only a failure at the current level moves anything"
             assert (self.run.level, self.run.timer, self.run.state) == (before.level, before.timer, before.state)
         if before.state in (State.ACKNOWLEDGED, State.SNOOZED):

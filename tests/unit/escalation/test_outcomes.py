@@ -18,7 +18,7 @@ from tocsin_escalation.domain.events import (
 
 from tests.unit.escalation.people import Story, level, policy, team, user
 
-UNREACHABLE, FAILED, DELAYED, SENT = OutcomeKind
+UNREACHABLE, FAILED, DELAYED, SENT, DELIVERED = OutcomeKind
 NO_METHOD = "no verified contact method"
 
 
@@ -152,6 +152,19 @@ def test_after_escalating_by_hand_the_old_level_only_informs() -> None:
     assert story.paged() == []
     assert story.run.level == 2
     assert ana not in story.run.pages
+
+
+def test_a_page_that_arrived_is_noted_and_reached_somebody() -> None:
+    story = Story()
+    ana = story.page_of("ana")
+    story.take(PageOutcome(ana, "ana", DELIVERED, channel="SMS"))  # before the news that a provider took it
+    assert story.said() == [NoteKind.PAGE_DELIVERED]
+    assert message(story) == "SMS to ana delivered"
+    assert story.run.reached is Reached.SOMEBODY
+    before = story.run
+    story.take(PageOutcome(ana, "ana", SENT, channel="SMS", attempts=1))
+    assert story.said() == [NoteKind.PAGE_SENT]
+    assert story.run == before
 
 
 def test_an_outcome_after_the_end_is_noted_and_changes_nothing() -> None:

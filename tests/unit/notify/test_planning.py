@@ -9,7 +9,8 @@ from tocsin_notify.domain.planning import plan
 
 PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
 MAIL, HOOK, CONSOLE = (
-    Method(uuid.UUID(int=number), channel, verified=True) for number, channel in enumerate(Channel, 1)
+    Method(uuid.UUID(int=number), channel, verified=True)
+    for number, channel in enumerate((Channel.EMAIL, Channel.WEBHOOK, Channel.CONSOLE), 1)
 )
 
 

@@ -89,7 +89,7 @@ class Commands:
         await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
         return response
 
-    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Step]:
+    async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
         """Have ingest resolve these, and return what is left to do here: one step for each.
 
         One that ingest does not know is resolved here alone. Ingest's database was restored from a backup, or it has
@@ -100,6 +100,6 @@ class Commands:
         if unknown:
             log.warning("resolved_without_ingest", org_id=org_id, incidents=unknown)
         return [
-            Step(id_, Resolved(actor), sequence=answer.sequence or 0)
+            Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
             for id_, answer in zip(incident_ids, closed, strict=True)
         ]

@@ -59,8 +59,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _add_alerts(run, event, now, directory, timer_id)
         case TimerFired():
             return _fire(run, event, now, directory, timer_id)
-        case Acknowledged(actor=actor):
-            return _acknowledge(run, actor, now, timer_id)
+        case Acknowledged(actor=actor, via=via):
+            return _acknowledge(run, actor, via, now, timer_id)
         case Unacknowledged(actor=actor):
             if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
@@ -68,8 +68,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _page_again(next_generation(run), note, now, now, directory, timer_id)
         case Snoozed(actor=actor, duration=duration):
             return _snooze(run, actor, duration, now, timer_id)
-        case Escalated(actor=actor, level=level):
-            return _escalate(run, actor, level, now, directory, timer_id)
+        case Escalated():
+            return _escalate(run, event, now, directory, timer_id)
         case Reassigned():
             return _reassign(run, event, now, directory, timer_id)
         case RespondersAdded():
@@ -183,7 +183,7 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
             assert_never(timer.kind)
 
 
-def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> Decision:
+def _acknowledge(run: Escalation, actor: str, via: str, now: datetime, timer_id: UUID) -> Decision:
     if run.state is State.ACKNOWLEDGED:
         return Decision(run, already=True)
     stop = StopPages(run.generation, f"acknowledged by {actor}")
@@ -198,7 +198,7 @@ def _acknowledge(run: Escalation, actor: str, now: datetime, timer_id: UUID) -> 
     if run.policy is not None and run.policy.ack_timeout is not None:
         due = now + run.policy.ack_timeout
         following = replace(following, timer=Timer(timer_id, TimerKind.ACK_TIMEOUT, due, following.generation))
-    note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}", run.level)
+    note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}{_by(via)}", run.level)
     return Decision(following, (stop, *news(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
 
 
@@ -212,7 +212,8 @@ def _snooze(run: Escalation, actor: str, duration: timedelta, now: datetime, tim
     return Decision(following, (StopPages(run.generation, f"snoozed by {actor}"),), (note,))
 
 
-def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    actor, level = event.actor, event.level
     last = len(run.policy.levels) if run.policy else 0
     wanted = level or (1 if run.state is State.EXHAUSTED else run.level + 1)
     if level > last:
@@ -222,7 +223,7 @@ def _escalate(run: Escalation, actor: str, level: int, now: datetime, directory:
     bumped = _let_go(next_generation(run))
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
-    note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}", wanted)
+    note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event.via)}", wanted)
     started = start_level(bumped, wanted, now, now, directory, timer_id)
     return Decision(started.next, started.commands, (note, *started.notes))
 
@@ -256,9 +257,13 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     actor = event.actor
     following = replace(halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
-    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{why}", run.level)
+    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event.via)}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}")
     return Decision(following, (stop, *news(following, PageType.RESOLUTION, actor, now)), (note,))
+
+
+def _by(via: str) -> str:
+    return f" (by {via})" if via else ""
 
 
 def _page_again(

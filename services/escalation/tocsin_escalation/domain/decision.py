@@ -68,6 +68,7 @@ class NoteKind(StrEnum):
     PAGE_FAILED = "page_failed"
     PAGE_DELAYED = "page_delayed"
     PAGE_SENT = "page_sent"
+    PAGE_DELIVERED = "page_delivered"
     NOBODY_REACHED = "nobody_reached"
     URGENCY_RAISED = "urgency_raised"
     RESPONDERS_ADDED = "responders_added"

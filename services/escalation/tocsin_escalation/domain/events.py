@@ -44,9 +44,10 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Somebody is on it."""
+    """Somebody is on it. `via`: through what they answered, in words; empty for a call of the API."""
 
     actor: str
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Escalated:
 
     actor: str
     level: int = 0
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Resolved:
 
     actor: str
     because: str = ""
+    via: str = ""
 
 
 class OutcomeKind(StrEnum):
@@ -129,6 +132,7 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"
     DELAYED = "delayed"
     SENT = "sent"
+    DELIVERED = "delivered"
 
 
 @dataclass(frozen=True, slots=True)

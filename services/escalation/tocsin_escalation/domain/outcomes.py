@@ -24,6 +24,7 @@ _KINDS: Final = {
     OutcomeKind.FAILED: NoteKind.PAGE_FAILED,
     OutcomeKind.DELAYED: NoteKind.PAGE_DELAYED,
     OutcomeKind.SENT: NoteKind.PAGE_SENT,
+    OutcomeKind.DELIVERED: NoteKind.PAGE_DELIVERED,
 }
 
 
@@ -34,7 +35,7 @@ def take_outcome(
     note = tell(outcome)
     if outcome.kind is OutcomeKind.DELAYED:
         return Decision(run, notes=(note,))
-    if outcome.kind is OutcomeKind.SENT:
+    if outcome.kind in (OutcomeKind.SENT, OutcomeKind.DELIVERED):
         pages = _settled(run, outcome.page, PageState.SENT)
         return Decision(replace(run, pages=pages, reached=Reached.SOMEBODY), notes=(note,))
     following = judge_reached(replace(run, pages=_settled(run, outcome.page, PageState.FAILED)))
@@ -55,6 +56,8 @@ def tell(outcome: PageOutcome) -> Note:
             text = f"{channel} to {who} accepted"
             if outcome.attempts > 1:
                 text += f" after {outcome.attempts} attempts"
+        case OutcomeKind.DELIVERED:
+            text = f"{channel} to {who} delivered"
         case OutcomeKind.DELAYED:
             text = f"{who} is not reached yet; the {channel} is tried on: {outcome.reason}"
         case OutcomeKind.UNREACHABLE | OutcomeKind.FAILED:

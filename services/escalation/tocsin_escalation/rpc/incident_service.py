@@ -114,7 +114,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             "AcknowledgeIncident",
             request,
             pb.AcknowledgeIncidentResponse,
-            _step(request.name, request.etag, Acknowledged(current_call().principal.subject)),
+            _step(request.name, request.etag, Acknowledged(current_call().principal.subject, request.via)),
             lambda done: pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already),
         )
 
@@ -149,7 +149,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             "EscalateIncident",
             request,
             pb.EscalateIncidentResponse,
-            _step(request.name, request.etag, Escalated(current_call().principal.subject, request.level)),
+            _step(request.name, request.etag, Escalated(current_call().principal.subject, request.level, request.via)),
             lambda done: pb.EscalateIncidentResponse(incident=_incident(done)),
         )
 
@@ -228,7 +228,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         if not resolved_before:
             # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
             require_etag(request.etag, row.run.version)
-        [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_])
+        [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_], request.via)
         return await self._commands.one(
             call.org_id,
             "ResolveIncident",

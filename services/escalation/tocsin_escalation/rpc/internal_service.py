@@ -37,11 +37,13 @@ OUTCOME_KINDS = {
     pb.PAGE_OUTCOME_KIND_FAILED: OutcomeKind.FAILED,
     pb.PAGE_OUTCOME_KIND_DELAYED: OutcomeKind.DELAYED,
     pb.PAGE_OUTCOME_KIND_SENT: OutcomeKind.SENT,
+    pb.PAGE_OUTCOME_KIND_DELIVERED: OutcomeKind.DELIVERED,
 }
 CHANNELS = {
     notification_pb2.CHANNEL_EMAIL: "e-mail",
     notification_pb2.CHANNEL_WEBHOOK: "webhook",
     notification_pb2.CHANNEL_CONSOLE: "console",
+    notification_pb2.CHANNEL_SMS: "SMS",
 }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
@@ -56,9 +56,11 @@ class Calls:
         timeout: float,
         hung_after: float,
         backlog: Backlog,
+        link: Callable[[Delivery], str] = lambda _: "",
     ) -> None:
         """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
         `hung_after`: seconds after which a call that failed counts as one that got no answer.
+        `link` gives the URL by which the person answers, if there is one.
         """
         self._channels = channels
         self._gate = gate
@@ -68,6 +70,7 @@ class Calls:
         self._timeout = timeout
         self._hung_after = hung_after
         self._backlog = backlog
+        self._link = link
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, starts: Sequence[Start], since: float) -> None:
@@ -127,7 +130,7 @@ class Calls:
         began = monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                outcome = await channel.send(start.delivery, permit)
+                outcome = await channel.send(replace(start.delivery, link=self._link(start.delivery)), permit)
         except TimeoutError:
             outcome = Retryable(f"no answer within {self._timeout:g} s")
         except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
+from tocsin_notify.channels.phones import BadNumber, read_number
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.store import contacts, rules, verifications
@@ -54,16 +55,18 @@ class Contacts:
         *,
         allow_private_webhooks: bool,
         allow_console: bool = True,
+        allow_sms: bool = False,
     ) -> None:
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
         self._allow_private = allow_private_webhooks
         self._allow_console = allow_console
+        self._allow_sms = allow_sms
 
     async def create(self, tx: Tx, given: Given) -> Contact:
         """A new one, unverified. Raises INVALID_FIELD."""
-        self._check(given, before=None)
+        given = self._checked(given, before=None)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
             raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
         id = new_id()
@@ -77,8 +80,7 @@ class Contacts:
         """
         before = await find(tx, id, lock=True)
         require_etag(etag, before.version)
-        given = change(before)
-        self._check(given, before=before.channel)
+        given = self._checked(change(before), before=before.channel)
         after = self._changed(tx.org_id, before, given)
         if (after.channel, after.address) != (before.channel, before.address):
             after = replace(after, verified=False)
@@ -119,20 +121,28 @@ class Contacts:
             disabled=given.disabled,
         )
 
-    def _check(self, given: Given, *, before: Channel | None) -> None:
-        """What annotations cannot say."""
+    def _checked(self, given: Given, *, before: Channel | None) -> Given:
+        """What annotations cannot say; with a number in its one form."""
         if given.channel is Channel.CONSOLE and before is not Channel.CONSOLE and not self._allow_console:
             raise invalid("contact_method.console", "is switched off in this installation; use email or webhook")
+        if given.channel is Channel.SMS and before is not Channel.SMS and not self._allow_sms:
+            raise invalid("contact_method.sms", "is not possible here: the operator has set no TWILIO_ACCOUNT_SID")
         if "\0" in given.display_name:
             raise invalid("contact_method.display_name", "must not hold a NUL character")
+        if given.channel is Channel.SMS:
+            try:
+                return replace(given, address=read_number(given.address))
+            except BadNumber as error:
+                raise invalid("contact_method.sms.number", str(error)) from error
         if given.channel is not Channel.WEBHOOK:
-            return
+            return given
         if not _KEY_ID.fullmatch(given.key_id):
             raise invalid("contact_method.webhook.key_id", "may hold letters, digits, dot, hyphen and underscore")
         try:
             read_url(given.address, allow_private=self._allow_private)
         except BadUrl as error:
             raise invalid("contact_method.webhook.url", str(error)) from error
+        return given
 
 
 async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:

@@ -24,6 +24,7 @@ CHANNELS: Final = {
     pb.CHANNEL_EMAIL: Channel.EMAIL,
     pb.CHANNEL_WEBHOOK: Channel.WEBHOOK,
     pb.CHANNEL_CONSOLE: Channel.CONSOLE,
+    pb.CHANNEL_SMS: Channel.SMS,
 }
 _SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
 

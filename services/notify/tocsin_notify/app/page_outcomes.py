@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.app.jobs import CHANNELS
 from tocsin_notify.domain.page import Channel
-from tocsin_notify.store.outcomes import NOT_REACHED
+from tocsin_notify.store.outcomes import NOT_REACHED, SENT
 
 _CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
 _MOST_WORDS: Final = 2048
@@ -40,10 +40,20 @@ def sent(job: NotificationJob, notification: UUID, channel: Channel, attempts: i
     return _outcome(job, pb.PAGE_OUTCOME_KIND_SENT, notification=notification, channel=channel, attempts=attempts)
 
 
+def delivered(job: NotificationJob, notification: UUID, channel: Channel) -> pb.PageOutcome:
+    """A provider says that it arrived."""
+    return _outcome(job, pb.PAGE_OUTCOME_KIND_DELIVERED, notification=notification, channel=channel)
+
+
 async def append(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:
     """Have these told; nudge the relay after the commit, because a level may wait for them."""
     rows = [(each.org_id, "", each.SerializeToString()) for each in outcomes]
     await outbox.append_across(tx, NOT_REACHED, rows)
+
+
+async def append_sent(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:
+    """Have these told with the next round of the relay."""
+    await outbox.append_across(tx, SENT, [(each.org_id, "", each.SerializeToString()) for each in outcomes])
 
 
 def _outcome(

@@ -62,15 +62,15 @@ class Connector(aiohttp.TCPConnector):
         self._factory = factory
 
 
-async def beginning(response: aiohttp.ClientResponse) -> str:
-    """The first words of the answer, for the record: at most 2 KB of what comes within a second. Never raises for what
-    the receiver does. A connection whose answer was not read to its end is closed.
+async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) -> str:
+    """The first words of the answer: at most `limit` bytes of what comes within a second. Never raises for what the
+    receiver does. A connection whose answer was not read to its end is closed.
     """
     content = b""
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            while len(content) < _BODY_LIMIT and not response.content.at_eof():
-                content += await response.content.read(_BODY_LIMIT - len(content))
+            while len(content) < limit and not response.content.at_eof():
+                content += await response.content.read(limit - len(content))
     except (aiohttp.ClientError, OSError):  # a time-out is an OSError
         response.close()
     if not response.content.at_eof():

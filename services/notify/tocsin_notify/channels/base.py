@@ -45,6 +45,8 @@ class Delivery:
     """The database's clock when the attempt was recorded."""
     code: str = ""
     """The six digits, in a verification."""
+    link: str = ""
+    """Where the person answers; empty when there is nothing to answer, or nobody outside reaches this service."""
 
 
 class NotStarted(Exception):

@@ -64,10 +64,11 @@ def body(delivery: Delivery) -> str:
             if job.actor:
                 why = f"{job.actor} asks for you"
             where = f"at level {job.level}" if job.level else "as the fallback target"
-            lines = [job.title, "", f"{why}: you are paged {where}.", *_about(delivery)]
+            lines = [job.title, "", f"{why}: you are paged {where}.", *_answer(delivery), *_about(delivery)]
         case Kind.URGENCY_RAISED:
             why = f"An incident that you have taken on became {severity_word(job.severity)}."
-            lines = [job.title, "", f"{why} It is still yours; nobody else is paged.", *_about(delivery)]
+            why += " It is still yours; nobody else is paged."
+            lines = [job.title, "", why, *_answer(delivery), *_about(delivery)]
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +101,12 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "repeat": job.repeat,
         "actor": job.actor or None,
         "code": delivery.code or None,
+        "answer_url": delivery.link or None,
     }
+
+
+def _answer(delivery: Delivery) -> list[str]:
+    return ["", f"Answer: {delivery.link}"] if delivery.link else []
 
 
 def _about(delivery: Delivery) -> list[str]:

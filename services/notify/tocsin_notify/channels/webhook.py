@@ -4,25 +4,17 @@
 `Tocsin-Delivery` is the same for every attempt of one notification. A receiver answers 2xx once it has taken it.
 """
 
-import asyncio
 import hashlib
 import hmac
 import json
-import re
-import ssl
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import StreamWriter
-from aiohttp.payload import BytesPayload
-from yarl import URL
 
-from tocsin_notify.channels.addresses import PublicResolver
-from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine, beginning
+from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, retry_after
 from tocsin_notify.channels.text import payload
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
@@ -30,22 +22,16 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 SIGNATURE_HEADER: Final = "Tocsin-Signature"
 DELIVERY_HEADER: Final = "Tocsin-Delivery"
 _RETRYABLE: Final = frozenset({408, 425, 429})
-_DETAIL_LIMIT: Final = 300
-_DNS_CACHE_SECONDS: Final = 10
-_KEEPALIVE_SECONDS: Final = 15
-_TEXT: Final = re.compile(r"[^\x20-\x7e]+")
 
 
 class WebhookChannel:
-    """Sends through one keep-alive session."""
+    """One POST for each attempt."""
 
-    def __init__(self, *, timeout: float, allow_private: bool, concurrency: int, user_agent: str = "Tocsin") -> None:
+    def __init__(self, *, timeout: float, allow_private: bool, concurrency: int) -> None:
         """`timeout`: seconds for the whole attempt, name resolution included."""
         self.concurrency = concurrency
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._allow_private = allow_private
-        self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
+        self._poster = Poster(timeout=timeout, allow_private=allow_private)
 
     async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
         """See `ChannelSender`. Redirects are not followed: the owner verified this URL and no other."""
@@ -59,72 +45,16 @@ class WebhookChannel:
             SIGNATURE_HEADER: sign(delivery.target.secret, delivery.target.key_id, stamp, content),
             DELIVERY_HEADER: delivery.key,
         }
-        request = _Request(content, permit)
-        connection = _Connection()
-        try:
-            outcome = await self._exchange(url, request, headers, delivery.start_time, connection)
-        except asyncio.CancelledError:
-            if not request.was_taken:
-                raise
-            return Sent()  # the caller that cut this off wants to know what came of it
-        return Sent() if request.was_taken and not isinstance(outcome, Sent) else outcome
+
+        async def judge(response: aiohttp.ClientResponse) -> Outcome:
+            body = printable(await beginning(response))[:DETAIL_LIMIT]
+            return classify(response, body, delivery.start_time)
+
+        return await self._poster.send(Post(url, content, "application/json", headers), permit, judge)
 
     async def close(self) -> None:
         """Drop idle connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def _exchange(
-        self, url: URL, request: "_Request", headers: dict[str, str], sent_at: datetime, connection: "_Connection"
-    ) -> Outcome:
-        try:
-            try:
-                return await self._post(url, request, headers, sent_at, connection)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not connection.reused or request.was_taken:
-                    raise
-                # An idle connection that the server closed in this very moment says nothing about the receiver.
-                return await self._post(url, request, headers, sent_at, connection)
-        except TimeoutError:
-            return Retryable(f"no answer within {self._timeout.total:g} s")
-        except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
-            return Retryable(f"TLS: {_describe(error)}")
-        except aiohttp.InvalidURL:
-            return Permanent("not a URL that can be called")
-        except aiohttp.ClientConnectorError as error:
-            return Retryable(f"no connection: {_describe(error.os_error)}")
-        except (aiohttp.ClientError, OSError) as error:
-            return Retryable(f"no answer: {_describe(error)}")
-
-    async def _post(
-        self, url: URL, request: "_Request", headers: dict[str, str], sent_at: datetime, connection: "_Connection"
-    ) -> Outcome:
-        async with self._open().post(
-            url, data=request, headers=headers, allow_redirects=False, trace_request_ctx=connection
-        ) as response:
-            body = _clean(await beginning(response))[:_DETAIL_LIMIT]
-            return classify(response, body, sent_at)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_reuseconn.append(_note_reuse)
-            self._session = aiohttp.ClientSession(
-                connector=Connector(
-                    limit=0,  # the deliverer bounds how many are under way; a call must never queue in here
-                    resolver=PublicResolver(allow_private=self._allow_private),
-                    ttl_dns_cache=_DNS_CACHE_SECONDS,
-                    keepalive_timeout=_KEEPALIVE_SECONDS,
-                ),
-                timeout=self._timeout,
-                headers={"User-Agent": self._user_agent},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                trace_configs=[trace],
-            )
-        return self._session
+        await self._poster.close()
 
 
 def sign(secret: bytes, key_id: str, stamp: int, content: bytes) -> str:
@@ -138,68 +68,9 @@ def classify(response: aiohttp.ClientResponse, body: str, sent_at: datetime) -> 
     status = response.status
     said = f"{status} {response.reason or ''}".strip() + (f": {body}" if body else "")
     if 200 <= status < 300:
-        return Sent(_clean(response.headers.get("X-Request-Id", ""))[:128])
+        return Sent(printable(response.headers.get("X-Request-Id", ""))[:128])
     if status in _RETRYABLE or status >= 500:
-        return Retryable(said, _retry_after(response, sent_at))
+        return Retryable(said, retry_after(response, sent_at))
     if 300 <= status < 400:
         return Permanent(f"{said} (redirects are not followed)")
     return Permanent(said)
-
-
-def _retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | None:
-    """Seconds. A date counts from the receiver's own clock if it shows it: clocks differ (RFC 9110 §10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    until = _date(value)
-    if until is None:
-        return None
-    since = _date(response.headers.get("Date", "")) or sent_at
-    return max(0.0, (until - since) / timedelta(seconds=1))
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, IndexError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _clean(text: str) -> str:
-    return _TEXT.sub(" ", text).strip()
-
-
-def _describe(error: BaseException) -> str:
-    return _clean(str(error) or type(error).__name__)[:_DETAIL_LIMIT]
-
-
-class _Request(BytesPayload):
-    """The body. The client holds the head back until the body is written, so nothing leaves before the permit is asked."""
-
-    def __init__(self, content: bytes, permit: Permit) -> None:
-        super().__init__(content, content_type="application/json")
-        self._permit = permit
-        self._written = False
-        self._answer: StatusLine | None = None
-
-    @property
-    def was_taken(self) -> bool:
-        """Whether the status line of the answer said 2xx."""
-        return self._answer is not None and 200 <= self._answer.status < 300
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Called once for each connection the request is sent on."""
-        repeat, self._written = self._written, True
-        if isinstance(writer, StreamWriter) and isinstance(writer.protocol, AnswerProtocol):
-            self._answer = writer.protocol.answer
-        write = super().write_with_length
-        await self._permit.begin(lambda: write(writer, content_length), repeat=repeat)
-
-
-class _Connection:
-    reused = False
-
-
-async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-    context.trace_request_ctx.reused = True

@@ -24,6 +24,7 @@ class Channel(StrEnum):
     EMAIL = "email"
     WEBHOOK = "webhook"
     CONSOLE = "console"
+    SMS = "sms"
 
 
 class Urgency(StrEnum):

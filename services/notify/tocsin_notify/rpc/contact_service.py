@@ -33,7 +33,7 @@ from tocsin_notify.store.contacts import Contact
 
 R = TypeVar("R", bound=Message)
 
-WRITABLE: Final = ("display_name", "email", "webhook", "console", "disabled")
+WRITABLE: Final = ("display_name", "email", "webhook", "console", "sms", "disabled")
 _COLLECTION: Final = "contactMethods"
 
 

@@ -18,6 +18,7 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_notify.app.contacts import Given
 from tocsin_notify.app.jobs import CHANNELS, KINDS
+from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
 from tocsin_notify.store.contacts import Contact
 from tocsin_notify.store.rules import RuleSet
@@ -37,6 +38,14 @@ _OUTCOMES: Final = {
     "sent": pb.ATTEMPT_OUTCOME_SENT,
     "retryable": pb.ATTEMPT_OUTCOME_RETRYABLE,
     "permanent": pb.ATTEMPT_OUTCOME_PERMANENT,
+}
+_EVIDENCE: Final = {
+    Evidence.UNKNOWN: pb.EVIDENCE_UNKNOWN,
+    Evidence.ACCEPTED: pb.EVIDENCE_ACCEPTED,
+    Evidence.FAILED: pb.EVIDENCE_FAILED,
+    Evidence.DELIVERED: pb.EVIDENCE_DELIVERED,
+    Evidence.READ: pb.EVIDENCE_READ,
+    Evidence.ANSWERED: pb.EVIDENCE_ANSWERED,
 }
 _TYPES_OF: Final = {kind: number for number, kind in KINDS.items()}
 _CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
@@ -92,6 +101,8 @@ def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMetho
             message.webhook.key_id = contact.key_id
         case Channel.CONSOLE:
             message.console.SetInParent()
+        case Channel.SMS:
+            message.sms.number = contact.address
     return message
 
 
@@ -104,6 +115,8 @@ def given_from(message: contact_pb.ContactMethod) -> Given:
         case "webhook":
             channel, address = Channel.WEBHOOK, message.webhook.url
             secret, key_id = message.webhook.secret, message.webhook.key_id
+        case "sms":
+            channel, address = Channel.SMS, message.sms.number
     return Given(message.user, message.display_name, channel, address, message.disabled, secret, key_id)
 
 
@@ -172,7 +185,16 @@ def attempt_to(row: asyncpg.Record) -> pb.Attempt:
         outcome=_OUTCOMES[row["outcome"]],
         detail=row["detail"],
         provider_id=row["provider_id"],
+        evidence=_EVIDENCE[_evidence(row)],
+        evidence_time=timestamp(row["evidence_time"]),
+        evidence_code=row["evidence_code"],
     )
+
+
+def _evidence(row: asyncpg.Record) -> Evidence:
+    """That a provider took it is known from its answer, before any receipt."""
+    told = Evidence(row["evidence"])
+    return Evidence.ACCEPTED if told is Evidence.UNKNOWN and row["outcome"] == "sent" else told
 
 
 def dead_letter_to(row: asyncpg.Record, *, whole: bool = False) -> pb.DeadLetter:

@@ -25,6 +25,8 @@ class Cipher:
         self._boxes = [AESGCM(_derive(key, b"tocsin notify contact secrets")) for key in keys]
         self.code_key: Final = _derive(keys[0], b"tocsin notify verification codes")
         """What verification codes are computed with."""
+        self.link_keys: Final = [_derive(key, b"tocsin notify answer links") for key in keys]
+        """What links are signed with, the first, and opened with, each."""
 
     def close(self, org_id: str, method: UUID, secret: bytes) -> bytes:
         """What is stored for this contact method."""

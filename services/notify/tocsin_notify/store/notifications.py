@@ -87,6 +87,8 @@ SELECT *, app_now() AS now FROM decided
 _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, report AS payload FROM decided
     WHERE state = 'sent' AND report IS NOT NULL"""
 # A provider's yes counts even when another replica took the row over and put it back to wait; a no only while it is ours.
+# A yes counts no more once a receipt has told that this attempt's message failed. That stands in the notification's own row: a
+# statement that waited for its lock sees the new version of this row, and the old ones of all others.
 _CONCLUDE: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[])
@@ -105,7 +107,8 @@ WITH given AS (
   FROM notifications n
   JOIN given g ON g.id = n.id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
-  WHERE (n.state = 'sending' AND n.attempts = g.number) OR (n.state = 'pending' AND g.verdict = 'sent')
+  WHERE (n.state = 'sending' AND n.attempts = g.number)
+    OR (n.state = 'pending' AND g.verdict = 'sent' AND g.number > n.failed_attempt)
   ORDER BY n.id FOR UPDATE OF n
 ), decided AS (
   SELECT *, CASE WHEN verdict = 'sent' THEN 'sent' WHEN fence_reason IS NOT NULL THEN 'cancelled'

@@ -17,7 +17,7 @@ _READ: Final = f"""
 SELECT {_COLUMNS} FROM notifications n JOIN pages p ON p.id = n.page_id WHERE n.org_id = $1 AND n.id = $2
 """
 _ATTEMPTS: Final = """
-SELECT number, start_time, end_time, outcome, detail, provider_id FROM attempts
+SELECT number, start_time, end_time, outcome, detail, provider_id, evidence, evidence_time, evidence_code FROM attempts
 WHERE org_id = $1 AND notification_id = $2 ORDER BY number
 """
 _DEAD: Final = """

@@ -147,6 +147,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A person let the policy begin again at level 1."""
     TIMELINE_KIND_EDITED: _TimelineKind.ValueType  # 27
     """A person corrected title or severity."""
+    TIMELINE_KIND_PAGE_DELIVERED: _TimelineKind.ValueType  # 28
+    """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -207,6 +209,8 @@ TIMELINE_KIND_RESTARTED: TimelineKind.ValueType  # 26
 """A person let the policy begin again at level 1."""
 TIMELINE_KIND_EDITED: TimelineKind.ValueType  # 27
 """A person corrected title or severity."""
+TIMELINE_KIND_PAGE_DELIVERED: TimelineKind.ValueType  # 28
+"""A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final

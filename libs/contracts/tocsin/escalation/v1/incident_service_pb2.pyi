@@ -320,22 +320,26 @@ class AcknowledgeIncidentRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     name: _builtins.str
     """`incidents/{uuid}`."""
     etag: _builtins.str
     """If set, must be the incident's current one."""
+    via: _builtins.str
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
+        via: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,6 +497,7 @@ class EscalateIncidentRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     name: _builtins.str
@@ -501,6 +506,8 @@ class EscalateIncidentRequest(_message.Message):
     """If set, must be the incident's current one."""
     level: _builtins.int
     """The level to page, counted from 1; 0 means the next one. Must be above the current level unless the incident is exhausted."""
+    via: _builtins.str
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
     def __init__(
         self,
         *,
@@ -508,10 +515,11 @@ class EscalateIncidentRequest(_message.Message):
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
         level: _builtins.int = ...,
+        via: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "level", b"level", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "level", b"level", "name", b"name", "request_id", b"request_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,22 +878,26 @@ class ResolveIncidentRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     name: _builtins.str
     """`incidents/{uuid}`."""
     etag: _builtins.str
     """If set, must be the incident's current one."""
+    via: _builtins.str
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
+        via: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,8 @@ class _PageOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageO
     """Every attempt so far failed in a way that may pass. The page is tried on slowly."""
     PAGE_OUTCOME_KIND_SENT: _PageOutcomeKind.ValueType  # 4
     """A provider took it, through one contact method."""
+    PAGE_OUTCOME_KIND_DELIVERED: _PageOutcomeKind.ValueType  # 5
+    """It arrived at the device, says the provider. Only some channels tell."""
 
 class PageOutcomeKind(_PageOutcomeKind, metaclass=_PageOutcomeKindEnumTypeWrapper):
     """What became of a page."""
@@ -84,6 +86,8 @@ PAGE_OUTCOME_KIND_DELAYED: PageOutcomeKind.ValueType  # 3
 """Every attempt so far failed in a way that may pass. The page is tried on slowly."""
 PAGE_OUTCOME_KIND_SENT: PageOutcomeKind.ValueType  # 4
 """A provider took it, through one contact method."""
+PAGE_OUTCOME_KIND_DELIVERED: PageOutcomeKind.ValueType  # 5
+"""It arrived at the device, says the provider. Only some channels tell."""
 Global___PageOutcomeKind: _TypeAlias = PageOutcomeKind  # noqa: Y015
 
 class _PageOutcomeResult:

@@ -95,6 +95,28 @@ class ConsoleContact(_message.Message):
 Global___ConsoleContact: _TypeAlias = ConsoleContact  # noqa: Y015
 
 @_typing.final
+class SmsContact(_message.Message):
+    """A phone that takes text messages. Refused: numbers that cannot exist, and those of premium rate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """In international form (E.164), with the plus sign: `+4915112345678`. Spaces, hyphens, dots and brackets are taken out."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmsContact: _TypeAlias = SmsContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -106,6 +128,7 @@ class ContactMethod(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     WEBHOOK_FIELD_NUMBER: _builtins.int
     CONSOLE_FIELD_NUMBER: _builtins.int
+    SMS_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -136,6 +159,10 @@ class ContactMethod(_message.Message):
         """Standard output."""
 
     @_builtins.property
+    def sms(self) -> Global___SmsContact:
+        """A phone that takes text messages."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -152,17 +179,18 @@ class ContactMethod(_message.Message):
         email: Global___EmailContact | None = ...,
         webhook: Global___WebhookContact | None = ...,
         console: Global___ConsoleContact | None = ...,
+        sms: Global___SmsContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "sms", b"sms", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "update_time", b"update_time", "user", b"user", "verified", b"verified", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -80,6 +80,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A signed HTTP POST."""
     CHANNEL_CONSOLE: _Channel.ValueType  # 3
     """A line on the service's standard output; for trying things out."""
+    CHANNEL_SMS: _Channel.ValueType  # 4
+    """A text message to a phone."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -92,6 +94,8 @@ CHANNEL_WEBHOOK: Channel.ValueType  # 2
 """A signed HTTP POST."""
 CHANNEL_CONSOLE: Channel.ValueType  # 3
 """A line on the service's standard output; for trying things out."""
+CHANNEL_SMS: Channel.ValueType  # 4
+"""A text message to a phone."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:
@@ -185,6 +189,48 @@ ATTEMPT_OUTCOME_RETRYABLE: AttemptOutcome.ValueType  # 3
 ATTEMPT_OUTCOME_PERMANENT: AttemptOutcome.ValueType  # 4
 """It failed for good."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
+class _Evidence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EvidenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evidence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVIDENCE_UNSPECIFIED: _Evidence.ValueType  # 0
+    """Never sent."""
+    EVIDENCE_UNKNOWN: _Evidence.ValueType  # 1
+    """Nothing is known: no attempt was accepted so far, or nobody knows."""
+    EVIDENCE_ACCEPTED: _Evidence.ValueType  # 2
+    """The provider took it."""
+    EVIDENCE_FAILED: _Evidence.ValueType  # 3
+    """The provider says that it could not be delivered."""
+    EVIDENCE_DELIVERED: _Evidence.ValueType  # 4
+    """It came to the device or the mailbox."""
+    EVIDENCE_READ: _Evidence.ValueType  # 5
+    """Somebody opened it."""
+    EVIDENCE_ANSWERED: _Evidence.ValueType  # 6
+    """Somebody answered it."""
+
+class Evidence(_Evidence, metaclass=_EvidenceEnumTypeWrapper):
+    """What is known of a message after the provider took it. It only ever moves to a higher value: receipts may come late, twice, out of
+    order, or never.
+    """
+
+EVIDENCE_UNSPECIFIED: Evidence.ValueType  # 0
+"""Never sent."""
+EVIDENCE_UNKNOWN: Evidence.ValueType  # 1
+"""Nothing is known: no attempt was accepted so far, or nobody knows."""
+EVIDENCE_ACCEPTED: Evidence.ValueType  # 2
+"""The provider took it."""
+EVIDENCE_FAILED: Evidence.ValueType  # 3
+"""The provider says that it could not be delivered."""
+EVIDENCE_DELIVERED: Evidence.ValueType  # 4
+"""It came to the device or the mailbox."""
+EVIDENCE_READ: Evidence.ValueType  # 5
+"""Somebody opened it."""
+EVIDENCE_ANSWERED: Evidence.ValueType  # 6
+"""Somebody answered it."""
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class NotificationJob(_message.Message):
@@ -340,6 +386,9 @@ class Attempt(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_TIME_FIELD_NUMBER: _builtins.int
+    EVIDENCE_CODE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counted from 1."""
     outcome: Global___AttemptOutcome.ValueType
@@ -348,6 +397,10 @@ class Attempt(_message.Message):
     """What the provider said, at most 1024 characters; never a secret."""
     provider_id: _builtins.str
     """The provider's own id for it, if it gave one."""
+    evidence: Global___Evidence.ValueType
+    """What is known of it since."""
+    evidence_code: _builtins.str
+    """The provider's own word and error code of that receipt: `undelivered 30005`."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -355,6 +408,10 @@ class Attempt(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended; unset while it runs."""
+
+    @_builtins.property
+    def evidence_time(self) -> _timestamp_pb2.Timestamp:
+        """When that was learned from a receipt; unset when no receipt came."""
 
     def __init__(
         self,
@@ -365,10 +422,13 @@ class Attempt(_message.Message):
         outcome: Global___AttemptOutcome.ValueType = ...,
         detail: _builtins.str = ...,
         provider_id: _builtins.str = ...,
+        evidence: Global___Evidence.ValueType = ...,
+        evidence_time: _timestamp_pb2.Timestamp | None = ...,
+        evidence_code: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "evidence_time", b"evidence_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "end_time", b"end_time", "number", b"number", "outcome", b"outcome", "provider_id", b"provider_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "end_time", b"end_time", "evidence", b"evidence", "evidence_code", b"evidence_code", "evidence_time", b"evidence_time", "number", b"number", "outcome", b"outcome", "provider_id", b"provider_id", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,136 @@
+"""A person answers a page by its link."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID, uuid5
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1.incident_pb2 import Incident
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.domain.answer_link import AnswerLink
+from tocsin_notify.store import link_uses
+from tocsin_notify.store.link_uses import Use
+
+_log = get_logger(__name__)
+
+
+class Action(StrEnum):
+    """What a person may do."""
+
+    ACKNOWLEDGE = "acknowledge"
+    ESCALATE = "escalate"
+    RESOLVE = "resolve"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who acts, and on what."""
+
+    org_id: str
+    user: str
+    incident: str
+
+
+class Escalation(Protocol):
+    """The service that knows the incident. Each call may raise TocsinError."""
+
+    async def incident(self, person: Person) -> Incident:
+        """As it is now."""
+        ...
+
+    async def act(self, person: Person, action: Action, text: str, request_id: UUID, via: str) -> None:
+        """Idempotent by `request_id`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before."""
+
+    link: AnswerLink
+    person: Person
+    job: NotificationJob
+    now: datetime
+    uses: Sequence[Use]
+    incident: Incident | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the link is too old to act."""
+        return self.now.timestamp() >= self.link.expire
+
+    @property
+    def spent(self) -> bool:
+        """Whether it was used."""
+        return any(use.turn >= self.link.turn and use.done for use in self.uses)
+
+
+class LinkUsed(Exception):
+    """The link was used, or is being used at this moment."""
+
+
+class Answers:
+    """Shows, and acts once for each link."""
+
+    def __init__(self, db: Database, escalation: Escalation) -> None:
+        self._db = db
+        self._escalation = escalation
+
+    async def look(self, link: AnswerLink) -> View | None:
+        """Changes nothing. None: the page is forgotten."""
+        view = await self._read(link)
+        if view is None:
+            return None
+        try:
+            incident = await self._escalation.incident(view.person)
+        except TocsinError as error:
+            _log.warning("answer_page_without_incident", org_id=link.org_id, error=error.message)
+            return view
+        return View(view.link, view.person, view.job, view.now, view.uses, incident)
+
+    async def act(self, view: View, action: Action, text: str = "") -> AnswerLink:
+        """Do it as this person, and return the link that goes on from here.
+
+        Raises LinkUsed, and whatever escalation answers: then nothing was done, and the link is as good as before. A repeat
+        of an action whose answer was lost gets the first answer.
+        """
+        link = view.link
+        if view.expired or view.spent:
+            raise LinkUsed
+
+        async def begin(tx: Tx) -> bool:
+            return await link_uses.begin(tx, link.page, link.turn, action)
+
+        if not await self._db.run(link.org_id, begin):
+            raise LinkUsed
+        try:
+            request_id = uuid5(link.page, f"{link.turn} {action} {text}")
+            await self._escalation.act(view.person, action, text, request_id, "link")
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
+                async with self._db.transaction(link.org_id) as tx:
+                    await link_uses.undo(tx, link.page, link.turn)
+            raise
+        async with self._db.transaction(link.org_id) as tx:
+            await link_uses.finish(tx, link.page, link.turn)
+        _log.info(
+            "answered", org_id=link.org_id, user=view.person.user, incident=view.person.incident, action=str(action)
+        )
+        return link.next()
+
+    async def _read(self, link: AnswerLink) -> View | None:
+        async with self._db.transaction(link.org_id) as tx:
+            row = await link_uses.page(tx, link.page)
+            if row is None or row["incident"] is None:
+                return None
+            uses = await link_uses.uses(tx, link.page)
+        person = Person(link.org_id, row["user_id"], f"incidents/{row['incident']}")
+        return View(link, person, NotificationJob.FromString(row["job"]), row["now"], uses)

@@ -1,0 +1,30 @@
+"""Telephone numbers in their one form (ITU-T E.164)."""
+
+from typing import Final
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType, ValidationResult
+
+_COSTLY: Final = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN})
+
+
+class BadNumber(ValueError):
+    """No number that can be reached. The text goes on after the name of a field: `must be …`."""
+
+
+def read_number(text: str) -> str:
+    """The number with its plus sign and nothing but digits behind. Raises BadNumber.
+
+    Only a number of impossible length is refused: lists of the ranges in use are old before they are installed, and a code
+    sent to it proves more. Numbers that cost more than a usual call are refused: whoever owns one would earn by each code.
+    """
+    try:
+        number = phonenumbers.parse(text, None)
+    except NumberParseException as error:
+        raise BadNumber("must be a number in international form, such as +4915112345678") from error
+    possible = phonenumbers.is_possible_number_with_reason(number)
+    if possible != ValidationResult.IS_POSSIBLE or number.extension:
+        raise BadNumber("must have as many digits as numbers of its country have, and no extension")
+    if phonenumbers.number_type(number) in _COSTLY:
+        raise BadNumber("must not be a number of premium rate")
+    return phonenumbers.format_number(number, PhoneNumberFormat.E164)

@@ -1,0 +1,188 @@
+"""One POST to somebody else's HTTP server: what every channel over HTTP shares.
+
+The body asks the permit before its first byte leaves, a 2xx status line counts as taken whatever follows it, and a kept
+connection that the server ended is replaced once.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
+from aiohttp.payload import BytesPayload
+from yarl import URL
+
+from tocsin_notify.channels.addresses import PublicResolver
+from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine
+from tocsin_notify.channels.base import Permit
+from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+
+DETAIL_LIMIT: Final = 300
+_DNS_CACHE_SECONDS: Final = 10
+_KEEPALIVE_SECONDS: Final = 15
+_TEXT: Final = re.compile(r"[^\x20-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What is sent where."""
+
+    url: URL
+    content: bytes
+    content_type: str
+    headers: dict[str, str]
+
+
+class Poster:
+    """Sends through one keep-alive session."""
+
+    def __init__(self, *, timeout: float, allow_private: bool, user_agent: str = "Tocsin") -> None:
+        """`timeout`: seconds for the whole attempt, name resolution included."""
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._allow_private = allow_private
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(
+        self, post: Post, permit: Permit, judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]]
+    ) -> Outcome:
+        """What `judge` makes of the answer, or what its absence means. Redirects are not followed."""
+        request = _Request(post, permit)
+        try:
+            outcome = await self._exchange(post, request, judge, _Connection())
+        except asyncio.CancelledError:
+            if not request.was_taken:
+                raise
+            return Sent()  # the caller that cut this off wants to know what came of it
+        return Sent() if request.was_taken and not isinstance(outcome, Sent) else outcome
+
+    async def close(self) -> None:
+        """Drop idle connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(
+        self,
+        post: Post,
+        request: "_Request",
+        judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
+        connection: "_Connection",
+    ) -> Outcome:
+        try:
+            try:
+                return await self._post(post, request, judge, connection)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not connection.reused or request.was_taken:
+                    raise
+                # An idle connection that the server closed in this very moment says nothing about the receiver.
+                return await self._post(post, request, judge, connection)
+        except TimeoutError:
+            return Retryable(f"no answer within {self._timeout.total:g} s")
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
+            return Retryable(f"TLS: {_describe(error)}")
+        except aiohttp.InvalidURL:
+            return Permanent("not a URL that can be called")
+        except aiohttp.ClientConnectorError as error:
+            return Retryable(f"no connection: {_describe(error.os_error)}")
+        except (aiohttp.ClientError, OSError) as error:
+            return Retryable(f"no answer: {_describe(error)}")
+
+    async def _post(
+        self,
+        post: Post,
+        request: "_Request",
+        judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
+        connection: "_Connection",
+    ) -> Outcome:
+        async with self._open().post(
+            post.url, data=request, headers=post.headers, allow_redirects=False, trace_request_ctx=connection
+        ) as response:
+            return await judge(response)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_reuseconn.append(_note_reuse)
+            self._session = aiohttp.ClientSession(
+                connector=Connector(
+                    limit=0,  # the deliverer bounds how many are under way; a call must never queue in here
+                    resolver=PublicResolver(allow_private=self._allow_private),
+                    ttl_dns_cache=_DNS_CACHE_SECONDS,
+                    keepalive_timeout=_KEEPALIVE_SECONDS,
+                ),
+                timeout=self._timeout,
+                headers={"User-Agent": self._user_agent},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                trace_configs=[trace],
+            )
+        return self._session
+
+
+def retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | None:
+    """Seconds. A date counts from the receiver's own clock if it shows it: clocks differ (RFC 9110 §10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    until = _date(value)
+    if until is None:
+        return None
+    since = _date(response.headers.get("Date", "")) or sent_at
+    return max(0.0, (until - since) / timedelta(seconds=1))
+
+
+def printable(text: str) -> str:
+    """Printable ASCII, the rest as spaces."""
+    return _TEXT.sub(" ", text).strip()
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, IndexError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _describe(error: BaseException) -> str:
+    return printable(str(error) or type(error).__name__)[:DETAIL_LIMIT]
+
+
+class _Request(BytesPayload):
+    """The body. The client holds the head back until the body is written, so nothing leaves before the permit is asked."""
+
+    def __init__(self, post: Post, permit: Permit) -> None:
+        super().__init__(post.content, content_type=post.content_type)
+        self._permit = permit
+        self._written = False
+        self._answer: StatusLine | None = None
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether the status line of the answer said 2xx."""
+        return self._answer is not None and 200 <= self._answer.status < 300
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Called once for each connection the request is sent on."""
+        repeat, self._written = self._written, True
+        if isinstance(writer, StreamWriter) and isinstance(writer.protocol, AnswerProtocol):
+            self._answer = writer.protocol.answer
+        write = super().write_with_length
+        await self._permit.begin(lambda: write(writer, content_length), repeat=repeat)
+
+
+class _Connection:
+    reused = False
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
+    context.trace_request_ctx.reused = True

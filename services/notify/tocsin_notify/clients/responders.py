@@ -1,0 +1,62 @@
+"""Escalation, for a person who answers a page: each call carries a short-lived credential of that person."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import grpc
+from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin.escalation.v1.incident_pb2 import Incident
+from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
+from tocsin_kit.auth import SigningKeys, mint
+from tocsin_kit.errors import from_rpc_error
+
+from tocsin_notify.app.answer import Action, Person
+
+if TYPE_CHECKING:
+    # Exists in the generated types only: the same stub, with awaitable answers.
+    from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
+
+_READ_SECONDS: Final = 2.0
+_ACT_SECONDS: Final = 10.0
+_TOKEN_SECONDS: Final = 60.0
+_SCOPES: Final = ("incidents:read", "incidents:write")
+
+
+class Responders:
+    """Every call has a deadline; every failure is a TocsinError."""
+
+    def __init__(self, channel: grpc.aio.Channel, keys: SigningKeys) -> None:
+        """`channel` shows no credential of its own; `keys` are those that all services trust."""
+        self._stub: IncidentServiceAsyncStub = IncidentServiceStub(channel)
+        self._keys = keys
+
+    async def incident(self, person: Person) -> Incident:
+        """As it is now. Raises INCIDENT_NOT_FOUND, SERVICE_UNAVAILABLE."""
+        request = pb.GetIncidentRequest(name=person.incident)
+        response: pb.GetIncidentResponse = await self._call(self._stub.GetIncident, request, person, _READ_SECONDS)
+        return response.incident
+
+    async def act(self, person: Person, action: Action, text: str, request_id: UUID, via: str) -> None:
+        """See the contract of each method for what it raises."""
+        name, id = person.incident, str(request_id)
+        match action:
+            case Action.ACKNOWLEDGE:
+                acknowledge = pb.AcknowledgeIncidentRequest(request_id=id, name=name, via=via)
+                await self._call(self._stub.AcknowledgeIncident, acknowledge, person, _ACT_SECONDS)
+            case Action.ESCALATE:
+                escalate = pb.EscalateIncidentRequest(request_id=id, name=name, via=via)
+                await self._call(self._stub.EscalateIncident, escalate, person, _ACT_SECONDS)
+            case Action.RESOLVE:
+                resolve = pb.ResolveIncidentRequest(request_id=id, name=name, via=via)
+                await self._call(self._stub.ResolveIncident, resolve, person, _ACT_SECONDS)
+            case Action.NOTE:
+                note = pb.AddNoteRequest(request_id=id, name=name, text=text)
+                await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, person: Person, seconds: float) -> Any:
+        token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)
+        try:
+            return await method(request, timeout=seconds, metadata=(("authorization", f"Bearer {token}"),))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error

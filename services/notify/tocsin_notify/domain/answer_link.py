@@ -1,0 +1,67 @@
+"""Signed links by which a person answers a page without a login.
+
+A link stands for one page, that is for one person and one incident, until it expires. It is used once: what was done with
+it leads to its next turn, another link. Nothing is stored when one is made. Whoever has the link acts as the person.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+_PURPOSE: Final = b"tocsin answer link\x001\x00"
+_MAC_BYTES: Final = 16
+"""128 bits: guessing one takes longer than any link lives."""
+_HEAD_BYTES: Final = 16 + 5 + 2
+_LONGEST: Final = 400
+_MOST_TURNS: Final = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLink:
+    """`expire`: unix seconds. `turn`: how many links of this page were used before it."""
+
+    org_id: str
+    page: UUID
+    expire: int
+    turn: int = 0
+
+    def next(self) -> "AnswerLink":
+        """The link that goes on where this one was used."""
+        return AnswerLink(self.org_id, self.page, self.expire, min(self.turn + 1, _MOST_TURNS))
+
+
+def seal(key: bytes, link: AnswerLink) -> str:
+    """The text that goes into a URL: letters, digits, hyphen and underscore."""
+    content = link.page.bytes + link.expire.to_bytes(5, "big") + link.turn.to_bytes(2, "big") + link.org_id.encode()
+    return base64.urlsafe_b64encode(_mac(key, content) + content).rstrip(b"=").decode()
+
+
+def unseal(keys: Sequence[bytes], token: str) -> AnswerLink | None:
+    """The link that one of these keys signed, expired or not; None for anything else. Compares in constant time."""
+    if len(token) > _LONGEST or not token.isascii():
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+    right = False
+    for key in keys:
+        right |= hmac.compare_digest(_mac(key, content), given)
+    if not right or len(content) <= _HEAD_BYTES:
+        return None
+    return AnswerLink(
+        content[_HEAD_BYTES:].decode(),
+        UUID(bytes=content[:16]),
+        int.from_bytes(content[16:21], "big"),
+        int.from_bytes(content[21:23], "big"),
+    )
+
+
+def _mac(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, _PURPOSE + content, hashlib.sha256)[:_MAC_BYTES]

@@ -1,0 +1,91 @@
+"""The answer page: GET shows, POST acts. Mail scanners and previews open links, so a GET changes nothing whatever it holds."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import grpc
+from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.answer import Action, Answers, LinkUsed, View
+from tocsin_notify.channels.links import PATH, Links
+from tocsin_notify.http.answer_page import HEADERS, answer_page, message_page
+from tocsin_notify.http.forms import read_form
+
+_log = get_logger(__name__)
+
+_LONGEST_NOTE: Final = 4096
+_PROBLEMS: Final = {
+    ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "Nothing was done: the incident is over.",
+    ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND: "Nothing was done: the incident is no longer known.",
+    ErrorReason.ERROR_REASON_NO_NEXT_LEVEL: "Nothing was done: there is no further level to page.",
+    ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "It is not certain yet that paging has stopped. Press the button again.",
+}
+_AT_ONCE: Final = "Nothing was done: this link was used for another answer at the same moment."
+_PASSING: Final = "Nothing was done: the service that knows the incident does not answer. Try again in a moment."
+
+
+class AnswerPages:
+    """The routes that people open."""
+
+    def __init__(self, links: Links, answers: Answers) -> None:
+        self._links = links
+        self._answers = answers
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to the HTTP server. HEAD is answered like GET."""
+        return web.get(PATH + "{token}", self.show), web.post(PATH + "{token}", self.act)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """404 for a link that was not made here, 410 for one that is too old, 200 for any other."""
+        view = await self._view(request)
+        if view is None:
+            return _unknown()
+        return _html(answer_page(view), 410 if view.expired else 200)
+
+    async def act(self, request: web.Request) -> web.Response:
+        """303 to the link that goes on from here, or the page with the reason why nothing was done."""
+        view = await self._view(request)
+        if view is None:
+            return _unknown()
+        fields = dict(await read_form(request))
+        text = fields.get("text", "").replace("\r\n", "\n").replace("\0", "").strip()[:_LONGEST_NOTE]
+        try:
+            action = Action(fields.get("action", ""))
+        except ValueError:
+            return _html(answer_page(view, problem="Nothing was done: use one of the buttons."), 400)
+        if action is Action.NOTE and not text:
+            return _html(answer_page(view, problem="Nothing was done: the note is empty."), 400)
+        try:
+            following = await self._answers.act(view, action, text)
+        except LinkUsed:
+            problem = "" if view.spent or view.expired else _AT_ONCE
+            return await self._again(view, problem, 410 if view.expired else 409)
+        except TocsinError as error:
+            problem = _PROBLEMS.get(error.reason, _PASSING)
+            if problem is _PASSING:
+                _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(action), error=error.message)
+            passing = problem is _PASSING or error.code is grpc.StatusCode.UNAVAILABLE
+            return await self._again(view, problem, 503 if passing else 409)
+        # Relative, so that it leads back through whatever stands between.
+        return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(following)})
+
+    async def _view(self, request: web.Request) -> View | None:
+        link = self._links.read(request.match_info["token"])
+        return None if link is None else await self._answers.look(link)
+
+    async def _again(self, view: View, problem: str, status: int) -> web.Response:
+        """The page as things stand after the attempt."""
+        return _html(answer_page(await self._answers.look(view.link) or view, problem=problem), status)
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=HEADERS)
+
+
+def _unknown() -> web.Response:
+    return _html(
+        message_page("Unknown link", "This link leads to no page. It may be cut off, or older than the record."), 404
+    )

@@ -1,0 +1,61 @@
+"""Which links were used, for what, and the pages they stand for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+_PAGE: Final = "SELECT user_id, incident, job, app_now() AS now FROM pages WHERE org_id = $1 AND id = $2"
+_USES: Final = """
+SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
+"""
+# Whoever finds a use that was begun and not done goes on with it if it is the same: its process may have died. Another one
+# may take its place once nobody can be working on it any more.
+_BEGIN: Final = """
+INSERT INTO link_uses AS u (org_id, page_id, turn, action) VALUES ($1, $2, $3, $4)
+ON CONFLICT (org_id, page_id, turn) DO UPDATE SET action = excluded.action, use_time = app_now()
+  WHERE NOT u.done AND (u.action = excluded.action OR u.use_time < app_now() - interval '30 seconds')
+RETURNING turn
+"""
+_FINISH: Final = """
+UPDATE link_uses SET done = true, use_time = app_now() WHERE org_id = $1 AND page_id = $2 AND turn = $3 AND NOT done
+"""
+_UNDO: Final = "DELETE FROM link_uses WHERE org_id = $1 AND page_id = $2 AND turn = $3 AND NOT done"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One link that was used. Not `done`: somebody is at it, or has died at it."""
+
+    turn: int
+    action: str
+    use_time: datetime
+    done: bool
+
+
+async def page(tx: Tx, id: UUID) -> asyncpg.Record | None:
+    """Whose it is and about what: `user_id`, `incident`, `job`; and `now`."""
+    return await tx.fetchrow(_PAGE, tx.org_id, id)
+
+
+async def uses(tx: Tx, page: UUID) -> list[Use]:
+    """What was done with the page's links, first to last."""
+    return [Use(**dict(row)) for row in await tx.fetch(_USES, tx.org_id, page)]
+
+
+async def begin(tx: Tx, page: UUID, turn: int, action: str) -> bool:
+    """Take the link for this action; False if it is used or being used."""
+    return await tx.fetchval(_BEGIN, tx.org_id, page, turn, action) is not None
+
+
+async def finish(tx: Tx, page: UUID, turn: int) -> None:
+    """It is done: the link is used."""
+    await tx.execute(_FINISH, tx.org_id, page, turn)
+
+
+async def undo(tx: Tx, page: UUID, turn: int) -> None:
+    """Nothing was done: the link can be used again."""
+    await tx.execute(_UNDO, tx.org_id, page, turn)

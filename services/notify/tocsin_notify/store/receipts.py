@@ -1,0 +1,92 @@
+"""Evidence of attempts, and the notifications that it moves."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.evidence import Receipt
+
+_LOCK: Final = """
+SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
+  n.attempts, n.tries, a.evidence, p.type, p.job, f.reason AS fence_reason
+FROM notifications n
+JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
+JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+WHERE n.org_id = $1 AND n.id = $2 FOR UPDATE OF n
+"""
+_NOTE: Final = """
+UPDATE attempts SET evidence = $4, evidence_time = app_now(), evidence_code = $5,
+  provider_id = CASE WHEN provider_id = '' THEN $6 ELSE provider_id END
+WHERE org_id = $1 AND notification_id = $2 AND number = $3
+"""
+_MARK_SENT: Final = """
+WITH ended AS (
+  UPDATE attempts SET outcome = 'sent', end_time = app_now()
+  WHERE org_id = $1 AND notification_id = $2 AND number = $3 AND outcome = 'started'
+)
+UPDATE notifications SET state = 'sent', due_time = NULL, lease_until = NULL, send_time = app_now(),
+  state_reason = coalesce('crossed with: ' || $4, '')
+WHERE org_id = $1 AND id = $2 AND state IN ('pending', 'sending')
+"""
+_MARK_FAILED: Final = """
+UPDATE notifications SET state = 'dead', state_reason = $3, send_time = NULL, receipt_settled = false,
+  failed_attempt = attempts
+WHERE org_id = $1 AND id = $2 AND state = 'sent'
+"""
+# What is older is not waited for any more: receipts may have been switched on since.
+_OVERDUE: Final = """
+SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method,
+  n.send_time > app_now() - make_interval(secs => $1 + 3600) AND f.reason IS NULL AS matters, p.type
+FROM notifications n
+JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+WHERE n.state = 'sent' AND n.channel = 'sms' AND NOT n.receipt_settled
+  AND n.send_time <= app_now() - make_interval(secs => $1)
+ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
+"""
+_SETTLE: Final = """
+UPDATE notifications n SET receipt_settled = true
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE n.org_id = g.org_id AND n.id = g.id
+"""
+
+
+async def overdue(tx: Tx, timeout: float, limit: int) -> list[asyncpg.Record]:
+    """Messages that a provider took `timeout` seconds ago and of which nothing came since, oldest first, held.
+
+    `matters`: its incident was not stopped, and it is not too old for anybody to wait for it.
+    """
+    return await tx.fetch(_OVERDUE, timeout, limit)
+
+
+async def settle(tx: Tx, notifications: Sequence[tuple[str, UUID]]) -> None:
+    """Nobody waits for receipts of these (tenant and id) any more."""
+    await tx.execute(_SETTLE, [org_id for org_id, _ in notifications], [id for _, id in notifications])
+
+
+async def lock(tx: Tx, notification: UUID, attempt: int) -> asyncpg.Record | None:
+    """The notification, held, with the evidence of this attempt and the reason why its incident was stopped, if it was."""
+    return await tx.fetchrow(_LOCK, tx.org_id, notification, attempt)
+
+
+async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt) -> None:
+    """What is known of the attempt now."""
+    await tx.execute(_NOTE, tx.org_id, notification, attempt, receipt.evidence, receipt.code, receipt.provider_id)
+
+
+async def mark_sent(tx: Tx, notification: UUID, attempt: int, fence: str | None) -> None:
+    """The provider took it, although its answer did not come, or has not come yet."""
+    await tx.execute(_MARK_SENT, tx.org_id, notification, attempt, fence)
+
+
+async def mark_failed(tx: Tx, notification: UUID, reason: str) -> None:
+    """Taken, and not delivered: given up, unless the caller has it tried on."""
+    await mark_failed_of(tx, tx.org_id, notification, reason)
+
+
+async def mark_failed_of(tx: Tx, org_id: str, notification: UUID, reason: str) -> None:
+    """The same, in a transaction of all tenants."""
+    await tx.execute(_MARK_FAILED, org_id, notification, reason)

@@ -63,7 +63,9 @@ class Rpc:
     @property
     def mutates(self) -> bool:
         """Whether it may change something."""
-        return not self.method.name.startswith(("Get", "List", "Check", "Compare", "Count"))
+        return not self.method.name.startswith(
+            ("Get", "List", "Check", "Compare", "Count", "Preview", "ResolveSchedule")
+        )
 
     def __str__(self) -> str:
         return f"{self.server}:{self.method.full_name.removeprefix('tocsin.')}"

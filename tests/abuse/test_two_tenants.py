@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from tocsin.escalation.v1 import incident_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.escalation.v1 import incident_pb2, schedule_pb2, schedule_service_pb2
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -23,6 +24,8 @@ PUBLIC = [rpc for rpc in RPCS if not rpc.spans and not rpc.method.client_streami
 READS = [rpc for rpc in PUBLIC if not rpc.mutates]
 ABSENT = {"NOT_FOUND", "PERMISSION_DENIED"}
 """What a request for a resource that is not the caller's must end with."""
+OF_SOMETHING = {"ListTimeline", "ListShifts", "ListCoverage"}
+"""Lists that cannot be had without saying of what."""
 ECHOES = {"CreateContactMethod", "GetNotificationRules", "UpdateNotificationRules"}
 """They answer with the user's name as it was given: notify does not know users, and each tenant may give any name."""
 
@@ -30,7 +33,7 @@ ECHOES = {"CreateContactMethod", "GetNotificationRules", "UpdateNotificationRule
 async def everything(world: World, org_id: str) -> dict[str, bytes]:
     """What a tenant's lists show."""
     token = world.token(org_id, tokens.ADMINISTRATOR)
-    lists = [rpc for rpc in READS if rpc.method.name.startswith("List") and rpc.method.name != "ListTimeline"]
+    lists = [rpc for rpc in READS if rpc.method.name.startswith("List") and rpc.method.name not in OF_SOMETHING]
     answers = await asyncio.gather(*(rpc.call(world, b"", bearer(token)) for rpc in lists))
     assert {answer.code for answer in answers} == {"OK"}, [*zip(map(str, lists), map(str, answers), strict=True)]
     return {str(rpc): answer.data for rpc, answer in zip(lists, answers, strict=True)}
@@ -42,7 +45,26 @@ async def first(world: World) -> Tenant:
     tenant = world.tenant()
     [ana] = await tenant.people(MARK)
     team = await tenant.team(MARK, ana)
-    policy = await tenant.policy([ana, team], name=MARK)
+    schedule = await tenant.schedule(MARK, ana)
+    made = (await tenant.admin.schedules.GetSchedule(schedule_service_pb2.GetScheduleRequest(name=schedule))).schedule
+    minute = made.create_time.seconds // 60 * 60
+    await tenant.admin.schedules.CreateOverride(
+        schedule_service_pb2.CreateOverrideRequest(
+            override=schedule_pb2.Override(
+                schedule=schedule,
+                start_time=Timestamp(seconds=minute + 86400),
+                end_time=Timestamp(seconds=minute + 90000),
+                users=[ana.name],
+                reason=MARK,
+            )
+        )
+    )
+    times: Any = {"start_time": Timestamp(seconds=minute + 86400), "end_time": Timestamp(seconds=minute + 90000)}
+    period = schedule_pb2.FixedPeriod(schedule=schedule, reason=MARK, **times)
+    await tenant.admin.schedules.CreateFixedPeriod(schedule_service_pb2.CreateFixedPeriodRequest(fixed_period=period))
+    absence = schedule_pb2.Absence(user=ana.name, reason=MARK, **times)
+    await tenant.admin.schedules.CreateAbsence(schedule_service_pb2.CreateAbsenceRequest(absence=absence))
+    policy = await tenant.policy([ana, team, schedule], name=MARK)
     sender = await tenant.integration(policy)
     incident = await sender.triggers(MARK, dedup_key=MARK)
     tenant.expected(await ana.is_paged(incident))
@@ -83,6 +105,7 @@ def texts(message: Message) -> Iterator[str]:
 
 def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
     wanted = {"alerts", "contactMethods", "incidents", "integrations", "notifications", "policies", "teams", "users"}
+    wanted |= {"absences", "fixedPeriods", "overrides", "schedules"}
     assert wanted <= set(names)
 
 

@@ -8,6 +8,7 @@ import grpc
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
+from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceAsyncStub
     from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
     from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceAsyncStub
@@ -102,6 +104,11 @@ class AioClient:
     def policies(self) -> "PolicyServiceAsyncStub":
         """Who is paged in which order."""
         return PolicyServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def schedules(self) -> "ScheduleServiceAsyncStub":
+        """Who is on call when."""
+        return ScheduleServiceStub(self.channel("escalation"))
 
     @cached_property
     def directory(self) -> "DirectoryServiceAsyncStub":

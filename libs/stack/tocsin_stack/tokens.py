@@ -3,11 +3,14 @@
 from collections.abc import Collection
 
 SENDER = ("alerts:write", "alerts:read")
-RESPONDER = ("incidents:read", "incidents:write", "directory:read", "policies:read", "notifications:read")
+RESPONDER = (
+    *("incidents:read", "incidents:write", "directory:read", "policies:read", "notifications:read", "schedules:read"),
+)
 ADMINISTRATOR = (
     *("alerts:read", "alerts:write", "contacts:read", "contacts:write", "directory:read", "directory:write"),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
+    *("schedules:read", "schedules:write"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),

@@ -9,6 +9,7 @@ from tocsin.escalation.v1 import (
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
+    schedule_service_pb2_grpc,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
 from tocsin.limits.v1 import limit_service_pb2_grpc
@@ -39,6 +40,7 @@ class Clients:
         self.integrations: Any = _Bearer(integration_service_pb2_grpc.IntegrationServiceStub(by["ingest"]), token)
         self.incidents: Any = _Bearer(incident_service_pb2_grpc.IncidentServiceStub(by["escalation"]), token)
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
+        self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_service_pb2, policy_service_pb2
+from tocsin.escalation.v1 import (
+    directory_service_pb2,
+    incident_pb2,
+    incident_service_pb2,
+    policy_service_pb2,
+    schedule_pb2,
+    schedule_service_pb2,
+)
 from tocsin.ingest.v1 import alert_pb2, alert_service_pb2, integration_service_pb2
 from tocsin.type.v1 import severity_pb2, target_pb2
 
@@ -45,6 +52,18 @@ class Tenant:
         team = directory_service_pb2.Team(display_name=name, members=[member.name for member in members])
         await self.admin.directory.CreateTeam(directory_service_pb2.CreateTeamRequest(team_id=name, team=team))
         return f"teams/{name}"
+
+    async def schedule(self, name: str, *line_up: Person, weeks: int = 1, start: str = "2026-01-05T09:00") -> str:
+        """A schedule in UTC whose people take weeks in turn: `schedules/{name}`. `start` is when the first has the first."""
+        layer = schedule_pb2.Layer(
+            layer_id="week",
+            turns=[schedule_pb2.Turn(unit=schedule_pb2.TURN_UNIT_WEEK, count=weeks)],
+            start=start,
+            line_up=[schedule_pb2.LineUpEntry(users=[one.name]) for one in line_up],
+        )
+        schedule = schedule_pb2.Schedule(display_name=name, time_zone="UTC", layers=[layer] if line_up else [])
+        request = schedule_service_pb2.CreateScheduleRequest(schedule_id=name, schedule=schedule)
+        return str((await self.admin.schedules.CreateSchedule(request)).schedule.name)
 
     async def policy(self, *levels: Sequence[Person | str], minutes: float = 5, name: str = "", **fields: Any) -> str:
         """A policy whose levels each wait `minutes`: `policies/{name}`. A target is a person or a resource name."""
@@ -140,4 +159,5 @@ class Sender:
 def target(one: Person | str) -> target_pb2.Target:
     """A target of the contract."""
     name = one.name if isinstance(one, Person) else one
-    return target_pb2.Target(team=name) if name.startswith("teams/") else target_pb2.Target(user=name)
+    kind = {"teams": "team", "schedules": "schedule"}.get(name.partition("/")[0], "user")
+    return target_pb2.Target(**{kind: name})

@@ -8,6 +8,7 @@ from tocsin.escalation.v1 import (
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
+    schedule_service_pb2_grpc,
 )
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -34,6 +35,7 @@ from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
 from tocsin_escalation.rpc.policy_service import PolicyService
+from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import figures
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
@@ -94,6 +96,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         PolicyService(db, notify, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.PolicyService",
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
+    )
+    add(
+        ScheduleService(db, pages, runtime.rpc.budgets),
+        "tocsin.escalation.v1.ScheduleService",
+        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
     )
     add(
         DirectoryService(db, pages, runtime.rpc.budgets),

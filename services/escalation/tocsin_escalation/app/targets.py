@@ -14,11 +14,14 @@ from tocsin_escalation.store import directory, escalations, policies
 REASONS = {
     TargetKind.USER: reasons.ERROR_REASON_USER_NOT_FOUND,
     TargetKind.TEAM: reasons.ERROR_REASON_TEAM_NOT_FOUND,
+    TargetKind.SCHEDULE: reasons.ERROR_REASON_SCHEDULE_NOT_FOUND,
 }
 
 
 async def check(tx: Tx, named: Sequence[tuple[str, Target]]) -> None:
-    """Every (field, target) must exist. Raises USER_NOT_FOUND or TEAM_NOT_FOUND as INVALID_ARGUMENT, with the fields."""
+    """Every (field, target) must exist. Raises USER_NOT_FOUND, TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND, as
+    INVALID_ARGUMENT, with the fields.
+    """
     missing = set(await directory.unknown(tx, [target for _, target in named]))
     wrong = [(field, target) for field, target in named if target in missing]
     if wrong:

@@ -240,10 +240,12 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     users = directory.resolve(event.targets)
     note = Note(NoteKind.REASSIGNED, event.actor, f"handed to {named} by {event.actor}", run.level)
     if not users:
-        skipped = Note(NoteKind.LEVEL_SKIPPED, "", f"{named} resolves to nobody; the policy goes on", run.level)
+        why = f": {found}" if (found := directory.why(event.targets)) else ""
+        nobody = f"{named} resolves to nobody{why}; the policy goes on"
+        skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
         started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
-    paged = page_users(bumped, users, run.level, now)
+    paged = page_users(bumped, users, run.level, now, why=directory.why(event.targets))
     step = current_level(run)
     if step is None:
         return Decision(

@@ -42,13 +42,12 @@ def start_level(
         step = policy.levels[level - 1]
         users = directory.resolve(step.targets)
         if users:
-            paged = page_users(run, users, level, planned, lateness_ms)
+            paged = page_users(run, users, level, planned, lateness_ms, directory.why(step.targets))
             timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
             return Decision(replace(paged.next, timer=timer), paged.commands, (*notes, *paged.notes))
         named = ", ".join(map(str, step.targets))
-        notes.append(
-            Note(NoteKind.LEVEL_SKIPPED, "", f"level {level} skipped: {named} resolves to nobody", level=level)
-        )
+        skipped = _with(f"level {level} skipped: {named} resolves to nobody", directory.why(step.targets))
+        notes.append(Note(NoteKind.LEVEL_SKIPPED, "", skipped, level=level))
         run = replace(run, level=level)
         level += 1
     ended = exhaust(run, planned, directory, lateness_ms)
@@ -56,9 +55,9 @@ def start_level(
 
 
 def page_users(
-    run: Escalation, users: tuple[str, ...], level: int, planned: datetime, lateness_ms: int = 0
+    run: Escalation, users: tuple[str, ...], level: int, planned: datetime, lateness_ms: int = 0, why: str = ""
 ) -> Decision:
-    """Page these users as `level`."""
+    """Page these users as `level`. `why` says why they are on call."""
     type_ = PageType.ESCALATION if run.paged_users else PageType.NEW_INCIDENT
     pages = tuple(
         Page(page_id(run, PageType.ESCALATION, level, user), user, type_, level, run.repeat, run.generation, planned)
@@ -75,7 +74,8 @@ def page_users(
         reached=run.reached if run.reached is Reached.SOMEBODY else Reached.UNKNOWN,
     )
     names = ", ".join(f"users/{user}" for user in users)
-    note = Note(NoteKind.LEVEL_PAGED, "", f"level {level}: paging {names}", level, pages, lateness_ms)
+    message = _with(f"level {level}: paging {names}", why)
+    note = Note(NoteKind.LEVEL_PAGED, "", message, level, pages, lateness_ms)
     return Decision(following, pages, (note,))
 
 
@@ -88,9 +88,13 @@ def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_m
     if not users:
         return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=lateness_ms),))
     paged = page_users(following, users, FALLBACK_LEVEL, planned)
-    message = f"{why}; paging the fallback target {target}"
+    message = _with(f"{why}; paging the fallback target {target}", directory.why([target] if target else []))
     note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
     return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))
+
+
+def _with(message: str, why: str) -> str:
+    return f"{message}; {why}" if why else message
 
 
 def current_level(run: Escalation) -> Level | None:

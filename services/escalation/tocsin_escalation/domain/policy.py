@@ -11,11 +11,15 @@ class TargetKind(StrEnum):
 
     USER = "user"
     TEAM = "team"
+    SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is paged: one user, or every member of a team. `id` is the part behind `users/` or `teams/`."""
+    """Who is paged: one user, every member of a team, or whoever is on call in a schedule.
+
+    `id` is the part behind `users/`, `teams/` or `schedules/`.
+    """
 
     kind: TargetKind
     id: str
@@ -52,16 +56,42 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class OnCall:
+    """Who is on call in a schedule in this moment, and in words why and until when."""
+
+    users: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
-    """The people a decision may meet: users who can be paged, and the members of teams."""
+    """The people a decision may meet: users who can be paged, the members of teams, who is on call in schedules."""
 
     users: frozenset[str] = frozenset()
     teams: Mapping[str, tuple[str, ...]] | None = None
+    schedules: Mapping[str, OnCall] | None = None
 
     def resolve(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """The user ids behind targets, each once, in the order named; unknown and disabled users are left out."""
         found: dict[str, None] = {}
         for target in targets:
-            members = (target.id,) if target.kind is TargetKind.USER else (self.teams or {}).get(target.id, ())
-            found.update((user, None) for user in members if user in self.users)
+            found.update((user, None) for user in self._members(target) if user in self.users)
         return tuple(found)
+
+    def why(self, targets: Iterable[Target]) -> str:
+        """Why these people are on call, for the timeline; empty without schedules."""
+        named = [target for target in targets if target.kind is TargetKind.SCHEDULE]
+        return "; ".join(
+            found.why if (found := (self.schedules or {}).get(target.id)) else f"{target} does not exist"
+            for target in named
+        )
+
+    def _members(self, target: Target) -> tuple[str, ...]:
+        match target.kind:
+            case TargetKind.USER:
+                return (target.id,)
+            case TargetKind.TEAM:
+                return (self.teams or {}).get(target.id, ())
+            case TargetKind.SCHEDULE:
+                found = (self.schedules or {}).get(target.id)
+                return found.users if found else ()

@@ -46,7 +46,8 @@ def add_responders(run: Escalation, event: RespondersAdded, now: datetime, direc
         reached=run.reached if run.reached is Reached.SOMEBODY else Reached.UNKNOWN,
     )
     names = ", ".join(f"users/{user}" for user in users)
-    note = Note(NoteKind.RESPONDERS_ADDED, event.actor, f"{event.actor} asks for {names}", run.level, pages)
+    why = f"; {found}" if (found := directory.why(event.targets)) else ""
+    note = Note(NoteKind.RESPONDERS_ADDED, event.actor, f"{event.actor} asks for {names}{why}", run.level, pages)
     return Decision(following, pages, (note,))
 
 

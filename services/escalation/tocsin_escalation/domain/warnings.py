@@ -33,6 +33,8 @@ def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, 
     if not users:
         if target.kind is TargetKind.USER:
             return f"{target} cannot be paged: the user does not exist or is disabled"
+        if target.kind is TargetKind.SCHEDULE:
+            return directory.why([target])
         return f"{target} has no member who can be paged"
     if any(user not in unreachable for user in users):
         return ""

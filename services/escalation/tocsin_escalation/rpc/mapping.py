@@ -109,9 +109,9 @@ def timeline_entry(entry: Entry) -> incident_pb2.TimelineEntry:
 
 def target_from(message: target_pb2.Target) -> Target:
     """A target of the contract."""
-    kind = TargetKind.USER if message.WhichOneof("kind") == "user" else TargetKind.TEAM
-    name = message.user or message.team
-    return Target(kind, name.partition("/")[2])
+    kind = message.WhichOneof("kind")
+    assert kind is not None, "the contract requires one"
+    return Target(TargetKind(kind), getattr(message, kind).partition("/")[2])
 
 
 def target_to(target: Target) -> target_pb2.Target:

@@ -7,7 +7,12 @@ from datetime import datetime
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.domain.policy import Directory, Target, TargetKind
+from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.questions import standing
+from tocsin_escalation.domain.schedules.words import tell
+from tocsin_escalation.store import on_call
+from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +133,12 @@ async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
     wanted = list(dict.fromkeys(targets))
     records = await tx.fetch(
         """SELECT 'user' AS kind, id FROM users WHERE org_id = $1 AND id = ANY($2::text[])
-           UNION ALL SELECT 'team', id FROM teams WHERE org_id = $1 AND id = ANY($3::text[])""",
+           UNION ALL SELECT 'team', id FROM teams WHERE org_id = $1 AND id = ANY($3::text[])
+           UNION ALL SELECT 'schedule', id FROM schedules WHERE org_id = $1 AND id = ANY($4::text[])""",
         tx.org_id,
         [target.id for target in wanted if target.kind is TargetKind.USER],
         [target.id for target in wanted if target.kind is TargetKind.TEAM],
+        [target.id for target in wanted if target.kind is TargetKind.SCHEDULE],
     )
     known = {(record["kind"], record["id"]) for record in records}
     return [target for target in wanted if (target.kind.value, target.id) not in known]
@@ -141,6 +148,15 @@ async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Direct
     """What decisions need to know of the people behind (org, target) pairs: by org, in one query."""
     if not wanted:
         return {}
+    standing_now = await _on_call(tx, wanted)
+    orgs = {org for org, _ in wanted}
+    wanted = [pair for pair in wanted if pair[1].kind is not TargetKind.SCHEDULE]
+    wanted += [
+        (org, Target(TargetKind.USER, user))
+        for org, schedules in standing_now.items()
+        for found in schedules.values()
+        for user in found.users
+    ]
     records = await tx.fetch(
         """WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS w(org_id, kind, id)),
                 team AS (SELECT t.org_id, t.id, t.members FROM teams t
@@ -161,5 +177,19 @@ async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Direct
             users.setdefault(record["org_id"], set()).add(record["id"])
         else:
             teams.setdefault(record["org_id"], {})[record["id"]] = tuple(record["members"])
-    orgs = {org for org, _ in wanted}
-    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}
+    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {}), standing_now.get(org)) for org in orgs}
+
+
+async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, dict[str, OnCall]]:
+    """Who is on call now in the schedules among the targets, by tenant. Costs nothing without one."""
+    keys = [(org, target.id) for org, target in wanted if target.kind is TargetKind.SCHEDULE]
+    if not keys:
+        return {}
+    now = await tx.now()
+    minute = minute_of(now)
+    schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+    found: dict[str, dict[str, OnCall]] = {}
+    for (org, id_), schedule in schedules.items():
+        segment = standing(schedule, minute).segment
+        found.setdefault(org, {})[id_] = OnCall(segment.people, tell(id_, segment))
+    return found

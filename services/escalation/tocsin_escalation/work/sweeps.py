@@ -8,10 +8,12 @@ from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import sweep_overdue
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.store import escalations, timers
+from tocsin_escalation.store import absences, escalations, fixed_periods, overrides, timers
 from tocsin_escalation.work.tasks import QUEUE
 
 REARM_CHUNK = 5000
+PLANNED_KEPT_DAYS = 400
+"""As long as closed versions of layers: a schedule answers about its past with both."""
 DELETE_CHUNK = 500
 
 
@@ -59,6 +61,9 @@ class Sweeps:
     async def forget(self) -> None:
         """Retention: resolved incidents, answers kept for repeats."""
         await sweep_requests(self._db)
+        async with self._db.system() as tx:
+            for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE):
+                await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
         while True:
             async with self._db.system() as tx:
                 if await escalations.delete_resolved(tx, self._settings.retention_days, DELETE_CHUNK) < DELETE_CHUNK:

@@ -91,7 +91,7 @@ def test_old_versions_are_dropped_in_the_end() -> None:
     for day in range(300):
         wanted = replace(BEFORE, turns=(DAILY,), line_up=((f"user-{day}",),))
         layers = changed(layers, (wanted,), NOW + day * 1440, Rollout.NOW)
-    assert len(layers) <= 202
+    assert len(layers) <= 52
     layers = changed(layers, (replace(BEFORE, line_up=(("ana",),)),), NOW + 2 * KEPT, Rollout.NOW)
     assert len(layers) == 2
     assert begins(current(layers)[0]) == NOW + 2 * KEPT

@@ -73,6 +73,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such queue in this service. Metadata: `name`."""
     ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 50
     """NOT_FOUND. No such outbox message in this service, or none that the credential may see. Metadata: `name`."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND, or INVALID_ARGUMENT where another resource names it. No such schedule for this tenant. Metadata: `name`."""
+    ERROR_REASON_OVERRIDE_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """NOT_FOUND. No such override for this tenant. Metadata: `name`."""
+    ERROR_REASON_FIXED_PERIOD_NOT_FOUND: _ErrorReason.ValueType  # 53
+    """NOT_FOUND. No such fixed period for this tenant. Metadata: `name`."""
+    ERROR_REASON_ABSENCE_NOT_FOUND: _ErrorReason.ValueType  # 54
+    """NOT_FOUND. No such absence for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -96,6 +104,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The contact method is not verified yet."""
     ERROR_REASON_VERIFICATION_EXPIRED: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
+    ERROR_REASON_ALREADY_ENDED: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION. The override, fixed period or absence has ended; what was cannot be changed. Metadata: `name`."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """RESOURCE_EXHAUSTED. More is waiting than may wait. `RetryInfo` says when to come again."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
@@ -172,6 +182,14 @@ ERROR_REASON_QUEUE_NOT_FOUND: ErrorReason.ValueType  # 49
 """NOT_FOUND. No such queue in this service. Metadata: `name`."""
 ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 50
 """NOT_FOUND. No such outbox message in this service, or none that the credential may see. Metadata: `name`."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND, or INVALID_ARGUMENT where another resource names it. No such schedule for this tenant. Metadata: `name`."""
+ERROR_REASON_OVERRIDE_NOT_FOUND: ErrorReason.ValueType  # 52
+"""NOT_FOUND. No such override for this tenant. Metadata: `name`."""
+ERROR_REASON_FIXED_PERIOD_NOT_FOUND: ErrorReason.ValueType  # 53
+"""NOT_FOUND. No such fixed period for this tenant. Metadata: `name`."""
+ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 54
+"""NOT_FOUND. No such absence for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -193,6 +211,8 @@ ERROR_REASON_NOT_VERIFIED: ErrorReason.ValueType  # 84
 """FAILED_PRECONDITION. The contact method is not verified yet."""
 ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
+ERROR_REASON_ALREADY_ENDED: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION. The override, fixed period or absence has ended; what was cannot be changed. Metadata: `name`."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """RESOURCE_EXHAUSTED. More is waiting than may wait. `RetryInfo` says when to come again."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101

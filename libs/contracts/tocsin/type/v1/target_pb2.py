@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/target.proto\x12\x0etocsin.type.v1\x1a\x1b\x62uf/validate/validate.proto\"\x9b\x01\n\x06Target\x12\x38\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x38\n\x04team\x18\x02 \x01(\tB(\xbaH%r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01J\x04\x08\x03\x10\x04R\x08scheduleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btocsin/type/v1/target.proto\x12\x0etocsin.type.v1\x1a\x1b\x62uf/validate/validate.proto\"\xcd\x01\n\x06Target\x12\x38\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x38\n\x04team\x18\x02 \x01(\tB(\xbaH%r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12@\n\x08schedule\x18\x03 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x42\r\n\x04kind\x12\x05\xbaH\x02\x08\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_TARGET'].fields_by_name['team']._loaded_options = None
   _globals['_TARGET'].fields_by_name['team']._serialized_options = b'\272H%r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_TARGET'].fields_by_name['schedule']._loaded_options = None
+  _globals['_TARGET'].fields_by_name['schedule']._serialized_options = b'\272H)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_TARGET']._serialized_start=77
-  _globals['_TARGET']._serialized_end=232
+  _globals['_TARGET']._serialized_end=282
 # @@protoc_insertion_point(module_scope)

@@ -141,9 +141,9 @@ class FixedPeriod:
     order: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
-    """Everything that `resolve` needs.
+    """Everything that `resolve` needs. Each is equal to itself only, so that answers can be kept by it.
 
     `absences`: by user, the times [start, end) at which they are away. `unusable`: users who are disabled or deleted.
     `stand_in`: whether the next in the line-up steps in for whoever of a layer is away.

@@ -14,7 +14,7 @@ from tocsin_escalation.domain.schedules.turns import Turns, turns_of
 
 KEPT = 400 * DAY
 """How long a closed version answers questions about the past."""
-MOST_CLOSED = 200
+MOST_CLOSED = 50
 """Closed versions of a schedule that are kept at most, the newest."""
 
 

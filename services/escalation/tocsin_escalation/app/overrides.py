@@ -1,0 +1,59 @@
+"""Overrides, fixed periods and absences: what is planned beside the turns of a schedule."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import invalid
+
+from tocsin_escalation.app import planned, targets
+from tocsin_escalation.app.schedules import must
+from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Scope
+from tocsin_escalation.domain.schedules.versions import current
+from tocsin_escalation.store import absences, fixed_periods, overrides
+from tocsin_escalation.store.absences import AbsenceRow
+from tocsin_escalation.store.fixed_periods import FixedPeriodRow
+from tocsin_escalation.store.overrides import OverrideRow
+
+
+async def create_override(tx: Tx, row: OverrideRow) -> OverrideRow:
+    """A new override. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED."""
+    named = [("override.schedule", Target(TargetKind.SCHEDULE, row.schedule_id)), *_users("override", row.users)]
+    if row.scope is Scope.PERSON:
+        named.append(("override.user", Target(TargetKind.USER, row.replaced)))
+    await targets.check(tx, named)
+    schedule = await must(tx, row.schedule_id, lock=True)
+    if row.scope is Scope.LAYER and row.replaced not in {layer.id for layer in current(schedule.layers)}:
+        raise invalid("override.layer_id", f"schedules/{schedule.id} has no layer {row.replaced}")
+    start = await planned.begin(tx, overrides.TABLE, row, row.schedule_id, "override")
+    return await overrides.insert(tx, replace(row, start_time=start))
+
+
+async def create_fixed_period(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
+    """A new fixed period. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED."""
+    named = [("fixed_period.schedule", Target(TargetKind.SCHEDULE, row.schedule_id))]
+    first, last = minute_of(row.start_time), minute_of(row.end_time)
+    for number, shift in enumerate(row.shifts):
+        path = f"fixed_period.shifts[{number}]"
+        named += _users(path, shift.people)
+        if not shift.start < shift.end:
+            raise invalid(f"{path}.end_time", "must be later than start_time")
+        if shift.start < first or shift.end > last:
+            raise invalid(f"{path}.start_time", "the shift must lie within the period")
+    await targets.check(tx, named)
+    await must(tx, row.schedule_id, lock=True)
+    start = await planned.begin(tx, fixed_periods.TABLE, row, row.schedule_id, "fixed_period")
+    return await fixed_periods.insert(tx, replace(row, start_time=start))
+
+
+async def create_absence(tx: Tx, row: AbsenceRow) -> AbsenceRow:
+    """A new absence. Raises USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED."""
+    await targets.check(tx, [("absence.user", Target(TargetKind.USER, row.user_id))])
+    start = await planned.begin(tx, absences.TABLE, row, row.user_id, "absence")
+    return await absences.insert(tx, replace(row, start_time=start))
+
+
+def _users(path: str, users: Sequence[str]) -> list[tuple[str, Target]]:
+    return [(f"{path}.users[{number}]", Target(TargetKind.USER, user)) for number, user in enumerate(users)]

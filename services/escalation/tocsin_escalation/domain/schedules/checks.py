@@ -1,0 +1,87 @@
+"""What is wrong with layers as they are written down, beyond their shape."""
+
+from collections.abc import Sequence
+
+from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, time_of, wall_of
+from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn, Unit
+from tocsin_escalation.domain.schedules.turns import keeps_wall
+
+_MOST = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
+MOST_USERS = 100
+"""Named by one line-up. A schedule is read as a whole with each page that it decides."""
+_WEEK = 7 * 24 * 60
+
+Problem = tuple[str, str]
+"""The field, as `layers[0].start`, and what is wrong with it."""
+
+
+def problems(zone: str, layers: Sequence[Layer]) -> list[Problem]:
+    """All of them; none when the layers can be used."""
+    found: list[Problem] = []
+    if not _known(zone):
+        found.append(("time_zone", _no_zone(zone)))
+    seen: set[str] = set()
+    for number, layer in enumerate(layers):
+        path = f"layers[{number}]"
+        if layer.id in seen:
+            found.append((f"{path}.layer_id", f"{layer.id} is the id of another layer as well"))
+        seen.add(layer.id)
+        found += _layer(path, layer, zone)
+    return found
+
+
+def _layer(path: str, layer: Layer, zone: str) -> list[Problem]:
+    found: list[Problem] = []
+    if _known(layer.zone):
+        found += _start(path, layer)
+    elif layer.zone != zone:
+        found.append((f"{path}.time_zone", _no_zone(layer.zone)))
+    for number, turn in enumerate(layer.turns):
+        if turn.count > _MOST[turn.unit]:
+            found.append(
+                (f"{path}.turns[{number}].count", f"must be at most {_most(turn)}: a turn lasts a year at most")
+            )
+    if sum(map(len, layer.line_up)) > MOST_USERS:
+        found.append((f"{path}.line_up", f"must name at most {MOST_USERS} users"))
+    if layer.counts is Counts.COVERED and not keeps_wall(layer.turns):
+        text = "needs turns of hours that divide a day, of days, weeks or months: others keep no time on the wall"
+        found.append((f"{path}.counting", text))
+    for number, window in enumerate(layer.windows):
+        if not 0 < window.length <= _WEEK:
+            found.append((f"{path}.windows[{number}]", "must end after its start, and last a week at most"))
+    if layer.not_before >= layer.until:
+        found.append((f"{path}.effective_end_time", "must be later than effective_start_time"))
+    return found
+
+
+def _start(path: str, layer: Layer) -> list[Problem]:
+    """A time that a person writes down must exist, once."""
+    instants = clock(layer.zone).candidates(layer.anchor)
+    if len(instants) == 1:
+        return []
+    wall = f"{wall_of(layer.anchor):%Y-%m-%dT%H:%M}"
+    if instants:
+        both = " and ".join(f"{time_of(minute):%Y-%m-%d %H:%M} UTC" for minute in instants)
+        return [(f"{path}.start", f"{wall} comes twice in {layer.zone}, at {both}; take a time that comes once")]
+    after = clock(layer.zone).instant(layer.anchor)
+    around = [f"{wall_of(clock(layer.zone).local(minute)):%Y-%m-%dT%H:%M}" for minute in (after - 1, after)]
+    text = (
+        f"{wall} does not exist in {layer.zone}, where the clocks go from {around[0]} to {around[1]}; take one of these"
+    )
+    return [(f"{path}.start", text)]
+
+
+def _known(zone: str) -> bool:
+    try:
+        clock(zone)
+    except UnknownZone:
+        return False
+    return True
+
+
+def _no_zone(zone: str) -> str:
+    return f"{zone!r} is no IANA time zone; write for example Europe/Berlin"
+
+
+def _most(turn: Turn) -> str:
+    return f"{_MOST[turn.unit]} {turn.unit}s"

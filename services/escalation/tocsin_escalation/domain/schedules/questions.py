@@ -1,0 +1,97 @@
+"""What people ask of a schedule at an instant."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tocsin_escalation.domain.schedules.clock import DAY
+from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment
+from tocsin_escalation.domain.schedules.resolve import resolve
+
+HORIZONS = (8 * DAY, 35 * DAY)
+"""How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The stretch in which an instant lies, and the next one with somebody on call.
+
+    Where it goes on beyond the last horizon, its start is `ALWAYS` or its end `FOREVER`.
+    """
+
+    segment: Segment
+    next: Segment | None
+
+
+def standing(schedule: Schedule, minute: int) -> Standing:
+    """Who is on call at an instant, since when and until when, and who comes next.
+
+    The newest answer is kept with the schedule while it lasts: lists of many schedules ask again and again.
+    """
+    memo = _memo(schedule)
+    if memo and memo[0].segment.start <= minute < memo[0].segment.end:
+        return memo[0]
+    found = _find(schedule, minute)
+    memo[:] = [found] if found.segment.start != ALWAYS and found.segment.end != FOREVER else []
+    return found
+
+
+def shifts(segments: Sequence[Segment], user: str) -> list[tuple[int, int]]:
+    """When a user is on call, for whatever reasons, as stretches [start, end) without a break."""
+    found: list[tuple[int, int]] = []
+    for segment in segments:
+        if user not in segment.people:
+            continue
+        if found and found[-1][1] == segment.start:
+            found[-1] = (found[-1][0], segment.end)
+        else:
+            found.append((segment.start, segment.end))
+    return found
+
+
+def covered(segments: Sequence[Segment]) -> float:
+    """The part of the time that is no gap, between 0 and 1."""
+    gaps = sum(each.end - each.start for each in segments if each.coverage is Coverage.GAP)
+    return 1 - gaps / (segments[-1].end - segments[0].start)
+
+
+def users_of(schedule: Schedule) -> Iterator[str]:
+    """Everybody whom the schedule names, some of them more than once."""
+    for layer in schedule.layers:
+        for group in layer.line_up:
+            yield from group
+    for override in schedule.overrides:
+        yield from override.people
+    for period in schedule.fixed_periods:
+        for shift in period.shifts:
+            yield from shift.people
+
+
+@lru_cache(2048)
+def _memo(schedule: Schedule) -> list[Standing]:
+    return []
+
+
+def _find(schedule: Schedule, minute: int) -> Standing:
+    current, following = resolve(schedule, minute, minute + 1)[0], None
+    end, start = FOREVER, ALWAYS
+    for horizon in HORIZONS:
+        ahead = resolve(schedule, minute, minute + horizon)
+        following = next((each for each in ahead[1:] if each.people), None)
+        end = ahead[0].end if len(ahead) > 1 else FOREVER
+        # The last stretch is cut by the horizon: how long it lasts is not known yet.
+        if following is not None and following is not ahead[-1]:
+            break
+    for horizon in HORIZONS:
+        before = resolve(schedule, minute - horizon, minute + 1)
+        if len(before) > 1:
+            start = before[-1].start
+            break
+    segment = Segment(start, end, current.people, current.sources, current.coverage, current.away)
+    return Standing(segment, _open_ended(following, minute + HORIZONS[-1]))
+
+
+def _open_ended(segment: Segment | None, horizon: int) -> Segment | None:
+    if segment is None or segment.end < horizon:
+        return segment
+    return Segment(segment.start, FOREVER, segment.people, segment.sources, segment.coverage, segment.away)

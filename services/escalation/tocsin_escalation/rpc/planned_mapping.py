@@ -1,0 +1,113 @@
+"""Overrides, fixed periods and absences of the contract to rows and back."""
+
+from tocsin.escalation.v1 import schedule_pb2 as pb
+from tocsin_kit.ids import new_id
+
+from tocsin_escalation.domain.schedules.clock import time_of
+from tocsin_escalation.domain.schedules.model import FixedShift, Scope
+from tocsin_escalation.rpc import schedule_mapping as mapping
+from tocsin_escalation.rpc.mapping import timestamp
+from tocsin_escalation.store.absences import AbsenceRow
+from tocsin_escalation.store.fixed_periods import FixedPeriodRow
+from tocsin_escalation.store.overrides import OverrideRow
+
+
+def override_from(message: pb.Override) -> OverrideRow:
+    """An override of the contract, with a new id. Raises INVALID_FIELD for times that cannot be."""
+    scope = {"layer_id": Scope.LAYER, "user": Scope.PERSON}.get(message.WhichOneof("of") or "", Scope.SCHEDULE)
+    return OverrideRow(
+        id=new_id(),
+        schedule_id=message.schedule.removeprefix("schedules/"),
+        start_time=time_of(mapping.whole_minute(message.start_time, "override.start_time")),
+        end_time=time_of(mapping.whole_minute(message.end_time, "override.end_time")),
+        scope=scope,
+        replaced=message.layer_id or message.user.removeprefix("users/"),
+        users=mapping.ids_of(message.users),
+        reason=message.reason,
+        author="",
+    )
+
+
+def override_to(row: OverrideRow) -> pb.Override:
+    """An override for the contract."""
+    message = pb.Override(
+        name=f"overrides/{row.id}",
+        schedule=f"schedules/{row.schedule_id}",
+        start_time=timestamp(row.start_time),
+        end_time=timestamp(row.end_time),
+        users=mapping.names_of(row.users),
+        reason=row.reason,
+        author=row.author,
+        create_time=timestamp(row.create_time),
+    )
+    if row.scope is Scope.LAYER:
+        message.layer_id = row.replaced
+    elif row.scope is Scope.PERSON:
+        message.user = f"users/{row.replaced}"
+    return message
+
+
+def fixed_period_from(message: pb.FixedPeriod) -> FixedPeriodRow:
+    """A fixed period of the contract, with a new id. Raises INVALID_FIELD for times that cannot be."""
+    return FixedPeriodRow(
+        id=new_id(),
+        schedule_id=message.schedule.removeprefix("schedules/"),
+        start_time=time_of(mapping.whole_minute(message.start_time, "fixed_period.start_time")),
+        end_time=time_of(mapping.whole_minute(message.end_time, "fixed_period.end_time")),
+        shifts=tuple(
+            FixedShift(
+                mapping.whole_minute(shift.start_time, f"fixed_period.shifts[{number}].start_time"),
+                mapping.whole_minute(shift.end_time, f"fixed_period.shifts[{number}].end_time"),
+                mapping.ids_of(shift.users),
+            )
+            for number, shift in enumerate(message.shifts)
+        ),
+        reason=message.reason,
+        author="",
+    )
+
+
+def fixed_period_to(row: FixedPeriodRow) -> pb.FixedPeriod:
+    """A fixed period for the contract."""
+    return pb.FixedPeriod(
+        name=f"fixedPeriods/{row.id}",
+        schedule=f"schedules/{row.schedule_id}",
+        start_time=timestamp(row.start_time),
+        end_time=timestamp(row.end_time),
+        shifts=[
+            pb.FixedShift(
+                start_time=mapping.time_to(shift.start),
+                end_time=mapping.time_to(shift.end),
+                users=mapping.names_of(shift.people),
+            )
+            for shift in row.shifts
+        ],
+        reason=row.reason,
+        author=row.author,
+        create_time=timestamp(row.create_time),
+    )
+
+
+def absence_from(message: pb.Absence) -> AbsenceRow:
+    """An absence of the contract, with a new id. Raises INVALID_FIELD for times that cannot be."""
+    return AbsenceRow(
+        id=new_id(),
+        user_id=message.user.removeprefix("users/"),
+        start_time=time_of(mapping.whole_minute(message.start_time, "absence.start_time")),
+        end_time=time_of(mapping.whole_minute(message.end_time, "absence.end_time")),
+        reason=message.reason,
+        author="",
+    )
+
+
+def absence_to(row: AbsenceRow) -> pb.Absence:
+    """An absence for the contract."""
+    return pb.Absence(
+        name=f"absences/{row.id}",
+        user=f"users/{row.user_id}",
+        start_time=timestamp(row.start_time),
+        end_time=timestamp(row.end_time),
+        reason=row.reason,
+        author=row.author,
+        create_time=timestamp(row.create_time),
+    )

@@ -1,0 +1,239 @@
+"""Schedules of the contract to domain and back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.escalation.v1 import schedule_pb2 as pb
+from tocsin.escalation.v1 import schedule_service_pb2
+from tocsin_kit.errors import invalid
+from tocsin_kit.rpc.masks import etag
+
+from tocsin_escalation.domain.schedules.clock import DAY, local_of, minute_of, time_of, wall_of
+from tocsin_escalation.domain.schedules.model import (
+    ALWAYS,
+    FOREVER,
+    Counts,
+    Coverage,
+    Group,
+    Layer,
+    Mode,
+    Segment,
+    Source,
+    SourceKind,
+    Turn,
+    Unit,
+    Window,
+)
+from tocsin_escalation.domain.schedules.questions import Standing, covered
+from tocsin_escalation.domain.schedules.versions import Rollout, current
+from tocsin_escalation.rpc.mapping import timestamp
+from tocsin_escalation.store.schedules import ScheduleRow
+
+UNITS = {
+    pb.TURN_UNIT_HOUR: Unit.HOUR,
+    pb.TURN_UNIT_DAY: Unit.DAY,
+    pb.TURN_UNIT_WEEK: Unit.WEEK,
+    pb.TURN_UNIT_MONTH: Unit.MONTH,
+}
+UNIT_NUMBERS = {value: key for key, value in UNITS.items()}
+ROLLOUTS = {
+    pb.ROLLOUT_UNSPECIFIED: Rollout.AFTER_SHIFT,
+    pb.ROLLOUT_NOW: Rollout.NOW,
+    pb.ROLLOUT_AFTER_SHIFT: Rollout.AFTER_SHIFT,
+    pb.ROLLOUT_AFTER_ROUND: Rollout.AFTER_ROUND,
+}
+COVERAGES = {
+    Coverage.ON_CALL: pb.ON_CALL_COVERAGE_ON_CALL,
+    Coverage.NOBODY: pb.ON_CALL_COVERAGE_NOBODY,
+    Coverage.GAP: pb.ON_CALL_COVERAGE_GAP,
+}
+SOURCES = {
+    SourceKind.LAYER: pb.ON_CALL_SOURCE_KIND_LAYER,
+    SourceKind.OVERRIDE: pb.ON_CALL_SOURCE_KIND_OVERRIDE,
+    SourceKind.FIXED_PERIOD: pb.ON_CALL_SOURCE_KIND_FIXED_PERIOD,
+    SourceKind.STAND_IN: pb.ON_CALL_SOURCE_KIND_STAND_IN,
+}
+MOST_GAPS = 100
+"""Of one schedule in a list."""
+COLLECTIONS = {SourceKind.OVERRIDE: "overrides/", SourceKind.FIXED_PERIOD: "fixedPeriods/"}
+_FIRST = minute_of(datetime(2000, 1, 1, tzinfo=UTC))
+_LAST = minute_of(datetime(2200, 1, 1, tzinfo=UTC))
+
+
+def schedule_from(id_: str, message: pb.Schedule) -> ScheduleRow:
+    """A schedule of the contract; its shape has been checked. Raises INVALID_FIELD for times that cannot be."""
+    zone = message.time_zone
+    layers = tuple(_layer_from(f"schedule.layers[{n}]", layer, zone) for n, layer in enumerate(message.layers))
+    return ScheduleRow(id_, message.display_name, message.description, zone, message.stand_in, layers)
+
+
+def schedule_to(row: ScheduleRow) -> pb.Schedule:
+    """A schedule for the contract: its layers as they are or are about to be."""
+    return pb.Schedule(
+        name=f"schedules/{row.id}",
+        display_name=row.display_name,
+        description=row.description,
+        time_zone=row.time_zone,
+        layers=[_layer_to(layer, row.time_zone) for layer in current(row.layers)],
+        stand_in=row.stand_in,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        etag=etag(row.version),
+    )
+
+
+def _layer_from(path: str, message: pb.Layer, zone: str) -> Layer:
+    try:
+        anchor = local_of(datetime.fromisoformat(message.start))
+    except ValueError:
+        raise invalid(f"{path}.start", "is no date and time; write for example 2026-01-05T09:00") from None
+    start, end = message.effective_start_time, message.effective_end_time
+    return Layer(
+        id=message.layer_id,
+        name=message.display_name,
+        rank=message.rank,
+        mode=Mode.ADD if message.mode == pb.LAYER_MODE_ADD else Mode.MASK,
+        turns=tuple(Turn(UNITS[turn.unit], turn.count) for turn in message.turns),
+        anchor=anchor,
+        zone=message.time_zone or zone,
+        line_up=tuple(ids_of(entry.users) for entry in message.line_up),
+        windows=tuple(map(_window_from, message.windows)),
+        counts=Counts.COVERED if message.counting == pb.TURN_COUNTING_COVERED else Counts.ELAPSED,
+        concurrent=message.concurrent or 1,
+        not_before=whole_minute(start, f"{path}.effective_start_time")
+        if message.HasField("effective_start_time")
+        else ALWAYS,
+        until=whole_minute(end, f"{path}.effective_end_time") if message.HasField("effective_end_time") else FOREVER,
+    )
+
+
+def _layer_to(layer: Layer, zone: str) -> pb.Layer:
+    return pb.Layer(
+        layer_id=layer.id,
+        display_name=layer.name,
+        rank=layer.rank,
+        mode=pb.LAYER_MODE_ADD if layer.mode is Mode.ADD else pb.LAYER_MODE_MASK,
+        turns=[pb.Turn(unit=UNIT_NUMBERS[turn.unit], count=turn.count) for turn in layer.turns],
+        start=f"{wall_of(layer.anchor):%Y-%m-%dT%H:%M}",
+        time_zone="" if layer.zone == zone else layer.zone,
+        line_up=[pb.LineUpEntry(users=names_of(group)) for group in layer.line_up],
+        windows=list(map(_window_to, layer.windows)),
+        counting=pb.TURN_COUNTING_COVERED if layer.counts is Counts.COVERED else pb.TURN_COUNTING_ELAPSED,
+        concurrent=layer.concurrent,
+        effective_start_time=time_to(layer.not_before),
+        effective_end_time=time_to(layer.until),
+        version_start_time=time_to(layer.since),
+    )
+
+
+def _window_from(message: pb.Window) -> Window:
+    start, end = _clock(message.start), _clock(message.end)
+    length = message.end_days_later * DAY + end - start
+    if length <= 0 and not message.end_days_later:
+        length += DAY
+    return Window(frozenset(day - 1 for day in message.days), start, length)
+
+
+def _window_to(window: Window) -> pb.Window:
+    later, end = divmod(window.start + window.length, DAY)
+    if end == 0:
+        later, end = later - 1, DAY
+    return pb.Window(
+        days=[day + 1 for day in sorted(window.days)],  # type: ignore[misc]  # the number is the enum's own
+        start=_hours(window.start),
+        end=_hours(end),
+        end_days_later=later,
+    )
+
+
+def segments_to(segments: Sequence[Segment]) -> list[pb.OnCallSegment]:
+    """Segments for the contract."""
+    return list(map(segment_to, segments))
+
+
+def segment_to(segment: Segment) -> pb.OnCallSegment:
+    """A segment for the contract; an end that is not known is unset."""
+    return pb.OnCallSegment(
+        start_time=time_to(segment.start),
+        end_time=time_to(segment.end),
+        users=names_of(segment.people),
+        coverage=COVERAGES[segment.coverage],
+        sources=list(map(_source_to, segment.sources)),
+        away=names_of(segment.away),
+    )
+
+
+def on_call_to(schedule: str, found: Standing) -> schedule_service_pb2.OnCall:
+    """Who is on call in a schedule, for the contract."""
+    return schedule_service_pb2.OnCall(
+        schedule=f"schedules/{schedule}",
+        segment=segment_to(found.segment),
+        next=segment_to(found.next) if found.next else None,
+    )
+
+
+def shift_to(schedule: str, start: int, end: int) -> schedule_service_pb2.Shift:
+    """A shift for the contract."""
+    return schedule_service_pb2.Shift(
+        schedule=f"schedules/{schedule}", start_time=time_to(start), end_time=time_to(end)
+    )
+
+
+def coverage_to(schedule: str, segments: Sequence[Segment]) -> schedule_service_pb2.ScheduleCoverage:
+    """How much is covered, for the contract."""
+    gaps = [segment for segment in segments if segment.coverage is Coverage.GAP]
+    return schedule_service_pb2.ScheduleCoverage(
+        schedule=f"schedules/{schedule}",
+        covered_percent=covered(segments) * 100,
+        gaps=segments_to(gaps[:MOST_GAPS]),
+    )
+
+
+def _source_to(source: Source) -> pb.OnCallSource:
+    return pb.OnCallSource(
+        kind=SOURCES[source.kind],
+        source=COLLECTIONS.get(source.kind, "") + source.id,
+        users=names_of(source.people),
+        turn=source.turn or 0,
+        instead_of=f"users/{source.instead_of}" if source.instead_of else "",
+    )
+
+
+def whole_minute(time: Timestamp, field: str) -> int:
+    """The minute that a timestamp is. Raises INVALID_FIELD between minutes, and out of what calendars are made for."""
+    minute, seconds = divmod(time.seconds, 60)
+    if seconds or time.nanos:
+        raise invalid(field, "must be a whole minute")
+    if not _FIRST <= minute < _LAST:
+        raise invalid(field, "must lie between the years 2000 and 2200")
+    return minute
+
+
+def instant(time: Timestamp, field: str) -> datetime:
+    """The minute in which a timestamp lies. Raises INVALID_FIELD out of what calendars are made for."""
+    return time_of(whole_minute(Timestamp(seconds=time.seconds - time.seconds % 60), field))
+
+
+def time_to(minute: int) -> Timestamp | None:
+    """The timestamp of a minute; nothing for ever."""
+    return None if minute in (ALWAYS, FOREVER) else timestamp(time_of(minute))
+
+
+def ids_of(names: Sequence[str]) -> Group:
+    """The ids behind `users/`."""
+    return tuple(name.removeprefix("users/") for name in names)
+
+
+def names_of(users: Group) -> list[str]:
+    """The names of users."""
+    return [f"users/{user}" for user in users]
+
+
+def _clock(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _hours(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"

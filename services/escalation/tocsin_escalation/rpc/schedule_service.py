@@ -1,0 +1,248 @@
+"""ScheduleService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.escalation.v1 import schedule_service_pb2 as pb
+from tocsin.escalation.v1 import schedule_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
+from tocsin_kit.db.requests import once
+from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
+from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_escalation.app import overrides, planned, schedules
+from tocsin_escalation.domain.schedules.model import Segment
+from tocsin_escalation.domain.schedules.questions import shifts
+from tocsin_escalation.rpc import planned_mapping as plans
+from tocsin_escalation.rpc import schedule_mapping as mapping
+from tocsin_escalation.store import absences, fixed_periods
+from tocsin_escalation.store import overrides as override_store
+from tocsin_escalation.store import schedules as store
+from tocsin_escalation.store.planned import Planned, Stretch
+from tocsin_escalation.store.schedules import ScheduleRow
+
+Context = grpc.aio.ServicerContext[Any, Any]
+R = TypeVar("R", bound=Message)
+P = TypeVar("P", bound=Stretch)
+Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
+
+SCHEDULES_AT_ONCE, MOST_SCHEDULES_AT_ONCE = 20, 50
+"""Of lists that resolve weeks of each schedule."""
+WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
+
+
+class ScheduleService(pb_grpc.ScheduleServiceServicer):
+    """Schedules, their overrides, and who is on call."""
+
+    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
+        self._db = db
+        self._pages = pages
+        self._budgets = budgets
+
+    async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
+        async def take(tx: Tx) -> pb.CreateScheduleResponse:
+            await require_room(tx, "schedules", self._budgets)
+            wanted = mapping.schedule_from(request.schedule_id or str(new_id()), request.schedule)
+            return pb.CreateScheduleResponse(schedule=mapping.schedule_to(await schedules.create(tx, wanted)))
+
+        return await self._once("CreateSchedule", request, pb.CreateScheduleResponse, take)
+
+    async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
+        row = await schedules.get(self._db, current_call().org_id, parse_name(request.name, "schedules"))
+        return pb.GetScheduleResponse(schedule=mapping.schedule_to(row))
+
+    async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await store.page(tx, str(cursor[0]) if cursor else "", size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
+        return pb.ListSchedulesResponse(schedules=list(map(mapping.schedule_to, shown)), next_page_token=token)
+
+    async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
+        id_ = parse_name(request.schedule.name, "schedules", field="schedule.name")
+
+        def change(row: ScheduleRow) -> ScheduleRow:
+            merged = mapping.schedule_to(row)
+            apply_update_mask(merged, request.schedule, request.update_mask, writable=WRITABLE)
+            validate(merged, "schedule")
+            return mapping.schedule_from(id_, merged)
+
+        async def take(tx: Tx) -> pb.UpdateScheduleResponse:
+            rollout = mapping.ROLLOUTS[request.rollout]
+            row = await schedules.update(tx, id_, request.schedule.etag, change, rollout)
+            return pb.UpdateScheduleResponse(schedule=mapping.schedule_to(row))
+
+        return await self._once("UpdateSchedule", request, pb.UpdateScheduleResponse, take)
+
+    async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
+        async def take(tx: Tx) -> pb.DeleteScheduleResponse:
+            await schedules.delete(tx, parse_name(request.name, "schedules"), request.etag)
+            return pb.DeleteScheduleResponse()
+
+        return await self._once("DeleteSchedule", request, pb.DeleteScheduleResponse, take)
+
+    async def ResolveSchedule(self, request: pb.ResolveScheduleRequest, context: Context) -> pb.ResolveScheduleResponse:
+        id_ = parse_name(request.name, "schedules")
+        found = await schedules.resolved(self._db, current_call().org_id, id_, *_span(request))
+        return pb.ResolveScheduleResponse(segments=mapping.segments_to(found))
+
+    async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
+        name = request.schedule.name
+        id_ = parse_name(name, "schedules", field="schedule.name") if name else ""
+        wanted = mapping.schedule_from(id_, request.schedule)
+        rollout = mapping.ROLLOUTS[request.rollout]
+        found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *_span(request))
+        return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
+
+    async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        only = [name.removeprefix("schedules/") for name in request.schedules]
+        at = mapping.instant(request.time, "time") if request.HasField("time") else None
+        after = str(cursor[0]) if cursor else ""
+        found = await schedules.on_calls(self._db, current_call().org_id, only, at, after, size + 1)
+        shown, user = found[:size], request.user.removeprefix("users/")
+        token = self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
+        return pb.ListOnCallsResponse(
+            on_calls=[
+                mapping.on_call_to(id_, standing)
+                for id_, standing in shown
+                if not user or user in standing.segment.people
+            ],
+            next_page_token=token,
+        )
+
+    async def ListShifts(self, request: pb.ListShiftsRequest, context: Context) -> pb.ListShiftsResponse:
+        found, token = await self._stretches(request, ())
+        user = request.user.removeprefix("users/")
+        return pb.ListShiftsResponse(
+            shifts=[
+                mapping.shift_to(id_, start, end) for id_, segments in found for start, end in shifts(segments, user)
+            ],
+            next_page_token=token,
+        )
+
+    async def ListCoverage(self, request: pb.ListCoverageRequest, context: Context) -> pb.ListCoverageResponse:
+        only = [name.removeprefix("schedules/") for name in request.schedules]
+        found, token = await self._stretches(request, only)
+        coverages = [mapping.coverage_to(id_, segments) for id_, segments in found]
+        return pb.ListCoverageResponse(coverages=coverages, next_page_token=token)
+
+    async def _stretches(
+        self, request: pb.ListShiftsRequest | pb.ListCoverageRequest, only: Sequence[str]
+    ) -> tuple[list[tuple[str, tuple[Segment, ...]]], str]:
+        """A page of schedules with who is on call in the time asked for, and the token of the next page."""
+        cursor = self._pages.decode(request)
+        size = min(page_size(request.page_size or SCHEDULES_AT_ONCE), MOST_SCHEDULES_AT_ONCE)
+        after = str(cursor[0]) if cursor else ""
+        found = await schedules.stretches(self._db, current_call().org_id, only, *_span(request), after, size + 1)
+        shown = found[:size]
+        return shown, self._pages.encode(request, (shown[-1][0],)) if len(found) > size else ""
+
+    async def CreateOverride(self, request: pb.CreateOverrideRequest, context: Context) -> pb.CreateOverrideResponse:
+        async def take(tx: Tx) -> pb.CreateOverrideResponse:
+            wanted = replace(plans.override_from(request.override), author=current_call().principal.subject)
+            return pb.CreateOverrideResponse(override=plans.override_to(await overrides.create_override(tx, wanted)))
+
+        return await self._once("CreateOverride", request, pb.CreateOverrideResponse, take)
+
+    async def ListOverrides(self, request: pb.ListOverridesRequest, context: Context) -> pb.ListOverridesResponse:
+        schedule = request.schedule.removeprefix("schedules/")
+        rows, token = await self._planned(request, override_store.TABLE, schedule)
+        return pb.ListOverridesResponse(overrides=list(map(plans.override_to, rows)), next_page_token=token)
+
+    async def DeleteOverride(self, request: pb.DeleteOverrideRequest, context: Context) -> pb.DeleteOverrideResponse:
+        async def take(tx: Tx) -> pb.DeleteOverrideResponse:
+            id_ = parse_uuid_name(request.name, "overrides")
+            absent = reasons.ERROR_REASON_OVERRIDE_NOT_FOUND
+            await planned.take_back(tx, override_store.TABLE, id_, request.name, absent)
+            return pb.DeleteOverrideResponse()
+
+        return await self._once("DeleteOverride", request, pb.DeleteOverrideResponse, take)
+
+    async def CreateFixedPeriod(
+        self, request: pb.CreateFixedPeriodRequest, context: Context
+    ) -> pb.CreateFixedPeriodResponse:
+        async def take(tx: Tx) -> pb.CreateFixedPeriodResponse:
+            wanted = replace(plans.fixed_period_from(request.fixed_period), author=current_call().principal.subject)
+            made = await overrides.create_fixed_period(tx, wanted)
+            return pb.CreateFixedPeriodResponse(fixed_period=plans.fixed_period_to(made))
+
+        return await self._once("CreateFixedPeriod", request, pb.CreateFixedPeriodResponse, take)
+
+    async def ListFixedPeriods(
+        self, request: pb.ListFixedPeriodsRequest, context: Context
+    ) -> pb.ListFixedPeriodsResponse:
+        schedule = request.schedule.removeprefix("schedules/")
+        rows, token = await self._planned(request, fixed_periods.TABLE, schedule)
+        shown = list(map(plans.fixed_period_to, rows))
+        return pb.ListFixedPeriodsResponse(fixed_periods=shown, next_page_token=token)
+
+    async def DeleteFixedPeriod(
+        self, request: pb.DeleteFixedPeriodRequest, context: Context
+    ) -> pb.DeleteFixedPeriodResponse:
+        async def take(tx: Tx) -> pb.DeleteFixedPeriodResponse:
+            id_ = parse_uuid_name(request.name, "fixedPeriods")
+            absent = reasons.ERROR_REASON_FIXED_PERIOD_NOT_FOUND
+            await planned.take_back(tx, fixed_periods.TABLE, id_, request.name, absent)
+            return pb.DeleteFixedPeriodResponse()
+
+        return await self._once("DeleteFixedPeriod", request, pb.DeleteFixedPeriodResponse, take)
+
+    async def CreateAbsence(self, request: pb.CreateAbsenceRequest, context: Context) -> pb.CreateAbsenceResponse:
+        async def take(tx: Tx) -> pb.CreateAbsenceResponse:
+            wanted = replace(plans.absence_from(request.absence), author=current_call().principal.subject)
+            return pb.CreateAbsenceResponse(absence=plans.absence_to(await overrides.create_absence(tx, wanted)))
+
+        return await self._once("CreateAbsence", request, pb.CreateAbsenceResponse, take)
+
+    async def ListAbsences(self, request: pb.ListAbsencesRequest, context: Context) -> pb.ListAbsencesResponse:
+        rows, token = await self._planned(request, absences.TABLE, request.user.removeprefix("users/"))
+        return pb.ListAbsencesResponse(absences=list(map(plans.absence_to, rows)), next_page_token=token)
+
+    async def DeleteAbsence(self, request: pb.DeleteAbsenceRequest, context: Context) -> pb.DeleteAbsenceResponse:
+        async def take(tx: Tx) -> pb.DeleteAbsenceResponse:
+            id_ = parse_uuid_name(request.name, "absences")
+            absent = reasons.ERROR_REASON_ABSENCE_NOT_FOUND
+            await planned.take_back(tx, absences.TABLE, id_, request.name, absent)
+            return pb.DeleteAbsenceResponse()
+
+        return await self._once("DeleteAbsence", request, pb.DeleteAbsenceResponse, take)
+
+    async def _planned(self, request: Listing, table: Planned[P], about: str) -> tuple[list[P], str]:
+        """A page of what is planned, and the token of the next page."""
+        cursor = self._pages.decode(request)
+        size = page_size(request.page_size)
+        ended = request.include_ended
+        rows = await planned.page(self._db, current_call().org_id, table, about, ended, cursor, size + 1)
+        shown = rows[:size]
+        return shown, self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], take: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def work(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: take(tx))
+
+        return await self._db.run(current_call().org_id, work)
+
+
+def _span(
+    request: pb.ResolveScheduleRequest | pb.PreviewScheduleRequest | pb.ListShiftsRequest | pb.ListCoverageRequest,
+) -> tuple[datetime, datetime]:
+    return (
+        mapping.instant(request.start_time, "start_time"),
+        mapping.instant(request.end_time, "end_time"),
+    )

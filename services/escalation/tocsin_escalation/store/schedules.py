@@ -1,0 +1,153 @@
+"""Schedules in PostgreSQL: rows to domain and back. A schedule's layers are one JSON value, with every version."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from asyncpg import Record
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.schedules.model import (
+    ALWAYS,
+    FOREVER,
+    Counts,
+    Layer,
+    Mode,
+    Turn,
+    Unit,
+    Window,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule as it is kept. `layers` are all versions of all layers."""
+
+    id: str
+    display_name: str
+    description: str
+    time_zone: str
+    stand_in: bool
+    layers: tuple[Layer, ...] = field(default=())
+    version: int = 1
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+COLUMNS = "id, display_name, description, time_zone, stand_in, layers, version, create_time, update_time"
+
+
+def layers_to_json(layers: tuple[Layer, ...]) -> str:
+    """What `layers_from_json` reads."""
+    return json.dumps([_layer_to(layer) for layer in layers], separators=(",", ":"))
+
+
+def layers_from_json(text: str) -> tuple[Layer, ...]:
+    """The layers behind `layers_to_json`."""
+    return tuple(map(_layer_from, json.loads(text)))
+
+
+def _layer_to(layer: Layer) -> dict[str, Any]:
+    return {
+        "id": layer.id,
+        "name": layer.name,
+        "rank": layer.rank,
+        "mode": layer.mode,
+        "turns": [[turn.unit, turn.count] for turn in layer.turns],
+        "anchor": layer.anchor,
+        "zone": layer.zone,
+        "line_up": layer.line_up,
+        "windows": [[sorted(window.days), window.start, window.length] for window in layer.windows],
+        "counts": layer.counts,
+        "concurrent": layer.concurrent,
+        "not_before": None if layer.not_before == ALWAYS else layer.not_before,
+        "since": None if layer.since == ALWAYS else layer.since,
+        "until": None if layer.until == FOREVER else layer.until,
+        "shift": layer.shift,
+        "ended": layer.ended,
+    }
+
+
+def _layer_from(data: dict[str, Any]) -> Layer:
+    return Layer(
+        id=data["id"],
+        name=data["name"],
+        rank=data["rank"],
+        mode=Mode(data["mode"]),
+        turns=tuple(Turn(Unit(unit), count) for unit, count in data["turns"]),
+        anchor=data["anchor"],
+        zone=data["zone"],
+        line_up=tuple(map(tuple, data["line_up"])),
+        windows=tuple(Window(frozenset(days), start, length) for days, start, length in data["windows"]),
+        counts=Counts(data["counts"]),
+        concurrent=data["concurrent"],
+        not_before=ALWAYS if data["not_before"] is None else data["not_before"],
+        since=ALWAYS if data["since"] is None else data["since"],
+        until=FOREVER if data["until"] is None else data["until"],
+        shift=data["shift"],
+        ended=data["ended"],
+    )
+
+
+def _row(record: Record) -> ScheduleRow:
+    return ScheduleRow(**{**dict(record), "layers": layers_from_json(record["layers"])})
+
+
+async def get(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow | None:
+    """One schedule of this tenant, locked for a change if asked."""
+    query = f"SELECT {COLUMNS} FROM schedules WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
+    record = await tx.fetchrow(query, tx.org_id, id_)
+    return _row(record) if record else None
+
+
+async def page(tx: Tx, after: str, limit: int) -> list[ScheduleRow]:
+    """This tenant's schedules by id, behind `after`."""
+    query = f"SELECT {COLUMNS} FROM schedules WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+    return [_row(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+
+
+async def page_ids(tx: Tx, only: list[str], after: str, limit: int) -> list[str]:
+    """The ids of this tenant's schedules behind `after`; of `only` these, if there are any."""
+    records = await tx.fetch(
+        """SELECT id FROM schedules WHERE org_id = $1 AND id > $2 AND ($3::text[] = '{}' OR id = ANY($3::text[]))
+           ORDER BY id LIMIT $4""",
+        tx.org_id,
+        after,
+        only,
+        limit,
+    )
+    return [record["id"] for record in records]
+
+
+async def insert(tx: Tx, row: ScheduleRow) -> ScheduleRow | None:
+    """A new schedule; None when the id is taken."""
+    record = await tx.fetchrow(
+        f"""INSERT INTO schedules (org_id, id, display_name, description, time_zone, stand_in, layers)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
+            ON CONFLICT ON CONSTRAINT schedules_pkey DO NOTHING RETURNING {COLUMNS}""",
+        *_values(tx, row),
+    )
+    return _row(record) if record else None
+
+
+async def update(tx: Tx, row: ScheduleRow) -> ScheduleRow:
+    """A locked schedule's new values."""
+    record = await tx.fetchrow(
+        f"""UPDATE schedules SET display_name = $3, description = $4, time_zone = $5, stand_in = $6, layers = $7,
+              version = version + 1, update_time = app_now()
+            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
+        *_values(tx, row),
+    )
+    assert record is not None, "the row is locked by this transaction"
+    return _row(record)
+
+
+async def delete(tx: Tx, id_: str) -> None:
+    """A locked schedule's end, and that of its overrides."""
+    await tx.execute("DELETE FROM schedules WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+
+
+def _values(tx: Tx, row: ScheduleRow) -> tuple[object, ...]:
+    layers = layers_to_json(row.layers)
+    return (tx.org_id, row.id, row.display_name, row.description, row.time_zone, row.stand_in, layers)

@@ -1,0 +1,191 @@
+"""Whoever is on call is paged, and the timeline says why it was them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.escalation.v1 import directory_service_pb2 as dp
+from tocsin.escalation.v1 import schedule_pb2 as sp
+from tocsin.escalation.v1 import schedule_service_pb2 as pb
+from tocsin_testkit.tenant import Tenant
+
+
+def time(value: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(value.replace(second=0, microsecond=0))
+    return message
+
+
+async def now(tenant: Tenant) -> datetime:
+    """The clock of the stack, which other tests move: a schedule that begins at its change says when it was made."""
+    name = await tenant.schedule("clock")
+    made = (await tenant.admin.schedules.GetSchedule(pb.GetScheduleRequest(name=name))).schedule.create_time
+    return made.ToDatetime(UTC)  # type: ignore[no-any-return]
+
+
+async def override(tenant: Tenant, schedule: str, start: datetime, end: datetime, *users: str) -> sp.Override:
+    wanted = sp.Override(schedule=schedule, start_time=time(start), end_time=time(end), users=users, reason="swap")
+    answer = await tenant.admin.schedules.CreateOverride(pb.CreateOverrideRequest(override=wanted))
+    return answer.override  # type: ignore[no-any-return]
+
+
+async def on_call(tenant: Tenant, schedule: str) -> sp.OnCallSegment:
+    answer = await tenant.admin.schedules.ListOnCalls(pb.ListOnCallsRequest(schedules=[schedule]))
+    [found] = answer.on_calls
+    return found.segment  # type: ignore[no-any-return]
+
+
+async def test_who_is_on_call_is_paged_until_an_override_puts_somebody_else_there(tenant: Tenant) -> None:
+    ana, ben, cem = await tenant.people("ana", "ben", "cem")
+    began = await now(tenant)
+    start = f"{began - timedelta(days=8):%Y-%m-%dT%H:%M}"
+    schedule = await tenant.schedule("web", ana, ben, start=start)
+    segment = await on_call(tenant, schedule)
+    assert list(segment.users) == ["users/ben"]
+    assert segment.sources[0].turn == 1
+    sender = await tenant.integration(await tenant.policy([schedule], [cem], name="web"))
+    first = await sender.triggers("the first")
+    await ben.is_paged(first, level=1)
+    [paged] = [entry for entry in await tenant.timeline(first) if entry.pages]
+    assert paged.message.startswith("level 1: paging users/ben; schedules/web has users/ben on call until ")
+    assert "turn 1 of layer week" in paged.message
+
+    made = await override(tenant, schedule, began - timedelta(hours=1), began + timedelta(days=2), "users/ana")
+    assert made.author == "users/operator"
+    assert made.start_time.ToDatetime(UTC) >= began.replace(second=0, microsecond=0), "the past stays as it was"
+    second = await sender.triggers("the second")
+    await ana.is_paged(second, level=1)
+    [paged] = [entry for entry in await tenant.timeline(second) if entry.pages]
+    assert made.name in paged.message
+
+    await tenant.admin.schedules.DeleteOverride(pb.DeleteOverrideRequest(name=made.name))
+    assert list((await on_call(tenant, schedule)).users) == ["users/ben"]
+    third = await sender.triggers("the third")
+    await ben.is_paged(third, level=1)
+
+
+async def test_a_gap_is_told_and_the_next_level_is_paged_at_once(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    schedule = await tenant.schedule("web", ana, start=f"{began + timedelta(days=3):%Y-%m-%dT%H:%M}")
+    assert (await on_call(tenant, schedule)).coverage == sp.ON_CALL_COVERAGE_GAP
+    policy = await tenant.policy([schedule], [ben], name="web")
+    sender = await tenant.integration(policy)
+    incident = await sender.triggers("nobody is there")
+    await ben.is_paged(incident, level=2)
+    messages = [entry.message for entry in await tenant.timeline(incident)]
+    assert any(
+        "level 1 skipped: schedules/web resolves to nobody; schedules/web has a gap" in each for each in messages
+    )
+
+
+async def test_what_is_previewed_is_what_comes_and_today_stays_as_it_is(tenant: Tenant) -> None:
+    ana, ben, cem = await tenant.people("ana", "ben", "cem")
+    began = await now(tenant)
+    name = await tenant.schedule("web", ana, ben, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    schedule = (await tenant.admin.schedules.GetSchedule(pb.GetScheduleRequest(name=name))).schedule
+    schedule.layers[0].line_up.insert(0, sp.LineUpEntry(users=[cem.name]))
+    span: Any = {"start_time": time(began - timedelta(days=1)), "end_time": time(began + timedelta(days=30))}
+    preview = await tenant.admin.schedules.PreviewSchedule(pb.PreviewScheduleRequest(schedule=schedule, **span))
+    updated = (await tenant.admin.schedules.UpdateSchedule(pb.UpdateScheduleRequest(schedule=schedule))).schedule
+    resolved = await tenant.admin.schedules.ResolveSchedule(pb.ResolveScheduleRequest(name=name, **span))
+    assert resolved.segments == preview.segments
+    assert [list(each.users) for each in resolved.segments] == [
+        [ana.name],
+        [ben.name],
+        [cem.name],
+        [ana.name],
+        [ben.name],
+    ]
+    assert resolved.segments[1].start_time == updated.layers[0].version_start_time
+
+
+async def test_whoever_is_away_is_not_paged_and_the_next_of_the_line_up_steps_in(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    name = await tenant.schedule("web", ana, ben, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    await tenant.admin.schedules.UpdateSchedule(
+        pb.UpdateScheduleRequest(schedule=sp.Schedule(name=name, stand_in=True))
+    )
+    away = sp.Absence(user=ana.name, start_time=time(began), end_time=time(began + timedelta(days=1)), reason="ill")
+    made = (await tenant.admin.schedules.CreateAbsence(pb.CreateAbsenceRequest(absence=away))).absence
+    segment = await on_call(tenant, name)
+    assert (list(segment.users), list(segment.away)) == ([ben.name], [ana.name])
+    sender = await tenant.integration(await tenant.policy([name], name="web"))
+    incident = await sender.triggers("ana is away")
+    await ben.is_paged(incident, level=1)
+    [paged] = [entry for entry in await tenant.timeline(incident) if entry.pages]
+    assert "stands in at turn 0 of layer week instead of users/ana; away: users/ana" in paged.message
+    listed = await tenant.admin.schedules.ListAbsences(pb.ListAbsencesRequest(user=ana.name))
+    assert [each.name for each in listed.absences] == [made.name]
+    await tenant.admin.schedules.DeleteAbsence(pb.DeleteAbsenceRequest(name=made.name))
+    assert list((await on_call(tenant, name)).users) == [ana.name]
+
+
+async def test_within_a_fixed_period_only_its_shifts_count(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    name = await tenant.schedule("web", ana, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    await override(tenant, name, began, began + timedelta(days=9), ana.name)
+    shift = sp.FixedShift(
+        start_time=time(began + timedelta(days=2)), end_time=time(began + timedelta(days=3)), users=[ben.name]
+    )
+    period = sp.FixedPeriod(
+        schedule=name,
+        start_time=time(began + timedelta(days=2)),
+        end_time=time(began + timedelta(days=4)),
+        shifts=[shift],
+        reason="holidays",
+    )
+    made = (
+        await tenant.admin.schedules.CreateFixedPeriod(pb.CreateFixedPeriodRequest(fixed_period=period))
+    ).fixed_period
+    assert list(made.shifts) == [shift]
+    span: Any = {"start_time": time(began + timedelta(days=1)), "end_time": time(began + timedelta(days=5))}
+    resolved = await tenant.admin.schedules.ResolveSchedule(pb.ResolveScheduleRequest(name=name, **span))
+    assert [list(each.users) for each in resolved.segments] == [[ana.name], [ben.name], [], [ana.name]]
+    assert resolved.segments[1].sources[0].source == made.name
+    assert resolved.segments[2].coverage == sp.ON_CALL_COVERAGE_GAP
+    listed = await tenant.admin.schedules.ListFixedPeriods(pb.ListFixedPeriodsRequest(schedule=name))
+    assert list(listed.fixed_periods) == [made]
+    await tenant.admin.schedules.DeleteFixedPeriod(pb.DeleteFixedPeriodRequest(name=made.name))
+    resolved = await tenant.admin.schedules.ResolveSchedule(pb.ResolveScheduleRequest(name=name, **span))
+    assert [list(each.users) for each in resolved.segments] == [[ana.name]]
+
+
+async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    await tenant.schedule("a", ana, ben, start=f"{began:%Y-%m-%dT%H:%M}")
+    await tenant.schedule("b", ana, start=f"{began + timedelta(days=7):%Y-%m-%dT%H:%M}")
+    span: Any = {"start_time": time(began), "end_time": time(began + timedelta(days=28))}
+    shifts, request = [], pb.ListShiftsRequest(user=ana.name, page_size=1, **span)
+    while True:
+        answer = await tenant.admin.schedules.ListShifts(request)
+        shifts += [
+            (each.schedule, (each.end_time.seconds - each.start_time.seconds) // 86400) for each in answer.shifts
+        ]
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    assert shifts == [("schedules/a", 7), ("schedules/a", 7), ("schedules/b", 21)]
+    coverage = pb.ListCoverageRequest(schedules=["schedules/a", "schedules/b"], **span)
+    a, b = (await tenant.admin.schedules.ListCoverage(coverage)).coverages
+    assert (a.covered_percent, len(a.gaps)) == (100, 0)
+    assert b.covered_percent == 75
+    assert [gap.end_time for gap in b.gaps] == [time(began + timedelta(days=7))]
+
+
+async def test_people_who_cannot_be_paged_are_stood_in_for_if_the_schedule_says_so(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    name = await tenant.schedule("web", ana, ben, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    await tenant.admin.directory.DeleteUser(dp.DeleteUserRequest(name=ana.name))
+    gap = await on_call(tenant, name)
+    assert (gap.coverage, list(gap.away)) == (sp.ON_CALL_COVERAGE_GAP, [ana.name])
+    await tenant.admin.schedules.UpdateSchedule(
+        pb.UpdateScheduleRequest(schedule=sp.Schedule(name=name, stand_in=True))
+    )
+    stood_in = await on_call(tenant, name)
+    assert list(stood_in.users) == [ben.name]
+    assert stood_in.sources[0].instead_of == ana.name

@@ -124,6 +124,9 @@ def each_name(rpc: Rpc, names: dict[str, str]) -> Iterator[bytes]:
         request: Any = GetMessageClass(rpc.method.input_type)()
         request.ParseFromString(Messages(str(rpc), names).request(rpc.method.input_type))
         request.ClearField(field.name)
+        if {"start_time", "end_time"} <= set(rpc.method.input_type.fields_by_name):
+            request.start_time.FromSeconds(1_700_000_000)
+            request.end_time.FromSeconds(1_700_003_600)
         setattr(request, "name", name) if field.name == "name" else request.names.append(name)
         yield request.SerializeToString()
 

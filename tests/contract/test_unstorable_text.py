@@ -28,7 +28,14 @@ from tests.contract.test_protos import METHODS
 
 NUL = "a\0b"
 REPLACED = "a\N{REPLACEMENT CHARACTER}b"
-SERVICE_OF = {"ingest": "ingest", "escalation": "escalation", "notify": "notify", "queue": "notify", "outbox": "ingest"}
+SERVICE_OF = {
+    "ingest": "ingest",
+    "escalation": "escalation",
+    "notify": "notify",
+    "queue": "notify",
+    "outbox": "ingest",
+    "limits": "ingest",
+}
 DEPTH = 4
 
 
@@ -83,9 +90,8 @@ CASES = {method: list(places(method.input_type)) for method in METHODS}
 
 async def call(world: World, method: MethodDescriptor, request: Any) -> Any:
     scope = method.GetOptions().Extensions[access_pb2.scope]
-    token = world.token(
-        "*" if scope == "internal" or scope.startswith("queues:") else "org-nul", [scope], subject="services/test"
-    )
+    spans_tenants = scope == "internal" or scope.startswith(("queues:", "limits:"))
+    token = world.token("*" if spans_tenants else "org-nul", [scope], subject="services/test")
     channel = world.channels.by_service[SERVICE_OF[method.containing_service.full_name.split(".")[1]]]
     path = f"/{method.containing_service.full_name}/{method.name}"
     unary = channel.unary_unary(path, type(request).SerializeToString, GetMessageClass(method.output_type).FromString)

@@ -16,7 +16,7 @@ from tocsin_kit.errors import TocsinError
 from tests.store.escalation.recorders import ORG, POLICY, Desk, Notify
 
 APPLIED, DUPLICATE, UNKNOWN = OutcomeResult
-UNREACHABLE, FAILED, DELAYED, SENT = OutcomeKind
+UNREACHABLE, FAILED, DELAYED, SENT, _ = OutcomeKind
 
 
 async def told(desk: Desk, incident: UUID, kind: OutcomeKind, *, org_id: str = ORG, who: str = "ana") -> Told:

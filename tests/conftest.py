@@ -25,5 +25,5 @@ async def tenant(world: World) -> AsyncIterator[Tenant]:
     """A new customer. Anything that reached its people and that the test did not ask for fails the test."""
     tenant = world.tenant()
     yield tenant
-    await world.quiet()
+    await world.idle()
     assert tenant.unexpected() == []

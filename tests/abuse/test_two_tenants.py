@@ -69,7 +69,7 @@ async def first(world: World) -> Tenant:
     incident = await sender.triggers(MARK, dedup_key=MARK)
     tenant.expected(await ana.is_paged(incident))
     await reached(tenant, incident)
-    await world.quiet()
+    await world.idle()
     return tenant
 
 

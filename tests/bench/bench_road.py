@@ -38,7 +38,7 @@ async def latency(world: World, clients: Clients, path: str) -> None:
     """Accepted to webhook called, one alert every 50 ms; the floor is one bare POST to the same server."""
     for _ in range(20):
         await clients.alerts.SendAlert(request(str(uuid.uuid4())))
-    await world.quiet()
+    await world.idle()
     floor = await posts(world, 200, together=1)
     began, accepted, sent = time.monotonic(), dict[str, float](), dict[str, float]()
 

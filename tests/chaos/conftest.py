@@ -34,5 +34,5 @@ async def tenant(fleet: Fleet) -> AsyncIterator[Tenant]:
         yield tenant
     finally:
         await fleet.heal()
-    await fleet.quiet()
+    await fleet.idle()
     assert tenant.unexpected() == []

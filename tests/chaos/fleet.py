@@ -85,11 +85,11 @@ class Fleet(World):
 
         await eventually(refuses, f"{replica.name} says that it does not serve")
 
-    async def quiet(self) -> None:
+    async def idle(self) -> None:
         """Nothing is due and nothing under way: here also no page that is handed over a second time, as a safeguard."""
         due = "SELECT NOT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL AND due_time <= app_now())"
         await self.until("escalation", due)
-        await super().quiet()
+        await super().idle()
 
     async def armed(self, incident: str) -> None:
         """Wait until Redis holds the timer of an incident."""

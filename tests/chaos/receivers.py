@@ -30,13 +30,13 @@ class Receivers:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Note what arrives, and when this process itself stood still."""
-        self._world.hooks.witness = self._witness
+        self._world.hooks.on_request = self._witness
         probe = asyncio.create_task(self._note_stalls())
         try:
             yield
         finally:
             probe.cancel()
-            self._world.hooks.witness = None
+            self._world.hooks.on_request = None
 
     @asynccontextmanager
     async def behaving(self, behaviour: Behaviour) -> AsyncIterator[None]:

@@ -63,7 +63,7 @@ async def test_an_acknowledge_waits_for_a_page_that_can_no_longer_be_stopped(fle
         held = time.monotonic() - began
         await acknowledging
         ok = time.monotonic()
-    await fleet.quiet()
+    await fleet.idle()
     rang = [message for message in _of(tenant) if message.address in ben.addresses and message.is_page]
     tell("acknowledge of a page under way", held_ms=round(held * 1000), rang=len(rang), notify=stopped.name)
     assert len(rang) == 1 or held > GATE_PATIENCE

@@ -143,7 +143,7 @@ async def test_notify_dies_between_the_providers_yes_and_its_own_note(fleet: Fle
     await fleet.orphans_come_due()
     again = await ana.is_paged(incident)
     assert again.key == first.key
-    await fleet.quiet()
+    await fleet.idle()
     assert (await _notification(tenant, incident)).state == notification_pb2.NOTIFICATION_STATE_SENT
 
 
@@ -153,7 +153,7 @@ async def test_everything_dies_in_the_middle_of_an_escalation(fleet: Fleet, tena
     prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=5))
     incident = await prom.triggers("db down")
     await ana.is_paged(incident, level=1)
-    await fleet.quiet()
+    await fleet.idle()
     fleet.kill(*fleet.stack.services)
     fleet.valkey.kill()
     fleet.postgres.kill()

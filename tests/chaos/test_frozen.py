@@ -54,7 +54,7 @@ async def test_a_replica_that_stands_still_delays_no_new_incident_by_its_deadlin
         tell(f"{service} frozen and idle", **spread(late))
         assert max(late) < within(4.5), "a hand-over alone may take five"
         frozen.resume()
-        await fleet.quiet()
+        await fleet.idle()
 
 
 async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_page(

@@ -64,7 +64,7 @@ async def test_pages_refused_for_good_are_redriven(fleet: Fleet, tenant: Tenant)
     live, soon, late, over = [await prom.triggers(key, dedup_key=key) for key in KEYS]
     await eventually(lambda: _refused(fleet, ana.addresses[0], len(KEYS)), "the provider refuses")
     await ana.acknowledges(soon)
-    await fleet.quiet()
+    await fleet.idle()
     assert {letter.incident for letter in await _dead(tenant)} >= {live, late, over}
     await ana.acknowledges(late)
     await prom.resolves("over late")
@@ -92,7 +92,7 @@ async def test_an_acknowledge_crosses_with_a_page_that_is_leaving(fleet: Fleet, 
     provider.answers()
     await ben.is_paged(incident)
     await ben.is_told(incident, "acknowledgment")
-    await fleet.quiet()
+    await fleet.idle()
     [page] = await _pages(tenant, incident, ben.name)
     assert page.state == notification_pb2.NOTIFICATION_STATE_SENT
     assert page.state_reason == "crossed with: acknowledged by users/ana"

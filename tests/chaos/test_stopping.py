@@ -118,4 +118,4 @@ async def test_notify_is_stopped_while_it_takes_a_page(fleet: Fleet, tenant: Ten
     assert await stopping.process.wait(timeout=20) == 0
     await ana.is_paged(incident)
     await fleet.orphans_come_due()
-    await fleet.quiet()
+    await fleet.idle()

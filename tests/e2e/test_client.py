@@ -109,7 +109,7 @@ async def test_an_incident_is_opened_and_acknowledged(tenant: Tenant, aio: tocsi
     await ana.is_paged(answer.incident, level=1)
     response = await aio.incidents.AcknowledgeIncident(AcknowledgeIncidentRequest(name=answer.incident))
     assert response.incident.state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
-    await tenant.world.quiet()
+    await tenant.world.idle()
     heard(tenant)
 
 
@@ -168,13 +168,13 @@ async def test_the_wheels_alone_are_enough_for_the_examples(tenant: Tenant, tmp_
         output, _ = await process.communicate()
         said.append(output.decode())
         assert process.returncode == 0, said[-1]
-        await tenant.world.quiet()
+        await tenant.world.idle()
     incident = said[0].strip()
     await ana.is_paged(incident)
     assert said[1] == "", "every alert was taken"
     assert {f"acknowledged node-{n} is down" for n in range(3)} < {*said[2].splitlines()}
     assert (await tenant.incident(incident)).state == incident_pb2.INCIDENT_STATE_ACKNOWLEDGED
-    await tenant.world.quiet()
+    await tenant.world.idle()
     heard(tenant)
 
 

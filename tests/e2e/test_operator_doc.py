@@ -148,7 +148,7 @@ class Scenery:
     async def change(self, heading: str) -> None:
         """What was asked for has happened by the time a person has read on."""
         if self._moving:
-            await self._world.quiet()
+            await self._world.idle()
             self._moving = False
         if scene := self._scenes.get(heading):
             await scene()

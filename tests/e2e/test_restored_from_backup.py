@@ -69,7 +69,7 @@ async def test_what_escalation_forgot_pages_again_by_itself(tenant: Tenant, ackn
     await ana.is_paged(incident)
     if acknowledged:
         await ana.acknowledges(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     await forgets(tenant, "escalation")
     await ana.is_paged(incident)
     entries = await tenant.timeline(incident)
@@ -88,11 +88,11 @@ async def test_an_alert_of_an_incident_that_escalation_forgot_opens_it_at_once(t
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     await forgets(tenant, "escalation")
     await prom.sends("db still down", dedup_key="db", severity=1)
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     assert len([message for message in await messages(tenant, incident) if "opened anew" in message]) == 1
 
 
@@ -101,7 +101,7 @@ async def test_a_resolve_of_what_escalation_forgot_pages_nobody(tenant: Tenant) 
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     async with rows_of(tenant, "escalation") as connection:
         await connection.execute("DELETE FROM escalations WHERE org_id = $1", tenant.org_id)
         await prom.resolves("db")
@@ -115,7 +115,7 @@ async def test_what_ingest_forgot_is_closed_and_the_next_alert_pages(tenant: Ten
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     await forgets(tenant, "ingest")
     await becomes(tenant, incident, RESOLVED)
     await ana.is_told(incident, "resolution")
@@ -135,7 +135,7 @@ async def test_a_person_can_end_what_ingest_forgot(tenant: Tenant, batch: bool) 
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     await forgets(tenant, "ingest")
     await ana.acknowledges(incident)
     for _ in range(2):
@@ -153,7 +153,7 @@ async def test_an_operator_sees_what_differs_before_it_is_mended(tenant: Tenant)
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     assert about(await reconcile(tenant), incident) == []
     await forgets(tenant, "escalation")
     assert about(await reconcile(tenant, dry_run=True), incident) == ["NOT_ESCALATED"]
@@ -161,7 +161,7 @@ async def test_an_operator_sees_what_differs_before_it_is_mended(tenant: Tenant)
     assert about(answer, incident) == ["NOT_ESCALATED"]
     assert all(each.mended for each in answer.incidents if each.incident == incident)
     await ana.is_paged(incident)
-    await tenant.world.quiet()
+    await tenant.world.idle()
     assert about(await reconcile(tenant), incident) == []
 
 
@@ -175,7 +175,7 @@ async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant
         alerts = await connection.fetch("SELECT id FROM alerts WHERE org_id = $1", tenant.org_id)
         await prom.resolves("db")
         await ana.is_told(incident, "resolution")
-        await tenant.world.quiet()
+        await tenant.world.idle()
         async with connection.transaction():
             await connection.execute(
                 """UPDATE incidents SET state = 'open', firing_count = 1, event_sequence = 1, resolve_time = NULL,
@@ -203,7 +203,7 @@ async def test_events_that_one_side_lost_are_made_up_for(tenant: Tenant) -> None
         lost = "UPDATE escalations SET last_sequence = 1, severity = 2, alert_count = 1 WHERE org_id = $1"
         await connection.execute(lost, tenant.org_id)
     assert about(await reconcile(tenant), incident) == ["BEHIND"]
-    await tenant.world.quiet()
+    await tenant.world.idle()
     async with asyncio.timeout(within(PATIENCE)):
         while (await tenant.incident(incident)).severity != 1:
             await asyncio.sleep(0.05)
@@ -211,7 +211,7 @@ async def test_events_that_one_side_lost_are_made_up_for(tenant: Tenant) -> None
     async with rows_of(tenant, "ingest") as connection:
         await connection.execute("UPDATE incidents SET event_sequence = 1 WHERE org_id = $1", tenant.org_id)
     assert about(await reconcile(tenant), incident) == ["AHEAD"]
-    await tenant.world.quiet()
+    await tenant.world.idle()
     await prom.resolves("db")
     await becomes(tenant, incident, RESOLVED)
     await ana.is_told(incident, "resolution")

@@ -46,7 +46,7 @@ async def test_random_alerts_of_every_sender_page_everybody_and_can_be_read(worl
         sender = await set_up(tenant)
         opened = await by_rpc(tenant, some(inputs(), count))
         await by_http(sender, some(pagerduty(), count // 4), some(alertmanager(), count // 4))
-        await world.quiet()
+        await world.idle()
         listed = (await tenant.admin.alerts.ListAlerts(ListAlertsRequest(page_size=500))).alerts
         opened |= {alert.incident for alert in listed}
         assert len(opened) > count // 4, "most of them are accepted"

@@ -20,7 +20,7 @@ import uvloop
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from tocsin_kit import garbage, logging
+from tocsin_kit import collector, logging
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
 from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
 from tocsin_kit.db.pool import Database
@@ -137,7 +137,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         service = await build(runtime)
         if only == "work":
             rpc.drop_services()
-        garbage.settle()
+        collector.tune()
         await http.start()
         await rpc.start()
         own.start(stop)

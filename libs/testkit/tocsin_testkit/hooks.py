@@ -16,7 +16,7 @@ class HookServer:
     """Listens on a free loopback port; every path is somebody's webhook.
 
     `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
-    get no answer until they are taken out again. `witness` is told of every request when it arrives and may wait; it
+    get no answer until they are taken out again. `on_request` is told of every request when it arrives and may wait; it
     returns the status to answer with, or None to cut the connection.
     """
 
@@ -26,7 +26,7 @@ class HookServer:
         self.answers: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.hang: dict[str, asyncio.Event] = {}
         self.refused: list[tuple[str, float]] = []
-        self.witness: Callable[[web.Request, Received], Awaitable[int | None]] | None = None
+        self.on_request: Callable[[web.Request, Received], Awaitable[int | None]] | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -66,7 +66,7 @@ class HookServer:
             if status >= 300:
                 return web.Response(status=status, headers=headers)
         message = parse(path, body, tuple(request.headers.items()), arrived)
-        verdict = 200 if self.witness is None else await self.witness(request, message)
+        verdict = 200 if self.on_request is None else await self.on_request(request, message)
         if verdict is None and request.transport is not None:
             request.transport.abort()
         if verdict != 200:

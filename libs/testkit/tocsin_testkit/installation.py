@@ -13,9 +13,9 @@ from tocsin_stack.stack import Stack
 from tocsin_testkit.clients import Channels, Clients
 from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.hooks import HookServer
+from tocsin_testkit.idle import until_idle
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
-from tocsin_testkit.quiet import until_quiet
 
 # Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
 QUICK = {
@@ -99,13 +99,13 @@ class Installation:
 
     async def passes(self, *, minutes: float = 0, seconds: float = 0) -> None:
         """Time passes for everybody, and whatever falls due by it happens."""
-        await self.quiet()
+        await self.idle()
         await self.clock.forward(timedelta(minutes=minutes, seconds=seconds))
-        await self.quiet()
+        await self.idle()
 
-    async def quiet(self) -> None:
+    async def idle(self) -> None:
         """Wait until nothing is due and nothing is under way anywhere."""
-        await until_quiet(self.stack.plan.databases)
+        await until_idle(self.stack.plan.databases)
 
     async def database(self, service: str) -> asyncpg.Connection:
         """A connection to a service's database that sees every tenant. For tests about rows; close it."""

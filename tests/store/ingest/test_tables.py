@@ -4,8 +4,8 @@ import re
 from datetime import timedelta
 
 import pytest
-from tocsin_ingest.domain.board import Board
 from tocsin_ingest.domain.message import Action
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import retention, snapshot, writing
 from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.pool import Database
@@ -123,10 +123,10 @@ async def test_duplicates_rewrite_no_index(database: Database) -> None:
     org = new_org()
     await commit(committer(database), org, [message("a", org=org)])
     async with database.transaction(org) as tx:
-        board = Board(new_id)
-        await snapshot.fill(tx, board, [message("a", org=org)])
-        board.play([message("a", org=org)])
-        await writing.write(tx, board)
+        filled = Snapshot(new_id)
+        await snapshot.fill(tx, filled, [message("a", org=org)])
+        filled.apply([message("a", org=org)])
+        await writing.write(tx, filled)
         found = await tx.fetch(
             "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname IN ('alerts', 'incidents')"
         )

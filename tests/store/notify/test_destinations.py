@@ -57,7 +57,7 @@ async def none_has_ended(world: World) -> bool:
 
 
 async def hang_all_they_may(world: World, notify: Notify) -> None:
-    """Every seat that the hanging calls can have is taken."""
+    """Every slot that the hanging calls can have is taken."""
 
     async def under_way() -> bool:
         return bool(await world.admin.fetchval("SELECT count(*) > 0 FROM notifications WHERE state = 'sending'"))

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
 async def test_a_flood_of_low_pages_on_a_hanging_provider_does_not_delay_a_critical_one(
     world: World, own_flood: bool
 ) -> None:
-    """Five tenants' floods take every seat they may; the critical page is one of theirs, or somebody else's."""
+    """Five tenants' floods take every slot they may; the critical page is one of theirs, or somebody else's."""
     floods = [new_org() for _ in range(5)]
     victim = floods[0] if own_flood else new_org()
     for org in floods:

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, tuples
-from tocsin_ingest.domain.board import Board, Pending
 from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.snapshot import Pending, Snapshot
 from tocsin_kit.ids import new_id
 
 from tests.unit.ingest.model import Naive, message
@@ -21,7 +21,7 @@ from tests.unit.ingest.strategies import batches
 
 
 def outcomes(*sent: Message) -> list[Outcome]:
-    return [decision.outcome for decision in Board(new_id).play(sent)]
+    return [decision.outcome for decision in Snapshot(new_id).apply(sent)]
 
 
 def test_the_first_opens_the_second_is_a_duplicate() -> None:
@@ -34,18 +34,18 @@ def test_a_new_key_of_the_group_joins_its_incident() -> None:
 
 
 def test_the_incident_closes_with_its_last_firing_alert() -> None:
-    board = Board(new_id)
+    snapshot = Snapshot(new_id)
     sent = (
         message("a", group="g"),
         message("b", group="g"),
         message("a", Action.RESOLVE),
         message("b", Action.RESOLVE),
     )
-    assert [decision.incident_resolved for decision in board.play(sent)] == [False, False, False, True]
+    assert [decision.incident_resolved for decision in snapshot.apply(sent)] == [False, False, False, True]
 
 
 def test_an_alert_never_joins_a_resolved_incident() -> None:
-    first, _, again = Board(new_id).play((message("a"), message("a", Action.RESOLVE), message("a")))
+    first, _, again = Snapshot(new_id).apply((message("a"), message("a", Action.RESOLVE), message("a")))
     assert again.outcome is Outcome.OPENED
     assert again.incident is not None
     assert first.incident is not None
@@ -57,8 +57,8 @@ def test_what_is_not_firing_is_ignored() -> None:
 
 
 def test_a_suppressed_alert_begins_to_fire_as_the_same_alert() -> None:
-    board = Board(new_id)
-    quiet, loud = board.play((message("a", suppress=True), message("a")))
+    snapshot = Snapshot(new_id)
+    quiet, loud = snapshot.apply((message("a", suppress=True), message("a")))
     assert (quiet.outcome, loud.outcome) == (Outcome.SUPPRESSED, Outcome.OPENED)
     assert quiet.alert is not None
     assert loud.alert is not None
@@ -71,8 +71,8 @@ def test_a_firing_alert_is_not_silenced_by_a_new_rule() -> None:
 
 
 def test_severity_rises_and_never_falls() -> None:
-    board = Board(new_id)
-    decisions = board.play(
+    snapshot = Snapshot(new_id)
+    decisions = snapshot.apply(
         (
             message("a", severity=Severity.INFO),
             message("a", severity=Severity.CRITICAL),
@@ -91,29 +91,29 @@ def test_severity_rises_and_never_falls() -> None:
 
 
 def test_a_storm_in_one_batch_is_one_event() -> None:
-    board = Board(new_id)
-    board.play([message("a")] * 1000)
-    ((event,),) = [events.new for events in board.events.values()]
+    snapshot = Snapshot(new_id)
+    snapshot.apply([message("a")] * 1000)
+    ((event,),) = [events.new for events in snapshot.events.values()]
     assert isinstance(event, Opened)
     assert event.alert_count == 1000
 
 
 def test_folded_events_add_up_what_is_new_and_keep_what_is_urgent() -> None:
-    board = Board(new_id)
-    board.play((message("a", group="g"), message("a", Action.ACKNOWLEDGE)))
-    board.play([message(key, group="g", severity=Severity.CRITICAL) for key in "bcc"])
-    (events,) = board.events.values()
+    snapshot = Snapshot(new_id)
+    snapshot.apply((message("a", group="g"), message("a", Action.ACKNOWLEDGE)))
+    snapshot.apply([message(key, group="g", severity=Severity.CRITICAL) for key in "bcc"])
+    (events,) = snapshot.events.values()
     last = events.new[-1]
     assert last == AlertsAdded(4, Severity.CRITICAL, "c is wrong", new_keys=2, worse=True)
     assert last.urgent
 
 
 def test_events_keep_their_order_around_an_acknowledge() -> None:
-    board = Board(new_id)
-    board.play(
+    snapshot = Snapshot(new_id)
+    snapshot.apply(
         (message("a"), message("a", Action.ACKNOWLEDGE), message("a"), message("a"), message("a", Action.RESOLVE))
     )
-    (events,) = board.events.values()
+    (events,) = snapshot.events.values()
     assert [type(each) for each in events.new] == [Opened, Acknowledged, AlertsAdded, Resolved]
     assert events.last_sequence == 4
 
@@ -124,9 +124,9 @@ def test_any_sequence_does_what_the_model_does(given_batches: list[list[Message]
     naive, stored = Naive(), Stored()
     for batch in given_batches:
         expected = [naive.send(each) for each in batch]
-        board = stored.board()
-        decisions = board.play(batch)
-        stored.keep(board)
+        snapshot = stored.snapshot()
+        decisions = snapshot.apply(batch)
+        stored.keep(snapshot)
         assert [
             (each.outcome, each.alert.count if each.alert else 0, each.incident_resolved) for each in decisions
         ] == expected
@@ -139,25 +139,25 @@ class Stored:
     """Stands in for the database between two batches."""
 
     def __init__(self) -> None:
-        self._boards: list[Board] = []
+        self._snapshots: list[Snapshot] = []
         self._heard: dict[UUID, list[Event]] = {}
 
-    def board(self) -> Board:
-        fresh = Board(new_id)
+    def snapshot(self) -> Snapshot:
+        fresh = Snapshot(new_id)
         for incident in self._incidents().values():
             if incident.open:
                 events = self._heard[incident.id]
                 last = events[-1]
                 pending = Pending(last, len(events), len(events)) if isinstance(last, AlertsAdded) else None
                 fresh.put_incident(incident, len(events), pending)
-        for alert in {key: each for board in self._boards for key, each in board.alerts.items()}.values():
+        for alert in {key: each for snapshot in self._snapshots for key, each in snapshot.alerts.items()}.values():
             if alert.state is not AlertState.RESOLVED:
                 fresh.put_alert(alert)
         return fresh
 
-    def keep(self, board: Board) -> None:
-        self._boards.append(board)
-        for incident_id, events in board.events.items():
+    def keep(self, snapshot: Snapshot) -> None:
+        self._snapshots.append(snapshot)
+        for incident_id, events in snapshot.events.items():
             heard = self._heard.setdefault(incident_id, [])
             if events.rewritten:
                 assert events.pending is not None
@@ -183,7 +183,7 @@ class Stored:
             assert not any(isinstance(one, AlertsAdded) and isinstance(two, AlertsAdded) for one, two in pairs)
 
     def _incidents(self) -> dict[UUID, Incident]:
-        return {key: each for board in self._boards for key, each in board.incidents.items()}
+        return {key: each for snapshot in self._snapshots for key, each in snapshot.incidents.items()}
 
 
 def at(minute: int) -> datetime:
@@ -236,10 +236,10 @@ def test_without_times_nothing_is_late() -> None:
 @given(lists(tuples(booleans(), integers(0, 8), integers(0, 3)), max_size=20))
 def test_whatever_order_messages_come_in_no_firing_that_is_over_opens_an_incident(sent: list[Any]) -> None:
     """A firing opens an incident only if no resolve of it or of a later one came before."""
-    board, over = Board(new_id), -1
+    snapshot, over = Snapshot(new_id), -1
     for firing, start, length in sent:
         sends = fires(start) if firing else ends(start, start + length)
-        (decision,) = board.play([sends])
+        (decision,) = snapshot.apply([sends])
         if not firing:
             over = max(over, start)
         elif decision.outcome is Outcome.OPENED:

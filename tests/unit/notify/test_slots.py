@@ -4,67 +4,67 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_kit.budgets import Budgets, per_minute
 from tocsin_kit.metrics import Metrics
-from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Seat, Slots
+from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slot, Slots
 from tocsin_notify.domain.page import CRITICAL, LANES, NORMAL, SLOW, Channel
 
 LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)
 CHANNELS = {Channel.WEBHOOK: 100, Channel.EMAIL: 2, Channel.CONSOLE: 100}
 
 
-def seat(org: str, priority: int = NORMAL, channel: Channel = Channel.WEBHOOK) -> Seat:
-    return Seat(org, channel, priority)
+def slot(org: str, priority: int = NORMAL, channel: Channel = Channel.WEBHOOK) -> Slot:
+    return Slot(org, channel, priority)
 
 
 def test_a_flood_leaves_the_reserve_to_critical_pages() -> None:
     slots = Slots(LIMITS, CHANNELS)
-    assert sum(slots.take(seat(f"org-{number}")) for number in range(20)) == 7
-    assert sum(slots.take(seat(f"org-{number}", CRITICAL)) for number in range(20)) == 3
+    assert sum(slots.take(slot(f"org-{number}")) for number in range(20)) == 7
+    assert sum(slots.take(slot(f"org-{number}", CRITICAL)) for number in range(20)) == 3
 
 
 def test_one_tenant_takes_its_share_and_no_more() -> None:
     slots = Slots(LIMITS, CHANNELS)
-    assert sum(slots.take(seat("greedy")) for _ in range(20)) == 4
-    assert slots.take(seat("modest"))
+    assert sum(slots.take(slot("greedy")) for _ in range(20)) == 4
+    assert slots.take(slot("modest"))
 
 
 def test_a_tenants_own_flood_does_not_hold_up_its_critical_page() -> None:
     slots = Slots(LIMITS, CHANNELS)
-    while slots.take(seat("greedy")):
+    while slots.take(slot("greedy")):
         pass
-    assert slots.take(seat("greedy", CRITICAL))
+    assert slots.take(slot("greedy", CRITICAL))
 
 
 def test_a_channel_with_few_sessions_bounds_its_calls_and_keeps_one_for_critical_pages() -> None:
     slots = Slots(Limits(total=10, critical_reserve=5, per_org=10, rate=0), CHANNELS)
-    assert [slots.take(seat("a", NORMAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
-    assert [slots.take(seat("a", CRITICAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
+    assert [slots.take(slot("a", NORMAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
+    assert [slots.take(slot("a", CRITICAL, Channel.EMAIL)) for _ in range(2)] == [True, False]
 
 
 def test_the_rate_holds_for_everything_but_critical_pages() -> None:
     now = 0.0
     slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5), CHANNELS, clock=lambda: now)
-    assert sum(slots.take(seat("a")) for _ in range(50)) == 5
-    assert all(slots.take(seat("a", CRITICAL)) for _ in range(50))
+    assert sum(slots.take(slot("a")) for _ in range(50)) == 5
+    assert all(slots.take(slot("a", CRITICAL)) for _ in range(50))
     now = 0.35
-    assert sum(slots.take(seat("a")) for _ in range(50)) == 3
-    assert slots.take(seat("b")), "another tenant's bucket is full"
+    assert sum(slots.take(slot("a")) for _ in range(50)) == 3
+    assert slots.take(slot("b")), "another tenant's bucket is full"
 
 
 def test_the_tenants_budget_holds_for_everything_but_critical_pages_which_count() -> None:
     budgets = Budgets((per_minute(NOTIFICATIONS, 6),), Metrics(), clock=lambda: 0.0)
     slots = Slots(Limits(total=1000, critical_reserve=1, per_org=1000, rate=0), CHANNELS, budgets)
-    assert all(slots.take(seat("a", CRITICAL)) for _ in range(4))
-    assert sum(slots.take(seat("a")) for _ in range(50)) == 2
-    assert all(slots.take(seat("a", CRITICAL)) for _ in range(50))
-    assert slots.take(seat("b")), "another tenant has its own"
+    assert all(slots.take(slot("a", CRITICAL)) for _ in range(4))
+    assert sum(slots.take(slot("a")) for _ in range(50)) == 2
+    assert all(slots.take(slot("a", CRITICAL)) for _ in range(50))
+    assert slots.take(slot("b")), "another tenant has its own"
 
 
 def test_slow_retries_get_a_quarter_of_everything_and_never_more() -> None:
     slots = Slots(Limits(total=50, critical_reserve=10, per_org=8, rate=0), CHANNELS | {Channel.EMAIL: 20})
-    assert sum(slots.take(seat("greedy", SLOW[CRITICAL])) for _ in range(20)) == 2
-    mails = [slots.take(seat(f"org-{number}", SLOW[CRITICAL], Channel.EMAIL)) for number in range(20)]
+    assert sum(slots.take(slot("greedy", SLOW[CRITICAL])) for _ in range(20)) == 2
+    mails = [slots.take(slot(f"org-{number}", SLOW[CRITICAL], Channel.EMAIL)) for number in range(20)]
     assert sum(mails) == 4
-    assert sum(slots.take(seat(f"org-{number}", SLOW[NORMAL])) for number in range(20)) == 4
+    assert sum(slots.take(slot(f"org-{number}", SLOW[NORMAL])) for number in range(20)) == 4
     assert slots.free(SLOW[CRITICAL]) == slots.free(SLOW[NORMAL]) == 0
     assert (slots.free(NORMAL), slots.free(CRITICAL)) == (30, 40)
 
@@ -72,22 +72,22 @@ def test_slow_retries_get_a_quarter_of_everything_and_never_more() -> None:
 def test_slow_retries_use_up_nobody_elses_rate() -> None:
     limits = Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5)
     slots = Slots(limits, CHANNELS | {Channel.WEBHOOK: 1000}, clock=lambda: 0.0)
-    assert [sum(slots.take(seat("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 50]
+    assert [sum(slots.take(slot("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 50]
 
 
-def test_with_hardly_any_seats_slow_retries_still_get_one() -> None:
+def test_with_hardly_any_slots_slow_retries_still_get_one() -> None:
     slots = Slots(Limits(total=2, critical_reserve=1, per_org=1, rate=0), CHANNELS)
-    assert slots.take(seat("a", SLOW[NORMAL], Channel.EMAIL))
+    assert slots.take(slot("a", SLOW[NORMAL], Channel.EMAIL))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from(LANES)), max_size=200))
-def test_seats_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> None:
+def test_slots_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> None:
     slots = Slots(LIMITS, CHANNELS)
-    taken: list[Seat] = []
+    taken: list[Slot] = []
     for take, org, priority in steps:
         if take:
-            if slots.take(seat(org, priority)):
-                taken.append(seat(org, priority))
+            if slots.take(slot(org, priority)):
+                taken.append(slot(org, priority))
         elif taken:
             slots.release(taken.pop())
         assert slots.taken == len(taken) <= LIMITS.total

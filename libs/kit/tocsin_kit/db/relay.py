@@ -27,8 +27,8 @@ import grpc
 from tocsin_kit.db.outbox_claims import Claims
 from tocsin_kit.db.outbox_rows import OutboxRow, Retry
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.relay_delivery import Deliver, Delivery
 from tocsin_kit.db.relay_doubtful import Doubtful
-from tocsin_kit.db.relay_flight import Deliver, Flight
 from tocsin_kit.db.relay_receiver import Receiver
 from tocsin_kit.db.relay_settling import Settled, Settling, Substitute
 from tocsin_kit.db.relay_verdicts import Verdict
@@ -102,7 +102,7 @@ class Relay:
         self._nudged = asyncio.Event()
         self._doubtful = Doubtful(
             self._claims,
-            self._fly,
+            self._deliver_and_settle,
             batch=batch,
             parallel=parallel,
             sweep_every=sweep_every,
@@ -113,8 +113,8 @@ class Relay:
         """Measures the outbox while the relay runs; `watch.check` is a health check."""
         self._cursor = ""
         self._told = float("-inf")
-        self._flying: set[asyncio.Task[Settled]] = set()
-        self._aboard: Counter[str] = Counter()
+        self._in_flight: set[asyncio.Task[Settled]] = set()
+        self._in_flight_of: Counter[str] = Counter()
 
     def nudge(self) -> None:
         """A row may be due: look now instead of at the next sweep. Cheap; any number of nudges make one round."""
@@ -161,35 +161,35 @@ class Relay:
             stopper.cancel()
             for other in others:
                 other.cancel()
-            await self._land()
+            await self._wait_for_deliveries()
             await asyncio.gather(stopper, *others, return_exceptions=True)
 
     async def run_once(self) -> int:
         """Claim one batch, deliver and settle it; how many rows there were. Without any: rows that were set aside."""
         claimed = await self._claims.fair(self._batch, after="", without=self._doubtful.tenants)
         if claimed.rows:
-            await self._fly(claimed.rows)
+            await self._deliver_and_settle(claimed.rows)
             return len(claimed.rows)
         return await self._doubtful.run_once()
 
     async def _round(self) -> bool:
         """Start one delivery; whether another one can be started at once."""
-        while len(self._flying) > self._parallel:
-            await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-        full = {org_id for org_id, count in self._aboard.items() if count >= self._parallel}
+        while len(self._in_flight) > self._parallel:
+            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+        full = {org_id for org_id, count in self._in_flight_of.items() if count >= self._parallel}
         limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch
         claimed = await self._claims.fair(limit, after=self._cursor, without=full | self._doubtful.tenants)
         self._cursor = claimed.cursor
         if claimed.rows:
             self._receiver.asked()
             tenants = {row.org_id for row in claimed.rows}
-            self._aboard.update(tenants)
-            task = asyncio.create_task(self._fly(claimed.rows))
-            self._flying.add(task)
-            task.add_done_callback(lambda task: self._landed(task, tenants))
+            self._in_flight_of.update(tenants)
+            task = asyncio.create_task(self._deliver_and_settle(claimed.rows))
+            self._in_flight.add(task)
+            task.add_done_callback(lambda task: self._delivery_ended(task, tenants))
         elif claimed.more:
             await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica took them this very moment
-        elif not claimed.cursor and not self._flying:
+        elif not claimed.cursor and not self._in_flight:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
 
@@ -204,65 +204,65 @@ class Relay:
         self._nudged.set()
         self._receiver.ask_now()
 
-    async def _land(self) -> None:
-        """Wait for the deliveries in flight."""
-        while self._flying:
+    async def _wait_for_deliveries(self) -> None:
+        """Wait for the deliveries in delivery."""
+        while self._in_flight:
             try:
-                await asyncio.wait(self._flying)
+                await asyncio.wait(self._in_flight)
             except asyncio.CancelledError:
                 self._cut_short()
-                await asyncio.gather(*self._flying, return_exceptions=True)
+                await asyncio.gather(*self._in_flight, return_exceptions=True)
                 raise
 
     def _cut_short(self) -> None:
         """Cancel the deliveries in flight, whereupon each gives its rows back."""
-        for task in self._flying:
+        for task in self._in_flight:
             task.cancel()
 
-    def _landed(self, task: asyncio.Task[Settled], tenants: set[str]) -> None:
-        self._flying.discard(task)
-        if any(self._aboard[org_id] >= self._parallel for org_id in tenants):
+    def _delivery_ended(self, task: asyncio.Task[Settled], tenants: set[str]) -> None:
+        self._in_flight.discard(task)
+        if any(self._in_flight_of[org_id] >= self._parallel for org_id in tenants):
             self._nudged.set()  # rows of such a tenant were left out
-        self._aboard.subtract(tenants)
-        self._aboard += Counter()
+        self._in_flight_of.subtract(tenants)
+        self._in_flight_of += Counter()
         if not task.cancelled() and task.exception() is not None:
             _log.error("relay_settle_failed", kinds=self._kinds, exc_info=task.exception())
 
-    async def _fly(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
+    async def _deliver_and_settle(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Settled:
         """Deliver and settle. `alone`: rows of one tenant that is in doubt."""
-        flight = Flight(self._deliver, rows, seconds=self._lease * _DELIVER_SHARE, calls=_CALLS, alone=alone)
+        delivery = Delivery(self._deliver, rows, seconds=self._lease * _DELIVER_SHARE, calls=_CALLS, alone=alone)
         began = time.monotonic()
         try:
-            await (flight.send_each() if rows[0].refusals else flight.run())
+            await (delivery.send_each() if rows[0].refusals else delivery.run())
         except asyncio.CancelledError:
             await self._settling.give_back(rows, "the relay was stopped")
             raise
-        works = flight.answered or self._receiver.accepted_since(began)
-        if works and flight.stopped is not None and flight.stopped.verdict is Verdict.SLOW and len(rows) == 1:
+        works = delivery.answered or self._receiver.accepted_since(began)
+        if works and delivery.stopped is not None and delivery.stopped.verdict is Verdict.SLOW and len(rows) == 1:
             # Slow with this row and nothing else: the pause is the row's own.
-            flight.results[rows[0].id] = Retry(flight.stopped.error, flight.stopped.after)
-        settled = await self._settling.settle(rows, flight.results, accepts_others=self._receiver.accepted_lately)
-        self._conclude(flight, settled, works=works)
+            delivery.results[rows[0].id] = Retry(delivery.stopped.error, delivery.stopped.after)
+        settled = await self._settling.settle(rows, delivery.results, accepts_others=self._receiver.accepted_lately)
+        self._conclude(delivery, settled, works=works)
         return settled
 
-    def _conclude(self, flight: Flight, settled: Settled, *, works: bool) -> None:
-        if flight.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
+    def _conclude(self, delivery: Delivery, settled: Settled, *, works: bool) -> None:
+        if delivery.defect is not None and time.monotonic() - self._told >= _TELL_EVERY:
             self._told = time.monotonic()  # not each time: many rows meet the same one
-            _log.error("relay_delivery_failed", kinds=self._kinds, exc_info=flight.defect)
+            _log.error("relay_delivery_failed", kinds=self._kinds, exc_info=delivery.defect)
         if settled.accepted:
             self._receiver.accepted()
-        if flight.answered and self._receiver.answered():
+        if delivery.answered and self._receiver.answered():
             self._nudged.set()
             self._doubtful.look()
-        stopped = flight.stopped
+        stopped = delivery.stopped
         if stopped is not None:
             if stopped.verdict is Verdict.SLOW and works:
                 # It answers others meanwhile, so these rows are what it is slow with.
-                self._doubtful.slow({row.org_id for row in flight.undecided}, rows=len(flight.rows))
+                self._doubtful.slow({row.org_id for row in delivery.undecided}, rows=len(delivery.rows))
             else:
                 self._receiver.is_away(stopped)
                 self._nudged.set()
-        self._doubtful.add(flight.doubtful)
+        self._doubtful.add(delivery.doubtful)
         self._doubtful.refused(settled.refused)
         if settled.more:
             self.nudge()

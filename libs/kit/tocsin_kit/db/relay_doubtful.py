@@ -30,7 +30,7 @@ _PAUSE_BASE: Final = 0.05
 _PAUSE_CAP: Final = 1.0
 
 
-class Fly(Protocol):
+class DeliverAndSettle(Protocol):
     """Delivers and settles rows of one tenant."""
 
     def __call__(self, rows: Sequence[OutboxRow], *, alone: bool = False) -> Awaitable[Settled]: ...
@@ -50,7 +50,7 @@ class Doubtful:
     def __init__(
         self,
         claims: Claims,
-        fly: Fly,
+        fly: DeliverAndSettle,
         *,
         batch: int,
         parallel: int,
@@ -62,7 +62,7 @@ class Doubtful:
         self._batch = batch
         self._released = released
         self._claims = claims
-        self._fly = fly
+        self._deliver_and_settle = fly
         self._parallel = parallel
         self._sweep_every = sweep_every
         self._away = away
@@ -118,7 +118,7 @@ class Doubtful:
                         raise
                 await self._wait()
         finally:
-            await self._land(cancel=not stop.is_set())
+            await self._wait_for_deliveries(cancel=not stop.is_set())
 
     async def run_once(self) -> int:
         """One round, to its end; how many rows it delivered."""
@@ -152,11 +152,11 @@ class Doubtful:
     def _start(self, org_id: str, rows: Sequence[OutboxRow]) -> None:
         task = asyncio.create_task(self._deliver(org_id, rows))
         self._busy[org_id] = task
-        task.add_done_callback(lambda _: self._landed(org_id))
+        task.add_done_callback(lambda _: self._delivery_ended(org_id))
 
     async def _deliver(self, org_id: str, rows: Sequence[OutboxRow]) -> None:
         try:
-            settled = await self._fly(rows, alone=True)
+            settled = await self._deliver_and_settle(rows, alone=True)
         except TocsinError as error:
             _log.error("relay_settle_failed", org_id=org_id, error=error.message)
             return
@@ -169,7 +169,7 @@ class Doubtful:
         elif doubt.not_before <= time.monotonic():
             _postpone(doubt)
 
-    def _landed(self, org_id: str) -> None:
+    def _delivery_ended(self, org_id: str) -> None:
         self._busy.pop(org_id, None)
         self._nudged.set()
 
@@ -183,7 +183,7 @@ class Doubtful:
         except TimeoutError:
             return
 
-    async def _land(self, *, cancel: bool) -> None:
+    async def _wait_for_deliveries(self, *, cancel: bool) -> None:
         tasks = list(self._busy.values())
         for task in tasks:
             if cancel:

@@ -14,7 +14,7 @@ import grpc
 
 from tocsin_kit.db.outbox_rows import Dead, Done, OutboxRow, Retry
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.relay_flight import Refused, Result, Returned
+from tocsin_kit.db.relay_delivery import Refused, Result, Returned
 from tocsin_kit.db.relay_verdicts import RETRY_BASE, is_final, refusal_pause, retry_pause
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger

@@ -101,7 +101,7 @@ class Story:
         self.tell.happens(f"SendAlert repeated with the same request_id: the first answer again ({again == first})")
         await self._paged(self.ana, first.incident, 1)
         await self._paged(self.cem, first.incident, 0)
-        await self.tenant.world.quiet()
+        await self.tenant.world.idle()
         self.tell.happens("nobody answered at any level: the incident is EXHAUSTED, and the log says it loudly", YELLOW)
         self.exhausted = first.incident
 

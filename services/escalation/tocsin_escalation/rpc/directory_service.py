@@ -50,7 +50,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
-            rows = await directory.page_users(tx, str(cursor[0]) if cursor else "", size + 1)
+            rows = await directory.users_after(tx, str(cursor[0]) if cursor else "", size + 1)
         shown = rows[:size]
         token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
         return pb.ListUsersResponse(users=list(map(mapping.user_to, shown)), next_page_token=token)
@@ -94,7 +94,7 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         async with self._db.transaction(current_call().org_id) as tx:
-            rows = await directory.page_teams(tx, str(cursor[0]) if cursor else "", size + 1)
+            rows = await directory.teams_after(tx, str(cursor[0]) if cursor else "", size + 1)
         shown = rows[:size]
         token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
         return pb.ListTeamsResponse(teams=list(map(mapping.team_to, shown)), next_page_token=token)

@@ -66,13 +66,13 @@ async def get_team(tx: Tx, id_: str, *, lock: bool = False) -> TeamRow | None:
     return _team(record) if record else None
 
 
-async def page_users(tx: Tx, after: str, limit: int) -> list[UserRow]:
+async def users_after(tx: Tx, after: str, limit: int) -> list[UserRow]:
     """This tenant's users by id, behind `after`."""
     query = f"SELECT {USER} FROM users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
     return [_user(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
 
 
-async def page_teams(tx: Tx, after: str, limit: int) -> list[TeamRow]:
+async def teams_after(tx: Tx, after: str, limit: int) -> list[TeamRow]:
     """This tenant's teams by id, behind `after`."""
     query = f"SELECT {TEAM} FROM teams WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
     return [_team(record) for record in await tx.fetch(query, tx.org_id, after, limit)]

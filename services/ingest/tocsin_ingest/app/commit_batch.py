@@ -12,9 +12,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
 from tocsin_kit.ids import format_name, new_id
 
-from tocsin_ingest.domain.board import Board
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
+from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import requests
 from tocsin_ingest.store.snapshot import fill, lock_integrations
@@ -83,10 +83,10 @@ class _Batch:
         await self._sort_out_repeats(tx)
         if self._fresh:
             messages = [entry.message for entry in self._fresh]
-            board = Board(new_id)
-            await fill(tx, board, messages)
-            self.decisions = board.play(messages)
-            self.urgent = await write(tx, board)
+            snapshot = Snapshot(new_id)
+            await fill(tx, snapshot, messages)
+            self.decisions = snapshot.apply(messages)
+            self.urgent = await write(tx, snapshot)
             await self._remember(tx)
         return self
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 import asyncpg
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.domain.board import Board, Pending
 from tocsin_ingest.domain.decide import Alert, AlertState, Incident
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.snapshot import Pending, Snapshot
 from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 
@@ -61,25 +61,25 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
     await tx.execute(_LOCK, sorted(_lock_key(tx.org_id, integration_id) for integration_id in set(integration_ids)))
 
 
-async def fill(tx: Tx, board: Board, messages: Sequence[Message]) -> None:
-    """Puts on the board all that the messages can touch. The integrations must be locked before."""
+async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
+    """Puts into the snapshot all that the messages can touch. The integrations must be locked before."""
     keys = {each.key for each in messages}
     groups = {each.group_key for each in messages if each.action is Action.TRIGGER and not each.suppress}
     rows = await tx.fetch(READ, tx.org_id, list(keys), list(groups))
-    _put_incidents(board, rows)
+    _put_incidents(snapshot, rows)
     for row in rows:
         if row["alert_id"] is not None:
             state = AlertState(row["state"])
             alert = Alert(
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], started=row["start_time"]
             )
-            board.put_alert(alert)
+            snapshot.put_alert(alert)
     if timed := {each.key for each in messages if each.started is not None}:
         for key, started in (await ended_firings.read(tx, list(timed))).items():
-            board.put_ended(key, started)
+            snapshot.put_ended(key, started)
 
 
-def _put_incidents(board: Board, rows: Sequence[asyncpg.Record]) -> None:
+def _put_incidents(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
     pending = {
         (row["incident_id"], event[1]): Pending(event[0], row["pending_id"], event[1])
         for row in rows
@@ -88,13 +88,13 @@ def _put_incidents(board: Board, rows: Sequence[asyncpg.Record]) -> None:
     }
     for row in rows:
         incident_id = row["incident_id"]
-        if incident_id is None or row["group_key"] is None or not board.is_new(incident_id):
+        if incident_id is None or row["group_key"] is None or not snapshot.is_new(incident_id):
             continue
         sequence = row["event_sequence"]
         severity = Severity(row["severity"])
         incident = Incident(incident_id, row["group_key"], severity, row["alert_count"], row["firing_count"])
         # Only an event that is still the last one may change: what follows must be heard in its own place.
-        board.put_incident(incident, sequence, pending.get((incident_id, sequence)))
+        snapshot.put_incident(incident, sequence, pending.get((incident_id, sequence)))
 
 
 def _lock_key(org_id: str, integration_id: str) -> int:

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.domain.board import Board, Events
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
+from tocsin_ingest.domain.snapshot import Events, Snapshot
 from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import encode, kind_of
 
@@ -79,16 +79,16 @@ class _Outbox:
     new: list[tuple[str, str, bytes, float]]
 
 
-async def write(tx: Tx, board: Board) -> bool:
+async def write(tx: Tx, snapshot: Snapshot) -> bool:
     """Writes the changed alerts and incidents and their events; returns whether an event may be delivered at once."""
-    outbox = _events(tx.org_id, board)
-    incidents, new_incidents = _split(board, board.incidents.values())
-    alerts, new_alerts = _split(board, board.alerts.values())
+    outbox = _events(tx.org_id, snapshot)
+    incidents, new_incidents = _split(snapshot, snapshot.incidents.values())
+    alerts, new_alerts = _split(snapshot, snapshot.alerts.values())
     if incidents or alerts or outbox.rewritten:
         await tx.execute(
             UPDATE,
             tx.org_id,
-            *_columns(6, [_changed_incident(each, board.events[each.id].last_sequence) for each in incidents]),
+            *_columns(6, [_changed_incident(each, snapshot.events[each.id].last_sequence) for each in incidents]),
             *_columns(9, [_changed_alert(each) for each in alerts]),
             *_columns(3, outbox.rewritten),
         )
@@ -96,18 +96,18 @@ async def write(tx: Tx, board: Board) -> bool:
         await tx.execute(
             _INSERT,
             tx.org_id,
-            *_columns(11, [_new_incident(each, board.events[each.id].last_sequence) for each in new_incidents]),
+            *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
             *_columns(12, [_new_alert(each) for each in new_alerts]),
             *_columns(4, outbox.new),
         )
-    if board.ended:
-        await ended_firings.write(tx, board.ended)
+    if snapshot.ended:
+        await ended_firings.write(tx, snapshot.ended)
     return any(delay == 0 for *_, delay in outbox.new) or any(now for *_, now in outbox.rewritten)
 
 
-def _events(org_id: str, board: Board) -> _Outbox:
+def _events(org_id: str, snapshot: Snapshot) -> _Outbox:
     outbox = _Outbox([], [])
-    for incident_id, events in board.events.items():
+    for incident_id, events in snapshot.events.items():
         _rewrite_pending(org_id, incident_id, events, outbox)
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
@@ -131,10 +131,10 @@ def _delay(event: Event) -> float:
     return _DUPLICATES_WAIT if isinstance(event, AlertsAdded) and not event.urgent else 0.0
 
 
-def _split(board: Board, rows: Iterable[_Row]) -> tuple[list[_Row], list[_Row]]:
+def _split(snapshot: Snapshot, rows: Iterable[_Row]) -> tuple[list[_Row], list[_Row]]:
     """Sorted by id, so that two batches touch rows in one order: those that exist, those that are new."""
     ordered = sorted(rows, key=lambda row: row.id)
-    return [row for row in ordered if not board.is_new(row.id)], [row for row in ordered if board.is_new(row.id)]
+    return [row for row in ordered if not snapshot.is_new(row.id)], [row for row in ordered if snapshot.is_new(row.id)]
 
 
 def _columns(width: int, rows: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:

@@ -1,19 +1,19 @@
-"""What the last round of deliveries left due for want of seats."""
+"""What the last round of deliveries left due for want of slots."""
 
 from collections.abc import Callable
 from uuid import UUID
 
-from tocsin_notify.app.slots import Seat
+from tocsin_notify.app.slots import Slot
 
 
 class Backlog:
-    """Written by `Deliver`, asked by `Calls` whenever a seat is free again."""
+    """Written by `Deliver`, asked by `Calls` whenever a slot is free again."""
 
     def __init__(self, nudge: Callable[[], None]) -> None:
         """`nudge`: begins another round."""
         self._nudge = nudge
         self.left = False
-        """Due rows were left for want of seats of any kind."""
+        """Due rows were left for want of slots of any kind."""
         self.crowded: set[tuple[str, UUID | str]] = set()
         """Tenants' contact methods and hosts whose lanes were full."""
 
@@ -22,12 +22,12 @@ class Backlog:
         self.left = False
         self.crowded.clear()
 
-    def seat_freed(self, seat: Seat) -> None:
-        """Begin another round if something due could leave now that this seat is free.
+    def seat_freed(self, slot: Slot) -> None:
+        """Begin another round if something due could leave now that this slot is free.
 
         What waits for a destination that hangs could not: it would be looked for after each call to any other.
         """
         if self.left or (
-            seat.destination is not None and not self.crowded.isdisjoint((seat.org_id, key) for key in seat.destination)
+            slot.destination is not None and not self.crowded.isdisjoint((slot.org_id, key) for key in slot.destination)
         ):
             self._nudge()

@@ -10,7 +10,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.permits import Permit
-from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.channels.base import Delivery, NotStarted
 from tocsin_notify.channels.registry import Registry
 from tocsin_notify.domain.attempt import Outcome, Retryable, Sent
@@ -27,10 +27,10 @@ _NEVER_BEGUN: Final = Retryable("the database was lost before the call began")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A call to make: its attempt is committed, its lease is ours, its seat is taken."""
+    """A call to make: its attempt is committed, its lease is ours, its slot is taken."""
 
     delivery: Delivery
-    seat: Seat
+    slot: Slot
     tries: int
 
 
@@ -43,7 +43,7 @@ class Finished:
 
 
 class Calls:
-    """Starts calls and hands each outcome to `finished`; the seat is free again once that has taken it."""
+    """Starts calls and hands each outcome to `finished`; the slot is free again once that has taken it."""
 
     def __init__(
         self,
@@ -145,15 +145,15 @@ class Calls:
             outcome = Retryable(permit.refused)
         seconds = monotonic() - began
         if outcome is not _STOPPED and not permit.refused:
-            self._slots.learn(start.seat, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
-        self._metrics.send_seconds.labels(start.seat.channel).observe(seconds)
-        self._metrics.attempts.labels(start.seat.channel, type(outcome).__name__.lower()).inc()
+            self._slots.learn(start.slot, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
+        self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
+        self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
         await self._conclude(start, outcome)
 
     async def _conclude(self, start: Start, outcome: Outcome) -> None:
         try:
             await self._finished(Finished(start, outcome))
         finally:
-            self._slots.release(start.seat)
+            self._slots.release(start.slot)
             self._metrics.calls.set(len(self._running) - 1)
-            self._backlog.seat_freed(start.seat)
+            self._backlog.seat_freed(start.slot)

@@ -13,7 +13,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications, pages
-from tocsin_notify.store.gate import close_gate, incident_key
+from tocsin_notify.store.gate import incident_key, wait_for_started_calls
 from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.pages import Fence
 
@@ -55,7 +55,7 @@ class Cancel:
                     await pages.raise_fences(tx, [highest[incident] for incident in incidents])
                     cancelled = await notifications.cancel_fenced(tx, incidents)
                 async with self._db.system() as tx:
-                    await close_gate(tx, (incident_key(*incident) for incident in incidents))
+                    await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
                     cancelled += await notifications.cancel_fenced(tx, incidents)
                     crossed = await notifications.count_crossed(tx, incidents)
                 await self._gatekeeper.confirm()

@@ -16,7 +16,7 @@ from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.page import CRITICAL, LANES, DeathReason, Kind
@@ -146,29 +146,29 @@ class Deliver:
         full: set[UUID] = set()
         crowded: set[tuple[str, int, UUID | str]] = set()
         for start in range(0, len(found), MOST_PER_CLAIM):
-            seats: dict[UUID, tuple[Seat, Candidate]] = {}
+            taken: dict[UUID, tuple[Slot, Candidate]] = {}
             for each in found[start : start + MOST_PER_CLAIM]:
                 destination = destination_of(each.contact_method, each.channel, each.address)
                 lane = each.org_id, each.priority
                 if destination and ((*lane, destination.method) in crowded or (*lane, destination.host) in crowded):
                     full.add(each.contact_method)
                     continue
-                seat = Seat(each.org_id, each.channel, each.priority, destination)
-                if self._slots.take(seat):
-                    seats[each.id] = (seat, each)
-                elif (key := self._slots.crowded(seat)) is not None:
+                slot = Slot(each.org_id, each.channel, each.priority, destination)
+                if self._slots.take(slot):
+                    taken[each.id] = (slot, each)
+                elif (key := self._slots.crowded(slot)) is not None:
                     crowded.add((*lane, key))
                     full.add(each.contact_method)
                 else:
                     self._backlog.left = True
-            self._served |= {each.priority: each.org_id for _, each in seats.values()}
-            if seats:
-                claimed += await self._claim_seated(seats)
+            self._served |= {each.priority: each.org_id for _, each in taken.values()}
+            if taken:
+                claimed += await self._claim_with_slots(taken)
         self._backlog.crowded |= {(org_id, key) for org_id, _, key in crowded}
         return claimed, full
 
-    async def _claim_seated(self, seats: dict[UUID, tuple[Seat, Candidate]]) -> int:
-        keys = {id: _key(candidate) for id, (_, candidate) in seats.items()}
+    async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:
+        keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}
         started: set[UUID] = set()
         try:
             async with self._gate.passage(key for key in keys.values() if key is not None) as passage:
@@ -180,9 +180,9 @@ class Deliver:
                     lease=self._lease,
                     sender=self._presence.sender,
                 )
-                starts, lost = self._starts(rows, seats)
+                starts, lost = self._starts(rows, taken)
                 followed = await self._failures.follow(passage.tx, [*map(_failed, rows_to_give_up(rows)), *lost])
-                started = {start.delivery.notification for start in starts}  # their seats are the calls' from here on
+                started = {start.delivery.notification for start in starts}  # their slots are the calls' from here on
                 try:
                     await passage.commit()
                 except BaseException:
@@ -190,9 +190,9 @@ class Deliver:
                     raise
                 await self._calls.start(starts, passage.since)
         finally:
-            for id, (seat, _) in seats.items():
+            for id, (slot, _) in taken.items():
                 if id not in started:
-                    self._slots.release(seat)
+                    self._slots.release(slot)
         for row in rows:
             if row["verdict"] == "cancelled":
                 self._metrics.cancelled.inc()
@@ -204,7 +204,7 @@ class Deliver:
         return len(rows)
 
     def _starts(
-        self, rows: Sequence[asyncpg.Record], seats: dict[UUID, tuple[Seat, Candidate]]
+        self, rows: Sequence[asyncpg.Record], taken: dict[UUID, tuple[Slot, Candidate]]
     ) -> tuple[list[Start], list[Failed]]:
         starts: list[Start] = []
         lost: list[Failed] = []
@@ -229,14 +229,14 @@ class Deliver:
                 _log.error("contact_secret_lost", org_id=row["org_id"], error=str(error))
                 lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
                 continue
-            starts.append(Start(delivery, seats[row["id"]][0], row["tries"]))
+            starts.append(Start(delivery, taken[row["id"]][0], row["tries"]))
         return starts, lost
 
 
 def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
     """One turn of every tenant before the second of any, beginning behind the one that was served last.
 
-    With one seat free at a time the first tenant of each round would have them all: calls that hang give them back so.
+    With one slot free at a time the first tenant of each round would have them all: calls that hang give them back so.
     """
     turns: Counter[str] = Counter()
 

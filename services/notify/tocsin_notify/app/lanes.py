@@ -1,9 +1,9 @@
-"""How many of a tenant's calls one destination may take, so that one that hangs leaves seats to the others.
+"""How many of a tenant's calls one destination may take, so that one that hangs leaves slots to the others.
 
 A destination is a contact method, and also the host that it leads to: when a host hangs, all methods on it do. A new
 lane is narrow. Each answer makes it wider while it is well used, up to three quarters of the tenant's share; each call
 that got no answer at all halves it. This is additive increase and multiplicative decrease, as in TCP (RFC 5681 §3.1):
-a fast destination soon has all the seats it can use, and one that hangs keeps a few, which notice that it is back.
+a fast destination soon has all the slots it can use, and one that hangs keeps a few, which notice that it is back.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Lanes:
         self._lanes: dict[tuple[str, int, UUID | str], _Lane] = {}
 
     def full(self, org_id: str, priority: int, share: int, destination: Destination) -> UUID | str | None:
-        """What may have no more calls at once: the contact method, the host, or None. `share`: the tenant's seats for
+        """What may have no more calls at once: the contact method, the host, or None. `share`: the tenant's slots for
         this priority.
         """
         for key, narrow, _ in _keys(share, destination):

@@ -16,8 +16,8 @@ _MOST_PER_BATCH: Final = 200
 
 
 class Outcomes:
-    """Concludes in batches. With PostgreSQL away it holds on to the outcome, and to the call's seat with it: so what is
-    kept here is bounded by the seats, and nothing new starts that could not be written down either."""
+    """Concludes in batches. With PostgreSQL away it holds on to the outcome, and to the call's slot with it: so what is
+    kept here is bounded by the slots, and nothing new starts that could not be written down either."""
 
     def __init__(self, conclude: Conclude, stop: asyncio.Event) -> None:
         self._batches: Batches[Finished, None] = Batches(conclude, most=_MOST_PER_BATCH)
@@ -29,7 +29,7 @@ class Outcomes:
         try:
             await retry_until(self._stop, lambda: self._batches.submit(finished))
         except Exception as error:
-            # Not to be written down: tried again it would fail again, and hold the call's seat for ever.
+            # Not to be written down: tried again it would fail again, and hold the call's slot for ever.
             self._lost(finished, error)
 
     async def drain(self) -> None:

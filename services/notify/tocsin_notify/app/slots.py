@@ -18,11 +18,11 @@ _log = get_logger(__name__)
 
 NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
-"""Slow retries get one of so many seats: of all that are not reserved, of each channel's, of each tenant's. They go to
+"""Slow retries get one of so many slots: of all that are not reserved, of each channel's, of each tenant's. They go to
 providers that refuse or hang, and thousands of them may wait; whatever they take, the rest is for what is fresh."""
 
 
-class Seat(NamedTuple):
+class Slot(NamedTuple):
     """Room for one call."""
 
     org_id: str
@@ -47,7 +47,7 @@ class Limits:
 
 
 class Slots:
-    """Hands out seats; never waits. Critical pages pass the rate limit."""
+    """Hands out slots; never waits. Critical pages pass the rate limit."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Slots:
         return self._taken
 
     def free(self, priority: int) -> int:
-        """How many seats somebody of this priority could take."""
+        """How many slots somebody of this priority could take."""
         if priority == CRITICAL:
             return max(0, self._limits.total - self._taken)
         room = self._limits.total - self._limits.critical_reserve
@@ -90,86 +90,86 @@ class Slots:
         """The most one tenant may take of one priority."""
         return self._limits.per_org
 
-    def take(self, seat: Seat) -> bool:
-        """Whether the seat is the caller's now; then it must `release` it."""
-        if not self.free(seat.priority):
+    def take(self, slot: Slot) -> bool:
+        """Whether the slot is the caller's now; then it must `release` it."""
+        if not self.free(slot.priority):
             return False
-        slow = is_slow(seat.priority)
-        room = self._room_in(seat)
-        if self._by_channel[seat.channel] >= room:
+        slow = is_slow(slot.priority)
+        room = self._room_in(slot)
+        if self._by_channel[slot.channel] >= room:
             return False
-        if slow and self._slow_by_channel[seat.channel] >= _slow_share(room):
+        if slow and self._slow_by_channel[slot.channel] >= _slow_share(room):
             return False
-        if self._by_org[seat.org_id, seat.priority] >= self._share(seat):
+        if self._by_org[slot.org_id, slot.priority] >= self._share(slot):
             return False
-        if self.crowded(seat) is not None:
+        if self.crowded(slot) is not None:
             return False
-        if not self._spend(seat):
+        if not self._spend(slot):
             return False
         self._taken += 1
-        self._by_channel[seat.channel] += 1
-        self._by_org[seat.org_id, seat.priority] += 1
-        if seat.destination is not None:
-            self._lanes.enter(seat.org_id, seat.priority, self._share(seat), seat.destination)
+        self._by_channel[slot.channel] += 1
+        self._by_org[slot.org_id, slot.priority] += 1
+        if slot.destination is not None:
+            self._lanes.enter(slot.org_id, slot.priority, self._share(slot), slot.destination)
         if slow:
             self._slow += 1
-            self._slow_by_channel[seat.channel] += 1
+            self._slow_by_channel[slot.channel] += 1
         return True
 
-    def crowded(self, seat: Seat) -> UUID | str | None:
+    def crowded(self, slot: Slot) -> UUID | str | None:
         """The contact method or the host that may have no more calls at once (`app.lanes`), whatever else is free."""
-        if seat.destination is None:
+        if slot.destination is None:
             return None
-        return self._lanes.full(seat.org_id, seat.priority, self._share(seat), seat.destination)
+        return self._lanes.full(slot.org_id, slot.priority, self._share(slot), slot.destination)
 
-    def learn(self, seat: Seat, *, hung: bool) -> None:
+    def learn(self, slot: Slot, *, hung: bool) -> None:
         """Its call ended; `hung`: without an answer within its time. Before `release`."""
-        if seat.destination is None:
+        if slot.destination is None:
             return
-        if self._lanes.learn(seat.org_id, seat.priority, self._share(seat), seat.destination, hung=hung):
+        if self._lanes.learn(slot.org_id, slot.priority, self._share(slot), slot.destination, hung=hung):
             _log.warning(
                 "destination_hangs",
-                org_id=seat.org_id,
-                contact_method=f"contactMethods/{seat.destination.method}",
-                host=seat.destination.host,
+                org_id=slot.org_id,
+                contact_method=f"contactMethods/{slot.destination.method}",
+                host=slot.destination.host,
                 meaning="it gets few calls at once until it answers again; pages for others go on",
             )
 
-    def release(self, seat: Seat) -> None:
+    def release(self, slot: Slot) -> None:
         """The call has ended, or never began."""
-        if seat.destination is not None:
-            self._lanes.leave(seat.org_id, seat.priority, self._share(seat), seat.destination)
+        if slot.destination is not None:
+            self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
-        self._by_channel[seat.channel] -= 1
-        if is_slow(seat.priority):
+        self._by_channel[slot.channel] -= 1
+        if is_slow(slot.priority):
             self._slow -= 1
-            self._slow_by_channel[seat.channel] -= 1
-        key = seat.org_id, seat.priority
+            self._slow_by_channel[slot.channel] -= 1
+        key = slot.org_id, slot.priority
         self._by_org[key] -= 1
         if not self._by_org[key]:
             del self._by_org[key]
 
-    def _share(self, seat: Seat) -> int:
-        """The tenant's seats for this priority."""
-        return _slow_share(self._limits.per_org) if is_slow(seat.priority) else self._limits.per_org
+    def _share(self, slot: Slot) -> int:
+        """The tenant's slots for this priority."""
+        return _slow_share(self._limits.per_org) if is_slow(slot.priority) else self._limits.per_org
 
-    def _room_in(self, seat: Seat) -> int:
-        """A channel's seats are reserved in the same proportion as all seats."""
-        room = self._channels[seat.channel]
-        if seat.priority == CRITICAL:
+    def _room_in(self, slot: Slot) -> int:
+        """A channel's slots are reserved in the same proportion as all slots."""
+        room = self._channels[slot.channel]
+        if slot.priority == CRITICAL:
             return room
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 
-    def _spend(self, seat: Seat) -> bool:
+    def _spend(self, slot: Slot) -> bool:
         """Whether the rates let it pass. Critical pages always pass; what they use is missing for the others."""
-        if seat.priority == CRITICAL:
+        if slot.priority == CRITICAL:
             if self._budgets is not None:
-                self._budgets.note(seat.org_id, NOTIFICATIONS)
+                self._budgets.note(slot.org_id, NOTIFICATIONS)
             return True
-        if self._buckets is not None and self._buckets.take((seat.org_id, seat.priority), self._clock()):
+        if self._buckets is not None and self._buckets.take((slot.org_id, slot.priority), self._clock()):
             return False
-        return self._budgets is None or not self._budgets.try_take(seat.org_id, NOTIFICATIONS)
+        return self._budgets is None or not self._budgets.try_take(slot.org_id, NOTIFICATIONS)
 
 
-def _slow_share(seats: int) -> int:
-    return max(1, seats // _SLOW_SHARE)
+def _slow_share(slots: int) -> int:
+    return max(1, slots // _SLOW_SHARE)

@@ -12,7 +12,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.hints import Hint, Hints
-from tocsin_notify.app.slots import Seat, Slots
+from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, plan
@@ -114,7 +114,7 @@ class _Round:
         self._cipher = cipher
         self._slots = slots
         self._metrics = metrics
-        self._seats: dict[UUID, Seat] = {}
+        self._taken: dict[UUID, Slot] = {}
         self._starts: dict[UUID, Start] = {}
         self._again: set[UUID] = set()
         self._superseded: list[UUID] = []
@@ -151,18 +151,18 @@ class _Round:
             self._superseded = await failures.supersede(tx, newer)
 
     def take_starts(self) -> list[Start]:
-        """The calls to make once this is committed; their seats are theirs from here on."""
+        """The calls to make once this is committed; their slots are theirs from here on."""
         for id in self._starts:
-            del self._seats[id]
+            del self._taken[id]
         return list(self._starts.values())
 
     def release(self) -> None:
-        """Give back the seats of calls that did not start."""
-        for seat in self._seats.values():
-            self._slots.release(seat)
+        """Give back the slots of calls that did not start."""
+        for slot in self._taken.values():
+            self._slots.release(slot)
 
     def hint(self, hints: Hints) -> None:
-        """After the commit: what waits for later, or for a seat."""
+        """After the commit: what waits for later, or for a slot."""
         waiting = [row for row in self.rows if row.state is State.PENDING]
         hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting if row.delay > 0])
         hints.now([row.id for row in waiting if row.delay <= 0])
@@ -198,10 +198,10 @@ class _Round:
     def _seat(self, id: UUID, page: NewPage, person: Person, step: Planned) -> tuple[State, str]:
         target = person.targets[step.method.id]
         destination = destination_of(step.method.id, target.channel, target.address)
-        seat = Seat(page.org_id, step.method.channel, page.priority, destination)
-        if not self._slots.take(seat):
+        slot = Slot(page.org_id, step.method.channel, page.priority, destination)
+        if not self._slots.take(slot):
             return State.PENDING, ""
-        self._seats[id] = seat
+        self._taken[id] = slot
         try:
             delivery = make_delivery(
                 self._cipher,
@@ -218,7 +218,7 @@ class _Round:
             )
         except SecretLost:
             return State.PENDING, ""  # the deliverer meets it again, and fails over
-        self._starts[id] = Start(delivery, seat, tries=1)
+        self._starts[id] = Start(delivery, slot, tries=1)
         return State.SENDING, ""
 
     def _bury(self, page: NewPage, person: Person) -> None:

@@ -75,7 +75,7 @@ def incident_key(org_id: str, incident: UUID) -> int:
     return int.from_bytes(digest.digest(), "big", signed=True)
 
 
-async def close_gate(tx: Tx, keys: Iterable[int]) -> None:
+async def wait_for_started_calls(tx: Tx, keys: Iterable[int]) -> None:
     """Wait until every call that passed the gate of these incidents has started. Run it after the fences' commit.
 
     Raises CONFLICT when that takes longer than the connection's lock timeout, although the gatekeeper watches.

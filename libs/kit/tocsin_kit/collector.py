@@ -11,7 +11,7 @@ and again, and cost more than all the work of filling an empty Redis with a mill
 """
 
 
-def settle() -> None:
+def tune() -> None:
     """Call once, when a service is built: what exists now stays for good and is never looked through again."""
     gc.collect()
     gc.freeze()

@@ -47,8 +47,8 @@ class Events:
             self.new.append(event)
 
 
-class Board:
-    """The live alerts and open incidents a batch touches. Filled from the database, played on, written back."""
+class Snapshot:
+    """The live alerts and open incidents a batch touches. Filled from the database, the batch is applied, written back."""
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
@@ -86,7 +86,7 @@ class Board:
         """Whether the alert or incident was made by this batch."""
         return row_id not in self._known
 
-    def play(self, messages: Iterable[Message]) -> list[Decision]:
+    def apply(self, messages: Iterable[Message]) -> list[Decision]:
         """Decides the messages one after the other, each seeing what those before it did."""
         return [self._play_one(message) for message in messages]
 

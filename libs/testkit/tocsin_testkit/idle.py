@@ -20,7 +20,7 @@ BUSY = {
 PATIENCE = 30.0
 
 
-async def until_quiet(databases: Mapping[str, str]) -> None:
+async def until_idle(databases: Mapping[str, str]) -> None:
     """Return once every service has had nothing to do twice in a row. Raises AssertionError after 30 s of an idle machine."""
     connections = {
         name: await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"}) for name, url in databases.items()

@@ -31,12 +31,12 @@ class Returned:
 Result = Outcome | Refused | Returned
 
 
-class Flight:
+class Delivery:
     """Delivers rows and keeps a result for each.
 
     `calls` bounds how often the receiver is called. Without `alone`, a refused delivery is taken apart by tenant only: the
     rows of a tenant that is refused are returned, and the tenant is in `doubtful`. With `alone`, the rows of one tenant
-    are halved as well. The first answer that says that the receiver is away or slow ends the flight (`stopped`).
+    are halved as well. The first answer that says that the receiver is away or slow ends the delivery (`stopped`).
     """
 
     def __init__(

@@ -52,7 +52,7 @@ async def test_a_failed_thousand_stops_the_rest_and_leaves_no_call_behind(
         with pytest.raises(RedisError):
             await source.arm(timers())
         assert made < 5000
-        assert asyncio.all_tasks() == before
+        assert not asyncio.all_tasks() - before
         await valkey.start()
 
 
@@ -66,5 +66,5 @@ async def test_what_cannot_be_armed_is_refused_and_the_thousand_under_way_ends(b
     before = asyncio.all_tasks()
     with pytest.raises(ValueError, match="a timer's id"):
         await source.arm([*good, source.timer("", in_seconds(1), note)])
-    assert asyncio.all_tasks() == before
+    assert not asyncio.all_tasks() - before
     assert (await broker.figures()).delayed == 1000

@@ -229,7 +229,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
-    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge)))
+    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
     loops.add("calls", wind_down)

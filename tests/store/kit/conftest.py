@@ -56,7 +56,9 @@ async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
 
 @pytest.fixture
 async def db(open_database: OpenDatabase) -> Database:
-    return await open_database()
+    database = await open_database()
+    await database.connected(within(5))
+    return database
 
 
 @pytest.fixture(scope="session")

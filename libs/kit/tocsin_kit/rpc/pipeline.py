@@ -46,6 +46,19 @@ _BEARER: Final = "bearer "
 _NOBODY: Final = Principal("", "", frozenset())
 
 
+async def _close(responses: Any) -> None:
+    """A handler's finally blocks run now, not when the garbage collector comes by.
+
+    A call that is cancelled in the moment in which its handler is resumed leaves the generator marked as running for
+    ever (CPython before 3.13): then only the collector can end it.
+    """
+    try:
+        await responses.aclose()
+    except RuntimeError as error:
+        if "already running" not in str(error):
+            raise
+
+
 class Pipeline:
     """Wraps handlers. `authenticators` is read at each call, so a service may add its own kind of credential later."""
 
@@ -191,10 +204,12 @@ class _Method:
                 call = await self._begin(context)
                 with self._stream(call, context):
                     request = await incoming(received, call, context)
-                    # aclosing: a handler's finally blocks run now, not when the garbage collector comes by.
-                    async with contextlib.aclosing(behaviour(request, context)) as responses:
+                    responses = behaviour(request, context)
+                    try:
                         async for response in responses:
                             yield response
+                    finally:
+                        await _close(responses)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)

@@ -15,15 +15,21 @@ _log = get_logger(__name__)
 class Vanished:
     """Every replica may run it, `store.senders.LOOK_SECONDS` apart."""
 
-    def __init__(self, db: Database, own: int, nudge: Callable[[], None]) -> None:
-        """`own`: the key of this process. `nudge`: tells the deliverer that something is due."""
+    def __init__(
+        self, db: Database, own: int, nudge: Callable[[], None], judges: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`own`: the key of this process. `nudge`: tells the deliverer that something is due. `judges`: see `Presence`."""
         self._db = db
         self._own = own
         self._nudge = nudge
+        self._judges = judges
         self._missed: Counter[int] = Counter()
 
     async def __call__(self) -> None:
         """One look. Raises DATABASE_UNAVAILABLE; while nobody can look, nobody is found missing."""
+        if not self._judges():
+            self._missed.clear()
+            return
         try:
             async with self._db.system() as tx:
                 unheld = await senders.unheld(tx, self._own)

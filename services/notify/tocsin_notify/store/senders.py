@@ -8,7 +8,8 @@ until PostgreSQL gives up its sessions (`tocsin_kit.db.dialing`).
 
 A session can end while its process lives: PostgreSQL restarts, an operator ends it. The process takes the lock again
 within a fraction of a second, on a new session; others count it as dead only after `LOOKS` looks that found it free,
-`LOOK_SECONDS` apart. As long as a process does not hold its lock it names itself in no new attempt.
+`LOOK_SECONDS` apart. When PostgreSQL restarts, every process loses its lock at once: one that has just taken its own
+again judges no other for `RECOVERY_SECONDS`. As long as a process does not hold its lock it names itself in no new attempt.
 
 A call that has not begun yet cannot begin after somebody took it over: attempts younger than `YOUNG_SECONDS` are left
 alone, and older ones ask the gate first (`app.permits`), where they find that their lease is over.
@@ -16,6 +17,7 @@ alone, and older ones ask the gate first (`app.permits`), where they find that t
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 from uuid import UUID
@@ -31,6 +33,7 @@ _log = get_logger(__name__)
 
 LOOK_SECONDS: Final = 0.5
 LOOKS: Final = 4
+RECOVERY_SECONDS: Final = 5.0
 YOUNG_SECONDS: Final = PROOF_SECONDS + 0.5
 _PING_SECONDS: Final = 1.0
 _LONGEST_PAUSE: Final = 0.3
@@ -77,6 +80,8 @@ class Presence:
         """Names this process. Such a key among those of incidents (`store.gate`), which are hashes, is no danger."""
         self._connect = connect
         self._held = asyncio.Event()
+        self._lost = False
+        self._judges_from = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -100,6 +105,11 @@ class Presence:
     def sender(self) -> int | None:
         """What attempts name; None while the lock is not held: only their lease protects them then."""
         return self.key if self._held.is_set() else None
+
+    @property
+    def judges(self) -> bool:
+        """Whether this process may say that others are dead: not while PostgreSQL may have ended the sessions of all."""
+        return self._held.is_set() and time.monotonic() >= self._judges_from
 
     async def close(self) -> None:
         """Give the lock back. Attempts under way are taken over by others soon."""
@@ -126,6 +136,9 @@ class Presence:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         await connection.execute(_TAKE, self.key)
+        if self._lost:
+            self._judges_from = time.monotonic() + RECOVERY_SECONDS
+        self._lost = True
         self._held.set()
         while not await wait_or_stop(lost, _PING_SECONDS):
             await connection.execute("SELECT 1")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import within
 from tocsin_timers import BackoffMiddleware, TimerBroker
 
 from tests.timers.support import server
@@ -35,7 +36,7 @@ async def make_broker(valkey: Valkey, queue: str) -> AsyncIterator[MakeBroker]:
     def make(url: str = valkey.url, **options: Any) -> TimerBroker:
         backoff = BackoffMiddleware(3, base=0.02, cap=0.1)
         # A patient time-out: a busy machine is not what these tests look for.
-        settings = {"queue": queue, "lease": 2.0, "command_timeout": 5.0, "backoff": backoff, **options}
+        settings = {"queue": queue, "lease": 2.0, "command_timeout": within(5.0), "backoff": backoff, **options}
         broker = TimerBroker(url, **settings)
         brokers.append(broker)
         return broker

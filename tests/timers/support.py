@@ -34,6 +34,16 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, limi
         await asyncio.sleep(0.005)
 
 
+def tasks() -> set["asyncio.Task[Any]"]:
+    """The library's tasks of this loop, which other tests' servers may share."""
+    return {task for task in asyncio.all_tasks() if "tocsin_timers" in getattr(_code(task), "co_filename", "")}
+
+
+def _code(task: "asyncio.Task[Any]") -> Any:
+    coroutine = task.get_coro()
+    return getattr(coroutine, "cr_code", None) or getattr(coroutine, "gi_code", None)
+
+
 def in_seconds(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 

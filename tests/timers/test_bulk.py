@@ -1,6 +1,5 @@
 """Arming in bulk: thousands travel one after the other while the next ones are made."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from redis.exceptions import RedisError
 from tocsin_timers import Timer, TimerBroker, TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import in_seconds, server, until, working
+from tests.timers.support import in_seconds, server, tasks, until, working
 
 
 async def test_of_one_id_in_two_thousands_the_later_wins(make_broker: MakeBroker) -> None:
@@ -48,11 +47,11 @@ async def test_a_failed_thousand_stops_the_rest_and_leaves_no_call_behind(
                     valkey.kill()
                 yield source.timer(str(number), in_seconds(3600), note)
 
-        before = asyncio.all_tasks()
+        before = tasks()
         with pytest.raises(RedisError):
             await source.arm(timers())
         assert made < 5000
-        assert not asyncio.all_tasks() - before
+        assert not tasks() - before
         await valkey.start()
 
 
@@ -63,8 +62,8 @@ async def test_what_cannot_be_armed_is_refused_and_the_thousand_under_way_ends(b
     async def note() -> None: ...
 
     good = [source.timer(str(n), in_seconds(3600), note) for n in range(1000)]
-    before = asyncio.all_tasks()
+    before = tasks()
     with pytest.raises(ValueError, match="a timer's id"):
         await source.arm([*good, source.timer("", in_seconds(1), note)])
-    assert not asyncio.all_tasks() - before
+    assert not tasks() - before
     assert (await broker.figures()).delayed == 1000

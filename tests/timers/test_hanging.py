@@ -14,7 +14,7 @@ from tocsin_testkit.busy import within
 from tocsin_timers import TimerSource
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import in_seconds, server, until, working
+from tests.timers.support import in_seconds, server, tasks, until, working
 
 TIME_OUT = 0.3
 
@@ -145,11 +145,11 @@ async def test_a_broker_that_is_shut_down_while_redis_hangs_leaves_no_task_behin
     valkey: Valkey, make_broker: MakeBroker
 ) -> None:
     broker = make_broker(valkey.url, command_timeout=TIME_OUT)
-    before = asyncio.all_tasks()
+    before = tasks()
     with stopped(valkey):
         await seconds_to_fail(broker.figures())
         await broker.shutdown()
-    assert not asyncio.all_tasks() - before
+    assert not tasks() - before
 
 
 async def never() -> None:

@@ -13,7 +13,7 @@ from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror, mi
 from tocsin_timers.mirror import MOST_WAITING
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import server, until, working
+from tests.timers.support import server, tasks, until, working
 
 CHUNK = 3
 DAY = timedelta(days=1)
@@ -223,13 +223,13 @@ async def test_closing_sends_what_waits(rows: Rows) -> None:
 async def test_closing_does_not_wait_long_for_a_redis_that_hangs(own: Valkey, make_broker: MakeBroker) -> None:
     rows = Rows(make_broker(own.url, command_timeout=60.0))
     await rows.mirror.watch()
-    before = asyncio.all_tasks()
+    before = tasks()
     rows.add("x", 60)
     own.pause()
     try:
         rows.arm("x")
         async with asyncio.timeout(20):
             await rows.mirror.close()
-            await until(lambda: not asyncio.all_tasks() - before, "nothing goes on")
+            await until(lambda: not tasks() - before, "nothing goes on")
     finally:
         own.resume()

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
+from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.rooms import Guest, Guests
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -56,7 +57,7 @@ class GuestDoor:
                 with self._reading.admit(context.peer()) as guest:
                     request = await _read(guest, context, handler.request_deserializer)
                 with self._watching.admit(context.peer()) as guest:
-                    async with contextlib.aclosing(handler.unary_stream(request, context)) as answers:
+                    async with closing(handler.unary_stream(request, context)) as answers:
                         while True:
                             try:
                                 answer = await guest.wait(anext(answers), None)
@@ -71,7 +72,7 @@ class GuestDoor:
             async with _told(context):
                 with self._reflecting.admit(context.peer()) as guest:
                     requests = _requests(guest, context, handler.request_deserializer)
-                    async with contextlib.aclosing(handler.stream_stream(requests, context)) as answers:
+                    async with closing(handler.stream_stream(requests, context)) as answers:
                         async for answer in answers:
                             yield answer
 

@@ -28,6 +28,7 @@ from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
 from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, trace_id_of
+from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.rooms import CallRooms
 from tocsin_kit.rpc.validation import validate
@@ -44,19 +45,6 @@ _KEPT: Final = 0.25
 the last ones from who acknowledges."""
 _BEARER: Final = "bearer "
 _NOBODY: Final = Principal("", "", frozenset())
-
-
-async def _close(responses: Any) -> None:
-    """A handler's finally blocks run now, not when the garbage collector comes by.
-
-    A call that is cancelled in the moment in which its handler is resumed leaves the generator marked as running for
-    ever (CPython before 3.13): then only the collector can end it.
-    """
-    try:
-        await responses.aclose()
-    except RuntimeError as error:
-        if "already running" not in str(error):
-            raise
 
 
 class Pipeline:
@@ -204,12 +192,9 @@ class _Method:
                 call = await self._begin(context)
                 with self._stream(call, context):
                     request = await incoming(received, call, context)
-                    responses = behaviour(request, context)
-                    try:
+                    async with closing(behaviour(request, context)) as responses:
                         async for response in responses:
                             yield response
-                    finally:
-                        await _close(responses)
             except BaseException as error:
                 await self._fail(error, context, began)
             self._succeed(began)

@@ -1,7 +1,6 @@
 """AlertService: alerts come in here, alone, in batches or on a stream."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
@@ -27,6 +26,7 @@ from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
 from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
@@ -75,7 +75,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     ) -> AsyncIterator[StreamAlertsResponse]:
         """Alerts for as long as the stream lives; an answer leaves as soon as its alert is committed."""
         stream = AlertStream(self._intake, Sender.of(current_call().principal), self._window, self._stop)
-        async with contextlib.aclosing(stream.answers(request_iterator)) as answers:
+        async with closing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
 

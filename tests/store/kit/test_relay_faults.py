@@ -429,6 +429,10 @@ async def test_whatever_is_refused_every_good_row_arrives_and_in_order(
             await asyncio.sleep(rng.uniform(0, 0.05))
             peer.down = None
         await eventually(lambda: is_empty(db), seconds=60)
+    claims = Counter((row.id, row.attempts) for row in peer.taken)
+    assert max(claims.values()) == 1, (
+        "a claim delivers its row once; only a new one after the lease may deliver it again"
+    )
     for (org_id, key), payloads in good.items():
         taken = [row.payload for row in peer.taken if (row.org_id, row.ordering_key) == (org_id, key)]
         arrived = list(dict.fromkeys(taken))

@@ -43,11 +43,11 @@ demo: $(READY) ## Show the main job on real servers, check what was shown, and s
 up: $(READY) ## Run the whole stack with readable logs until Ctrl-C
 	@$(PY) -m tocsin_stack up
 
-test: $(READY) ## Run every test (T=path to choose)
-	@$(PY) -m pytest -n $(WORKERS) --dist loadfile $(T)
+test: $(READY) ## Run the tests (T=path to choose)
+	@$(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder -m "not long" $(T)
 
-test-long: $(READY) ## As make test, with the rounds that could go on for ever three times as long
-	@TEST_ROUNDS=long $(PY) -m pytest -n $(WORKERS) --dist loadfile $(T)
+test-long: $(READY) ## As make test, with the tests that stay under load for long, and longer rounds
+	@TEST_ROUNDS=long $(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture

@@ -1,22 +1,52 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
+import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
+from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
+
+from tests import order
 
 # A busy machine is no fault of an example: no test asserts a time.
 settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Choose the order."""
+    order.sort(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Choose what stays together."""
+    return order.Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
-async def world() -> AsyncIterator[World]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Migrated databases, made by whichever worker needs them first."""
+    folder = tmp_path_factory.getbasetemp()
+    return Prepared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prepared")
+
+
+@pytest.fixture(scope="session")
+async def postgres(prepared: Prepared) -> AsyncIterator[Postgres]:
+    """One server for all tests that need no service, with a migrated database of each service to clone."""
+    async with prepared.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def world(prepared: Prepared) -> AsyncIterator[World]:
     with scratch() as folder:
-        async with World(folder) as world:
+        async with World(folder, prepared=prepared) as world:
             yield world
 
 

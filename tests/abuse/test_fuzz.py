@@ -18,6 +18,7 @@ from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, I
 from tocsin.type.v1.target_pb2 import Target
 from tocsin_stack import tokens
 from tocsin_stack.scratch import scratch
+from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.world import World
 
 from tests.abuse.messages import Messages
@@ -41,10 +42,11 @@ MOST_COST = 40
 
 
 @pytest.fixture(scope="module")
-async def own_world() -> AsyncIterator[World]:
+async def own_world(prepared: Prepared) -> AsyncIterator[World]:
     """A stack of its own: queues are paused, and incidents of nobody run."""
     with scratch() as folder:
-        async with World(folder, environment={"GRPC_MAX_CALL_SECONDS": "10", "TENANT_MAX_OBJECTS": "5"}) as world:
+        environment = {"GRPC_MAX_CALL_SECONDS": "10", "TENANT_MAX_OBJECTS": "5"}
+        async with World(folder, environment=environment, prepared=prepared) as world:
             yield world
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import asyncpg
 import grpc
@@ -19,6 +19,7 @@ from tocsin_stack.service import ServiceProcess
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Channels
+from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.world import World
 
 LEASE_SECONDS = 11
@@ -36,9 +37,10 @@ load). It was not begun, so nothing was done.
 class Fleet(World):
     """A world with two replicas of each service, all of which the callers know and use in turn."""
 
-    def __init__(self, data_dir: Path, *, quick: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, quick: bool = True, prepared: Prepared | None = None) -> None:
         """`quick`: short leases and frequent sweeps, for tests that move time. Without it, the product's defaults."""
-        super().__init__(data_dir, replicas=2, environment=QUICK_STOPS | (QUICK_LEASES if quick else {}), quick=quick)
+        environment = QUICK_STOPS | (QUICK_LEASES if quick else {})
+        super().__init__(data_dir, replicas=2, environment=environment, quick=quick, prepared=prepared)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -191,8 +193,14 @@ class Breakpoint:
         """The replica that stopped here."""
         query = """SELECT client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
                    WHERE locktype = 'advisory' AND NOT granted AND (classid::bigint << 32) + objid::bigint = $1"""
-        port = await eventually(lambda: self._database.fetchval(query, self._number), f"a stop of {self._service}")
-        return next(each for each in self._fleet.replicas(self._service) if port in _ports_of(each.process.pid))
+
+        async def stopped() -> ServiceProcess | None:
+            port = await self._database.fetchval(query, self._number)
+            # The kernel's table of connections is no snapshot: under load a look may miss one.
+            replicas = self._fleet.replicas(self._service)
+            return next((each for each in replicas if port in _ports_of(each.process.pid)), None)
+
+        return cast("ServiceProcess", await eventually(stopped, f"a stop of {self._service}"))
 
     async def let_go(self) -> None:
         """Nobody stops here any more."""

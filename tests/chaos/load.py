@@ -36,6 +36,8 @@ STATES = {
 NEWS = {"acknowledged": "acknowledgment", "closed": "resolution", "over": "resolution"}
 LEVEL_SECONDS = 1
 CALL_SECONDS = 3.0
+HEARD_SECONDS = 40.0
+"""Within these escalation hears of an incident: a lease of ingest's relay lasts 10 s, and its holder may be killed again."""
 ON_ITS_WAY = 2.0
 """Seconds between the start of a call, which is all an acknowledge promises about, and its arrival on a machine that has no
 time for either. What was seen to break the promise came after 4 s; `make chaos` looks more closely."""
@@ -145,7 +147,7 @@ class Load:
         self._measure(got, outcome)
         facts = {"refusals": dict(outcome.refusals), "first_level": outcome.first, "second_level": outcome.second}
         tell(case, seed=self.seed, alerts=outcome.stories, pages=outcome.pages, doubles=outcome.doubles, **facts)
-        assert outcome.faults == [], f"seed {self.seed}"
+        assert outcome.faults == [], f"seed {self.seed}: {outcome.faults[:5]}"
         return outcome
 
     async def _keep_coming(self, stop: asyncio.Event, lives: asyncio.TaskGroup) -> None:
@@ -201,7 +203,7 @@ class Load:
 
     async def _insist(self, call: Any) -> Any:
         async def unless_too_early() -> Any:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + within(HEARD_SECONDS)
             while True:
                 try:
                     return await call()

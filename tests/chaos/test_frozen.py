@@ -81,6 +81,7 @@ async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_pa
     await tenant.passes(minutes=60)
 
 
+@pytest.mark.long
 async def test_replicas_stand_still_under_load_and_go_on(fleet: Fleet, tenant: Tenant) -> None:
     """One of each service. What it had begun it finishes afterwards, unless it has become somebody else's."""
     load = await Load.prepare(tenant)

@@ -40,6 +40,7 @@ async def test_a_provider_is_down_for_half_an_hour(fleet: Fleet, tenant: Tenant)
     await tenant.passes(minutes=30)
 
 
+@pytest.mark.long
 async def test_a_policy_that_repeats_meanwhile_rings_once_when_the_provider_is_back(
     fleet: Fleet, tenant: Tenant
 ) -> None:

@@ -16,7 +16,7 @@ from tocsin_timers import TimerBroker
 
 from tests.chaos.fleet import Fleet, eventually
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 PAGES = 5
 

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.chaos
 Call = Callable[[], Awaitable[Any]]
 
 
+@pytest.mark.long
 async def test_all_replicas_are_restarted_in_turn_under_load(fleet: Fleet, tenant: Tenant) -> None:
     """A rolling restart: first one replica of each service, then the other. Plain clients are never refused."""
     load = await Load.prepare(tenant)

@@ -18,6 +18,7 @@ from tests.chaos.load import Load
 pytestmark = pytest.mark.chaos
 
 
+@pytest.mark.long
 async def test_redis_is_flushed_killed_and_replaced_under_load(fleet: Fleet, tenant: Tenant) -> None:
     load = await Load.prepare(tenant)
     async with load.under_way() as dice:
@@ -51,6 +52,7 @@ async def test_redis_is_flushed_between_the_stream_and_the_row(fleet: Fleet, ten
     await tenant.passes(minutes=1)
 
 
+@pytest.mark.long
 async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> None:
     load = await Load.prepare(tenant)
     cem, dan, eva = await tenant.people("cem", "dan", "eva")
@@ -95,6 +97,7 @@ async def test_redis_is_full(fleet: Fleet, tenant: Tenant) -> None:
     await load.outcome("Redis full", but={before, meanwhile})
 
 
+@pytest.mark.long
 async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> None:
     """Callers are told UNAVAILABLE and repeat the same request; nothing is lost, and nothing done twice.
 
@@ -116,6 +119,7 @@ async def test_postgresql_is_killed_under_load(fleet: Fleet, tenant: Tenant) -> 
     assert set(load.refusals) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
+@pytest.mark.long
 async def test_the_stores_hang_under_load(fleet: Fleet, tenant: Tenant) -> None:
     """Connections stay open and nothing answers: first Redis, then PostgreSQL, longer than their clients wait."""
     load = await Load.prepare(tenant)

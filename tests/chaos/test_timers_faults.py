@@ -43,6 +43,7 @@ async def test_a_flush_is_armed_again(tmp_path: Path, safe: Valkey) -> None:
         await own.verdict("FLUSHALL")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept", [True, False])
 async def test_redis_killed_and_restarted(tmp_path: Path, safe: Valkey, kept: bool) -> None:
     queue = f"killed{kept}"
@@ -74,6 +75,7 @@ async def test_workers_killed_at_every_step(safe: Valkey, step: str) -> None:
         assert len(await own.record.acts()) == 300
 
 
+@pytest.mark.long
 async def test_random_kills_of_promoters_and_workers(safe: Valkey) -> None:
     async with owner(safe, safe, "kills") as own:
         living = workers(safe, safe, "kills", 2, lease=1.0, seconds=0.02)
@@ -141,6 +143,7 @@ class CuttingProxy:
         raise EOFError
 
 
+@pytest.mark.long
 async def test_connections_cut_in_the_middle_of_calls(safe: Valkey) -> None:
     """The call is lost before it arrives, or its answer after it was done: callers repeat, and nothing doubles."""
     proxy = CuttingProxy(safe.port, 0.01)

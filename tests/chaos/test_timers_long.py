@@ -13,7 +13,7 @@ from tests.chaos.timers_owner import owner, started, workers
 from tests.rounds import LONG
 from tests.timers.support import cpu_seconds, server, until, worker_processes
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 SECONDS = 30 if LONG else 10
 

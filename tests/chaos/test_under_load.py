@@ -8,7 +8,7 @@ from tocsin_testkit.tenant import Tenant
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import Load
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 
 async def test_with_two_of_everything_each_page_comes_once(fleet: Fleet, tenant: Tenant) -> None:

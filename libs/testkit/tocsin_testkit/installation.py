@@ -16,6 +16,7 @@ from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.idle import until_idle
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
+from tocsin_testkit.prepared import Prepared
 
 # Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
 QUICK = {
@@ -46,16 +47,23 @@ class Installation:
         replicas: int | Mapping[str, int] = 1,
         environment: Mapping[str, str] | None = None,
         quick: bool = True,
+        prepared: Prepared | None = None,
     ) -> None:
-        """`environment`: further settings of every service. Without `quick` the sweeps run as often as in production."""
+        """`environment`: further settings of every service. Without `quick` the sweeps run as often as in production.
+
+        `prepared`: migrated databases to begin with, instead of new ones.
+        """
         self.inbox = Inbox()
         self.mail = MailServer(self.inbox)
         self.hooks = HookServer(self.inbox)
         self._data_dir = data_dir
         self._replicas = replicas
+        self._prepared = prepared
         self._environment = LOCAL | (QUICK if quick else {}) | dict(environment or {})
 
     async def __aenter__(self) -> Self:
+        if self._prepared:
+            await self._prepared.copy_to(self._data_dir)
         await self.mail.start()
         await self.hooks.start()
         smtp = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.mail.port)}

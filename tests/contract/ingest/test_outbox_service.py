@@ -28,7 +28,7 @@ async def picky() -> AsyncIterator[FakeEscalation]:
 
 @pytest.fixture(scope="module")
 async def replica(postgres: Any, picky: FakeEscalation) -> AsyncIterator[Ingest]:
-    url = await postgres.clone_database("ingest_template", "ingest_outbox_service")
+    url = await postgres.clone_database("tocsin_ingest", "ingest_outbox_service")
     async with running(url, picky.target) as ingest:
         yield ingest
 

@@ -9,10 +9,8 @@ import tocsin_escalation
 from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
@@ -20,21 +18,11 @@ MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 _number = itertools.count()
 
 
-@pytest.fixture(scope="session")
-async def escalation_postgres() -> AsyncIterator[Postgres]:
-    with scratch("escalation-") as folder:
-        server = Postgres(folder / "postgres", fsync=False)
-        await server.start()
-        await upgrade(await server.ensure_database("escalation_template", "escalation"), MIGRATIONS)
-        yield server
-        await server.stop()
-
-
 @pytest.fixture
-async def url(escalation_postgres: Postgres) -> AsyncIterator[str]:
+async def url(postgres: Postgres) -> AsyncIterator[str]:
     name = f"escalation_{next(_number)}"
-    yield await escalation_postgres.clone_database("escalation_template", name)
-    await escalation_postgres.drop_database(name)
+    yield await postgres.clone_database("tocsin_escalation", name)
+    await postgres.drop_database(name)
 
 
 @pytest.fixture

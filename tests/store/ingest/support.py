@@ -36,7 +36,6 @@ from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
 from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.wiring import build
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
-from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.http import HttpServer
 from tocsin_kit.lifecycle import Runtime
@@ -45,27 +44,13 @@ from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
 ALL_SCOPES = ("alerts:write", "alerts:read", "integrations:write", "integrations:read")
-_TEMPLATE = "ingest_template"
+_TEMPLATE = "tocsin_ingest"
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-async def postgres() -> AsyncIterator[Postgres]:
-    """One server for the run, with a migrated template."""
-    with scratch("tocsin-ingest-") as folder:
-        server = Postgres(folder / "pg", fsync=False)
-        await server.start()
-        try:
-            await upgrade(await server.ensure_database(_TEMPLATE, _TEMPLATE), MIGRATIONS)
-            yield server
-        finally:
-            await server.stop()
 
 
 @pytest.fixture

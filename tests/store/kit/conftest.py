@@ -10,7 +10,6 @@ import pytest
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
-from tocsin_stack.scratch import scratch
 from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -20,22 +19,15 @@ OpenDatabase = Callable[..., Awaitable[Database]]
 
 
 @pytest.fixture(scope="session")
-async def postgres() -> AsyncIterator[Postgres]:
-    with scratch("kit-") as folder:
-        server = Postgres(folder / "postgres", fsync=False)
-        await server.start()
-        try:
-            template = await server.ensure_database("kit_template", "kit")
-            await upgrade(template, MIGRATIONS)
-            yield server
-        finally:
-            await server.stop()
+async def kit_template(postgres: Postgres) -> str:
+    await upgrade(await postgres.ensure_database("kit_template", "kit"), MIGRATIONS)
+    return "kit_template"
 
 
 @pytest.fixture
-async def url(postgres: Postgres) -> AsyncIterator[str]:
+async def url(postgres: Postgres, kit_template: str) -> AsyncIterator[str]:
     name = f"kit_{next(_numbers)}"
-    yield await postgres.clone_database("kit_template", name)
+    yield await postgres.clone_database(kit_template, name)
     await postgres.drop_database(name)
 
 

@@ -4,10 +4,9 @@ from tests.store.notify.support import (
     inbox,
     mail,
     notify,
-    postgres,
     redis_url,
     shared_valkey,
     world,
 )
 
-__all__ = ["database_url", "hooks", "inbox", "mail", "notify", "postgres", "redis_url", "shared_valkey", "world"]
+__all__ = ["database_url", "hooks", "inbox", "mail", "notify", "redis_url", "shared_valkey", "world"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tocsin_kit.db.migrations import upgrade
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
@@ -49,7 +48,6 @@ __all__ = [
     "new_org",
     "notify",
     "operator",
-    "postgres",
     "redis_url",
     "shared_valkey",
     "until",
@@ -57,21 +55,8 @@ __all__ = [
 ]
 
 MIGRATIONS = Path(__file__).parents[3] / "services/notify/migrations"
-_TEMPLATE = "notify_template"
+_TEMPLATE = "tocsin_notify"
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-async def postgres() -> AsyncIterator[Postgres]:
-    """One server for the run, with a migrated template."""
-    with scratch("tocsin-notify-") as folder:
-        server = Postgres(folder / "pg", fsync=False)
-        await server.start()
-        try:
-            await upgrade(await server.ensure_database(_TEMPLATE, _TEMPLATE), MIGRATIONS)
-            yield server
-        finally:
-            await server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,251 @@
+"""The schema of escalation: the tables as all migrations together leave them.
+
+A migration that changes one changes this file in the same commit; tests/store/test_schema.py compares the two.
+"""
+
+from typing import Final
+
+from sqlalchemy import UUID, BigInteger, Boolean, Identity, Integer, MetaData, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from tocsin_kit.db import tables as kit
+from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
+
+METADATA: Final = MetaData()
+
+users: Final = Table(
+    "users",
+    METADATA,
+    column("org_id", Text),
+    column("id", Text),
+    column("display_name", Text),
+    column("time_zone", Text),
+    column("disabled", Boolean),
+    column("version", Integer, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+)
+"""People who can be paged."""
+
+teams: Final = Table(
+    "teams",
+    METADATA,
+    column("org_id", Text),
+    column("id", Text),
+    column("display_name", Text),
+    column("members", ARRAY(Text)),
+    column("version", Integer, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+)
+"""Groups of users that a policy can name."""
+
+policies: Final = Table(
+    "policies",
+    METADATA,
+    column("org_id", Text),
+    column("id", Text),
+    column("display_name", Text),
+    column("definition", JSONB),
+    column("tenant_fallback", Boolean),
+    column("version", Integer, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+    index("policies_one_fallback_per_org", "org_id", unique=True, where="tenant_fallback"),
+)
+"""Whom to page, level after level, and how long each level waits."""
+
+escalations: Final = Table(
+    "escalations",
+    METADATA,
+    column("incident_id", UUID),
+    column("org_id", Text),
+    column("title", Text),
+    column("source", Text),
+    column("severity", SmallInteger),
+    column("integration", Text),
+    column("labels", JSONB),
+    column("links", JSONB),
+    column("alert_count", BigInteger),
+    column("create_time", TIME),
+    column("update_time", TIME),
+    column("state", Text),
+    column("policy_id", Text),
+    column("policy", JSONB, nullable=True),
+    column("on_fallback_policy", Boolean),
+    column("team", Text),
+    column("level", Integer),
+    column("repeat", Integer),
+    column("generation", Integer),
+    column("assignees", ARRAY(Text)),
+    column("paged_users", ARRAY(Text)),
+    column(
+        "pages",
+        JSONB,
+        default='\'{"00000000-0000-0000-0000-000000000000": "open"}\'',
+    ),
+    column("reached", Text, default="'unknown'"),
+    column("acknowledged_by", Text),
+    column("acknowledge_time", TIME, nullable=True),
+    column("resolved_by", Text),
+    column("resolve_time", TIME, nullable=True),
+    column("added_alerts_noted", Boolean),
+    column("severity_set", Boolean, default="false"),
+    column("last_sequence", BigInteger),
+    column("version", Integer),
+    primary_key("incident_id"),
+    check("state IN ('triggered', 'acknowledged', 'snoozed', 'exhausted', 'resolved')", name="escalations_state"),
+    check("(state = 'resolved') = (resolve_time IS NOT NULL)", name="resolved_has_time"),
+    check("state <> 'acknowledged' OR acknowledged_by <> ''", name="acknowledged_has_actor"),
+    check("state <> 'triggered' OR policy IS NOT NULL", name="running_has_policy"),
+    check("level >= 0 AND repeat >= 0 AND generation >= 1 AND alert_count >= 0", name="counts_are_sane"),
+    check("reached IN ('unknown', 'somebody', 'nobody')", name="escalations_reached"),
+    index("escalations_newest", "org_id", "create_time DESC", "incident_id DESC"),
+    index("escalations_by_state", "org_id", "state", "create_time DESC", "incident_id DESC"),
+    index("escalations_by_policy", "org_id", "policy_id", "create_time DESC", "incident_id DESC"),
+    index("escalations_by_team", "org_id", "team", "create_time DESC", "incident_id DESC", where="team <> ''"),
+    index("escalations_by_assignee", "assignees", using="gin", where="state <> 'resolved'"),
+    index("escalations_resolved", "resolve_time", where="state = 'resolved'"),
+    index("escalations_open", "incident_id", where="state <> 'resolved'"),
+)
+"""The run of one incident: its state, its level, and the policy as it was when the run began."""
+
+timers: Final = Table(
+    "timers",
+    METADATA,
+    column("incident_id", UUID),
+    column("org_id", Text),
+    column("timer_id", UUID),
+    column("kind", Text),
+    column("generation", Integer),
+    column("due_time", TIME),
+    column("urgent", Boolean),
+    column("attempts", Integer, default="0"),
+    column("retry_time", TIME, nullable=True),
+    primary_key("incident_id", name="timers_one_live_per_escalation"),
+    foreign_key(["incident_id"], "escalations", ["incident_id"], name="timers_escalation_fkey", ondelete="CASCADE"),
+    check("kind IN ('level_timeout', 'ack_timeout', 'snooze_end')", name="timers_kind"),
+    index("timers_due", "due_time", "incident_id"),
+    index("timers_by_org", "org_id", "urgent", "due_time"),
+)
+"""The one live timer of each running escalation. Redis holds a copy of it."""
+
+timeline: Final = Table(
+    "timeline",
+    METADATA,
+    column("id", BigInteger, Identity(always=True)),
+    column("org_id", Text),
+    column("incident_id", UUID),
+    column("create_time", TIME),
+    column("kind", Text),
+    column("actor", Text),
+    column("message", Text),
+    column("level", Integer),
+    column("repeat", Integer),
+    column("generation", Integer),
+    column("state", Text),
+    column("paged_users", ARRAY(Text)),
+    column("pages", ARRAY(UUID)),
+    column("lateness_ms", BigInteger),
+    column("outcome", Text, default="''"),
+    primary_key("id"),
+    foreign_key(["incident_id"], "escalations", ["incident_id"], name="timeline_escalation_fkey", ondelete="CASCADE"),
+    index("timeline_by_incident", "incident_id", "id"),
+    index("timeline_outcome_once", "incident_id", "outcome", unique=True, where="outcome <> ''"),
+)
+"""What happened to an incident, and why a page was or was not sent."""
+
+schedules: Final = Table(
+    "schedules",
+    METADATA,
+    column("org_id", Text),
+    column("id", Text),
+    column("display_name", Text),
+    column("description", Text),
+    column("time_zone", Text),
+    column("stand_in", Boolean),
+    column("layers", JSONB),
+    column("version", Integer, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+)
+"""Who is on call when: layers of turns."""
+
+schedule_overrides: Final = Table(
+    "schedule_overrides",
+    METADATA,
+    column("org_id", Text),
+    column("id", UUID),
+    column("schedule_id", Text),
+    column("start_time", TIME),
+    column("end_time", TIME),
+    column("scope", Text),
+    column("replaced", Text),
+    column("users", ARRAY(Text)),
+    column("reason", Text),
+    column("author", Text),
+    column("ordinal", BigInteger, Identity(always=True)),
+    column("create_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+    foreign_key(
+        ["org_id", "schedule_id"],
+        "schedules",
+        ["org_id", "id"],
+        name="schedule_overrides_schedule_fkey",
+        ondelete="CASCADE",
+    ),
+    check("scope IN ('schedule', 'layer', 'person')", name="schedule_overrides_scope"),
+    check("start_time < end_time", name="schedule_overrides_order"),
+    index("schedule_overrides_by_schedule", "org_id", "schedule_id", "end_time"),
+    index("schedule_overrides_by_end", "org_id", "end_time", "id"),
+)
+"""Changes of a schedule for a time. Of two that overlap, the one with the higher ordinal counts."""
+
+absences: Final = Table(
+    "absences",
+    METADATA,
+    column("org_id", Text),
+    column("id", UUID),
+    column("user_id", Text),
+    column("start_time", TIME),
+    column("end_time", TIME),
+    column("reason", Text),
+    column("author", Text),
+    column("create_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+    check("start_time < end_time", name="absences_order"),
+    index("absences_by_user", "org_id", "user_id", "end_time"),
+    index("absences_by_end", "org_id", "end_time", "id"),
+)
+"""When people are away."""
+
+fixed_periods: Final = Table(
+    "fixed_periods",
+    METADATA,
+    column("org_id", Text),
+    column("id", UUID),
+    column("schedule_id", Text),
+    column("start_time", TIME),
+    column("end_time", TIME),
+    column("shifts", JSONB),
+    column("reason", Text),
+    column("author", Text),
+    column("ordinal", BigInteger, Identity(always=True)),
+    column("create_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+    foreign_key(
+        ["org_id", "schedule_id"], "schedules", ["org_id", "id"], name="fixed_periods_schedule_fkey", ondelete="CASCADE"
+    ),
+    check("start_time < end_time", name="fixed_periods_order"),
+    index("fixed_periods_by_schedule", "org_id", "schedule_id", "end_time"),
+    index("fixed_periods_by_end", "org_id", "end_time", "id"),
+)
+"""Times in which the shifts of a schedule are written down one by one."""
+
+outbox: Final = kit.outbox(METADATA)
+requests: Final = kit.requests(METADATA)
+tenant_limits: Final = kit.tenant_limits(METADATA)
+queue_pauses: Final = kit.queue_pauses(METADATA)

@@ -1,0 +1,156 @@
+"""The schema of ingest: the tables as all migrations together leave them.
+
+A migration that changes one changes this file in the same commit; tests/store/test_schema.py compares the two.
+"""
+
+from typing import Final
+
+from sqlalchemy import UUID, BigInteger, LargeBinary, MetaData, SmallInteger, Table, Text
+from tocsin_kit.db import tables as kit
+from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
+
+METADATA: Final = MetaData()
+
+integrations: Final = Table(
+    "integrations",
+    METADATA,
+    column("org_id", Text),
+    column("integration_id", Text),
+    column("display_name", Text),
+    column("default_policy", Text),
+    column("routing_rules", LargeBinary, comment="tocsin.ingest.v1.Integration with nothing but its routing_rules"),
+    column("version", BigInteger, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "integration_id"),
+    check("display_name <> ''"),
+    check("version > 0"),
+)
+"""Where alerts come from, and how they are routed."""
+
+integration_keys: Final = Table(
+    "integration_keys",
+    METADATA,
+    column("key_hash", LargeBinary, comment="SHA-256 of the key: 32 random bytes need no slow hash"),
+    column("org_id", Text),
+    column("integration_id", Text),
+    column("prefix", Text),
+    column("create_time", TIME, default=NOW),
+    column("expire_time", TIME, nullable=True),
+    primary_key("key_hash"),
+    foreign_key(["org_id", "integration_id"], "integrations", ["org_id", "integration_id"], ondelete="CASCADE"),
+    check("length(key_hash) = 32"),
+    index("integration_keys_of_integration", "org_id", "integration_id"),
+    index("integration_keys_one_current", "org_id", "integration_id", unique=True, where="expire_time IS NULL"),
+)
+"""Hashes of the keys that senders present."""
+
+incidents: Final = Table(
+    "incidents",
+    METADATA,
+    column("id", UUID),
+    column("org_id", Text),
+    column("integration_id", Text, comment="Empty: none. No foreign key: incidents outlive it"),
+    column("group_key", UUID, comment="Hash of tenant, integration and what its alerts agree in"),
+    column("state", Text),
+    column("severity", SmallInteger),
+    column("policy", Text),
+    column("title", Text),
+    column("first_alert", LargeBinary, comment="tocsin.ingest.v1.AlertInput that opened it"),
+    column("alert_count", BigInteger),
+    column("firing_count", BigInteger),
+    column("event_sequence", BigInteger),
+    column("create_time", TIME, default=NOW),
+    column("resolve_time", TIME, nullable=True),
+    column("resolved_by", Text, nullable=True),
+    primary_key("id"),
+    check("severity > 0"),
+    check("title <> ''"),
+    check("alert_count > 0"),
+    check("event_sequence > 0"),
+    check("state IN ('open', 'resolved')", name="incidents_state"),
+    check("firing_count >= 0 AND (state = 'open') = (firing_count > 0)", name="incidents_open_while_firing"),
+    check(
+        "(state = 'resolved') = (resolve_time IS NOT NULL) AND (state = 'resolved') = (resolved_by IS NOT NULL)",
+        name="incidents_resolved_when_and_by",
+    ),
+    index("incidents_one_open_per_group", "group_key", unique=True, where="state = 'open'"),
+    index("incidents_by_resolve_time", "resolve_time", where="state = 'resolved'"),
+    postgresql_with={"fillfactor": 80},
+)
+"""What people must react to. Open while at least one of its alerts fires."""
+
+alerts: Final = Table(
+    "alerts",
+    METADATA,
+    column("id", UUID),
+    column("org_id", Text),
+    column("integration_id", Text),
+    column("dedup_key", Text),
+    column("key", UUID, comment="Hash of tenant, integration and dedup key"),
+    column("state", Text),
+    column("incident_id", UUID, nullable=True),
+    column("severity", SmallInteger),
+    column("summary", Text),
+    column("source", Text),
+    column("newest", LargeBinary, comment="tocsin.ingest.v1.AlertInput of the newest trigger"),
+    column("count", BigInteger),
+    column("create_time", TIME, default=NOW),
+    column("last_receive_time", TIME, default=NOW),
+    column("resolve_time", TIME, nullable=True),
+    column(
+        "start_time",
+        TIME,
+        nullable=True,
+        comment="When this firing began by its sender's clock; null: the sender does not tell",
+    ),
+    primary_key("id"),
+    foreign_key(["incident_id"], "incidents", ["id"], ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+    check("dedup_key <> ''"),
+    check("severity > 0"),
+    check("summary <> ''"),
+    check("count > 0"),
+    check("state IN ('firing', 'suppressed', 'resolved')", name="alerts_state"),
+    check("state <> 'firing' OR incident_id IS NOT NULL", name="alerts_firing_has_incident"),
+    check("state <> 'suppressed' OR incident_id IS NULL", name="alerts_suppressed_has_none"),
+    check("(state = 'resolved') = (resolve_time IS NOT NULL)", name="alerts_resolved_when"),
+    index("alerts_one_live_per_key", "key", unique=True, where="state <> 'resolved'"),
+    index("alerts_of_incident", "incident_id", "id"),
+    index("alerts_of_org", "org_id", "id"),
+    index("alerts_of_integration", "org_id", "integration_id", "id"),
+    index("alerts_of_key", "org_id", "dedup_key", "id"),
+    index("alerts_by_resolve_time", "resolve_time", where="state = 'resolved'"),
+    index("alerts_suppressed", "create_time", where="state = 'suppressed'"),
+    postgresql_with={"fillfactor": 80},
+)
+"""What monitoring systems sent, folded by dedup key. At most one row of a key is not resolved."""
+
+ended_firings: Final = Table(
+    "ended_firings",
+    METADATA,
+    column("key", UUID, comment="alerts.key: the hash of tenant, integration and dedup key"),
+    column("org_id", Text),
+    column("start_time", TIME, comment="By the sender's clock; end_time is by ours"),
+    column("end_time", TIME, default=NOW),
+    primary_key("key"),
+    index("ended_firings_by_end_time", "end_time"),
+)
+"""The last firing of each key that ended: a repeat that comes late does not open it again."""
+
+refused_alerts: Final = Table(
+    "refused_alerts",
+    METADATA,
+    column("org_id", Text),
+    column("integration_id", Text),
+    column("refused", BigInteger, comment="Since report_time"),
+    column("reason", Text),
+    column("report_time", TIME, nullable=True),
+    primary_key("org_id", "integration_id"),
+    check("refused >= 0"),
+    index("refused_alerts_by_report_time", "report_time"),
+)
+"""How many alerts of an integration were refused since it was last told."""
+
+outbox: Final = kit.outbox(METADATA)
+requests: Final = kit.requests(METADATA)
+tenant_limits: Final = kit.tenant_limits(METADATA)

@@ -21,7 +21,7 @@ _FIRST: Final = (
 """The longest first, so that no worker is left alone with them."""
 
 
-class Scheduling(LoadFileScheduling):
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class carries no types
     """A file's tests stay together, and so do all that share the fleet."""
 
     def _split_scope(self, nodeid: str) -> str:

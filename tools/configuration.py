@@ -5,6 +5,7 @@ import inspect
 import sys
 import textwrap
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -82,6 +83,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
+@cache
 def docstrings(settings: type) -> dict[str, str]:
     """The docstring that follows each field, of the class and those it inherits from, as one line of text."""
     found: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """The brokers and the schedule source of taskiq-redis beside ours: same run, same server, same task, in this one process.
 
 Each line's floor is the raw client's, so lines of one figure can be compared with each other. What the stock parts lose or do
-twice is no figure: tests/timers/test_stock_claims.py.
+twice is no figure: tests/timers/test_stock_schedules.py.
 """
 
 import asyncio

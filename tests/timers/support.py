@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from taskiq import AsyncBroker
+from taskiq.exceptions import TaskRejectedError
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
 from tocsin_timers import TimerBroker, Worker
@@ -194,3 +196,16 @@ def lateness(acts: dict[str, float], due: dict[str, datetime]) -> str:
         return "nothing acted"
     middle, most = late[len(late) // 2], late[min(len(late) - 1, int(len(late) * 0.99))]
     return f"{len(late)} acts: p50 {middle:.1f} ms, p99 {most:.1f} ms, max {late[-1]:.1f} ms late"
+
+
+def noting(broker: AsyncBroker) -> list[str]:
+    """What its task `note` was called with."""
+    ran: list[str] = []
+
+    @broker.task("note")
+    async def note(what: str) -> None:
+        if what == "bad":
+            raise TaskRejectedError
+        ran.append(what)
+
+    return ran

@@ -1,47 +1,38 @@
 """The README's table "What the stock parts do, and this does not", row by row, against the real taskiq-redis.
 
 Each promise is put to both sides. The stock side must break it (a strict expected failure): when a newer package keeps it,
-the test fails and says that our part may go. One row is not here: whether a stock worker without uvloop ends on SIGTERM depends
-on the moment (a read that is cancelled may swallow it).
+the test fails and says that our part may go. The row of schedules is in `test_stock_schedules.py`. One row is not tested: whether
+a stock worker without uvloop ends on SIGTERM depends on the moment (a read that is cancelled may swallow it).
 """
 
 import asyncio
-import itertools
-import math
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
-from taskiq import AckableMessage, AsyncBroker, InMemoryBroker, ScheduledTask, ScheduleSource, TaskiqScheduler
-from taskiq.cli.scheduler.run import SchedulerLoop
-from taskiq.exceptions import TaskRejectedError
-from taskiq.message import BrokerMessage
+from taskiq import AckableMessage, AsyncBroker
 from taskiq.receiver import Receiver
 from taskiq_redis import (
     ListQueueBroker,
-    ListRedisScheduleSource,
     RedisStreamBroker,
     RedisStreamClusterBroker,
     RedisStreamSentinelBroker,
 )
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
-from tocsin_timers import TimerBroker, TimerSource
+from tocsin_timers import TimerBroker
 from tocsin_timers.connections import Connections
 
 from tests.timers.conftest import MakeBroker
-from tests.timers.support import in_seconds, server, until, working
+from tests.timers.support import noting, server, until, working
 
 NEVER = 0.5
 """Seconds after which a stock part is taken never to do what it did not do at once. A slow machine makes it no more able."""
 HOUR_MS = 3_600_000
-
 Broker = RedisStreamBroker | ListQueueBroker | TimerBroker
 Make = Callable[..., Awaitable[Broker]]
 
@@ -104,19 +95,6 @@ async def receiving(broker: Broker) -> AsyncIterator[None]:
                 await asyncio.wait({task}, timeout=0.05)
 
 
-def noting(broker: Broker) -> list[str]:
-    """What its task `note` was called with."""
-    ran: list[str] = []
-
-    @broker.task("note")
-    async def note(what: str) -> None:
-        if what == "bad":
-            raise TaskRejectedError
-        ran.append(what)
-
-    return ran
-
-
 async def send(broker: Broker, what: str, **labels: Any) -> None:
     task: Any = broker.find_task("note")
     await task.kicker().with_labels(**labels).kiq(what)
@@ -153,84 +131,6 @@ async def test_what_is_sent_with_a_delay_does_not_run_at_once(make: Any, kind: t
         await until(lambda: "now" in ran, "what has no delay runs")
         await asyncio.sleep(0)
     assert ran == ["now"]
-
-
-class Told(InMemoryBroker):
-    """Where a stock scheduler sends to. The first `failures` sends fail."""
-
-    def __init__(self, failures: int = 0) -> None:
-        super().__init__()
-        self.failures = failures
-        self.at: dict[str, list[float]] = {}
-
-    async def kick(self, message: BrokerMessage) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("the queue is away for a moment")
-        self.at.setdefault(self.formatter.loads(message.message).args[0], []).append(datetime.now(UTC).timestamp())
-
-
-def scheduled(id: str, due: datetime) -> ScheduledTask:
-    return ScheduledTask(task_name="note", labels={}, args=[id], kwargs={}, schedule_id=id, time=due)
-
-
-async def fired(
-    source: ScheduleSource, told: Told, due: dict[str, datetime], schedulers: int
-) -> dict[str, list[float]]:
-    """When the stock schedulers sent each, two ticks after the last was due."""
-    for id, when in due.items():
-        await source.add_schedule(scheduled(id, when))
-    loops = [
-        asyncio.create_task(SchedulerLoop(TaskiqScheduler(told, [source])).run(update_interval=timedelta(seconds=1)))
-        for _ in range(schedulers)
-    ]
-    await asyncio.sleep(max(due.values()).timestamp() - datetime.now(UTC).timestamp() + 2.1)
-    for loop in loops:
-        loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
-    return told.at
-
-
-@pytest.fixture
-async def stock_fired(valkey: Valkey, queue: str) -> list[tuple[dict[str, datetime], dict[str, list[float]]]]:
-    """What stock schedulers make of nine timers: one alone, two of them, and one whose first nine sends fail."""
-    due = {f"t{tenth}": in_seconds(0.1 + tenth / 20) for tenth in range(9)}
-    runs = [(Told(), 1), (Told(), 2), (Told(failures=9), 1)]
-    sources = [ListRedisScheduleSource(valkey.url, prefix=f"{queue}:{number}") for number in range(len(runs))]
-    seen = await asyncio.gather(
-        *(fired(source, told, due, number) for source, (told, number) in zip(sources, runs, strict=True))
-    )
-    for source in sources:
-        await source._connection_pool.disconnect()
-    return [(due, at) for at in seen]
-
-
-async def test_stock_schedules_fire_on_whole_seconds_twice_with_two_and_never_after_a_failure(stock_fired: Any) -> None:
-    """Explicit, as one run of three seconds shows all of it: schedule sources fire on whole seconds, with one scheduler
-    only; a failed send is never repeated (taskiq#244, #626)."""
-    (due, alone), (_, by_two), (_, after_failure) = stock_fired
-    assert alone.keys() == due.keys()
-    for id, [at] in alone.items():
-        assert at >= math.ceil(due[id].timestamp()), "earlier than the next whole second: our promotion may go"
-    assert {len(at) for at in by_two.values()} == {2}, "two schedulers fire once: our promotion may go"
-    assert after_failure == {}, "a failed send is repeated: our promotion may go"
-
-
-async def test_our_timers_fire_once_with_two_workers(make_broker: MakeBroker) -> None:
-    one, two = make_broker(), make_broker()
-    ran = [*map(noting, (one, two))]
-    async with working(one), working(two):
-        source = TimerSource(one)
-        for number in range(50):
-            await source.add_schedule(scheduled(f"t{number}", in_seconds(number / 100)))
-        await until(lambda: len(ran[0]) + len(ran[1]) >= 50, "all fire")
-        await until(lambda: quiet(one), "nothing is left that could fire again")
-    assert Counter(itertools.chain(*ran)) == {f"t{number}": 1 for number in range(50)}
-
-
-async def quiet(broker: TimerBroker) -> bool:
-    figures = await broker.figures()
-    return figures.waiting + figures.active + figures.delayed == 0
 
 
 RECLAIM = "abandoned messages wait for the next message, for ever on Sentinel and Cluster"

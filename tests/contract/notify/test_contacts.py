@@ -1,76 +1,15 @@
 """ContactService through a real socket: what it does, and what it says to bad input."""
 
 import uuid
-from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
-from grpc_status import rpc_status
 from tocsin.notify.v1 import contact_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
-from tocsin_kit.errors import TocsinError, from_status
 
-from tests.store.notify.support import Notify, World, bearer, job, new_org, until
-
-ANA = "users/ana"
-
-
-async def refused(call: Awaitable[Any]) -> TocsinError:
-    """The error a call ends with."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_status(rpc_status.from_call(caught.value))  # type: ignore[arg-type]
-
-
-def email(address: str = "ana@example.com", **fields: Any) -> pb.ContactMethod:
-    return pb.ContactMethod(user=ANA, email=pb.EmailContact(address=address), **fields)
-
-
-def webhook(url: str = "http://127.0.0.1:9/hook", **fields: str) -> pb.ContactMethod:
-    return pb.ContactMethod(user=ANA, webhook=pb.WebhookContact(url=url, **fields))
-
-
-class Caller:
-    """One tenant's way in."""
-
-    def __init__(self, notify: Notify, org: str) -> None:
-        self._stub = notify.contacts
-        self.org = org
-        self._metadata = bearer(org)
-
-    async def create(self, contact: pb.ContactMethod, request_id: str = "") -> pb.ContactMethod:
-        request = pb.CreateContactMethodRequest(request_id=request_id, contact_method=contact)
-        response = await self._stub.CreateContactMethod(request, metadata=self._metadata)
-        made: pb.ContactMethod = response.contact_method
-        return made
-
-    async def get(self, name: str) -> pb.ContactMethod:
-        response = await self._stub.GetContactMethod(pb.GetContactMethodRequest(name=name), metadata=self._metadata)
-        found: pb.ContactMethod = response.contact_method
-        return found
-
-    async def update(self, contact: pb.ContactMethod, *paths: str, request_id: str = "") -> pb.ContactMethod:
-        request = pb.UpdateContactMethodRequest(request_id=request_id, contact_method=contact)
-        if paths:
-            request.update_mask.CopyFrom(FieldMask(paths=paths))
-        response = await self._stub.UpdateContactMethod(request, metadata=self._metadata)
-        changed: pb.ContactMethod = response.contact_method
-        return changed
-
-    def __getattr__(self, method: str) -> Any:
-        def call(request: Any) -> Any:
-            return getattr(self._stub, method)(request, metadata=self._metadata)
-
-        return call
-
-
-@pytest.fixture
-def caller(notify: Notify) -> Caller:
-    return Caller(notify, new_org())
+from tests.contract.notify.caller import ANA, Caller, email, refused, webhook
+from tests.store.notify.support import Notify, World, bearer, job, new_org
 
 
 async def test_created_read_listed_changed_deleted(caller: Caller) -> None:
@@ -132,80 +71,6 @@ async def test_changing_where_it_leads_makes_it_unverified_and_nothing_else_does
     assert moved.WhichOneof("kind") == "email"
 
 
-async def test_verification_by_a_code_through_the_method_itself(caller: Caller, world: World) -> None:
-    made = await caller.create(email())
-    sent = await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
-    mail = await world.inbox.wait_for(lambda m: m.kind == "verification", "the code")
-    assert mail.address == "ana@example.com"
-    now = await world.admin.fetchval("SELECT app_now()")
-    assert timedelta(minutes=9) < sent.expire_time.ToDatetime(now.tzinfo) - now <= timedelta(minutes=10)
-    wrong = f"{(int(mail.code) + 1) % 10**6:06d}"
-    error = await refused(caller.VerifyContactMethod(pb.VerifyContactMethodRequest(name=made.name, code=wrong)))
-    assert (error.reason_name, dict(error.metadata)) == ("VERIFICATION_CODE_WRONG", {"attempts_left": "4"})
-    right = pb.VerifyContactMethodRequest(name=made.name, code=mail.code)
-    assert (await caller.VerifyContactMethod(right)).contact_method.verified
-    assert (await caller.VerifyContactMethod(right)).contact_method.verified, "verifying a verified one is OK"
-    for row in await world.admin.fetch("SELECT v::text AS text FROM verifications v"):
-        assert mail.code not in row["text"].split(",")
-
-
-async def test_a_webhook_gets_its_code_in_its_json(caller: Caller, world: World) -> None:
-    made = await caller.create(webhook(world.hooks.url("ana")))
-    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
-    hook = await world.inbox.wait_for(lambda m: m.address == "ana", "the code")
-    assert (hook.kind, len(hook.code)) == ("verification", 6)
-    response = await caller.VerifyContactMethod(pb.VerifyContactMethodRequest(name=made.name, code=hook.code))
-    assert response.contact_method.verified
-
-
-async def test_guessing_ends_after_five_tries_and_an_old_code_is_over(caller: Caller, world: World) -> None:
-    made = await caller.create(email())
-    nothing = pb.VerifyContactMethodRequest(name=made.name, code="000000")
-    assert (await refused(caller.VerifyContactMethod(nothing))).reason_name == "VERIFICATION_EXPIRED"
-    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
-    mail = await world.inbox.wait_for(lambda m: m.kind == "verification", "the code")
-    wrong = pb.VerifyContactMethodRequest(name=made.name, code=f"{(int(mail.code) + 1) % 10**6:06d}")
-    for left in (4, 3, 2, 1, 0):
-        error = await refused(caller.VerifyContactMethod(wrong))
-        assert error.metadata["attempts_left"] == str(left)
-    right = pb.VerifyContactMethodRequest(name=made.name, code=mail.code)
-    assert (await refused(caller.VerifyContactMethod(right))).reason_name == "VERIFICATION_EXPIRED"
-    await caller.SendVerificationCode(pb.SendVerificationCodeRequest(name=made.name))
-    await until(lambda: len(world.inbox.messages) == 2)
-    await world.forward(timedelta(minutes=11))
-    late = pb.VerifyContactMethodRequest(name=made.name, code=world.inbox.messages[1].code)
-    assert (await refused(caller.VerifyContactMethod(late))).reason_name == "VERIFICATION_EXPIRED"
-
-
-async def test_five_codes_an_hour(caller: Caller, world: World) -> None:
-    made = await caller.create(email())
-    request = pb.SendVerificationCodeRequest(name=made.name)
-    for _ in range(5):
-        await caller.SendVerificationCode(request)
-    error = await refused(caller.SendVerificationCode(request))
-    assert (error.reason_name, error.code) == ("RATE_LIMITED", grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert error.retry_after is not None
-    assert 3500 < error.retry_after <= 3600
-    await world.forward(timedelta(minutes=61))
-    await caller.SendVerificationCode(request)
-
-
-async def test_an_address_gets_ten_codes_an_hour_whoever_asks(world: World, notify: Notify) -> None:
-    answers = []
-    for number in range(4):  # tenants, each with a method of another spelling, made anew when its own limit is reached
-        asking = bearer(new_org())
-        for tag in ("", "+a", "+b"):
-            method = email(f"Victim{tag}@{'Example.COM' if number % 2 else 'example.com'}")
-            create = pb.CreateContactMethodRequest(contact_method=method)
-            made = (await notify.contacts.CreateContactMethod(create, metadata=asking)).contact_method
-            request = pb.SendVerificationCodeRequest(name=made.name)
-            call = notify.contacts.SendVerificationCode(request, metadata=asking)
-            answers.append((await call.code(), await call.details()))
-            await notify.contacts.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name), metadata=asking)
-    assert [code for code, _ in answers] == [grpc.StatusCode.OK] * 10 + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
-    assert "address" in answers[-1][1]
-
-
 async def test_console_contacts_can_be_switched_off(world: World) -> None:
     asking = bearer(new_org())
     console = pb.ContactMethod(user=ANA, console=pb.ConsoleContact())
@@ -218,41 +83,6 @@ async def test_console_contacts_can_be_switched_off(world: World) -> None:
         made.disabled = True  # what is there can still be changed, and sends
         changed = pb.UpdateContactMethodRequest(contact_method=made)
         assert (await closed.contacts.UpdateContactMethod(changed, metadata=asking)).contact_method.disabled
-
-
-async def test_rules_are_replaced_as_a_whole(caller: Caller, notify: Notify) -> None:
-    mail, hook = await caller.create(email()), await caller.create(webhook())
-    empty = (await caller.GetNotificationRules(pb.GetNotificationRulesRequest(user=ANA))).notification_rules
-    assert (list(empty.rules), empty.user) == ([], ANA)
-    rules = [
-        pb.NotificationRule(urgency=notification_pb2.URGENCY_HIGH, contact_method=hook.name, delay=Duration(seconds=0)),
-        pb.NotificationRule(
-            urgency=notification_pb2.URGENCY_HIGH, contact_method=mail.name, delay=Duration(seconds=90)
-        ),
-    ]
-    given = pb.NotificationRules(user=ANA, rules=rules, etag=empty.etag)
-    request = pb.UpdateNotificationRulesRequest(notification_rules=given)
-    written = (await caller.UpdateNotificationRules(request)).notification_rules
-    assert list(written.rules) == rules
-    assert (await refused(caller.UpdateNotificationRules(request))).reason_name == "ETAG_MISMATCH"
-    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=mail.name))
-    read = (await caller.GetNotificationRules(pb.GetNotificationRulesRequest(user=ANA))).notification_rules
-    assert list(read.rules) == rules[:1], "the rules of a deleted method go with it"
-    assert read.etag != written.etag
-
-
-async def test_rules_name_ones_own_methods_only(caller: Caller, notify: Notify) -> None:
-    theirs = await caller.create(pb.ContactMethod(user="users/bob", email=pb.EmailContact(address="bob@example.com")))
-    foreign = await Caller(notify, new_org()).create(email())
-
-    def rules(name: str) -> pb.UpdateNotificationRulesRequest:
-        rule = pb.NotificationRule(urgency=notification_pb2.URGENCY_LOW, contact_method=name, delay=Duration(seconds=1))
-        return pb.UpdateNotificationRulesRequest(notification_rules=pb.NotificationRules(user=ANA, rules=[rule]))
-
-    error = await refused(caller.UpdateNotificationRules(rules(theirs.name)))
-    assert error.fields[0].field == "notification_rules.rules[0].contact_method"
-    error = await refused(caller.UpdateNotificationRules(rules(foreign.name)))
-    assert (error.reason_name, error.code) == ("CONTACT_METHOD_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
 
 
 async def test_a_test_page(caller: Caller, world: World) -> None:
@@ -388,36 +218,6 @@ async def test_bad_requests(caller: Caller) -> None:
     assert unknown.reason_name == "CONTACT_METHOD_NOT_FOUND"
     shape = await refused(caller.get(f"contactMethods/{'-' * 36}"))
     assert shape.reason_name == "INVALID_FIELD"
-
-
-@pytest.mark.parametrize(
-    ("rule", "field"),
-    [
-        (pb.NotificationRule(contact_method=f"contactMethods/{uuid.uuid4()}"), "urgency"),
-        (pb.NotificationRule(urgency=7, contact_method=f"contactMethods/{uuid.uuid4()}"), "urgency"),  # type: ignore[arg-type]
-        (pb.NotificationRule(urgency=notification_pb2.URGENCY_HIGH, contact_method="x"), "contact_method"),
-        (
-            pb.NotificationRule(
-                urgency=notification_pb2.URGENCY_HIGH,
-                contact_method=f"contactMethods/{uuid.uuid4()}",
-                delay=Duration(seconds=86_401),
-            ),
-            "delay",
-        ),
-        (
-            pb.NotificationRule(
-                urgency=notification_pb2.URGENCY_HIGH,
-                contact_method=f"contactMethods/{uuid.uuid4()}",
-                delay=Duration(seconds=-1),
-            ),
-            "delay",
-        ),
-    ],
-)
-async def test_bad_rules(caller: Caller, rule: pb.NotificationRule, field: str) -> None:
-    given = pb.NotificationRules(user=ANA, rules=[rule])
-    error = await refused(caller.UpdateNotificationRules(pb.UpdateNotificationRulesRequest(notification_rules=given)))
-    assert f"notification_rules.rules[0].{field}" in {violation.field for violation in error.fields}
 
 
 async def test_somebody_cannot_have_methods_without_end(caller: Caller) -> None:

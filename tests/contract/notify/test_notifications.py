@@ -11,7 +11,7 @@ from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
 
-from tests.contract.notify.test_contacts import refused
+from tests.contract.notify.caller import refused
 from tests.store.notify.support import Notify, World, bearer, internal, job, new_org, operator, until
 
 

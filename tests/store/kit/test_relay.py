@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,52 +17,13 @@ from tocsin_kit.db.outbox import (
     Retry,
     append,
     append_across,
-    append_many,
     append_mixed,
 )
 from tocsin_kit.db.outbox_admin import find, list_dead, redrive
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.metrics import Metrics
-from tocsin_stack.postgres import Postgres
 
-Eventually = Callable[..., Awaitable[None]]
-KIND = "thing"
-
-
-async def left(db: Database) -> int:
-    async with db.system() as tx:
-        count: int = await tx.fetchval("SELECT count(*) FROM outbox WHERE dead_time IS NULL")
-        return count
-
-
-async def put(db: Database, *messages: tuple[str, str], org_id: str = "a") -> list[int]:
-    async with db.transaction(org_id) as tx:
-        return await append_many(tx, KIND, [(key, text.encode()) for key, text in messages])
-
-
-async def move_time(db: Database, seconds: float) -> None:
-    async with db.system() as tx:
-        await tx.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE "
-            f"AS $$ SELECT now() + interval '{seconds} seconds' $$"
-        )
-
-
-class Receiver:
-    """Takes batches, answers what it is told to, and remembers."""
-
-    def __init__(self, answer: Callable[[OutboxRow], Outcome] = lambda row: Done()) -> None:
-        self.answer = answer
-        self.batches: list[list[OutboxRow]] = []
-
-    async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
-        self.batches.append(list(rows))
-        return [self.answer(row) for row in rows]
-
-    @property
-    def texts(self) -> list[str]:
-        return [row.payload.decode() for batch in self.batches for row in batch]
+from tests.store.kit.receiver import KIND, Eventually, Receiver, left, move_time, put
 
 
 async def test_rows_arrive_whole_and_go(db: Database) -> None:
@@ -193,76 +154,6 @@ async def test_a_delivery_is_cut_off_before_its_lease_ends(db: Database) -> None
         assert await tx.fetchval("SELECT last_error FROM outbox") == "the delivery took too long"
 
 
-async def test_a_dead_replicas_rows_come_due_by_lease_and_it_settles_nothing_afterwards(db: Database) -> None:
-    await put(db, ("k", "first"), ("k", "second"))
-    receiver = Receiver()
-    dying, living = (Relay(db, receiver.deliver, kinds=[KIND], lease=30) for _ in range(2))
-    held = (await dying._claims.fair(10, after="", without=())).rows
-    assert await living.run_once() == 0
-    await move_time(db, 31)
-    again = (await living._claims.fair(10, after="", without=())).rows
-    assert [row.payload for row in again] == [b"first"]
-    await dying._settling.settle(held, {held[0].id: Done()}, accepts_others=False)
-    assert await living.run_once() == 0, "the late one must not free second while first is being delivered again"
-    await living._settling.settle(again, {again[0].id: Done()}, accepts_others=False)
-    await living.run_once()
-    assert receiver.texts == ["second"]
-    assert await left(db) == 0
-
-
-async def test_stopping_finishes_what_is_in_flight(db: Database, eventually: Eventually) -> None:
-    await put(db, ("k", "x"))
-    go, began, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
-        began.set()
-        await go.wait()
-        return [Done()]
-
-    running = asyncio.create_task(Relay(db, deliver, kinds=[KIND]).run(stop))
-    await began.wait()
-    stop.set()
-    go.set()
-    await running
-    assert await left(db) == 0
-
-
-async def test_stopping_takes_along_what_was_committed_last(db: Database, eventually: Eventually) -> None:
-    receiver, stop = Receiver(), asyncio.Event()
-    relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
-    await put(db, ("", "first"))
-    running = asyncio.create_task(relay.run(stop))
-    await eventually(lambda: _is(receiver.texts == ["first"]))
-    await put(db, ("", "of the last call"))
-    stop.set()
-    await running
-    assert receiver.texts == ["first", "of the last call"]
-
-
-async def _is(condition: bool) -> bool:
-    return condition
-
-
-async def test_cancelling_gives_back_what_is_in_flight(db: Database) -> None:
-    await put(db, ("k", "x"))
-    began = asyncio.Event()
-
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
-        began.set()
-        await asyncio.Event().wait()
-        return []
-
-    running = asyncio.create_task(Relay(db, deliver, kinds=[KIND]).run(asyncio.Event()))
-    await began.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    async with db.system() as tx:
-        row = await tx.fetchrow("SELECT attempts, lease_until FROM outbox")
-    assert row is not None
-    assert tuple(row) == (1, None), "it may have arrived: nobody may take it for one that was never on its way"
-
-
 async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eventually) -> None:
     receiver, stop = Receiver(), asyncio.Event()
     relay = Relay(db, receiver.deliver, kinds=[KIND], sweep_every=3600)
@@ -280,66 +171,6 @@ async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eve
     stop.set()
     await running
     assert [text[0] for text in receiver.texts] == ["0", "0", "1", "1", "2", "2"]
-
-
-async def test_the_sweep_finds_rows_nobody_mentioned_and_survives_an_outage(
-    db: Database, postgres: Postgres, eventually: Eventually
-) -> None:
-    receiver, stop, metrics = Receiver(), asyncio.Event(), Metrics()
-    running = asyncio.create_task(
-        Relay(db, receiver.deliver, kinds=[KIND], sweep_every=0.05, metrics=metrics).run(stop)
-    )
-
-    async def empty() -> bool:
-        return await left(db) == 0
-
-    await put(db, ("k", "before"))
-    await eventually(empty)
-    postgres.kill()
-    await postgres.stop()
-    await postgres.start()
-    await put(db, ("k", "after"))
-    await eventually(empty)
-    assert not running.done()
-    stop.set()
-    await running
-    assert receiver.texts == ["before", "after"]
-    assert metrics.registry.get_sample_value("tocsin_outbox_total", {"kind": KIND, "outcome": "done"}) == 2
-
-
-async def test_what_was_delivered_before_an_outage_is_settled_after_it_and_not_when_the_lease_is_over(
-    db: Database, postgres: Postgres, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Four attempts are over long before the database is back; the next row of the key must not wait for the lease."""
-    settling = asyncio.Event()
-    texts: list[str] = []
-
-    async def deliver(rows: Sequence[OutboxRow]) -> list[Outcome]:
-        texts.extend(row.payload.decode() for row in rows)
-        if not settling.is_set():
-            monkeypatch.setattr("tocsin_kit.db.connections._PATIENCE", 0.01)
-            await postgres.stop()
-            settling.set()
-        return [Done()] * len(rows)
-
-    await put(db, ("k", "before"), ("k", "behind it"))
-    stop = asyncio.Event()
-    relay = Relay(db, deliver, kinds=[KIND], sweep_every=0.05, lease=600)
-    running = asyncio.create_task(relay.run(stop))
-    await settling.wait()
-    await asyncio.sleep(3)  # an outage is real time
-    await postgres.start()
-
-    async def empty() -> bool:
-        try:
-            return await left(db) == 0
-        except TocsinError:
-            return False  # not connected again yet
-
-    await eventually(empty)
-    stop.set()
-    await running
-    assert texts == ["before", "behind it"]
 
 
 @pytest.mark.parametrize("seed", range(2))

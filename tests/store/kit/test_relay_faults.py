@@ -5,94 +5,32 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import outbox_claims
-from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome, Relay, Retry, append_across
-from tocsin_kit.db.outbox_admin import find, list_dead, redrive
+from tocsin_kit.db.outbox import Dead, OutboxRow, Outcome, Relay, Retry
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.relay_watch import OutboxLate
-from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 from tocsin_testkit.busy import within
 
-Eventually = Callable[..., Awaitable[None]]
-KIND = "thing"
-LIMIT = 1 << 20
-
-
-def too_large() -> Exception:
-    return TocsinError(ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE, "the message has too many bytes")
-
-
-def defect() -> Exception:
-    return TocsinError(ErrorReason.ERROR_REASON_INTERNAL, "internal error 123")
-
-
-def away() -> Exception:
-    return TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "escalation did not answer")
-
-
-class Peer:
-    """Takes batches as a service does: all rows in one transaction, and a message not larger than its limit."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[OutboxRow]] = []
-        self.taken: list[OutboxRow] = []
-        self.arrived: dict[int, float] = {}
-        self.refuse: Callable[[OutboxRow], Exception | None] = lambda row: None
-        self.down: Exception | None = None
-        self.hangs: Callable[[OutboxRow], bool] = lambda row: False
-
-    async def deliver(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
-        self.calls.append(list(rows))
-        await asyncio.sleep(0)
-        if self.down is not None:
-            raise self.down
-        if any(self.hangs(row) for row in rows):
-            await asyncio.Event().wait()
-        if sum(len(row.payload) for row in rows) > LIMIT:
-            raise too_large()
-        for row in rows:
-            if (error := self.refuse(row)) is not None:
-                raise error
-        self.taken += rows
-        self.arrived.update((row.id, time.monotonic()) for row in rows)
-        return [Done()] * len(rows)
-
-    def of(self, org_id: str) -> list[bytes]:
-        return [row.payload for row in self.taken if row.org_id == org_id]
-
-
-@asynccontextmanager
-async def relaying(relay: Relay) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(relay.run(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await running
-
-
-async def put(db: Database, org_id: str, payloads: Sequence[bytes], *, key: str = "") -> list[int]:
-    async with db.system() as tx:
-        return await append_across(tx, KIND, [(org_id, key, payload) for payload in payloads])
-
-
-async def dead_of(db: Database, org_id: str) -> list[tuple[bytes, str]]:
-    async with db.transaction(org_id) as tx:
-        dead = [await find(tx, [KIND], row.id) for row in await list_dead(tx, [KIND], limit=500)]
-    return [(row.payload, row.reason) for row in dead if row is not None]
-
-
-async def is_empty(db: Database) -> bool:
-    async with db.system() as tx:
-        return bool(await tx.fetchval("SELECT NOT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL)"))
+from tests.store.kit.peer import (
+    KIND,
+    Eventually,
+    Peer,
+    away,
+    dead_of,
+    defect,
+    is_empty,
+    is_true,
+    put,
+    relaying,
+    too_large,
+)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +49,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
             began = time.monotonic()
             await put(db, org_id, [b"page"])
             relay.nudge()
-            await eventually(lambda: _is(peer.of(org_id) == [b"page"]))
+            await eventually(lambda: is_true(peer.of(org_id) == [b"page"]))
             return time.monotonic() - began
 
         floor = await took("calm")
@@ -122,7 +60,7 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
         relay.nudge()
         again = await took("second victim")
         assert max(beside, again) < 1.0 + 10 * floor
-        await eventually(lambda: _is(b"legal" in peer.of("attacker")))
+        await eventually(lambda: is_true(b"legal" in peer.of("attacker")))
 
         async def all_dead() -> bool:
             return len(await dead_of(db, "attacker")) == count
@@ -133,10 +71,6 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
     assert await is_empty(db)
 
 
-async def _is(condition: bool) -> bool:
-    return condition
-
-
 async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reason(
     db: Database, eventually: Eventually
 ) -> None:
@@ -144,7 +78,7 @@ async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reaso
     peer = Peer()
     peer.refuse = lambda row: defect() if row.payload == b"poison" else None
     async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
-        await eventually(lambda: _is(len(peer.taken) == 199))
+        await eventually(lambda: is_true(len(peer.taken) == 199))
 
         async def dead() -> bool:
             return await dead_of(db, "a") == [(b"poison", "INTERNAL: internal error 123")]
@@ -165,7 +99,7 @@ async def test_deliveries_are_cut_by_bytes(db: Database, eventually: Eventually)
     await put(db, "small", [b"page"])
     peer = Peer()
     async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
-        await eventually(lambda: _is(peer.of("small") == [b"page"]))
+        await eventually(lambda: is_true(peer.of("small") == [b"page"]))
         assert len(peer.of("big")) < 399 / 2, "the other tenant waited for the bytes of this one"
 
         async def empty() -> bool:
@@ -219,7 +153,7 @@ async def test_more_tenants_than_one_claim_visits_are_served_in_rotation(
         await put(db, f"org-{number:02}", [b"page"])
     peer = Peer()
     async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
-        await eventually(lambda: _is(len(peer.taken) == 20))
+        await eventually(lambda: is_true(len(peer.taken) == 20))
 
 
 async def test_no_row_pays_for_an_outage_and_all_go_when_the_peer_is_back(db: Database, eventually: Eventually) -> None:
@@ -228,13 +162,13 @@ async def test_no_row_pays_for_an_outage_and_all_go_when_the_peer_is_back(db: Da
     ids = await put(db, "a", [b"%d" % number for number in range(50)])
     relay = Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)
     async with relaying(relay):
-        await eventually(lambda: _is(len(peer.calls) >= 5))
+        await eventually(lambda: is_true(len(peer.calls) >= 5))
         async with db.system() as tx:
             waiting = await tx.fetch("SELECT due_time <= app_now() AS due, refusals, retries FROM outbox")
         assert {tuple(row) for row in waiting} == {(True, 0, 0)}
         back = time.monotonic()
         peer.down = None
-        await eventually(lambda: _is(len(peer.taken) == 50))
+        await eventually(lambda: is_true(len(peer.taken) == 50))
     assert max(peer.arrived[each] for each in ids) - back < 1.0
     assert max(map(len, peer.calls[5:10])) <= 8 or peer.taken, "while it is away it is asked with few rows"
 
@@ -263,9 +197,9 @@ async def test_answers_that_say_nothing_about_a_row_never_end_it(
     )
     await put(db, "a", [b"page"])
     async with relaying(Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)):
-        await eventually(lambda: _is(len(peer.calls) >= 3))
+        await eventually(lambda: is_true(len(peer.calls) >= 3))
         peer.down = None
-        await eventually(lambda: _is(peer.of("a") == [b"page"]))
+        await eventually(lambda: is_true(peer.of("a") == [b"page"]))
     assert await dead_of(db, "a") == []
 
 
@@ -285,7 +219,7 @@ async def test_a_receiver_with_a_defect_refuses_all_rows_and_none_dies(
 
         await eventually(refused_often)
         peer.refuse = lambda row: None
-        await eventually(lambda: _is(len(peer.taken) == 2))
+        await eventually(lambda: is_true(len(peer.taken) == 2))
     assert await dead_of(db, "a") == []
 
 
@@ -296,11 +230,11 @@ async def test_a_tenant_whose_deliveries_hang_leaves_places_to_others(db: Databa
     async with relaying(relay):
         await put(db, "slow", [b"%d" % number for number in range(20)])
         relay.nudge()
-        await eventually(lambda: _is(len(peer.calls) >= 2))
+        await eventually(lambda: is_true(len(peer.calls) >= 2))
         await put(db, "victim", [b"page"])
         relay.nudge()
         began = time.monotonic()
-        await eventually(lambda: _is(peer.of("victim") == [b"page"]))
+        await eventually(lambda: is_true(peer.of("victim") == [b"page"]))
         assert time.monotonic() - began < within(0.8 * 2), "it waited for a hanging delivery to be cut off"
         peer.hangs = lambda row: False
     assert await dead_of(db, "slow") == []
@@ -321,82 +255,6 @@ async def test_a_hanging_row_does_not_keep_its_tenants_other_rows(db: Database, 
         await eventually(others_pass)
     async with db.transaction("a") as tx:
         assert await tx.fetchval("SELECT count(*) FROM outbox WHERE dead_time IS NULL") == 1
-
-
-async def test_a_substitute_takes_the_place_of_a_row_that_would_die(db: Database, eventually: Eventually) -> None:
-    asked: list[tuple[int, str]] = []
-
-    def strip(row: OutboxRow, reason: str) -> bytes | None:
-        asked.append((row.id, reason))
-        return b"stripped" if row.payload != b"hopeless" else None
-
-    peer = Peer()
-    peer.refuse = lambda row: invalid("labels", "hold a NUL") if row.payload in (b"poison", b"hopeless") else None
-    [first] = await put(db, "a", [b"poison"], key="k")
-    await put(db, "a", [b"next"], key="k")
-    [hopeless] = await put(db, "b", [b"hopeless"])
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
-        await eventually(lambda: _is(peer.of("a") == [b"stripped", b"next"]))
-    reason = "INVALID_FIELD: labels: hold a NUL"
-    assert sorted(asked) == [(first, reason), (hopeless, reason)]
-    assert (peer.taken[0].id, peer.taken[0].substituted) == (first, True)
-    assert await dead_of(db, "a") == [(b"poison", reason)]
-    assert await dead_of(db, "b") == [(b"hopeless", reason)]
-
-
-async def test_a_substitute_that_is_refused_dies_and_is_not_replaced_again(
-    db: Database, eventually: Eventually
-) -> None:
-    asked: list[int] = []
-
-    def strip(row: OutboxRow, reason: str) -> bytes | None:
-        asked.append(row.id)
-        return b"stripped"
-
-    peer = Peer()
-    peer.refuse = lambda row: invalid("x", "is bad")
-    [row_id] = await put(db, "a", [b"poison"])
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
-
-        async def both() -> bool:
-            return sorted(payload for payload, _ in await dead_of(db, "a")) == [b"poison", b"stripped"]
-
-        await eventually(both)
-    assert asked == [row_id]
-    # A redriven original goes as it is; it would not be replaced a second time either.
-    peer.refuse = lambda row: None
-    async with db.transaction("a") as tx:
-        dead = await list_dead(tx, [KIND])
-        assert len(await redrive(tx, [KIND], [row.id for row in dead])) == 2
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=strip)):
-        await eventually(lambda: _is(sorted(peer.of("a")) == [b"poison", b"stripped"]))
-
-
-async def test_a_substitute_function_that_raises_counts_as_none(db: Database, eventually: Eventually) -> None:
-    def broken(row: OutboxRow, reason: str) -> bytes | None:
-        raise KeyError("x")
-
-    peer = Peer()
-    peer.refuse = lambda row: invalid("x", "is bad")
-    await put(db, "a", [b"poison"])
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=broken)):
-
-        async def dead() -> bool:
-            return bool(await dead_of(db, "a"))
-
-        await eventually(dead)
-
-
-async def test_a_lone_row_that_meets_a_defect_is_substituted_without_a_proof(
-    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A quiet night: nothing else shows that the receiver works, and the incident must page all the same."""
-    monkeypatch.setattr("tocsin_kit.db.relay_verdicts._REFUSAL_CAP", 0.01)
-    peer = Peer()
-    peer.refuse = lambda row: defect() if row.payload == b"poison" else None
-    await put(db, "a", [b"poison"])
-    async with relaying(Relay(db, peer.deliver, kinds=[KIND], substitute=lambda row, reason: b"stripped")):
-        await eventually(lambda: _is(peer.of("a") == [b"stripped"]))
 
 
 @pytest.mark.parametrize("seed", range(2))

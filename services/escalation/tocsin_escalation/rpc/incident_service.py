@@ -1,11 +1,12 @@
 """IncidentService: decode, call one use case, encode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import grpc
+from google.protobuf.message import Message
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
@@ -37,6 +38,14 @@ from tocsin_escalation.store.escalations import EscalationRow
 from tocsin_escalation.store.finding import MOST_WORDS, Filters, words_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
+R = TypeVar("R", bound=Message)
+
+
+class _Command(Protocol):
+    """A request that names one incident in the state in which its sender saw it."""
+
+    name: str
+    etag: str
 
 
 class IncidentService(pb_grpc.IncidentServiceServicer):
@@ -109,159 +118,96 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def AcknowledgeIncident(
         self, request: pb.AcknowledgeIncidentRequest, context: Context
     ) -> pb.AcknowledgeIncidentResponse:
-        return await self._commands.one(
-            current_call().org_id,
-            "AcknowledgeIncident",
-            request,
-            pb.AcknowledgeIncidentResponse,
-            _step(request.name, request.etag, Acknowledged(current_call().principal.subject, request.via)),
-            lambda done: pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already),
-        )
+        def respond(done: Advanced) -> pb.AcknowledgeIncidentResponse:
+            return pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already)
+
+        step = _step(request, Acknowledged(_actor(), request.via))
+        return await self._one(request, pb.AcknowledgeIncidentResponse, step, respond)
 
     async def UnacknowledgeIncident(
         self, request: pb.UnacknowledgeIncidentRequest, context: Context
     ) -> pb.UnacknowledgeIncidentResponse:
-        return await self._commands.one(
-            current_call().org_id,
-            "UnacknowledgeIncident",
-            request,
-            pb.UnacknowledgeIncidentResponse,
-            _step(request.name, request.etag, Unacknowledged(current_call().principal.subject)),
-            lambda done: pb.UnacknowledgeIncidentResponse(incident=_incident(done)),
-        )
+        return await self._one(request, pb.UnacknowledgeIncidentResponse, _step(request, Unacknowledged(_actor())))
 
     async def SnoozeIncident(self, request: pb.SnoozeIncidentRequest, context: Context) -> pb.SnoozeIncidentResponse:
-        event = Snoozed(current_call().principal.subject, request.duration.ToTimedelta())
-        return await self._commands.one(
-            current_call().org_id,
-            "SnoozeIncident",
-            request,
-            pb.SnoozeIncidentResponse,
-            _step(request.name, request.etag, event),
-            lambda done: pb.SnoozeIncidentResponse(incident=_incident(done)),
-        )
+        step = _step(request, Snoozed(_actor(), request.duration.ToTimedelta()))
+        return await self._one(request, pb.SnoozeIncidentResponse, step)
 
     async def EscalateIncident(
         self, request: pb.EscalateIncidentRequest, context: Context
     ) -> pb.EscalateIncidentResponse:
-        return await self._commands.one(
-            current_call().org_id,
-            "EscalateIncident",
-            request,
-            pb.EscalateIncidentResponse,
-            _step(request.name, request.etag, Escalated(current_call().principal.subject, request.level, request.via)),
-            lambda done: pb.EscalateIncidentResponse(incident=_incident(done)),
-        )
+        step = _step(request, Escalated(_actor(), request.level, request.via))
+        return await self._one(request, pb.EscalateIncidentResponse, step)
 
     async def ReassignIncident(
         self, request: pb.ReassignIncidentRequest, context: Context
     ) -> pb.ReassignIncidentResponse:
-        call = current_call()
+        org_id = current_call().org_id
         if request.WhichOneof("to") == "policy":
-            policy = await targets.policy(self._db, call.org_id, request.policy.removeprefix("policies/"), "policy")
-            event = Reassigned(call.principal.subject, policy=policy)
+            policy = await targets.policy(self._db, org_id, request.policy.removeprefix("policies/"), "policy")
+            event = Reassigned(_actor(), policy=policy)
         else:
             named = tuple(map(mapping.target_from, request.targets.targets))
-            await targets.must_exist(self._db, call.org_id, [("targets.targets", target) for target in named])
-            event = Reassigned(call.principal.subject, targets=named)
-        return await self._commands.one(
-            call.org_id,
-            "ReassignIncident",
-            request,
-            pb.ReassignIncidentResponse,
-            _step(request.name, request.etag, event),
-            lambda done: pb.ReassignIncidentResponse(incident=_incident(done)),
-        )
+            await targets.must_exist(self._db, org_id, [("targets.targets", target) for target in named])
+            event = Reassigned(_actor(), targets=named)
+        return await self._one(request, pb.ReassignIncidentResponse, _step(request, event))
 
     async def AddResponders(self, request: pb.AddRespondersRequest, context: Context) -> pb.AddRespondersResponse:
-        call = current_call()
         named = tuple(map(mapping.target_from, request.targets))
-        await targets.must_exist(self._db, call.org_id, [("targets", target) for target in named])
-        return await self._commands.one(
-            call.org_id,
-            "AddResponders",
-            request,
-            pb.AddRespondersResponse,
-            _step(request.name, request.etag, RespondersAdded(call.principal.subject, named)),
-            lambda done: pb.AddRespondersResponse(incident=_incident(done)),
-        )
+        await targets.must_exist(self._db, current_call().org_id, [("targets", target) for target in named])
+        return await self._one(request, pb.AddRespondersResponse, _step(request, RespondersAdded(_actor(), named)))
 
     async def RestartIncident(self, request: pb.RestartIncidentRequest, context: Context) -> pb.RestartIncidentResponse:
-        call = current_call()
-        policy = await targets.policy_of(self._db, call.org_id, mapping.incident_id(request.name))
-        return await self._commands.one(
-            call.org_id,
-            "RestartIncident",
-            request,
-            pb.RestartIncidentResponse,
-            _step(request.name, request.etag, Restarted(call.principal.subject, policy)),
-            lambda done: pb.RestartIncidentResponse(incident=_incident(done)),
-        )
+        policy = await targets.policy_of(self._db, current_call().org_id, mapping.incident_id(request.name))
+        return await self._one(request, pb.RestartIncidentResponse, _step(request, Restarted(_actor(), policy)))
 
     async def UpdateIncident(self, request: pb.UpdateIncidentRequest, context: Context) -> pb.UpdateIncidentResponse:
-        call = current_call()
-        event = Edited(call.principal.subject, request.title or None, request.severity or None)
-        return await self._commands.one(
-            call.org_id,
-            "UpdateIncident",
-            request,
-            pb.UpdateIncidentResponse,
-            _step(request.name, request.etag, event),
-            lambda done: pb.UpdateIncidentResponse(incident=_incident(done)),
-        )
+        event = Edited(_actor(), request.title or None, request.severity or None)
+        return await self._one(request, pb.UpdateIncidentResponse, _step(request, event))
 
     async def AddNote(self, request: pb.AddNoteRequest, context: Context) -> pb.AddNoteResponse:
-        return await self._commands.one(
-            current_call().org_id,
-            "AddNote",
-            request,
-            pb.AddNoteResponse,
-            _step(request.name, "", Noted(current_call().principal.subject, request.text)),
-            lambda done: pb.AddNoteResponse(entry=mapping.timeline_entry(done.entries[-1])),
-        )
+        def respond(done: Advanced) -> pb.AddNoteResponse:
+            return pb.AddNoteResponse(entry=mapping.timeline_entry(done.entries[-1]))
+
+        step = Step(mapping.incident_id(request.name), Noted(_actor(), request.text))
+        return await self._one(request, pb.AddNoteResponse, step, respond)
 
     async def ResolveIncident(self, request: pb.ResolveIncidentRequest, context: Context) -> pb.ResolveIncidentResponse:
-        call = current_call()
+        org_id = current_call().org_id
         id_ = mapping.incident_id(request.name)
-        row = await read.incident(self._db, call.org_id, id_)
+        row = await read.incident(self._db, org_id, id_)
         resolved_before = row.run.state is State.RESOLVED
         if not resolved_before:
             # Of a resolved one the etag no longer matters, or the repeat of a request would not get its first answer.
             require_etag(request.etag, row.run.version)
-        [step] = await self._commands.resolving(call.org_id, call.principal.subject, [id_], request.via)
-        return await self._commands.one(
-            call.org_id,
-            "ResolveIncident",
-            request,
-            pb.ResolveIncidentResponse,
-            step,
+
+        def respond(done: Advanced) -> pb.ResolveIncidentResponse:
             # Not `done.already`: ingest's own event about this very resolve may have come first.
-            lambda done: pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=resolved_before),
-        )
+            return pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=resolved_before)
+
+        [step] = await self._commands.resolving(org_id, _actor(), [id_], request.via)
+        return await self._one(request, pb.ResolveIncidentResponse, step, respond)
 
     async def BatchAcknowledgeIncidents(
         self, request: pb.BatchAcknowledgeIncidentsRequest, context: Context
     ) -> pb.BatchAcknowledgeIncidentsResponse:
-        actor = current_call().principal.subject
         ids = _ids(request.names)
         return await self._commands.many(
             current_call().org_id,
-            "BatchAcknowledgeIncidents",
+            _method(request),
             request,
             pb.BatchAcknowledgeIncidentsResponse,
-            [Step(id_, Acknowledged(actor)) for id_ in ids],
+            [Step(id_, Acknowledged(_actor())) for id_ in ids],
             lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=_results(ids, answers)),
         )
 
     async def BatchResolveIncidents(
         self, request: pb.BatchResolveIncidentsRequest, context: Context
     ) -> pb.BatchResolveIncidentsResponse:
-        call = current_call()
+        org_id = current_call().org_id
         ids = _ids(request.names)
-        known = await read.known(self._db, call.org_id, ids)
-        steps = await self._commands.resolving(
-            call.org_id, call.principal.subject, [id_ for id_ in ids if id_ in known]
-        )
+        known = await read.known(self._db, org_id, ids)
+        steps = await self._commands.resolving(org_id, _actor(), [id_ for id_ in ids if id_ in known])
 
         def respond(answers: Sequence[Advanced | TocsinError]) -> pb.BatchResolveIncidentsResponse:
             taken = {step.incident_id: answer for step, answer in zip(steps, answers, strict=True)}
@@ -270,7 +216,20 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             )
 
         return await self._commands.many(
-            call.org_id, "BatchResolveIncidents", request, pb.BatchResolveIncidentsResponse, steps, respond
+            org_id, _method(request), request, pb.BatchResolveIncidentsResponse, steps, respond
+        )
+
+    async def _one(
+        self, request: Message, response: type[R], step: Step, respond: Callable[[Advanced], R] | None = None
+    ) -> R:
+        """One command on one incident. Most answers hold the incident and nothing else."""
+        return await self._commands.one(
+            current_call().org_id,
+            _method(request),
+            request,
+            response,
+            step,
+            respond or (lambda done: response(incident=_incident(done))),
         )
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
@@ -283,8 +242,17 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return pb.ListTimelineResponse(entries=list(map(mapping.timeline_entry, shown)), next_page_token=token)
 
 
-def _step(name: str, etag: str, event: Event) -> Step:
-    return Step(mapping.incident_id(name), event, etag)
+def _actor() -> str:
+    return current_call().principal.subject
+
+
+def _method(request: Message) -> str:
+    """The RPC: the answer to a repeated `request_id` is kept under its name."""
+    return type(request).__name__.removesuffix("Request")
+
+
+def _step(request: _Command, event: Event) -> Step:
+    return Step(mapping.incident_id(request.name), event, request.etag)
 
 
 def _ids(names: Sequence[str]) -> list[UUID]:

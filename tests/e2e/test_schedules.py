@@ -5,6 +5,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import directory_service_pb2 as dp
+from tocsin.escalation.v1 import incident_pb2 as ip
+from tocsin.escalation.v1 import policy_service_pb2 as pp
 from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin_testkit.tenant import Tenant
@@ -77,6 +79,24 @@ async def test_a_gap_is_told_and_the_next_level_is_paged_at_once(tenant: Tenant)
     assert any(
         "level 1 skipped: schedules/web resolves to nobody; schedules/web has a gap" in each for each in messages
     )
+
+
+async def test_a_policy_may_wait_for_whoever_comes_on_call_and_warns_of_the_gap_before(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    began = await now(tenant)
+    schedule = await tenant.schedule("web", ana, start=f"{began + timedelta(days=3):%Y-%m-%dT%H:%M}")
+    policy = await tenant.policy([schedule], name="web", on_gap=pp.GAP_CHOICE_HOLD)
+    read = (await tenant.admin.policies.GetPolicy(pp.GetPolicyRequest(name=policy))).policy
+    assert read.on_gap == pp.GAP_CHOICE_HOLD
+    [warning] = [each for each in read.warnings if each.kind == pp.POLICY_WARNING_KIND_GAP]
+    assert (warning.level, warning.target.schedule) == (1, schedule)
+    sender = await tenant.integration(policy)
+    incident = await sender.triggers("nobody is there")
+    held = await tenant.timeline(incident)
+    assert [entry.kind for entry in held] == [ip.TIMELINE_KIND_OPENED, ip.TIMELINE_KIND_LEVEL_HELD]
+    assert held[1].message.startswith("level 1 waits for users/ana, on call from ")
+    shown = await tenant.incident(incident)
+    assert (shown.state, shown.level, list(shown.assignees)) == (ip.INCIDENT_STATE_TRIGGERED, 1, [])
 
 
 async def test_what_is_previewed_is_what_comes_and_today_stays_as_it_is(tenant: Tenant) -> None:

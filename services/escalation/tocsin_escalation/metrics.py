@@ -26,6 +26,17 @@ class EscalationMetrics:
             "Incidents none of whose pages reached anybody: somebody must look",
             registry=registry,
         )
+        self.gaps_met = Counter(
+            "tocsin_escalation_gaps_met",
+            "Levels that found nobody because of a gap in a schedule; choice: skip, hold or fallback",
+            ["choice"],
+            registry=registry,
+        )
+        self.gaps_ahead = Gauge(
+            "tocsin_escalation_gaps_ahead",
+            "Schedules named by policies that have a gap within ESCALATION_GAP_WARNING_DAYS",
+            registry=registry,
+        )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
         self.timers_not_armed = Counter(
             "tocsin_escalation_timers_not_armed",

@@ -24,5 +24,7 @@ class EscalationSettings(ServiceSettings):
     cancel_timeout_seconds: float = Field(4.0, gt=0)
     """How long an acknowledge waits for notify to confirm that paging has stopped. Notify needs up to 2.5 s for it when one
     of its replicas stands still."""
+    gap_warning_days: int = Field(7, ge=1, le=35)
+    """How far ahead gaps of schedules are looked for: policies warn of them, and a metric and the log tell of them."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""

@@ -26,6 +26,7 @@ from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
+from tocsin_escalation.app import gaps
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.clients.ingest import Ingest
@@ -93,7 +94,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
     )
     add(
-        PolicyService(db, notify, pages, runtime.rpc.budgets),
+        PolicyService(db, notify, pages, runtime.rpc.budgets, settings.gap_warning_days),
         "tocsin.escalation.v1.PolicyService",
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
     )
@@ -140,6 +141,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
+    loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
     loops.add("retention", Sweep(600.0, sweeps.forget))
     return Service(
         close=(

@@ -34,6 +34,8 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
         (policy(levels=[]), "policy.levels"),
         (policy(levels=[pp.Level(timeout=Duration(seconds=60))]), "policy.levels[0].targets"),
         (policy(levels=[pp.Level(targets=[ANA])]), "policy.levels[0].timeout"),
+        (policy(on_gap=9), "policy.on_gap"),
+        (policy(on_gap=pp.GAP_CHOICE_FALLBACK), "policy.fallback_target"),
         (policy(levels=[pp.Level(targets=[ANA], timeout=Duration(seconds=0))]), "policy.levels[0].timeout"),
         (policy(levels=[pp.Level(targets=[ANA], timeout=Duration(seconds=31536000))]), "policy.levels[0].timeout"),
         (

@@ -23,6 +23,10 @@ def team(id_: str) -> Target:
     return Target(TargetKind.TEAM, id_)
 
 
+def schedule(id_: str) -> Target:
+    return Target(TargetKind.SCHEDULE, id_)
+
+
 def level(*targets: Target, minutes: float = 5) -> Level:
     return Level(targets, timedelta(minutes=minutes))
 

@@ -1,6 +1,7 @@
 """Random lives of an escalation: whatever comes in whatever order, what must always hold holds (ARCHITECTURE.md)."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -27,27 +28,34 @@ from tocsin_escalation.domain.events import (
     TimerFired,
     Unacknowledged,
 )
-from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
+from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
 
-from tests.unit.escalation.people import NOON, level, policy, team, user
+from tests.unit.escalation.people import NOON, level, policy, schedule, team, user
 
 PEOPLE = ("ana", "ben", "cem")
-TARGETS = st.sampled_from([*map(user, PEOPLE), user("gone"), team("core"), team("empty")])
+TARGETS = st.sampled_from(
+    [*map(user, PEOPLE), user("gone"), team("core"), team("empty"), *map(schedule, ("web", "far", "quiet"))]
+)
 LEVELS = st.builds(lambda t, m: level(*t, minutes=m), st.lists(TARGETS, min_size=1, max_size=3), st.integers(1, 30))
 POLICIES = st.builds(
-    lambda levels, repeats, fallback, ack, raise_: policy(
+    lambda levels, repeats, fallback, ack, raise_, gap: policy(
         *levels,
         repeat_count=repeats,
         fallback_target=fallback,
         ack_timeout=timedelta(minutes=ack) if ack else None,
         page_raised_urgency=raise_,
+        on_gap=gap,
     ),
     st.lists(LEVELS, min_size=1, max_size=4),
     st.integers(0, 2),
     st.none() | TARGETS,
     st.sampled_from([0, 10]),
     st.booleans(),
+    st.sampled_from(GapChoice),
 )
+GAP = OnCall((), "web has a gap", True, NOON + timedelta(hours=1), ("cem",))
+SCHEDULES = {"web": GAP, "far": OnCall((), "far has a gap", True), "quiet": OnCall((), "nobody, on purpose")}
 
 
 class Life(RuleBasedStateMachine):
@@ -56,7 +64,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOON
-        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()})
+        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()}, SCHEDULES)
         self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 4, "", NOON))
         self.paged: Counter[tuple[int, int, int, str]] = Counter()
         self.old_timers: list[Timer] = []
@@ -98,6 +106,15 @@ class Life(RuleBasedStateMachine):
     @rule(minutes=st.floats(0, 40))
     def time_passes(self, minutes: float) -> None:
         self.now += timedelta(minutes=minutes)
+
+    @rule(there=st.booleans())
+    def somebody_comes_on_call_or_goes(self, there: bool) -> None:
+        web = OnCall(("cem",), "web has cem") if there else replace(GAP, comes_on=self.now + timedelta(hours=1))
+        self.directory = replace(self.directory, schedules={**SCHEDULES, "web": web})
+
+    @property
+    def held(self) -> bool:
+        return holds(self.run, self.run.level)
 
     @precondition(lambda self: self.run.timer is not None)
     @rule()
@@ -170,7 +187,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(severity=st.integers(1, 4), new_keys=st.integers(0, 2))
     def alerts_added(self, severity: int, new_keys: int) -> None:
-        before, pages = self.run, self.paged.total()
+        before, pages, held = self.run, self.paged.total(), self.held
         self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
         raised = (
             before.policy is not None
@@ -188,6 +205,8 @@ class Life(RuleBasedStateMachine):
         elif before.state is State.TRIGGERED:
             assert self.run.generation == before.generation + 1
             assert self.stopped_up_to == before.generation, "the pending low pages are superseded"
+            if held:
+                return
             assert (self.run.level, self.run.assignees) == (before.level, before.assignees)
             assert self.paged.total() == pages + len(before.assignees)
 
@@ -224,7 +243,7 @@ class Life(RuleBasedStateMachine):
             if (page.generation, page.repeat, page.level) == (before.generation, before.repeat, before.level)
             and before.pages.get(page.id) is not PageState.FAILED
         ]
-        if any(before.pages.get(page.id) is PageState.SENT for page in mine):
+        if self.held or any(before.pages.get(page.id) is PageState.SENT for page in mine):
             return
         for page in mine:
             assert (self.run.level, self.run.repeat) == (before.level, before.repeat)
@@ -245,6 +264,14 @@ class Life(RuleBasedStateMachine):
             assert self.run.timer is not None
         if self.run.state in (State.EXHAUSTED, State.RESOLVED):
             assert self.run.timer is None
+
+    @invariant()
+    def only_a_policy_that_says_so_waits(self) -> None:
+        if self.held:
+            assert self.run.policy is not None
+            assert self.run.policy.on_gap is GapChoice.HOLD
+            assert self.run.timer is not None
+            assert self.run.timer.due_time <= self.now + LOOK_AGAIN
 
     @invariant()
     def reached_tells_the_truth(self) -> None:

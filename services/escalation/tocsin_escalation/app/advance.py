@@ -21,7 +21,7 @@ from tocsin_escalation.app import jobs
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages
-from tocsin_escalation.domain.escalation import Escalation, Reached
+from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
 from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded, Restarted, Started
 from tocsin_escalation.domain.policy import Directory, Target
 from tocsin_escalation.store import directory, escalations, timeline, timers
@@ -151,8 +151,10 @@ class _Work:
         if following is not run and following != run:
             # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
             # to refuse a person who acts on what they read a second ago.
+            # Nor is it that a held level looked at its schedules once more.
+            timer = following.timer if _still_held(run, following) else run.timer
             if run.incident_id not in self.versioned and following != replace(
-                run, pages=following.pages, reached=following.reached
+                run, pages=following.pages, reached=following.reached, timer=timer
             ):
                 self.versioned.add(run.incident_id)
                 following = replace(following, version=run.version + 1)
@@ -207,6 +209,8 @@ class _Work:
             effects.metrics.pages.labels(page.type.value).inc()
         for run, note in self.notes:
             effects.metrics.events.labels(note.kind.value).inc()
+            if note.gap is not None:
+                effects.metrics.gaps_met.labels(note.gap.value).inc()
             bound = log.bind(incident=str(run.incident_id), org_id=run.org_id, generation=run.generation)
             if note.kind in (NoteKind.EXHAUSTED, NoteKind.NOBODY_REACHED):
                 effects.metrics.exhausted.inc(note.kind is NoteKind.EXHAUSTED)
@@ -219,6 +223,10 @@ class _Work:
                 )
             else:
                 bound.info(f"timeline_{note.kind.value}", at_level=note.level, state=run.state.value, actor=note.actor)
+
+
+def _still_held(run: Escalation, following: Escalation) -> bool:
+    return all(each.timer is not None and each.timer.kind is TimerKind.GAP_HOLD for each in (run, following))
 
 
 def refused(run: Escalation, refusal: Refusal) -> TocsinError:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
-from tocsin_escalation.domain.policy import Policy, Target, TargetKind
+from tocsin_escalation.domain.policy import GapChoice, Policy, Target, TargetKind
 from tocsin_escalation.store import policies
 from tocsin_escalation.store.policies import PolicyRow
 
@@ -60,6 +60,8 @@ async def _check_targets(tx: Tx, policy: Policy) -> None:
     ]
     if policy.fallback_target:
         named.append(("policy.fallback_target", policy.fallback_target))
+    elif policy.on_gap is GapChoice.FALLBACK:
+        raise invalid("policy.fallback_target", "must be set, because on_gap says that it is paged instead of a gap")
     if policy.team:
         named.append(("policy.team", Target(TargetKind.TEAM, policy.team)))
     await targets.check(tx, named)

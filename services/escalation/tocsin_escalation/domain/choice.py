@@ -1,15 +1,17 @@
 """Which policy an incident runs on."""
 
 from tocsin_escalation.domain.events import Started
+from tocsin_escalation.domain.gaps import waits
 from tocsin_escalation.domain.policy import Directory, Policy
 
 
 def choose(wanted: str, named: Policy | None, fallback: Policy | None, directory: Directory) -> Started:
-    """The policy that routing asked for if it can page anybody, else the tenant's fallback, else the one asked for, else none.
+    """The policy that routing asked for if it can page anybody or waits for somebody, else the tenant's fallback, else the one
+    asked for, else none.
 
     `wanted` is the id that was asked for, empty for none. An incident is never parked in silence: the cause is said.
     """
-    if named is not None and directory.resolve(named.targets()):
+    if named is not None and (directory.resolve(named.targets()) or waits(named, directory)):
         return Started(named)
     if not wanted:
         cause = "no policy was asked for"

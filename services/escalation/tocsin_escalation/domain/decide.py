@@ -163,6 +163,9 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
     if timer.due_time - now > EARLY_TOLERANCE:
         return Decision(run)
     late = max(0, round((now - timer.due_time).total_seconds() * 1000))
+    if timer.kind is TimerKind.GAP_HOLD:
+        # Looked at with its timer: a level that is held already says nothing anew.
+        return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late)
     run = replace(run, timer=None)
     match timer.kind:
         case TimerKind.LEVEL_TIMEOUT:

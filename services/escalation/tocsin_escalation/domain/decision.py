@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.policy import GapChoice
 
 
 class PageType(StrEnum):
@@ -74,13 +75,15 @@ class NoteKind(StrEnum):
     RESPONDERS_ADDED = "responders_added"
     RESTARTED = "restarted"
     EDITED = "edited"
+    LEVEL_HELD = "level_held"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """One timeline entry, without what the state beside it says already.
 
-    `page` and `outcome` are set when it tells what became of a page: the page, and the outcome's key.
+    `page` and `outcome` are set when it tells what became of a page: the page, and the outcome's key. `gap` is set when a level
+    found nobody because of a gap in a schedule: what was done about it.
     """
 
     kind: NoteKind
@@ -91,6 +94,7 @@ class Note:
     lateness_ms: int = 0
     page: UUID | None = None
     outcome: str = ""
+    gap: GapChoice | None = None
 
 
 class Refusal(StrEnum):

@@ -41,6 +41,8 @@ class TimerKind(StrEnum):
     LEVEL_TIMEOUT = "level_timeout"
     ACK_TIMEOUT = "ack_timeout"
     SNOOZE_END = "snooze_end"
+    GAP_HOLD = "gap_hold"
+    """The level waits until somebody comes on call: its schedules are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
-from tocsin_escalation.domain.policy import Directory, Level
+from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
+from tocsin_escalation.domain.policy import Directory, GapChoice, Level
 
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
 FALLBACK_LEVEL = 0
@@ -45,13 +46,47 @@ def start_level(
             paged = page_users(run, users, level, planned, lateness_ms, directory.why(step.targets))
             timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
             return Decision(replace(paged.next, timer=timer), paged.commands, (*notes, *paged.notes))
-        named = ", ".join(map(str, step.targets))
+        named, gap = ", ".join(map(str, step.targets)), None
+        if directory.gaps(step.targets):
+            gap = policy.on_gap
+            met = _meet_gap(run, step, level, planned, now, directory, timer_id, lateness_ms)
+            if met is not None:
+                return Decision(met.next, met.commands, (*notes, *met.notes))
         skipped = _with(f"level {level} skipped: {named} resolves to nobody", directory.why(step.targets))
-        notes.append(Note(NoteKind.LEVEL_SKIPPED, "", skipped, level=level))
+        notes.append(Note(NoteKind.LEVEL_SKIPPED, "", skipped, level=level, gap=gap and GapChoice.SKIP))
         run = replace(run, level=level)
         level += 1
     ended = exhaust(run, planned, directory, lateness_ms)
     return Decision(ended.next, ended.commands, (*notes, *ended.notes))
+
+
+def _meet_gap(
+    run: Escalation,
+    step: Level,
+    level: int,
+    planned: datetime,
+    now: datetime,
+    directory: Directory,
+    timer_id: UUID,
+    lateness_ms: int,
+) -> Decision | None:
+    """What the policy wants of a gap; None to skip the level, also when waiting or the fallback target would be of no use."""
+    policy = run.policy
+    assert policy is not None, "only a policy has levels"
+    why = directory.why(step.targets)
+    ending = comes_on(step.targets, directory)
+    if policy.on_gap is GapChoice.HOLD and ending is not None:
+        if holds(run, level):
+            return still_held(run, ending, now, timer_id)
+        return hold(run, level, ending, now, timer_id, why=why)
+    target = policy.fallback_target
+    if policy.on_gap is not GapChoice.FALLBACK or target is None or not (users := directory.resolve([target])):
+        return None
+    instead = _with(f"{why}; the fallback target {target} is paged instead", directory.why([target]))
+    paged = page_users(run, users, level, planned, lateness_ms, instead)
+    timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
+    notes = tuple(replace(note, gap=GapChoice.FALLBACK) for note in paged.notes)
+    return Decision(replace(paged.next, timer=timer), paged.commands, notes)
 
 
 def page_users(

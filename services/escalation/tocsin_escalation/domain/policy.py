@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -28,6 +28,14 @@ class Target:
         return f"{self.kind}s/{self.id}"
 
 
+class GapChoice(StrEnum):
+    """What a level does that finds nobody because of a gap in a schedule. The words are kept in policies."""
+
+    SKIP = "skip"
+    HOLD = "hold"
+    FALLBACK = "fallback"
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One step: its targets are paged at once, then there are `timeout` seconds to answer."""
@@ -48,6 +56,7 @@ class Policy:
     team: str = ""
     status_updates: bool = True
     page_raised_urgency: bool = True
+    on_gap: GapChoice = GapChoice.SKIP
 
     def targets(self) -> tuple[Target, ...]:
         """Everybody the policy could ever page."""
@@ -57,10 +66,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """Who is on call in a schedule in this moment, and in words why and until when."""
+    """Who is on call in a schedule in this moment, and in words why and until when.
+
+    `gap`: nobody is, and not on purpose. `comes_on`: when the next person begins, None when nobody does within the time that
+    `standing` looks ahead; `next_users` are these people.
+    """
 
     users: tuple[str, ...]
     why: str
+    gap: bool = False
+    comes_on: datetime | None = None
+    next_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,11 @@ class Directory:
             found.why if (found := (self.schedules or {}).get(target.id)) else f"{target} does not exist"
             for target in named
         )
+
+    def gaps(self, targets: Iterable[Target]) -> list[OnCall]:
+        """Those of the schedules among the targets that have a gap in this moment."""
+        found = ((self.schedules or {}).get(t.id) for t in targets if t.kind is TargetKind.SCHEDULE)
+        return [each for each in found if each is not None and each.gap]
 
     def _members(self, target: Target) -> tuple[str, ...]:
         match target.kind:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, StopPages, page_id
 from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.gaps import holds
 from tocsin_escalation.domain.paging import current_level, due_after, halt, page_users, start_level
 from tocsin_escalation.domain.policy import Directory
 
@@ -21,7 +22,9 @@ def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id
     stop = StopPages(run.generation, "superseded: the incident became urgent and is paged anew")
     step = current_level(run)
     if run.state is State.EXHAUSTED or step is None or not run.assignees:
-        again = replace(halt(run), state=State.TRIGGERED, repeat=run.repeat + 1, timer=None)
+        # A level that waits for somebody to come on call costs no repeat: nobody of it has been paged.
+        repeat = run.repeat + (not holds(run, run.level))
+        again = replace(halt(run), state=State.TRIGGERED, repeat=repeat, timer=None)
         started = start_level(again, 1, now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.

@@ -1,5 +1,6 @@
 """Contract messages to domain and back."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.app.reach import Reachability
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
-from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.warnings import Warned
 from tocsin_escalation.store.directory import TeamRow, UserRow
 from tocsin_escalation.store.policies import PolicyRow
 from tocsin_escalation.store.timeline import Entry
@@ -31,6 +33,14 @@ REACHED = {
 }
 REACHED_NAMES = {value: key.value for key, value in REACHED.items()}
 STATE_NAMES = {value: key.value for key, value in STATES.items()}
+
+
+GAP_CHOICES = {
+    GapChoice.SKIP: policy_service_pb2.GAP_CHOICE_SKIP,
+    GapChoice.HOLD: policy_service_pb2.GAP_CHOICE_HOLD,
+    GapChoice.FALLBACK: policy_service_pb2.GAP_CHOICE_FALLBACK,
+}
+GAP_CHOICE_NAMES = {value: key for key, value in GAP_CHOICES.items()}
 
 
 def timestamp(value: datetime | None) -> Timestamp | None:
@@ -132,6 +142,7 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         team=message.team.removeprefix("teams/"),
         status_updates=message.status_updates != policy_service_pb2.STATUS_UPDATES_NONE,
         page_raised_urgency=message.urgency_raise != policy_service_pb2.URGENCY_RAISE_NOTE,
+        on_gap=GAP_CHOICE_NAMES.get(message.on_gap, GapChoice.SKIP),
     )
 
 
@@ -157,6 +168,7 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         urgency_raise=policy_service_pb2.URGENCY_RAISE_PAGE
         if policy.page_raised_urgency
         else policy_service_pb2.URGENCY_RAISE_NOTE,
+        on_gap=GAP_CHOICES[policy.on_gap],
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),
@@ -179,6 +191,19 @@ def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWar
         kind = policy_service_pb2.POLICY_WARNING_KIND_UNKNOWN
         warnings.append(policy_service_pb2.PolicyWarning(kind=kind, message=unknown))
     return warnings
+
+
+def gap_warnings_to(found: Sequence[Warned]) -> list[policy_service_pb2.PolicyWarning]:
+    """What a policy warns of the coming days."""
+    return [
+        policy_service_pb2.PolicyWarning(
+            kind=policy_service_pb2.POLICY_WARNING_KIND_GAP,
+            level=warned.level,
+            target=target_to(warned.target),
+            message=warned.message,
+        )
+        for warned in found
+    ]
 
 
 def user_to(row: UserRow) -> directory_service_pb2.User:

@@ -16,7 +16,7 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import policies, reach
+from tocsin_escalation.app import gaps, policies, reach
 from tocsin_escalation.app.reach import Reaching
 from tocsin_escalation.domain.policy import Policy
 from tocsin_escalation.rpc import mapping
@@ -35,13 +35,15 @@ WRITABLE = (
     "tenant_fallback",
     "status_updates",
     "urgency_raise",
+    "on_gap",
 )
 
 
 class PolicyService(pb_grpc.PolicyServiceServicer):
     """Escalation policies."""
 
-    def __init__(self, db: Database, notify: Reaching, pages: PageTokens, budgets: Budgets) -> None:
+    def __init__(self, db: Database, notify: Reaching, pages: PageTokens, budgets: Budgets, gap_days: int) -> None:
+        self._gap_days = gap_days
         self._notify = notify
         self._db = db
         self._pages = pages
@@ -123,9 +125,12 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
     async def _warn(self, shown: Sequence[pb.Policy]) -> None:
         """Add what is known of the targets today. After the transaction: nobody holds a connection while notify is asked."""
         wanted = [mapping.policy_from(policy.name.removeprefix("policies/"), policy) for policy in shown]
-        answers = await reach.of_policies(self._db, self._notify, current_call().org_id, wanted)
-        for policy, answer in zip(shown, answers, strict=True):
+        org_id = current_call().org_id
+        answers = await reach.of_policies(self._db, self._notify, org_id, wanted)
+        ahead = await gaps.of_policies(self._db, org_id, wanted, self._gap_days)
+        for policy, answer, found in zip(shown, answers, ahead, strict=True):
             policy.warnings.extend(mapping.warnings_to(answer))
+            policy.warnings.extend(mapping.gap_warnings_to(found))
 
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
         async def work(tx: Tx) -> pb.DeletePolicyResponse:

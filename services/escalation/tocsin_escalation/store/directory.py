@@ -8,7 +8,8 @@ from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
-from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.clock import minute_of, time_of
+from tocsin_escalation.domain.schedules.model import Coverage
 from tocsin_escalation.domain.schedules.questions import standing
 from tocsin_escalation.domain.schedules.words import tell
 from tocsin_escalation.store import on_call
@@ -190,6 +191,14 @@ async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, di
     schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
     found: dict[str, dict[str, OnCall]] = {}
     for (org, id_), schedule in schedules.items():
-        segment = standing(schedule, minute).segment
-        found.setdefault(org, {})[id_] = OnCall(segment.people, tell(id_, segment))
+        here = standing(schedule, minute)
+        gap = here.segment.coverage is Coverage.GAP
+        next_ = here.next if gap else None
+        found.setdefault(org, {})[id_] = OnCall(
+            here.segment.people,
+            tell(id_, here.segment),
+            gap,
+            time_of(next_.start) if next_ is not None else None,
+            next_.people if next_ is not None else (),
+        )
     return found

@@ -9,7 +9,7 @@ from typing import Final
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
 
 _KEPT: Final = 256
 """Policies whose two forms are kept: a burst of incidents runs on a few, and each freezes a copy of its own."""
@@ -43,6 +43,7 @@ def to_json(policy: Policy) -> str:
             "team": policy.team,
             "status_updates": policy.status_updates,
             "page_raised_urgency": policy.page_raised_urgency,
+            "on_gap": policy.on_gap,
         },
         separators=(",", ":"),
     )
@@ -64,6 +65,7 @@ def from_json(text: str) -> Policy:
         team=data["team"],
         status_updates=data["status_updates"],
         page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
+        on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
     )
 
 
@@ -112,6 +114,20 @@ async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[t
         list(orgs),
     )
     return {(r["org_id"], "" if r["fallback"] else r["id"]): from_json(r["definition"]) for r in records}
+
+
+async def schedules_named(tx: Tx, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+    """Schedules that levels of policies name, of every tenant, as (org, id) behind `after`."""
+    records = await tx.fetch(
+        """SELECT DISTINCT p.org_id, substr(t.name, 11) AS id
+             FROM policies p, jsonb_array_elements(p.definition->'levels') AS l(level),
+                  jsonb_array_elements_text(l.level->'targets') AS t(name)
+            WHERE t.name LIKE 'schedules/%' AND (p.org_id, substr(t.name, 11)) > ($1, $2)
+            ORDER BY 1, 2 LIMIT $3""",
+        *after,
+        limit,
+    )
+    return [(record["org_id"], record["id"]) for record in records]
 
 
 async def missing(tx: Tx, org_id: str, ids: list[str]) -> list[str]:

@@ -149,6 +149,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A person corrected title or severity."""
     TIMELINE_KIND_PAGE_DELIVERED: _TimelineKind.ValueType  # 28
     """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
+    TIMELINE_KIND_LEVEL_HELD: _TimelineKind.ValueType  # 29
+    """A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -211,6 +213,8 @@ TIMELINE_KIND_EDITED: TimelineKind.ValueType  # 27
 """A person corrected title or severity."""
 TIMELINE_KIND_PAGE_DELIVERED: TimelineKind.ValueType  # 28
 """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
+TIMELINE_KIND_LEVEL_HELD: TimelineKind.ValueType  # 29
+"""A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final
@@ -331,7 +335,9 @@ class Incident(_message.Message):
 
     @_builtins.property
     def next_step_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next step is due if nobody answers: next level, end of snooze, end of acknowledgement."""
+        """When the next step is due if nobody answers: next level, end of snooze, end of acknowledgement. While a level is held for a gap:
+        when its schedules are looked at again.
+        """
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentLink]:

@@ -77,6 +77,38 @@ URGENCY_RAISE_NOTE: UrgencyRaise.ValueType  # 2
 """The timeline says so, and nobody is paged for it."""
 Global___UrgencyRaise: _TypeAlias = UrgencyRaise  # noqa: Y015
 
+class _GapChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GapChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GAP_CHOICE_UNSPECIFIED: _GapChoice.ValueType  # 0
+    """Not set: taken as `GAP_CHOICE_SKIP`."""
+    GAP_CHOICE_SKIP: _GapChoice.ValueType  # 1
+    """The next level is paged at once."""
+    GAP_CHOICE_HOLD: _GapChoice.ValueType  # 2
+    """The level waits until somebody comes on call, and pages them then; an override that is made meanwhile counts within a minute.
+    When nobody comes on within 35 days the level is skipped at once.
+    """
+    GAP_CHOICE_FALLBACK: _GapChoice.ValueType  # 3
+    """The fallback target, which must be set, is paged in place of the level, with the level's time to answer."""
+
+class GapChoice(_GapChoice, metaclass=_GapChoiceEnumTypeWrapper):
+    """What a level does that finds nobody because a schedule of it has a gap. Nobody on purpose is no gap: such a level is skipped."""
+
+GAP_CHOICE_UNSPECIFIED: GapChoice.ValueType  # 0
+"""Not set: taken as `GAP_CHOICE_SKIP`."""
+GAP_CHOICE_SKIP: GapChoice.ValueType  # 1
+"""The next level is paged at once."""
+GAP_CHOICE_HOLD: GapChoice.ValueType  # 2
+"""The level waits until somebody comes on call, and pages them then; an override that is made meanwhile counts within a minute.
+When nobody comes on within 35 days the level is skipped at once.
+"""
+GAP_CHOICE_FALLBACK: GapChoice.ValueType  # 3
+"""The fallback target, which must be set, is paged in place of the level, with the level's time to answer."""
+Global___GapChoice: _TypeAlias = GapChoice  # noqa: Y015
+
 class _PolicyWarningKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -89,6 +121,8 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     """Nobody can be reached through a target."""
     POLICY_WARNING_KIND_UNKNOWN: _PolicyWarningKind.ValueType  # 2
     """It is not known whether the targets can be reached: notify did not answer in time."""
+    POLICY_WARNING_KIND_GAP: _PolicyWarningKind.ValueType  # 3
+    """A level finds nobody within the coming days because of a gap in its schedules."""
 
 class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
     """What a policy warning is about."""
@@ -99,6 +133,8 @@ POLICY_WARNING_KIND_UNREACHABLE: PolicyWarningKind.ValueType  # 1
 """Nobody can be reached through a target."""
 POLICY_WARNING_KIND_UNKNOWN: PolicyWarningKind.ValueType  # 2
 """It is not known whether the targets can be reached: notify did not answer in time."""
+POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
+"""A level finds nobody within the coming days because of a gap in its schedules."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
 
 @_typing.final
@@ -187,6 +223,7 @@ class Policy(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     URGENCY_RAISE_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    ON_GAP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -203,6 +240,8 @@ class Policy(_message.Message):
     """Output only on create; send back what was read to change or delete."""
     urgency_raise: Global___UrgencyRaise.ValueType
     """Whether people are paged anew when a calm incident becomes urgent."""
+    on_gap: Global___GapChoice.ValueType
+    """What a level does that finds nobody because of a gap in a schedule."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """1 to 20 levels, paged in this order."""
@@ -225,7 +264,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
-        """Output only: targets through which nobody can be reached at present."""
+        """Output only: targets through which nobody can be reached at present, and gaps of the coming days."""
 
     def __init__(
         self,
@@ -244,10 +283,11 @@ class Policy(_message.Message):
         etag: _builtins.str = ...,
         urgency_raise: Global___UrgencyRaise.ValueType = ...,
         warnings: _abc.Iterable[Global___PolicyWarning] | None = ...,
+        on_gap: Global___GapChoice.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

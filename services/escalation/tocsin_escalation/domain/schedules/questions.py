@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment
@@ -53,6 +54,29 @@ def covered(segments: Sequence[Segment]) -> float:
     """The part of the time that is no gap, between 0 and 1."""
     gaps = sum(each.end - each.start for each in segments if each.coverage is Coverage.GAP)
     return 1 - gaps / (segments[-1].end - segments[0].start)
+
+
+def unmanned(schedules: Sequence[Sequence[Segment]]) -> list[tuple[int, int]]:
+    """When nobody is on call in any of the schedules and one of them has a gap, as stretches [start, end).
+
+    Each is given by its segments over the same time.
+    """
+    edges = sorted({minute for segments in schedules for each in segments for minute in (each.start, each.end)})
+    positions = [0] * len(schedules)
+    found: list[tuple[int, int]] = []
+    for start, end in pairwise(edges):
+        here = []
+        for number, segments in enumerate(schedules):
+            while segments[positions[number]].end <= start:
+                positions[number] += 1
+            here.append(segments[positions[number]].coverage)
+        if Coverage.GAP not in here or Coverage.ON_CALL in here:
+            continue
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def users_of(schedule: Schedule) -> Iterator[str]:

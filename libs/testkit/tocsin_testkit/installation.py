@@ -17,6 +17,7 @@ from tocsin_testkit.idle import until_idle
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
 from tocsin_testkit.prepared import Prepared
+from tocsin_testkit.twilio import TwilioServer
 
 # Sweeps are the safety net under everything; tests that move time lean on them, so they come round quickly here.
 QUICK = {
@@ -38,7 +39,7 @@ LOCAL = {
 
 
 class Installation:
-    """The stack, a mail server, a webhook server, and the clock."""
+    """The stack, the servers of mail, webhooks and phones, and the clock."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Installation:
         self.inbox = Inbox()
         self.mail = MailServer(self.inbox)
         self.hooks = HookServer(self.inbox)
+        self.phones = TwilioServer(self.inbox)
         self._data_dir = data_dir
         self._replicas = replicas
         self._prepared = prepared
@@ -66,16 +68,18 @@ class Installation:
             await self._prepared.copy_to(self._data_dir)
         await self.mail.start()
         await self.hooks.start()
-        smtp = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.mail.port)}
+        await self.phones.start()
+        providers = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(self.mail.port), **self.phones.settings()}
         self.stack = Stack(
             StackSettings(
                 data_dir=self._data_dir,
                 replicas=self._replicas,
-                environment=smtp | self._environment,
+                environment=providers | self._environment,
                 fsync=False,
             )
         )
         await self.stack.__aenter__()
+        self.phones.reach[PUBLIC_URL] = self.notify_url
         self.clock = MovableClock(self.stack.plan.databases.values())
         self.channels = Channels({name: self.stack.plan.target(name) for name in self.stack.services})
         return self
@@ -83,6 +87,7 @@ class Installation:
     async def __aexit__(self, *error: object) -> None:
         await self.channels.close()
         await self.stack.stop()
+        await self.phones.stop()
         await self.hooks.stop()
         await self.mail.stop()
 

@@ -39,6 +39,7 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.wiring import build
 
 from tocsin_testkit.busy import within
+from tocsin_testkit.fake_responders import FakeResponders
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
@@ -59,14 +60,16 @@ WARNING = severity_pb2.SEVERITY_WARNING
 
 
 class FakeEscalation(EscalationInternalServiceServicer):
-    """Keeps what notify tells of pages, in the order in which it came."""
+    """Keeps what notify tells of pages, in the order in which it came; `responders` keeps what people answer."""
 
     def __init__(self) -> None:
         self.outcomes: list[escalation_pb.PageOutcome] = []
+        self.responders = FakeResponders()  # type: ignore[abstract]
 
     async def start(self, port: int = 0) -> None:
         self._server = grpc.aio.server()
         add_EscalationInternalServiceServicer_to_server(self, self._server)
+        self.responders.add_to(self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
 
@@ -158,13 +161,19 @@ class NotifyWorld:
         *,
         webhook: str = "",
         email: str = "",
-        sms: str = "",
         verified: bool = True,
         disabled: bool = False,
+        secret: str = "",
+        **other: str,
     ) -> uuid.UUID:
-        """A contact method, put straight into the table: a webhook at a path of `hooks`, an address, or the console."""
+        """A contact method, put straight into the table: a webhook at a path of `hooks`, an address, or the console.
+
+        `other`: one channel and the address there, such as `sms="+49…"`.
+        """
         id = new_id()
-        channel = "webhook" if webhook else "email" if email else "sms" if sms else "console"
+        channel, address = next(iter(other.items()), ("", ""))
+        channel = channel or ("webhook" if webhook else "email" if email else "console")
+        secret = secret or (SECRET if webhook else "")
         cipher = Cipher([key for _, key in SigningKeys.parse(KEYS).keys])
         await self.admin.execute(
             """INSERT INTO contact_methods (id, org_id, user_id, display_name, channel, address, secret, key_id, disabled,
@@ -174,8 +183,8 @@ class NotifyWorld:
             org,
             user,
             channel,
-            self.hooks.url(webhook) if webhook else email or sms,
-            cipher.close(org, id, SECRET.encode()) if webhook else None,
+            self.hooks.url(webhook) if webhook else email or address,
+            cipher.close(org, id, secret.encode()) if secret else None,
             "k1" if webhook else "",
             disabled,
             verified,

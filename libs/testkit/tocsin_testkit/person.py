@@ -9,6 +9,7 @@ from tocsin.notify.v1 import contact_service_pb2, notification_pb2
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.installation import Installation
 from tocsin_testkit.received import Received
+from tocsin_testkit.twilio import Call
 
 
 class Person:
@@ -42,6 +43,25 @@ class Person:
             user=self.name, email=contact_service_pb2.EmailContact(address=address)
         )
         return str((await self._add(address, method, verify)).contact_method.name)
+
+    async def adds_phone(self, number: str, *, call: bool = False) -> str:
+        """One more number, to be texted or called: its `contactMethods/{uuid}`."""
+        if call:
+            voice = contact_service_pb2.VoiceContact(number=number)
+            method = contact_service_pb2.ContactMethod(user=self.name, voice=voice)
+        else:
+            sms = contact_service_pb2.SmsContact(number=number)
+            method = contact_service_pb2.ContactMethod(user=self.name, sms=sms)
+        return str((await self._add(number, method, verify=True)).contact_method.name)
+
+    async def is_called(self) -> Call:
+        """Their phone rings; each call of this takes one more."""
+        message = await self._gets(lambda m: m.channel == "voice" and not m.code, "call", "", PATIENCE)
+        return next(call for call in self.world.phones.calls if call.sid == message.key)
+
+    async def is_texted(self) -> Received:
+        """A text message arrives."""
+        return await self._gets(lambda m: m.channel == "sms" and not m.code, "text message", "", PATIENCE)
 
     async def wants(self, *rules: tuple[str, str, float]) -> None:
         """Rules: (`high` or `low`, contact method, minutes after the page)."""

@@ -34,13 +34,16 @@ class Tenant:
         self.admin = world.clients(org_id)
         self.everybody: dict[str, Person] = {}
 
-    async def person(self, name: str, *, email: bool = False) -> Person:
-        """Somebody with one verified contact method: a webhook, or an e-mail address."""
+    async def person(self, name: str, *, email: bool = False, webhook: bool = True) -> Person:
+        """Somebody with one verified contact method: a webhook, or an e-mail address; with neither nobody can reach them."""
         user = directory_service_pb2.User(display_name=name.title())
         await self.admin.directory.CreateUser(directory_service_pb2.CreateUserRequest(user_id=name, user=user))
         person = Person(self.world, self.org_id, name)
         self.everybody[name] = person
-        await (person.adds_email() if email else person.adds_webhook())
+        if email:
+            await person.adds_email()
+        elif webhook:
+            await person.adds_webhook()
         return person
 
     async def people(self, *names: str) -> list[Person]:

@@ -1,4 +1,4 @@
-"""A stand-in for Twilio that behaves like its documents: the Messages resource, and signed status callbacks.
+"""A stand-in for Twilio that behaves like its documents: the Messages and Calls resources, and signed callbacks.
 
 It signs by itself, from the description at twilio.com/docs/usage/security, so that it shares no code with what it tests.
 """
@@ -17,14 +17,17 @@ from urllib.parse import parse_qsl
 import aiohttp
 from aiohttp import web
 
+from tocsin_testkit import twiml
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.received import Received
+from tocsin_testkit.twiml import Script
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 TOKEN = "a-token-of-the-stand-in"
 SENDER = "+15005550006"
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _CODE = re.compile(r"\b([0-9]{6}) is your Tocsin verification code")
+_SPOKEN_CODE = re.compile(r"verification code is: ((?:[0-9]\. ){5}[0-9])")
 
 
 @dataclass(slots=True)
@@ -36,6 +39,20 @@ class Message:
     body: str
     callback: str
     fields: dict[str, str] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Call:
+    """One that was taken. `script` is what whoever picks up hears first, and then what the last key led to."""
+
+    sid: str
+    to: str
+    script: Script
+    fields: list[tuple[str, str]] = field(repr=False)
+
+    def value(self, name: str) -> str:
+        """The first one of a field of the request; empty without it."""
+        return next((value for key, value in self.fields if key == name), "")
 
 
 class TwilioServer:
@@ -58,6 +75,7 @@ class TwilioServer:
         self.reset: set[str] = set()
         self.reach: dict[str, str] = {}
         self.messages: list[Message] = []
+        self.calls: list[Call] = []
         self.requests = 0
         self.port = 0
 
@@ -65,6 +83,7 @@ class TwilioServer:
         """Listen."""
         app = web.Application()
         app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
+        app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._call)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -100,6 +119,10 @@ class TwilioServer:
         """What was taken for this number, oldest first."""
         return [message for message in self.messages if message.to == number]
 
+    def calls_to(self, number: str) -> list[Call]:
+        """The calls to this number, oldest first."""
+        return [call for call in self.calls if call.to == number]
+
     async def tells(self, message: Message, status: str, code: int = 0, *, token: str = TOKEN) -> int:
         """Call the status callback of a message; the HTTP status of the answer."""
         fields = {
@@ -114,29 +137,48 @@ class TwilioServer:
         }
         if code:
             fields["ErrorCode"] = str(code)
-        return await self.calls(message.callback, fields, signature=sign(token, message.callback, fields))
+        status_code, _ = await self.posts(message.callback, fields, signature=sign(token, message.callback, fields))
+        return status_code
 
-    async def calls(self, url: str, fields: dict[str, str], *, signature: str) -> int:
-        """POST a form to a public URL of the product; the HTTP status of the answer."""
+    async def rings(self, call: Call, status: str, *, token: str = TOKEN, **more: str) -> int:
+        """Call the status callback of a call; `more` are further fields, such as SipResponseCode."""
+        url = call.value("StatusCallback")
+        fields = {**_about(call), "CallStatus": status, "Direction": "outbound-api", **more}
+        answer, _ = await self.posts(url, fields, signature=sign(token, url, fields))
+        return answer
+
+    async def hears(self, call: Call, who: str) -> int:
+        """Tell who picked up, as detection of answering machines found out."""
+        url = call.value("AsyncAmdStatusCallback")
+        fields = {"CallSid": call.sid, "AccountSid": ACCOUNT, "AnsweredBy": who, "MachineDetectionDuration": "2400"}
+        answer, _ = await self.posts(url, fields, signature=sign(TOKEN, url, fields))
+        return answer
+
+    async def presses(self, call: Call, key: str) -> Script:
+        """Press a key, and hear what is said next. Raises ValueError when that is no TwiML: a caller hears an error then."""
+        url = call.script.action
+        fields = {**_about(call), "CallStatus": "in-progress", "Digits": key, "msg": "Gather End"}
+        status, text = await self.posts(url, fields, signature=sign(TOKEN, url, fields))
+        if status != 200:
+            raise ValueError(f"11200 HTTP {status}: {text}")
+        call.script = twiml.read(text, url)
+        return call.script
+
+    async def posts(self, url: str, fields: dict[str, str], *, signature: str) -> tuple[int, str]:
+        """POST a form to a public URL of the product; the HTTP status and the text of the answer."""
         real = next(
             (real + url.removeprefix(public) for public, real in self.reach.items() if url.startswith(public)), url
         )
         headers = {"X-Twilio-Signature": signature, "I-Twilio-Idempotency-Token": f"{next(self._numbers)}"}
         async with self._session.post(real, data=fields, headers=headers) as response:
-            return response.status
+            return response.status, await response.text()
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
-        self.requests += 1
-        login = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
-        if request.headers.get("Authorization") != f"Basic {login}" or request.match_info["account"] != ACCOUNT:
-            return _refusal(401, 20003, "Authenticate")
-        fields = dict(parse_qsl((await request.read()).decode(), keep_blank_values=True))
+        given = await self._read(request)
+        if isinstance(given, web.Response):
+            return given
+        fields = dict(given)
         to, body = fields.get("To", ""), fields.get("Body", "")
-        if self.refuse.get(to):
-            status, code = self.refuse[to].pop(0)
-            return _refusal(status, code, "refused by the stand-in", self.headers)
-        if not _NUMBER.fullmatch(to):
-            return _refusal(400, 21211, f"The 'To' number {to} is not a valid phone number.")
         if not body or len(body) > 1600:
             return _refusal(400, 21617 if body else 21602, "The message body is empty or exceeds the limit")
         message = Message(f"SM{next(self._numbers):032x}", to, body, fields.get("StatusCallback", ""), fields)
@@ -156,12 +198,75 @@ class TwilioServer:
                 body=body.encode(),
             )
         )
+        await self._before_the_answer(request, to)
+        answer = {"sid": message.sid, "status": "queued", "to": to, "body": body, "error_code": None}
+        return web.json_response(answer, status=201)
+
+    async def _call(self, request: web.Request) -> web.StreamResponse:
+        given = await self._read(request)
+        if isinstance(given, web.Response):
+            return given
+        fields = dict(given)
+        to, text = fields.get("To", ""), fields.get("Twiml", "")
+        if not fields.get("From"):
+            return _refusal(400, 21213, "A 'From' phone number is required")
+        try:
+            if len(text) > twiml.LONGEST:
+                raise ValueError("20001 Twiml exceeds 4000 characters")
+            script = twiml.read(text)
+        except ValueError as error:
+            return _refusal(400, 20001, str(error))
+        call = Call(f"CA{next(self._numbers):032x}", to, script, given)
+        self.calls.append(call)
+        spoken = " ".join(script.says)
+        code = _SPOKEN_CODE.search(spoken)
+        await self._inbox.put(
+            Received(
+                address=to,
+                channel="voice",
+                kind="verification" if code else "",
+                subject=spoken,
+                incident="",
+                level=0,
+                code=code[1].replace(". ", "") if code else "",
+                key=call.sid,
+                at=time.monotonic(),
+                body=text.encode(),
+            )
+        )
+        await self._before_the_answer(request, to)
+        return web.json_response({"sid": call.sid, "status": "queued", "to": to}, status=201)
+
+    async def _read(self, request: web.Request) -> list[tuple[str, str]] | web.Response:
+        """The fields of a request that may be served, or the refusal."""
+        self.requests += 1
+        login = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+        if request.headers.get("Authorization") != f"Basic {login}" or request.match_info["account"] != ACCOUNT:
+            return _refusal(401, 20003, "Authenticate")
+        given = parse_qsl((await request.read()).decode(), keep_blank_values=True)
+        to = dict(given).get("To", "")
+        if self.refuse.get(to):
+            status, code = self.refuse[to].pop(0)
+            return _refusal(status, code, "refused by the stand-in", self.headers)
+        if not _NUMBER.fullmatch(to):
+            return _refusal(400, 21211, f"The 'To' number {to} is not a valid phone number.")
+        return given
+
+    async def _before_the_answer(self, request: web.Request, to: str) -> None:
         if to in self.hang:
             await self._release.wait()
         if to in self.reset and request.transport is not None:
             request.transport.abort()
-        answer = {"sid": message.sid, "status": "queued", "to": to, "body": body, "error_code": None}
-        return web.json_response(answer, status=201)
+
+
+def _about(call: Call) -> dict[str, str]:
+    return {
+        "AccountSid": ACCOUNT,
+        "ApiVersion": "2010-04-01",
+        "CallSid": call.sid,
+        "From": call.value("From"),
+        "To": call.to,
+    }
 
 
 def sign(token: str, url: str, fields: dict[str, str]) -> str:

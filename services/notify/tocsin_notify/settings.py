@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tocsin_kit.settings import ServiceSettings, service_settings
 
-from tocsin_notify.channels.email import MailServer, StartTls
+from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
 
@@ -86,7 +86,7 @@ class NotifySettings(ServiceSettings):
     """Seconds for which the link in a message can be answered with. Later it only shows how the incident stands."""
 
     twilio_account_sid: str = Field("", validation_alias="TWILIO_ACCOUNT_SID", pattern="^[A-Za-z0-9-]{0,64}$")
-    """The account that sends text messages, at Twilio or a provider that speaks its API. Empty: none are sent."""
+    """The account that sends text messages and calls people, at Twilio or a provider that speaks its API. Empty: neither."""
     twilio_auth_token: SecretStr = Field(SecretStr(""), validation_alias="TWILIO_AUTH_TOKEN")
     """Its auth tokens, separated by commas. The first logs in; a receipt may be signed with any, so that they can be rotated."""
     twilio_from: str = Field(
@@ -95,6 +95,10 @@ class NotifySettings(ServiceSettings):
         pattern=r"^(|\+[1-9][0-9]{3,14}|MG[0-9a-f]{32}|[A-Za-z0-9 ]{1,11})$",
     )
     """The sender: a number with its plus sign, a sender id of at most 11 letters and digits, or a messaging service (`MG…`)."""
+    twilio_voice_from: str = Field("", validation_alias="TWILIO_VOICE_FROM", pattern=r"^(|\+[1-9][0-9]{3,14})$")
+    """The number that calls come from, with its plus sign. Empty: TWILIO_FROM, if that is a number; else nobody is called."""
+    twilio_ring_seconds: int = Field(30, validation_alias="TWILIO_RING_SECONDS", ge=5, le=120)
+    """Seconds that a call rings. Most mailboxes take a call after 20 to 30 seconds; a call that one takes has reached nobody."""
     twilio_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://api.twilio.com", validation_alias="TWILIO_BASE_URL", min_length=1
     )
@@ -158,6 +162,8 @@ class NotifySettings(ServiceSettings):
             base_url=self.twilio_base_url,
             sms_validity=self.twilio_sms_validity,
             sms_segments=self.twilio_sms_segments,
+            caller=self.twilio_voice_from or (self.twilio_from if self.twilio_from.startswith("+") else ""),
+            ring_seconds=self.twilio_ring_seconds,
         )
 
     @property

@@ -32,6 +32,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
+from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
@@ -39,12 +40,13 @@ from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
-from tocsin_notify.channels.registry import close_channels, open_channels
+from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.http.answer import AnswerPages
-from tocsin_notify.http.twilio import TwilioCallbacks
+from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
+from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
@@ -94,15 +96,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     failures = Failures(policy, metrics, relay.nudge)
     twilio = settings.twilio_account
     callbacks = CallbackUrls(settings.public_url)
-    channels = open_channels(
-        settings.mail_server,
-        twilio,
-        callbacks,
-        mail_sessions=settings.smtp_connections,
-        timeout=settings.attempt_timeout,
-        allow_private_webhooks=settings.allow_private_webhooks,
-        concurrency=settings.concurrency,
-    )
+    channels = open_channels(settings, callbacks)
     database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
     gate, gatekeeper, presence = await asyncio.gather(
         Gate.open(database_url, name=runtime.name, max_age=max_age),
@@ -189,19 +183,20 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         hints,
         failures,
         allow_private_webhooks=settings.allow_private_webhooks,
-        allow_console=settings.console_contacts,
-        allow_sms=bool(twilio.sid),
+        missing={channel: why for channel, row in TYPES.items() if (why := row.missing(settings))},
     )
     # Without a credential of this service: each call shows that of the person who answers.
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
+    responders = Responders(to_responders, settings.signing_keys)
     if settings.public_url and runtime.serves:
-        answers = Answers(db, Responders(to_responders, settings.signing_keys))
-        runtime.http.add_routes(AnswerPages(links, answers).routes())
+        runtime.http.add_routes(AnswerPages(links, Answers(db, responders)).routes())
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
     if twilio.sid and settings.public_url and runtime.serves:
         receipts = Receipts(db, failures, hints, metrics)
-        runtime.http.add_routes(TwilioCallbacks(twilio, settings.public_url, receipts).routes())
+        signed = SignedByTwilio(twilio, settings.public_url)
+        runtime.http.add_routes(TwilioMessages(signed, receipts).routes())
+        runtime.http.add_routes(TwilioCalls(signed, receipts, Presses(db, responders, receipts)).routes())
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel),

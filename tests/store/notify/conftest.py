@@ -1,3 +1,4 @@
+from tests.store.notify.phones import twilio
 from tests.store.notify.support import (
     database_url,
     hooks,
@@ -9,4 +10,14 @@ from tests.store.notify.support import (
     world,
 )
 
-__all__ = ["database_url", "hooks", "inbox", "mail", "notify", "redis_url", "shared_valkey", "world"]
+__all__ = [
+    "database_url",
+    "hooks",
+    "inbox",
+    "mail",
+    "notify",
+    "redis_url",
+    "shared_valkey",
+    "twilio",
+    "world",
+]

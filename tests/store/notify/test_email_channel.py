@@ -14,7 +14,8 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
 from tocsin_notify.channels import email as email_module
 from tocsin_notify.channels.base import Delivery, Target
-from tocsin_notify.channels.email import EmailChannel, MailServer, StartTls
+from tocsin_notify.channels.email import EmailChannel
+from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 

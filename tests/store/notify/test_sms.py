@@ -1,8 +1,6 @@
 """Text messages over real sockets: what each answer of the provider means, what receipts do, and who may send them."""
 
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -23,28 +21,11 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Message, TwilioServer, sign
 
+from tests.store.notify.phones import ANA, PUBLIC, proven, running
 from tests.store.notify.support import ALLOWED, Notify, World, bearer, job, new_org, until
 
-PUBLIC = "https://tocsin.example.com/notify"
-ANA = "+4915112345678"
 FAILED = pb.EVIDENCE_FAILED
 DELIVERED = pb.EVIDENCE_DELIVERED
-
-
-@pytest.fixture
-async def twilio(world: World) -> AsyncIterator[TwilioServer]:
-    server = TwilioServer(world.inbox)
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@asynccontextmanager
-async def running(world: World, twilio: TwilioServer, **overrides: Any) -> AsyncIterator[Notify]:
-    """A replica that the stand-in can call back at its public address."""
-    async with world.replica(public_url=PUBLIC, **twilio.settings(), **overrides) as replica:
-        twilio.reach[PUBLIC] = f"http://127.0.0.1:{replica.runtime.http.port}"
-        yield replica
 
 
 async def taken(twilio: TwilioServer, number: str = ANA, count: int = 1) -> Message:
@@ -150,14 +131,8 @@ async def test_a_number_is_verified_by_text_message_and_paged(world: World, twil
     org = new_org()
     async with running(world, twilio) as notify:
         wanted = contact_pb.ContactMethod(user="users/ana", sms=contact_pb.SmsContact(number="+49 (151) 123-456 78"))
-        request = contact_pb.CreateContactMethodRequest(contact_method=wanted)
-        method = (await notify.contacts.CreateContactMethod(request, metadata=bearer(org))).contact_method
+        method = await proven(world, notify, org, wanted, ANA)
         assert method.sms.number == ANA
-        name = contact_pb.SendVerificationCodeRequest(name=method.name)
-        await notify.contacts.SendVerificationCode(name, metadata=bearer(org))
-        code = await world.inbox.wait_for(lambda m: m.address == ANA and bool(m.code), "a code")
-        proof = contact_pb.VerifyContactMethodRequest(name=method.name, code=code.code)
-        assert (await notify.contacts.VerifyContactMethod(proof, metadata=bearer(org))).contact_method.verified
         await notify.submit(job(org))
         page = await taken(twilio, count=2)
         assert page.body.startswith(f"CRITICAL: Disk full on db-1 (level 1) {PUBLIC}/p/")
@@ -236,13 +211,13 @@ async def test_receipts_that_nobody_signed_are_refused_before_they_are_read(worl
         assert await twilio.tells(message, "failed", 30005, token="another-account") == 401
         fields = {"MessageSid": message.sid, "MessageStatus": "failed"}
         good = sign(TOKEN, message.callback, fields)
-        assert await twilio.calls(message.callback, {**fields, "ErrorCode": "30005"}, signature=good) == 401
-        assert await twilio.calls(message.callback + "1", fields, signature=good) == 401
-        assert await twilio.calls(PUBLIC + "/v1/twilio/status", fields, signature="") == 401
+        assert (await twilio.posts(message.callback, {**fields, "ErrorCode": "30005"}, signature=good))[0] == 401
+        assert (await twilio.posts(message.callback + "1", fields, signature=good))[0] == 401
+        assert (await twilio.posts(PUBLIC + "/v1/twilio/status", fields, signature=""))[0] == 401
         unknown = f"{PUBLIC}/v1/twilio/status?org={org}&notification={new_id()}&attempt=1"
-        assert await twilio.calls(unknown, fields, signature=sign(TOKEN, unknown, fields)) == 404
+        assert (await twilio.posts(unknown, fields, signature=sign(TOKEN, unknown, fields)))[0] == 404
         nonsense = f"{PUBLIC}/v1/twilio/status?org={org}&notification=x&attempt=1"
-        assert await twilio.calls(nonsense, fields, signature=sign(TOKEN, nonsense, fields)) == 400
+        assert (await twilio.posts(nonsense, fields, signature=sign(TOKEN, nonsense, fields)))[0] == 400
 
         async def noted() -> bool:
             [attempt] = await attempts(world, notify, org)
@@ -250,7 +225,7 @@ async def test_receipts_that_nobody_signed_are_refused_before_they_are_read(worl
 
         await until(noted)
         stranger = message.callback.replace(org, new_org())
-        assert await twilio.calls(stranger, fields, signature=sign(TOKEN, stranger, fields)) == 404
+        assert (await twilio.posts(stranger, fields, signature=sign(TOKEN, stranger, fields)))[0] == 404
 
 
 async def test_a_message_that_is_not_delivered_takes_the_next_method_at_once(

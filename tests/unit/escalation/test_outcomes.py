@@ -62,6 +62,14 @@ def test_a_failure_that_is_told_after_the_success_does_not_undo_it() -> None:
     assert story.run.reached is Reached.SOMEBODY
 
 
+def test_a_page_that_was_taken_and_did_not_arrive_is_not_waited_for() -> None:
+    story = Story()
+    story.page_ends("ana", SENT, channel="call", attempts=2)
+    story.page_ends("ana", FAILED, reason="voice failed for good: nobody picked up", undelivered=True)
+    assert story.said() == [NoteKind.PAGE_FAILED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_PAGED]
+    assert story.paged() == [(2, "ben"), (2, "cem")]
+
+
 def test_a_page_that_is_tried_on_only_informs() -> None:
     story = Story()
     before = story.run

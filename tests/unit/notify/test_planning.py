@@ -4,8 +4,8 @@ import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tocsin_notify.domain.page import Channel, Kind, Method, Page, Rule, Urgency, priority_of, urgency_of
-from tocsin_notify.domain.planning import plan
+from tocsin_notify.domain.page import NEWS, RINGING, Channel, Kind, Method, Page, Rule, Urgency, priority_of, urgency_of
+from tocsin_notify.domain.planning import is_kept_quiet, plan
 
 PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
 MAIL, HOOK, CONSOLE = (
@@ -61,6 +61,16 @@ def test_news_is_one_notification_at_once() -> None:
     assert [step.method for step in plan(news, [broken(MAIL), HOOK], [low(MAIL)])] == [HOOK]
 
 
+def test_nobody_is_called_for_news() -> None:
+    news, call = Page(Kind.RESOLUTION, Urgency.LOW), Method(uuid.UUID(int=9), Channel.VOICE, verified=True)
+    assert [step.method for step in plan(news, [call, MAIL], [low(call), low(HOOK)])] == [MAIL]
+    assert plan(news, [call], [low(call)]) == []
+    assert is_kept_quiet(news, [call])
+    assert not is_kept_quiet(news, [broken(call)]), "nothing of theirs works, and somebody should know"
+    assert [step.method for step in plan(PAGE, [call, MAIL], [high(call)])] == [call]
+    assert not is_kept_quiet(PAGE, [call])
+
+
 def test_an_override_takes_that_channel_and_nothing_else() -> None:
     page = Page(Kind.ESCALATION, Urgency.HIGH, channel_override=Channel.WEBHOOK)
     assert [step.method for step in plan(page, [MAIL, HOOK], [high(MAIL)])] == [HOOK]
@@ -90,7 +100,9 @@ def test_somebody_with_a_usable_method_is_always_reached_and_never_through_anoth
     page = Page(data.draw(st.sampled_from(Kind)), data.draw(st.sampled_from(Urgency)))
     planned = plan(page, owned, rules)
     usable = {method.id for method in owned if method.usable}
-    assert bool(planned) == bool(usable)
+    calls_only = all(method.channel in RINGING for method in owned if method.usable)
+    assert bool(planned) == bool(usable and not (page.kind in NEWS and calls_only))
+    assert not planned or page.kind not in NEWS or planned[0].method.channel not in RINGING
     assert {step.method.id for step in planned} <= usable
     assert len({(step.method.id, step.step) for step in planned}) == len(planned)
     delays = [rule.delay for rule in rules if rule.urgency is page.urgency]

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from pydantic import SecretStr, ValidationError
 from tocsin_notify.channels.base import Target
-from tocsin_notify.channels.email import MailServer
+from tocsin_notify.channels.mail_server import MailServer
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.domain.verification import code_for, is_right
 from tocsin_notify.settings import NotifySettings

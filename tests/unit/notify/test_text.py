@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.channels.base import Delivery, Target
-from tocsin_notify.channels.email import EmailChannel, MailServer
+from tocsin_notify.channels.email import EmailChannel
+from tocsin_notify.channels.mail_server import MailServer
 from tocsin_notify.channels.text import body, payload, subject
 from tocsin_notify.domain.page import Channel, Kind
 

@@ -140,7 +140,7 @@ class PageOutcome:
     """Something became of a page, says notify.
 
     `channel` is a word for people, empty when nothing was tried. `notification` is the one it happened to, as named by
-    notify; empty when none could be made.
+    notify; empty when none could be made. `undelivered`, of a failure: a provider had taken the page, and it did not arrive.
     """
 
     page: UUID
@@ -151,6 +151,7 @@ class PageOutcome:
     attempts: int = 0
     reason: str = ""
     notification: str = ""
+    undelivered: bool = False
 
     @property
     def ends(self) -> bool:

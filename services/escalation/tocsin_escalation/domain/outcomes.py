@@ -36,9 +36,9 @@ def take_outcome(
     if outcome.kind is OutcomeKind.DELAYED:
         return Decision(run, notes=(note,))
     if outcome.kind in (OutcomeKind.SENT, OutcomeKind.DELIVERED):
-        pages = _settled(run, outcome.page, PageState.SENT)
+        pages = _settled(run, outcome, PageState.SENT)
         return Decision(replace(run, pages=pages, reached=Reached.SOMEBODY), notes=(note,))
-    following = judge_reached(replace(run, pages=_settled(run, outcome.page, PageState.FAILED)))
+    following = judge_reached(replace(run, pages=_settled(run, outcome, PageState.FAILED)))
     if _reaches_nobody(following):
         left = _leave_level(following, now, directory, timer_id)
         return Decision(left.next, left.commands, (note, *left.notes))
@@ -70,15 +70,17 @@ def _level_pages(run: Escalation) -> list[UUID]:
     return [page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED)]
 
 
-def _settled(run: Escalation, page: UUID, state: PageState) -> dict[UUID, PageState]:
+def _settled(run: Escalation, outcome: PageOutcome, state: PageState) -> dict[UUID, PageState]:
     """What is known of the pages once this one ended.
 
-    One that was sent stays sent: a failure that is told later is older, or of another method.
+    One that was sent stays sent: a failure that is told later is older, or of another method. Unless its provider told
+    since that it did not arrive.
     """
     pages = dict(run.pages)
-    known = pages.pop(page, None)
-    if page in _level_pages(run):
-        pages[page] = PageState.SENT if known is PageState.SENT else state
+    known = pages.pop(outcome.page, None)
+    if outcome.page in _level_pages(run):
+        stays = known is PageState.SENT and not outcome.undelivered
+        pages[outcome.page] = PageState.SENT if stays else state
     return pages
 
 

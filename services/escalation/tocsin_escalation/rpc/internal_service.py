@@ -39,12 +39,17 @@ OUTCOME_KINDS = {
     pb.PAGE_OUTCOME_KIND_SENT: OutcomeKind.SENT,
     pb.PAGE_OUTCOME_KIND_DELIVERED: OutcomeKind.DELIVERED,
 }
-CHANNELS = {
+_IN_WORDS = {
     notification_pb2.CHANNEL_EMAIL: "e-mail",
-    notification_pb2.CHANNEL_WEBHOOK: "webhook",
-    notification_pb2.CHANNEL_CONSOLE: "console",
     notification_pb2.CHANNEL_SMS: "SMS",
+    notification_pb2.CHANNEL_VOICE: "call",
 }
+CHANNELS = {
+    number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())
+    for name, number in notification_pb2.Channel.items()
+    if number
+}
+"""As the timeline says it."""
 
 
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
@@ -162,5 +167,6 @@ def _told(message: pb.PageOutcome, position: int) -> Told:
         # PostgreSQL holds no NUL; the words come from a provider.
         reason=message.reason.replace("\0", " "),
         notification=message.notification.replace("\0", " "),
+        undelivered=message.undelivered,
     )
     return Told(message.org_id, parse_uuid_name(message.incident, "incidents", field=f"{field}.incident"), outcome)

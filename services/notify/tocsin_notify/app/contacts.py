@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
@@ -16,8 +16,8 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
-from tocsin_notify.channels.phones import BadNumber, read_number
-from tocsin_notify.channels.urls import BadUrl, read_url
+from tocsin_notify.channels.base import BadAddress
+from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.store import contacts, rules, verifications
 from tocsin_notify.store.cipher import Cipher
@@ -54,15 +54,14 @@ class Contacts:
         failures: Failures,
         *,
         allow_private_webhooks: bool,
-        allow_console: bool = True,
-        allow_sms: bool = False,
+        missing: Mapping[Channel, str],
     ) -> None:
+        """`missing`: why methods of a channel cannot be made here, for those that cannot."""
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
         self._allow_private = allow_private_webhooks
-        self._allow_console = allow_console
-        self._allow_sms = allow_sms
+        self._missing = missing
 
     async def create(self, tx: Tx, given: Given) -> Contact:
         """A new one, unverified. Raises INVALID_FIELD."""
@@ -100,17 +99,13 @@ class Contacts:
         tx.after_commit(lambda: self._hints.now(moved))
 
     def reveal(self, org_id: str, contact: Contact) -> str:
-        """The signing secret, for the answer to create; empty for other channels. Raises SecretLost."""
-        return "" if contact.secret is None else self._cipher.open(org_id, contact.id, contact.secret).decode()
+        """The signing secret, for the answer to create; empty for channels that sign nothing. Raises SecretLost."""
+        if contact.secret is None or not TYPES[contact.channel].signs:
+            return ""
+        return self._cipher.open(org_id, contact.id, contact.secret).decode()
 
     def _changed(self, org_id: str, before: Contact, given: Given) -> Contact:
-        secret, key_id = before.secret, given.key_id or before.key_id
-        if given.channel is not Channel.WEBHOOK:
-            secret, key_id = None, ""
-        elif given.secret or secret is None:
-            text = given.secret or secrets.token_urlsafe(_SECRET_BYTES)
-            secret = self._cipher.close(org_id, before.id, text.encode())
-            key_id = given.key_id or f"k{secrets.token_hex(4)}"
+        secret, key_id = self._secret(org_id, before, given)
         return replace(
             before,
             display_name=given.display_name,
@@ -121,28 +116,31 @@ class Contacts:
             disabled=given.disabled,
         )
 
+    def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
+        """The closed secret, and its key id where messages are signed."""
+        type_ = TYPES[given.channel]
+        # A login at one server is never shown to another one.
+        stays = given.channel is before.channel and (type_.signs or given.address == before.address)
+        kept = before.secret if stays else None
+        if not type_.hidden_field or (not given.secret and (kept is not None or not type_.signs)):
+            return kept, (given.key_id or before.key_id) if type_.signs else ""
+        text = given.secret or secrets.token_urlsafe(_SECRET_BYTES)
+        closed = self._cipher.close(org_id, before.id, text.encode())
+        return closed, (given.key_id or f"k{secrets.token_hex(4)}") if type_.signs else ""
+
     def _checked(self, given: Given, *, before: Channel | None) -> Given:
-        """What annotations cannot say; with a number in its one form."""
-        if given.channel is Channel.CONSOLE and before is not Channel.CONSOLE and not self._allow_console:
-            raise invalid("contact_method.console", "is switched off in this installation; use email or webhook")
-        if given.channel is Channel.SMS and before is not Channel.SMS and not self._allow_sms:
-            raise invalid("contact_method.sms", "is not possible here: the operator has set no TWILIO_ACCOUNT_SID")
+        """What annotations cannot say; with the address in its one form."""
+        type_, field = TYPES[given.channel], f"contact_method.{given.channel}"
+        if given.channel is not before and given.channel in self._missing:
+            raise invalid(field, self._missing[given.channel])
         if "\0" in given.display_name:
             raise invalid("contact_method.display_name", "must not hold a NUL character")
-        if given.channel is Channel.SMS:
-            try:
-                return replace(given, address=read_number(given.address))
-            except BadNumber as error:
-                raise invalid("contact_method.sms.number", str(error)) from error
-        if given.channel is not Channel.WEBHOOK:
-            return given
         if not _KEY_ID.fullmatch(given.key_id):
-            raise invalid("contact_method.webhook.key_id", "may hold letters, digits, dot, hyphen and underscore")
+            raise invalid(f"{field}.key_id", "may hold letters, digits, dot, hyphen and underscore")
         try:
-            read_url(given.address, allow_private=self._allow_private)
-        except BadUrl as error:
-            raise invalid("contact_method.webhook.url", str(error)) from error
-        return given
+            return replace(given, address=type_.check(given.address, self._allow_private))
+        except BadAddress as error:
+            raise invalid(f"{field}.{type_.address_field}", str(error)) from error
 
 
 async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:

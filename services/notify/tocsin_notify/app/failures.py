@@ -9,7 +9,7 @@ went to, or says that none was left. The last case is loud: an error line and it
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -139,7 +139,7 @@ class Failures:
         rows = _Rows()
         for each in failed:
             page, job = locked[each.page_id]
-            family = [Sibling(s.id, s.method, State.DEAD) if s.id == each.id else s for s in siblings[each.page_id]]
+            family = [replace(s, state=State.DEAD) if s.id == each.id else s for s in siblings[each.page_id]]
             siblings[each.page_id] = family
             self._follow(each, page, job, family, known[each.org_id, each.user_id].methods, begun[each.id], rows)
         if rows.kept:
@@ -197,7 +197,8 @@ class Failures:
                 over = all(sibling.state is State.DEAD for sibling in family)
                 if page.kind in PAGES and over and failed.page_id not in rows.over:
                     rows.over.add(failed.page_id)
-                    rows.outcomes.append(_ended(failed, job, methods))
+                    undelivered = any(sibling.taken for sibling in family)
+                    rows.outcomes.append(_ended(failed, job, methods, undelivered=undelivered))
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.id] = detail
@@ -235,7 +236,7 @@ class Failures:
 
 
 def _still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
-    return [Sibling(each.id, each.method, State.PENDING, True) if each.id == id else each for each in family]
+    return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
 
 
 def _delayed(failed: Failed, job: bytes, reason: str, methods: Sequence[Method]) -> PageOutcome:
@@ -243,10 +244,10 @@ def _delayed(failed: Failed, job: bytes, reason: str, methods: Sequence[Method])
     return page_outcomes.delayed(NotificationJob.FromString(job), failed.id, reason, channel)
 
 
-def _ended(failed: Failed, job: bytes, methods: Sequence[Method]) -> PageOutcome:
+def _ended(failed: Failed, job: bytes, methods: Sequence[Method], *, undelivered: bool) -> PageOutcome:
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
     reason = f"{channel} failed for good: {failed.detail}" if channel else failed.detail
-    return page_outcomes.failed(NotificationJob.FromString(job), reason, channel)
+    return page_outcomes.failed(NotificationJob.FromString(job), reason, channel, undelivered=undelivered)
 
 
 def _fields(failed: Failed) -> dict[str, str]:

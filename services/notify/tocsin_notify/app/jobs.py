@@ -20,12 +20,7 @@ KINDS: Final = {
     pb.NOTIFICATION_TYPE_VERIFICATION: Kind.VERIFICATION,
     pb.NOTIFICATION_TYPE_URGENCY_RAISED: Kind.URGENCY_RAISED,
 }
-CHANNELS: Final = {
-    pb.CHANNEL_EMAIL: Channel.EMAIL,
-    pb.CHANNEL_WEBHOOK: Channel.WEBHOOK,
-    pb.CHANNEL_CONSOLE: Channel.CONSOLE,
-    pb.CHANNEL_SMS: Channel.SMS,
-}
+CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 _SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
 
 

@@ -25,9 +25,11 @@ def unreachable(job: NotificationJob, reason: str) -> pb.PageOutcome:
     return _outcome(job, pb.PAGE_OUTCOME_KIND_UNREACHABLE, reason=reason)
 
 
-def failed(job: NotificationJob, reason: str, channel: Channel | None) -> pb.PageOutcome:
-    """Every contact method that was tried failed for good; `channel` is the last one's."""
-    return _outcome(job, pb.PAGE_OUTCOME_KIND_FAILED, channel=channel, reason=reason)
+def failed(job: NotificationJob, reason: str, channel: Channel | None, *, undelivered: bool) -> pb.PageOutcome:
+    """Every contact method that was tried failed for good; `channel` is the last one's. `undelivered`: one was told as sent."""
+    outcome = _outcome(job, pb.PAGE_OUTCOME_KIND_FAILED, channel=channel, reason=reason)
+    outcome.undelivered = undelivered
+    return outcome
 
 
 def delayed(job: NotificationJob, notification: UUID, reason: str, channel: Channel | None) -> pb.PageOutcome:

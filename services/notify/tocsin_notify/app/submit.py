@@ -15,7 +15,7 @@ from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
-from tocsin_notify.domain.planning import Planned, plan
+from tocsin_notify.domain.planning import Planned, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, failures, notifications, pages, people
@@ -129,7 +129,7 @@ class _Round:
 
     def plan(self, page: NewPage, person: Person, fence: str | None) -> None:
         planned = plan(page.page, person.methods, person.rules)
-        if not planned and fence is None:
+        if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)

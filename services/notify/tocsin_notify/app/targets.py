@@ -9,6 +9,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.app.lanes import Destination
 from tocsin_notify.channels.base import Delivery, Target
+from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.verification import code_for
 from tocsin_notify.store.cipher import Cipher
@@ -22,7 +23,7 @@ def delivery_key(notification: UUID, attempt_group: int) -> str:
 
 def destination_of(method: UUID, channel: Channel, address: str) -> Destination | None:
     """None for channels with one server for all: nothing else waits in there that could go on."""
-    if channel is not Channel.WEBHOOK:
+    if not TYPES[channel].hosts:
         return None
     return Destination(method, _host(address))
 

@@ -49,6 +49,10 @@ class Delivery:
     """Where the person answers; empty when there is nothing to answer, or nobody outside reaches this service."""
 
 
+class BadAddress(ValueError):
+    """It leads nowhere. The text goes on after the name of a field: `must be …`."""
+
+
 class NotStarted(Exception):
     """The call must not begin any more; nothing of it left this process."""
 

@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 from tocsin_notify.channels.base import Delivery
 
 TWILIO_STATUS: Final = "/v1/twilio/status"
+TWILIO_CALL: Final = "/v1/twilio/call"
+TWILIO_KEY: Final = "/v1/twilio/key"
 
 
 class CallbackUrls:
@@ -18,6 +20,14 @@ class CallbackUrls:
     def twilio_status(self, delivery: Delivery) -> str:
         """Where Twilio tells what became of this attempt; empty when nobody can."""
         return self._named(TWILIO_STATUS, delivery)
+
+    def twilio_call(self, delivery: Delivery) -> str:
+        """Where it tells what became of this attempt's call."""
+        return self._named(TWILIO_CALL, delivery)
+
+    def twilio_key(self, delivery: Delivery) -> str:
+        """Where it tells which key was pressed, and is told what to say next."""
+        return self._named(TWILIO_KEY, delivery)
 
     def _named(self, path: str, delivery: Delivery) -> str:
         if not self.public_url:

@@ -2,11 +2,13 @@
 
 import json
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
 from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.text import payload
 from tocsin_notify.domain.attempt import Outcome, Sent
+from tocsin_notify.domain.page import Channel
 
 
 class ConsoleChannel:
@@ -33,3 +35,12 @@ class ConsoleChannel:
         out.write(json.dumps({"event": "console_notification", **payload(delivery)}) + "\n")
         out.flush()
         return Sent()
+
+
+TYPE: Final = ChannelType(
+    Channel.CONSOLE,
+    lambda _, __: ConsoleChannel(),
+    missing=lambda settings: (
+        "" if settings.console_contacts else "is switched off in this installation; use email or webhook"
+    ),
+)

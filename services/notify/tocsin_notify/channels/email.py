@@ -3,9 +3,7 @@
 import asyncio
 import re
 import ssl
-from dataclasses import dataclass
 from email.utils import format_datetime, formataddr, parseaddr
-from enum import StrEnum
 from time import monotonic
 from typing import Final
 
@@ -23,10 +21,12 @@ from aiosmtplib.response import SMTPResponse
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, severity_word, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.page import PAGES
+from tocsin_notify.domain.page import PAGES, Channel
 
 _log = get_logger(__name__)
 
@@ -35,32 +35,6 @@ _PROBE_AFTER: Final = 5.0
 # RFC 4954: what a server answers when it refuses our credentials, no matter with which command.
 _OUR_FAULT: Final = frozenset({454, 530, 534, 535, 538})
 _LEADING_DOT: Final = re.compile(rb"(?m)^\.")
-
-
-class StartTls(StrEnum):
-    """When to upgrade a plain connection."""
-
-    OFF = "off"
-    AUTO = "auto"
-    REQUIRED = "required"
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """Where mail is handed in. An empty `host`: this installation sends no mail."""
-
-    host: str
-    port: int = 25
-    username: str = ""
-    password: str = ""
-    sender: str = "tocsin@localhost"
-    """An address, or a name with one: `Tocsin <tocsin@example.com>`."""
-    starttls: StartTls = StartTls.AUTO
-    implicit_tls: bool = False
-    ca_file: str = ""
-
-    def __repr__(self) -> str:
-        return f"MailServer({self.host}:{self.port})"
 
 
 class EmailChannel:
@@ -241,3 +215,12 @@ async def _write(session: SMTP, message: bytes) -> SMTPResponse:
 
 def _short(text: str) -> str:
     return " ".join(text.split())[:300]
+
+
+TYPE: Final = ChannelType(
+    Channel.EMAIL,
+    lambda settings, _: EmailChannel(
+        settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
+    ),
+    address_field="address",
+)

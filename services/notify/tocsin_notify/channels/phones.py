@@ -5,11 +5,13 @@ from typing import Final
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType, ValidationResult
 
+from tocsin_notify.channels.base import BadAddress
+
 _COSTLY: Final = frozenset({PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN})
 
 
-class BadNumber(ValueError):
-    """No number that can be reached. The text goes on after the name of a field: `must be …`."""
+class BadNumber(BadAddress):
+    """No number that can be reached."""
 
 
 def read_number(text: str) -> str:
@@ -28,3 +30,8 @@ def read_number(text: str) -> str:
     if phonenumbers.number_type(number) in _COSTLY:
         raise BadNumber("must not be a number of premium rate")
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def check_number(address: str, allow_private: bool) -> str:
+    """For channels to phones. Raises BadNumber."""
+    return read_number(address)

@@ -1,34 +1,31 @@
-"""Which channels there are. A new one is a file beside this, a value in `domain.page.Channel` and a line here."""
+"""Which channels there are. A new one is a file beside this, with a `ChannelType` at its end, and a row here."""
 
+from typing import TYPE_CHECKING, Final
+
+from tocsin_notify.channels import console, email, sms, voice, webhook
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
-from tocsin_notify.channels.console import ConsoleChannel
-from tocsin_notify.channels.email import EmailChannel, MailServer
-from tocsin_notify.channels.sms import SmsChannel
-from tocsin_notify.channels.twilio import TwilioAccount
-from tocsin_notify.channels.webhook import WebhookChannel
+from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.domain.page import Channel
+
+if TYPE_CHECKING:
+    from tocsin_notify.settings import NotifySettings
 
 Registry = dict[Channel, ChannelSender]
 
+_ROWS: Final = (
+    email.TYPE,
+    webhook.TYPE,
+    console.TYPE,
+    sms.TYPE,
+    voice.TYPE,
+)
+TYPES: Final[dict[Channel, ChannelType]] = {row.channel: row for row in _ROWS}
 
-def open_channels(
-    mail: MailServer,
-    twilio: TwilioAccount,
-    callbacks: CallbackUrls,
-    *,
-    mail_sessions: int,
-    timeout: float,
-    allow_private_webhooks: bool,
-    concurrency: int,
-) -> Registry:
-    """Every channel. `timeout` is in seconds per attempt, `concurrency` how many attempts one replica makes at once."""
-    return {
-        Channel.EMAIL: EmailChannel(mail, timeout=timeout, concurrency=mail_sessions),
-        Channel.WEBHOOK: WebhookChannel(timeout=timeout, allow_private=allow_private_webhooks, concurrency=concurrency),
-        Channel.CONSOLE: ConsoleChannel(),
-        Channel.SMS: SmsChannel(twilio, callbacks, timeout=timeout, concurrency=concurrency),
-    }
+
+def open_channels(settings: "NotifySettings", callbacks: CallbackUrls) -> Registry:
+    """A sender of every channel."""
+    return {channel: row.open(settings, callbacks) for channel, row in TYPES.items()}
 
 
 async def close_channels(channels: Registry) -> None:

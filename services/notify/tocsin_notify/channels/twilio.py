@@ -25,6 +25,9 @@ class TwilioAccount:
     sms_validity: int = 300
     """Seconds after which the provider gives a message up that it could not hand to a carrier."""
     sms_segments: int = 3
+    caller: str = ""
+    """The number that calls come from, in E.164. Empty: nobody is called."""
+    ring_seconds: int = 30
 
     def __repr__(self) -> str:
         return f"TwilioAccount({self.sid}, {self.base_url})"

@@ -25,16 +25,24 @@ class Fault(Enum):
 
 CODES: Final = {
     # Answers to the request itself.
+    10001: (Fault.CONFIGURATION, "the account is not active"),
+    10004: (Fault.PASSING, "the account has as many calls at once as it may have"),
     20003: (Fault.CONFIGURATION, "the account or its token is wrong"),
     20005: (Fault.CONFIGURATION, "the account is not active"),
     20008: (Fault.CONFIGURATION, "these are test credentials"),
     20404: (Fault.CONFIGURATION, "the account or resource does not exist"),
+    20403: (Fault.CONFIGURATION, "the account may not do this"),
     20429: (Fault.PASSING, "too many requests"),
     20500: (Fault.PASSING, "an internal error of the provider"),
     20503: (Fault.PASSING, "the provider is unavailable"),
+    21205: (Fault.CONFIGURATION, "a URL of the request is not valid"),
+    21210: (Fault.CONFIGURATION, "the number to call from is not a verified one of this account"),
     21211: (Fault.RECIPIENT, "the number is not valid"),
     21212: (Fault.CONFIGURATION, "the sender is not valid"),
+    21213: (Fault.CONFIGURATION, "no number to call from is set"),
     21214: (Fault.RECIPIENT, "the number cannot be reached"),
+    21215: (Fault.CONFIGURATION, "the account may not call this region"),
+    21216: (Fault.RECIPIENT, "the provider calls no number of this kind"),
     21217: (Fault.RECIPIENT, "the number does not appear to be valid"),
     21219: (Fault.CONFIGURATION, "a trial account may reach verified numbers only"),
     21265: (Fault.RECIPIENT, "the number cannot be a short code"),
@@ -78,8 +86,8 @@ CODES: Final = {
     30410: (Fault.PASSING, "a provider on the way timed out"),
     30450: (Fault.RECIPIENT, "the provider suspects that somebody makes money by messages to this number"),
 }
-CALLBACK_URL: Final = 21609
-"""The status callback's URL is refused. The message itself is fine."""
+CALLBACK_URLS: Final = frozenset({21205, 21609})
+"""A callback's URL is refused. The message itself is fine."""
 
 
 def fault_of(code: int, status: int = 0) -> tuple[Fault, str]:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from tocsin_notify.channels.addresses import is_public, literal
+from tocsin_notify.channels.base import BadAddress
 
 _FORM: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -30,8 +31,8 @@ _LONGEST_TARGET: Final = 8000
 _SHAPE: Final = "must be an http or https URL with a host, such as https://example.com/hook"
 
 
-class BadUrl(ValueError):
-    """No webhook can be called by this URL. The text goes on after the name of a field: `must be …`."""
+class BadUrl(BadAddress):
+    """Nothing can be called by this URL."""
 
 
 def read_url(text: str, *, allow_private: bool) -> URL:
@@ -53,6 +54,12 @@ def read_url(text: str, *, allow_private: bool) -> URL:
     if sum(map(len, target)) > _LONGEST_TARGET:
         raise BadUrl(f"must have at most {_LONGEST_TARGET} bytes of path and query once it is percent-encoded")
     return URL.build(scheme=scheme.lower(), host=host, port=port, path=target[0], query_string=target[1], encoded=True)
+
+
+def check_url(address: str, allow_private: bool) -> str:
+    """For channels whose address is a URL, which stays as it was written. Raises BadUrl."""
+    read_url(address, allow_private=allow_private)
+    return address
 
 
 def _split(authority: str) -> tuple[str, int | None]:

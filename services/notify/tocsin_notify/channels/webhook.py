@@ -14,10 +14,12 @@ import aiohttp
 
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, retry_after
 from tocsin_notify.channels.text import payload
-from tocsin_notify.channels.urls import BadUrl, read_url
+from tocsin_notify.channels.urls import BadUrl, check_url, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+from tocsin_notify.domain.page import Channel
 
 SIGNATURE_HEADER: Final = "Tocsin-Signature"
 DELIVERY_HEADER: Final = "Tocsin-Delivery"
@@ -74,3 +76,18 @@ def classify(response: aiohttp.ClientResponse, body: str, sent_at: datetime) -> 
     if 300 <= status < 400:
         return Permanent(f"{said} (redirects are not followed)")
     return Permanent(said)
+
+
+TYPE: Final = ChannelType(
+    Channel.WEBHOOK,
+    lambda settings, _: WebhookChannel(
+        timeout=settings.attempt_timeout,
+        allow_private=settings.allow_private_webhooks,
+        concurrency=settings.concurrency,
+    ),
+    address_field="url",
+    hidden_field="secret",
+    signs=True,
+    check=check_url,
+    hosts=True,
+)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
-from tocsin_notify.domain.page import PAGES, Channel, Kind, Method, Page, State
+from tocsin_notify.domain.page import NEWS, PAGES, RINGING, Kind, Method, Page, State
 
 FAILOVER_STEP = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
@@ -13,12 +13,16 @@ FAILOVER_STEP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first."""
+    """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first.
+
+    `taken`: a provider has taken it, whatever became of it since.
+    """
 
     id: UUID
     method: UUID
     state: State
     tried: bool = False
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
     """
     if page.only_method is not None:
         return None
-    candidates = {method.id: method for method in methods if method.usable and _allowed(method, page.channel_override)}
+    candidates = {method.id: method for method in methods if method.usable and _allowed(method, page)}
     tried = {sibling.method for sibling in siblings if sibling.tried or sibling.state is not State.PENDING} | {failed}
     for sibling in siblings:
         if sibling.state is State.PENDING and sibling.method in candidates and sibling.method not in tried:
@@ -68,5 +72,7 @@ def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
     return kind in PAGES and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
 
 
-def _allowed(method: Method, override: Channel | None) -> bool:
-    return override is None or method.channel is override
+def _allowed(method: Method, page: Page) -> bool:
+    if page.channel_override is not None:
+        return method.channel is page.channel_override
+    return page.kind not in NEWS or method.channel not in RINGING

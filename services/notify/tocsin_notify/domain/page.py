@@ -25,6 +25,11 @@ class Channel(StrEnum):
     WEBHOOK = "webhook"
     CONSOLE = "console"
     SMS = "sms"
+    VOICE = "voice"
+
+
+RINGING: Final = frozenset({Channel.VOICE})
+"""Nobody is called to hear that an incident is over: news take other channels, or none."""
 
 
 class Urgency(StrEnum):

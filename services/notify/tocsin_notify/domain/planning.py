@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from tocsin_notify.domain.page import NEWS, Method, Page, Rule, Urgency
+from tocsin_notify.domain.page import NEWS, RINGING, Method, Page, Rule, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
 
     `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
     served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
-    every usable method at once. News is one notification: the first step that has no delay, or the first usable method.
+    every usable method at once. News is one notification: the first step that has no delay, or the first usable method that
+    does not ring.
     """
     if page.only_method is not None:
         return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
@@ -31,9 +32,15 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
     if not usable:
         return []
     if page.kind in NEWS:
-        return [Planned(_for_news(usable, rules), 0, 0.0)]
+        quiet = [method for method in usable if method.channel not in RINGING]
+        return [Planned(_for_news(quiet, rules), 0, 0.0)] if quiet else []
     steps = [rule for rule in rules if rule.urgency is page.urgency]
     return _by_rules(usable, steps) if steps else _at_once(usable)
+
+
+def is_kept_quiet(page: Page, methods: Sequence[Method]) -> bool:
+    """Whether the page is news for a user whose usable methods all ring: nothing is planned for it, and nothing is wrong."""
+    return page.kind in NEWS and page.channel_override is None and any(method.usable for method in methods)
 
 
 def _at_once(methods: Sequence[Method]) -> list[Planned]:

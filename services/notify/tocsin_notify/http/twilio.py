@@ -1,4 +1,4 @@
-"""What Twilio tells us: status callbacks of messages (twilio.com/docs/messaging/guides/track-outbound-message-status).
+"""What Twilio tells us of messages (twilio.com/docs/messaging/guides/track-outbound-message-status).
 
 Everything is refused that the account has not signed. A provider that gets no 2xx may tell it again.
 """
@@ -6,24 +6,25 @@ Everything is refused that the account has not signed. A provider that gets no 2
 from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.channels.callbacks import TWILIO_STATUS
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.twilio import SIGNATURE_HEADER, TwilioAccount, is_signed
 from tocsin_notify.channels.twilio_codes import Fault, fault_of
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.http.attempts import attempt_of
 from tocsin_notify.http.forms import read_form
 
 _log = get_logger(__name__)
 
+LONGEST_ID: Final = 64
 _MESSAGE_STATUS: Final = {
     "accepted": Evidence.ACCEPTED,
     "scheduled": Evidence.ACCEPTED,
@@ -36,17 +37,40 @@ _MESSAGE_STATUS: Final = {
     "failed": Evidence.FAILED,
     "canceled": Evidence.FAILED,
 }
-_LONGEST_ID: Final = 64
 _LONGEST_NUMBER: Final = 9
 
 
-class TwilioCallbacks:
-    """The routes that Twilio calls."""
+class SignedByTwilio:
+    """Reads requests of the account, and no others."""
 
-    def __init__(self, account: TwilioAccount, public_url: str, receipts: Receipts) -> None:
+    def __init__(self, account: TwilioAccount, public_url: str) -> None:
         """`public_url`: what the provider was told, which is what it signs, whatever a proxy made of the request."""
         self._account = account
         self._public_url = public_url
+
+    async def fields(self, request: web.Request) -> Mapping[str, str]:
+        """The fields of a request that the account signed. Raises CREDENTIAL_INVALID."""
+        given = await read_form(request)
+        if not is_signed(self._account, self.url(request), given, request.headers.get(SIGNATURE_HEADER, "")):
+            _log.warning(
+                "twilio_signature_wrong",
+                path=request.path,
+                meaning="somebody else sent it, or TWILIO_AUTH_TOKEN or NOTIFY_PUBLIC_URL differ from what the provider uses",
+            )
+            raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the account has not signed this request")
+        return dict(reversed(given))  # of a field that comes twice the first counts
+
+    def url(self, request: web.Request) -> str:
+        """The public URL that was called, as it came: a path that was decoded and encoded again is another one."""
+        target = urlsplit(request.raw_path)
+        return self._public_url + target._replace(scheme="", netloc="").geturl()
+
+
+class TwilioMessages:
+    """The route that Twilio calls when something becomes of a message."""
+
+    def __init__(self, signed: SignedByTwilio, receipts: Receipts) -> None:
+        self._signed = signed
         self._receipts = receipts
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -55,47 +79,27 @@ class TwilioCallbacks:
 
     async def status(self, request: web.Request) -> web.Response:
         """What became of a message. 404: of one that is not known here (any more)."""
-        fields = await self._verified(request)
+        fields = await self._signed.fields(request)
         evidence = _MESSAGE_STATUS.get(fields.get("MessageStatus", ""))
         if evidence is None:
-            _log.info("twilio_status_unknown", status=printable(fields.get("MessageStatus", ""))[:_LONGEST_ID])
+            _log.info("twilio_status_unknown", status=printable(fields.get("MessageStatus", ""))[:LONGEST_ID])
             return web.Response(status=204)
-        known = await self._receipts.take(_attempt(request.query), _receipt(evidence, fields))
+        known = await self._receipts.take(attempt_of(request.query), _receipt(evidence, fields))
         return web.Response(status=204 if known else 404)
 
-    async def _verified(self, request: web.Request) -> Mapping[str, str]:
-        """The fields of a request that the account signed. Raises CREDENTIAL_INVALID."""
-        given = await read_form(request)
-        # As it came: a path that was decoded and encoded again is another one.
-        target = urlsplit(request.raw_path)
-        url = self._public_url + target._replace(scheme="", netloc="").geturl()
-        if not is_signed(self._account, url, given, request.headers.get(SIGNATURE_HEADER, "")):
-            _log.warning(
-                "twilio_signature_wrong",
-                path=TWILIO_STATUS,
-                meaning="somebody else sent it, or TWILIO_AUTH_TOKEN or NOTIFY_PUBLIC_URL differ from what the provider uses",
-            )
-            raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the account has not signed this request")
-        return dict(reversed(given))  # of a field that comes twice the first counts
 
-
-def _attempt(query: Mapping[str, str]) -> AttemptName:
-    """The attempt that our own callback URL names."""
-    try:
-        number = query["attempt"]
-        if not number.isascii() or not number.isdigit() or len(number) > _LONGEST_NUMBER:
-            raise ValueError
-        return AttemptName(query["org"], UUID(query["notification"]), int(number))
-    except (KeyError, ValueError) as error:
-        raise invalid("query", "must name org, notification and attempt, as the callback's URL did") from error
+def error_code(fields: Mapping[str, str]) -> int:
+    """The provider's error code; 0 when it told none."""
+    code = fields.get("ErrorCode", "")
+    return int(code) if code.isascii() and code.isdigit() and len(code) < _LONGEST_NUMBER else 0
 
 
 def _receipt(evidence: Evidence, fields: Mapping[str, str]) -> Receipt:
-    word, code = fields["MessageStatus"], fields.get("ErrorCode", "")
-    sid = printable(fields.get("MessageSid", ""))[:_LONGEST_ID]
+    word = fields["MessageStatus"]
+    sid = printable(fields.get("MessageSid", ""))[:LONGEST_ID]
     if evidence is not Evidence.FAILED:
         return Receipt(evidence, sid, word)
-    number = int(code) if code.isascii() and code.isdigit() and len(code) < _LONGEST_NUMBER else 0
+    number = error_code(fields)
     fault, why = fault_of(number)
     said = " ".join(filter(None, (word, str(number or ""))))
     reason = f"the provider could not deliver it: {said}" + (f" ({why})" if why else "")

@@ -23,7 +23,7 @@ from tocsin_notify.app.rules import replace_rules
 from tocsin_notify.app.send_test import send_test
 from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.app.verify import send_code, take_code
-from tocsin_notify.domain.page import Urgency
+from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store import contacts as store
@@ -33,7 +33,7 @@ from tocsin_notify.store.contacts import Contact
 
 R = TypeVar("R", bound=Message)
 
-WRITABLE: Final = ("display_name", "email", "webhook", "console", "sms", "disabled")
+WRITABLE: Final = ("display_name", *Channel, "disabled")
 _COLLECTION: Final = "contactMethods"
 
 

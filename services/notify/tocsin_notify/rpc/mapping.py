@@ -18,6 +18,7 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_notify.app.contacts import Given
 from tocsin_notify.app.jobs import CHANNELS, KINDS
+from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
 from tocsin_notify.store.contacts import Contact
@@ -93,31 +94,30 @@ def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMetho
         update_time=timestamp(contact.update_time),
         etag=etag(contact.version),
     )
-    match contact.channel:
-        case Channel.EMAIL:
-            message.email.address = contact.address
-        case Channel.WEBHOOK:
-            message.webhook.url, message.webhook.secret = contact.address, secret
-            message.webhook.key_id = contact.key_id
-        case Channel.CONSOLE:
-            message.console.SetInParent()
-        case Channel.SMS:
-            message.sms.number = contact.address
+    type_ = TYPES[contact.channel]
+    kind = getattr(message, contact.channel)
+    kind.SetInParent()
+    if type_.address_field:
+        setattr(kind, type_.address_field, contact.address)
+    if type_.signs:
+        setattr(kind, type_.hidden_field, secret)
+        kind.key_id = contact.key_id
     return message
 
 
 def given_from(message: contact_pb.ContactMethod) -> Given:
     """What the caller asks for; the oneof was validated."""
-    channel, address, secret, key_id = Channel.CONSOLE, "", "", ""
-    match message.WhichOneof("kind"):
-        case "email":
-            channel, address = Channel.EMAIL, message.email.address
-        case "webhook":
-            channel, address = Channel.WEBHOOK, message.webhook.url
-            secret, key_id = message.webhook.secret, message.webhook.key_id
-        case "sms":
-            channel, address = Channel.SMS, message.sms.number
-    return Given(message.user, message.display_name, channel, address, message.disabled, secret, key_id)
+    type_ = TYPES[Channel(str(message.WhichOneof("kind")))]
+    kind = getattr(message, type_.channel)
+    return Given(
+        message.user,
+        message.display_name,
+        type_.channel,
+        getattr(kind, type_.address_field) if type_.address_field else "",
+        message.disabled,
+        getattr(kind, type_.hidden_field) if type_.hidden_field else "",
+        kind.key_id if type_.signs else "",
+    )
 
 
 def rules_to(rule_set: RuleSet) -> contact_pb.NotificationRules:

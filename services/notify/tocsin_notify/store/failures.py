@@ -30,8 +30,10 @@ FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::float8[]) AS g(id, reaso
 WHERE n.id = g.id AND n.state IN ('sending', 'dead')
 """
 _SIBLINGS: Final = """
-SELECT id, page_id, contact_method, state, tries > 0 AS tried FROM notifications WHERE page_id = ANY($1::uuid[])
-ORDER BY due_time NULLS FIRST, id
+SELECT n.id, n.page_id, n.contact_method, n.state, n.tries > 0 AS tried, EXISTS (
+    SELECT FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'sent') AS taken
+FROM notifications n WHERE n.page_id = ANY($1::uuid[])
+ORDER BY n.due_time NULLS FIRST, n.id
 """
 # By the incident's index. What another session holds at this moment is left: it is being tried, or cancelled.
 _SUPERSEDE: Final = f"""
@@ -87,7 +89,8 @@ async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]
     """Each page's notifications, earliest due first."""
     found: dict[UUID, list[Sibling]] = {page: [] for page in pages}
     for row in await tx.fetch(_SIBLINGS, list(pages)):
-        found[row["page_id"]].append(Sibling(row["id"], row["contact_method"], State(row["state"]), row["tried"]))
+        sibling = Sibling(row["id"], row["contact_method"], State(row["state"]), row["tried"], row["taken"])
+        found[row["page_id"]].append(sibling)
     return found
 
 

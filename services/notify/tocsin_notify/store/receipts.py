@@ -37,16 +37,24 @@ UPDATE notifications SET state = 'dead', state_reason = $3, send_time = NULL, re
   failed_attempt = attempts
 WHERE org_id = $1 AND id = $2 AND state = 'sent'
 """
-# What is older is not waited for any more: receipts may have been switched on since.
+# What is older is not waited for any more: receipts may have been switched on since. The channels whose providers tell what
+# became of a message are those of the index `notifications_receipts_due`.
 _OVERDUE: Final = """
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method,
   n.send_time > app_now() - make_interval(secs => $1 + 3600) AND f.reason IS NULL AS matters, p.type
 FROM notifications n
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
 LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
-WHERE n.state = 'sent' AND n.channel = 'sms' AND NOT n.receipt_settled
+WHERE n.state = 'sent' AND n.channel IN ('sms', 'voice') AND NOT n.receipt_settled
   AND n.send_time <= app_now() - make_interval(secs => $1)
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
+"""
+_PAGE: Final = """
+SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.job, app_now() AS now
+FROM notifications n
+JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
+JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+WHERE n.org_id = $1 AND n.id = $2
 """
 _SETTLE: Final = """
 UPDATE notifications n SET receipt_settled = true
@@ -90,3 +98,8 @@ async def mark_failed(tx: Tx, notification: UUID, reason: str) -> None:
 async def mark_failed_of(tx: Tx, org_id: str, notification: UUID, reason: str) -> None:
     """The same, in a transaction of all tenants."""
     await tx.execute(_MARK_FAILED, org_id, notification, reason)
+
+
+async def answered_page(tx: Tx, notification: UUID, attempt: int) -> asyncpg.Record | None:
+    """Whose page the attempt was about and about what: `page_id`, `user_id`, `incident`; when it began; its `job`; and `now`."""
+    return await tx.fetchrow(_PAGE, tx.org_id, notification, attempt)

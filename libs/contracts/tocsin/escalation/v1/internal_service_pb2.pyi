@@ -683,6 +683,7 @@ class PageOutcome(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    UNDELIVERED_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The tenant."""
     incident: _builtins.str
@@ -703,6 +704,8 @@ class PageOutcome(_message.Message):
     """Why, in words a responder understands; empty when the page was sent."""
     level: _builtins.int
     """The level of the page, counted from 1; 0 for a page beside the levels."""
+    undelivered: _builtins.bool
+    """With FAILED: a provider had taken the page, and said later that it did not arrive. It counts as sent no more."""
     def __init__(
         self,
         *,
@@ -716,10 +719,11 @@ class PageOutcome(_message.Message):
         attempts: _builtins.int = ...,
         reason: _builtins.str = ...,
         level: _builtins.int = ...,
+        undelivered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "incident", b"incident", "kind", b"kind", "level", b"level", "notification", b"notification", "org_id", b"org_id", "page", b"page", "reason", b"reason", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "incident", b"incident", "kind", b"kind", "level", b"level", "notification", b"notification", "org_id", b"org_id", "page", b"page", "reason", b"reason", "undelivered", b"undelivered", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

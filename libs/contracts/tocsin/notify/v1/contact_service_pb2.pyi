@@ -117,6 +117,30 @@ class SmsContact(_message.Message):
 Global___SmsContact: _TypeAlias = SmsContact  # noqa: Y015
 
 @_typing.final
+class VoiceContact(_message.Message):
+    """A phone that is called. The page is read out twice, and a key is taken: 1 acknowledges, 2 pages the next level, 3 repeats. Refused:
+    numbers that cannot exist, and those of premium rate.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """As in `SmsContact`."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoiceContact: _TypeAlias = VoiceContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -129,6 +153,7 @@ class ContactMethod(_message.Message):
     WEBHOOK_FIELD_NUMBER: _builtins.int
     CONSOLE_FIELD_NUMBER: _builtins.int
     SMS_FIELD_NUMBER: _builtins.int
+    VOICE_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -163,6 +188,10 @@ class ContactMethod(_message.Message):
         """A phone that takes text messages."""
 
     @_builtins.property
+    def voice(self) -> Global___VoiceContact:
+        """A phone that is called."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -180,17 +209,18 @@ class ContactMethod(_message.Message):
         webhook: Global___WebhookContact | None = ...,
         console: Global___ConsoleContact | None = ...,
         sms: Global___SmsContact | None = ...,
+        voice: Global___VoiceContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "sms", b"sms", "update_time", b"update_time", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "sms", b"sms", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

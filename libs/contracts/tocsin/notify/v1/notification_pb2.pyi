@@ -82,6 +82,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A line on the service's standard output; for trying things out."""
     CHANNEL_SMS: _Channel.ValueType  # 4
     """A text message to a phone."""
+    CHANNEL_VOICE: _Channel.ValueType  # 5
+    """A call to a phone, answered by a key."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -96,6 +98,8 @@ CHANNEL_CONSOLE: Channel.ValueType  # 3
 """A line on the service's standard output; for trying things out."""
 CHANNEL_SMS: Channel.ValueType  # 4
 """A text message to a phone."""
+CHANNEL_VOICE: Channel.ValueType  # 5
+"""A call to a phone, answered by a key."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

@@ -1,0 +1,106 @@
+"""A person answers a page by a button or a key of the channel that brought it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID, uuid5
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.answer import Action, Escalation, Person
+from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.domain.evidence import Evidence, Receipt
+from tocsin_notify.store import receipts as store
+
+_log = get_logger(__name__)
+
+_FRESH: Final = timedelta(hours=23)
+"""Escalation knows a request again for 24 hours after it was made. Whatever comes later might act twice."""
+_OVER: Final = frozenset(
+    {ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND},
+)
+
+
+class Answer(Enum):
+    """What came of it."""
+
+    DONE = auto()
+    UNKNOWN = auto()
+    """No such page is known here (any more)."""
+    STALE = auto()
+    """The page is too old."""
+    OVER = auto()
+    """The incident is resolved, or forgotten."""
+    LAST_LEVEL = auto()
+    """There is no further level to page."""
+    LATER = auto()
+    """It is not certain that it was done. The same may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened; one event acts once.
+
+    `code` is kept with the evidence.
+    """
+
+    attempt: AttemptName
+    action: Action
+    via: str
+    event: str
+    code: str = ""
+
+
+class Presses:
+    """Acts as the person whom the page was for."""
+
+    def __init__(self, db: Database, escalation: Escalation, receipts: Receipts) -> None:
+        self._db = db
+        self._escalation = escalation
+        self._receipts = receipts
+
+    async def job(self, attempt: AttemptName) -> NotificationJob | None:
+        """What the page was made of; None when it is not known here (any more)."""
+        async with self._db.transaction(attempt.org_id) as tx:
+            row = await store.answered_page(tx, attempt.notification, attempt.number)
+        return None if row is None else NotificationJob.FromString(row["job"])
+
+    async def take(self, press: Press) -> Answer:
+        """Do it, once for each event. That somebody answered is noted whatever comes of it. Raises DATABASE_UNAVAILABLE."""
+        name = press.attempt
+        async with self._db.transaction(name.org_id) as tx:
+            row = await store.answered_page(tx, name.notification, name.number)
+        if row is None or row["incident"] is None:
+            return Answer.UNKNOWN
+        start: datetime = row["start_time"]
+        if row["now"] - start > _FRESH:
+            return Answer.STALE
+        await self._receipts.take(name, Receipt(Evidence.ANSWERED, row["provider_id"], press.code or str(press.action)))
+        person = Person(name.org_id, row["user_id"], f"incidents/{row['incident']}")
+        page: UUID = row["page_id"]
+        fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
+        try:
+            request_id = uuid5(page, f"{press.via} {press.event} {press.action}")
+            await self._escalation.act(person, press.action, "", request_id, press.via)
+        except TocsinError as error:
+            answer = _meaning(error)
+            _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)
+            return answer
+        _log.info("answered", action=str(press.action), **fields)
+        return Answer.DONE
+
+
+def _meaning(error: TocsinError) -> Answer:
+    if error.reason in _OVER:
+        return Answer.OVER
+    if error.reason == ErrorReason.ERROR_REASON_NO_NEXT_LEVEL:
+        return Answer.LAST_LEVEL
+    if error.code is grpc.StatusCode.FAILED_PRECONDITION:
+        return Answer.OVER
+    return Answer.LATER

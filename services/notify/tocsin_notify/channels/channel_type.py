@@ -1,0 +1,43 @@
+"""What the rest of the service knows of a channel: each channel's file ends with one `ChannelType`, and `registry` lists it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tocsin_notify.channels.base import ChannelSender
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.domain.page import Channel
+
+if TYPE_CHECKING:
+    from tocsin_notify.settings import NotifySettings
+
+
+def as_given(address: str, allow_private: bool) -> str:
+    """For channels whose annotations in the contract say all there is to check."""
+    return address
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelType:
+    """One channel. In `ContactMethod` it is the message that is named like `channel`.
+
+    `address_field` and `hidden_field` name the fields of that message that say where the method leads, and what only this
+    service and the provider may know; empty if there is none.
+    """
+
+    channel: Channel
+    open: Callable[["NotifySettings", CallbackUrls], ChannelSender]
+    """Makes the one sender of this process."""
+    address_field: str = ""
+    hidden_field: str = ""
+    signs: bool = False
+    """Messages are signed: a method without a secret gets one, which its creator is told once."""
+    check: Callable[[str, bool], str] = as_given
+    """The address in its one form. Raises BadAddress. The flag: whether private addresses may be called."""
+    missing: Callable[["NotifySettings"], str] = lambda _: ""
+    """Why no method of this channel can be made here, in words after the name of a field; empty if one can."""
+    hosts: bool = False
+    """Addresses are URLs of servers that have nothing to do with one another: one that hangs must not hold up the others."""
+
+
+NO_TWILIO: Final = "is not possible here: the operator has set no TWILIO_ACCOUNT_SID"

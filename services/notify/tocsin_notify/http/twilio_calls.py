@@ -1,0 +1,102 @@
+"""What Twilio tells us of calls (twilio.com/docs/voice/api/call-resource#statuscallback), and the keys that people press.
+
+Everything is refused that the account has not signed.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aiohttp import web
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.answer import Action
+from tocsin_notify.app.presses import Answer, Press, Presses
+from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.channels.callbacks import TWILIO_CALL, TWILIO_KEY
+from tocsin_notify.channels.posting import printable
+from tocsin_notify.channels.voice_text import KEYS, asking, page_text, saying
+from tocsin_notify.domain.calls import answered_by, ended
+from tocsin_notify.domain.evidence import Evidence, Receipt
+from tocsin_notify.http.attempts import attempt_of
+from tocsin_notify.http.twilio import LONGEST_ID, SignedByTwilio
+
+_log = get_logger(__name__)
+
+_UNDER_WAY: Final = frozenset({"queued", "initiated", "ringing", "in-progress"})
+_ACTIONS: Final = {"1": Action.ACKNOWLEDGE, "2": Action.ESCALATE}
+_REPEAT: Final = "3"
+_DONE: Final = {
+    Action.ACKNOWLEDGE: "You have acknowledged it. Goodbye.",
+    Action.ESCALATE: "The next level is paged. Goodbye.",
+}
+_NOT_DONE: Final = {
+    Answer.UNKNOWN: "Nothing was done: the incident is no longer known. Goodbye.",
+    Answer.STALE: "Nothing was done: this call is too old. Goodbye.",
+    Answer.OVER: "Nothing was done: the incident is over. Goodbye.",
+}
+
+
+class TwilioCalls:
+    """The routes that Twilio calls about calls."""
+
+    def __init__(self, signed: SignedByTwilio, receipts: Receipts, presses: Presses) -> None:
+        self._signed = signed
+        self._receipts = receipts
+        self._presses = presses
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to the HTTP server."""
+        return web.post(TWILIO_CALL, self.status), web.post(TWILIO_KEY, self.key)
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What became of a call, or who picked it up. 404: of a call that is not known here (any more)."""
+        fields = await self._signed.fields(request)
+        attempt = attempt_of(request.query)
+        receipt = _receipt(attempt, fields)
+        if receipt is None:
+            return web.Response(status=204)
+        return web.Response(status=204 if await self._receipts.take(attempt, receipt) else 404)
+
+    async def key(self, request: web.Request) -> web.Response:
+        """What to say to whoever pressed a key."""
+        fields = await self._signed.fields(request)
+        attempt, digit, url = attempt_of(request.query), fields.get("Digits", ""), self._signed.url(request)
+        if digit == _REPEAT:
+            job = await self._presses.job(attempt)
+            return _twiml(saying(_NOT_DONE[Answer.UNKNOWN]) if job is None else asking(f"{page_text(job)} {KEYS}", url))
+        action = _ACTIONS.get(digit)
+        if action is None:
+            return _twiml(asking(f"This key has no meaning. {KEYS}", url))
+        press = Press(attempt, action, "phone", _sid(fields), f"key {digit}")
+        answer = await self._presses.take(press)
+        if answer is Answer.DONE:
+            return _twiml(saying(_DONE[action]))
+        if answer is Answer.LAST_LEVEL:
+            return _twiml(asking("Nothing was done: there is no further level. Press 1 to acknowledge.", url))
+        if answer is Answer.LATER:
+            return _twiml(asking(f"It is not certain that it was done. Press {digit} again.", url))
+        return _twiml(saying(_NOT_DONE[answer]))
+
+
+def _receipt(attempt: AttemptName, fields: Mapping[str, str]) -> Receipt | None:
+    """None: it says nothing new."""
+    sid, status = _sid(fields), fields.get("CallStatus", "")
+    who = fields.get("AnsweredBy", "")
+    if status in _UNDER_WAY and not who:
+        return Receipt(Evidence.ACCEPTED, sid, status)
+    if status in ("", *_UNDER_WAY):
+        verdict = answered_by(who, attempt.number)
+    else:
+        verdict = ended(status, who, fields.get("SipResponseCode", ""), attempt.number)
+    if verdict is None:
+        _log.info("twilio_call_status_unknown", status=printable(status)[:LONGEST_ID], who=printable(who)[:LONGEST_ID])
+        return None
+    return Receipt(verdict.evidence, sid, verdict.code, verdict.reason, verdict.death)
+
+
+def _sid(fields: Mapping[str, str]) -> str:
+    return printable(fields.get("CallSid", ""))[:LONGEST_ID]
+
+
+def _twiml(text: str) -> web.Response:
+    return web.Response(text=text, content_type="text/xml", charset="utf-8", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,47 @@
+"""A provider of text messages and calls that calls back, for tests of both."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin_testkit.twilio import TwilioServer
+
+from tests.store.notify.support import Notify, World, bearer
+
+PUBLIC = "https://tocsin.example.com/notify"
+ANA = "+4915112345678"
+BEN = "+4915187654321"
+
+
+@pytest.fixture
+async def twilio(world: World) -> AsyncIterator[TwilioServer]:
+    server = TwilioServer(world.inbox)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def running(world: World, twilio: TwilioServer, **overrides: Any) -> AsyncIterator[Notify]:
+    """A replica that the stand-in can call back at its public address, and an escalation that takes answers."""
+    world.escalation.responders.there = True
+    async with world.replica(public_url=PUBLIC, **twilio.settings(), **overrides) as replica:
+        twilio.reach[PUBLIC] = f"http://127.0.0.1:{replica.runtime.http.port}"
+        yield replica
+
+
+async def proven(
+    world: World, notify: Notify, org: str, wanted: contact_pb.ContactMethod, address: str
+) -> contact_pb.ContactMethod:
+    """Make the method, and prove it with the code that comes to the address. As it was before the proof."""
+    request = contact_pb.CreateContactMethodRequest(contact_method=wanted)
+    made = await notify.contacts.CreateContactMethod(request, metadata=bearer(org))
+    method: contact_pb.ContactMethod = made.contact_method
+    name = contact_pb.SendVerificationCodeRequest(name=method.name)
+    await notify.contacts.SendVerificationCode(name, metadata=bearer(org))
+    code = await world.inbox.wait_for(lambda m: m.address == address and bool(m.code), "a code")
+    proof = contact_pb.VerifyContactMethodRequest(name=method.name, code=code.code)
+    assert (await notify.contacts.VerifyContactMethod(proof, metadata=bearer(org))).contact_method.verified
+    return method

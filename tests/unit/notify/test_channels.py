@@ -1,0 +1,34 @@
+"""Whatever is a channel is one everywhere: in the registry, in the contract, and in its own words."""
+
+import pytest
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_kit.ids import new_id
+from tocsin_notify.app.jobs import CHANNELS
+from tocsin_notify.channels.registry import TYPES
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.rpc.mapping import contact_to, given_from
+from tocsin_notify.store.contacts import Contact
+
+
+def test_the_contract_and_the_registry_know_the_same_channels() -> None:
+    assert set(TYPES) == set(Channel)
+    assert set(CHANNELS) == set(pb.Channel.values()) - {pb.CHANNEL_UNSPECIFIED}
+    kinds = contact_pb.ContactMethod.DESCRIPTOR.oneofs_by_name["kind"].fields
+    assert {field.name for field in kinds} == set(Channel)
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_method_reads_back_as_it_was_kept(channel: Channel) -> None:
+    row = TYPES[channel]
+    address = "where it leads" if row.address_field else ""
+    key_id = "k1" if row.signs else ""
+    contact = Contact(new_id(), "users/ana", "phone", channel, address, b"closed", key_id, disabled=True)
+    message = contact_to(contact)
+    assert message.WhichOneof("kind") == channel
+    given = given_from(message)
+    assert (given.channel, given.address, given.key_id) == (channel, address, key_id)
+    assert given.secret == "", "a secret is never read back"
+    fields = getattr(message, channel).DESCRIPTOR.fields_by_name
+    known = {row.address_field, row.hidden_field, "key_id" if row.signs else ""} - {""}
+    assert set(fields) == known, "each field of the contract is kept somewhere"

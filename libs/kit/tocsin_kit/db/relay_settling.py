@@ -27,12 +27,14 @@ _log = get_logger(__name__)
 _SETTLE_ATTEMPTS: Final = 4
 _MAX_ERROR: Final = 500
 
-_MINE = "outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL"
+# The tenant is compared in a way that no index can be entered by: rows are looked up by their ids.
+_MINE = """outbox.id = mine.id AND outbox.attempts = mine.attempts AND lease_until IS NOT NULL
+  AND outbox.org_id IS NOT DISTINCT FROM mine.org_id"""
 # The answer says whether a row was waiting behind one of these. A scalar sub-select instead of a join keeps the planner
 # on the index.
 _DONE: Final = f"""
 WITH gone AS (
-    DELETE FROM outbox USING unnest($1::bigint[], $2::int[]) AS mine (id, attempts)
+    DELETE FROM outbox USING unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, org_id)
     WHERE {_MINE}
     RETURNING outbox.id, outbox.org_id, outbox.ordering_key
 )
@@ -48,18 +50,19 @@ SELECT EXISTS (
 _RETRY: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause),
   retries = retries + 1, blocked = mine.blocked
-FROM unnest($1::bigint[], $2::int[], $3::text[], $4::float8[], $5::boolean[]) AS mine (id, attempts, error, pause, blocked)
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[], $6::boolean[])
+  AS mine (id, attempts, org_id, error, pause, blocked)
 WHERE {_MINE}
 """
 _REFUSED: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now() + make_interval(secs => mine.pause),
   refusals = refusals + 1
-FROM unnest($1::bigint[], $2::int[], $3::text[], $4::float8[]) AS mine (id, attempts, error, pause)
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[]) AS mine (id, attempts, org_id, error, pause)
 WHERE {_MINE}
 """
 _DEAD: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error, dead_time = app_now()
-FROM unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, error)
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) AS mine (id, attempts, org_id, error)
 WHERE {_MINE}
 """
 # The row keeps its id, and with it its place in the order of its key; the original is a dead copy behind it.
@@ -67,8 +70,8 @@ _SUBSTITUTED: Final = f"""
 WITH replaced AS (
     UPDATE outbox SET lease_until = NULL, last_error = mine.error, due_time = app_now(), payload = mine.payload,
       substituted = true, refusals = 0, retries = 0
-    FROM unnest($1::bigint[], $2::int[], $3::text[], $4::bytea[], $5::bytea[])
-      AS mine (id, attempts, error, original, payload)
+    FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::bytea[])
+      AS mine (id, attempts, org_id, error, original, payload)
     WHERE {_MINE} AND NOT substituted
     RETURNING outbox.id, outbox.org_id, ordering_key, kind, create_time, outbox.attempts, mine.error, mine.original
 )
@@ -79,7 +82,7 @@ SELECT org_id, ordering_key, kind, original, create_time, attempts, error, app_n
 # row for one that was never on its way.
 _RETURNED: Final = f"""
 UPDATE outbox SET lease_until = NULL, last_error = mine.error
-FROM unnest($1::bigint[], $2::int[], $3::text[]) AS mine (id, attempts, error)
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[]) AS mine (id, attempts, org_id, error)
 WHERE {_MINE}
 """
 
@@ -242,11 +245,12 @@ class Settling:
             self._metrics.outbox_total.labels(*key).inc(count)
 
 
-def _mine(rows: Sequence[OutboxRow]) -> tuple[list[int], list[int]]:
-    """Which rows, and as of which attempt: another replica's later attempt is not this one's to settle."""
-    return [row.id for row in rows], [row.attempts for row in rows]
+def _mine(rows: Sequence[OutboxRow]) -> tuple[list[int], list[int], list[str]]:
+    """Which rows, whose, and as of which attempt: another replica's later attempt is not this one's to settle."""
+    return [row.id for row in rows], [row.attempts for row in rows], [row.org_id for row in rows]
 
 
 def _columns(given: Sequence[tuple[OutboxRow, *tuple[object, ...]]]) -> tuple[list[object], ...]:
-    ids, attempts = _mine([each[0] for each in given])
-    return (list(ids), list(attempts), *(list(column) for column in list(zip(*given, strict=True))[1:]))
+    ids, attempts, orgs = _mine([each[0] for each in given])
+    rest = (list(column) for column in list(zip(*given, strict=True))[1:])
+    return (list(ids), list(attempts), list(orgs), *rest)

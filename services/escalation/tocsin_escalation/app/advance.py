@@ -11,7 +11,7 @@ from uuid import UUID
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.pool import SYSTEM, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -40,12 +40,16 @@ OrgTarget = tuple[str, Target]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number."""
+    """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
+
+    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which is nobody's.
+    """
 
     incident_id: UUID
     event: Event
     etag: str = ""
     sequence: int = 0
+    org_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ async def advance(
     if known is None:
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
         known = await Known.read(tx, runs, steps)
-    work = _Work(dict(known.runs), await tx.now(), known.people)
+    work = _Work(dict(known.runs), await tx.now(), known.people, tx.org_id)
     answers = [work.take(step) for step in steps]
     await work.write(tx, effects, entries=entries)
     if not entries:
@@ -116,7 +120,10 @@ def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Itera
 class _Work:
     """The decisions of one transaction, gathered so that they are written as sets."""
 
-    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: Mapping[str, Directory]) -> None:
+    def __init__(
+        self, runs: dict[UUID, Escalation], now: datetime, people: Mapping[str, Directory], org_id: str
+    ) -> None:
+        self.org_id = org_id
         self.runs = runs
         self.now = now
         self.people = people
@@ -131,7 +138,7 @@ class _Work:
 
     def take(self, step: Step) -> Advanced | TocsinError:
         run = self.runs.get(step.incident_id)
-        if run is None:
+        if run is None or not self._may_touch(run, step):
             return not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{step.incident_id}")
         try:
             require_etag(step.etag, run.version)
@@ -143,6 +150,10 @@ class _Work:
             return refused(run, decision.refusal)
         self._keep(run, decision, step.sequence)
         return Advanced(self.runs[run.incident_id], self.now, decision.already)
+
+    def _may_touch(self, run: Escalation, step: Step) -> bool:
+        """The second fence beside the statements': a run that was read by mistake is not decided about."""
+        return self.org_id in (SYSTEM, run.org_id) and step.org_id in ("", run.org_id)
 
     def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
         following = decision.next

@@ -108,7 +108,7 @@ def _step(placed: Placed, found: Policies, known: Known) -> Step:
     arrival, event = placed.arrival, placed.arrival.event
     if isinstance(event, Opening):
         event = _choose(arrival, event, found, known.people) if placed.starts else _catch_up(event)
-    return Step(arrival.incident_id, event, sequence=arrival.sequence)
+    return Step(arrival.incident_id, event, sequence=arrival.sequence, org_id=arrival.org_id)
 
 
 def _opens(arrival: Arrival) -> bool:

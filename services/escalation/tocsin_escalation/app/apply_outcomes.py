@@ -56,7 +56,7 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
             else:
                 known.add(each.outcome.key)
                 results.append(OutcomeResult.APPLIED)
-                steps.append(Step(each.incident_id, each.outcome))
+                steps.append(Step(each.incident_id, each.outcome, org_id=each.org_id))
         if steps:
             # What was sent, or is tried on, moves nobody: most outcomes need no people.
             moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1 import internal_service_pb2
-from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.store import cancellations
 
 log = get_logger(__name__)
 
@@ -27,16 +29,7 @@ class Cancelling(Protocol):
 async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, incident_ids: Sequence[UUID]) -> None:
     """Deliver whatever cancellation of these incidents is still on its way; CANCEL_UNCONFIRMED when notify does not answer."""
 
-    async def pending(tx: Tx) -> list[tuple[int, bytes]]:
-        records = await tx.fetch(
-            """SELECT id, payload FROM outbox WHERE org_id = $1 AND ordering_key = ANY($2::text[]) AND kind = 'cancel'
-                 AND dead_time IS NULL ORDER BY id""",
-            org_id,
-            [str(id_) for id_ in incident_ids],
-        )
-        return [(record["id"], record["payload"]) for record in records]
-
-    rows = await db.run(org_id, pending)
+    rows = await db.run(org_id, lambda tx: cancellations.pending(tx, incident_ids))
     if not rows:
         return
     try:
@@ -50,6 +43,4 @@ async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, inciden
             "the change is committed, but notify has not confirmed that earlier pages are stopped; repeat the call",
             retry_after=1.0,
         ) from error
-    await db.run(
-        org_id, lambda tx: tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [id_ for id_, _ in rows])
-    )
+    await db.run(org_id, lambda tx: cancellations.forget(tx, [id_ for id_, _ in rows]))

@@ -17,7 +17,10 @@ COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integrati
   e.assignees, e.paged_users, e.pages, e.reached, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time,
   e.added_alerts_noted, e.severity_set, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
   t.generation AS timer_generation"""
-FROM = "FROM escalations e LEFT JOIN timers t USING (incident_id)"
+# IS NOT DISTINCT FROM wherever incident ids lead: no index can be entered by that, so the planner keeps to the id's index.
+FROM = """FROM escalations e
+  LEFT JOIN timers t ON t.incident_id = e.incident_id AND t.org_id IS NOT DISTINCT FROM e.org_id"""
+_MINE = "($2 = '*' OR org_id = $2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +74,26 @@ def to_row(r: Record) -> EscalationRow:
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> dict[UUID, Escalation]:
-    """Lock these escalations in id order, so that two batches that share some cannot deadlock.
+    """Lock those of these escalations that the transaction's tenant has, a system transaction: whoever has them.
 
-    `wait` False leaves out those that another transaction holds.
+    In id order, so that two batches that share some cannot deadlock. `wait` False leaves out those that another transaction holds.
 
     Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
     the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
     ended would fire.
     """
     ids = list(incident_ids)
-    locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) ORDER BY incident_id
-                  FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
-    locked = [record["incident_id"] for record in await tx.fetch(locking, ids)]
-    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[])"
-    return {record["incident_id"]: to_row(record).run for record in await tx.fetch(query, locked)}
+    locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}
+                  ORDER BY incident_id FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
+    locked = [record["incident_id"] for record in await tx.fetch(locking, ids, tx.org_id)]
+    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[]) AND ($2 = '*' OR e.org_id = $2)"
+    return {record["incident_id"]: to_row(record).run for record in await tx.fetch(query, locked, tx.org_id)}
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of these ids that are escalations, whoever holds them."""
-    query = "SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[])"
-    return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids))}
+    """Those of these ids that are escalations of the transaction's tenant, whoever holds their locks."""
+    query = f"SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}"
+    return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
@@ -140,11 +143,11 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
              pages = n.pages, reached = n.reached, version = n.version, update_time = app_now()
            FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
              $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
-             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[]) AS n(incident_id, severity,
+             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[]) AS n(incident_id, severity,
              alert_count, state, policy, on_fallback_policy, level, repeat, generation, assignees, paged_users,
              acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted, last_sequence, pages, reached,
-             version)
-           WHERE e.incident_id = n.incident_id""",
+             version, org_id)
+           WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.incident_id for run in runs],
         [run.facts.severity for run in runs],
         [run.facts.alert_count for run in runs],
@@ -165,6 +168,7 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
         [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
         [run.reached.value for run in runs],
         [run.version for run in runs],
+        [run.org_id for run in runs],
     )
 
 
@@ -193,7 +197,7 @@ async def save_pages(tx: Tx, runs: Sequence[Escalation]) -> None:
     await tx.execute(
         """UPDATE escalations e SET pages = n.pages, reached = n.reached, update_time = app_now()
            FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::text[]) AS n(org_id, incident_id, pages, reached)
-           WHERE e.org_id = n.org_id AND e.incident_id = n.incident_id""",
+           WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.org_id for run in runs],
         [run.incident_id for run in runs],
         [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],

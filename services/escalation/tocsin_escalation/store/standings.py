@@ -9,7 +9,7 @@ from tocsin_kit.db.pool import Tx
 _OF = """
 SELECT e.org_id, e.incident_id, e.state = 'resolved' AS resolved, e.last_sequence AS sequence
 FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
-JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id = asked.org_id
+JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id IS NOT DISTINCT FROM asked.org_id
 """
 _OPEN_AFTER = """
 SELECT org_id, incident_id, false AS resolved, last_sequence AS sequence FROM escalations

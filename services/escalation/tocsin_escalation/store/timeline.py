@@ -90,8 +90,8 @@ async def told(tx: Tx, keys: Sequence[tuple[str, UUID, str]]) -> set[str]:
     """Those of the page outcomes (tenant, incident, key) that the timeline holds already. The incidents are locked."""
     records = await tx.fetch(
         """SELECT t.outcome FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, incident_id, outcome)
-           JOIN timeline t ON t.org_id = g.org_id AND t.incident_id = g.incident_id AND t.outcome = g.outcome
-             AND t.outcome <> ''""",
+           JOIN timeline t ON t.incident_id = g.incident_id AND t.org_id IS NOT DISTINCT FROM g.org_id
+             AND t.outcome = g.outcome AND t.outcome <> ''""",
         [org_id for org_id, _, _ in keys],
         [incident_id for _, incident_id, _ in keys],
         [key for _, _, key in keys],

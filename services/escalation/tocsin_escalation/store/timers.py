@@ -31,9 +31,14 @@ _timer = LiveTimer._make
 
 async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
     """Make each run's timer the live one, and nothing where it has none."""
-    gone = [run.incident_id for run in runs if run.timer is None]
+    gone = [run for run in runs if run.timer is None]
     if gone:
-        await tx.execute("DELETE FROM timers WHERE incident_id = ANY($1::uuid[])", gone)
+        await tx.execute(
+            """DELETE FROM timers t USING unnest($1::uuid[], $2::text[]) AS n(incident_id, org_id)
+               WHERE t.incident_id = n.incident_id AND t.org_id IS NOT DISTINCT FROM n.org_id""",
+            [run.incident_id for run in gone],
+            [run.org_id for run in gone],
+        )
     armed = [(run, run.timer) for run in runs if run.timer is not None]
     if armed:
         await tx.execute(
@@ -41,7 +46,8 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
                SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[], $7::boolean[])
                ON CONFLICT ON CONSTRAINT timers_one_live_per_escalation DO UPDATE SET timer_id = excluded.timer_id,
                  kind = excluded.kind, generation = excluded.generation, due_time = excluded.due_time,
-                 urgent = excluded.urgent, attempts = 0, retry_time = NULL""",
+                 urgent = excluded.urgent, attempts = 0, retry_time = NULL
+               WHERE timers.org_id = excluded.org_id""",
             [run.incident_id for run, _ in armed],
             [run.org_id for run, _ in armed],
             [timer.id for _, timer in armed],
@@ -95,8 +101,9 @@ async def postpone(tx: Tx, incident_id: UUID) -> int:
     attempts: int | None = await tx.fetchval(
         """UPDATE timers SET attempts = attempts + 1,
              retry_time = app_now() + make_interval(secs => least(300, 5 * power(2, least(attempts, 6))) * (0.5 + random() / 2))
-           WHERE incident_id = $1 RETURNING attempts""",
+           WHERE incident_id = $1 AND ($2 = '*' OR org_id = $2) RETURNING attempts""",
         incident_id,
+        tx.org_id,
     )
     return attempts or 0
 
@@ -133,7 +140,8 @@ async def figures(tx: Tx) -> RecordFigures:
 async def missing(tx: Tx) -> list[UUID]:
     """Escalations whose state needs a timer and that have none."""
     records = await tx.fetch(
-        """SELECT e.incident_id FROM escalations e LEFT JOIN timers t USING (incident_id)
+        """SELECT e.incident_id FROM escalations e
+           LEFT JOIN timers t ON t.incident_id = e.incident_id AND t.org_id IS NOT DISTINCT FROM e.org_id
            WHERE e.state IN ('triggered', 'snoozed') AND t.incident_id IS NULL LIMIT 1000"""
     )
     return [record["incident_id"] for record in records]

@@ -31,7 +31,8 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 READ = f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time, {_INCIDENT}
-  FROM alerts LEFT JOIN incidents ON incidents.id = alerts.incident_id
+  FROM alerts
+  LEFT JOIN incidents ON incidents.id = alerts.incident_id AND incidents.org_id IS NOT DISTINCT FROM alerts.org_id
   WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
 ), grouped AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents

@@ -93,6 +93,7 @@ class Conclude:
             _storable(provider_id),
             verdict,
             delay,
+            delivery.org_id,
             report,
         )
 

@@ -98,11 +98,11 @@ class Followed:
 class _Rows:
     """What one call writes."""
 
-    pulled: list[UUID] = field(default_factory=list)
+    pulled: list[tuple[str, UUID]] = field(default_factory=list)
     added: list[NewNotification] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     letters: list[NewDeadLetter] = field(default_factory=list)
-    reasons: dict[UUID, str] = field(default_factory=dict)
+    reasons: dict[tuple[str, UUID], str] = field(default_factory=dict)
     outcomes: list[PageOutcome] = field(default_factory=list)
     over: set[UUID] = field(default_factory=set)
     """Pages that have failed: said once, even when two of their notifications ended in this transaction."""
@@ -132,10 +132,11 @@ class Failures:
         """
         if not failed:
             return Followed()
-        locked = await pages.lock(tx, {each.page_id for each in failed})
+        owned = {(each.org_id, each.page_id) for each in failed}
+        locked = await pages.lock(tx, owned)
         known = await people.read(tx, {(each.org_id, each.user_id) for each in failed})
-        siblings = await failures.siblings(tx, locked.keys())
-        begun = await failures.begun(tx, [each.id for each in failed])
+        siblings = await failures.siblings(tx, owned)
+        begun = await failures.begun(tx, [(each.org_id, each.id) for each in failed])
         rows = _Rows()
         for each in failed:
             page, job = locked[each.page_id]
@@ -153,7 +154,7 @@ class Failures:
             await notifications.insert(tx, rows.added)
         await page_outcomes.append(tx, rows.outcomes)
         return Followed(
-            now=[*rows.pulled, *(row.id for row in rows.added)],
+            now=[*(id for _, id in rows.pulled), *(row.id for row in rows.added)],
             later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
             dead=frozenset(rows.reasons),
             told=bool(rows.outcomes),
@@ -171,7 +172,7 @@ class Failures:
     ) -> None:
         match fail_over(page, failed.contact_method, family, methods):
             case PullForward(notification=next_one, method=method):
-                rows.pulled.append(next_one)
+                rows.pulled.append((failed.org_id, next_one))
                 outcome = f"; the page went to contactMethods/{method}"
             case Add(method=next_method, step=step):
                 row = _replacement(failed, page, next_method, step)
@@ -201,7 +202,7 @@ class Failures:
                     rows.outcomes.append(_ended(failed, job, methods, undelivered=undelivered))
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
-        rows.reasons[failed.id] = detail
+        rows.reasons[failed.org_id, failed.id] = detail
         rows.letters.append(
             NewDeadLetter(
                 id=new_id(),
@@ -228,6 +229,7 @@ class Failures:
                 meaning="no provider takes this page; it is tried on until somebody reacts",
             )
         return Kept(
+            failed.org_id,
             failed.id,
             f"{failed.detail}; no other contact method is left, so it is tried on until {until:%Y-%m-%d %H:%M:%S} UTC",
             SLOW[priority_of(page.kind, page.urgency)],

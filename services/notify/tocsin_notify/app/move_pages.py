@@ -21,8 +21,9 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     waiting = await notifications.pending_of_method(tx, gone.id)
     if not waiting:
         return []
-    locked = await pages.lock(tx, {row["page_id"] for row in waiting})
-    siblings = await siblings_of(tx, locked.keys())
+    owned = {(tx.org_id, row["page_id"]) for row in waiting}
+    locked = await pages.lock(tx, owned)
+    siblings = await siblings_of(tx, owned)
     person = (await people.read(tx, [(tx.org_id, gone.user_id)]))[tx.org_id, gone.user_id]
     moved: dict[UUID, UUID] = {}
     cancelled: dict[UUID, str] = {}

@@ -1,6 +1,6 @@
 """Notifications that failed: what else their pages have, and what becomes of them; always in sets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,27 +12,32 @@ from tocsin_notify.domain.failover import Sibling
 from tocsin_notify.domain.page import CRITICAL, SLOW, State
 from tocsin_notify.store.notifications import NewNotification
 
+# The tenant is compared with IS NOT DISTINCT FROM, which no index can be entered by: rows are found by their ids.
 _KILL: Final = """
 UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = NULL, lease_until = NULL
-FROM unnest($1::uuid[], $2::text[]) AS g(id, reason)
-WHERE n.id = g.id AND n.state IN ('pending', 'sending', 'dead')
+FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason)
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('pending', 'sending', 'dead')
 """
 # The attempts of the present count of tries: those before it belong to a dead letter that was redriven.
 _BEGUN: Final = """
-SELECT n.id, coalesce(a.start_time, n.create_time) AS begin_time, app_now() AS now FROM notifications n
+SELECT n.id, coalesce(a.start_time, n.create_time) AS begin_time, app_now() AS now
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+JOIN notifications n ON n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id
 LEFT JOIN attempts a ON a.notification_id = n.id AND a.number = n.attempts - n.tries + 1
-WHERE n.id = ANY($1::uuid[])
+  AND a.org_id IS NOT DISTINCT FROM n.org_id
 """
 _KEEP: Final = """
 UPDATE notifications n SET state = 'pending', state_reason = g.reason, priority = g.priority, lease_until = NULL,
   due_time = app_now() + make_interval(secs => g.delay)
-FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::float8[]) AS g(id, reason, priority, delay)
-WHERE n.id = g.id AND n.state IN ('sending', 'dead')
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::smallint[], $5::float8[]) AS g(org_id, id, reason, priority, delay)
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('sending', 'dead')
 """
 _SIBLINGS: Final = """
 SELECT n.id, n.page_id, n.contact_method, n.state, n.tries > 0 AS tried, EXISTS (
     SELECT FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'sent') AS taken
-FROM notifications n WHERE n.page_id = ANY($1::uuid[])
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
+JOIN notifications n ON n.page_id = g.page_id AND n.org_id IS NOT DISTINCT FROM g.org_id
+WHERE n.page_id = ANY($2::uuid[])
 ORDER BY n.due_time NULLS FIRST, n.id
 """
 # By the incident's index. What another session holds at this moment is left: it is being tried, or cancelled.
@@ -49,7 +54,8 @@ UPDATE notifications n SET state = 'cancelled', due_time = NULL, state_reason = 
 FROM older o WHERE n.id = o.id RETURNING n.id
 """
 _PULL_FORWARD: Final = """
-UPDATE notifications SET due_time = least(due_time, app_now()) WHERE id = ANY($1::uuid[]) AND state = 'pending'
+UPDATE notifications n SET due_time = least(n.due_time, app_now()) FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state = 'pending'
 """
 
 
@@ -57,20 +63,25 @@ UPDATE notifications SET due_time = least(due_time, app_now()) WHERE id = ANY($1
 class Kept:
     """A notification to try again in `delay` seconds, in the lane `priority`, although its attempts are used up."""
 
+    org_id: str
     id: UUID
     reason: str
     priority: int
     delay: float
 
 
-async def kill(tx: Tx, reasons: dict[UUID, str]) -> None:
+Named = tuple[str, UUID]
+"""A tenant and the id of a row of its."""
+
+
+async def kill(tx: Tx, reasons: Mapping[Named, str]) -> None:
     """Give up these, saying why."""
-    await tx.execute(_KILL, list(reasons), list(reasons.values()))
+    await tx.execute(_KILL, *_split(reasons), list(reasons.values()))
 
 
-async def begun(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[datetime, float]]:
+async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, tuple[datetime, float]]:
     """When each was tried for the first time (a redriven one: since then), and how many seconds ago that is."""
-    rows = await tx.fetch(_BEGUN, ids)
+    rows = await tx.fetch(_BEGUN, *_split(ids))
     return {row["id"]: (row["begin_time"], (row["now"] - row["begin_time"]).total_seconds()) for row in rows}
 
 
@@ -78,6 +89,7 @@ async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
     """Have these wait for another try."""
     await tx.execute(
         _KEEP,
+        [each.org_id for each in kept],
         [each.id for each in kept],
         [each.reason for each in kept],
         [each.priority for each in kept],
@@ -85,18 +97,18 @@ async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
     )
 
 
-async def siblings(tx: Tx, pages: Collection[UUID]) -> dict[UUID, list[Sibling]]:
+async def siblings(tx: Tx, pages: Collection[Named]) -> dict[UUID, list[Sibling]]:
     """Each page's notifications, earliest due first."""
-    found: dict[UUID, list[Sibling]] = {page: [] for page in pages}
-    for row in await tx.fetch(_SIBLINGS, list(pages)):
+    found: dict[UUID, list[Sibling]] = {page: [] for _, page in pages}
+    for row in await tx.fetch(_SIBLINGS, *_split(pages)):
         sibling = Sibling(row["id"], row["contact_method"], State(row["state"]), row["tried"], row["taken"])
         found[row["page_id"]].append(sibling)
     return found
 
 
-async def pull_forward(tx: Tx, ids: Collection[UUID]) -> None:
+async def pull_forward(tx: Tx, ids: Collection[Named]) -> None:
     """Make these due now."""
-    await tx.execute(_PULL_FORWARD, list(ids))
+    await tx.execute(_PULL_FORWARD, *_split(ids))
 
 
 async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
@@ -110,3 +122,7 @@ async def supersede(tx: Tx, newer: Sequence[NewNotification]) -> list[UUID]:
         [each.page_id for each in newer],
     )
     return [row["id"] for row in rows]
+
+
+def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
+    return [org_id for org_id, _ in named], [id for _, id in named]

@@ -57,9 +57,10 @@ WITH mine AS (
     CASE WHEN f.reason IS NOT NULL THEN f.reason
          WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
     END AS stop_reason,
-    c.delete_time IS NULL AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
+    c.org_id = m.org_id AND c.delete_time IS NULL
+      AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
   FROM mine m
-  JOIN pages p ON p.id = m.page_id
+  JOIN pages p ON p.id = m.page_id AND p.org_id IS NOT DISTINCT FROM m.org_id
   JOIN contact_methods c ON c.id = m.contact_method
   LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND f.generation >= m.generation
 ), decided AS (
@@ -91,11 +92,13 @@ _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, repor
 # statement that waited for its lock sees the new version of this row, and the old ones of all others.
 _CONCLUDE: Final = f"""
 WITH given AS (
-  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[])
-    AS g(id, number, outcome, detail, provider_id, verdict, delay, report)
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[],
+    $10::text[]) AS g(id, number, outcome, detail, provider_id, verdict, delay, report, org_id)
 ), noted AS (
   UPDATE attempts a SET end_time = app_now(), outcome = g.outcome, detail = g.detail, provider_id = g.provider_id
-  FROM given g WHERE a.notification_id = g.id AND a.number = g.number AND a.outcome = 'started'
+  FROM given g
+  WHERE a.notification_id = g.id AND a.org_id IS NOT DISTINCT FROM g.org_id AND a.number = g.number
+    AND a.outcome = 'started'
 ), counted AS (
   INSERT INTO queue_counters AS q (queue, shard, completed, failed)
   SELECT 'notify', $8, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given
@@ -105,7 +108,7 @@ WITH given AS (
   SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
     g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
   FROM notifications n
-  JOIN given g ON g.id = n.id
+  JOIN given g ON g.id = n.id AND g.org_id IS NOT DISTINCT FROM n.org_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
   WHERE (n.state = 'sending' AND n.attempts = g.number)
     OR (n.state = 'pending' AND g.verdict = 'sent' AND g.number > n.failed_attempt)
@@ -131,7 +134,7 @@ WITH given AS (
 )
 SELECT d.id, d.org_id, d.page_id, d.user_id, d.incident, d.contact_method, d.priority, d.generation, d.detail, d.delay,
   d.state, app_now() AS now, p.planned_time, p.type
-FROM decided d JOIN pages p ON p.id = d.page_id
+FROM decided d JOIN pages p ON p.id = d.page_id AND p.org_id IS NOT DISTINCT FROM d.org_id
 """
 
 _MAY_START: Final = """
@@ -166,22 +169,25 @@ JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.ge
 
 _PENDING_OF_METHOD: Final = """
 SELECT id, page_id, incident, generation, priority FROM notifications
-WHERE contact_method = $1 AND state = 'pending' ORDER BY id FOR UPDATE
+WHERE contact_method = $1 AND org_id IS NOT DISTINCT FROM $2 AND state = 'pending' ORDER BY id FOR UPDATE
 """
 _REPOINT: Final = """
 UPDATE notifications n SET contact_method = g.method, channel = c.channel
-FROM unnest($1::uuid[], $2::uuid[]) AS g(id, method) JOIN contact_methods c ON c.id = g.method
-WHERE n.id = g.id
+FROM unnest($1::uuid[], $2::uuid[]) AS g(id, method)
+JOIN contact_methods c ON c.id = g.method AND c.org_id IS NOT DISTINCT FROM $3
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM $3
 """
 _CANCEL_NAMED: Final = """
 UPDATE notifications n SET state = 'cancelled', state_reason = g.reason, due_time = NULL
-FROM unnest($1::uuid[], $2::text[]) AS g(id, reason) WHERE n.id = g.id AND n.state = 'pending'
+FROM unnest($1::uuid[], $2::text[]) AS g(id, reason)
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM $3 AND n.state = 'pending'
 """
 _REDRIVE: Final = """
 WITH judged AS (
-  SELECT n.id, f.reason, p.priority FROM notifications n JOIN pages p ON p.id = n.page_id
+  SELECT n.id, f.reason, p.priority FROM notifications n
+  JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
-  WHERE n.id = ANY($1::uuid[]) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n
+  WHERE n.id = ANY($1::uuid[]) AND ($2 = '*' OR n.org_id = $2) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n
 )
 UPDATE notifications n SET
   state = CASE WHEN j.reason IS NULL THEN 'pending' ELSE 'cancelled' END,
@@ -229,6 +235,7 @@ class Conclusion:
     provider_id: str
     verdict: str
     delay: float
+    org_id: str
     report: bytes | None = None
 
 
@@ -291,6 +298,7 @@ async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> 
         [each.delay for each in conclusions],
         shard,
         [each.report for each in conclusions],
+        [each.org_id for each in conclusions],
     )
 
 
@@ -310,22 +318,22 @@ async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
 
 async def pending_of_method(tx: Tx, method: UUID) -> list[asyncpg.Record]:
     """What waits for a contact method, locked."""
-    return await tx.fetch(_PENDING_OF_METHOD, method)
+    return await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)
 
 
 async def repoint(tx: Tx, methods: dict[UUID, UUID]) -> None:
     """Send these through other methods."""
-    await tx.execute(_REPOINT, list(methods), list(methods.values()))
+    await tx.execute(_REPOINT, list(methods), list(methods.values()), tx.org_id)
 
 
 async def cancel(tx: Tx, reasons: dict[UUID, str]) -> None:
     """Stop these if they wait, saying why."""
-    await tx.execute(_CANCEL_NAMED, list(reasons), list(reasons.values()))
+    await tx.execute(_CANCEL_NAMED, list(reasons), list(reasons.values()), tx.org_id)
 
 
 async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Dead ones get fresh attempts now, or are cancelled when a fence stopped them since; the new state of each."""
-    return {row["id"]: row["state"] for row in await tx.fetch(_REDRIVE, list(ids))}
+    return {row["id"]: row["state"] for row in await tx.fetch(_REDRIVE, list(ids), tx.org_id)}
 
 
 async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:

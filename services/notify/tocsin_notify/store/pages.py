@@ -46,8 +46,8 @@ ON CONFLICT (org_id, incident) DO UPDATE SET
 
 # FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
 _LOCK: Final = """
-SELECT id, type, urgency, channel_override, only_method, job FROM pages
-WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.job FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY p.id FOR NO KEY UPDATE OF p
 """
 
 
@@ -114,9 +114,9 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
     )
 
 
-async def lock(tx: Tx, pages: Collection[UUID]) -> dict[UUID, tuple[Page, bytes]]:
-    """The pages with their jobs, held against others who give up notifications of them."""
-    rows = await tx.fetch(_LOCK, list(pages))
+async def lock(tx: Tx, pages: Collection[tuple[str, UUID]]) -> dict[UUID, tuple[Page, bytes]]:
+    """The pages (tenant, id) with their jobs, held against others who give up notifications of them."""
+    rows = await tx.fetch(_LOCK, [org_id for org_id, _ in pages], [id for _, id in pages])
     return {row["id"]: (page_of(row), row["job"]) for row in rows}
 
 

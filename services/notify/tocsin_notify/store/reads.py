@@ -14,7 +14,8 @@ from tocsin_notify.domain.page import State
 _COLUMNS: Final = """n.id, n.page_id, n.user_id, n.incident, n.generation, n.contact_method, n.channel, n.state,
   n.state_reason, n.create_time, n.due_time, n.send_time, p.type, p.level, p.repeat, p.planned_time, p.job"""
 _READ: Final = f"""
-SELECT {_COLUMNS} FROM notifications n JOIN pages p ON p.id = n.page_id WHERE n.org_id = $1 AND n.id = $2
+SELECT {_COLUMNS} FROM notifications n
+JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id WHERE n.org_id = $1 AND n.id = $2
 """
 _ATTEMPTS: Final = """
 SELECT number, start_time, end_time, outcome, detail, provider_id, evidence, evidence_time, evidence_code FROM attempts
@@ -58,7 +59,8 @@ async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], l
         conditions.append(("n.page_id = ${}", wanted.page))
     filters = "".join(f" AND {text.format(5 + place)}" for place, (text, _) in enumerate(conditions))
     return await tx.fetch(
-        f"""SELECT {_COLUMNS} FROM notifications n JOIN pages p ON p.id = n.page_id
+        f"""SELECT {_COLUMNS} FROM notifications n
+            JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
             WHERE n.org_id = $1 AND (n.create_time, n.id) < ($2, $3){filters}{states}
             ORDER BY n.create_time DESC, n.id DESC LIMIT $4""",
         tx.org_id,

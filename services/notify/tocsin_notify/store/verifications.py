@@ -60,9 +60,13 @@ async def newest(tx: Tx, method: UUID) -> Verification | None:
 
 async def note_wrong_try(tx: Tx, id: UUID) -> None:
     """Somebody guessed."""
-    await tx.execute("UPDATE verifications SET wrong_tries = wrong_tries + 1 WHERE id = $1", id)
+    await tx.execute(
+        "UPDATE verifications SET wrong_tries = wrong_tries + 1 WHERE id = $2 AND org_id = $1", tx.org_id, id
+    )
 
 
 async def finish(tx: Tx, method: UUID) -> None:
     """Codes sent so far are over: one was right, or the method leads elsewhere now."""
-    await tx.execute("UPDATE verifications SET done = true WHERE contact_method = $1 AND NOT done", method)
+    await tx.execute(
+        "UPDATE verifications SET done = true WHERE org_id = $1 AND contact_method = $2 AND NOT done", tx.org_id, method
+    )

@@ -1,0 +1,29 @@
+"""Deleting what is old, a little at a time."""
+
+from typing import Final
+
+from tocsin_kit.db.pool import Tx
+
+
+def _older(table: str, column: str) -> str:
+    return f"""DELETE FROM {table} WHERE ctid IN (
+  SELECT ctid FROM {table} WHERE {column} < app_now() - make_interval(secs => $1)
+  ORDER BY {column} LIMIT $2 FOR UPDATE SKIP LOCKED)"""
+
+
+STATEMENTS: Final = {
+    # Notifications and attempts go with their page. A page that still waits for something is never too old.
+    "pages": """DELETE FROM pages WHERE id IN (
+  SELECT p.id FROM pages p WHERE p.create_time < app_now() - make_interval(secs => $1)
+    AND NOT EXISTS (SELECT FROM notifications n WHERE n.page_id = p.id AND n.state IN ('pending', 'sending'))
+  ORDER BY p.create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    "cancel_fences": _older("cancel_fences", "update_time"),
+    "dead_letters": _older("dead_letters", "create_time"),
+    "verifications": _older("verifications", "create_time"),
+}
+"""By table, in the order in which they run: all tenants, oldest first."""
+
+
+async def delete_old(tx: Tx, statement: str, seconds: float, limit: int) -> int:
+    """Runs one of `STATEMENTS`; how many rows older than `seconds` it deleted, at most `limit`."""
+    return int((await tx.execute(statement, seconds, limit)).removeprefix("DELETE "))

@@ -156,7 +156,7 @@ class Failures:
         return Followed(
             now=[*(id for _, id in rows.pulled), *(row.id for row in rows.added)],
             later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
-            dead=frozenset(rows.reasons),
+            dead=frozenset(id for _, id in rows.reasons),
             told=bool(rows.outcomes),
         )
 

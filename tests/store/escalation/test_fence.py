@@ -1,0 +1,28 @@
+"""Every statement of the store names its tenant: without row security it finds no row of another one."""
+
+from tocsin_escalation import store
+from tocsin_stack.postgres import Postgres
+
+from tests.store.fence import find_foreign
+
+ACROSS_TENANTS = {
+    "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
+    "standings.open_after": "what ingest compares its own record with",
+    "timers.overdue": "the sweep of overdue timers",
+    "timers.nearest": "an empty Redis is filled again",
+    "timers.due_within": "lost hints are armed again",
+    "timers.figures": "the queue's figures, for operators",
+    "timers.missing": "the repair of escalations without a timer",
+    "timers.insert_due_now": "the repair of escalations without a timer",
+}
+"""Functions of system work, with the reason. No request of a tenant reaches one."""
+NOT_CALLED: set[str] = set()
+
+
+async def test_no_statement_sees_or_changes_what_another_tenant_has(escalation_postgres: Postgres, url: str) -> None:
+    findings = await find_foreign(escalation_postgres.url(url.rpartition("/")[2]), store)
+    unnamed = {name: sql for name, sql in findings.foreign.items() if name not in ACROSS_TENANTS}
+    assert not unnamed, "these see or change rows of another tenant"
+    assert findings.functions - findings.called == NOT_CALLED
+    assert findings.functions >= ACROSS_TENANTS.keys(), "the list names functions that exist"
+    assert len(findings.own) > len(findings.functions) / 3, "the rows are such that most statements could find them"

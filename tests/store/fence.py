@@ -1,0 +1,255 @@
+"""Calls every function of a service's store without row security, and tells which of them see another tenant's rows.
+
+A function is called as tenant `a` three times: with empty tables, with rows of `b`, and with rows of `a`. All ids, names
+and texts of the rows are those that the call names, so only `org_id` tells the two tenants apart. What `b` has must
+change no answer and must not be changed.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Final
+
+import asyncpg
+from tocsin_kit.db.dialing import Connection
+
+from tests.store.made_up import CLOCK, ID, TEXT, Maker
+
+ROUNDS: Final = 6
+"""Each with other states, flags and absent values."""
+_MINE: Final = TEXT
+_THEIRS: Final = "b"
+_STATEMENT: Final = re.compile(r"\s*(SELECT|WITH|INSERT INTO|UPDATE|DELETE FROM)\s")
+_TABLES: Final = """
+SELECT c.oid::regclass::text AS name, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
+  a.attnotnull AS required,
+  ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c' AND a.attnum = ANY(k.conkey) AND cardinality(k.conkey) = 1) AS checks
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+  AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'org_id')
+ORDER BY c.relname, a.attnum
+"""
+_CHECKS: Final = """
+SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
+WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conrelid <> 0
+"""
+_VALUES: Final = {
+    "uuid": f"'{ID}'",
+    "jsonb": "'{}'",
+    "bytea": r"'\x00'",
+    "boolean": "true",
+    "text[]": f"'{{{TEXT}}}'",
+    "uuid[]": f"'{{{ID}}}'",
+    "interval": "'1 second'",
+    "timestamp with time zone": f"'{CLOCK.isoformat()}'",
+}
+
+Function = Callable[..., Coroutine[Any, Any, object]]
+
+
+class Recorder:
+    """Stands where a function of the store expects its transaction; keeps each statement with its answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.org_id = _MINE
+        self.seen: list[tuple[str, object]] = []
+        self._connection = connection
+
+    async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        rows = await self._connection.fetch(sql, *args)
+        self.seen.append((sql, [_values(row) for row in rows]))
+        return rows
+
+    async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
+        rows = await self.fetch(sql, *args)
+        return rows[0] if rows else None
+
+    async def fetchval(self, sql: str, *args: object) -> object:
+        row = await self.fetchrow(sql, *args)
+        return row[0] if row else None
+
+    async def execute(self, sql: str, *args: object) -> str:
+        tag = await self._connection.execute(sql, *args)
+        self.seen.append((sql, tag))
+        return tag
+
+    async def executemany(self, sql: str, rows: list[list[object]]) -> None:
+        await self._connection.executemany(sql, rows)
+        self.seen.append((sql, None))
+
+    async def now(self) -> object:
+        return CLOCK
+
+    def after_commit(self, function: object) -> None:
+        """Nothing is committed."""
+
+
+@dataclass
+class Findings:
+    """What the calls showed, as `module.function`."""
+
+    foreign: dict[str, str] = field(default_factory=dict)
+    """Saw or changed a row of the other tenant: the statement."""
+    functions: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
+    """Ran a statement to its end in at least one round."""
+    own: set[str] = field(default_factory=set)
+    """Saw or changed a row of their own tenant, so that their answers say something about the fence."""
+
+
+async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
+    """Calls the functions of `package` that take a transaction. The database must be a copy that nobody else uses."""
+    functions = _functions(package)
+    findings = Findings(functions=set(functions))
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
+            f"$$SELECT '{CLOCK.isoformat()}'::timestamptz + interval '1 hour'$$"
+        )
+        for row in await connection.fetch(_CHECKS):
+            await connection.execute(row[0])
+        await connection.execute("SET session_replication_role = replica")  # no foreign keys, no triggers
+        tables = await _tables(connection)
+        await _prepare(connection, package)
+        for number in range(ROUNDS):
+            maker = Maker(number)
+            empty, _ = await _calls(connection, functions, maker)
+            findings.called.update(name for name in functions if any(sql != "error" for sql, _ in empty[name]))
+            for org in (_THEIRS, _MINE):
+                fill = [_insert(name, columns, org, number) for name, columns in tables.items()]
+                seen, changed = await _calls(connection, functions, maker, fill, _digest(tables, org))
+                for name in functions:
+                    different = changed.get(name) or _difference(empty[name], seen[name])
+                    if different and org == _THEIRS:
+                        findings.foreign.setdefault(name, different)
+                    elif different:
+                        findings.own.add(name)
+    finally:
+        await connection.close()
+    return findings
+
+
+async def _calls(
+    connection: Connection,
+    functions: dict[str, Function],
+    maker: Maker,
+    fill: list[str] | None = None,
+    digest: str = "",
+) -> tuple[dict[str, list[tuple[str, object]]], dict[str, str]]:
+    """What each function saw, and which of them changed the rows that were there."""
+    seen: dict[str, list[tuple[str, object]]] = {}
+    changed: dict[str, str] = {}
+    outer = connection.transaction()
+    await outer.start()
+    for statement in fill or ():
+        await connection.execute(statement)
+    before = await connection.fetchval(digest) if digest else None
+    for name, function in functions.items():
+        recorder = Recorder(connection)
+        inner = connection.transaction()
+        await inner.start()
+        lost = False
+        try:
+            await function(recorder, **maker.arguments(function))
+        except asyncpg.PostgresError as error:
+            recorder.seen.append(("error", type(error).__name__))
+            lost = True
+        except Exception:
+            # The rows are made up, so code behind a statement may stumble over them. What it ran until then is compared;
+            # that it ran something is what `called` is for.
+            lost = False
+        if digest and not lost and await connection.fetchval(digest) != before:
+            changed[name] = "; ".join(sql for sql, _ in recorder.seen)
+        await inner.rollback()
+        seen[name] = recorder.seen
+    await outer.rollback()
+    return seen, changed
+
+
+def _difference(empty: list[tuple[str, object]], seen: list[tuple[str, object]]) -> str:
+    """The first statement whose answer is another one than with empty tables.
+
+    Ids are unique over all tenants, so an INSERT may meet the other tenant's; what it changes is compared apart.
+    """
+    for (first, nothing), (second, answer) in zip(empty, seen, strict=False):
+        if first != second or "INSERT INTO" in first or "error" in (first, second):
+            break
+        if nothing != answer:
+            return first
+    return ""
+
+
+def _functions(package: ModuleType) -> dict[str, Function]:
+    found: dict[str, Function] = {}
+    for module in _modules(package):
+        for name, function in vars(module).items():
+            if not inspect.iscoroutinefunction(function) or function.__module__ != module.__name__:
+                continue
+            if next(iter(inspect.signature(function).parameters), "") == "tx":
+                found[f"{module.__name__.rpartition('.')[2]}.{name}"] = function
+    return found
+
+
+def _modules(package: ModuleType) -> list[ModuleType]:
+    return [
+        importlib.import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)
+    ]
+
+
+async def _prepare(connection: Connection, package: ModuleType) -> None:
+    """Every statement that is a constant, also of classes that are not called here, fits the migrated tables."""
+    for module in _modules(package):
+        for name, value in vars(module).items():
+            texts = value.values() if isinstance(value, dict) else [value]
+            if name.startswith("__") or not all(isinstance(text, str) for text in texts):
+                continue
+            for text in (part for each in texts for part in each.split(";") if _STATEMENT.match(part)):
+                try:
+                    await connection.prepare(text)
+                except asyncpg.PostgresError as error:
+                    raise AssertionError(f"{module.__name__}.{name} does not fit the database: {error}") from error
+
+
+async def _tables(connection: Connection) -> dict[str, list[asyncpg.Record]]:
+    tables: dict[str, list[asyncpg.Record]] = defaultdict(list)
+    for row in await connection.fetch(_TABLES):
+        tables[row["name"]].append(row)
+    return tables
+
+
+def _insert(table: str, columns: list[asyncpg.Record], org: str, number: int) -> str:
+    names = ", ".join(column["column"] for column in columns)
+    values = ", ".join(f"'{org}'" if column["column"] == "org_id" else _value(column, number) for column in columns)
+    return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values})"
+
+
+def _value(column: asyncpg.Record, number: int) -> str:
+    if not column["required"] and number % 2:
+        return "NULL"
+    if column["type"] == "text":
+        allowed = re.findall(r"'([^']*)'::text", " ".join(column["checks"])) or [TEXT]
+        return f"'{allowed[number % len(allowed)]}'"
+    if column["type"] == "boolean":
+        return "true" if number % 2 else "false"
+    return _VALUES.get(column["type"], "1")
+
+
+def _digest(tables: Iterable[str], org: str) -> str:
+    """All rows of a tenant."""
+    each = [
+        f"(SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t::text), '[]') FROM {name} t WHERE org_id = '{org}')"
+        for name in tables
+    ]
+    return f"SELECT jsonb_build_array({', '.join(each)})"
+
+
+def _values(row: asyncpg.Record) -> list[object]:
+    """Without ids that a sequence gave: a sequence goes on when a transaction is rolled back."""
+    return [value for name, value in row.items() if not (name == "id" and isinstance(value, int))]

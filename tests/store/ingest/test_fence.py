@@ -1,0 +1,28 @@
+"""Every statement of the store names its tenant: without row security it finds no row of another one."""
+
+from tocsin_ingest import store
+from tocsin_stack.postgres import Postgres
+
+from tests.store.fence import find_foreign
+
+ACROSS_TENANTS = {
+    "differences.open_after": "the comparison with escalation's record",
+    "differences.open_anew": "the repair of what the comparison found",
+    "differences.count_on": "the repair of what the comparison found",
+    "differences.close_there": "the repair of what the comparison found",
+    "differences._append": "the repair of what the comparison found",
+    "integrations.find_keys": "a sender's key says which tenant it is of",
+    "retention.delete_old": "retention: what ended long ago, of all tenants",
+}
+"""Functions of system work, with the reason. No request of a tenant reaches one."""
+NOT_CALLED = {"retention.delete_old", "writing.write"}
+"""Take a statement, or a snapshot that a batch was applied to: their statements are prepared only."""
+
+
+async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, database_url: str) -> None:
+    findings = await find_foreign(postgres.url(database_url.rpartition("/")[2]), store)
+    unnamed = {name: sql for name, sql in findings.foreign.items() if name not in ACROSS_TENANTS}
+    assert not unnamed, "these see or change rows of another tenant"
+    assert findings.functions - findings.called == NOT_CALLED
+    assert findings.functions >= ACROSS_TENANTS.keys(), "the list names functions that exist"
+    assert len(findings.own) > len(findings.functions) / 3, "the rows are such that most statements could find them"

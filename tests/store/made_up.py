@@ -1,0 +1,76 @@
+"""Arguments for any function, made up from its type hints: one id, one text and one time everywhere."""
+
+import collections.abc
+import dataclasses
+import enum
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+ID: Final = UUID("018f0000-0000-7000-8000-000000000001")
+TEXT: Final = "a"
+CLOCK: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_PLAIN: Final[dict[object, object]] = {
+    UUID: ID,
+    str: TEXT,
+    int: 1,
+    float: 1.0,
+    bytes: b"\0",
+    datetime: CLOCK,
+    timedelta: timedelta(0),
+    object: None,
+    Any: None,
+}
+
+
+class Maker:
+    """Values of a type; flags, members of an enum and what may be None depend on the round's number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def arguments(self, function: Callable[..., object]) -> dict[str, object]:
+        """All but the first, which is the transaction."""
+        hints = typing.get_type_hints(function)
+        names = list(inspect.signature(function).parameters)[1:]
+        return {name: self.value(hints[name]) for name in names}
+
+    def value(self, hint: Any) -> Any:
+        """Raises TypeError for a type whose parts have no hints."""
+        if hint in _PLAIN:
+            return _PLAIN[hint]
+        if hint is bool:
+            return self._number % 2 == 1
+        if hint is type(None):
+            return None
+        origin, parts = typing.get_origin(hint), typing.get_args(hint)
+        if origin in (typing.Union, types.UnionType):
+            choices = [part for part in parts if part is not type(None)]
+            return None if len(choices) < len(parts) and self._number % 3 == 2 else self.value(choices[0])
+        if origin is collections.abc.Callable:
+            return lambda *_: self.value(parts[-1])
+        if origin is tuple:
+            return tuple(self.value(part) for part in parts if part is not ...)
+        if origin in (dict, collections.abc.Mapping):
+            return {self.value(parts[0]): self.value(parts[1])}
+        if origin in (set, frozenset):
+            return origin([self.value(parts[0])])
+        if origin is not None and issubclass(origin, collections.abc.Iterable):
+            return [self.value(parts[0])]
+        return self._built(hint)
+
+    def _built(self, hint: Any) -> Any:
+        if issubclass(hint, enum.Enum):
+            return list(hint)[self._number % len(hint)]
+        if hasattr(hint, "__dataclass_fields__"):
+            hints = typing.get_type_hints(hint)
+            given = {each.name: self.value(hints[each.name]) for each in dataclasses.fields(hint) if each.init}
+            return hint(**given)
+        if hasattr(hint, "_fields"):
+            return hint(**{name: self.value(each) for name, each in typing.get_type_hints(hint).items()})
+        hints = typing.get_type_hints(hint.__init__)
+        return hint(**{name: self.value(each) for name, each in hints.items() if name != "return"})

@@ -11,6 +11,8 @@ ACROSS_TENANTS = {
     "notifications.named": "a hint from Redis names the notification",
     "notifications.claim": "senders take turns of all tenants",
     "notifications.upcoming": "an empty Redis is filled again",
+    "senders.unheld": "the look for processes that died, whoever's pages they sent",
+    "senders.end_leases": "the look for processes that died, whoever's pages they sent",
     "queues.figures": "the queue's figures, for operators",
     "queues.count_slow_retries": "the queue's figures, for operators",
     "retention.delete_old": "retention: what ended long ago, of all tenants",

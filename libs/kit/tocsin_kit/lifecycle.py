@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings
 
 from tocsin_kit import collector, logging
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
+from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
@@ -42,6 +43,10 @@ Part = Literal["serve", "work"]
 
 _log = logging.get_logger(__name__)
 _CHECK_TIMEOUT: Final = 10.0
+_BYPASSES: Final = (
+    "the login is a superuser or has BYPASSRLS, so row-level security would not keep tenants apart; "
+    "give the service a login of its own, such as CREATE ROLE tocsin LOGIN NOSUPERUSER NOBYPASSRLS"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ Build = Callable[[Runtime[S]], Awaitable[Service]]
 
 
 async def serve(name: str, settings: S, build: Build[S], *, head_revision: str = "", only: Part | None = None) -> None:
-    """Run a service until SIGTERM or SIGINT."""
+    """Run a service until SIGTERM or SIGINT. Raises SystemExit for a database login that row security does not bind."""
     told, stop = asyncio.Event(), asyncio.Event()
     _install_signals(told)
     metrics = Metrics()
@@ -99,13 +104,15 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         metrics=metrics,
     )
     health = Health((HealthCheck("database", database.ping),), metrics)
-    schema_ready = asyncio.Event()
+    schema_ready, refused = asyncio.Event(), asyncio.Event()
 
     async def check_schema() -> None:
         if not schema_ready.is_set():
-            await require_revision(database, head_revision)
             if await bypasses_row_security(database):
-                _log.warning("row_security_bypassed", remedy="give the service a role without SUPERUSER and BYPASSRLS")
+                refused.set()
+                told.set()
+                raise unavailable(_BYPASSES)
+            await require_revision(database, head_revision)
             schema_ready.set()
 
     if head_revision:
@@ -159,6 +166,9 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
             await each()
         await database.close()
         _log.info("stopped", service=name)
+    if refused.is_set():
+        _log.error("refused_to_start", reason=_BYPASSES)
+        raise SystemExit(1)
 
 
 def main(
@@ -210,9 +220,10 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
     database = await Database.open(settings.database_url.get_secret_value(), name=f"{name}-check", size=2)
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
-            await require_revision(database, head_revision)
             if await bypasses_row_security(database):
-                print("database: the role is a superuser or has BYPASSRLS; row-level security is off", file=sys.stderr)  # noqa: T201
+                print(f"database: {_BYPASSES}", file=sys.stderr)  # noqa: T201
+                return 1
+            await require_revision(database, head_revision)
     except (TocsinError, TimeoutError) as error:
         print(f"database: {error}", file=sys.stderr)  # noqa: T201
         return 1

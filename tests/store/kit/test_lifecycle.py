@@ -169,6 +169,18 @@ async def test_from_start_to_a_clean_stop(start: Start, eventually: Eventually) 
     assert frozen > 10_000, "what a service is built of is kept out of the collector's way"
 
 
+@pytest.mark.parametrize("command", ["serve", "check"])
+async def test_a_login_that_row_security_does_not_bind_is_refused(
+    start: Start, postgres: Postgres, url: str, command: str
+) -> None:
+    process = await start(command, WIDGET_DATABASE_URL=postgres.url(url.rpartition("/")[2]))
+    assert await process.ended() == 1
+    said = str(process.lines)
+    assert "superuser or has BYPASSRLS" in said
+    assert "CREATE ROLE tocsin LOGIN NOSUPERUSER NOBYPASSRLS" in said, "the message says what to do"
+    assert "work_stopped" not in said, "no loop began"
+
+
 @pytest.mark.parametrize(("only", "works"), [("serve", False), ("work", True)])
 async def test_half_of_it_alone(start: Start, eventually: Eventually, only: str, works: bool) -> None:
     process = await start("serve", "--only", only)

@@ -24,6 +24,8 @@ ROUNDS: Final = 6
 """Each with other states, flags and absent values."""
 _MINE: Final = TEXT
 _THEIRS: Final = "b"
+_FRAGMENTS: Final = {"tocsin_notify.store.notifications._REPORTS", "tocsin_notify.store.gatekeeper._END"}
+"""A part of a statement, and a script of several: neither can be prepared."""
 _STATEMENT: Final = re.compile(r"\s*(SELECT|WITH|INSERT INTO|UPDATE|DELETE FROM)\s")
 _TABLES: Final = """
 SELECT c.oid::regclass::text AS name, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
@@ -208,9 +210,12 @@ async def _prepare(connection: Connection, package: ModuleType) -> None:
     for module in _modules(package):
         for name, value in vars(module).items():
             texts = value.values() if isinstance(value, dict) else [value]
-            if name.startswith("__") or not all(isinstance(text, str) for text in texts):
+            fragment = f"{module.__name__}.{name}" in _FRAGMENTS
+            if fragment or name.startswith("__") or not all(isinstance(text, str) for text in texts):
                 continue
-            for text in (part for each in texts for part in each.split(";") if _STATEMENT.match(part)):
+            for text in (
+                part for each in texts for part in re.split(r";\s*(?:\n|$)|;(?=SELECT)", each) if _STATEMENT.match(part)
+            ):
                 try:
                     await connection.prepare(text)
                 except asyncpg.PostgresError as error:

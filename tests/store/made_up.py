@@ -1,4 +1,7 @@
-"""Arguments for any function, made up from its type hints: one id, one text and one time everywhere."""
+"""Arguments for any function, made up from its type hints: one id and one text everywhere.
+
+Times are those of the rows, a day before or a day after, by round, so that a page behind a row and one in front of it is asked for.
+"""
 
 import collections.abc
 import dataclasses
@@ -20,7 +23,6 @@ _PLAIN: Final[dict[object, object]] = {
     int: 1,
     float: 1.0,
     bytes: b"\0",
-    datetime: CLOCK,
     timedelta: timedelta(0),
     object: None,
     Any: None,
@@ -28,19 +30,25 @@ _PLAIN: Final[dict[object, object]] = {
 
 
 class Maker:
-    """Values of a type; flags, members of an enum and what may be None depend on the round's number."""
+    """Values of a type; flags, members of an enum, times and what may be left out depend on the round's number."""
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._time = CLOCK + timedelta(days=(0, -1, 1)[(number // 2) % 3])
 
     def arguments(self, function: Callable[..., object]) -> dict[str, object]:
         """All but the first, which is the transaction."""
         hints = typing.get_type_hints(function)
         names = list(inspect.signature(function).parameters)[1:]
-        return {name: self.value(hints[name]) for name in names}
+        return {name: self._named(name, hints[name]) for name in names}
+
+    def _named(self, name: str, hint: Any) -> Any:
+        return "" if hint is str and name.startswith("after") else self.value(hint)
 
     def value(self, hint: Any) -> Any:
         """Raises TypeError for a type whose parts have no hints."""
+        if hint is datetime:
+            return self._time
         if hint in _PLAIN:
             return _PLAIN[hint]
         if hint is bool:
@@ -68,9 +76,17 @@ class Maker:
             return list(hint)[self._number % len(hint)]
         if hasattr(hint, "__dataclass_fields__"):
             hints = typing.get_type_hints(hint)
-            given = {each.name: self.value(hints[each.name]) for each in dataclasses.fields(hint) if each.init}
+            given = {
+                each.name: self.value(hints[each.name])
+                for each in dataclasses.fields(hint)
+                if each.init and not (self._number % 3 == 1 and _has_default(each))
+            }
             return hint(**given)
         if hasattr(hint, "_fields"):
             return hint(**{name: self.value(each) for name, each in typing.get_type_hints(hint).items()})
         hints = typing.get_type_hints(hint.__init__)
         return hint(**{name: self.value(each) for name, each in hints.items() if name != "return"})
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

@@ -19,8 +19,8 @@ ACROSS_TENANTS = {
 NOT_CALLED: set[str] = set()
 
 
-async def test_no_statement_sees_or_changes_what_another_tenant_has(escalation_postgres: Postgres, url: str) -> None:
-    findings = await find_foreign(escalation_postgres.url(url.rpartition("/")[2]), store)
+async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, url: str) -> None:
+    findings = await find_foreign(postgres.url(url.rpartition("/")[2]), store)
     unnamed = {name: sql for name, sql in findings.foreign.items() if name not in ACROSS_TENANTS}
     assert not unnamed, "these see or change rows of another tenant"
     assert findings.functions - findings.called == NOT_CALLED

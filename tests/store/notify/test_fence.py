@@ -6,9 +6,9 @@ from tocsin_stack.postgres import Postgres
 from tests.store.fence import find_foreign
 
 ACROSS_TENANTS = {
-    "notifications.candidates": "senders take turns of all tenants",
-    "notifications.expired": "the sweep of expired leases",
-    "notifications.named": "a hint from Redis names the notification",
+    "candidates.due": "senders take turns of all tenants",
+    "candidates.expired": "the sweep of expired leases",
+    "candidates.named": "a hint from Redis names the notification",
     "notifications.claim": "senders take turns of all tenants",
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",

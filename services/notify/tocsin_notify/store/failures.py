@@ -12,7 +12,8 @@ from tocsin_notify.domain.failover import Sibling
 from tocsin_notify.domain.page import CRITICAL, SLOW, State
 from tocsin_notify.store.notifications import NewNotification
 
-# The tenant is compared with IS NOT DISTINCT FROM, which no index can be entered by: rows are found by their ids.
+# The tenant is compared with IS NOT DISTINCT FROM, which no index can be entered by: rows are found by their ids. Where the
+# planner could still prefer to read all rows, = ANY names the ids once more.
 _KILL: Final = """
 UPDATE notifications n SET state = 'dead', state_reason = g.reason, due_time = NULL, lease_until = NULL
 FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason)
@@ -55,7 +56,7 @@ FROM older o WHERE n.id = o.id RETURNING n.id
 """
 _PULL_FORWARD: Final = """
 UPDATE notifications n SET due_time = least(n.due_time, app_now()) FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
-WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state = 'pending'
+WHERE n.id = ANY($2::uuid[]) AND n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state = 'pending'
 """
 
 

@@ -41,8 +41,11 @@ contact_methods: Final = Table(
     column("update_time", TIME, default=NOW),
     column("delete_time", TIME, nullable=True),
     primary_key("id"),
-    check("channel IN ('email', 'webhook', 'console', 'sms')", name="contact_methods_channel"),
-    check("(channel = 'webhook' AND delete_time IS NULL) = (secret IS NOT NULL)", name="webhook_has_secret"),
+    check("channel ~ '^[a-z][a-z0-9_]{0,31}$'", name="contact_methods_channel"),
+    check(
+        "CASE WHEN delete_time IS NOT NULL THEN secret IS NULL ELSE channel <> 'webhook' OR secret IS NOT NULL END",
+        name="webhook_has_secret",
+    ),
     check("delete_time IS NULL OR (address = '' AND verify_time IS NULL)", name="deleted_is_forgotten"),
     index("contact_methods_by_user", "org_id", "user_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_oldest", "org_id", "create_time", "id", where="delete_time IS NULL"),
@@ -173,7 +176,9 @@ notifications: Final = Table(
     index("notifications_by_state", "org_id", "state", "create_time DESC", "id DESC", where="state <> 'sent'"),
     index("notifications_by_user", "org_id", "user_id", "create_time DESC", "id DESC"),
     index(
-        "notifications_receipts_due", "send_time", where="state = 'sent' AND channel = 'sms' AND NOT receipt_settled"
+        "notifications_receipts_due",
+        "send_time",
+        where="state = 'sent' AND channel IN ('sms', 'voice') AND NOT receipt_settled",
     ),
 )
 """The steps of each page: one message to one contact method, due at one time."""

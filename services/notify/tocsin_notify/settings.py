@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 from tocsin_notify.channels.mail_server import MailServer, StartTls
+from tocsin_notify.channels.pushover_account import PushoverAccount
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
 
@@ -108,6 +109,17 @@ class NotifySettings(ServiceSettings):
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
     """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
 
+    pushover_token: SecretStr = Field(SecretStr(""), validation_alias="PUSHOVER_TOKEN")
+    """The API token of the operator's application at Pushover. Empty: nothing is sent by Pushover."""
+    pushover_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.pushover.net", validation_alias="PUSHOVER_BASE_URL", min_length=1
+    )
+    """Where its API is."""
+    pushover_retry_seconds: int = Field(60, validation_alias="PUSHOVER_RETRY_SECONDS", ge=30, le=10_800)
+    """Seconds after which a page that nobody has answered rings again."""
+    pushover_expire_seconds: int = Field(3600, validation_alias="PUSHOVER_EXPIRE_SECONDS", ge=60, le=10_800)
+    """Seconds after which such a page rings no more."""
+
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
     """The server that takes mail. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
@@ -149,6 +161,16 @@ class NotifySettings(ServiceSettings):
             starttls=self.smtp_starttls,
             implicit_tls=self.smtp_implicit_tls,
             ca_file=self.smtp_ca_file,
+        )
+
+    @property
+    def pushover_account(self) -> PushoverAccount:
+        """PUSHOVER_…, as its channel takes them."""
+        return PushoverAccount(
+            token=self.pushover_token.get_secret_value().strip(),
+            base_url=self.pushover_base_url,
+            retry_seconds=self.pushover_retry_seconds,
+            expire_seconds=self.pushover_expire_seconds,
         )
 
     @property

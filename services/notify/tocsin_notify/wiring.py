@@ -35,6 +35,7 @@ from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
+from tocsin_notify.app.sequels import Sequels
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
@@ -45,6 +46,7 @@ from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.http.answer import AnswerPages
+from tocsin_notify.http.buttons import Buttons
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
@@ -95,7 +97,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     failures = Failures(policy, metrics, relay.nudge)
     twilio = settings.twilio_account
-    callbacks = CallbackUrls(settings.public_url)
+    cipher = Cipher(settings.encryption_keys)
+    callbacks = CallbackUrls(settings.public_url, cipher.link_keys)
     channels = open_channels(settings, callbacks)
     database_url, max_age = settings.database_url.get_secret_value(), settings.database_connection_max_age_seconds
     gate, gatekeeper, presence = await asyncio.gather(
@@ -103,7 +106,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         Gatekeeper.open(database_url, name=runtime.name, max_age=max_age),
         Presence.open(database_url, name=runtime.name),
     )
-    cipher = Cipher(settings.encryption_keys)
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
     )
@@ -189,14 +191,16 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
     responders = Responders(to_responders, settings.signing_keys)
     if settings.public_url and runtime.serves:
+        receipts = Receipts(db, failures, hints, metrics)
+        presses = Presses(db, responders, receipts)
         runtime.http.add_routes(AnswerPages(links, Answers(db, responders)).routes())
+        runtime.http.add_routes(Buttons(callbacks, presses).routes())
+        if twilio.sid:
+            signed = SignedByTwilio(twilio, settings.public_url)
+            runtime.http.add_routes(TwilioMessages(signed, receipts).routes())
+            runtime.http.add_routes(TwilioCalls(signed, receipts, presses).routes())
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
-    if twilio.sid and settings.public_url and runtime.serves:
-        receipts = Receipts(db, failures, hints, metrics)
-        signed = SignedByTwilio(twilio, settings.public_url)
-        runtime.http.add_routes(TwilioMessages(signed, receipts).routes())
-        runtime.http.add_routes(TwilioCalls(signed, receipts, Presses(db, responders, receipts)).routes())
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel),
@@ -227,6 +231,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
+    loops.add("sequels", Sweep(1.0, Sequels(db, channels, cipher, timeout=settings.attempt_timeout)))
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))

@@ -43,6 +43,7 @@ _IN_WORDS = {
     notification_pb2.CHANNEL_EMAIL: "e-mail",
     notification_pb2.CHANNEL_SMS: "SMS",
     notification_pb2.CHANNEL_VOICE: "call",
+    notification_pb2.CHANNEL_PUSHOVER: "Pushover",
 }
 CHANNELS = {
     number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID, uuid5
 
@@ -14,20 +13,12 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.store import link_uses
 from tocsin_notify.store.link_uses import Use
 
 _log = get_logger(__name__)
-
-
-class Action(StrEnum):
-    """What a person may do."""
-
-    ACKNOWLEDGE = "acknowledge"
-    ESCALATE = "escalate"
-    RESOLVE = "resolve"
-    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answer import Action, Escalation, Person
+from tocsin_notify.app.answer import Escalation, Person
 from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.store import receipts as store
 

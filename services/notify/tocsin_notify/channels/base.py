@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -53,6 +53,17 @@ class BadAddress(ValueError):
     """It leads nowhere. The text goes on after the name of a field: `must be …`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sequel:
+    """A message that was sent, and what became of its incident since, in words: `acknowledged by users/ana`."""
+
+    target: Target
+    kind: Kind
+    job: NotificationJob
+    provider_id: str
+    reason: str
+
+
 class NotStarted(Exception):
     """The call must not begin any more; nothing of it left this process."""
 
@@ -84,4 +95,13 @@ class ChannelSender(Protocol):
 
     async def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A channel whose messages can be told later what became of their incident."""
+
+    async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
+        """Tell the provider. Like `send`; it may be asked twice."""
         ...

@@ -1,36 +1,79 @@
 """The public addresses of this service that are handed to providers."""
 
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode
 
+from multidict import MultiMapping
+
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.domain.action import Action
 
 TWILIO_STATUS: Final = "/v1/twilio/status"
 TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
+BUTTON: Final = "/v1/button"
+_PURPOSE: Final = b"tocsin button\0"
+_MAC: Final = "mac"
+_MAC_BYTES: Final = 16
 
 
 class CallbackUrls:
     """Under one public base URL; without one nothing is asked to call back."""
 
-    def __init__(self, public_url: str) -> None:
-        """`public_url`: without a slash at its end; empty when nobody outside can reach this service."""
+    def __init__(self, public_url: str, keys: Sequence[bytes] = ()) -> None:
+        """`public_url`: without a slash at its end; empty when nobody outside can reach this service. The first of `keys`
+        signs URLs, each of them is known again.
+        """
         self.public_url: Final = public_url
+        self._keys = keys
 
     def twilio_status(self, delivery: Delivery) -> str:
         """Where Twilio tells what became of this attempt; empty when nobody can."""
-        return self._named(TWILIO_STATUS, delivery)
+        return self._url(TWILIO_STATUS, _names(delivery))
 
     def twilio_call(self, delivery: Delivery) -> str:
         """Where it tells what became of this attempt's call."""
-        return self._named(TWILIO_CALL, delivery)
+        return self._url(TWILIO_CALL, _names(delivery))
 
     def twilio_key(self, delivery: Delivery) -> str:
         """Where it tells which key was pressed, and is told what to say next."""
-        return self._named(TWILIO_KEY, delivery)
+        return self._url(TWILIO_KEY, _names(delivery))
 
-    def _named(self, path: str, delivery: Delivery) -> str:
-        if not self.public_url:
-            return ""
-        names = {"org": delivery.org_id, "notification": delivery.notification, "attempt": delivery.attempt}
-        return f"{self.public_url}{path}?{urlencode(names)}"
+    def button(self, delivery: Delivery, action: Action) -> str:
+        """A URL that does this for the person when it is posted to. Whoever has it can do that, and nothing else."""
+        names = _names(delivery) | {"via": str(delivery.target.channel), "action": str(action)}
+        return self._url(BUTTON, names | {_MAC: _mac(self._keys[0], names)}) if self._keys else ""
+
+    def read_button(self, query: MultiMapping[str]) -> Mapping[str, str] | None:
+        """What such a URL names; None unless it was made here. Compares in constant time."""
+        names = dict(query)
+        given = names.pop(_MAC, "").encode("utf-8", "surrogateescape")
+        right = False
+        for key in self._keys:
+            right |= hmac.compare_digest(_mac(key, names).encode(), given)
+        # A name that comes twice would be signed once and read the other time.
+        return names if right and len(query) == len(names) + 1 else None
+
+    def _url(self, path: str, names: Mapping[str, str]) -> str:
+        return f"{self.public_url}{path}?{urlencode(names)}" if self.public_url else ""
+
+
+def _names(delivery: Delivery) -> dict[str, str]:
+    return {
+        "org": delivery.org_id,
+        "notification": str(delivery.notification),
+        "attempt": str(delivery.attempt),
+    }
+
+
+def _mac(key: bytes, names: Mapping[str, str]) -> str:
+    content = urlencode(sorted(names.items()), errors="surrogateescape").encode()
+    return (
+        base64.urlsafe_b64encode(hmac.digest(key, _PURPOSE + content, hashlib.sha256)[:_MAC_BYTES])
+        .rstrip(b"=")
+        .decode()
+    )

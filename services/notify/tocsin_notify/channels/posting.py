@@ -5,6 +5,7 @@ connection that the server ended is replaced once.
 """
 
 import asyncio
+import json
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -138,6 +139,15 @@ def retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | 
         return None
     since = _date(response.headers.get("Date", "")) or sent_at
     return max(0.0, (until - since) / timedelta(seconds=1))
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object in an answer; empty when there is none."""
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def printable(text: str) -> str:

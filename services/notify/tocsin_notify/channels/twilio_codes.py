@@ -7,9 +7,7 @@ than a page waits), and where there is none it is tried on until the operator ha
 from enum import Enum, auto
 from typing import Final
 
-from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable
-
-AWAY: Final = 60.0
+from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable
 
 
 class Fault(Enum):

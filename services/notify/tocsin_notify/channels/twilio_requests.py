@@ -1,9 +1,8 @@
 """Requests to Twilio's API that make it send or call (twilio.com/docs/usage/requests-to-twilio)."""
 
-import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import aiohttp
@@ -12,7 +11,7 @@ from yarl import URL
 
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, retry_after
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.twilio_codes import CALLBACK_URLS, refusal
 from tocsin_notify.domain.attempt import Outcome, Sent
@@ -62,7 +61,7 @@ class TwilioRequests:
         code = 0
 
         async def judge(response: aiohttp.ClientResponse) -> Outcome:
-            answer = _read(await beginning(response, _ANSWER_BYTES))
+            answer = read_object(await beginning(response, _ANSWER_BYTES))
             if 200 <= response.status < 300:
                 sid = answer.get("sid")
                 return Sent(sid if isinstance(sid, str) and _SID.fullmatch(sid) else "")
@@ -79,12 +78,3 @@ class TwilioRequests:
             {"Authorization": self._account.authorization, "Accept": "application/json"},
         )
         return await self._poster.send(post, permit, judge), code
-
-
-def _read(text: str) -> dict[str, Any]:
-    """The JSON object in the answer; empty when there is none."""
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

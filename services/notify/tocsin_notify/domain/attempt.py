@@ -1,6 +1,7 @@
 """What follows one attempt: done, again later, or given up; and what follows the last."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 
@@ -28,6 +29,9 @@ class Permanent:
 
 
 Outcome = Sent | Retryable | Permanent
+
+AWAY: Final = 60.0
+"""Seconds to wait for what only the operator or time can mend: longer than a page waits, so it takes the next method."""
 
 
 @dataclass(frozen=True, slots=True)

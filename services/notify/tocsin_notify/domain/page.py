@@ -26,6 +26,8 @@ class Channel(StrEnum):
     CONSOLE = "console"
     SMS = "sms"
     VOICE = "voice"
+    NTFY = "ntfy"
+    PUSHOVER = "pushover"
 
 
 RINGING: Final = frozenset({Channel.VOICE})

@@ -9,8 +9,9 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answer import Action, Answers, LinkUsed, View
+from tocsin_notify.app.answer import Answers, LinkUsed, View
 from tocsin_notify.channels.links import PATH, Links
+from tocsin_notify.domain.action import Action
 from tocsin_notify.http.answer_page import HEADERS, answer_page, message_page
 from tocsin_notify.http.forms import read_form
 

@@ -13,8 +13,9 @@ from typing import Final
 
 from tocsin.escalation.v1 import incident_pb2 as pb
 
-from tocsin_notify.app.answer import Action, View
+from tocsin_notify.app.answer import View
 from tocsin_notify.channels.text import severity_word
+from tocsin_notify.domain.action import Action
 
 _STYLE: Final = """
 :root{color-scheme:dark}

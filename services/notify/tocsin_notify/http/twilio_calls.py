@@ -9,12 +9,12 @@ from typing import Final
 from aiohttp import web
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answer import Action
 from tocsin_notify.app.presses import Answer, Press, Presses
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.channels.callbacks import TWILIO_CALL, TWILIO_KEY
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.voice_text import KEYS, asking, page_text, saying
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.calls import answered_by, ended
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.http.attempts import attempt_of

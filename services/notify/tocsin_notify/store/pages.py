@@ -36,11 +36,12 @@ CANCELS: Final = "/* tocsin cancel */"
 """Marks the statements in which a cancel may wait for another session (`store.gatekeeper`)."""
 
 _FENCE: Final = f"""{CANCELS}
-INSERT INTO cancel_fences AS f (org_id, incident, generation, reason)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[]) ORDER BY 1, 2
+INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, followed)
+SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[]) ORDER BY 1, 2
 ON CONFLICT (org_id, incident) DO UPDATE SET
   reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
   generation = greatest(f.generation, excluded.generation),
+  followed = f.followed AND excluded.generation <= f.generation,
   update_time = app_now()
 """
 

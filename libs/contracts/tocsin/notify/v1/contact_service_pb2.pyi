@@ -141,6 +141,56 @@ class VoiceContact(_message.Message):
 Global___VoiceContact: _TypeAlias = VoiceContact  # noqa: Y015
 
 @_typing.final
+class NtfyContact(_message.Message):
+    """A topic of ntfy, at ntfy.sh or another server. The push has buttons that answer in place. Whoever knows the topic reads its messages and
+    can press their buttons: choose a long random one, or protect it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """The server and the topic: `https://ntfy.sh/my-topic`. Private addresses are refused unless the operator allows them for webhooks."""
+    token: _builtins.str
+    """Input only: an access token of the server, if the topic needs one. Empty on update keeps it; another `url` drops it."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NtfyContact: _TypeAlias = NtfyContact  # noqa: Y015
+
+@_typing.final
+class PushoverContact(_message.Message):
+    """A user or a group of Pushover. A page of a critical or error incident rings again until somebody answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_KEY_FIELD_NUMBER: _builtins.int
+    user_key: _builtins.str
+    """Its key: 30 letters and digits."""
+    def __init__(
+        self,
+        *,
+        user_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_key", b"user_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushoverContact: _TypeAlias = PushoverContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -154,6 +204,8 @@ class ContactMethod(_message.Message):
     CONSOLE_FIELD_NUMBER: _builtins.int
     SMS_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
+    NTFY_FIELD_NUMBER: _builtins.int
+    PUSHOVER_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -192,6 +244,14 @@ class ContactMethod(_message.Message):
         """A phone that is called."""
 
     @_builtins.property
+    def ntfy(self) -> Global___NtfyContact:
+        """A topic of ntfy."""
+
+    @_builtins.property
+    def pushover(self) -> Global___PushoverContact:
+        """A user of Pushover."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -210,17 +270,19 @@ class ContactMethod(_message.Message):
         console: Global___ConsoleContact | None = ...,
         sms: Global___SmsContact | None = ...,
         voice: Global___VoiceContact | None = ...,
+        ntfy: Global___NtfyContact | None = ...,
+        pushover: Global___PushoverContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "sms", b"sms", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "ntfy", b"ntfy", "pushover", b"pushover", "sms", b"sms", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -84,6 +84,10 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A text message to a phone."""
     CHANNEL_VOICE: _Channel.ValueType  # 5
     """A call to a phone, answered by a key."""
+    CHANNEL_NTFY: _Channel.ValueType  # 6
+    """A push by ntfy."""
+    CHANNEL_PUSHOVER: _Channel.ValueType  # 7
+    """A push by Pushover."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -100,6 +104,10 @@ CHANNEL_SMS: Channel.ValueType  # 4
 """A text message to a phone."""
 CHANNEL_VOICE: Channel.ValueType  # 5
 """A call to a phone, answered by a key."""
+CHANNEL_NTFY: Channel.ValueType  # 6
+"""A push by ntfy."""
+CHANNEL_PUSHOVER: Channel.ValueType  # 7
+"""A push by Pushover."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

@@ -1,0 +1,101 @@
+"""What follows a message once its incident was answered: ringing ends, and buttons give way to what happened."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+import asyncpg
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.channels.base import ChannelSender, Follower, Sequel, Target
+from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.store import sequels
+from tocsin_notify.store.cipher import Cipher, SecretLost
+
+_log = get_logger(__name__)
+
+T = TypeVar("T")
+
+_MOST: Final = 50
+_TRIES: Final = 8
+_LEASE_MARGIN: Final = 10.0
+_LONGEST_WAIT: Final = 300.0
+
+
+class _Allowed:
+    """A page has to ask whether it may still begin; what follows it may always begin."""
+
+    async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
+        return await call()
+
+
+class Sequels:
+    """One round of it. Any number of replicas may run it."""
+
+    def __init__(
+        self, db: Database, channels: Mapping[Channel, ChannelSender], cipher: Cipher, *, timeout: float
+    ) -> None:
+        """`timeout`: seconds for one call."""
+        self._db = db
+        self._cipher = cipher
+        self._timeout = timeout
+        self._followers = {name: sender for name, sender in channels.items() if isinstance(sender, Follower)}
+
+    async def __call__(self) -> None:
+        """Tell each provider once for each message. Raises DATABASE_UNAVAILABLE."""
+        while True:
+            rows = await self._db.run(None, self._claim)
+            if not rows:
+                break
+            outcomes = await asyncio.gather(*map(self._follow, rows))
+            async with self._db.system() as tx:
+                for row, outcome in zip(rows, outcomes, strict=True):
+                    await self._note(tx, row, outcome)
+            if len(rows) < _MOST:
+                break
+        async with self._db.system() as tx:
+            await sequels.close_fences(tx, self._followers)
+
+    async def _claim(self, tx: Tx) -> list[asyncpg.Record]:
+        return await sequels.claim(tx, self._followers, _MOST, self._timeout + _LEASE_MARGIN)
+
+    async def _follow(self, row: asyncpg.Record) -> Outcome:
+        channel = Channel(row["channel"])
+        if row["gone"] or not row["provider_id"]:
+            return Sent()  # there is nobody, or nothing, to tell of
+        try:
+            secret = (
+                b"" if row["secret"] is None else self._cipher.open(row["org_id"], row["contact_method"], row["secret"])
+            )
+        except SecretLost as error:
+            return Permanent(str(error))
+        sequel = Sequel(
+            Target(channel, row["address"], secret, row["key_id"]),
+            Kind(row["type"]),
+            NotificationJob.FromString(row["job"]),
+            row["provider_id"],
+            row["reason"],
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._followers[channel].follow(sequel, _Allowed())
+        except TimeoutError:
+            return Retryable(f"no answer within {self._timeout:g} s")
+        except Exception as error:
+            _log.exception("channel_defect", notification=str(row["id"]))
+            return Permanent(f"internal error in the channel: {type(error).__name__}")
+
+    async def _note(self, tx: Tx, row: asyncpg.Record, outcome: Outcome) -> None:
+        fields = {"org_id": row["org_id"], "notification": str(row["id"]), "channel": row["channel"]}
+        if isinstance(outcome, Retryable) and row["follow_tries"] < _TRIES:
+            wait = min(_LONGEST_WAIT, 2.0 ** row["follow_tries"]) * (1.0 + random.random()) / 2
+            await sequels.later(tx, row["org_id"], row["id"], max(wait, min(outcome.after or 0.0, _LONGEST_WAIT)))
+            _log.info("sequel_tried_on", reason=outcome.reason, **fields)
+            return
+        if not isinstance(outcome, Sent):
+            _log.warning("sequel_given_up", reason=outcome.reason, meaning="the message stays as it was", **fields)
+        await sequels.done(tx, row["org_id"], row["id"], row["upto"])

@@ -1,0 +1,65 @@
+"""Messages that were sent before their incident was stopped, and show so only when their provider is told.
+
+A fence stays open until each of its messages was told, so none is forgotten however many processes die meanwhile.
+"""
+
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+
+_LATER_THAN: Final = "n.generation <= f.generation AND n.followed < f.generation"
+_CLAIM: Final = f"""
+WITH due AS (
+  SELECT n.id, f.generation AS upto, f.reason FROM cancel_fences f
+  JOIN notifications n ON n.org_id = f.org_id AND n.incident = f.incident AND {_LATER_THAN}
+    AND n.state = 'sent' AND n.channel = ANY($1::text[]) AND (n.follow_due IS NULL OR n.follow_due <= app_now())
+  WHERE NOT f.followed ORDER BY f.update_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
+), claimed AS (
+  UPDATE notifications n SET follow_due = app_now() + make_interval(secs => $3), follow_tries = n.follow_tries + 1
+  FROM due d WHERE n.id = d.id
+  RETURNING n.id, n.org_id, n.page_id, n.contact_method, n.channel, n.follow_tries, d.upto, d.reason
+)
+SELECT c.*, m.address, m.secret, m.key_id, m.delete_time IS NOT NULL AS gone, p.type, p.job, (
+    SELECT a.provider_id FROM attempts a WHERE a.org_id = c.org_id AND a.notification_id = c.id AND a.outcome = 'sent'
+    ORDER BY a.number DESC LIMIT 1) AS provider_id
+FROM claimed c
+JOIN contact_methods m ON m.org_id = c.org_id AND m.id = c.contact_method
+JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id
+"""
+# A call that is under way may still leave a message behind.
+_CLOSE: Final = f"""
+UPDATE cancel_fences SET followed = true WHERE ctid IN (
+  SELECT f.ctid FROM cancel_fences f WHERE NOT f.followed AND NOT EXISTS (
+    SELECT FROM notifications n WHERE n.org_id = f.org_id AND n.incident = f.incident AND {_LATER_THAN}
+      AND n.channel = ANY($1::text[]) AND n.state IN ('sending', 'sent'))
+  LIMIT 1000 FOR UPDATE SKIP LOCKED)
+"""
+_DONE: Final = """
+UPDATE notifications SET followed = $3, follow_due = NULL, follow_tries = 0 WHERE org_id = $1 AND id = $2
+"""
+_LATER: Final = """
+UPDATE notifications SET follow_due = app_now() + make_interval(secs => $3) WHERE org_id = $1 AND id = $2
+"""
+
+
+async def claim(tx: Tx, channels: Collection[str], limit: int, lease: float) -> list[asyncpg.Record]:
+    """Messages to tell of, oldest fence first. `lease`: seconds after which another process may take one that stays untold."""
+    return await tx.fetch(_CLAIM, list(channels), limit, lease)
+
+
+async def close_fences(tx: Tx, channels: Collection[str]) -> None:
+    """Nothing is left to tell behind these."""
+    await tx.execute(_CLOSE, list(channels))
+
+
+async def done(tx: Tx, org_id: str, notification: UUID, generation: int) -> None:
+    """Its message shows what happened up to this generation."""
+    await tx.execute(_DONE, org_id, notification, generation)
+
+
+async def later(tx: Tx, org_id: str, notification: UUID, seconds: float) -> None:
+    """Try again then."""
+    await tx.execute(_LATER, org_id, notification, seconds)

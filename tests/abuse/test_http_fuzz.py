@@ -55,6 +55,17 @@ BODIES: tuple[dict[str, Any], ...] = (
         "images": [],
     },
     {"service_key": "k", "event_type": "trigger", "incident_key": "i", "description": "d", "details": {"a": "b"}},
+    {
+        "message": "m",
+        "alias": "a",
+        "priority": "P1",
+        "tags": ["t"],
+        "details": {"a": "b"},
+        "responders": [{"name": "n", "type": "team"}],
+        "entity": "e",
+        "source": "s",
+        "note": "n",
+    },
 )
 
 
@@ -62,7 +73,8 @@ def routes() -> list[str]:
     """From the table that the service serves, what operators find, and one that is not there."""
     paths = {path for form in FORMATS for path in form.paths}
     return sorted(
-        {path.replace("{key}", "tik_x") for path in paths} | {"/metrics", "/healthz", "/readyz", "/", "/nothing"}
+        {path.replace("{key}", "tik_x").replace("{identifier}", "a") for path in paths}
+        | {"/metrics", "/healthz", "/readyz", "/", "/nothing"}
     )
 
 

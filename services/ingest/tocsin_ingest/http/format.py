@@ -1,5 +1,6 @@
 """What a format is made of, and the parts most of them share."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +45,8 @@ class Results:
     """What became of the alerts of one body. `notes` go into the answer as they are."""
 
     notes: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    """When the work on them began, by the monotonic clock."""
     accepted: int = 0
     first: SendAlertResponse | None = None
     refused: int = 0
@@ -123,6 +126,11 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, round(seconds)))}
 
 
+def nothing_beside(_request: web.Request) -> Json:
+    """For formats that say everything in their bodies."""
+    return {}
+
+
 def no_notes(_body: Json) -> dict[str, Any]:
     """For formats whose answers carry none."""
     return {}
@@ -136,6 +144,8 @@ class Format:
     empty; it raises TocsinError naming the field below `place`, and any other exception counts as INVALID_FIELD of that
     alert alone. `check(body)` raises TocsinError for a body that is no such payload, and returns the answer's notes. The
     key is taken from the request where `key` finds it, before the body is read, else from the body by `body_key`.
+    `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
+    `may_be_empty`: no body at all is taken as an empty object.
     """
 
     paths: tuple[str, ...]
@@ -145,5 +155,7 @@ class Format:
     check: Callable[[Json], dict[str, Any]] = no_notes
     key: Callable[[web.Request], str] = header_or_path_key
     body_key: Callable[[Json], str] = no_key
+    beside: Callable[[web.Request], Json] = nothing_beside
+    may_be_empty: bool = False
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

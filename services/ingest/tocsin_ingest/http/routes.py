@@ -20,7 +20,7 @@ from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.send_alert import AlertIntake, Sender, Stated
-from tocsin_ingest.http import alertmanager, documents, pagerduty, pagerduty_v1
+from tocsin_ingest.http import alertmanager, documents, opsgenie, pagerduty, pagerduty_v1
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Answer, Format, Item, Results, is_transient
@@ -31,6 +31,7 @@ FORMATS: Final = (
     pagerduty.FORMAT,
     pagerduty_v1.FORMAT,
     alertmanager.FORMAT,
+    *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
 """Alerts of one body that are decoded together, while as many wait for their commit. No more of them are in memory."""
@@ -75,7 +76,10 @@ class _Receiver:
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
+                if not data and self._format.may_be_empty:
+                    data = b"{}"
                 document = await documents.read(data, self._format.list_field)
+                document.fields.update(self._format.beside(request))
                 if sender is None:
                     sender = await self._sender(_clean_key(self._format.body_key(document.fields)), request)
                     self._count(sender, RPCS)

@@ -1,0 +1,168 @@
+"""Opsgenie's Alert API: create, acknowledge and close, with the same JSON and the same answers.
+
+The API key is an integration key, `Authorization: GenieKey tik_…`. An alert's alias is its dedup key. What else the
+API offers (notes, tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
+https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_pb2 import (
+    ALERT_ACTION_ACKNOWLEDGE,
+    ALERT_ACTION_RESOLVE,
+    ALERT_ACTION_TRIGGER,
+    AlertAction,
+    AlertInput,
+)
+from tocsin.type.v1.severity_pb2 import (
+    SEVERITY_CRITICAL,
+    SEVERITY_ERROR,
+    SEVERITY_INFO,
+    SEVERITY_UNSPECIFIED,
+    SEVERITY_WARNING,
+    Severity,
+)
+from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
+
+from tocsin_ingest.http import fit
+from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+
+_ALIAS_LENGTH: Final = 255
+_NOT_PROCESSABLE: Final = 422
+"""The JSON is well formed, and what it says cannot be done."""
+_PRIORITIES: Final[Mapping[str, Severity.ValueType]] = {
+    "P1": SEVERITY_CRITICAL,
+    "P2": SEVERITY_ERROR,
+    "P3": SEVERITY_WARNING,
+    "P4": SEVERITY_INFO,
+    "P5": SEVERITY_INFO,
+}
+_DETAILS: Final = ("description", "details", "tags", "responders", "visibleTo", "actions", "user", "note")
+_CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID)
+_THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
+
+
+def create(_given: Any, body: Json, _place: str) -> Item:
+    """A new alert, or one more of those with its alias. Raises INVALID_FIELD naming all that is wrong with it.
+
+    Without a priority it is taken as critical, since a page is worth more than its form.
+    """
+    summary = fit.text(body.get("message"), fit.SUMMARY).strip()
+    priority = body.get("priority")
+    problems: list[FieldViolation] = []
+    if not summary:
+        problems.append(FieldViolation("message", "Message can not be empty."))
+    if priority is not None and _severity(priority) == SEVERITY_UNSPECIFIED:
+        problems.append(FieldViolation("priority", f"Priority must be one of {', '.join(_PRIORITIES)}."))
+    if problems:
+        raise invalid_fields(problems)
+    alert = AlertInput(
+        action=ALERT_ACTION_TRIGGER,
+        # As there: an alert without an alias is a new one.
+        dedup_key=fit.key(body.get("alias"), _ALIAS_LENGTH) or uuid.uuid4().hex,
+        summary=summary,
+        source=fit.text(body.get("source") or body.get("entity"), fit.NAME),
+        severity=_severity(priority),
+        client="Opsgenie API",
+    )
+    labels = _labels(body)
+    fit.set_labels(alert, labels)
+    fit.set_details(alert, {name: body[name] for name in _DETAILS if body.get(name)})
+    return Item(alert, labels)
+
+
+def change(action: AlertAction.ValueType, _given: Any, body: Json, _place: str) -> Item:
+    """An alert that there is already is acknowledged or closed. Raises INVALID_FIELD."""
+    if body["identifierType"] == "tiny":
+        raise invalid_fields([FieldViolation("identifierType", "There are no tiny ids here: use alias.")])
+    alert = AlertInput(action=action, dedup_key=fit.key(body["identifier"], _ALIAS_LENGTH))
+    alert.source = fit.text(body.get("source") or body.get("user"), fit.NAME)
+    return Item(alert)
+
+
+def address(request: web.Request) -> Json:
+    """Which alert the path and the query mean."""
+    return {
+        "identifier": request.match_info.get("identifier", ""),
+        "identifierType": request.query.get("identifierType", "id"),
+    }
+
+
+def header_key(request: web.Request) -> str:
+    """The integration key in `Authorization: GenieKey …`; some senders write Bearer."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key if scheme.lower() in ("geniekey", "bearer") else ""
+
+
+def answer(results: Results) -> web.Response:
+    """202, 422, 429 or 5xx, as Opsgenie answers them. Other than there, 202 means that it is committed."""
+    if results.errors:
+        return refuse(_NOT_PROCESSABLE, results.errors[0][1])
+    took = round(time.monotonic() - results.began, 3)
+    return _respond(202, {"result": "Request will be processed"}, took=took)
+
+
+def refuse(status: int, error: TocsinError) -> web.Response:
+    """Opsgenie's form of an error: a message, and what is wrong with each field. A body that is no JSON is a 400 there."""
+    if error.reason in _CREDENTIAL:
+        return _respond(401, {"message": "Could not authenticate"})
+    if error.reason in _THROTTLED:
+        body = {"message": f"You are making too many requests! {error.message}"}
+        return _respond(429, body, headers=retry_after(error.retry_after or 1.0))
+    if is_transient(error):
+        return _respond(503, {"message": error.message}, headers=retry_after(error.retry_after or 1.0))
+    fields = {each.field: each.description for each in error.fields}
+    if status != _NOT_PROCESSABLE or not fields:
+        return _respond(status, {"message": error.message})
+    return _respond(status, {"message": "Request body is not processable. Please check the errors.", "errors": fields})
+
+
+def _respond(
+    status: int, body: dict[str, Any], *, took: float = 0.0, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    request_id = str(uuid.uuid4())
+    headers = {"X-Request-ID": request_id, **(headers or {})}
+    return web.json_response({**body, "took": took, "requestId": request_id}, status=status, headers=headers)
+
+
+def _severity(priority: Any) -> Severity.ValueType:
+    given = priority.strip().upper() if isinstance(priority, str) else ""
+    return _PRIORITIES.get(given, SEVERITY_UNSPECIFIED)
+
+
+def _labels(body: Json) -> dict[str, str]:
+    """What alerts are routed by: the details, the entity, and the tags in one label."""
+    details = body.get("details")
+    labels = {name: fit.whole(value) for name, value in details.items()} if isinstance(details, dict) else {}
+    tags = body.get("tags")
+    if isinstance(tags, list):
+        labels["tags"] = ",".join(map(fit.whole, tags))
+    if body.get("entity"):
+        labels["entity"] = fit.whole(body["entity"])
+    return labels
+
+
+def _format(path: str, name: str, item: Callable[[Any, Json, str], Item]) -> Format:
+    return Format(
+        (path,),
+        name,
+        item,
+        key=header_key,
+        answer=answer,
+        refuse=refuse,
+        beside=address,
+        may_be_empty=item is not create,
+    )
+
+
+FORMATS: Final = (
+    _format("/v2/alerts", "opsgenie", create),
+    _format("/v2/alerts/{identifier}/acknowledge", "opsgenie_acknowledge", partial(change, ALERT_ACTION_ACKNOWLEDGE)),
+    _format("/v2/alerts/{identifier}/close", "opsgenie_close", partial(change, ALERT_ACTION_RESOLVE)),
+)

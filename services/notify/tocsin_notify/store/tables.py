@@ -158,6 +158,9 @@ notifications: Final = Table(
     column("send_time", TIME, nullable=True),
     column("failed_attempt", Integer, default="0"),
     column("receipt_settled", Boolean, default="false"),
+    column("followed", Integer, default="0"),
+    column("follow_due", TIME, nullable=True),
+    column("follow_tries", Integer, default="0"),
     primary_key("id"),
     UniqueConstraint("page_id", "contact_method", "step", name="notifications_once_per_step"),
     foreign_key(["page_id"], "pages", ["id"], name="notifications_page_fkey", ondelete="CASCADE"),
@@ -215,8 +218,10 @@ cancel_fences: Final = Table(
     column("generation", Integer),
     column("reason", Text),
     column("update_time", TIME, default=NOW),
+    column("followed", Boolean, default="true"),
     primary_key("org_id", "incident"),
     index("cancel_fences_oldest", "update_time"),
+    index("cancel_fences_to_follow", "update_time", where="NOT followed"),
 )
 """Incidents that were stopped: pages up to this generation are not sent."""
 

@@ -64,7 +64,7 @@ class Rpc:
     def mutates(self) -> bool:
         """Whether it may change something."""
         return not self.method.name.startswith(
-            ("Get", "List", "Check", "Compare", "Count", "Preview", "ResolveSchedule")
+            ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "ResolveSchedule", "Simulate")
         )
 
     def __str__(self) -> str:

@@ -89,7 +89,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     pages = PageTokens(settings.signing_keys)
     add = runtime.rpc.add
     add(
-        IncidentService(db, commands, pages),
+        IncidentService(db, commands, notify, pages),
         "tocsin.escalation.v1.IncidentService",
         incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
     )

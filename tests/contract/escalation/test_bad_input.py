@@ -7,6 +7,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import directory_service_pb2 as dp
 from tocsin.escalation.v1 import incident_service_pb2 as ip
 from tocsin.escalation.v1 import policy_service_pb2 as pp
@@ -21,6 +22,8 @@ from tests.contract.errors import failure
 Code = grpc.StatusCode
 ANA = target_pb2.Target(user="users/ana")
 LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
+FAR = Timestamp(seconds=4102444800)
+NEVER = Timestamp(seconds=1 << 50)
 NOBODY = f"incidents/{uuid.uuid4()}"
 
 
@@ -142,6 +145,17 @@ async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
         ("BatchAcknowledgeIncidents", ip.BatchAcknowledgeIncidentsRequest(names=[NOBODY, NOBODY]), "names"),
         ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [0])), "states[0]"),
         ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [42])), "states[0]"),
+        ("ExplainPage", ip.ExplainPageRequest(user="users/ana"), "incident"),
+        ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY), "user"),
+        ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY, user="ana"), "user"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(), "origin"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(policy="night"), "policy"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(incident="night"), "incident"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(policy="policies/a", severity=cast(Any, 9)), "severity"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(policy="policies/a", start_time=FAR), "start_time"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(policy="policies/a", start_time=NEVER), "start_time"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(incident=NOBODY, start_time=FAR), "start_time"),
+        ("SimulateIncident", ip.SimulateIncidentRequest(incident=NOBODY, severity=cast(Any, 1)), "severity"),
     ],
 )
 async def test_a_command_that_cannot_be(tenant: Tenant, method: str, request_: Any, field: str) -> None:
@@ -161,11 +175,19 @@ async def test_a_command_that_cannot_be(tenant: Tenant, method: str, request_: A
         ("UpdateIncident", ip.UpdateIncidentRequest(name=NOBODY, title="disk full")),
         ("ResolveIncident", ip.ResolveIncidentRequest(name=NOBODY)),
         ("ListTimeline", ip.ListTimelineRequest(incident=NOBODY)),
+        ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY, user="users/ana")),
+        ("SimulateIncident", ip.SimulateIncidentRequest(incident=NOBODY)),
     ],
 )
 async def test_an_incident_that_is_not_there(tenant: Tenant, method: str, request_: Any) -> None:
     error = await failure(getattr(tenant.admin.incidents, method)(request_))
     assert (error.code, error.reason) == (Code.NOT_FOUND, "INCIDENT_NOT_FOUND")
+
+
+async def test_a_policy_that_is_not_there_cannot_be_played_through(tenant: Tenant) -> None:
+    request = ip.SimulateIncidentRequest(policy="policies/nope")
+    error = await failure(tenant.admin.incidents.SimulateIncident(request))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "POLICY_NOT_FOUND")
 
 
 async def test_a_batch_answers_each_by_itself(tenant: Tenant) -> None:

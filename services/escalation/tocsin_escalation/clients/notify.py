@@ -1,6 +1,8 @@
 """Notify, as escalation sees it."""
 
 from collections.abc import Sequence
+from datetime import UTC
+from uuid import UUID
 
 import grpc
 from tocsin.notify.v1 import internal_service_pb2 as pb
@@ -8,6 +10,8 @@ from tocsin.notify.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
+
+from tocsin_escalation.domain.explanation import Contact, Delivery, Tried
 
 _SUBMIT_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
@@ -43,6 +47,17 @@ class Notify:
             found |= {each.user.removeprefix("users/"): each.reason for each in response.unreachable}
         return found
 
+    async def describe(self, org_id: str, incident_id: UUID, user: str) -> Contact:
+        """See `app.explain.Describing`."""
+        request = pb.ExplainDeliveriesRequest(org_id=org_id, incident=f"incidents/{incident_id}", user=f"users/{user}")
+        try:
+            response = await hedged(self._stub.ExplainDeliveries, request, seconds=_CHECK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="notify") from error
+        return Contact(
+            tuple(map(_delivery, response.notifications)), response.unreachable_reason, tuple(response.rules)
+        )
+
     async def cancel(self, cancellations: Sequence[pb.Cancellation]) -> None:
         """Stop pages; returns once no provider call starts for them."""
         request = pb.CancelNotificationsRequest(cancellations=cancellations)
@@ -50,3 +65,33 @@ class Notify:
             await hedged(self._stub.CancelNotifications, request, seconds=self._cancel_timeout)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
+
+
+def _delivery(told: notification_pb2.Notification) -> Delivery:
+    channel = _word(notification_pb2.Channel.Name(told.channel), "CHANNEL_")
+    state = _word(notification_pb2.NotificationState.Name(told.state), "NOTIFICATION_STATE_")
+    reason = f": {told.state_reason}" if told.state_reason else ""
+    due = f", due at {told.due_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC" if told.HasField("due_time") else ""
+    return Delivery(
+        told.name,
+        told.page,
+        f"{channel} through {told.contact_method} for {told.page}: {state}{reason}{due}",
+        told.create_time.ToDatetime(UTC),
+        told.level,
+        told.state == notification_pb2.NOTIFICATION_STATE_SENT,
+        tuple(_tried(channel, attempt) for attempt in told.attempts),
+    )
+
+
+def _tried(channel: str, attempt: notification_pb2.Attempt) -> Tried:
+    outcome = _word(notification_pb2.AttemptOutcome.Name(attempt.outcome), "ATTEMPT_OUTCOME_")
+    text = f"attempt {attempt.number} by {channel}: {outcome}{f' ({attempt.detail})' if attempt.detail else ''}"
+    if attempt.HasField("evidence_time"):
+        evidence = _word(notification_pb2.Evidence.Name(attempt.evidence), "EVIDENCE_")
+        code = f" ({attempt.evidence_code})" if attempt.evidence_code else ""
+        text += f"; receipt at {attempt.evidence_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC: {evidence}{code}"
+    return Tried(attempt.start_time.ToDatetime(UTC), text)
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

@@ -11,15 +11,17 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin.escalation.v1 import incident_service_pb2_grpc as pb_grpc
+from tocsin.type.v1 import severity_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, invalid, not_found, to_status
 from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import read, targets
+from tocsin_escalation.app import foresee, read, targets
 from tocsin_escalation.app.advance import Advanced, Step
 from tocsin_escalation.app.command import Commands
+from tocsin_escalation.app.explain import Describing, explain_page
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -33,7 +35,7 @@ from tocsin_escalation.domain.events import (
     Snoozed,
     Unacknowledged,
 )
-from tocsin_escalation.rpc import mapping
+from tocsin_escalation.rpc import foresight_mapping, mapping
 from tocsin_escalation.store.escalations import EscalationRow
 from tocsin_escalation.store.finding import MOST_WORDS, Filters, words_of
 
@@ -48,10 +50,15 @@ class _Command(Protocol):
     etag: str
 
 
+_DELIVERIES = "notifications:read"
+"""The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
+
+
 class IncidentService(pb_grpc.IncidentServiceServicer):
     """What responders do with incidents."""
 
-    def __init__(self, db: Database, commands: Commands, pages: PageTokens) -> None:
+    def __init__(self, db: Database, commands: Commands, notify: Describing, pages: PageTokens) -> None:
+        self._notify = notify
         self._db = db
         self._commands = commands
         self._pages = pages
@@ -231,6 +238,28 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             step,
             respond or (lambda done: response(incident=_incident(done))),
         )
+
+    async def ExplainPage(self, request: pb.ExplainPageRequest, context: Context) -> pb.ExplainPageResponse:
+        incident, user = mapping.incident_id(request.incident, "incident"), request.user.removeprefix("users/")
+        deliveries = _DELIVERIES in current_call().principal.scopes
+        found = await explain_page(self._db, self._notify, current_call().org_id, incident, user, deliveries=deliveries)
+        return foresight_mapping.explained_to(found)
+
+    async def SimulateIncident(
+        self, request: pb.SimulateIncidentRequest, context: Context
+    ) -> pb.SimulateIncidentResponse:
+        org_id = current_call().org_id
+        if request.WhichOneof("origin") == "incident":
+            if request.HasField("start_time") or request.severity:
+                field = "start_time" if request.HasField("start_time") else "severity"
+                raise invalid(field, "may be set for a new incident only; this one goes on from where it is")
+            incident = mapping.incident_id(request.incident, "incident")
+            return foresight_mapping.foreseen_to(await foresee.of_incident(self._db, self._notify, org_id, incident))
+        start = request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None
+        severity = request.severity or severity_pb2.SEVERITY_CRITICAL
+        policy = request.policy.removeprefix("policies/")
+        found = await foresee.on_policy(self._db, self._notify, org_id, policy, start, severity)
+        return foresight_mapping.foreseen_to(found)
 
     async def ListTimeline(self, request: pb.ListTimelineRequest, context: Context) -> pb.ListTimelineResponse:
         cursor = self._pages.decode(request)

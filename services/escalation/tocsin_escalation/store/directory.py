@@ -7,11 +7,9 @@ from datetime import datetime
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
+from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
-from tocsin_escalation.domain.schedules.clock import minute_of, time_of
-from tocsin_escalation.domain.schedules.model import Coverage
-from tocsin_escalation.domain.schedules.questions import standing
-from tocsin_escalation.domain.schedules.words import tell
+from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.store import on_call
 from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
 
@@ -150,14 +148,20 @@ async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Direct
     if not wanted:
         return {}
     standing_now = await _on_call(tx, wanted)
-    orgs = {org for org, _ in wanted}
-    wanted = [pair for pair in wanted if pair[1].kind is not TargetKind.SCHEDULE]
-    wanted += [
+    people = [
         (org, Target(TargetKind.USER, user))
         for org, schedules in standing_now.items()
         for found in schedules.values()
         for user in found.users
     ]
+    loaded = await load_people(tx, [*wanted, *people])
+    return {org: Directory(base.users, base.teams, standing_now.get(org)) for org, base in loaded.items()}
+
+
+async def load_people(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Directory]:
+    """The users and teams behind (org, target) pairs, by org; not who is on call in schedules."""
+    orgs = {org for org, _ in wanted}
+    wanted = [pair for pair in wanted if pair[1].kind is not TargetKind.SCHEDULE]
     records = await tx.fetch(
         """WITH wanted AS (SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[]) AS w(org_id, kind, id)),
                 team AS (SELECT t.org_id, t.id, t.members FROM teams t
@@ -178,7 +182,7 @@ async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Direct
             users.setdefault(record["org_id"], set()).add(record["id"])
         else:
             teams.setdefault(record["org_id"], {})[record["id"]] = tuple(record["members"])
-    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {}), standing_now.get(org)) for org in orgs}
+    return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}
 
 
 async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, dict[str, OnCall]]:
@@ -191,14 +195,5 @@ async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, di
     schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
     found: dict[str, dict[str, OnCall]] = {}
     for (org, id_), schedule in schedules.items():
-        here = standing(schedule, minute)
-        gap = here.segment.coverage is Coverage.GAP
-        next_ = here.next if gap else None
-        found.setdefault(org, {})[id_] = OnCall(
-            here.segment.people,
-            tell(id_, here.segment),
-            gap,
-            time_of(next_.start) if next_ is not None else None,
-            next_.people if next_ is not None else (),
-        )
+        found.setdefault(org, {})[id_] = on_call_at(schedule, minute)
     return found

@@ -13,8 +13,11 @@ from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
-from tocsin_notify.store import people
+from tocsin_notify.rpc import mapping
+from tocsin_notify.store import people, reads
 from tocsin_notify.store.pages import Fence
+
+_MOST_DESCRIBED = 100
 
 
 class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
@@ -52,6 +55,29 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         reasons = [(user, why_unreachable(known[org_id, user].methods)) for user in users]
         return pb.CheckReachabilityResponse(
             unreachable=[pb.UnreachableUser(user=user, reason=reason) for user, reason in reasons if reason]
+        )
+
+    async def ExplainDeliveries(
+        self, request: pb.ExplainDeliveriesRequest, context: Any
+    ) -> pb.ExplainDeliveriesResponse:
+        """See the contract."""
+        org_id = current_call().acting_for(request.org_id)
+        wanted = reads.Filter(
+            incident=parse_uuid_name(request.incident, "incidents", field="incident"), user=request.user
+        )
+        async with self._db.transaction(org_id) as tx:
+            rows = await reads.notifications(tx, wanted, mapping.LAST, _MOST_DESCRIBED)
+            attempts = await reads.attempts_of(tx, [row["id"] for row in rows])
+            person = (await people.read(tx, [(org_id, request.user)]))[org_id, request.user]
+        channels = {method.id: str(method.channel) for method in person.methods}
+        return pb.ExplainDeliveriesResponse(
+            notifications=[mapping.notification_to(row, attempts.get(row["id"], ())) for row in reversed(rows)],
+            unreachable_reason=why_unreachable(person.methods),
+            rules=[
+                f"{rule.urgency} urgency: {channels.get(rule.method, 'a deleted contact method')}"
+                f" {f'after {rule.delay:g} s' if rule.delay else 'at once'}"
+                for rule in person.rules
+            ],
         )
 
     async def CancelNotifications(

@@ -1,6 +1,6 @@
 """What people read about notifications and dead letters, page by page."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,10 @@ JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id WHER
 _ATTEMPTS: Final = """
 SELECT number, start_time, end_time, outcome, detail, provider_id, evidence, evidence_time, evidence_code FROM attempts
 WHERE org_id = $1 AND notification_id = $2 ORDER BY number
+"""
+_ATTEMPTS_OF: Final = """
+SELECT notification_id, number, start_time, end_time, outcome, detail, provider_id, evidence, evidence_time, evidence_code
+FROM attempts WHERE org_id = $1 AND notification_id = ANY($2::uuid[]) ORDER BY notification_id, number
 """
 _DEAD: Final = """
 SELECT id, org_id, notification_id, user_id, incident, reason, detail, create_time, redrive_time FROM dead_letters
@@ -42,6 +46,14 @@ async def notification(tx: Tx, id: UUID) -> tuple[asyncpg.Record, list[asyncpg.R
     """One with its attempts, oldest first."""
     row = await tx.fetchrow(_READ, tx.org_id, id)
     return None if row is None else (row, await tx.fetch(_ATTEMPTS, tx.org_id, id))
+
+
+async def attempts_of(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[asyncpg.Record]]:
+    """The attempts of several notifications, oldest first."""
+    found: dict[UUID, list[asyncpg.Record]] = {}
+    for row in await tx.fetch(_ATTEMPTS_OF, tx.org_id, list(ids)):
+        found.setdefault(row["notification_id"], []).append(row)
+    return found
 
 
 async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:

@@ -49,6 +49,110 @@ INCIDENT_ORDER_SEVERITY: IncidentOrder.ValueType  # 2
 """Critical ones first, the newest of each severity first. Resolved incidents are left out."""
 Global___IncidentOrder: _TypeAlias = IncidentOrder  # noqa: Y015
 
+class _PageVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PageVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAGE_VERDICT_UNSPECIFIED: _PageVerdict.ValueType  # 0
+    """Never sent."""
+    PAGE_VERDICT_NOT_PAGED: _PageVerdict.ValueType  # 1
+    """No page was made for them."""
+    PAGE_VERDICT_WAITING: _PageVerdict.ValueType  # 2
+    """A page was made, and no provider has taken it so far."""
+    PAGE_VERDICT_PAGED: _PageVerdict.ValueType  # 3
+    """A provider took a page."""
+    PAGE_VERDICT_NOT_REACHED: _PageVerdict.ValueType  # 4
+    """Pages were made, and each was unreachable or failed for good."""
+    PAGE_VERDICT_STOPPED: _PageVerdict.ValueType  # 5
+    """Pages were made, and the last was stopped before a provider took it."""
+
+class PageVerdict(_PageVerdict, metaclass=_PageVerdictEnumTypeWrapper):
+    """Whether a person was paged."""
+
+PAGE_VERDICT_UNSPECIFIED: PageVerdict.ValueType  # 0
+"""Never sent."""
+PAGE_VERDICT_NOT_PAGED: PageVerdict.ValueType  # 1
+"""No page was made for them."""
+PAGE_VERDICT_WAITING: PageVerdict.ValueType  # 2
+"""A page was made, and no provider has taken it so far."""
+PAGE_VERDICT_PAGED: PageVerdict.ValueType  # 3
+"""A provider took a page."""
+PAGE_VERDICT_NOT_REACHED: PageVerdict.ValueType  # 4
+"""Pages were made, and each was unreachable or failed for good."""
+PAGE_VERDICT_STOPPED: PageVerdict.ValueType  # 5
+"""Pages were made, and the last was stopped before a provider took it."""
+Global___PageVerdict: _TypeAlias = PageVerdict  # noqa: Y015
+
+class _ExplanationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplanationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplanationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLANATION_KIND_UNSPECIFIED: _ExplanationKind.ValueType  # 0
+    """Never sent."""
+    EXPLANATION_KIND_USER: _ExplanationKind.ValueType  # 1
+    """The person: unknown, disabled."""
+    EXPLANATION_KIND_RULE: _ExplanationKind.ValueType  # 2
+    """The policy: at which levels it names the person, and through what."""
+    EXPLANATION_KIND_PAGED: _ExplanationKind.ValueType  # 3
+    """A page was made for the person, and why."""
+    EXPLANATION_KIND_NOT_PAGED: _ExplanationKind.ValueType  # 4
+    """A level began and the person was not paged by it."""
+    EXPLANATION_KIND_SCHEDULE: _ExplanationKind.ValueType  # 5
+    """Who was on call in a schedule when a level began, and for what reason."""
+    EXPLANATION_KIND_ABSENCE: _ExplanationKind.ValueType  # 6
+    """The person was away."""
+    EXPLANATION_KIND_OVERRIDE: _ExplanationKind.ValueType  # 7
+    """An override put the person on call or took them off."""
+    EXPLANATION_KIND_OUTCOME: _ExplanationKind.ValueType  # 8
+    """What escalation was told of a page: sent, delivered, failed, unreachable."""
+    EXPLANATION_KIND_STOPPED: _ExplanationKind.ValueType  # 9
+    """Something stopped or delayed paging: an acknowledge, a snooze, a resolve, a gap."""
+    EXPLANATION_KIND_CONTACT: _ExplanationKind.ValueType  # 10
+    """The person's contact rules and contact methods as they are now."""
+    EXPLANATION_KIND_NOTIFICATION: _ExplanationKind.ValueType  # 11
+    """One notification that served a page."""
+    EXPLANATION_KIND_ATTEMPT: _ExplanationKind.ValueType  # 12
+    """One attempt of a notification, with its receipt."""
+    EXPLANATION_KIND_NEXT: _ExplanationKind.ValueType  # 13
+    """When the person would be paged next, or why not."""
+
+class ExplanationKind(_ExplanationKind, metaclass=_ExplanationKindEnumTypeWrapper):
+    """What a statement of an explanation is about."""
+
+EXPLANATION_KIND_UNSPECIFIED: ExplanationKind.ValueType  # 0
+"""Never sent."""
+EXPLANATION_KIND_USER: ExplanationKind.ValueType  # 1
+"""The person: unknown, disabled."""
+EXPLANATION_KIND_RULE: ExplanationKind.ValueType  # 2
+"""The policy: at which levels it names the person, and through what."""
+EXPLANATION_KIND_PAGED: ExplanationKind.ValueType  # 3
+"""A page was made for the person, and why."""
+EXPLANATION_KIND_NOT_PAGED: ExplanationKind.ValueType  # 4
+"""A level began and the person was not paged by it."""
+EXPLANATION_KIND_SCHEDULE: ExplanationKind.ValueType  # 5
+"""Who was on call in a schedule when a level began, and for what reason."""
+EXPLANATION_KIND_ABSENCE: ExplanationKind.ValueType  # 6
+"""The person was away."""
+EXPLANATION_KIND_OVERRIDE: ExplanationKind.ValueType  # 7
+"""An override put the person on call or took them off."""
+EXPLANATION_KIND_OUTCOME: ExplanationKind.ValueType  # 8
+"""What escalation was told of a page: sent, delivered, failed, unreachable."""
+EXPLANATION_KIND_STOPPED: ExplanationKind.ValueType  # 9
+"""Something stopped or delayed paging: an acknowledge, a snooze, a resolve, a gap."""
+EXPLANATION_KIND_CONTACT: ExplanationKind.ValueType  # 10
+"""The person's contact rules and contact methods as they are now."""
+EXPLANATION_KIND_NOTIFICATION: ExplanationKind.ValueType  # 11
+"""One notification that served a page."""
+EXPLANATION_KIND_ATTEMPT: ExplanationKind.ValueType  # 12
+"""One attempt of a notification, with its receipt."""
+EXPLANATION_KIND_NEXT: ExplanationKind.ValueType  # 13
+"""When the person would be paged next, or why not."""
+Global___ExplanationKind: _TypeAlias = ExplanationKind  # noqa: Y015
+
 @_typing.final
 class GetIncidentRequest(_message.Message):
     """Request of GetIncident."""
@@ -1128,3 +1232,243 @@ class ListTimelineResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTimelineResponse: _TypeAlias = ListTimelineResponse  # noqa: Y015
+
+@_typing.final
+class ExplanationStatement(_message.Message):
+    """One statement of an explanation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    kind: Global___ExplanationKind.ValueType
+    """What it is about."""
+    message: _builtins.str
+    """In words."""
+    level: _builtins.int
+    """The level it concerns; 0 for none."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened; unset for what holds at present."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What proves it: `timelineEntries/{number}`, `pages/{uuid}`, `notifications/{uuid}`, `schedules/{id}`, `overrides/{uuid}`,
+        `fixedPeriods/{uuid}`, `absences/{uuid}`, `policies/{id}`, `users/{id}`.
+        """
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ExplanationKind.ValueType = ...,
+        message: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        evidence: _abc.Iterable[_builtins.str] | None = ...,
+        level: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "kind", b"kind", "level", b"level", "message", b"message", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplanationStatement: _TypeAlias = ExplanationStatement  # noqa: Y015
+
+@_typing.final
+class ExplainPageRequest(_message.Message):
+    """Request of ExplainPage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    user: _builtins.str
+    """`users/{user}`; also one that does not exist (any more)."""
+    def __init__(
+        self,
+        *,
+        incident: _builtins.str = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPageRequest: _TypeAlias = ExplainPageRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPageResponse(_message.Message):
+    """Response of ExplainPage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TIME_FIELD_NUMBER: _builtins.int
+    DELIVERIES_KNOWN_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    verdict: Global___PageVerdict.ValueType
+    """The answer."""
+    summary: _builtins.str
+    """The answer in one sentence."""
+    deliveries_known: _builtins.bool
+    """False when what notify knows of rules, attempts and receipts is missing."""
+    truncated: _builtins.bool
+    """True when the incident has more timeline entries than are looked at (5000): the oldest are explained."""
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStatement]:
+        """How it came to be: first what was decided, in the order of time, then what became of it, last what comes next."""
+
+    @_builtins.property
+    def next_page_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person is paged next if nobody answers; unset when they are not."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___PageVerdict.ValueType = ...,
+        summary: _builtins.str = ...,
+        statements: _abc.Iterable[Global___ExplanationStatement] | None = ...,
+        next_page_time: _timestamp_pb2.Timestamp | None = ...,
+        deliveries_known: _builtins.bool = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_page_time", b"next_page_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries_known", b"deliveries_known", "next_page_time", b"next_page_time", "statements", b"statements", "summary", b"summary", "truncated", b"truncated", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPageResponse: _TypeAlias = ExplainPageResponse  # noqa: Y015
+
+@_typing.final
+class SimulateIncidentRequest(_message.Message):
+    """Request of SimulateIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """A new incident on this policy: `policies/{policy}`. As with a real one, the tenant's fallback policy runs when it can page nobody."""
+    incident: _builtins.str
+    """This incident, from where it is: `incidents/{uuid}`."""
+    severity: _severity_pb2.Severity.ValueType
+    """The severity of a new incident; unset: critical."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When a new incident begins; unset: now. At most 92 days away, in either direction."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "origin", b"origin", "policy", b"policy", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "origin", b"origin", "policy", b"policy", "severity", b"severity", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_origin: _TypeAlias = _typing.Literal["policy", "incident"]  # noqa: Y015
+    _WhichOneofArgType_origin: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_origin) -> _WhichOneofReturnType_origin | None: ...
+
+Global___SimulateIncidentRequest: _TypeAlias = SimulateIncidentRequest  # noqa: Y015
+
+@_typing.final
+class SimulatedStep(_message.Message):
+    """One thing that would happen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    PAGED_USERS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    kind: _incident_pb2.TimelineKind.ValueType
+    """What, as the timeline would tell it."""
+    message: _builtins.str
+    """In words."""
+    level: _builtins.int
+    """The level it concerns; 0 for none."""
+    repeat: _builtins.int
+    """The pass through the levels it concerns."""
+    state: _incident_pb2.IncidentState.ValueType
+    """Where the incident would be after it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def paged_users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who would be paged by it: `users/{user}`."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        kind: _incident_pb2.TimelineKind.ValueType = ...,
+        message: _builtins.str = ...,
+        level: _builtins.int = ...,
+        repeat: _builtins.int = ...,
+        paged_users: _abc.Iterable[_builtins.str] | None = ...,
+        state: _incident_pb2.IncidentState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "level", b"level", "message", b"message", "paged_users", b"paged_users", "repeat", b"repeat", "state", b"state", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedStep: _TypeAlias = SimulatedStep  # noqa: Y015
+
+@_typing.final
+class SimulateIncidentResponse(_message.Message):
+    """Response of SimulateIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    END_STATE_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    REACHABILITY_KNOWN_FIELD_NUMBER: _builtins.int
+    end_state: _incident_pb2.IncidentState.ValueType
+    """Where it would end."""
+    truncated: _builtins.bool
+    """True when there would be more, later than 35 days after the start or beyond 1000 steps."""
+    reachability_known: _builtins.bool
+    """False when notify did not answer: everybody is taken to be reachable then. Otherwise a level that can reach nobody is left at once."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedStep]:
+        """In the order of time."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___SimulatedStep] | None = ...,
+        end_state: _incident_pb2.IncidentState.ValueType = ...,
+        truncated: _builtins.bool = ...,
+        reachability_known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_state", b"end_state", "reachability_known", b"reachability_known", "steps", b"steps", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateIncidentResponse: _TypeAlias = SimulateIncidentResponse  # noqa: Y015

@@ -110,6 +110,16 @@ class IncidentServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.FromString,
                 _registered_method=True)
+        self.ExplainPage = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/ExplainPage',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageResponse.FromString,
+                _registered_method=True)
+        self.SimulateIncident = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/SimulateIncident',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentResponse.FromString,
+                _registered_method=True)
         self.ListTimeline = channel.unary_unary(
                 '/tocsin.escalation.v1.IncidentService/ListTimeline',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ListTimelineRequest.SerializeToString,
@@ -265,6 +275,28 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainPage(self, request, context):
+        """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
+        became of each page, and when they would be paged if nobody answers.
+
+        Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
+        answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
+        Reasons: `INCIDENT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateIncident(self, request, context):
+        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
+        same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+
+        Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTimeline(self, request, context):
         """Lists what happened to an incident, oldest first. Reasons: `INCIDENT_NOT_FOUND`.
         """
@@ -349,6 +381,16 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.BatchResolveIncidents,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.SerializeToString,
+            ),
+            'ExplainPage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPage,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageResponse.SerializeToString,
+            ),
+            'SimulateIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateIncident,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentResponse.SerializeToString,
             ),
             'ListTimeline': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTimeline,
@@ -762,6 +804,60 @@ class IncidentService:
             '/tocsin.escalation.v1.IncidentService/BatchResolveIncidents',
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/ExplainPage',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/SimulateIncident',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.SimulateIncidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -114,6 +114,20 @@ class IncidentServiceStub:
 
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
+    ExplainPage: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]
+    """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
+    became of each page, and when they would be paged if nobody answers.
+
+    Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
+    answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
+    Reasons: `INCIDENT_NOT_FOUND`.
+    """
+    SimulateIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.SimulateIncidentRequest, _incident_service_pb2.SimulateIncidentResponse]
+    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
+    same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+
+    Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
+    """
     ListTimeline: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListTimelineRequest, _incident_service_pb2.ListTimelineResponse]
     """Lists what happened to an incident, oldest first. Reasons: `INCIDENT_NOT_FOUND`."""
 
@@ -202,6 +216,20 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    """
+    ExplainPage: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]  # type: ignore[assignment]
+    """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
+    became of each page, and when they would be paged if nobody answers.
+
+    Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
+    answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
+    Reasons: `INCIDENT_NOT_FOUND`.
+    """
+    SimulateIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.SimulateIncidentRequest, _incident_service_pb2.SimulateIncidentResponse]  # type: ignore[assignment]
+    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
+    same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+
+    Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
     """
     ListTimeline: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListTimelineRequest, _incident_service_pb2.ListTimelineResponse]  # type: ignore[assignment]
     """Lists what happened to an incident, oldest first. Reasons: `INCIDENT_NOT_FOUND`."""
@@ -378,6 +406,32 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
         Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainPage(
+        self,
+        request: _incident_service_pb2.ExplainPageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.ExplainPageResponse, _abc.Awaitable[_incident_service_pb2.ExplainPageResponse]]:
+        """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
+        became of each page, and when they would be paged if nobody answers.
+
+        Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
+        answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
+        Reasons: `INCIDENT_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateIncident(
+        self,
+        request: _incident_service_pb2.SimulateIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.SimulateIncidentResponse, _abc.Awaitable[_incident_service_pb2.SimulateIncidentResponse]]:
+        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
+        same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+
+        Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
         """
 
     @_abc_1.abstractmethod

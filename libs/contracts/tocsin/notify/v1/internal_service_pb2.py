@@ -27,7 +27,7 @@ from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_no
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/internal_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"\x8d\x01\n\x0c\x43\x61ncellation\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x19\n\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01\"Z\n\x1aSubmitNotificationsRequest\x12<\n\x04jobs\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.NotificationJobB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"-\n\x1bSubmitNotificationsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\"`\n\x1a\x43\x61ncelNotificationsRequest\x12\x42\n\rcancellations\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.CancellationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"A\n\x1b\x43\x61ncelNotificationsResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x05\x12\x0f\n\x07\x63rossed\x18\x02 \x01(\x05\"W\n\x18\x43heckReachabilityRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1f\n\x05users\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\"/\n\x0fUnreachableUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x19\x43heckReachabilityResponse\x12\x36\n\x0bunreachable\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.UnreachableUser2\x99\x03\n\x15NotifyInternalService\x12\x80\x01\n\x13SubmitNotifications\x12,.tocsin.notify.v1.SubmitNotificationsRequest\x1a-.tocsin.notify.v1.SubmitNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x80\x01\n\x13\x43\x61ncelNotifications\x12,.tocsin.notify.v1.CancelNotificationsRequest\x1a-.tocsin.notify.v1.CancelNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x43heckReachability\x12*.tocsin.notify.v1.CheckReachabilityRequest\x1a+.tocsin.notify.v1.CheckReachabilityResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/internal_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"\x8d\x01\n\x0c\x43\x61ncellation\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x19\n\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01\"Z\n\x1aSubmitNotificationsRequest\x12<\n\x04jobs\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.NotificationJobB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"-\n\x1bSubmitNotificationsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\"`\n\x1a\x43\x61ncelNotificationsRequest\x12\x42\n\rcancellations\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.CancellationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"A\n\x1b\x43\x61ncelNotificationsResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x05\x12\x0f\n\x07\x63rossed\x18\x02 \x01(\x05\"W\n\x18\x43heckReachabilityRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1f\n\x05users\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\"/\n\x0fUnreachableUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x19\x43heckReachabilityResponse\x12\x36\n\x0bunreachable\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.UnreachableUser\"\xa2\x01\n\x18\x45xplainDeliveriesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x03 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"}\n\x19\x45xplainDeliveriesResponse\x12\x35\n\rnotifications\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x1a\n\x12unreachable_reason\x18\x02 \x01(\t\x12\r\n\x05rules\x18\x03 \x03(\t2\x95\x04\n\x15NotifyInternalService\x12\x80\x01\n\x13SubmitNotifications\x12,.tocsin.notify.v1.SubmitNotificationsRequest\x1a-.tocsin.notify.v1.SubmitNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x80\x01\n\x13\x43\x61ncelNotifications\x12,.tocsin.notify.v1.CancelNotificationsRequest\x1a-.tocsin.notify.v1.CancelNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x43heckReachability\x12*.tocsin.notify.v1.CheckReachabilityRequest\x1a+.tocsin.notify.v1.CheckReachabilityResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x45xplainDeliveries\x12*.tocsin.notify.v1.ExplainDeliveriesRequest\x1a+.tocsin.notify.v1.ExplainDeliveriesResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,12 +48,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREACHABILITYREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_CHECKREACHABILITYREQUEST'].fields_by_name['users']._loaded_options = None
   _globals['_CHECKREACHABILITYREQUEST'].fields_by_name['users']._serialized_options = b'\272H\r\222\001\n\020\350\007\"\005r\003\030\377\001'
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['org_id']._loaded_options = None
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['incident']._loaded_options = None
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['incident']._serialized_options = b'\272H\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['user']._loaded_options = None
+  _globals['_EXPLAINDELIVERIESREQUEST'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['SubmitNotifications']._loaded_options = None
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['SubmitNotifications']._serialized_options = b'\252\273\030\010internal'
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['CancelNotifications']._loaded_options = None
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['CancelNotifications']._serialized_options = b'\252\273\030\010internal'
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['CheckReachability']._loaded_options = None
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['CheckReachability']._serialized_options = b'\252\273\030\010internal'
+  _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['ExplainDeliveries']._loaded_options = None
+  _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['ExplainDeliveries']._serialized_options = b'\252\273\030\010internal'
   _globals['_CANCELLATION']._serialized_start=157
   _globals['_CANCELLATION']._serialized_end=298
   _globals['_SUBMITNOTIFICATIONSREQUEST']._serialized_start=300
@@ -70,6 +78,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNREACHABLEUSER']._serialized_end=740
   _globals['_CHECKREACHABILITYRESPONSE']._serialized_start=742
   _globals['_CHECKREACHABILITYRESPONSE']._serialized_end=825
-  _globals['_NOTIFYINTERNALSERVICE']._serialized_start=828
-  _globals['_NOTIFYINTERNALSERVICE']._serialized_end=1237
+  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_start=828
+  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_end=990
+  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_start=992
+  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_end=1117
+  _globals['_NOTIFYINTERNALSERVICE']._serialized_start=1120
+  _globals['_NOTIFYINTERNALSERVICE']._serialized_end=1653
 # @@protoc_insertion_point(module_scope)

@@ -226,3 +226,67 @@ class CheckReachabilityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckReachabilityResponse: _TypeAlias = CheckReachabilityResponse  # noqa: Y015
+
+@_typing.final
+class ExplainDeliveriesRequest(_message.Message):
+    """Request of ExplainDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    incident: _builtins.str
+    """`incidents/{uuid}`."""
+    user: _builtins.str
+    """`users/{user}`."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "org_id", b"org_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDeliveriesRequest: _TypeAlias = ExplainDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class ExplainDeliveriesResponse(_message.Message):
+    """Response of ExplainDeliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATIONS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_REASON_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    unreachable_reason: _builtins.str
+    """Why no page can be sent to the user at present, in words; empty when one can."""
+    @_builtins.property
+    def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Notification]:
+        """The newest 100, oldest first, each with its attempts."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The user's rules in words, one each: `high urgency: email after 300 s`. Empty: every usable contact method at once."""
+
+    def __init__(
+        self,
+        *,
+        notifications: _abc.Iterable[_notification_pb2.Notification] | None = ...,
+        unreachable_reason: _builtins.str = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications", "rules", b"rules", "unreachable_reason", b"unreachable_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDeliveriesResponse: _TypeAlias = ExplainDeliveriesResponse  # noqa: Y015

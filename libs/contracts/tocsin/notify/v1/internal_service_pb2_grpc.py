@@ -50,6 +50,11 @@ class NotifyInternalServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.FromString,
                 _registered_method=True)
+        self.ExplainDeliveries = channel.unary_unary(
+                '/tocsin.notify.v1.NotifyInternalService/ExplainDeliveries',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.FromString,
+                _registered_method=True)
 
 
 class NotifyInternalServiceServicer:
@@ -80,6 +85,14 @@ class NotifyInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDeliveries(self, request, context):
+        """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
+        escalation's ExplainPage says of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotifyInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +110,11 @@ def add_NotifyInternalServiceServicer_to_server(servicer, server):
                     servicer.CheckReachability,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.SerializeToString,
+            ),
+            'ExplainDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDeliveries,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +199,33 @@ class NotifyInternalService:
             '/tocsin.notify.v1.NotifyInternalService/CheckReachability',
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.CheckReachabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.NotifyInternalService/ExplainDeliveries',
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

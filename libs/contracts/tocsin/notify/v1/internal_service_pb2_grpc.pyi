@@ -44,6 +44,10 @@ class NotifyInternalServiceStub:
     """
     CheckReachability: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]
     """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
+    ExplainDeliveries: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ExplainDeliveriesRequest, _internal_service_pb2.ExplainDeliveriesResponse]
+    """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
+    escalation's ExplainPage says of them.
+    """
 
 @_typing.type_check_only
 class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
@@ -61,6 +65,10 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     """
     CheckReachability: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CheckReachabilityRequest, _internal_service_pb2.CheckReachabilityResponse]  # type: ignore[assignment]
     """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
+    ExplainDeliveries: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ExplainDeliveriesRequest, _internal_service_pb2.ExplainDeliveriesResponse]  # type: ignore[assignment]
+    """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
+    escalation's ExplainPage says of them.
+    """
 
 class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how escalation hands over pages and stops them."""
@@ -93,5 +101,15 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.CheckReachabilityResponse, _abc.Awaitable[_internal_service_pb2.CheckReachabilityResponse]]:
         """Tells which of the users named no page can be sent to at present, so that a policy that names them can warn."""
+
+    @_abc_1.abstractmethod
+    def ExplainDeliveries(
+        self,
+        request: _internal_service_pb2.ExplainDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ExplainDeliveriesResponse, _abc.Awaitable[_internal_service_pb2.ExplainDeliveriesResponse]]:
+        """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
+        escalation's ExplainPage says of them.
+        """
 
 def add_NotifyInternalServiceServicer_to_server(servicer: NotifyInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,167 @@
+"""What an explanation is made from, and what it consists of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import NoteKind
+from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.schedules.model import Segment
+from tocsin_escalation.domain.simulate import Plan
+
+PAGING: Final = (NoteKind.LEVEL_PAGED, NoteKind.EXHAUSTED, NoteKind.RESPONDERS_ADDED, NoteKind.URGENCY_RAISED)
+"""Entries that make pages."""
+_CHOSEN: Final = (NoteKind.OPENED, NoteKind.POLICY_FALLBACK, NoteKind.REASSIGNED, NoteKind.RESTARTED)
+"""Entries after which another policy may run."""
+
+
+class Verdict(StrEnum):
+    """Whether the person was paged. Each is PageVerdict's value of the same name."""
+
+    NOT_PAGED = "not_paged"
+    WAITING = "waiting"
+    PAGED = "paged"
+    NOT_REACHED = "not_reached"
+    STOPPED = "stopped"
+
+
+class About(StrEnum):
+    """What a statement is about. Each is ExplanationKind's value of the same name."""
+
+    USER = "user"
+    RULE = "rule"
+    PAGED = "paged"
+    NOT_PAGED = "not_paged"
+    SCHEDULE = "schedule"
+    ABSENCE = "absence"
+    OVERRIDE = "override"
+    OUTCOME = "outcome"
+    STOPPED = "stopped"
+    CONTACT = "contact"
+    NOTIFICATION = "notification"
+    ATTEMPT = "attempt"
+    NEXT = "next"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement. `time` is None for what holds at present."""
+
+    about: About
+    message: str
+    evidence: tuple[str, ...]
+    time: datetime | None = None
+    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One timeline entry."""
+
+    id: int
+    time: datetime
+    kind: NoteKind
+    message: str
+    level: int
+    repeat: int
+    generation: int
+    paged_users: tuple[str, ...]
+    pages: tuple[UUID, ...]
+
+    @property
+    def name(self) -> str:
+        return f"timelineEntries/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """An absence of the person."""
+
+    id: UUID
+    start: datetime
+    end: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt of a notification, in notify's words."""
+
+    time: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notification: its resource name, that of its page, and what became of it in words."""
+
+    name: str
+    page: str
+    message: str
+    time: datetime
+    level: int
+    sent: bool
+    tries: tuple[Tried, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What notify knows of the person. `unreachable`: why no page can be sent to them at present, empty when one can."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    unreachable: str = ""
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that is known. `contact` is None when notify did not answer.
+
+    `members`: of teams, as they are now. `line_ups`: everybody whom a schedule names. `segments`: who was on call when an entry
+    was written, by schedule and entry, as the schedule is written down now. `plan`: what follows if nobody answers.
+    """
+
+    run: Escalation
+    user: str
+    known: bool
+    disabled: bool
+    happened: tuple[Happened, ...]
+    members: Mapping[str, tuple[str, ...]]
+    line_ups: Mapping[str, frozenset[str]]
+    segments: Mapping[tuple[str, int], Segment]
+    absences: tuple[Away, ...]
+    plan: Plan
+    contact: Contact | None
+
+    @property
+    def name(self) -> str:
+        return f"users/{self.user}"
+
+    @property
+    def pages(self) -> dict[UUID, Happened]:
+        """The pages of this person, with the entry that made each."""
+        return {
+            page: entry
+            for entry in self.happened
+            if entry.kind in PAGING
+            for user, page in zip(entry.paged_users, entry.pages, strict=False)
+            if user == self.user
+        }
+
+    @property
+    def chosen(self) -> int:
+        """The id of the entry with which the present policy came."""
+        return max((entry.id for entry in self.happened if entry.kind in _CHOSEN), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer, and how it came to be."""
+
+    verdict: Verdict
+    summary: str
+    statements: tuple[Statement, ...]
+    next_page: datetime | None

@@ -1,0 +1,21 @@
+"""Who is on call in a schedule at an instant, as decisions take it."""
+
+from tocsin_escalation.domain.policy import OnCall
+from tocsin_escalation.domain.schedules.clock import time_of
+from tocsin_escalation.domain.schedules.model import Coverage, Schedule
+from tocsin_escalation.domain.schedules.questions import standing
+from tocsin_escalation.domain.schedules.words import tell
+
+
+def on_call_at(schedule: Schedule, minute: int) -> OnCall:
+    """With the reason in words, and, in a gap, who comes on next."""
+    here = standing(schedule, minute)
+    gap = here.segment.coverage is Coverage.GAP
+    next_ = here.next if gap else None
+    return OnCall(
+        here.segment.people,
+        tell(schedule.id, here.segment),
+        gap,
+        time_of(next_.start) if next_ is not None else None,
+        next_.people if next_ is not None else (),
+    )

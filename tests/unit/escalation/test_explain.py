@@ -1,0 +1,235 @@
+"""Why somebody was or was not paged: each statement is true and names what proves it."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    OutcomeKind,
+    Reassigned,
+    Resolved,
+    RespondersAdded,
+)
+from tocsin_escalation.domain.explain import explain
+from tocsin_escalation.domain.explanation import (
+    About,
+    Away,
+    Case,
+    Contact,
+    Delivery,
+    Explanation,
+    Happened,
+    Tried,
+    Verdict,
+)
+from tocsin_escalation.domain.on_call import on_call_at
+from tocsin_escalation.domain.policy import Directory, GapChoice, Policy, Target
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Schedule, Scope
+from tocsin_escalation.domain.schedules.questions import standing, users_of
+from tocsin_escalation.domain.simulate import simulate
+
+from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, level, policy, schedule, team, user
+from tests.unit.escalation.schedules.writing import DAILY, layer, override, utc
+
+ILL = override("2026-03-01 10:00", "2026-03-01 18:00", "ben", "ana", Scope.PERSON)
+ROTA = Schedule("web", "UTC", (layer("ana", "ben", turn=DAILY, start="2026-03-01 00:00"),))
+SWAPPED = replace(ROTA, overrides=(ILL,))
+
+
+class Told:
+    """A story, explained for one of its people."""
+
+    def __init__(self, run_on: Policy | None, rota: Schedule = ROTA, cause: str = "") -> None:
+        self.rota = rota
+        self.story = Story(run_on, self._people(), cause)
+        self.happened: list[Happened] = []
+        self._note()
+
+    def _people(self) -> Directory:
+        return replace(EVERYBODY, schedules={"web": on_call_at(self.rota, minute_of(NOON))})
+
+    def _note(self) -> None:
+        for note in self.story.decisions[-1].notes:
+            pages = [page.id for page in note.pages] if note.page is None else [note.page]
+            run = self.story.run
+            self.happened.append(
+                Happened(
+                    len(self.happened) + 1,
+                    self.story.now,
+                    note.kind,
+                    note.message,
+                    note.level,
+                    run.repeat,
+                    run.generation,
+                    tuple(page.user for page in note.pages),
+                    tuple(pages),
+                )
+            )
+
+    def then(self, event: object, minutes: float = 0) -> "Told":
+        self.story.passes(minutes)
+        self.story.take(event)  # type: ignore[arg-type]
+        self._note()
+        return self
+
+    def times_out(self, minutes: float = 5) -> "Told":
+        self.story.passes(minutes)
+        self.story.timer_fires()
+        self._note()
+        return self
+
+    def page_ends(self, who: str, kind: OutcomeKind, **fields: str) -> "Told":
+        self.story.page_ends(who, kind, **fields)
+        self._note()
+        return self
+
+    def why(self, who: str, contact: Contact | None = None, **fields: object) -> Explanation:
+        run = self.story.run
+        case = Case(
+            run=run,
+            user=who,
+            known=who in EVERYBODY.users,
+            disabled=False,
+            happened=tuple(self.happened),
+            members=EVERYBODY.teams or {},
+            line_ups={"web": frozenset(users_of(self.rota))},
+            segments={("web", each.id): standing(self.rota, minute_of(each.time)).segment for each in self.happened},
+            absences=(),
+            plan=simulate(run, None, self.story.now, lambda _: self.story.directory, {}),
+            contact=contact,
+        )
+        found = explain(replace(case, **fields))  # type: ignore[arg-type]
+        entries = {each.name for each in self.happened}
+        for statement in found.statements:
+            assert statement.evidence, f"nothing proves: {statement.message}"
+            named = [each for each in statement.evidence if each.startswith("timelineEntries/")]
+            assert set(named) <= entries
+            assert named or statement.about not in (About.PAGED, About.NOT_PAGED, About.OUTCOME, About.STOPPED)
+        return found
+
+
+def said(found: Explanation, about: About) -> list[str]:
+    return [statement.message for statement in found.statements if statement.about is about]
+
+
+def test_somebody_who_was_paged_by_name_and_answered_for_by_a_provider() -> None:
+    told = Told(THREE).page_ends("ana", OutcomeKind.SENT, channel="email")
+    found = told.why("ana")
+    assert (found.verdict, found.summary) == (Verdict.PAGED, "users/ana was paged: email to ana accepted")
+    assert said(found, About.RULE) == [
+        "the incident runs on policies/night as it was when the run began, which names users/ana at level 1 (users/ana)"
+    ]
+    [paged] = [each for each in found.statements if each.about is About.PAGED]
+    assert paged.evidence == ("timelineEntries/2", f"pages/{told.story.page_of('ana')}")
+
+
+def test_somebody_whose_level_has_not_begun_hears_when_it_would() -> None:
+    found = Told(THREE).why("dora")
+    assert (found.verdict, found.next_page) == (Verdict.NOT_PAGED, NOON + 10 * MINUTE)
+    assert said(found, About.NEXT) == [
+        "if nobody answers, users/dora is paged at 2026-03-01 12:10:00 UTC: level 3: paging users/dora"
+    ]
+    assert "is paged at 2026-03-01 12:10:00 UTC" in found.summary
+
+
+def test_somebody_whose_level_never_began_because_another_acknowledged() -> None:
+    found = Told(THREE).then(Acknowledged("users/ana"), 2).why("dora")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert found.summary == "users/dora was not paged: acknowledged by users/ana"
+    assert found.next_page is None
+    assert "until somebody gives it back" in said(found, About.NEXT)[-1]
+
+
+def test_somebody_whom_the_policy_does_not_name() -> None:
+    found = Told(policy(level(user("ana")), level(team("core")))).why("dora")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert "names users/dora at no level: not by name, not in a team, not in a schedule" in found.summary
+
+
+def test_somebody_of_a_schedule_who_was_not_on_call() -> None:
+    found = Told(policy(level(schedule("web")))).why("ben")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert "schedules/web has users/ana on call until 2026-03-02 00:00 UTC (turn 0 of layer layer)" in found.summary
+    [not_paged] = [each for each in found.statements if each.about is About.NOT_PAGED]
+    assert not_paged.evidence == ("timelineEntries/2", "schedules/web")
+
+
+def test_an_override_is_why_one_was_paged_and_the_other_was_not() -> None:
+    told = Told(policy(level(schedule("web"))), SWAPPED)
+    for who, verdict in (("ben", Verdict.WAITING), ("ana", Verdict.NOT_PAGED)):
+        found = told.why(who)
+        assert found.verdict is verdict
+        [swap] = [each for each in found.statements if each.about is About.OVERRIDE]
+        assert swap.message == "overrides/override-0 of schedules/web has users/ben on call instead of users/ana"
+        assert swap.evidence == ("overrides/override-0",)
+
+
+def test_somebody_who_was_away() -> None:
+    away = replace(ROTA, absences={"ana": ((utc("2026-03-01 00:00"), utc("2026-03-03 00:00")),)}, stand_in=True)
+    absence = Away(UUID(int=7), NOON - 60 * MINUTE, NOON + 60 * MINUTE, "ill")
+    found = Told(policy(level(schedule("web"))), away).why("ana", absences=(absence,))
+    assert said(found, About.ABSENCE) == ["users/ana was away until 2026-03-01 13:00 UTC (ill)"]
+    assert "stands in at turn 0 of layer layer instead of users/ana; away: users/ana" in found.summary
+
+
+def test_pages_that_failed_were_stopped_or_wait() -> None:
+    unreachable = Told(THREE).page_ends("ana", OutcomeKind.UNREACHABLE, reason="no verified contact method")
+    found = unreachable.why("ana")
+    assert (found.verdict, found.summary) == (
+        Verdict.NOT_REACHED,
+        "users/ana was not reached: ana could not be reached: no verified contact method",
+    )
+    assert said(found, About.STOPPED) == ["level 1 left at once: nobody of it can be reached (ana)"]
+    stopped = Told(THREE).then(Resolved("integrations/prom")).why("ana")
+    assert stopped.verdict is Verdict.STOPPED
+    assert stopped.summary.endswith("resolved by integrations/prom")
+    assert Told(THREE).why("ana").verdict is Verdict.WAITING
+
+
+def test_what_notify_knows_is_told_attempt_by_attempt() -> None:
+    told = Told(THREE)
+    page = f"pages/{told.story.page_of('ana')}"
+    tried = Tried(NOON, "attempt 1 by sms: sent; receipt at 2026-03-01 12:00:09 UTC: delivered")
+    sms = Delivery("notifications/1", page, f"sms for {page}: sent", NOON, 1, sent=True, tries=(tried,))
+    found = told.why("ana", Contact((sms,), rules=("high urgency: sms at once",)))
+    assert found.verdict is Verdict.PAGED, "the outcome may still be on its way to the timeline"
+    assert said(found, About.ATTEMPT) == [tried.message]
+    assert said(found, About.CONTACT) == ["the contact rules of users/ana are now: high urgency: sms at once"]
+    nobody = told.why("ana", Contact(unreachable="no verified contact method"))
+    assert said(nobody, About.CONTACT) == ["no page can be sent to users/ana at present: no verified contact method"]
+
+
+def test_unknown_and_disabled_people() -> None:
+    assert "does not exist" in Told(policy(level(user("gone")), level(user("ana")))).why("gone").summary
+    assert "is disabled" in Told(THREE).why("cem", disabled=True).summary
+
+
+def test_without_a_policy_nobody_is_paged() -> None:
+    found = Told(None, cause="no policy was asked for, and the tenant has no fallback policy").why("ana")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert found.summary.endswith("no policy was asked for, and the tenant has no fallback policy")
+    assert said(found, About.RULE)[0] == "the incident has no policy to run on: nobody is paged"
+
+
+def test_a_policy_that_came_later_does_not_explain_what_was_before() -> None:
+    told = Told(THREE).then(Reassigned("users/ana", policy=policy(level(user("dora")))), 1)
+    found = told.why("dora")
+    assert found.verdict is Verdict.WAITING
+    assert "they are not among the targets of its policy then" in said(found, About.NOT_PAGED)[0]
+
+
+def test_whoever_was_asked_for_is_told_by_whom() -> None:
+    found = Told(THREE).then(RespondersAdded("users/ana", (user("dora"),))).why("dora")
+    assert found.verdict is Verdict.WAITING
+    assert said(found, About.PAGED) == ["users/ana asks for users/dora"]
+
+
+@pytest.mark.parametrize("choice", GapChoice)
+def test_a_gap_is_why(choice: GapChoice) -> None:
+    later = replace(ROTA, layers=(layer("ana", "ben", turn=DAILY, start="2026-03-02 00:00"),))
+    targets: tuple[Target, ...] = (schedule("web"),)
+    found = Told(policy(level(*targets), on_gap=choice, fallback_target=user("dora")), later).why("ana")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert "has a gap" in found.summary

@@ -14,7 +14,12 @@ from tests.contract.test_protos import METHODS
 
 Metadata = Sequence[tuple[str, str | bytes]]
 EVERYWHERE = ("ingest", "escalation", "notify")
-_SERVERS = {"limits": EVERYWHERE, "outbox": EVERYWHERE, "queue": ("escalation", "notify")}
+_SERVERS = {
+    "credentials": ("escalation",),
+    "limits": EVERYWHERE,
+    "outbox": EVERYWHERE,
+    "queue": ("escalation", "notify"),
+}
 _DETAILS = "grpc-status-details-bin"
 
 

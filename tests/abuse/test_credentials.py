@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tocsin.credentials.v1 import credential_service_pb2 as cp
+from tocsin.type.v1 import access_pb2
 from tocsin.type.v1.access_pb2 import TENANTS_UNSPECIFIED
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.roles import ROLES
@@ -162,6 +164,21 @@ async def test_a_role_gets_as_far_as_its_scopes(world: World, role: str) -> None
             may = rpc.scope in ROLES[role] and (role == "operator") is (org == "*") and rpc.admits(org)
             expected = ("INVALID_ARGUMENT", "INVALID_FIELD") if may else FORBIDDEN
             assert (answer.code, answer.reason) == expected, (rpc, org, answer)
+
+
+async def test_an_api_key_gets_as_far_as_its_scopes(world: World, tenant: Tenant) -> None:
+    """At every RPC of every service, and at nothing that spans tenants, whatever role it has."""
+    account = cp.CreateServiceAccountRequest(service_account=cp.ServiceAccount(display_name="Bot"))
+    bot = (await tenant.admin.credentials.CreateServiceAccount(account)).service_account.name
+    for role in ("viewer", "owner"):
+        wanted = cp.ApiKey(service_account=bot, display_name=role, role=access_pb2.Role.Value(f"ROLE_{role.upper()}"))
+        key = (await tenant.admin.credentials.CreateApiKey(cp.CreateApiKeyRequest(api_key=wanted))).key
+        unary = [rpc for rpc in RPCS if not rpc.method.client_streaming]
+        answers = await asyncio.gather(*(rpc.call(world, b"\xff", bearer(key)) for rpc in unary))
+        for rpc, answer in zip(unary, answers, strict=True):
+            may = rpc.scope in ROLES[role] and rpc.admits(tenant.org_id)
+            expected = ("INVALID_ARGUMENT", "INVALID_FIELD") if may else FORBIDDEN
+            assert (answer.code, answer.reason) == expected, (rpc, role, answer)
 
 
 async def test_an_integration_key_sends_alerts_and_does_nothing_else(world: World, tenant: Tenant) -> None:

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.credentials.v1 import credential_service_pb2 as cp
 from tocsin.escalation.v1 import incident_pb2, schedule_pb2, schedule_service_pb2
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
@@ -64,6 +65,13 @@ async def first(world: World) -> Tenant:
     await tenant.admin.schedules.CreateFixedPeriod(schedule_service_pb2.CreateFixedPeriodRequest(fixed_period=period))
     absence = schedule_pb2.Absence(user=ana.name, reason=MARK, **times)
     await tenant.admin.schedules.CreateAbsence(schedule_service_pb2.CreateAbsenceRequest(absence=absence))
+    account = cp.CreateServiceAccountRequest(
+        service_account_id=MARK, service_account=cp.ServiceAccount(display_name=MARK)
+    )
+    bot = (await tenant.admin.credentials.CreateServiceAccount(account)).service_account.name
+    key = cp.ApiKey(service_account=bot, display_name=MARK, scopes=["alerts:read"])
+    await tenant.admin.credentials.CreateApiKey(cp.CreateApiKeyRequest(api_key=key))
+    await tenant.admin.credentials.RevokeTokens(cp.RevokeTokensRequest(token_id=MARK, reason=MARK))
     policy = await tenant.policy([ana, team, schedule], name=MARK)
     sender = await tenant.integration(policy)
     incident = await sender.triggers(MARK, dedup_key=MARK)
@@ -105,7 +113,7 @@ def texts(message: Message) -> Iterator[str]:
 
 def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
     wanted = {"alerts", "contactMethods", "incidents", "integrations", "notifications", "policies", "teams", "users"}
-    wanted |= {"absences", "fixedPeriods", "overrides", "schedules"}
+    wanted |= {"absences", "fixedPeriods", "overrides", "schedules", "serviceAccounts", "apiKeys", "tokenRevocations"}
     assert wanted <= set(names)
 
 

@@ -22,6 +22,7 @@ MUTATING_WITHOUT_ID = {
     "ApplyIncidentEvents": "idempotent by each incident's event numbers",
     "ReconcileIncidents": "comparing twice mends nothing twice",
     "ApplyPageOutcomes": "idempotent by page and outcome",
+    "NoteKeyUses": "an earlier time changes nothing",
     "ResolveIncidents": "resolving a resolved incident is OK",
     "SubmitNotifications": "idempotent by each job's page",
     "CancelNotifications": "a fence can only rise",

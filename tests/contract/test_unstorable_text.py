@@ -35,6 +35,7 @@ SERVICE_OF = {
     "queue": "notify",
     "outbox": "ingest",
     "limits": "ingest",
+    "credentials": "escalation",
 }
 DEPTH = 4
 

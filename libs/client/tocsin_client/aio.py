@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -24,6 +25,7 @@ from tocsin_client.alerts import BATCH, PATIENCE, AlertResult
 from tocsin_client.connection import DEFAULT_TIMEOUT, SERVICE_CONFIG, Connection, Tls, Token
 
 if TYPE_CHECKING:
+    from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceAsyncStub
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
@@ -114,6 +116,11 @@ class AioClient:
     def directory(self) -> "DirectoryServiceAsyncStub":
         """Users and teams."""
         return DirectoryServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def credentials(self) -> "CredentialServiceAsyncStub":
+        """Service accounts with their API keys; revoked tokens."""
+        return CredentialServiceStub(self.channel("escalation"))
 
     @cached_property
     def contacts(self) -> "ContactServiceAsyncStub":

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Self
 
 import grpc
+from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -102,6 +103,11 @@ class Client:
     def directory(self) -> DirectoryServiceStub:
         """Users and teams."""
         return DirectoryServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def credentials(self) -> CredentialServiceStub:
+        """Service accounts with their API keys; revoked tokens."""
+        return CredentialServiceStub(self.channel("escalation"))
 
     @cached_property
     def contacts(self) -> ContactServiceStub:

@@ -9,8 +9,10 @@ import binascii
 import math
 import re
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
 
 import jwt
@@ -44,6 +46,12 @@ class Principal:
     subject: str
     """Such as `users/ana` or `services/escalation`; goes into logs and records."""
     scopes: frozenset[str]
+    token_id: str = field(default="", compare=False)
+    """What the credential can be revoked by: a token's `jti`, the id of an API key."""
+    issued: float = field(default=math.inf, compare=False)
+    """When the credential was made, in epoch seconds. A revocation of the subject hits what was made up to its time."""
+    sources: tuple[IPv4Network | IPv6Network, ...] = field(default=(), compare=False)
+    """Where the credential may be used; empty: anywhere."""
 
 
 class Authenticator(Protocol):
@@ -108,6 +116,7 @@ def mint(
         "scope": " ".join(sorted(scopes)),
         "iat": issued,
         "exp": issued + int(ttl),
+        "jti": uuid.uuid4().hex,
     }
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": kid})
 
@@ -188,7 +197,8 @@ class JwtAuthenticator:
         scopes = scopes_of(claims.get("scope", "")) | scopes_of_roles(claims.get("roles"), operator=org_id == ALL_ORGS)
         if org_id != ALL_ORGS:
             org_id = checked_org(org_id)
-        principal = Principal(org_id, checked_subject(claims.get("sub")), scopes)
+        subject = checked_subject(claims.get("sub"))
+        principal = Principal(org_id, subject, scopes, token_id_of(claims), issued_of(claims))
         self._cache.put(token, principal, expiry)
         return principal
 
@@ -256,6 +266,17 @@ def check_times(claims: dict[str, Any], now: float, max_lifetime: float = math.i
     if now < begin:
         raise invalid_credential("the token is not valid yet")
     return expiry
+
+
+def issued_of(claims: dict[str, Any]) -> float:
+    """When a token whose times were checked was made. One that does not say may be as old as any that was revoked."""
+    return float(claims.get("iat", 0))
+
+
+def token_id_of(claims: dict[str, Any]) -> str:
+    """The token's `jti` (RFC 7519 section 4.1.7), or an empty text."""
+    token_id = claims.get("jti")
+    return token_id if isinstance(token_id, str) else ""
 
 
 def _check_own_audience(claims: dict[str, Any]) -> None:

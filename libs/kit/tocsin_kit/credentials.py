@@ -7,10 +7,10 @@ has used up its failures waits a moment before it is judged, and is still judged
 
 import asyncio
 import hashlib
-import ipaddress
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address, ip_network
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -18,6 +18,8 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import Authenticator, Principal, authenticate
 from tocsin_kit.buckets import Buckets
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.keys.revocations import Revocations
+from tocsin_kit.keys.sources import address_of, host_of, is_among, source_not_allowed
 from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
@@ -55,13 +57,15 @@ class Credentials:
         self._wrong: OrderedDict[bytes, tuple[float, TocsinError]] = OrderedDict()
         self._held: Counter[str] = Counter()
         self._total = metrics.credentials_refused
+        self.revocations: Final = Revocations()
+        """What is refused although it has not expired. Empty until something fills it (`tocsin_kit.keys.serving`)."""
 
     async def judge(
         self, authenticators: Iterable[Authenticator], token: str, peer: Callable[[], str], *, way: str = "rpc"
     ) -> Principal:
         """Whom `token` stands for. `peer` tells the caller's address; `way`: ways in with other authenticators.
 
-        Raises what the authenticators raise, and `Throttled`.
+        Raises what the authenticators raise, CREDENTIAL_INVALID for what was revoked, SOURCE_NOT_ALLOWED, and `Throttled`.
         """
         key = hash((way, token))  # keyed by a secret of the process (SipHash), so that no sender can make two alike
         known = key in self._right
@@ -69,6 +73,7 @@ class Credentials:
             await self._admit(way, token, peer)
         try:
             principal = await authenticate(authenticators, token)
+            self.revocations.check(principal)
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_CREDENTIAL_INVALID:
                 raise
@@ -79,7 +84,21 @@ class Credentials:
             self._right[key] = None
             if len(self._right) > _REMEMBERED:
                 self._right.popitem(last=False)
+        if principal.sources:
+            self._require_source(principal, peer())
         return principal
+
+    def _require_source(self, principal: Principal, peer: str) -> None:
+        """A right credential from the wrong place: its owner must hear of it, once a minute, for it is lost or misconfigured."""
+        address = address_of(peer)
+        if is_among(principal.sources, address):
+            return
+        self._total.labels("elsewhere").inc()
+        if not self._logged.take(("elsewhere", principal.org_id, principal.subject), time.monotonic()):
+            _log.warning(
+                "credential_used_elsewhere", org_id=principal.org_id, subject=principal.subject, source=source_of(peer)
+            )
+        raise source_not_allowed(address)
 
     async def _admit(self, way: str, token: str, peer: Callable[[], str]) -> None:
         """Refuses what was wrong a moment ago, and holds up whom its address has made suspect."""
@@ -132,15 +151,7 @@ def source_of(peer: str) -> str:
 
     `peer` is as gRPC writes it (`ipv4:10.0.0.1:5000`, `ipv6:%5B::1%5D:5000`) or an address alone.
     """
-    kind, _, rest = peer.partition(":")
-    host = rest.rpartition(":")[0] if kind in ("ipv4", "ipv6") else peer
-    host = host.replace("%5B", "").replace("%5D", "").strip("[]").partition("%")[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host[:64]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    address = address_of(peer)
+    if address is None:
+        return host_of(peer)[:64]
+    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)

@@ -23,7 +23,9 @@ from tocsin_kit.auth import (
     checked_org,
     checked_subject,
     invalid_credential,
+    issued_of,
     scopes_of,
+    token_id_of,
     unverified_header,
     verified_claims,
 )
@@ -103,7 +105,11 @@ class OidcAuthenticator:
         expiry = check_times(claims, now, self._max_lifetime)
         scopes = _scopes(claims) | scopes_of_roles(claims.get(self._roles_claim), operator=False)
         principal = Principal(
-            checked_org(claims.get(self._org_claim)), f"users/{checked_subject(claims.get('sub'))}", scopes
+            checked_org(claims.get(self._org_claim)),
+            f"users/{checked_subject(claims.get('sub'))}",
+            scopes,
+            token_id_of(claims),
+            issued_of(claims),
         )
         self._cache.put(token, principal, expiry)
         return principal

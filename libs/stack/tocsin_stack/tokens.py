@@ -10,11 +10,11 @@ ADMINISTRATOR = (
     *("alerts:read", "alerts:write", "contacts:read", "contacts:write", "directory:read", "directory:write"),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
-    *("schedules:read", "schedules:write"),
+    *("schedules:read", "schedules:write", "credentials:read", "credentials:write"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),
-    *("queues:read", "queues:write"),
+    *("queues:read", "queues:write", "credentials:read", "credentials:write"),
 )
 """What the operator of the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
 ALL_ORGS = "*"

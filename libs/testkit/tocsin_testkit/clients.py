@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from tocsin.credentials.v1 import credential_service_pb2_grpc
+from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -42,6 +44,10 @@ class Clients:
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
+        self.credentials: Any = _Bearer(credential_service_pb2_grpc.CredentialServiceStub(by["escalation"]), token)
+        self.credentials_internal: Any = _Bearer(
+            credential_internal_service_pb2_grpc.CredentialInternalServiceStub(by["escalation"]), token
+        )
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)

@@ -3,6 +3,8 @@
 from typing import Final
 
 from redis.exceptions import RedisError
+from tocsin.credentials.v1 import credential_service_pb2_grpc
+from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -15,6 +17,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
@@ -29,9 +32,11 @@ from tocsin_timers.connections import Connections
 from tocsin_escalation.app import gaps
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.rpc import credential_internal_service, credential_service
 from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
@@ -112,6 +117,18 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         EscalationInternalService(db, effects),
         "tocsin.escalation.v1.EscalationInternalService",
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
+    )
+    record = OwnKeyRecord(db)
+    serve_keys(runtime, record)
+    add(
+        credential_service.CredentialService(db, pages, runtime.rpc.budgets, settings.auth_max_token_seconds),
+        credential_service.NAME,
+        credential_service_pb2_grpc.add_CredentialServiceServicer_to_server,
+    )
+    add(
+        credential_internal_service.CredentialInternalService(record),
+        credential_internal_service.NAME,
+        credential_internal_service_pb2_grpc.add_CredentialInternalServiceServicer_to_server,
     )
     QueueService(db, QUEUE, figures, timers.mirror).add_to(runtime.rpc)
 

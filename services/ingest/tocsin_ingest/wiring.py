@@ -12,6 +12,8 @@ from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OUTBOX_ROWS, Limit, per_second
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.keys.record import RemoteKeyRecord
+from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
 from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
@@ -88,6 +90,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
+    serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
         alert_service.AlertService(intake, database, pages, window=settings.stream_window, stop=runtime.stop),
         alert_service.NAME,

@@ -10,6 +10,8 @@ from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
+from tocsin_kit.keys.record import RemoteKeyRecord
+from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.client import channel
@@ -221,6 +223,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     shared = Connections.from_url(
         settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
     )
+    serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))

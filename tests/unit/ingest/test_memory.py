@@ -4,8 +4,8 @@ import asyncio
 import uuid
 
 import pytest
-from tocsin_ingest.app.fresh_cache import FreshCache
 from tocsin_ingest.app.rate_limit import RateLimit
+from tocsin_kit.fresh_cache import FreshCache
 
 from tests.store.ingest.support import until
 

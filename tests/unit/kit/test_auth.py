@@ -70,7 +70,9 @@ async def test_what_any_jwt_library_reads_in_it() -> None:
         "scope": "a b",
         "iat": NOW,
         "exp": NOW + 600,
+        "jti": claims["jti"],
     }
+    assert claims["jti"] != jwt.decode(token(), options={"verify_signature": False})["jti"]
 
 
 async def test_a_token_for_several_audiences_or_of_before_there_was_one() -> None:

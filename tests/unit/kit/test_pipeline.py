@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import jwt
 import pytest
 import structlog
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
@@ -12,6 +13,7 @@ from grpc_status import rpc_status
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import Principal, mint
 from tocsin_kit.errors import TocsinError, from_rpc_error, invalid, not_found
+from tocsin_kit.keys.revocations import Revocation
 from tocsin_kit.logging import call_fields
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.server import current_call
@@ -129,6 +131,31 @@ async def test_two_credentials_are_none(serve: Any, connect: Any, echo: Any, tok
         error, parsed = await failure(client.call(kind, echo.Request(), metadata=metadata))
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         assert second == "" or parsed.reason == ErrorReason.ERROR_REASON_CREDENTIAL_INVALID
+
+
+async def test_an_open_stream_ends_when_its_credential_is_revoked(
+    serve: Any, connect: Any, echo: Any, settings: ServiceSettings
+) -> None:
+    server = await serve(echo.Echo())
+    token_id = "t-1"
+    claims = {"iss": "tocsin", "org": "acme", "sub": "users/ana", "scope": "echo:use", "exp": 1 << 40, "jti": token_id}
+    kid, key = settings.signing_keys.signing
+    client = connect(server, using=jwt.encode(claims, key, algorithm="HS256", headers={"kid": kid}))
+    call = client.channel.stream_stream(
+        f"/{echo.SERVICE}/BidiStream",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=echo.Response.FromString,
+    )(metadata=client.metadata, timeout=30)
+    await call.write(echo.Request(text="a"))
+    assert (await call.read()).text == "a"
+    server.credentials.revocations.add(Revocation("acme", token_id, "", 0.0, 1e12))
+    await call.write(echo.Request(text="b"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.call("Unary", echo.Request(text="c"))
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_the_handler_knows_its_call(serve: Any, connect: Any, echo: Any, token: str) -> None:

@@ -46,7 +46,10 @@ def test_each_role_holds_those_before_it_and_none_holds_internal() -> None:
     assert not any("internal" in scopes for scopes in ROLES.values())
     assert ROLES["owner"] == set(tokens.ADMINISTRATOR)
     assert ROLES["operator"] == set(tokens.OPERATOR)
-    assert {scope for scope in ROLES["owner"] if scope.endswith(":read")} - {"outbox:read"} == ROLES["viewer"]
+    assert {scope for scope in ROLES["owner"] if scope.endswith(":read")} - {
+        "outbox:read",
+        "credentials:read",
+    } == ROLES["viewer"]
 
 
 def test_unknown_roles_grant_nothing() -> None:

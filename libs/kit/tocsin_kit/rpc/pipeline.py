@@ -97,6 +97,7 @@ class _Method:
         self._pipeline = pipeline
         self._authenticators = pipeline._authenticators
         self._judge = pipeline._credentials.judge
+        self._revocations = pipeline._credentials.revocations
         self._budgets = pipeline._budgets
         self._kept = _KEPT if method.rpartition("/")[2].startswith(_READS) else 0.0
         self._total = pipeline._metrics.rpc_total
@@ -227,6 +228,8 @@ class _Method:
 
     async def _validated(self, requests: AsyncIterator[Message], call: Call) -> AsyncIterator[Message]:
         async for request in requests:
+            # A stream may stay open for long after its credential was revoked.
+            self._revocations.check(call.principal)
             self._budgets.take(call.org_id, BYTES, request.ByteSize())
             validate(request)
             yield request

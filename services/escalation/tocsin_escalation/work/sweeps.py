@@ -8,12 +8,14 @@ from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import sweep_overdue
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.store import absences, escalations, fixed_periods, overrides, timers
+from tocsin_escalation.store import absences, api_keys, escalations, fixed_periods, overrides, revocations, timers
 from tocsin_escalation.work.tasks import QUEUE
 
 REARM_CHUNK = 5000
 PLANNED_KEPT_DAYS = 400
 """As long as closed versions of layers: a schedule answers about its past with both."""
+KEYS_KEPT_DAYS = 30
+"""How long a key that was revoked or has expired is shown, as the contract says."""
 DELETE_CHUNK = 500
 
 
@@ -64,6 +66,11 @@ class Sweeps:
         async with self._db.system() as tx:
             for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE):
                 await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
+            await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
+        while True:
+            async with self._db.system() as tx:
+                if await revocations.delete_over(tx, DELETE_CHUNK) < DELETE_CHUNK:
+                    break
         while True:
             async with self._db.system() as tx:
                 if await escalations.delete_resolved(tx, self._settings.retention_days, DELETE_CHUNK) < DELETE_CHUNK:

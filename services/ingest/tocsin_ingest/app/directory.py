@@ -13,11 +13,11 @@ from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
+from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.compile_rules import compile_usable_rules
-from tocsin_ingest.app.fresh_cache import FreshCache
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations

@@ -51,6 +51,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. The token's time is over. Get a new one."""
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 23
     """PERMISSION_DENIED. The credential lacks the scope of this method. Metadata: `scope`."""
+    ERROR_REASON_SOURCE_NOT_ALLOWED: _ErrorReason.ValueType  # 24
+    """PERMISSION_DENIED. The credential may not be used from where the call comes from. Metadata: `address`, as the service sees it."""
     ERROR_REASON_INCIDENT_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. No such incident for this tenant. Metadata: `name`."""
     ERROR_REASON_ALERT_NOT_FOUND: _ErrorReason.ValueType  # 41
@@ -81,6 +83,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such fixed period for this tenant. Metadata: `name`."""
     ERROR_REASON_ABSENCE_NOT_FOUND: _ErrorReason.ValueType  # 54
     """NOT_FOUND. No such absence for this tenant. Metadata: `name`."""
+    ERROR_REASON_SERVICE_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 55
+    """NOT_FOUND. No such service account for this tenant. Metadata: `name`."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 56
+    """NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -160,6 +166,8 @@ ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 22
 """UNAUTHENTICATED. The token's time is over. Get a new one."""
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 23
 """PERMISSION_DENIED. The credential lacks the scope of this method. Metadata: `scope`."""
+ERROR_REASON_SOURCE_NOT_ALLOWED: ErrorReason.ValueType  # 24
+"""PERMISSION_DENIED. The credential may not be used from where the call comes from. Metadata: `address`, as the service sees it."""
 ERROR_REASON_INCIDENT_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. No such incident for this tenant. Metadata: `name`."""
 ERROR_REASON_ALERT_NOT_FOUND: ErrorReason.ValueType  # 41
@@ -190,6 +198,10 @@ ERROR_REASON_FIXED_PERIOD_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND. No such fixed period for this tenant. Metadata: `name`."""
 ERROR_REASON_ABSENCE_NOT_FOUND: ErrorReason.ValueType  # 54
 """NOT_FOUND. No such absence for this tenant. Metadata: `name`."""
+ERROR_REASON_SERVICE_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 55
+"""NOT_FOUND. No such service account for this tenant. Metadata: `name`."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 56
+"""NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61

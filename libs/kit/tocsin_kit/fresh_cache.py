@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from tocsin_kit.logging import get_logger
 
@@ -12,6 +12,8 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 _log = get_logger(__name__)
+
+_RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -24,13 +26,17 @@ class _Entry(Generic[_V]):
 class FreshCache(Generic[_K, _V]):
     """Answers from memory for at most `ttl` seconds after the value was read.
 
-    Many callers of one key share one read. Once half the time is over a use renews the value in the background, so that
-    callers of a busy key never wait. The oldest entry leaves when there are more than `size`.
+    Many callers of one key share one read. After `renew_after` seconds (half of `ttl` unless given) a use renews the value in
+    the background, so that callers of a busy key never wait; when that fails, a later use tries again. The oldest
+    entry leaves when there are more than `size`.
     """
 
-    def __init__(self, load: Callable[[_K], Awaitable[_V]], *, ttl: float, size: int) -> None:
+    def __init__(
+        self, load: Callable[[_K], Awaitable[_V]], *, ttl: float, size: int, renew_after: float | None = None
+    ) -> None:
         self._load = load
         self._ttl = ttl
+        self._renew_after = ttl / 2 if renew_after is None else renew_after
         self._size = size
         self._entries: dict[_K, _Entry[_V]] = {}
         self._loading: dict[_K, asyncio.Task[_V]] = {}
@@ -70,7 +76,7 @@ class FreshCache(Generic[_K, _V]):
             self._entries.pop(key, None)
             while len(self._entries) >= self._size:
                 del self._entries[next(iter(self._entries))]
-            self._entries[key] = _Entry(value, begin + self._ttl / 2, begin + self._ttl)
+            self._entries[key] = _Entry(value, begin + self._renew_after, begin + self._ttl)
         return value
 
     def _end(self, key: _K, task: "asyncio.Task[_V]") -> None:
@@ -79,3 +85,5 @@ class FreshCache(Generic[_K, _V]):
         if not task.cancelled() and (error := task.exception()) is not None:
             # A waiting caller gets the error itself; a renewal in the background has no caller to tell.
             _log.debug("cache_read_failed", error=repr(error))
+            if (entry := self._entries.get(key)) is not None:
+                entry.soft = min(entry.hard, asyncio.get_running_loop().time() + _RETRY_SECONDS)

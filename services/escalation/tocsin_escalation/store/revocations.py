@@ -1,0 +1,101 @@
+"""What is refused before its time, in PostgreSQL. Rows are kept until everything that they refuse has expired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from asyncpg import Record
+from tocsin_kit.db.pool import Tx
+
+SETTLED: Final = "30 seconds"
+"""No transaction takes longer to commit (its statements and pauses end after 5 s each), so no number before it is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationRow:
+    """One revocation. Either `token_id` or `subject` is empty."""
+
+    org_id: str
+    id: UUID
+    token_id: str
+    subject: str
+    issued_before: datetime
+    expire_time: datetime
+    author: str
+    reason: str = ""
+    of_key: bool = False
+    """Of an API key by its id."""
+    number: int = 0
+    create_time: datetime | None = None
+
+
+COLUMNS: Final = (
+    "org_id, id, token_id, subject, issued_before, expire_time, author, reason, of_key, number, create_time"
+)
+
+
+def _row(record: Record) -> RevocationRow:
+    return RevocationRow(**dict(record))
+
+
+async def insert(tx: Tx, row: RevocationRow) -> RevocationRow:
+    """A new one."""
+    record = await tx.fetchrow(
+        f"""INSERT INTO revocations (org_id, id, token_id, subject, issued_before, expire_time, author, reason, of_key)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}""",
+        row.org_id,
+        row.id,
+        row.token_id,
+        row.subject,
+        row.issued_before,
+        row.expire_time,
+        row.author,
+        row.reason,
+        row.of_key,
+    )
+    assert record is not None, "an insert returns its row"
+    return _row(record)
+
+
+async def page(tx: Tx, before: int | None, limit: int) -> list[RevocationRow]:
+    """The tenant's own that people made and that are not over, newest first, before a number; of all tenants in a system one."""
+    records = await tx.fetch(
+        f"""SELECT {COLUMNS} FROM revocations
+            WHERE ($1 = '*' OR org_id = $1) AND NOT of_key AND expire_time > app_now() AND ($2::bigint IS NULL OR number < $2)
+            ORDER BY number DESC LIMIT $3""",
+        tx.org_id,
+        before,
+        limit,
+    )
+    return [_row(record) for record in records]
+
+
+async def after(tx: Tx, number: int, limit: int) -> Sequence[RevocationRow]:
+    """Of all tenants, by number."""
+    records = await tx.fetch(
+        f"SELECT {COLUMNS} FROM revocations WHERE number > $1 AND expire_time > app_now() ORDER BY number LIMIT $2",
+        number,
+        limit,
+    )
+    return [_row(record) for record in records]
+
+
+async def settled(tx: Tx) -> int:
+    """The number up to which none is still to appear: numbers are drawn before the commit that shows them."""
+    found: int = await tx.fetchval(
+        f"SELECT coalesce(max(number), 0) FROM revocations WHERE create_time < app_now() - interval '{SETTLED}'"
+    )
+    return found
+
+
+async def delete_over(tx: Tx, limit: int) -> int:
+    """Forget those of every tenant that refuse nothing any more, at most `limit`; how many that were."""
+    records = await tx.fetch(
+        """DELETE FROM revocations WHERE (org_id, id) IN (
+             SELECT org_id, id FROM revocations WHERE expire_time < app_now() LIMIT $1 FOR UPDATE SKIP LOCKED)
+           RETURNING id""",
+        limit,
+    )
+    return len(records)

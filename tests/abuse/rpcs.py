@@ -1,6 +1,6 @@
 """Every RPC of every service of a running stack, called as bytes: with any credential and any message."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,15 @@ class Rpc:
     def scope(self) -> str:
         """What its contract asks for."""
         return self.method.GetOptions().Extensions[access_pb2.scope]
+
+    @property
+    def self_scope(self) -> str:
+        """What is enough for what belongs to the credential's own subject."""
+        return self.method.GetOptions().Extensions[access_pb2.self_scope]
+
+    def lets_in(self, scopes: Collection[str]) -> bool:
+        """Whether a credential with these scopes gets as far as the request."""
+        return self.scope in scopes or (self.self_scope in scopes and bool(self.self_scope))
 
     @property
     def spans(self) -> bool:

@@ -161,7 +161,7 @@ async def test_a_role_gets_as_far_as_its_scopes(world: World, role: str) -> None
             *(rpc.call(world, b"\xff", bearer(token)) for rpc, token in zip(unary, tokens, strict=True))
         )
         for rpc, answer in zip(unary, answers, strict=True):
-            may = rpc.scope in ROLES[role] and (role == "operator") is (org == "*") and rpc.admits(org)
+            may = rpc.lets_in(ROLES[role]) and (role == "operator") is (org == "*") and rpc.admits(org)
             expected = ("INVALID_ARGUMENT", "INVALID_FIELD") if may else FORBIDDEN
             assert (answer.code, answer.reason) == expected, (rpc, org, answer)
 
@@ -176,7 +176,7 @@ async def test_an_api_key_gets_as_far_as_its_scopes(world: World, tenant: Tenant
         unary = [rpc for rpc in RPCS if not rpc.method.client_streaming]
         answers = await asyncio.gather(*(rpc.call(world, b"\xff", bearer(key)) for rpc in unary))
         for rpc, answer in zip(unary, answers, strict=True):
-            may = rpc.scope in ROLES[role] and rpc.admits(tenant.org_id)
+            may = rpc.lets_in(ROLES[role]) and rpc.admits(tenant.org_id)
             expected = ("INVALID_ARGUMENT", "INVALID_FIELD") if may else FORBIDDEN
             assert (answer.code, answer.reason) == expected, (rpc, role, answer)
 

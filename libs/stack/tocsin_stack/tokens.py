@@ -7,7 +7,15 @@ RESPONDER = (
     *("incidents:read", "incidents:write", "directory:read", "policies:read", "notifications:read", "schedules:read"),
 )
 ADMINISTRATOR = (
-    *("alerts:read", "alerts:write", "contacts:read", "contacts:write", "directory:read", "directory:write"),
+    *(
+        "alerts:read",
+        "alerts:write",
+        "contacts:read",
+        "contacts:self",
+        "contacts:write",
+        "directory:read",
+        "directory:write",
+    ),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:write", "credentials:read", "credentials:write"),

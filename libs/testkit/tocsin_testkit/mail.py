@@ -10,7 +10,12 @@ from aiosmtpd.smtp import SMTP
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.received import Received
 
-KINDS = {"acknowledged": "acknowledgment", "resolved": "resolution", "test": "test"}
+KINDS = {
+    "acknowledged": "acknowledgment",
+    "resolved": "resolution",
+    "test": "test",
+    "security": "contact_changed",
+}
 
 
 class MailServer:

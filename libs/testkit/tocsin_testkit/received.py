@@ -13,7 +13,8 @@ class Received:
     channel: str
     """`email` or `webhook`."""
     kind: str
-    """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test` or `verification`."""
+    """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test`, `verification` or
+    `contact_changed`."""
     subject: str
     incident: str
     """`incidents/{uuid}`; empty for tests and codes."""

@@ -34,6 +34,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
+from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
@@ -182,10 +183,12 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         await calls.drain(settings.shutdown_grace_seconds * 0.8)
 
     page_tokens = PageTokens(settings.signing_keys)
+    notices = OwnerNotices(cipher, hints, budgets)
     contacts = Contacts(
         cipher,
         hints,
         failures,
+        notices,
         allow_private_webhooks=settings.allow_private_webhooks,
         missing={channel: why for channel, row in TYPES.items() if (why := row.missing(settings))},
     )
@@ -210,7 +213,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
     add(
-        ContactService(db, contacts, cipher, hints, page_tokens, budgets),
+        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices),
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )

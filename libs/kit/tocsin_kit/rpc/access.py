@@ -14,6 +14,9 @@ class Access:
 
     scope: str
     tenants: "access_pb2.Tenants.ValueType" = access_pb2.TENANTS_UNSPECIFIED
+    self_scope: str = ""
+    """Enough to come in as well. Whether the call is about what is the subject's own, the handler finds out
+    (`Call.require_own`)."""
 
     def check(self, principal: Principal) -> None:
         """Raises SCOPE_MISSING unless the credential may call; says nothing about what the call is aimed at (AIP-211).
@@ -22,7 +25,7 @@ class Access:
         claims. An operator without the scope `internal` may not call what is about one tenant: it would act on a tenant
         by the name of `*`.
         """
-        if self.scope not in principal.scopes:
+        if self.scope not in principal.scopes and (not self.self_scope or self.self_scope not in principal.scopes):
             raise scope_missing(self.scope)
         if principal.org_id != ALL_ORGS:
             if self.scope == INTERNAL or self.tenants == access_pb2.TENANTS_ALL:

@@ -51,6 +51,15 @@ class Call:
         if self.principal.org_id != ALL_ORGS:
             raise operators_only(INTERNAL)
 
+    def require_own(self, owner: str, scope: str) -> None:
+        """Raises SCOPE_MISSING unless the caller is `owner`, or may change what is somebody else's: has the method's `scope`."""
+        if scope not in self.principal.scopes and owner != self.principal.subject:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_SCOPE_MISSING,
+                f"it is not the credential's own: {self.principal.subject} lacks the scope {scope}",
+                metadata={"scope": scope},
+            )
+
     def acting_for(self, org_id: str) -> str:
         """The tenant a message of Tocsin's own services names. Other callers may not name one: SCOPE_MISSING."""
         self.require_internal()

@@ -112,7 +112,9 @@ class RpcServer:
             warm(message_factory.GetMessageClass(descriptor.methods_by_name[name].input_type))
             if _is_async(getattr(servicer, name)):
                 request_type = descriptor.methods_by_name[name].input_type
-                access = Access(scope, options.Extensions[access_pb2.tenants])
+                access = Access(
+                    scope, options.Extensions[access_pb2.tenants], options.Extensions[access_pb2.self_scope]
+                )
                 wrapped[name] = self._pipeline.wrap(f"{service}/{name}", access, handler, request_type)
             else:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")

@@ -16,6 +16,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
+from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.channels.base import BadAddress
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel
@@ -24,6 +25,8 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import Contact
 
 MOST_PER_USER: Final = 50
+Owners = Callable[[str], None]
+"""Raises SCOPE_MISSING when the caller may not change what is of this user."""
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]*")
 _SECRET_BYTES: Final = 32
 
@@ -52,6 +55,7 @@ class Contacts:
         cipher: Cipher,
         hints: Hints,
         failures: Failures,
+        notices: OwnerNotices,
         *,
         allow_private_webhooks: bool,
         missing: Mapping[Channel, str],
@@ -60,40 +64,51 @@ class Contacts:
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
+        self._notices = notices
         self._allow_private = allow_private_webhooks
         self._missing = missing
 
-    async def create(self, tx: Tx, given: Given) -> Contact:
-        """A new one, unverified. Raises INVALID_FIELD."""
+    async def create(self, tx: Tx, given: Given, by: str) -> Contact:
+        """A new one, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""
         given = self._checked(given, before=None)
         if await contacts.count(tx, given.user_id) >= MOST_PER_USER:
             raise invalid("contact_method.user", f"has {MOST_PER_USER} contact methods already; delete one first")
         id = new_id()
         blank = Contact(id, given.user_id, "", given.channel, "", None, "", False)
-        return await contacts.insert(tx, self._changed(tx.org_id, blank, given))
+        made = await contacts.insert(tx, self._changed(tx.org_id, blank, given))
+        await self._notices.added(tx, by, made)
+        return made
 
-    async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given]) -> Contact:
+    async def update(
+        self, tx: Tx, id: UUID, etag: str, change: Callable[[Contact], Given], may: Owners, by: str
+    ) -> Contact:
         """What `change` makes of it. Leading elsewhere makes it unverified, and codes sent so far are over.
 
-        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD.
+        `may` raises when the caller may not change what is of this user. Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH,
+        INVALID_FIELD, RATE_LIMITED.
         """
         before = await find(tx, id, lock=True)
+        may(before.user_id)
         require_etag(etag, before.version)
         given = self._checked(change(before), before=before.channel)
         after = self._changed(tx.org_id, before, given)
         if (after.channel, after.address) != (before.channel, before.address):
             after = replace(after, verified=False)
             await verifications.finish(tx, id)
-        return await contacts.update(tx, after)
+        updated = await contacts.update(tx, after)
+        await self._notices.changed(tx, by, before, updated)
+        return updated
 
-    async def delete(self, tx: Tx, id: UUID, etag: str) -> None:
-        """Its rules go with it, its pending notifications go to the user's other methods.
+    async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> None:
+        """Its rules go with it, its pending notifications go to the user's other methods. `may`: as for `update`.
 
-        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH.
+        Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, RATE_LIMITED.
         """
         before = await find(tx, id, lock=True)
+        may(before.user_id)
         require_etag(etag, before.version)
         await contacts.delete(tx, id)
+        await self._notices.deleted(tx, by, before)
         await rules.forget_method(tx, id)
         moved = await move_pages(tx, before, self._failures)
         tx.after_commit(lambda: self._hints.now(moved))

@@ -1,4 +1,4 @@
-"""Pages this service makes by itself (tests, verification codes) or plans once more (redriven dead letters).
+"""Pages this service makes by itself (tests, verification codes, changes by others) or plans once more (redriven dead letters).
 
 They are stored as due in the caller's transaction and delivered right after its commit, so that what the caller is told
 and what will be sent cannot come apart.
@@ -18,13 +18,21 @@ from tocsin_notify.store import notifications
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 
-_TYPES = {Kind.TEST: pb.NOTIFICATION_TYPE_TEST, Kind.VERIFICATION: pb.NOTIFICATION_TYPE_VERIFICATION}
+_TYPES = {
+    Kind.TEST: pb.NOTIFICATION_TYPE_TEST,
+    Kind.VERIFICATION: pb.NOTIFICATION_TYPE_VERIFICATION,
+    Kind.CONTACT_CHANGED: pb.NOTIFICATION_TYPE_CONTACT_CHANGED,
+}
 
 
-def own_page(org_id: str, user: str, page: Page, *, id: UUID | None = None) -> NewPage:
+def own_page(
+    org_id: str, user: str, page: Page, *, id: UUID | None = None, title: str = "", actor: str = ""
+) -> NewPage:
     """A page about no incident."""
     id = id or new_id()
-    job = pb.NotificationJob(page=f"pages/{id}", org_id=org_id, type=_TYPES[page.kind], user=user)
+    job = pb.NotificationJob(
+        page=f"pages/{id}", org_id=org_id, type=_TYPES[page.kind], user=user, title=title, actor=actor
+    )
     return NewPage(id, org_id, user, None, page, NORMAL, 0, None, job)
 
 

@@ -11,9 +11,10 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 
 from tocsin_notify.app.code_limits import CodeLimits
-from tocsin_notify.app.contacts import find
+from tocsin_notify.app.contacts import Owners, find
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.own_pages import own_page, store_planned
+from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.domain.page import Kind, Method, Page, Urgency
 from tocsin_notify.domain.planning import Planned
 from tocsin_notify.domain.verification import MAX_CODES_PER_HOUR, is_right
@@ -24,12 +25,13 @@ from tocsin_notify.store.contacts import Contact
 _OVER: Final = "there is no code to check, or it is over: ask for a new one"
 
 
-async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits) -> datetime:
+async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits, may: Owners) -> datetime:
     """Send a fresh code through the method, at once; until when it holds. Earlier codes are over.
 
-    Raises CONTACT_METHOD_NOT_FOUND, RATE_LIMITED.
+    `may` raises when the caller may not change what is of this user. Raises CONTACT_METHOD_NOT_FOUND, RATE_LIMITED.
     """
     contact = await find(tx, id, lock=True)
+    may(contact.user_id)
     many, wait = await verifications.recent(tx, id, MAX_CODES_PER_HOUR)
     if many >= MAX_CODES_PER_HOUR:
         raise TocsinError(
@@ -52,12 +54,15 @@ async def send_code(tx: Tx, id: UUID, hints: Hints, limits: CodeLimits) -> datet
     return until
 
 
-async def take_code(tx: Tx, id: UUID, code: str, cipher: Cipher) -> Contact | TocsinError:
+async def take_code(
+    tx: Tx, id: UUID, code: str, cipher: Cipher, notices: OwnerNotices, may: Owners, by: str
+) -> Contact | TocsinError:
     """The verified method; or the error to raise once this transaction has committed: a wrong try must count.
 
-    Raises CONTACT_METHOD_NOT_FOUND, VERIFICATION_EXPIRED.
+    `may`: as for `send_code`. Raises CONTACT_METHOD_NOT_FOUND, VERIFICATION_EXPIRED, RATE_LIMITED.
     """
     contact = await find(tx, id, lock=True)
+    may(contact.user_id)
     if contact.verified:
         return contact
     newest = await verifications.newest(tx, id)
@@ -72,4 +77,6 @@ async def take_code(tx: Tx, id: UUID, code: str, cipher: Cipher) -> Contact | To
             metadata={"attempts_left": str(left)},
         )
     await verifications.finish(tx, id)
-    return await contacts.verify(tx, contact)
+    verified = await contacts.verify(tx, contact)
+    await notices.verified(tx, by, contact, verified)
+    return verified

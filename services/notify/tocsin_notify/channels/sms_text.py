@@ -85,6 +85,8 @@ def sms_text(delivery: Delivery, limit: int) -> str:
             text = f"{delivery.code} is your Tocsin verification code. It holds for 10 minutes."
         case Kind.TEST:
             text = f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."
+        case Kind.CONTACT_CHANGED:
+            text = f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {job.actor or 'its source'}: {job.title}"
         case Kind.RESOLUTION:

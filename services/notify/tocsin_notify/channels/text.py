@@ -43,6 +43,8 @@ def subject(delivery: Delivery) -> str:
             text = f"[resolved] {job.title}"
         case Kind.TEST:
             text = "[test] Tocsin can reach you this way"
+        case Kind.CONTACT_CHANGED:
+            text = f"[security] {job.actor} changed how Tocsin reaches you"
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
     return _one_line(text, _SUBJECT_LENGTH)
@@ -56,6 +58,12 @@ def body(delivery: Delivery) -> str:
             lines = [f"Your code is {delivery.code}. It holds for 10 minutes.", "If you did not ask for it, ignore it."]
         case Kind.TEST:
             lines = [f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."]
+        case Kind.CONTACT_CHANGED:
+            lines = [
+                f"{job.actor} {job.title}.",
+                "",
+                "If you did not agree to it, tell your administrator: pages may not reach you, or may reach somebody else.",
+            ]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
             verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
@@ -101,6 +109,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "repeat": job.repeat,
         "actor": job.actor or None,
         "code": delivery.code or None,
+        "change": job.title if delivery.kind is Kind.CONTACT_CHANGED else None,
         "answer_url": delivery.link or None,
     }
 

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     TEST = "test"
     VERIFICATION = "verification"
     URGENCY_RAISED = "urgency_raised"
+    CONTACT_CHANGED = "contact_changed"
 
 
 class Channel(StrEnum):

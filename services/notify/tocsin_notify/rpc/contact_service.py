@@ -12,13 +12,15 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.code_limits import CodeLimits
-from tocsin_notify.app.contacts import Contacts, Given, find
+from tocsin_notify.app.contacts import Contacts, Given, Owners, find
 from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.rules import replace_rules
 from tocsin_notify.app.send_test import send_test
 from tocsin_notify.app.slots import NOTIFICATIONS
@@ -35,13 +37,21 @@ R = TypeVar("R", bound=Message)
 
 WRITABLE: Final = ("display_name", *Channel, "disabled")
 _COLLECTION: Final = "contactMethods"
+_SCOPE: Final = "contacts:write"
 
 
 class ContactService(pb_grpc.ContactServiceServicer):
     """How people want to be reached."""
 
     def __init__(
-        self, db: Database, contacts: Contacts, cipher: Cipher, hints: Hints, pages: PageTokens, budgets: Budgets
+        self,
+        db: Database,
+        contacts: Contacts,
+        cipher: Cipher,
+        hints: Hints,
+        pages: PageTokens,
+        budgets: Budgets,
+        notices: OwnerNotices,
     ) -> None:
         self._db = db
         self._contacts = contacts
@@ -50,11 +60,14 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self._limits = CodeLimits()
         self._pages = pages
         self._budgets = budgets
+        self._notices = notices
 
     async def CreateContactMethod(
         self, request: pb.CreateContactMethodRequest, context: Any
     ) -> pb.CreateContactMethodResponse:
         """See the contract. The answer that is kept for repeats holds no secret, and a repeat is told none."""
+        may, by = _caller()
+        may(request.contact_method.user)
 
         async def work(tx: Tx) -> pb.CreateContactMethodResponse:
             secret = ""
@@ -62,7 +75,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
             async def create() -> pb.CreateContactMethodResponse:
                 nonlocal secret
                 await require_room(tx, "contact_methods", self._budgets)
-                contact = await self._contacts.create(tx, mapping.given_from(request.contact_method))
+                contact = await self._contacts.create(tx, mapping.given_from(request.contact_method), by)
                 secret = self._contacts.reveal(tx.org_id, contact)
                 return pb.CreateContactMethodResponse(contact_method=mapping.contact_to(contact))
 
@@ -99,6 +112,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self, request: pb.UpdateContactMethodRequest, context: Any
     ) -> pb.UpdateContactMethodResponse:
         """See the contract."""
+        may, by = _caller()
         given = request.contact_method
         id = parse_uuid_name(given.name, _COLLECTION, field="contact_method.name")
 
@@ -109,7 +123,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
             return mapping.given_from(merged)
 
         async def update(tx: Tx) -> pb.UpdateContactMethodResponse:
-            contact = await self._contacts.update(tx, id, given.etag, change)
+            contact = await self._contacts.update(tx, id, given.etag, change, may, by)
             return pb.UpdateContactMethodResponse(contact_method=mapping.contact_to(contact))
 
         return await self._once("UpdateContactMethod", request, pb.UpdateContactMethodResponse, update)
@@ -118,9 +132,10 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self, request: pb.DeleteContactMethodRequest, context: Any
     ) -> pb.DeleteContactMethodResponse:
         """See the contract."""
+        may, by = _caller()
 
         async def delete(tx: Tx) -> pb.DeleteContactMethodResponse:
-            await self._contacts.delete(tx, parse_uuid_name(request.name, _COLLECTION), request.etag)
+            await self._contacts.delete(tx, parse_uuid_name(request.name, _COLLECTION), request.etag, may, by)
             return pb.DeleteContactMethodResponse()
 
         return await self._once("DeleteContactMethod", request, pb.DeleteContactMethodResponse, delete)
@@ -129,10 +144,12 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self, request: pb.SendVerificationCodeRequest, context: Any
     ) -> pb.SendVerificationCodeResponse:
         """See the contract."""
+        may, _ = _caller()
+        id = parse_uuid_name(request.name, _COLLECTION)
 
         async def send(tx: Tx) -> pb.SendVerificationCodeResponse:
             self._budgets.take(tx.org_id, NOTIFICATIONS)
-            until = await send_code(tx, parse_uuid_name(request.name, _COLLECTION), self._hints, self._limits)
+            until = await send_code(tx, id, self._hints, self._limits, may)
             return pb.SendVerificationCodeResponse(expire_time=mapping.timestamp(until))
 
         return await self._once("SendVerificationCode", request, pb.SendVerificationCodeResponse, send)
@@ -142,9 +159,10 @@ class ContactService(pb_grpc.ContactServiceServicer):
     ) -> pb.VerifyContactMethodResponse:
         """See the contract. A wrong code commits its count before it is an error, so it cannot be an idempotent answer."""
         id = parse_uuid_name(request.name, _COLLECTION)
+        may, by = _caller()
 
         async def work(tx: Tx) -> pb.VerifyContactMethodResponse | TocsinError:
-            outcome = await take_code(tx, id, request.code, self._cipher)
+            outcome = await take_code(tx, id, request.code, self._cipher, self._notices, may, by)
             if isinstance(outcome, TocsinError):
                 return outcome
 
@@ -171,17 +189,22 @@ class ContactService(pb_grpc.ContactServiceServicer):
     ) -> pb.UpdateNotificationRulesResponse:
         """See the contract."""
         given = request.notification_rules
+        may, by = _caller()
+        may(given.user)
 
         async def update(tx: Tx) -> pb.UpdateNotificationRulesResponse:
             if (await rules.read(tx, given.user)).version == 0:
                 await require_room(tx, "rule_sets", self._budgets)
             after = await replace_rules(tx, given.user, mapping.rules_from(given), given.etag)
+            await self._notices.rules_replaced(tx, by, given.user)
             return pb.UpdateNotificationRulesResponse(notification_rules=mapping.rules_to(after))
 
         return await self._once("UpdateNotificationRules", request, pb.UpdateNotificationRulesResponse, update)
 
     async def SendTestPage(self, request: pb.SendTestPageRequest, context: Any) -> pb.SendTestPageResponse:
         """See the contract."""
+        may, _ = _caller()
+        may(request.user)
         named = request.contact_method
         method = parse_uuid_name(named, _COLLECTION, field="contact_method") if named else None
         urgency = mapping.URGENCIES.get(request.urgency, Urgency.HIGH)
@@ -200,3 +223,9 @@ class ContactService(pb_grpc.ContactServiceServicer):
             return await once(tx, method, request, response_type, lambda: work(tx))
 
         return await self._db.run(tenant(), run)
+
+
+def _caller() -> tuple[Owners, str]:
+    """What raises when the caller may not change what is of a user, and who calls."""
+    call = current_call()
+    return lambda owner: call.require_own(owner, _SCOPE), call.subject

@@ -13,10 +13,19 @@ from tocsin_notify.domain.page import Channel
 
 _COLUMNS: Final = """id, user_id, display_name, channel, address, secret, key_id, disabled,
   verify_time IS NOT NULL AS verified, version, create_time, update_time"""
-_READ: Final = f"SELECT {_COLUMNS} FROM contact_methods WHERE org_id = $1 AND id = $2 AND delete_time IS NULL"
+# Rows of nobody (an empty user) lead where a method led before somebody else changed it. They carry notices of that and are
+# shown to nobody.
+_READ: Final = f"""
+SELECT {_COLUMNS} FROM contact_methods WHERE org_id = $1 AND id = $2 AND user_id <> '' AND delete_time IS NULL
+"""
+_USABLE: Final = f"""
+SELECT {_COLUMNS} FROM contact_methods
+WHERE org_id = $1 AND user_id = $2 AND delete_time IS NULL AND verify_time IS NOT NULL AND NOT disabled
+ORDER BY create_time, id
+"""
 _LIST: Final = f"""
 SELECT {_COLUMNS} FROM contact_methods
-WHERE org_id = $1 AND delete_time IS NULL AND ($2 = '' OR user_id = $2) AND (create_time, id) > ($3, $4)
+WHERE org_id = $1 AND delete_time IS NULL AND user_id <> '' AND ($2 = '' OR user_id = $2) AND (create_time, id) > ($3, $4)
 ORDER BY create_time, id LIMIT $5
 """
 _COUNT: Final = "SELECT count(*) FROM contact_methods WHERE org_id = $1 AND user_id = $2 AND delete_time IS NULL"
@@ -71,6 +80,11 @@ async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Contact | None:
 async def page(tx: Tx, user: str, after: tuple[datetime, UUID], limit: int) -> list[Contact]:
     """Oldest first, behind `after`; of one user, or with an empty `user` of all."""
     return [_contact(row) for row in await tx.fetch(_LIST, tx.org_id, user, *after, limit)]
+
+
+async def usable(tx: Tx, user: str) -> list[Contact]:
+    """The user's that may carry pages, oldest first."""
+    return [_contact(row) for row in await tx.fetch(_USABLE, tx.org_id, user)]
 
 
 async def count(tx: Tx, user: str) -> int:

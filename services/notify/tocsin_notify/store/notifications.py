@@ -171,6 +171,10 @@ _PENDING_OF_METHOD: Final = """
 SELECT id, page_id, incident, generation, priority FROM notifications
 WHERE contact_method = $1 AND org_id IS NOT DISTINCT FROM $2 AND state = 'pending' ORDER BY id FOR UPDATE
 """
+_PENDING_OF_KIND: Final = """
+SELECT n.id FROM notifications n JOIN pages p ON p.id = n.page_id
+WHERE n.contact_method = $1 AND n.state = 'pending' AND p.type = $2 ORDER BY n.id FOR UPDATE OF n
+"""
 _REPOINT: Final = """
 UPDATE notifications n SET contact_method = g.method, channel = c.channel
 FROM unnest($1::uuid[], $2::uuid[]) AS g(id, method)
@@ -319,6 +323,11 @@ async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
 async def pending_of_method(tx: Tx, method: UUID) -> list[asyncpg.Record]:
     """What waits for a contact method, locked."""
     return await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)
+
+
+async def pending_of_kind(tx: Tx, method: UUID, kind: str) -> list[UUID]:
+    """What of one kind of page waits for a contact method, locked."""
+    return [row["id"] for row in await tx.fetch(_PENDING_OF_KIND, method, kind)]
 
 
 async def repoint(tx: Tx, methods: dict[UUID, UUID]) -> None:

@@ -49,8 +49,10 @@ contact_methods: Final = Table(
     check("delete_time IS NULL OR (address = '' AND verify_time IS NULL)", name="deleted_is_forgotten"),
     index("contact_methods_by_user", "org_id", "user_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_oldest", "org_id", "create_time", "id", where="delete_time IS NULL"),
+    index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )
-"""Ways to reach a user. The row of a deleted one stays for the notifications that name it."""
+"""Ways to reach a user. The row of a deleted one stays for the notifications that name it. One of nobody (an empty user) is where a
+method led before somebody else changed it, for the notice of that."""
 
 rule_sets: Final = Table(
     "rule_sets",
@@ -125,10 +127,11 @@ pages: Final = Table(
     column("create_time", TIME, default=NOW),
     primary_key("id"),
     check(
-        "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised')",
+        "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised', "
+        "'contact_changed')",
         name="pages_type",
     ),
-    check("(incident IS NULL) = (type IN ('test', 'verification'))", name="pages_incident"),
+    check("(incident IS NULL) = (type IN ('test', 'verification', 'contact_changed'))", name="pages_incident"),
     check("priority IN (0, 1)", name="pages_priority"),
     index("pages_oldest", "create_time"),
 )

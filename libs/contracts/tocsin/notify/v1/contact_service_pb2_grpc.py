@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class ContactServiceStub:
     """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
     """
 
     def __init__(self, channel):
@@ -89,6 +93,10 @@ class ContactServiceStub:
 
 class ContactServiceServicer:
     """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
     """
 
     def CreateContactMethod(self, request, context):
@@ -237,6 +245,10 @@ def add_ContactServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ContactService:
     """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
     """
 
     @staticmethod

@@ -27,7 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ContactServiceStub:
-    """Contact methods and the rules that choose among them."""
+    """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -76,7 +81,12 @@ class ContactServiceStub:
 
 @_typing.type_check_only
 class ContactServiceAsyncStub(ContactServiceStub):
-    """Contact methods and the rules that choose among them."""
+    """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateContactMethod: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.CreateContactMethodRequest, _contact_service_pb2.CreateContactMethodResponse]  # type: ignore[assignment]
@@ -121,7 +131,12 @@ class ContactServiceAsyncStub(ContactServiceStub):
     """
 
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Contact methods and the rules that choose among them."""
+    """Contact methods and the rules that choose among them.
+
+    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
+    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
+    method as it was before: where it led, not where it leads now.
+    """
 
     @_abc_1.abstractmethod
     def CreateContactMethod(

@@ -44,6 +44,8 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A code that proves a contact method reaches its owner. Not a page."""
     NOTIFICATION_TYPE_URGENCY_RAISED: _NotificationType.ValueType  # 7
     """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
+    NOTIFICATION_TYPE_CONTACT_CHANGED: _NotificationType.ValueType  # 8
+    """Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why somebody is notified."""
@@ -64,6 +66,8 @@ NOTIFICATION_TYPE_VERIFICATION: NotificationType.ValueType  # 6
 """A code that proves a contact method reaches its owner. Not a page."""
 NOTIFICATION_TYPE_URGENCY_RAISED: NotificationType.ValueType  # 7
 """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
+NOTIFICATION_TYPE_CONTACT_CHANGED: NotificationType.ValueType  # 8
+"""Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:

@@ -51,11 +51,11 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """None; grants nothing."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Sees everything of the tenant."""
+    """Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, and nobody else's."""
     ROLE_RESPONDER: _Role.ValueType  # 2
-    """Is paged: acknowledges, resolves, says how to be reached."""
+    """Is paged: acknowledges, resolves."""
     ROLE_MANAGER: _Role.ValueType  # 3
-    """Sets up who is paged, and what sends alerts."""
+    """Sets up who is paged and how everybody is reached, and what sends alerts."""
     ROLE_OWNER: _Role.ValueType  # 4
     """Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
     ROLE_OPERATOR: _Role.ValueType  # 5
@@ -69,11 +69,11 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """None; grants nothing."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Sees everything of the tenant."""
+"""Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, and nobody else's."""
 ROLE_RESPONDER: Role.ValueType  # 2
-"""Is paged: acknowledges, resolves, says how to be reached."""
+"""Is paged: acknowledges, resolves."""
 ROLE_MANAGER: Role.ValueType  # 3
-"""Sets up who is paged, and what sends alerts."""
+"""Sets up who is paged and how everybody is reached, and what sends alerts."""
 ROLE_OWNER: Role.ValueType  # 4
 """Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
 ROLE_OPERATOR: Role.ValueType  # 5
@@ -82,6 +82,7 @@ Global___Role: _TypeAlias = Role  # noqa: Y015
 
 SCOPE_FIELD_NUMBER: _builtins.int
 TENANTS_FIELD_NUMBER: _builtins.int
+SELF_SCOPE_FIELD_NUMBER: _builtins.int
 GRANTS_FIELD_NUMBER: _builtins.int
 scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a credential must carry to call the method, for example `incidents:write`. Read by the auth interceptor of every
@@ -89,5 +90,9 @@ service; a method without it cannot be served. Scope `internal` is held by Tocsi
 """
 tenants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Tenants.ValueType]
 """Which tenants the method is about, and so which credentials may call it. Read by the same interceptor."""
+self_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""Another scope that is enough where the method is about what belongs to the credential's own subject, for example `contacts:self`.
+Everything else needs `scope`.
+"""
 grants: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
 """The scopes that a role stands for, separated by blanks."""

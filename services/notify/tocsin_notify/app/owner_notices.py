@@ -1,0 +1,118 @@
+"""What somebody else changes about how a user is reached is told to the user, where they were reached before.
+
+Otherwise whoever may change contact methods could take over somebody's pages, or silence them, unseen.
+"""
+
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.own_pages import own_page, store_planned
+from tocsin_notify.app.slots import NOTIFICATIONS
+from tocsin_notify.domain.page import Channel, Kind, Method, Page, Urgency
+from tocsin_notify.domain.planning import Planned
+from tocsin_notify.store import contacts, notifications, pages
+from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.contacts import Contact
+
+_log = get_logger(__name__)
+
+_NOBODY: Final = ""
+_CHANNELS: Final = {
+    Channel.EMAIL: "e-mail",
+    Channel.WEBHOOK: "webhook",
+    Channel.CONSOLE: "console",
+    Channel.SMS: "text message",
+}
+
+
+class OwnerNotices:
+    """Each method runs in the transaction of the change, after it."""
+
+    def __init__(self, cipher: Cipher, hints: Hints, budgets: Budgets) -> None:
+        self._cipher = cipher
+        self._hints = hints
+        self._budgets = budgets
+
+    async def added(self, tx: Tx, by: str, contact: Contact) -> None:
+        """A method is new. Raises RATE_LIMITED."""
+        await self._tell(tx, contact.user_id, by, f"added {_named(contact)}", contact, contact)
+
+    async def verified(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
+        """A method was proven, so pages go there. Raises RATE_LIMITED."""
+        if not before.verified:
+            await self._tell(tx, before.user_id, by, f"verified {_named(before)}", before, after)
+
+    async def changed(self, tx: Tx, by: str, before: Contact, after: Contact) -> None:
+        """A method is another one now. Raises RATE_LIMITED."""
+        what = f"changed {_named(before)}"
+        if not _leads_alike(before, after):
+            what += ", which leads elsewhere now"
+        elif after.disabled and not before.disabled:
+            what += ", which is disabled now"
+        await self._tell(tx, before.user_id, by, what, before, after)
+
+    async def deleted(self, tx: Tx, by: str, before: Contact) -> None:
+        """A method is gone. Call it before what waits for the method is moved. Raises RATE_LIMITED."""
+        await self._tell(tx, before.user_id, by, f"deleted {_named(before)}", before, None)
+
+    async def rules_replaced(self, tx: Tx, by: str, user: str) -> None:
+        """The rules are other ones. Raises RATE_LIMITED."""
+        await self._tell(tx, user, by, "replaced your notification rules", None, None)
+
+    async def _tell(
+        self, tx: Tx, user: str, by: str, change: str, before: Contact | None, after: Contact | None
+    ) -> None:
+        """Nothing for what users change of their own. One without a verified method cannot be told; the log has it."""
+        if by == user:
+            return
+        told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
+        if before is not None and before.verified and not before.disabled:
+            told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
+        for contact in told:
+            self._budgets.take(tx.org_id, NOTIFICATIONS)
+            wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)
+            page = own_page(tx.org_id, user, wanted, title=change, actor=by)
+            await pages.insert(tx, [page])
+            method = Method(contact.id, contact.channel, contact.verified, contact.disabled)
+            await store_planned(tx, page, [Planned(method, 0, 0.0)], self._hints, fence=None)
+        many = len(told)
+        tx.after_commit(lambda: _log.warning("contact_changed_by_another", user=user, by=by, change=change, told=many))
+
+    async def _former(self, tx: Tx, before: Contact) -> Contact:
+        """A row that leads where `before` did, for notices alone; those that still wait for `before` go there as well."""
+        id_ = new_id()
+        former = replace(before, id=id_, user_id=_NOBODY, secret=self._closed_for(tx.org_id, before, id_))
+        kept = await contacts.insert(tx, former)
+        waiting = await notifications.pending_of_kind(tx, before.id, Kind.CONTACT_CHANGED)
+        await notifications.repoint(tx, dict.fromkeys(waiting, kept.id))
+        return kept
+
+    def _closed_for(self, org_id: str, before: Contact, id_: UUID) -> bytes | None:
+        """A secret is bound to the row it is kept in. One that cannot be opened any more lets its notice fail, not the change."""
+        if before.secret is None:
+            return None
+        try:
+            return self._cipher.close(org_id, id_, self._cipher.open(org_id, before.id, before.secret))
+        except SecretLost:
+            return before.secret
+
+
+def _leads_alike(before: Contact, after: Contact) -> bool:
+    return (before.channel, before.address, before.secret) == (after.channel, after.address, after.secret)
+
+
+def _named(contact: Contact) -> str:
+    """The name on one line: it stands in a message to somebody else than who chose it."""
+    name = " ".join(contact.display_name.split())
+    return (
+        f'your contact method "{name}" ({_CHANNELS[contact.channel]})'
+        if name
+        else (f"a contact method of yours ({_CHANNELS[contact.channel]})")
+    )

@@ -1,9 +1,11 @@
 """IntegrationService: keys shown once, policies checked, changes fenced, and the bad inputs."""
 
+import asyncio
 import uuid
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -22,6 +24,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     UpdateIntegrationRequest,
 )
 from tocsin_kit.errors import TocsinError, from_rpc_error
+from tocsin_testkit.busy import within
 
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, key, new_org, peer, running, trigger
 
@@ -236,6 +239,11 @@ def rule(**fields: Any) -> Integration:
             rule(matchers=[LabelMatcher(label="a", operator=MATCHES, value="((a{100}){100}){100}")]),
             "integration.routing_rules[1].matchers[0].value",
         ),
+        (Integration(display_name="x", source_ranges=["192.0.2.0/24", ""]), "integration.source_ranges[1]"),
+        (Integration(display_name="x", source_ranges=["192.0.2.0/24", "192.0.2.9/24"]), "integration.source_ranges[1]"),
+        (Integration(display_name="x", source_ranges=["host.example"]), "integration.source_ranges[0]"),
+        (Integration(display_name="x", source_ranges=["::ffff:192.0.2.0/120"]), "integration.source_ranges[0]"),
+        (Integration(display_name="x", source_ranges=["192.0.2.1"] * 51), "integration.source_ranges"),
     ],
 )
 async def test_a_bad_field_is_named_on_create_and_on_update(
@@ -247,7 +255,7 @@ async def test_a_bad_field_is_named_on_create_and_on_update(
     changed = Integration()
     changed.CopyFrom(integration)
     changed.name = name
-    mask = FieldMask(paths=["display_name", "default_policy", "routing_rules"])
+    mask = FieldMask(paths=["display_name", "default_policy", "routing_rules", "source_ranges"])
     update = UpdateIntegrationRequest(integration=changed, update_mask=mask)
     for call in (
         ingest.integrations.CreateIntegration(create, metadata=bearer(org)),
@@ -256,6 +264,51 @@ async def test_a_bad_field_is_named_on_create_and_on_update(
         error = await error_of(call)
         assert (error.reason, error.code) == (R.ERROR_REASON_INVALID_FIELD, grpc.StatusCode.INVALID_ARGUMENT)
         assert [violation.field for violation in error.fields] == [field]
+
+
+async def test_a_key_works_only_from_the_integrations_ranges(ingest: Ingest) -> None:
+    """At once where it is set first, within a second where it is changed, by gRPC and by HTTP."""
+    org = new_org()
+    ranges = ["127.0.0.0/8", "::1", "127.0.0.0/8"]
+    request = CreateIntegrationRequest(integration=Integration(display_name="x", source_ranges=ranges))
+    made = await ingest.integrations.CreateIntegration(request, metadata=bearer(org))
+    assert list(made.integration.source_ranges) == ["127.0.0.0/8", "::1/128"]
+    assert await works(ingest, made.key)
+    changed = Integration(name=made.integration.name, source_ranges=["203.0.113.0/24"])
+    update = UpdateIntegrationRequest(integration=changed, update_mask=FieldMask(paths=["source_ranges"]))
+    after = (await ingest.integrations.UpdateIntegration(update, metadata=bearer(org))).integration
+    assert list(after.source_ranges) == ["203.0.113.0/24"]
+    error = await refused_from_here(ingest, made.key)
+    assert error.code is grpc.StatusCode.PERMISSION_DENIED
+    assert error.metadata["address"] in ("127.0.0.1", "::1")
+    headers = {"Authorization": f"Bearer {made.key}"}
+    async with aiohttp.ClientSession() as http:
+        body = {"version": "4", "alerts": []}
+        async with http.post(f"{ingest.http}/v1/alertmanager", json=body, headers=headers) as response:
+            assert response.status == 403
+            assert "203.0.113" not in await response.text(), "who is elsewhere need not know where the key works"
+    cleared = UpdateIntegrationRequest(
+        integration=Integration(name=made.integration.name), update_mask=FieldMask(paths=["source_ranges"])
+    )
+    await ingest.integrations.UpdateIntegration(cleared, metadata=bearer(org))
+    async with asyncio.timeout(within(30)):
+        while (await code_of(ingest, made.key)) is not grpc.StatusCode.OK:
+            await asyncio.sleep(0.05)
+
+
+async def code_of(ingest: Ingest, secret: str) -> grpc.StatusCode:
+    code: grpc.StatusCode = await ingest.alerts.SendAlert(trigger("k"), metadata=key(secret)).code()
+    return code
+
+
+async def refused_from_here(ingest: Ingest, secret: str) -> TocsinError:
+    """The error of a key, once its ranges are known here."""
+    async with asyncio.timeout(within(30)):
+        while (await code_of(ingest, secret)) is grpc.StatusCode.OK:
+            await asyncio.sleep(0.05)
+    error = await error_of(ingest.alerts.SendAlert(trigger("k"), metadata=key(secret)))
+    assert error.reason == R.ERROR_REASON_SOURCE_NOT_ALLOWED
+    return error
 
 
 async def test_integrations_are_listed_by_name_and_only_ones_own(ingest: Ingest) -> None:

@@ -11,7 +11,7 @@ from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
-from tocsin_ingest.app.integration_view import integration_of, rules_of
+from tocsin_ingest.app.integration_view import integration_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import integrations
 
@@ -23,10 +23,12 @@ async def create_integration(
 ) -> CreateIntegrationResponse:
     """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
 
-    Raises INVALID_FIELD (an expression RE2 refuses), POLICY_NOT_FOUND, ALREADY_EXISTS, LIMIT_REACHED, SERVICE_UNAVAILABLE.
+    Raises INVALID_FIELD (an expression that RE2 refuses, a source range that is none), POLICY_NOT_FOUND,
+    ALREADY_EXISTS, LIMIT_REACHED, SERVICE_UNAVAILABLE.
     """
     wanted = request.integration
     compile_rules(wanted.routing_rules)
+    ranges = ranges_of(wanted)
     await require_policies(policies, org_id, wanted)
     integration_id = request.integration_id or str(new_id())
 
@@ -37,7 +39,9 @@ async def create_integration(
             nonlocal key
             rules = rules_of(wanted)
             await require_room(tx, "integrations", budgets)
-            if not await integrations.insert(tx, integration_id, wanted.display_name, wanted.default_policy, rules):
+            if not await integrations.insert(
+                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges
+            ):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(
                     ErrorReason.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name}

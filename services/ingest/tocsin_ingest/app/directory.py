@@ -1,6 +1,7 @@
 """What the hot path must know about keys and integrations, from memory.
 
-A rotated or deleted key, a deleted integration and a changed rule are noticed by every replica within `TTL` seconds.
+A rotated or deleted key, a deleted integration, and changed rules and source ranges are noticed by every replica within `TTL`
+seconds.
 """
 
 import re
@@ -15,6 +16,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
+from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.compile_rules import compile_usable_rules
@@ -101,7 +103,8 @@ class Directory:
         row = await self._lookups.submit(digest)
         if row is None:
             raise invalid_credential(_UNKNOWN_KEY)
-        return Principal(row.org_id, format_name("integrations", row.integration_id), SCOPES)
+        name = format_name("integrations", row.integration_id)
+        return Principal(row.org_id, name, SCOPES, sources=read_ranges(row.source_ranges))
 
     async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
         # The tenant is what the key tells, so it cannot be known before.

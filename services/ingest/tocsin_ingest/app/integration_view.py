@@ -4,11 +4,12 @@ from typing import Final
 
 from tocsin.ingest.v1.integration_service_pb2 import Integration
 from tocsin_kit.ids import format_name
+from tocsin_kit.keys.sources import parse_ranges
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_ingest.store.integrations import IntegrationRow
 
-WRITABLE: Final = ("display_name", "routing_rules", "default_policy")
+WRITABLE: Final = ("display_name", "routing_rules", "default_policy", "source_ranges")
 
 
 def integration_of(row: IntegrationRow) -> Integration:
@@ -18,12 +19,18 @@ def integration_of(row: IntegrationRow) -> Integration:
     integration.display_name = row.display_name
     integration.default_policy = row.default_policy
     integration.key_prefixes.extend(row.key_prefixes)
+    integration.source_ranges.extend(row.source_ranges)
     integration.create_time.FromDatetime(row.create_time)
     integration.update_time.FromDatetime(row.update_time)
     integration.etag = etag(row.version)
     if row.key_expire_time is not None:
         integration.key_expire_time.FromDatetime(row.key_expire_time)
     return integration
+
+
+def ranges_of(integration: Integration) -> tuple[str, ...]:
+    """Its source ranges in their one form. Raises INVALID_FIELD."""
+    return tuple(map(str, parse_ranges(integration.source_ranges, "integration.source_ranges")))
 
 
 def rules_of(integration: Integration) -> bytes:

@@ -12,7 +12,7 @@ from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.compile_rules import compile_rules
-from tocsin_ingest.app.integration_view import WRITABLE, integration_of, rules_of
+from tocsin_ingest.app.integration_view import WRITABLE, integration_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import integrations
 
@@ -40,6 +40,7 @@ async def update_integration(
     apply_paths(written, given, paths)
     validate(written, "integration")
     compile_rules(written.routing_rules)
+    ranges_of(written)
     await require_policies(policies, org_id, written)
 
     async def work(tx: Tx) -> UpdateIntegrationResponse:
@@ -50,7 +51,9 @@ async def update_integration(
             require_etag(given.etag, row.version, field="integration.etag")
             after = integration_of(row)
             apply_paths(after, given, paths)
-            await integrations.update(tx, integration_id, after.display_name, after.default_policy, rules_of(after))
+            await integrations.update(
+                tx, integration_id, after.display_name, after.default_policy, rules_of(after), ranges_of(after)
+            )
             now = await integrations.get(tx, integration_id)
             assert now is not None
             return UpdateIntegrationResponse(integration=integration_of(now))

@@ -17,7 +17,7 @@ _PREFIXES = """ARRAY(SELECT prefix FROM integration_keys WHERE integration_keys.
 _KEY_EXPIRE_TIME = """(SELECT expire_time FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
   AND integration_keys.integration_id = integrations.integration_id
   ORDER BY integration_keys.create_time DESC LIMIT 1) AS key_expire_time"""
-_COLUMNS: Final = f"""integration_id, display_name, default_policy, routing_rules, version, create_time, update_time,
+_COLUMNS: Final = f"""integration_id, display_name, default_policy, routing_rules, source_ranges, version, create_time, update_time,
   {_PREFIXES}, {_KEY_EXPIRE_TIME}"""
 
 
@@ -33,6 +33,8 @@ class IntegrationRow:
     display_name: str
     default_policy: str
     routing_rules: bytes
+    source_ranges: tuple[str, ...]
+    """Where its keys may be used; empty: anywhere."""
     version: int
     create_time: datetime
     update_time: datetime
@@ -53,6 +55,7 @@ class KeyRow:
     org_id: str
     integration_id: str
     remaining: timedelta | None
+    source_ranges: tuple[str, ...]
 
 
 def key_hash(key: str) -> bytes:
@@ -60,17 +63,25 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-async def insert(tx: Tx, integration_id: str, display_name: str, default_policy: str, routing_rules: bytes) -> bool:
+async def insert(
+    tx: Tx,
+    integration_id: str,
+    display_name: str,
+    default_policy: str,
+    routing_rules: bytes,
+    source_ranges: Sequence[str],
+) -> bool:
     """Adds an integration; False when the id is taken."""
     return (
         await tx.fetchval(
-            """INSERT INTO integrations (org_id, integration_id, display_name, default_policy, routing_rules)
-            VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING true""",
+            """INSERT INTO integrations (org_id, integration_id, display_name, default_policy, routing_rules, source_ranges)
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true""",
             tx.org_id,
             integration_id,
             display_name,
             default_policy,
             routing_rules,
+            list(source_ranges),
         )
         is True
     )
@@ -100,16 +111,24 @@ async def page(tx: Tx, after: str, limit: int) -> Sequence[IntegrationRow]:
     ]
 
 
-async def update(tx: Tx, integration_id: str, display_name: str, default_policy: str, routing_rules: bytes) -> None:
+async def update(
+    tx: Tx,
+    integration_id: str,
+    display_name: str,
+    default_policy: str,
+    routing_rules: bytes,
+    source_ranges: Sequence[str],
+) -> None:
     """Replaces what can be changed, as the next version."""
     await tx.execute(
-        """UPDATE integrations SET display_name = $3, default_policy = $4, routing_rules = $5, version = version + 1,
-          update_time = app_now() WHERE org_id = $1 AND integration_id = $2""",
+        """UPDATE integrations SET display_name = $3, default_policy = $4, routing_rules = $5, source_ranges = $6,
+          version = version + 1, update_time = app_now() WHERE org_id = $1 AND integration_id = $2""",
         tx.org_id,
         integration_id,
         display_name,
         default_policy,
         routing_rules,
+        list(source_ranges),
     )
 
 
@@ -148,11 +167,15 @@ async def retire_keys(tx: Tx, integration_id: str, grace: timedelta) -> None:
 async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
     """Whose keys they are, among all tenants'; without those that are unknown, retired or whose integration is gone."""
     rows = await tx.fetch(
-        """SELECT key_hash, org_id, integration_id, expire_time - app_now() AS remaining FROM integration_keys
+        """SELECT key_hash, org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
+        FROM integration_keys JOIN integrations USING (org_id, integration_id)
         WHERE key_hash = ANY($1) AND (expire_time IS NULL OR expire_time > app_now())""",
         digests,
     )
-    return {row["key_hash"]: KeyRow(row["org_id"], row["integration_id"], row["remaining"]) for row in rows}
+    return {
+        row["key_hash"]: KeyRow(row["org_id"], row["integration_id"], row["remaining"], tuple(row["source_ranges"]))
+        for row in rows
+    }
 
 
 async def version_of(tx: Tx, integration_id: str) -> Version | None:
@@ -171,6 +194,7 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["display_name"],
         row["default_policy"],
         row["routing_rules"],
+        tuple(row["source_ranges"]),
         row["version"],
         row["create_time"],
         row["update_time"],

@@ -8,6 +8,11 @@ from tests.store.fence import find_foreign
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
     "standings.open_after": "what ingest compares its own record with",
+    "api_keys.find": "a key tells whose it is",
+    "api_keys.delete_over": "retention: keys that ended long ago, of all tenants",
+    "revocations.after": "what every replica of every service follows",
+    "revocations.settled": "what every replica of every service follows",
+    "revocations.delete_over": "retention: what refuses nothing any more, of all tenants",
     "timers.overdue": "the sweep of overdue timers",
     "timers.nearest": "an empty Redis is filled again",
     "timers.due_within": "lost hints are armed again",

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.auth import INTERNAL, Principal
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.keys.api_keys import ApiKeys, key_hash
+from tocsin_kit.keys.api_keys import ApiKeys
 from tocsin_kit.keys.record import PAGE, FoundKey, Numbered, Use
 from tocsin_kit.keys.revocations import FORGET_MARGIN, Revocation, Revocations
+from tocsin_kit.keys.secret import key_hash
 from tocsin_kit.keys.serving import Follower
 from tocsin_kit.keys.sources import address_of, is_among, parse_ranges
 

@@ -5,7 +5,6 @@ the service that keeps the record is away, and machines go on working.
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +17,16 @@ from tocsin_kit.batches import Batches
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.keys.record import PAGE, FoundKey, KeyRecord, Use
+from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 
 PREFIX: Final = "tak_"
-_KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+_KEY: Final = re.compile(PREFIX + rf"[A-Za-z0-9_-]{{{CHARACTERS}}}")
 KNOWN_SECONDS: Final = 3600.0
 """How long a key is good without another look at the record."""
 _RENEW_SECONDS: Final = 60.0
 _SIZE: Final = 10_000
 _UNKNOWN: Final = "the API key was never made, was revoked or has expired"
-
-
-def key_hash(key: str) -> bytes:
-    """What is stored of a key. It has 256 random bits, so nothing slower is needed."""
-    return hashlib.sha256(key.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

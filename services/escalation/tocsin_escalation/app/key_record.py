@@ -1,6 +1,8 @@
 """The record of API keys and revocations that every service follows. This one has it in its own database."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.keys.record import PAGE, FoundKey, Numbered, Use
@@ -52,6 +54,7 @@ class OwnKeyRecord:
         """Raises DATABASE_UNAVAILABLE."""
 
         async def note(tx: Tx) -> None:
-            await api_keys.note_uses(tx, uses)
+            orgs, ids = [use.org_id for use in uses], [UUID(use.id) for use in uses]
+            await api_keys.note_uses(tx, orgs, ids, [timedelta(seconds=use.ago) for use in uses])
 
         await self._db.run(None, note)

@@ -1,8 +1,7 @@
 """Service accounts and their API keys."""
 
-import base64
-import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -11,7 +10,8 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
-from tocsin_kit.keys.api_keys import KNOWN_SECONDS, PREFIX, key_hash
+from tocsin_kit.keys.api_keys import KNOWN_SECONDS, PREFIX
+from tocsin_kit.keys.secret import SHOWN, key_hash, new_key
 from tocsin_kit.roles import ROLES
 from tocsin_kit.rpc.call import scope_missing
 from tocsin_kit.rpc.masks import require_etag
@@ -21,9 +21,6 @@ from tocsin_escalation.store.api_keys import ApiKeyRow
 from tocsin_escalation.store.revocations import RevocationRow
 from tocsin_escalation.store.service_accounts import ServiceAccountRow
 
-_RANDOM_BYTES: Final = 32
-SHOWN: Final = 8
-"""Characters of a key that tell it from others, `tak_` included; the 39 that are left cannot be guessed."""
 _GRANTABLE: Final = ROLES["owner"]
 _REMEMBERED: Final = timedelta(seconds=2 * KNOWN_SECONDS)
 """How long the end of a key is told: longer than any replica takes a key without another look at the record."""
@@ -87,8 +84,8 @@ async def create_key(
         raise scope_missing(min(beyond))
     # Locked: an account that is being deleted gets no key that would outlive it.
     await get(tx, wanted.service_account, lock=True)
-    key = PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(_RANDOM_BYTES)).decode().rstrip("=")
-    return await api_keys.insert(tx, _shown(wanted, key), key_hash(key), lifetime), key
+    key = new_key(PREFIX)
+    return await api_keys.insert(tx, replace(wanted, prefix=key[:SHOWN]), key_hash(key), lifetime), key
 
 
 async def revoke_key(tx: Tx, id_: UUID, author: str) -> ApiKeyRow:
@@ -107,16 +104,3 @@ async def revoke_key(tx: Tx, id_: UUID, author: str) -> ApiKeyRow:
 def granted(row: ApiKeyRow) -> frozenset[str]:
     """What a key may do."""
     return frozenset(row.scopes) | ROLES.get(row.role, frozenset())
-
-
-def _shown(row: ApiKeyRow, key: str) -> ApiKeyRow:
-    return ApiKeyRow(
-        row.id,
-        row.service_account,
-        key[:SHOWN],
-        row.display_name,
-        row.role,
-        row.scopes,
-        row.source_ranges,
-        row.author,
-    )

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.keys.record import Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +126,9 @@ async def find(tx: Tx, hashes: Sequence[bytes]) -> list[WorkingKey]:
     return [WorkingKey(each["key_hash"], each["org_id"], _row(each), each["remaining"]) for each in records]
 
 
-async def note_uses(tx: Tx, uses: Sequence[Use]) -> None:
-    """When keys of any tenants were used, in one statement; an earlier time than the one noted changes nothing."""
-    await tx.execute(
-        _NOTE_USES,
-        [use.org_id for use in uses],
-        [UUID(use.id) for use in uses],
-        [timedelta(seconds=use.ago) for use in uses],
-    )
+async def note_uses(tx: Tx, orgs: Sequence[str], ids: Sequence[UUID], ago: Sequence[timedelta]) -> None:
+    """How long ago keys were used, in one statement; an earlier time than the one noted changes nothing."""
+    await tx.execute(_NOTE_USES, list(orgs), list(ids), list(ago))
 
 
 async def delete_over(tx: Tx, older_than_days: int, limit: int) -> int:

@@ -16,6 +16,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import not_found
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
+from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
@@ -30,7 +31,7 @@ _log = get_logger(__name__)
 TTL: Final = 0.8
 """Seconds; with the time of the read it stays under the second the contract promises."""
 KEY_PREFIX: Final = "tik_"
-_KEY: Final = re.compile(KEY_PREFIX + r"[A-Za-z0-9_-]{43}")
+_KEY: Final = re.compile(KEY_PREFIX + rf"[A-Za-z0-9_-]{{{CHARACTERS}}}")
 SCOPES: Final = frozenset(("alerts:write",))
 _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its integration is deleted"
 _SIZE: Final = 10_000
@@ -74,7 +75,7 @@ class Directory:
         # What cannot be a key costs no query.
         if not _KEY.fullmatch(token):
             raise invalid_credential(_UNKNOWN_KEY)
-        return await self._keys.get(integrations.key_hash(token))
+        return await self._keys.get(key_hash(token))
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules. Raises INTEGRATION_NOT_FOUND."""

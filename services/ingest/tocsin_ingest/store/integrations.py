@@ -1,6 +1,5 @@
 """Integrations and the hashes of their keys."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,11 +55,6 @@ class KeyRow:
     integration_id: str
     remaining: timedelta | None
     source_ranges: tuple[str, ...]
-
-
-def key_hash(key: str) -> bytes:
-    """What is stored of a key. It has 256 random bits, so nothing slower is needed."""
-    return hashlib.sha256(key.encode()).digest()
 
 
 async def insert(

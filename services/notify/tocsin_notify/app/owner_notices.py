@@ -15,7 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.own_pages import own_page, store_planned
 from tocsin_notify.app.slots import NOTIFICATIONS
-from tocsin_notify.domain.page import Channel, Kind, Method, Page, Urgency
+from tocsin_notify.domain.page import RINGING, Channel, Kind, Method, Page, Urgency
 from tocsin_notify.domain.planning import Planned
 from tocsin_notify.store import contacts, notifications, pages
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -29,6 +29,9 @@ _CHANNELS: Final = {
     Channel.WEBHOOK: "webhook",
     Channel.CONSOLE: "console",
     Channel.SMS: "text message",
+    Channel.VOICE: "call",
+    Channel.NTFY: "ntfy",
+    Channel.PUSHOVER: "Pushover",
 }
 
 
@@ -75,6 +78,8 @@ class OwnerNotices:
         told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
         if before is not None and before.verified and not before.disabled:
             told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
+        # Nobody is called for it who can be told in another way.
+        told = [each for each in told if each.channel not in RINGING] or told
         for contact in told:
             self._budgets.take(tx.org_id, NOTIFICATIONS)
             wanted = Page(Kind.CONTACT_CHANGED, Urgency.LOW, only_method=contact.id)

@@ -39,6 +39,8 @@ def brief(delivery: Delivery) -> str:
             text = f"Your code is {delivery.code}. It holds for 10 minutes. If you did not ask for it, ignore it."
         case Kind.TEST:
             text = "This is a test. Nothing is wrong, and nothing is to be done."
+        case Kind.CONTACT_CHANGED:
+            text = f"{job.actor} {job.title}. If you did not agree to it, tell your administrator."
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {_name(job.actor)}."
         case Kind.RESOLUTION:

@@ -53,6 +53,8 @@ def _text(delivery: Delivery) -> str:
             return f"Your Tocsin verification code is: {'. '.join(delivery.code)}."
         case Kind.TEST:
             return "This is a test of Tocsin. Nothing is wrong, and nothing is to be done."
+        case Kind.CONTACT_CHANGED:
+            return f"Tocsin: {_name(job.actor)} {_title(job)}. If you did not agree to it, tell your administrator."
         case Kind.ACKNOWLEDGMENT:
             return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
         case Kind.RESOLUTION:

@@ -173,7 +173,7 @@ WHERE contact_method = $1 AND org_id IS NOT DISTINCT FROM $2 AND state = 'pendin
 """
 _PENDING_OF_KIND: Final = """
 SELECT n.id FROM notifications n JOIN pages p ON p.id = n.page_id
-WHERE n.contact_method = $1 AND n.state = 'pending' AND p.type = $2 ORDER BY n.id FOR UPDATE OF n
+WHERE n.contact_method = $1 AND n.org_id = $2 AND n.state = 'pending' AND p.type = $3 ORDER BY n.id FOR UPDATE OF n
 """
 _REPOINT: Final = """
 UPDATE notifications n SET contact_method = g.method, channel = c.channel
@@ -327,7 +327,7 @@ async def pending_of_method(tx: Tx, method: UUID) -> list[asyncpg.Record]:
 
 async def pending_of_kind(tx: Tx, method: UUID, kind: str) -> list[UUID]:
     """What of one kind of page waits for a contact method, locked."""
-    return [row["id"] for row in await tx.fetch(_PENDING_OF_KIND, method, kind)]
+    return [row["id"] for row in await tx.fetch(_PENDING_OF_KIND, method, tx.org_id, kind)]
 
 
 async def repoint(tx: Tx, methods: dict[UUID, UUID]) -> None:

@@ -30,7 +30,7 @@ from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tocsin/ingest/v1/integration_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\x81\x01\n\x0cLabelMatcher\x12\x19\n\x05label\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12=\n\x08operator\x18\x02 \x01(\x0e\x32\x1f.tocsin.ingest.v1.MatchOperatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05value\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x98\x02\n\x0bRoutingRule\x12\x1e\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12>\n\x06policy\x18\x03 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x08severity\x18\x04 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x08group_by\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x10\n\x08suppress\x18\x06 \x01(\x08\"\xa3\x03\n\x0bIntegration\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12>\n\rrouting_rules\x18\x03 \x03(\x0b\x32\x1d.tocsin.ingest.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x46\n\x0e\x64\x65\x66\x61ult_policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12$\n\x0ckey_prefixes\x18\x05 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x0fkey_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfb\x01\n\x18\x43reateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x0eintegration_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12:\n\x0bintegration\x18\x03 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"\\\n\x19\x43reateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t\"V\n\x15GetIntegrationRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\"L\n\x16GetIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"S\n\x17ListIntegrationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x18ListIntegrationsResponse\x12\x33\n\x0cintegrations\x18\x01 \x03(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x18UpdateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12:\n\x0bintegration\x18\x02 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x19UpdateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"\x91\x01\n\x18\x44\x65leteIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1b\n\x19\x44\x65leteIntegrationResponse\"\xfd\x01\n\x1bRotateIntegrationKeyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x39\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"_\n\x1cRotateIntegrationKeyResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t*\xa3\x01\n\rMatchOperator\x12\x1e\n\x1aMATCH_OPERATOR_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_OPERATOR_EQUAL\x10\x01\x12\x1c\n\x18MATCH_OPERATOR_NOT_EQUAL\x10\x02\x12\x1a\n\x16MATCH_OPERATOR_MATCHES\x10\x03\x12\x1e\n\x1aMATCH_OPERATOR_NOT_MATCHES\x10\x04\x32\xb8\x06\n\x12IntegrationService\x12\x84\x01\n\x11\x43reateIntegration\x12*.tocsin.ingest.v1.CreateIntegrationRequest\x1a+.tocsin.ingest.v1.CreateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12z\n\x0eGetIntegration\x12\'.tocsin.ingest.v1.GetIntegrationRequest\x1a(.tocsin.ingest.v1.GetIntegrationResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x80\x01\n\x10ListIntegrations\x12).tocsin.ingest.v1.ListIntegrationsRequest\x1a*.tocsin.ingest.v1.ListIntegrationsResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x84\x01\n\x11UpdateIntegration\x12*.tocsin.ingest.v1.UpdateIntegrationRequest\x1a+.tocsin.ingest.v1.UpdateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x84\x01\n\x11\x44\x65leteIntegration\x12*.tocsin.ingest.v1.DeleteIntegrationRequest\x1a+.tocsin.ingest.v1.DeleteIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x8d\x01\n\x14RotateIntegrationKey\x12-.tocsin.ingest.v1.RotateIntegrationKeyRequest\x1a..tocsin.ingest.v1.RotateIntegrationKeyResponse\"\x16\xaa\xbb\x18\x12integrations:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tocsin/ingest/v1/integration_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\x81\x01\n\x0cLabelMatcher\x12\x19\n\x05label\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12=\n\x08operator\x18\x02 \x01(\x0e\x32\x1f.tocsin.ingest.v1.MatchOperatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05value\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x98\x02\n\x0bRoutingRule\x12\x1e\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12>\n\x06policy\x18\x03 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x08severity\x18\x04 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x08group_by\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x10\n\x08suppress\x18\x06 \x01(\x08\"\xcc\x03\n\x0bIntegration\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12>\n\rrouting_rules\x18\x03 \x03(\x0b\x32\x1d.tocsin.ingest.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x46\n\x0e\x64\x65\x66\x61ult_policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12$\n\x0ckey_prefixes\x18\x05 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x0fkey_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\rsource_ranges\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18@\"\xfb\x01\n\x18\x43reateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x0eintegration_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12:\n\x0bintegration\x18\x03 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"\\\n\x19\x43reateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t\"V\n\x15GetIntegrationRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\"L\n\x16GetIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"S\n\x17ListIntegrationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x18ListIntegrationsResponse\x12\x33\n\x0cintegrations\x18\x01 \x03(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x18UpdateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12:\n\x0bintegration\x18\x02 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x19UpdateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"\x91\x01\n\x18\x44\x65leteIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1b\n\x19\x44\x65leteIntegrationResponse\"\xfd\x01\n\x1bRotateIntegrationKeyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x39\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"_\n\x1cRotateIntegrationKeyResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t*\xa3\x01\n\rMatchOperator\x12\x1e\n\x1aMATCH_OPERATOR_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_OPERATOR_EQUAL\x10\x01\x12\x1c\n\x18MATCH_OPERATOR_NOT_EQUAL\x10\x02\x12\x1a\n\x16MATCH_OPERATOR_MATCHES\x10\x03\x12\x1e\n\x1aMATCH_OPERATOR_NOT_MATCHES\x10\x04\x32\xb8\x06\n\x12IntegrationService\x12\x84\x01\n\x11\x43reateIntegration\x12*.tocsin.ingest.v1.CreateIntegrationRequest\x1a+.tocsin.ingest.v1.CreateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12z\n\x0eGetIntegration\x12\'.tocsin.ingest.v1.GetIntegrationRequest\x1a(.tocsin.ingest.v1.GetIntegrationResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x80\x01\n\x10ListIntegrations\x12).tocsin.ingest.v1.ListIntegrationsRequest\x1a*.tocsin.ingest.v1.ListIntegrationsResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x84\x01\n\x11UpdateIntegration\x12*.tocsin.ingest.v1.UpdateIntegrationRequest\x1a+.tocsin.ingest.v1.UpdateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x84\x01\n\x11\x44\x65leteIntegration\x12*.tocsin.ingest.v1.DeleteIntegrationRequest\x1a+.tocsin.ingest.v1.DeleteIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x8d\x01\n\x14RotateIntegrationKey\x12-.tocsin.ingest.v1.RotateIntegrationKeyRequest\x1a..tocsin.ingest.v1.RotateIntegrationKeyResponse\"\x16\xaa\xbb\x18\x12integrations:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,6 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGRATION'].fields_by_name['key_prefixes']._serialized_options = b'\272H\013\222\001\010\020d\"\004r\002\030@'
   _globals['_INTEGRATION'].fields_by_name['etag']._loaded_options = None
   _globals['_INTEGRATION'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_INTEGRATION'].fields_by_name['source_ranges']._loaded_options = None
+  _globals['_INTEGRATION'].fields_by_name['source_ranges']._serialized_options = b'\272H\r\222\001\n\0202\"\006r\004\020\001\030@'
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['integration_id']._loaded_options = None
@@ -109,38 +111,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGRATIONSERVICE'].methods_by_name['DeleteIntegration']._serialized_options = b'\252\273\030\022integrations:write'
   _globals['_INTEGRATIONSERVICE'].methods_by_name['RotateIntegrationKey']._loaded_options = None
   _globals['_INTEGRATIONSERVICE'].methods_by_name['RotateIntegrationKey']._serialized_options = b'\252\273\030\022integrations:write'
-  _globals['_MATCHOPERATOR']._serialized_start=2577
-  _globals['_MATCHOPERATOR']._serialized_end=2740
+  _globals['_MATCHOPERATOR']._serialized_start=2618
+  _globals['_MATCHOPERATOR']._serialized_end=2781
   _globals['_LABELMATCHER']._serialized_start=253
   _globals['_LABELMATCHER']._serialized_end=382
   _globals['_ROUTINGRULE']._serialized_start=385
   _globals['_ROUTINGRULE']._serialized_end=665
   _globals['_INTEGRATION']._serialized_start=668
-  _globals['_INTEGRATION']._serialized_end=1087
-  _globals['_CREATEINTEGRATIONREQUEST']._serialized_start=1090
-  _globals['_CREATEINTEGRATIONREQUEST']._serialized_end=1341
-  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_start=1343
-  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_end=1435
-  _globals['_GETINTEGRATIONREQUEST']._serialized_start=1437
-  _globals['_GETINTEGRATIONREQUEST']._serialized_end=1523
-  _globals['_GETINTEGRATIONRESPONSE']._serialized_start=1525
-  _globals['_GETINTEGRATIONRESPONSE']._serialized_end=1601
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=1603
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=1686
-  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_start=1688
-  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_end=1792
-  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_start=1795
-  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_end=1963
-  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_start=1965
-  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_end=2044
-  _globals['_DELETEINTEGRATIONREQUEST']._serialized_start=2047
-  _globals['_DELETEINTEGRATIONREQUEST']._serialized_end=2192
-  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_start=2194
-  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_end=2221
-  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_start=2224
-  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_end=2477
-  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_start=2479
-  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_end=2574
-  _globals['_INTEGRATIONSERVICE']._serialized_start=2743
-  _globals['_INTEGRATIONSERVICE']._serialized_end=3567
+  _globals['_INTEGRATION']._serialized_end=1128
+  _globals['_CREATEINTEGRATIONREQUEST']._serialized_start=1131
+  _globals['_CREATEINTEGRATIONREQUEST']._serialized_end=1382
+  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_start=1384
+  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_end=1476
+  _globals['_GETINTEGRATIONREQUEST']._serialized_start=1478
+  _globals['_GETINTEGRATIONREQUEST']._serialized_end=1564
+  _globals['_GETINTEGRATIONRESPONSE']._serialized_start=1566
+  _globals['_GETINTEGRATIONRESPONSE']._serialized_end=1642
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=1644
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=1727
+  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_start=1729
+  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_end=1833
+  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_start=1836
+  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_end=2004
+  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_start=2006
+  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_end=2085
+  _globals['_DELETEINTEGRATIONREQUEST']._serialized_start=2088
+  _globals['_DELETEINTEGRATIONREQUEST']._serialized_end=2233
+  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_start=2235
+  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_end=2262
+  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_start=2265
+  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_end=2518
+  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_start=2520
+  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_end=2615
+  _globals['_INTEGRATIONSERVICE']._serialized_start=2784
+  _globals['_INTEGRATIONSERVICE']._serialized_end=3608
 # @@protoc_insertion_point(module_scope)

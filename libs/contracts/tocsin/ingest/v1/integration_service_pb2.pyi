@@ -146,6 +146,7 @@ class Integration(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     KEY_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_RANGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -176,6 +177,13 @@ class Integration(_message.Message):
     def key_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the newest key stops working. Unset: it works until it is rotated."""
 
+    @_builtins.property
+    def source_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses that its keys may be used from: IPv4 and IPv6 ranges in CIDR form or single addresses. None: from anywhere. A call from
+        elsewhere fails with `SOURCE_NOT_ALLOWED`. What counts is the address that the connection comes from, so behind a proxy it
+        is the proxy's. A change holds at every replica within a second.
+        """
+
     def __init__(
         self,
         *,
@@ -188,10 +196,11 @@ class Integration(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         key_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        source_ranges: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,8 @@ ACROSS_TENANTS = {
     "senders.end_leases": "the look for processes that died, whoever's pages they sent",
     "queues.figures": "the queue's figures, for operators",
     "queues.count_slow_retries": "the queue's figures, for operators",
+    "sequels.claim": "senders of what came after take turns of all tenants",
+    "sequels.close_fences": "senders of what came after take turns of all tenants",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""

@@ -7,7 +7,7 @@ from tocsin.escalation.v1 import incident_service_pb2
 from tocsin_testkit.busy import within
 from tocsin_testkit.tenant import Tenant
 
-from tests.chaos.fleet import Fleet, spread, tell
+from tests.chaos.fleet import Fleet, insist, spread, tell
 from tests.chaos.load import ON_ITS_WAY, Load
 
 pytestmark = pytest.mark.chaos
@@ -72,7 +72,7 @@ async def test_an_acknowledge_is_ok_soon_while_a_notify_stands_still_with_its_pa
         frozen.pause()
         await point.let_go()
         began = time.monotonic()
-        await ana.acknowledges(incident)
+        await insist(lambda: ana.acknowledges(incident))
         took = time.monotonic() - began
     frozen.resume()
     await ben.is_told(incident, "acknowledgment")

@@ -92,6 +92,7 @@ async def test_a_policy_may_wait_for_whoever_comes_on_call_and_warns_of_the_gap_
     assert (warning.level, warning.target.schedule) == (1, schedule)
     sender = await tenant.integration(policy)
     incident = await sender.triggers("nobody is there")
+    await tenant.world.idle()
     held = await tenant.timeline(incident)
     assert [entry.kind for entry in held] == [ip.TIMELINE_KIND_OPENED, ip.TIMELINE_KIND_LEVEL_HELD]
     assert held[1].message.startswith("level 1 waits for users/ana, on call from ")

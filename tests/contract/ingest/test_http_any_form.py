@@ -87,8 +87,11 @@ def alert(key: str, **fields: Any) -> dict[str, Any]:
 
 async def test_a_group_of_thousands_gets_in_whole(sender: Sender) -> None:
     group = [alert(f"f{number}", annotations={"description": "x" * 600}) for number in range(3000)]
-    status, answer = await sender.group(*group)
-    assert (status, answer) == (200, {"status": "success", "accepted": 3000})
+    async with asyncio.timeout(within(60)):
+        # A machine without time for all of it tells the sender to repeat, as it does of its own.
+        while (took := await sender.group(*group))[0] == 503:
+            continue
+    assert took == (200, {"status": "success", "accepted": 3000})
     assert len(await sender.keys()) == 3000
 
 

@@ -7,6 +7,7 @@ import aiohttp
 import grpc
 import pytest
 from tocsin_ingest.store import integrations
+from tocsin_testkit.busy import within
 
 from tests.store.ingest.support import FakeEscalation, key, new_org, running, trigger
 
@@ -53,8 +54,15 @@ async def test_a_flood_of_wrong_keys_costs_few_queries_and_a_right_one_gets_in(
         before = queries
         flood = [asyncio.create_task((post if number % 3 == 0 else call)(invented())) for number in range(FLOOD)]
         assert await call(right) == "OK"
-        assert await call(new) == "OK"
-        assert await post(new) == 200
+        async with asyncio.timeout(within(60)):
+            # Never seen before, it may be told to come again while a thousand wrong ones of its address wait.
+            while (told := await call(new)) == "RESOURCE_EXHAUSTED":
+                continue
+        assert told == "OK"
+        async with asyncio.timeout(within(60)):
+            while (status := await post(new)) in (429, 503):
+                continue
+        assert status == 200
         answers = await asyncio.gather(*flood)
         assert set(answers) <= {401, 429, 503, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
         assert {429, 401, "UNAUTHENTICATED", "RESOURCE_EXHAUSTED"} <= set(answers)

@@ -21,6 +21,7 @@ SOURCES = [
 LONGEST = 400
 # Words of the domain that the technical kit must not know.
 DOMAIN_WORDS = re.compile(r"\b(incidents?|(?<!services/)escalations?|polic(y|ies)|alerts?)\b", re.IGNORECASE)
+STATEMENT = re.compile(r"\s*(SELECT\s|WITH\s|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)")
 
 
 def test_the_import_contracts_hold() -> None:
@@ -70,6 +71,24 @@ def test_every_package_states_its_licence_and_the_one_version() -> None:
     for path, project in stated.items():
         for name in project.get("license-files", []):
             assert (path.parent / name).read_text() == (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_sql_and_rows_of_the_driver_stay_in_the_store(service: str) -> None:
+    """What leaves a store is a dataclass, so that a column has one name and one type for everybody who reads it."""
+    package = ROOT / "services" / service / f"tocsin_{service}"
+    for path in sorted(package.rglob("*.py")):
+        if package / "store" in path.parents:
+            continue
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                assert node.attr != "Record", f"{path.name}:{node.lineno} handles a row of the driver"
+            if isinstance(node, ast.alias):
+                assert node.name != "Record", f"{path.name}:{node.lineno} imports the rows of the driver"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                assert not STATEMENT.match(node.value), f"{path.name}:{node.lineno} holds SQL"
 
 
 def test_nothing_is_pickled() -> None:

@@ -120,8 +120,8 @@ class Answers:
     async def _read(self, link: AnswerLink) -> View | None:
         async with self._db.transaction(link.org_id) as tx:
             row = await link_uses.page(tx, link.page)
-            if row is None or row["incident"] is None:
+            if row is None or row.incident is None:
                 return None
             uses = await link_uses.uses(tx, link.page)
-        person = Person(link.org_id, row["user_id"], f"incidents/{row['incident']}")
-        return View(link, person, NotificationJob.FromString(row["job"]), row["now"], uses)
+        person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
+        return View(link, person, NotificationJob.FromString(row.job), row.now, uses)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-import asyncpg
 from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
@@ -19,6 +18,7 @@ from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications
 from tocsin_notify.store.notifications import Conclusion
+from tocsin_notify.store.rows import Concluded
 
 _log = get_logger(__name__)
 
@@ -53,18 +53,18 @@ class Conclude:
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
-            failed = [_failed(row, outcomes[row["id"]]) for row in rows if self._moves_on(row, outcomes[row["id"]])]
+            failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
             followed = await self._failures.follow(tx, failed)
-        waiting = [row for row in rows if row["state"] == "pending" and row["id"] not in followed.dead]
-        self._hints.arm([Hint(row["id"], row["delay"], row["priority"]) for row in waiting])
+        waiting = [row for row in rows if row.state == "pending" and row.id not in followed.dead]
+        self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
         if followed.told:
             self._failures.nudge()
         tried_on = {hint.id for hint in followed.later}
         for row in rows:
-            if row["id"] not in tried_on:  # of those it was said once, when it began
-                self._note(row, "dead" if row["id"] in followed.dead else row["state"])
+            if row.id not in tried_on:  # of those it was said once, when it began
+                self._note(row, "dead" if row.id in followed.dead else row.state)
         return [None] * len(finished)
 
     def _conclusion(self, finished: Finished) -> Conclusion:
@@ -97,27 +97,27 @@ class Conclude:
             report,
         )
 
-    def _moves_on(self, row: asyncpg.Record, outcome: Outcome) -> bool:
+    def _moves_on(self, row: Concluded, outcome: Outcome) -> bool:
         """Whether its page is to go to another method now, if there is one."""
-        waits = row["state"] == "pending"
-        return row["state"] == "dead" or (waits and cannot_wait(Kind(row["type"]), outcome, self._policy))
+        waits = row.state == "pending"
+        return row.state == "dead" or (waits and cannot_wait(Kind(row.type), outcome, self._policy))
 
-    def _note(self, row: asyncpg.Record, state: str) -> None:
+    def _note(self, row: Concluded, state: str) -> None:
         fields = {
-            "org_id": row["org_id"],
-            "notification": str(row["id"]),
-            "page": str(row["page_id"]),
-            "user": row["user_id"],
+            "org_id": row.org_id,
+            "notification": str(row.id),
+            "page": str(row.page_id),
+            "user": row.user_id,
         }
         if state == "sent":
-            late = (row["now"] - row["planned_time"]) / timedelta(seconds=1) if row["planned_time"] else None
-            if late is not None and row["type"] in PAGES:
+            late = (row.now - row.planned_time) / timedelta(seconds=1) if row.planned_time else None
+            if late is not None and row.type in PAGES:
                 self._metrics.lateness.observe(max(0.0, late))
             _log.info("notification_sent", lateness=late, **fields)
         elif state == "pending":
-            _log.warning("attempt_failed", retry_in=round(row["delay"], 3), detail=row["detail"], **fields)
+            _log.warning("attempt_failed", retry_in=round(row.delay, 3), detail=row.detail, **fields)
         else:
-            _log.warning("notification_ended", state=state, detail=row["detail"], **fields)
+            _log.warning("notification_ended", state=state, detail=row.detail, **fields)
 
 
 def _report(finished: Finished) -> bytes | None:
@@ -130,11 +130,11 @@ def _report(finished: Finished) -> bytes | None:
     return told.SerializeToString()
 
 
-def _failed(row: asyncpg.Record, outcome: Outcome) -> Failed:
+def _failed(row: Concluded, outcome: Outcome) -> Failed:
     reason = DeathReason.PERMANENT_FAILURE if isinstance(outcome, Permanent) else DeathReason.ATTEMPTS_EXHAUSTED
     after = outcome.after if isinstance(outcome, Retryable) else None
-    waits = row["state"] == "pending"
-    detail = row["detail"] + (f"; it asks to wait for {after:g} s" if waits and after else "")
+    waits = row.state == "pending"
+    detail = row.detail + (f"; it asks to wait for {after:g} s" if waits and after else "")
     return Failed.of(row, reason, _storable(detail), after, waits=waits)
 
 

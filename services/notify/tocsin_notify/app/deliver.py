@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import grpc
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
@@ -25,7 +24,7 @@ from tocsin_notify.store import candidates, notifications
 from tocsin_notify.store.candidates import Candidate
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.gate import Gate, incident_key
-from tocsin_notify.store.people import target_of
+from tocsin_notify.store.rows import Claimed
 from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
@@ -194,9 +193,9 @@ class Deliver:
                 if id not in started:
                     self._slots.release(slot)
         for row in rows:
-            if row["verdict"] == "cancelled":
+            if row.verdict == "cancelled":
                 self._metrics.cancelled.inc()
-                _log.info("notification_cancelled", notification=str(row["id"]), reason=row["stop_reason"])
+                _log.info("notification_cancelled", notification=str(row.id), reason=row.stop_reason)
         self._hints.arm(followed.later)
         self._hints.now(followed.now)
         if followed.told:
@@ -204,32 +203,32 @@ class Deliver:
         return len(rows)
 
     def _starts(
-        self, rows: Sequence[asyncpg.Record], taken: dict[UUID, tuple[Slot, Candidate]]
+        self, rows: Sequence[Claimed], taken: dict[UUID, tuple[Slot, Candidate]]
     ) -> tuple[list[Start], list[Failed]]:
         starts: list[Start] = []
         lost: list[Failed] = []
         for row in rows:
-            if row["verdict"] != "sending":
+            if row.verdict != "sending":
                 continue
             try:
                 delivery = make_delivery(
                     self._cipher,
-                    notification=row["id"],
-                    org_id=row["org_id"],
-                    page_id=row["page_id"],
-                    kind=Kind(row["type"]),
-                    job=NotificationJob.FromString(row["job"]),
-                    method=row["contact_method"],
-                    target=target_of(row),
-                    attempt=row["attempts"],
-                    attempt_group=row["attempt_group"],
-                    start_time=row["now"],
+                    notification=row.id,
+                    org_id=row.org_id,
+                    page_id=row.page_id,
+                    kind=Kind(row.type),
+                    job=NotificationJob.FromString(row.job),
+                    method=row.contact_method,
+                    target=row.target,
+                    attempt=row.attempts,
+                    attempt_group=row.attempt_group,
+                    start_time=row.now,
                 )
             except SecretLost as error:
-                _log.error("contact_secret_lost", org_id=row["org_id"], error=str(error))
+                _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))
                 lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
                 continue
-            starts.append(Start(delivery, taken[row["id"]][0], row["tries"]))
+            starts.append(Start(delivery, taken[row.id][0], row.tries))
         return starts, lost
 
 
@@ -247,14 +246,14 @@ def _in_turn(found: Sequence[Candidate], served: str) -> list[Candidate]:
     return sorted(found, key=turn)
 
 
-def rows_to_give_up(rows: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+def rows_to_give_up(rows: Sequence[Claimed]) -> list[Claimed]:
     """Those a claim found but will not send."""
-    return [row for row in rows if row["verdict"] in ("unusable", "exhausted")]
+    return [row for row in rows if row.verdict in ("unusable", "exhausted")]
 
 
-def _failed(row: asyncpg.Record, reason: DeathReason | None = None, detail: str = "") -> Failed:
+def _failed(row: Claimed, reason: DeathReason | None = None, detail: str = "") -> Failed:
     if reason is None:
-        exhausted = row["verdict"] == "exhausted"
+        exhausted = row.verdict == "exhausted"
         reason = DeathReason.ATTEMPTS_EXHAUSTED if exhausted else DeathReason.NO_CONTACT_METHOD
         detail = "its senders vanished during the attempts" if exhausted else "its contact method can no longer be used"
     return Failed.of(row, reason, detail)

@@ -9,11 +9,10 @@ went to, or says that none was left. The last case is loud: an error line and it
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
@@ -30,25 +29,18 @@ from tocsin_notify.store import dead_letters, failures, notifications, pages, pe
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.failures import Kept
 from tocsin_notify.store.notifications import NewNotification
+from tocsin_notify.store.rows import NotificationHead
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """A notification to give up, with the columns of its row that matter. `after`: the provider's Retry-After, seconds.
+class Failed(NotificationHead):
+    """A notification to give up. `after`: the provider's Retry-After, seconds.
 
     `waits`: it is to be tried again, and is given up only if another method takes its page now.
     """
 
-    id: UUID
-    org_id: str
-    page_id: UUID
-    user_id: str
-    incident: UUID | None
-    generation: int
-    priority: int
-    contact_method: UUID
     reason: DeathReason
     detail: str
     after: float | None = None
@@ -57,28 +49,16 @@ class Failed:
     @classmethod
     def of(
         cls,
-        row: asyncpg.Record,
+        head: NotificationHead,
         reason: DeathReason,
         detail: str,
         after: float | None = None,
         *,
         waits: bool = False,
     ) -> "Failed":
-        """From a row of `notifications`."""
-        return cls(
-            id=row["id"],
-            org_id=row["org_id"],
-            page_id=row["page_id"],
-            user_id=row["user_id"],
-            incident=row["incident"],
-            generation=row["generation"],
-            priority=row["priority"],
-            contact_method=row["contact_method"],
-            reason=reason,
-            detail=detail,
-            after=after,
-            waits=waits,
-        )
+        """From any row of a notification."""
+        columns = {field.name: getattr(head, field.name) for field in fields(NotificationHead)}
+        return cls(**columns, reason=reason, detail=detail, after=after, waits=waits)
 
 
 @dataclass(frozen=True, slots=True)

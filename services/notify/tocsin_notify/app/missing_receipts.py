@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import asyncpg
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
@@ -10,6 +9,7 @@ from tocsin_notify.app.failures import Failed, Failures, Followed
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 from tocsin_notify.store import receipts
+from tocsin_notify.store.rows import Unreceipted
 
 _log = get_logger(__name__)
 
@@ -45,9 +45,9 @@ class MissingReceipts:
         rows = await receipts.overdue(tx, self._timeout, _MOST)
         if not rows:
             return 0, Followed()
-        await receipts.settle(tx, [(row["org_id"], row["id"]) for row in rows])
+        await receipts.settle(tx, [(row.org_id, row.id) for row in rows])
         reason = f"no receipt within {self._timeout:g} s of the provider's yes"
-        missing = [_failed(row, reason) for row in rows if row["matters"] and Kind(row["type"]) in PAGES]
+        missing = [_failed(row, reason) for row in rows if row.matters and Kind(row.type) in PAGES]
         followed = await self._failures.follow(tx, missing)
         for each in missing:
             if each.id in followed.dead:
@@ -55,6 +55,6 @@ class MissingReceipts:
         return len(rows), followed
 
 
-def _failed(row: asyncpg.Record, reason: str) -> Failed:
+def _failed(row: Unreceipted, reason: str) -> Failed:
     """Given up only if another method takes its page now."""
     return Failed.of(row, DeathReason.ATTEMPTS_EXHAUSTED, reason, waits=True)

@@ -21,7 +21,7 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     waiting = await notifications.pending_of_method(tx, gone.id)
     if not waiting:
         return []
-    owned = {(tx.org_id, row["page_id"]) for row in waiting}
+    owned = {(tx.org_id, row.page_id) for row in waiting}
     locked = await pages.lock(tx, owned)
     siblings = await siblings_of(tx, owned)
     person = (await people.read(tx, [(tx.org_id, gone.user_id)]))[tx.org_id, gone.user_id]
@@ -29,8 +29,8 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
     cancelled: dict[UUID, str] = {}
     lost: list[Failed] = []
     for row in waiting:
-        page, _ = locked[row["page_id"]]
-        family = [each for each in siblings[row["page_id"]] if each.id != row["id"]]
+        page, _ = locked[row.page_id]
+        family = [each for each in siblings[row.page_id] if each.id != row.id]
         alive = any(
             each.state in (State.PENDING, State.SENDING, State.SENT) and each.method != gone.id for each in family
         )
@@ -38,21 +38,21 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
         methods = [method for method in person.methods if method.id not in taken]
         match fail_over(page, gone.id, [each for each in family if each.id not in moved], methods):
             case Add(method=method):
-                moved[row["id"]] = method.id
+                moved[row.id] = method.id
             case PullForward():
-                cancelled[row["id"]] = "its contact method was deleted; the page has other notifications"
+                cancelled[row.id] = "its contact method was deleted; the page has other notifications"
             case None if alive or taken:
-                cancelled[row["id"]] = "its contact method was deleted; the page has other notifications"
+                cancelled[row.id] = "its contact method was deleted; the page has other notifications"
             case None:
                 lost.append(
                     Failed(
-                        id=row["id"],
+                        id=row.id,
                         org_id=tx.org_id,
-                        page_id=row["page_id"],
+                        page_id=row.page_id,
                         user_id=gone.user_id,
-                        incident=row["incident"],
-                        generation=row["generation"],
-                        priority=row["priority"],
+                        incident=row.incident,
+                        generation=row.generation,
+                        priority=row.priority,
                         contact_method=gone.id,
                         reason=DeathReason.NO_CONTACT_METHOD,
                         detail="its contact method was deleted",

@@ -1,10 +1,10 @@
 """A person answers a page by a button or a key of the channel that brought it."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -70,24 +70,22 @@ class Presses:
         """What the page was made of; None when it is not known here (any more)."""
         async with self._db.transaction(attempt.org_id) as tx:
             row = await store.answered_page(tx, attempt.notification, attempt.number)
-        return None if row is None else NotificationJob.FromString(row["job"])
+        return None if row is None else NotificationJob.FromString(row.job)
 
     async def take(self, press: Press) -> Answer:
         """Do it, once for each event. That somebody answered is noted whatever comes of it. Raises DATABASE_UNAVAILABLE."""
         name = press.attempt
         async with self._db.transaction(name.org_id) as tx:
             row = await store.answered_page(tx, name.notification, name.number)
-        if row is None or row["incident"] is None:
+        if row is None or row.incident is None:
             return Answer.UNKNOWN
-        start: datetime = row["start_time"]
-        if row["now"] - start > _FRESH:
+        if row.now - row.start_time > _FRESH:
             return Answer.STALE
-        await self._receipts.take(name, Receipt(Evidence.ANSWERED, row["provider_id"], press.code or str(press.action)))
-        person = Person(name.org_id, row["user_id"], f"incidents/{row['incident']}")
-        page: UUID = row["page_id"]
+        await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
+        person = Person(name.org_id, row.user_id, f"incidents/{row.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
-            request_id = uuid5(page, f"{press.via} {press.event} {press.action}")
+            request_id = uuid5(row.page_id, f"{press.via} {press.event} {press.action}")
             await self._escalation.act(person, press.action, "", request_id, press.via)
         except TocsinError as error:
             answer = _meaning(error)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
@@ -16,6 +15,7 @@ from tocsin_notify.domain.evidence import Evidence, Receipt, moves_on
 from tocsin_notify.domain.page import PAGES, Channel, Kind, State
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import receipts
+from tocsin_notify.store.rows import Receipted
 
 _log = get_logger(__name__)
 
@@ -84,29 +84,29 @@ class Receipts:
         row = await receipts.lock(tx, attempt.notification, attempt.number)
         if row is None:
             return _Taken(False)
-        if not moves_on(Evidence(row["evidence"]), receipt.evidence):
-            return _Taken(True, row["channel"])
+        if not moves_on(Evidence(row.evidence), receipt.evidence):
+            return _Taken(True, row.channel)
         await receipts.note(tx, attempt.notification, attempt.number, receipt)
-        state = State(row["state"])
+        state = State(row.state)
         sent = state in (State.PENDING, State.SENDING)
         if sent:
-            await receipts.mark_sent(tx, attempt.notification, attempt.number, row["fence_reason"])
-        if Kind(row["type"]) in PAGES:
+            await receipts.mark_sent(tx, attempt.notification, attempt.number, row.fence_reason)
+        if Kind(row.type) in PAGES:
             await page_outcomes.append_sent(tx, _told(row, sent=sent, evidence=receipt.evidence))
         if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
-            await receipts.settle(tx, [(row["org_id"], row["id"])])
-        current = row["attempts"] == attempt.number and (sent or state is State.SENT)
-        if receipt.evidence is not Evidence.FAILED or not current or row["fence_reason"] is not None:
-            return _Taken(True, row["channel"], news=True, sent=sent)
+            await receipts.settle(tx, [(row.org_id, row.id)])
+        current = row.attempts == attempt.number and (sent or state is State.SENT)
+        if receipt.evidence is not Evidence.FAILED or not current or row.fence_reason is not None:
+            return _Taken(True, row.channel, news=True, sent=sent)
         await receipts.mark_failed(tx, attempt.notification, receipt.reason)
         followed = await self._failures.follow(tx, [Failed.of(row, receipt.death, receipt.reason)])
-        return _Taken(True, row["channel"], news=True, sent=sent, followed=followed)
+        return _Taken(True, row.channel, news=True, sent=sent, followed=followed)
 
 
-def _told(row: asyncpg.Record, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
+def _told(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
     """What escalation learns from it: that the page was taken, if its answer did not say so, and that it arrived."""
-    job, channel = NotificationJob.FromString(row["job"]), Channel(row["channel"])
-    told = [page_outcomes.sent(job, row["id"], channel, attempts=row["tries"])] if sent else []
+    job, channel = NotificationJob.FromString(row.job), Channel(row.channel)
+    told = [page_outcomes.sent(job, row.id, channel, attempts=row.tries)] if sent else []
     if evidence is Evidence.DELIVERED:
-        told.append(page_outcomes.delivered(job, row["id"], channel))
+        told.append(page_outcomes.delivered(job, row.id, channel))
     return told

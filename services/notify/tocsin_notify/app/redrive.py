@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-import asyncpg
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
@@ -18,7 +17,7 @@ from tocsin_notify.domain.page import DeathReason, Method, Rule
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, notifications, pages, people
-from tocsin_notify.store.dead_letters import NewDeadLetter
+from tocsin_notify.store.dead_letters import DeadLetter, NewDeadLetter
 from tocsin_notify.store.pages import NewPage
 
 _log = get_logger(__name__)
@@ -41,19 +40,21 @@ class Redrive:
     async def __call__(self, tx: Tx, ids: Sequence[UUID]) -> set[UUID]:
         """Those that were found waiting."""
         letters = await dead_letters.take(tx, ids)
-        named = {letter["notification_id"]: letter for letter in letters if letter["notification_id"] is not None}
+        named = {letter.notification_id: letter for letter in letters if letter.notification_id is not None}
         revived = await notifications.redrive(tx, list(named))
         due = [id for id, state in revived.items() if state == "pending"]
         tx.after_commit(lambda: self.hints.now(due))
         for letter in letters:
-            if letter["notification_id"] not in revived:
+            if letter.notification_id not in revived:
                 await self._again(tx, letter)
-        return {letter["id"] for letter in letters}
+        return {letter.id for letter in letters}
 
-    async def _again(self, tx: Tx, letter: asyncpg.Record) -> None:
+    async def _again(self, tx: Tx, letter: DeadLetter) -> None:
         try:
-            raw = letter["raw"]
-            page = read_job(NotificationJob.FromString(letter["job"]) if raw is None else self.read_raw(raw))
+            read = (
+                self.read_raw(letter.raw) if letter.raw is not None else NotificationJob.FromString(letter.job or b"")
+            )
+            page = read_job(read)
         except (ValueError, TocsinError) as error:
             await self._keep(tx, letter, f"still cannot be read: {error}")
             return
@@ -70,24 +71,24 @@ class Redrive:
         person = (await people.read(tx, [(page.org_id, page.user_id)]))[page.org_id, page.user_id]
         return person.methods, person.rules
 
-    async def _keep(self, tx: Tx, letter: asyncpg.Record, detail: str, page: NewPage | None = None) -> None:
-        reason = DeathReason.NO_CONTACT_METHOD if page else DeathReason(letter["reason"])
-        _log.error("redriven_in_vain", org_id=letter["org_id"], dead_letter=str(letter["id"]), detail=detail)
+    async def _keep(self, tx: Tx, letter: DeadLetter, detail: str, page: NewPage | None = None) -> None:
+        reason = DeathReason.NO_CONTACT_METHOD if page else DeathReason(letter.reason)
+        _log.error("redriven_in_vain", org_id=letter.org_id, dead_letter=str(letter.id), detail=detail)
         self.metrics.dead_letters.labels(reason).inc()
         await dead_letters.insert(
             tx,
             [
                 NewDeadLetter(
                     id=new_id(),
-                    org_id=page.org_id if page else letter["org_id"],
+                    org_id=page.org_id if page else letter.org_id,
                     notification_id=None,
-                    page_id=page.id if page else letter["page_id"],
-                    user_id=page.user_id if page else letter["user_id"],
-                    incident=page.incident if page else letter["incident"],
+                    page_id=page.id if page else letter.page_id,
+                    user_id=page.user_id if page else letter.user_id,
+                    incident=page.incident if page else letter.incident,
                     reason=reason,
                     detail=detail,
-                    job=page.job.SerializeToString() if page else letter["job"],
-                    raw=None if page else letter["raw"],
+                    job=page.job.SerializeToString() if page else letter.job,
+                    raw=None if page else letter.raw,
                 )
             ],
         )

@@ -5,7 +5,6 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
-import asyncpg
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
@@ -15,6 +14,7 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import sequels
 from tocsin_notify.store.cipher import Cipher, SecretLost
+from tocsin_notify.store.sequels import Followed
 
 _log = get_logger(__name__)
 
@@ -60,42 +60,39 @@ class Sequels:
         async with self._db.system() as tx:
             await sequels.close_fences(tx, self._followers)
 
-    async def _claim(self, tx: Tx) -> list[asyncpg.Record]:
+    async def _claim(self, tx: Tx) -> list[Followed]:
         return await sequels.claim(tx, self._followers, _MOST, self._timeout + _LEASE_MARGIN)
 
-    async def _follow(self, row: asyncpg.Record) -> Outcome:
-        channel = Channel(row["channel"])
-        if row["gone"] or not row["provider_id"]:
+    async def _follow(self, row: Followed) -> Outcome:
+        if row.gone or not row.provider_id:
             return Sent()  # there is nobody, or nothing, to tell of
         try:
-            secret = (
-                b"" if row["secret"] is None else self._cipher.open(row["org_id"], row["contact_method"], row["secret"])
-            )
+            secret = b"" if row.secret is None else self._cipher.open(row.org_id, row.contact_method, row.secret)
         except SecretLost as error:
             return Permanent(str(error))
         sequel = Sequel(
-            Target(channel, row["address"], secret, row["key_id"]),
-            Kind(row["type"]),
-            NotificationJob.FromString(row["job"]),
-            row["provider_id"],
-            row["reason"],
+            Target(Channel(row.channel), row.address, secret, row.key_id),
+            Kind(row.type),
+            NotificationJob.FromString(row.job),
+            row.provider_id,
+            row.reason,
         )
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._followers[channel].follow(sequel, _Allowed())
+                return await self._followers[sequel.target.channel].follow(sequel, _Allowed())
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout:g} s")
         except Exception as error:
-            _log.exception("channel_defect", notification=str(row["id"]))
+            _log.exception("channel_defect", notification=str(row.id))
             return Permanent(f"internal error in the channel: {type(error).__name__}")
 
-    async def _note(self, tx: Tx, row: asyncpg.Record, outcome: Outcome) -> None:
-        fields = {"org_id": row["org_id"], "notification": str(row["id"]), "channel": row["channel"]}
-        if isinstance(outcome, Retryable) and row["follow_tries"] < _TRIES:
-            wait = min(_LONGEST_WAIT, 2.0 ** row["follow_tries"]) * (1.0 + random.random()) / 2
-            await sequels.later(tx, row["org_id"], row["id"], max(wait, min(outcome.after or 0.0, _LONGEST_WAIT)))
+    async def _note(self, tx: Tx, row: Followed, outcome: Outcome) -> None:
+        fields = {"org_id": row.org_id, "notification": str(row.id), "channel": row.channel}
+        if isinstance(outcome, Retryable) and row.follow_tries < _TRIES:
+            wait = min(_LONGEST_WAIT, 2.0**row.follow_tries) * (1.0 + random.random()) / 2
+            await sequels.later(tx, row.org_id, row.id, max(wait, min(outcome.after or 0.0, _LONGEST_WAIT)))
             _log.info("sequel_tried_on", reason=outcome.reason, **fields)
             return
         if not isinstance(outcome, Sent):
             _log.warning("sequel_given_up", reason=outcome.reason, meaning="the message stays as it was", **fields)
-        await sequels.done(tx, row["org_id"], row["id"], row["upto"])
+        await sequels.done(tx, row.org_id, row.id, row.upto)

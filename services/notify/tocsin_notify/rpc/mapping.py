@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -22,6 +21,8 @@ from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
 from tocsin_notify.store.contacts import Contact
+from tocsin_notify.store.dead_letters import DeadLetter, DeadLetterHead
+from tocsin_notify.store.rows import Attempt, Shown
 from tocsin_notify.store.rules import RuleSet
 
 FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
@@ -151,66 +152,67 @@ def rules_from(message: contact_pb.NotificationRules) -> list[Rule]:
     ]
 
 
-def notification_to(row: asyncpg.Record, attempts: Sequence[asyncpg.Record] = ()) -> pb.Notification:
+def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notification:
     """A notification as `store.reads` gives it."""
-    sent, planned = row["send_time"], row["planned_time"]
+    sent, planned = row.send_time, row.planned_time
     return pb.Notification(
-        name=f"notifications/{row['id']}",
-        page=f"pages/{row['page_id']}",
-        type=_TYPES_OF[Kind(row["type"])],
-        user=row["user_id"],
-        incident=f"incidents/{row['incident']}" if row["incident"] else "",
-        contact_method=f"contactMethods/{row['contact_method']}",
-        channel=_CHANNELS_OF[Channel(row["channel"])],
-        state=_STATES_OF[State(row["state"])],
-        state_reason=row["state_reason"],
-        level=row["level"],
-        repeat=row["repeat"],
-        generation=row["generation"],
-        create_time=timestamp(row["create_time"]),
-        due_time=timestamp(row["due_time"]),
+        name=f"notifications/{row.id}",
+        page=f"pages/{row.page_id}",
+        type=_TYPES_OF[Kind(row.type)],
+        user=row.user_id,
+        incident=f"incidents/{row.incident}" if row.incident else "",
+        contact_method=f"contactMethods/{row.contact_method}",
+        channel=_CHANNELS_OF[Channel(row.channel)],
+        state=_STATES_OF[State(row.state)],
+        state_reason=row.state_reason,
+        level=row.level,
+        repeat=row.repeat,
+        generation=row.generation,
+        create_time=timestamp(row.create_time),
+        due_time=timestamp(row.due_time),
         send_time=timestamp(sent),
         lateness=duration(sent - planned) if sent and planned else None,
         attempts=[attempt_to(attempt) for attempt in attempts],
-        title=pb.NotificationJob.FromString(row["job"]).title,
+        title=pb.NotificationJob.FromString(row.job).title,
     )
 
 
-def attempt_to(row: asyncpg.Record) -> pb.Attempt:
+def attempt_to(row: Attempt) -> pb.Attempt:
     """One attempt."""
     return pb.Attempt(
-        number=row["number"],
-        start_time=timestamp(row["start_time"]),
-        end_time=timestamp(row["end_time"]),
-        outcome=_OUTCOMES[row["outcome"]],
-        detail=row["detail"],
-        provider_id=row["provider_id"],
+        number=row.number,
+        start_time=timestamp(row.start_time),
+        end_time=timestamp(row.end_time),
+        outcome=_OUTCOMES[row.outcome],
+        detail=row.detail,
+        provider_id=row.provider_id,
         evidence=_EVIDENCE[_evidence(row)],
-        evidence_time=timestamp(row["evidence_time"]),
-        evidence_code=row["evidence_code"],
+        evidence_time=timestamp(row.evidence_time),
+        evidence_code=row.evidence_code,
     )
 
 
-def _evidence(row: asyncpg.Record) -> Evidence:
+def _evidence(row: Attempt) -> Evidence:
     """That a provider took it is known from its answer, before any receipt."""
-    told = Evidence(row["evidence"])
-    return Evidence.ACCEPTED if told is Evidence.UNKNOWN and row["outcome"] == "sent" else told
+    told = Evidence(row.evidence)
+    return Evidence.ACCEPTED if told is Evidence.UNKNOWN and row.outcome == "sent" else told
 
 
-def dead_letter_to(row: asyncpg.Record, *, whole: bool = False) -> pb.DeadLetter:
-    """`whole`: with the job, or the bytes of one that cannot be read."""
+def dead_letter_to(row: DeadLetterHead) -> pb.DeadLetter:
+    """A whole one has its job, or the bytes of one that cannot be read."""
     letter = pb.DeadLetter(
-        name=f"deadLetters/{row['id']}",
-        notification=f"notifications/{row['notification_id']}" if row["notification_id"] else "",
-        user=row["user_id"],
-        incident=f"incidents/{row['incident']}" if row["incident"] else "",
-        reason=row["reason"],
-        detail=row["detail"],
-        create_time=timestamp(row["create_time"]),
-        redrive_time=timestamp(row["redrive_time"]),
+        name=f"deadLetters/{row.id}",
+        notification=f"notifications/{row.notification_id}" if row.notification_id else "",
+        user=row.user_id,
+        incident=f"incidents/{row.incident}" if row.incident else "",
+        reason=row.reason,
+        detail=row.detail,
+        create_time=timestamp(row.create_time),
+        redrive_time=timestamp(row.redrive_time),
     )
-    if whole and row["job"] is not None:
-        letter.job.MergeFromString(row["job"])
-    if whole and row["raw"] is not None:
-        letter.raw = row["raw"]
+    if isinstance(row, DeadLetter):
+        if row.job is not None:
+            letter.job.MergeFromString(row.job)
+        if row.raw is not None:
+            letter.raw = row.raw
     return letter

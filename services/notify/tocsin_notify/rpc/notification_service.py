@@ -54,7 +54,7 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
         more = len(rows) > size
         return pb.ListNotificationsResponse(
             notifications=[mapping.notification_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1]["create_time"], shown[-1]["id"])) if more else "",
+            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
         )
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, context: Any) -> pb.ListDeadLettersResponse:
@@ -69,7 +69,7 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
         more = len(rows) > size
         return pb.ListDeadLettersResponse(
             dead_letters=[mapping.dead_letter_to(row) for row in shown],
-            next_page_token=self._pages.encode(request, (shown[-1]["create_time"], shown[-1]["id"])) if more else "",
+            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
         )
 
     async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Any) -> pb.GetDeadLetterResponse:
@@ -79,7 +79,7 @@ class NotificationService(pb_grpc.NotificationServiceServicer):
             row = await dead_letters.read(tx, id)
         if row is None:
             raise not_found(ErrorReason.ERROR_REASON_DEAD_LETTER_NOT_FOUND, request.name)
-        return pb.GetDeadLetterResponse(dead_letter=mapping.dead_letter_to(row, whole=True))
+        return pb.GetDeadLetterResponse(dead_letter=mapping.dead_letter_to(row))
 
     async def RedriveDeadLetters(
         self, request: pb.RedriveDeadLettersRequest, context: Any

@@ -2,16 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import DeathReason
 
 NOBODY: Final = ""
 """The tenant of what could not be read: visible to all-tenant credentials only."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterHead:
+    """One as a list shows it."""
+
+    id: UUID
+    org_id: str
+    notification_id: UUID | None
+    user_id: str
+    incident: UUID | None
+    reason: str
+    detail: str
+    create_time: datetime
+    redrive_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter(DeadLetterHead):
+    """One, whole. `raw`: the bytes of a job that cannot be read; `job` is None then."""
+
+    page_id: UUID | None
+    job: bytes | None
+    raw: bytes | None
+
 
 _INSERT: Final = """
 INSERT INTO dead_letters (id, org_id, notification_id, page_id, user_id, incident, reason, detail, job, raw, source)
@@ -19,10 +45,10 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[],
   $9::bytea[], $10::bytea[], $11::text[])
 ON CONFLICT (source) DO NOTHING
 """
-_READ: Final = "SELECT * FROM dead_letters WHERE ($1 = '*' OR org_id = $1) AND id = $2"
-_TAKE: Final = """
+_READ: Final = f"SELECT {columns(DeadLetter)} FROM dead_letters WHERE ($1 = '*' OR org_id = $1) AND id = $2"
+_TAKE: Final = f"""
 UPDATE dead_letters SET redrive_time = app_now()
-WHERE ($1 = '*' OR org_id = $1) AND id = ANY($2::uuid[]) AND redrive_time IS NULL RETURNING *
+WHERE ($1 = '*' OR org_id = $1) AND id = ANY($2::uuid[]) AND redrive_time IS NULL RETURNING {columns(DeadLetter)}
 """
 
 
@@ -61,11 +87,12 @@ async def insert(tx: Tx, letters: Sequence[NewDeadLetter]) -> None:
     )
 
 
-async def take(tx: Tx, ids: Sequence[UUID]) -> list[asyncpg.Record]:
+async def take(tx: Tx, ids: Sequence[UUID]) -> list[DeadLetter]:
     """Mark as redriven those that wait, and return them whole."""
-    return await tx.fetch(_TAKE, tx.org_id, list(ids))
+    return [DeadLetter(*row) for row in await tx.fetch(_TAKE, tx.org_id, list(ids))]
 
 
-async def read(tx: Tx, id: UUID) -> asyncpg.Record | None:
+async def read(tx: Tx, id: UUID) -> DeadLetter | None:
     """One, whole."""
-    return await tx.fetchrow(_READ, tx.org_id, id)
+    row = await tx.fetchrow(_READ, tx.org_id, id)
+    return None if row is None else DeadLetter(*row)

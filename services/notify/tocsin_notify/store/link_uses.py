@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from tocsin_kit.db.pool import Tx
 
 _PAGE: Final = "SELECT user_id, incident, job, app_now() AS now FROM pages WHERE org_id = $1 AND id = $2"
@@ -27,6 +26,16 @@ _UNDO: Final = "DELETE FROM link_uses WHERE org_id = $1 AND page_id = $2 AND tur
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedPage:
+    """The page of a link: whose it is and about what; `now` is the database's clock."""
+
+    user_id: str
+    incident: UUID | None
+    job: bytes
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """One link that was used. Not `done`: somebody is at it, or has died at it."""
 
@@ -36,9 +45,10 @@ class Use:
     done: bool
 
 
-async def page(tx: Tx, id: UUID) -> asyncpg.Record | None:
-    """Whose it is and about what: `user_id`, `incident`, `job`; and `now`."""
-    return await tx.fetchrow(_PAGE, tx.org_id, id)
+async def page(tx: Tx, id: UUID) -> LinkedPage | None:
+    """The page; None when it was deleted."""
+    row = await tx.fetchrow(_PAGE, tx.org_id, id)
+    return None if row is None else LinkedPage(*row)
 
 
 async def uses(tx: Tx, page: UUID) -> list[Use]:

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
 from tocsin_notify.store.outcomes import SENT
+from tocsin_notify.store.rows import Claimed, Concluded, Upcoming, Waiting
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
@@ -64,7 +65,7 @@ WITH mine AS (
   JOIN contact_methods c ON c.id = m.contact_method
   LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND f.generation >= m.generation
 ), decided AS (
-  SELECT *, CASE WHEN stop_reason IS NOT NULL THEN 'cancelled' WHEN NOT usable THEN 'unusable'
+  SELECT *, app_now() AS now, CASE WHEN stop_reason IS NOT NULL THEN 'cancelled' WHEN NOT usable THEN 'unusable'
                  WHEN was = 'sending' AND tries > $2 THEN 'exhausted' ELSE 'sending' END AS verdict
   FROM judged
 ), changed AS (
@@ -82,7 +83,7 @@ WITH mine AS (
   INSERT INTO attempts (org_id, notification_id, number, sender)
   SELECT org_id, id, attempts, $4::bigint FROM decided WHERE verdict = 'sending'
 )
-SELECT *, app_now() AS now FROM decided
+SELECT {columns(Claimed)} FROM decided
 """
 
 _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, report AS payload FROM decided
@@ -132,9 +133,10 @@ WITH given AS (
 ), told AS (
   {outbox.insert_from(_REPORTS)}
 )
-SELECT d.id, d.org_id, d.page_id, d.user_id, d.incident, d.contact_method, d.priority, d.generation, d.detail, d.delay,
-  d.state, app_now() AS now, p.planned_time, p.type
-FROM decided d JOIN pages p ON p.id = d.page_id AND p.org_id IS NOT DISTINCT FROM d.org_id
+SELECT {columns(Concluded)} FROM (
+  SELECT d.*, p.planned_time, p.type, app_now() AS now FROM decided d
+  JOIN pages p ON p.id = d.page_id AND p.org_id IS NOT DISTINCT FROM d.org_id
+) AS concluded
 """
 
 _MAY_START: Final = """
@@ -167,8 +169,8 @@ JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.ge
   AND n.state = 'sending'
 """
 
-_PENDING_OF_METHOD: Final = """
-SELECT id, page_id, incident, generation, priority FROM notifications
+_PENDING_OF_METHOD: Final = f"""
+SELECT {columns(Waiting)} FROM notifications
 WHERE contact_method = $1 AND org_id IS NOT DISTINCT FROM $2 AND state = 'pending' ORDER BY id FOR UPDATE
 """
 _PENDING_OF_KIND: Final = """
@@ -200,8 +202,8 @@ UPDATE notifications n SET
   tries = 0, attempt_group = n.attempt_group + 1, priority = j.priority
 FROM judged j WHERE n.id = j.id RETURNING n.id, n.state
 """
-_UPCOMING: Final = """
-SELECT id, due_time, priority, app_now() AS now FROM notifications
+_UPCOMING: Final = f"""
+SELECT {columns(Upcoming)} FROM notifications, app_now() AS now
 WHERE state = 'pending' AND due_time > app_now() AND (due_time, id) > ($1, $2) ORDER BY due_time, id LIMIT $3
 """
 
@@ -269,16 +271,14 @@ async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, se
     return {row["id"] for row in made}
 
 
-async def claim(
-    tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, sender: int | None
-) -> list[asyncpg.Record]:
+async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, sender: int | None) -> list[Claimed]:
     """Take what is due, free and not stopped, with an attempt row each; every row says its `verdict`.
 
     sending: ours for `lease` seconds, or until `sender` has died (`store.senders`). cancelled: stopped instead. unusable
     and exhausted: to be given up by the caller, in this transaction. Run it after the gate's locks are held: its snapshot
     is what the promise of I5 rests on.
     """
-    return await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender)
+    return [Claimed(*row) for row in await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender)]
 
 
 async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
@@ -289,9 +289,9 @@ async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
     return bool(await tx.fetchval(_MAY_START, org_id, id, attempt))
 
 
-async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[asyncpg.Record]:
+async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[Concluded]:
     """Write what attempts came to; a row per notification that was still ours, with its new `state`."""
-    return await tx.fetch(
+    rows = await tx.fetch(
         _CONCLUDE,
         [each.id for each in conclusions],
         [each.number for each in conclusions],
@@ -304,6 +304,7 @@ async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> 
         [each.report for each in conclusions],
         [each.org_id for each in conclusions],
     )
+    return [Concluded(*row) for row in rows]
 
 
 async def cancel_fenced(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> list[UUID]:
@@ -320,9 +321,9 @@ async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
     return count
 
 
-async def pending_of_method(tx: Tx, method: UUID) -> list[asyncpg.Record]:
+async def pending_of_method(tx: Tx, method: UUID) -> list[Waiting]:
     """What waits for a contact method, locked."""
-    return await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)
+    return [Waiting(*row) for row in await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)]
 
 
 async def pending_of_kind(tx: Tx, method: UUID, kind: str) -> list[UUID]:
@@ -345,6 +346,6 @@ async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
     return {row["id"]: row["state"] for row in await tx.fetch(_REDRIVE, list(ids), tx.org_id)}
 
 
-async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[asyncpg.Record]:
-    """Rows due later, nearest first, after a (due_time, id): `id`, `due_time`, `priority`, `now`."""
-    return await tx.fetch(_UPCOMING, *after, limit)
+async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[Upcoming]:
+    """Rows due later, nearest first, after a (due_time, id)."""
+    return [Upcoming(*row) for row in await tx.fetch(_UPCOMING, *after, limit)]

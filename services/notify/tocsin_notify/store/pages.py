@@ -118,7 +118,7 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
 async def lock(tx: Tx, pages: Collection[tuple[str, UUID]]) -> dict[UUID, tuple[Page, bytes]]:
     """The pages (tenant, id) with their jobs, held against others who give up notifications of them."""
     rows = await tx.fetch(_LOCK, [org_id for org_id, _ in pages], [id for _, id in pages])
-    return {row["id"]: (page_of(row), row["job"]) for row in rows}
+    return {row["id"]: (_page(row), row["job"]) for row in rows}
 
 
 async def ensure(tx: Tx, page: NewPage) -> str | None:
@@ -133,7 +133,7 @@ async def ensure(tx: Tx, page: NewPage) -> str | None:
     return reason
 
 
-def page_of(row: asyncpg.Record) -> Page:
+def _page(row: asyncpg.Record) -> Page:
     """A page from a row that has its columns."""
     override = row["channel_override"]
     return Page(Kind(row["type"]), Urgency(row["urgency"]), Channel(override) if override else None, row["only_method"])

@@ -55,13 +55,13 @@ async def read(tx: Tx, users: Collection[User]) -> dict[User, Person]:
         person = people[row["org_id"], row["user_id"]]
         channel = Channel(row["channel"])
         person.methods.append(Method(row["id"], channel, row["verified"], row["disabled"]))
-        person.targets[row["id"]] = target_of(row)
+        person.targets[row["id"]] = _target(row)
     for user, rule in _rules(await tx.fetch(_RULES, *names)):
         people[user].rules.append(rule)
     return people
 
 
-def target_of(row: asyncpg.Record) -> StoredTarget:
+def _target(row: asyncpg.Record) -> StoredTarget:
     """From a row with the method's columns."""
     return StoredTarget(Channel(row["channel"]), row["address"], row["secret"], row["key_id"])
 

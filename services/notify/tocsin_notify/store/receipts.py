@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.evidence import Receipt
+from tocsin_notify.store.rows import AnsweredPage, Receipted, Unreceipted
 
 _LOCK: Final = """
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
@@ -62,12 +62,9 @@ FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE n.org_id = g.org_id A
 """
 
 
-async def overdue(tx: Tx, timeout: float, limit: int) -> list[asyncpg.Record]:
-    """Messages that a provider took `timeout` seconds ago and of which nothing came since, oldest first, held.
-
-    `matters`: its incident was not stopped, and it is not too old for anybody to wait for it.
-    """
-    return await tx.fetch(_OVERDUE, timeout, limit)
+async def overdue(tx: Tx, timeout: float, limit: int) -> list[Unreceipted]:
+    """Messages that a provider took `timeout` seconds ago and of which nothing came since, oldest first, held."""
+    return [Unreceipted(**dict(row)) for row in await tx.fetch(_OVERDUE, timeout, limit)]
 
 
 async def settle(tx: Tx, notifications: Sequence[tuple[str, UUID]]) -> None:
@@ -75,9 +72,10 @@ async def settle(tx: Tx, notifications: Sequence[tuple[str, UUID]]) -> None:
     await tx.execute(_SETTLE, [org_id for org_id, _ in notifications], [id for _, id in notifications])
 
 
-async def lock(tx: Tx, notification: UUID, attempt: int) -> asyncpg.Record | None:
+async def lock(tx: Tx, notification: UUID, attempt: int) -> Receipted | None:
     """The notification, held, with the evidence of this attempt and the reason why its incident was stopped, if it was."""
-    return await tx.fetchrow(_LOCK, tx.org_id, notification, attempt)
+    row = await tx.fetchrow(_LOCK, tx.org_id, notification, attempt)
+    return None if row is None else Receipted(**dict(row))
 
 
 async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt) -> None:
@@ -100,6 +98,7 @@ async def mark_failed_of(tx: Tx, org_id: str, notification: UUID, reason: str) -
     await tx.execute(_MARK_FAILED, org_id, notification, reason)
 
 
-async def answered_page(tx: Tx, notification: UUID, attempt: int) -> asyncpg.Record | None:
-    """Whose page the attempt was about and about what: `page_id`, `user_id`, `incident`; when it began; its `job`; and `now`."""
-    return await tx.fetchrow(_PAGE, tx.org_id, notification, attempt)
+async def answered_page(tx: Tx, notification: UUID, attempt: int) -> AnsweredPage | None:
+    """The page that the attempt was about; None when it is not known here (any more)."""
+    row = await tx.fetchrow(_PAGE, tx.org_id, notification, attempt)
+    return None if row is None else AnsweredPage(**dict(row))

@@ -4,11 +4,34 @@ A fence stays open until each of its messages was told, so none is forgotten how
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A message to tell of. `reason`: why its incident was stopped; `upto`: the generation up to which it was."""
+
+    id: UUID
+    org_id: str
+    contact_method: UUID
+    channel: str
+    address: str
+    secret: bytes | None
+    key_id: str
+    gone: bool
+    """Its contact method was deleted."""
+    type: str
+    job: bytes
+    provider_id: str | None
+    follow_tries: int
+    upto: int
+    reason: str
+
 
 _LATER_THAN: Final = "n.generation <= f.generation AND n.followed < f.generation"
 _CLAIM: Final = f"""
@@ -22,12 +45,14 @@ WITH due AS (
   FROM due d WHERE n.id = d.id
   RETURNING n.id, n.org_id, n.page_id, n.contact_method, n.channel, n.follow_tries, d.upto, d.reason
 )
-SELECT c.*, m.address, m.secret, m.key_id, m.delete_time IS NOT NULL AS gone, p.type, p.job, (
-    SELECT a.provider_id FROM attempts a WHERE a.org_id = c.org_id AND a.notification_id = c.id AND a.outcome = 'sent'
-    ORDER BY a.number DESC LIMIT 1) AS provider_id
-FROM claimed c
-JOIN contact_methods m ON m.org_id = c.org_id AND m.id = c.contact_method
-JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id
+SELECT {columns(Followed)} FROM (
+  SELECT c.*, m.address, m.secret, m.key_id, m.delete_time IS NOT NULL AS gone, p.type, p.job, (
+      SELECT a.provider_id FROM attempts a WHERE a.org_id = c.org_id AND a.notification_id = c.id AND a.outcome = 'sent'
+      ORDER BY a.number DESC LIMIT 1) AS provider_id
+  FROM claimed c
+  JOIN contact_methods m ON m.org_id = c.org_id AND m.id = c.contact_method
+  JOIN pages p ON p.org_id = c.org_id AND p.id = c.page_id
+) AS followed
 """
 # A call that is under way may still leave a message behind.
 _CLOSE: Final = f"""
@@ -45,9 +70,9 @@ UPDATE notifications SET follow_due = app_now() + make_interval(secs => $3) WHER
 """
 
 
-async def claim(tx: Tx, channels: Collection[str], limit: int, lease: float) -> list[asyncpg.Record]:
+async def claim(tx: Tx, channels: Collection[str], limit: int, lease: float) -> list[Followed]:
     """Messages to tell of, oldest fence first. `lease`: seconds after which another process may take one that stays untold."""
-    return await tx.fetch(_CLAIM, list(channels), limit, lease)
+    return [Followed(*row) for row in await tx.fetch(_CLAIM, list(channels), limit, lease)]
 
 
 async def close_fences(tx: Tx, channels: Collection[str]) -> None:

@@ -69,9 +69,9 @@ class MirroredHints:
         """See Record."""
         async with self._db.system() as tx:
             rows = await notifications.upcoming(tx, after or _FROM_THE_BEGINNING, _CHUNK)
-        copies = (self._copy(row["id"], row["due_time"], row["priority"]) for row in rows)
-        last = (rows[-1]["due_time"], rows[-1]["id"]) if len(rows) == _CHUNK else None
-        return Chunk(copies, len(rows), rows[0]["now"] if rows else _EPOCH, last)
+        copies = (self._copy(row.id, row.due_time, row.priority) for row in rows)
+        last = (rows[-1].due_time, rows[-1].id) if len(rows) == _CHUNK else None
+        return Chunk(copies, len(rows), rows[0].now if rows else _EPOCH, last)
 
     async def paused(self) -> bool:
         """See Record."""

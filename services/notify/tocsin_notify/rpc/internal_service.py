@@ -67,11 +67,11 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         )
         async with self._db.transaction(org_id) as tx:
             rows = await reads.notifications(tx, wanted, mapping.LAST, _MOST_DESCRIBED)
-            attempts = await reads.attempts_of(tx, [row["id"] for row in rows])
+            attempts = await reads.attempts_of(tx, [row.id for row in rows])
             person = (await people.read(tx, [(org_id, request.user)]))[org_id, request.user]
         channels = {method.id: str(method.channel) for method in person.methods}
         return pb.ExplainDeliveriesResponse(
-            notifications=[mapping.notification_to(row, attempts.get(row["id"], ())) for row in reversed(rows)],
+            notifications=[mapping.notification_to(row, attempts.get(row.id, ())) for row in reversed(rows)],
             unreachable_reason=why_unreachable(person.methods),
             rules=[
                 f"{rule.urgency} urgency: {channels.get(rule.method, 'a deleted contact method')}"

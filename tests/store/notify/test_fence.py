@@ -13,8 +13,6 @@ ACROSS_TENANTS = {
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",
     "senders.end_leases": "the look for processes that died, whoever's pages they sent",
-    "sequels.claim": "messages whose incident was stopped are told of, of all tenants",
-    "sequels.close_fences": "messages whose incident was stopped are told of, of all tenants",
     "queues.figures": "the queue's figures, for operators",
     "queues.count_slow_retries": "the queue's figures, for operators",
     "sequels.claim": "senders of what came after take turns of all tenants",

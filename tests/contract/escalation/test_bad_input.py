@@ -27,6 +27,11 @@ NEVER = Timestamp(seconds=1 << 50)
 NOBODY = f"incidents/{uuid.uuid4()}"
 
 
+def bulk(**fields: Any) -> ip.BulkChangeIncidentsRequest:
+    given = {"filter": ip.ListIncidentsRequest(query="db"), "action": ip.BULK_ACTION_RESOLVE, **fields}
+    return ip.BulkChangeIncidentsRequest(**given)
+
+
 def policy(**fields: Any) -> pp.CreatePolicyRequest:
     return pp.CreatePolicyRequest(policy=pp.Policy(**{"display_name": "P", "levels": [LEVEL], **fields}))
 
@@ -145,6 +150,16 @@ async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
         ("BatchAcknowledgeIncidents", ip.BatchAcknowledgeIncidentsRequest(names=[NOBODY, NOBODY]), "names"),
         ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [0])), "states[0]"),
         ("ListIncidents", ip.ListIncidentsRequest(states=cast(Any, [42])), "states[0]"),
+        ("BulkChangeIncidents", bulk(filter=None), "filter"),
+        ("BulkChangeIncidents", bulk(filter=ip.ListIncidentsRequest()), "filter"),
+        ("BulkChangeIncidents", bulk(filter=ip.ListIncidentsRequest(policy="night")), "filter.policy"),
+        ("BulkChangeIncidents", bulk(filter=ip.ListIncidentsRequest(query="a b c d e f g h i j k")), "filter.query"),
+        ("BulkChangeIncidents", bulk(action=0), "action"),
+        ("BulkChangeIncidents", bulk(action=9), "action"),
+        ("BulkChangeIncidents", bulk(action=ip.BULK_ACTION_SNOOZE), "snooze_duration"),
+        ("BulkChangeIncidents", bulk(snooze_duration=Duration(seconds=60)), "snooze_duration"),
+        ("BulkChangeIncidents", bulk(max_incidents=251), "max_incidents"),
+        ("BulkChangeIncidents", bulk(request_id="x"), "request_id"),
         ("ExplainPage", ip.ExplainPageRequest(user="users/ana"), "incident"),
         ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY), "user"),
         ("ExplainPage", ip.ExplainPageRequest(incident=NOBODY, user="ana"), "user"),

@@ -64,6 +64,17 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
     return response
 
 
+async def answered(tx: Tx, method: str, request: Message, response_type: type[R]) -> R | None:
+    """The answer that `once` gave to this request before, if there is one: for work that begins before the transaction."""
+    request_id: str = request.request_id  # type: ignore[attr-defined]
+    row = await tx.fetchrow(_READ, tx.org_id, method, request_id[:_MAX_ID]) if request_id else None
+    if row is None or row["response"] is None:
+        return None
+    body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    # A request with another body is refused by `once`.
+    return response_type.FromString(row["response"]) if row["body_hash"] == body_hash else None
+
+
 async def sweep_requests(database: Database) -> int:
     """Delete answers older than 24 hours, in small transactions; how many went. For a loop, every few minutes."""
     total = 0

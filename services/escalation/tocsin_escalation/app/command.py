@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
+from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -88,6 +88,16 @@ class Commands:
         response = await self.db.run(org_id, work)
         await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
         return response
+
+    async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
+        """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
+        async with self.db.transaction(org_id) as tx:
+            before = await answered(tx, method, request, response_type)
+        if before is not None:
+            names = [result.name for result in before.results]  # type: ignore[attr-defined]
+            ids = [UUID(name.removeprefix("incidents/")) for name in names]
+            await confirm_stopped(self.db, org_id, self.notify, ids)
+        return before
 
     async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
         """Have ingest resolve these, and return what is left to do here: one step for each.

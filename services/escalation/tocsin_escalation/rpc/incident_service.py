@@ -18,7 +18,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import foresee, read, targets
+from tocsin_escalation.app import bulk, foresee, read, targets
 from tocsin_escalation.app.advance import Advanced, Step
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.explain import Describing, explain_page
@@ -36,8 +36,8 @@ from tocsin_escalation.domain.events import (
     Unacknowledged,
 )
 from tocsin_escalation.rpc import foresight_mapping, mapping
+from tocsin_escalation.rpc.filters import filters_from
 from tocsin_escalation.store.escalations import EscalationRow
-from tocsin_escalation.store.finding import MOST_WORDS, Filters, words_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
@@ -50,6 +50,12 @@ class _Command(Protocol):
     etag: str
 
 
+_SO_ALREADY = {
+    pb.BULK_ACTION_ACKNOWLEDGE: (State.ACKNOWLEDGED, State.RESOLVED),
+    pb.BULK_ACTION_SNOOZE: (State.SNOOZED, State.RESOLVED),
+    pb.BULK_ACTION_RESOLVE: (State.RESOLVED,),
+}
+"""The states in which an incident needs no such action."""
 _DELIVERIES = "notifications:read"
 """The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
 
@@ -68,21 +74,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return pb.GetIncidentResponse(incident=mapping.incident(row.run, row.update_time))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Context) -> pb.ListIncidentsResponse:
-        words = words_of(request.query)
-        if len(words) > MOST_WORDS:
-            raise invalid("query", f"must have at most {MOST_WORDS} words, not {len(words)}")
-        filters = Filters(
-            states=tuple(mapping.STATE_NAMES[state] for state in request.states),
-            policy=request.policy.removeprefix("policies/"),
-            team=request.team.removeprefix("teams/"),
-            assignee=request.assignee.removeprefix("users/"),
-            start_time=request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None,
-            end_time=request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None,
-            reached=tuple(mapping.REACHED_NAMES[reached] for reached in request.reached),
-            severities=tuple(request.severities),
-            labels=dict(request.labels),
-            words=words,
-        )
+        filters = filters_from(request)
         cursor = self._pages.decode(request)
         size = page_size(request.page_size)
         if request.order == pb.INCIDENT_ORDER_SEVERITY:
@@ -237,6 +229,38 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             response,
             step,
             respond or (lambda done: response(incident=_incident(done))),
+        )
+
+    async def BulkChangeIncidents(
+        self, request: pb.BulkChangeIncidentsRequest, context: Context
+    ) -> pb.BulkChangeIncidentsResponse:
+        call, method, answer = current_call(), "BulkChangeIncidents", pb.BulkChangeIncidentsResponse
+        if request.HasField("snooze_duration") != (request.action == pb.BULK_ACTION_SNOOZE):
+            raise invalid("snooze_duration", "must be set to snooze, and for no other action")
+        filters, limit = filters_from(request.filter, "filter."), request.max_incidents or bulk.MOST
+        # Incidents that a repeat of the request finds anew must not be resolved: it gets its first answer.
+        before = None if request.dry_run else await self._commands.answered(call.org_id, method, request, answer)
+        if before is not None:
+            return before
+        found = await bulk.fitting(self._db, call.org_id, filters, _SO_ALREADY[request.action], limit)
+        ids = [row.run.incident_id for row in found.rows]
+        if request.dry_run:
+            shown = [mapping.incident(row.run, row.update_time) for row in found.rows]
+            return answer(results=[pb.IncidentResult(name=each.name, incident=each) for each in shown], more=found.more)
+        actor = call.principal.subject
+        if request.action == pb.BULK_ACTION_RESOLVE:
+            steps = await self._commands.resolving(call.org_id, actor, ids)
+        elif request.action == pb.BULK_ACTION_SNOOZE:
+            steps = [Step(id_, Snoozed(actor, request.snooze_duration.ToTimedelta())) for id_ in ids]
+        else:
+            steps = [Step(id_, Acknowledged(actor)) for id_ in ids]
+        return await self._commands.many(
+            call.org_id,
+            method,
+            request,
+            answer,
+            steps,
+            lambda answers: answer(results=_results(ids, answers), more=found.more),
         )
 
     async def ExplainPage(self, request: pb.ExplainPageRequest, context: Context) -> pb.ExplainPageResponse:

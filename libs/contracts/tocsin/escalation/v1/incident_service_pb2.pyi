@@ -153,6 +153,34 @@ EXPLANATION_KIND_NEXT: ExplanationKind.ValueType  # 13
 """When the person would be paged next, or why not."""
 Global___ExplanationKind: _TypeAlias = ExplanationKind  # noqa: Y015
 
+class _BulkAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BulkActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BulkAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BULK_ACTION_UNSPECIFIED: _BulkAction.ValueType  # 0
+    """Rejected."""
+    BULK_ACTION_ACKNOWLEDGE: _BulkAction.ValueType  # 1
+    """As AcknowledgeIncident. Acknowledged incidents are left out."""
+    BULK_ACTION_SNOOZE: _BulkAction.ValueType  # 2
+    """As SnoozeIncident, for `snooze_duration`. Snoozed incidents are left out."""
+    BULK_ACTION_RESOLVE: _BulkAction.ValueType  # 3
+    """As ResolveIncident."""
+
+class BulkAction(_BulkAction, metaclass=_BulkActionEnumTypeWrapper):
+    """What is done with every incident that a filter finds."""
+
+BULK_ACTION_UNSPECIFIED: BulkAction.ValueType  # 0
+"""Rejected."""
+BULK_ACTION_ACKNOWLEDGE: BulkAction.ValueType  # 1
+"""As AcknowledgeIncident. Acknowledged incidents are left out."""
+BULK_ACTION_SNOOZE: BulkAction.ValueType  # 2
+"""As SnoozeIncident, for `snooze_duration`. Snoozed incidents are left out."""
+BULK_ACTION_RESOLVE: BulkAction.ValueType  # 3
+"""As ResolveIncident."""
+Global___BulkAction: _TypeAlias = BulkAction  # noqa: Y015
+
 @_typing.final
 class GetIncidentRequest(_message.Message):
     """Request of GetIncident."""
@@ -1472,3 +1500,79 @@ class SimulateIncidentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SimulateIncidentResponse: _TypeAlias = SimulateIncidentResponse  # noqa: Y015
+
+@_typing.final
+class BulkChangeIncidentsRequest(_message.Message):
+    """Request of BulkChangeIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SNOOZE_DURATION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    MAX_INCIDENTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    action: Global___BulkAction.ValueType
+    """What is done."""
+    dry_run: _builtins.bool
+    """Only say which incidents it would be."""
+    max_incidents: _builtins.int
+    """At most this many; 0 means 250."""
+    @_builtins.property
+    def filter(self) -> Global___ListIncidentsRequest:
+        """The incidents that ListIncidents lists for this; its order, page size and page token are not read. At least one filter must be set:
+        write down the states you mean, to mean every incident.
+        """
+
+    @_builtins.property
+    def snooze_duration(self) -> _duration_pb2.Duration:
+        """For how long; 1 second to 7 days. Required to snooze, and refused otherwise."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        filter: Global___ListIncidentsRequest | None = ...,
+        action: Global___BulkAction.ValueType = ...,
+        snooze_duration: _duration_pb2.Duration | None = ...,
+        dry_run: _builtins.bool = ...,
+        max_incidents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "snooze_duration", b"snooze_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "filter", b"filter", "max_incidents", b"max_incidents", "request_id", b"request_id", "snooze_duration", b"snooze_duration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkChangeIncidentsRequest: _TypeAlias = BulkChangeIncidentsRequest  # noqa: Y015
+
+@_typing.final
+class BulkChangeIncidentsResponse(_message.Message):
+    """Response of BulkChangeIncidents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """Further incidents may fit."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentResult]:
+        """Newest first. With `dry_run` the incidents as they are."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___IncidentResult] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkChangeIncidentsResponse: _TypeAlias = BulkChangeIncidentsResponse  # noqa: Y015

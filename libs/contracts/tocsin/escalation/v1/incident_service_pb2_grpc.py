@@ -110,6 +110,11 @@ class IncidentServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.FromString,
                 _registered_method=True)
+        self.BulkChangeIncidents = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/BulkChangeIncidents',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsResponse.FromString,
+                _registered_method=True)
         self.ExplainPage = channel.unary_unary(
                 '/tocsin.escalation.v1.IncidentService/ExplainPage',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ExplainPageRequest.SerializeToString,
@@ -275,6 +280,18 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BulkChangeIncidents(self, request, context):
+        """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
+        which these would be and changes nothing.
+
+        Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+        set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
+        `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainPage(self, request, context):
         """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
         became of each page, and when they would be paged if nobody answers.
@@ -381,6 +398,11 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.BatchResolveIncidents,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.SerializeToString,
+            ),
+            'BulkChangeIncidents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkChangeIncidents,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsResponse.SerializeToString,
             ),
             'ExplainPage': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainPage,
@@ -804,6 +826,33 @@ class IncidentService:
             '/tocsin.escalation.v1.IncidentService/BatchResolveIncidents',
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchResolveIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BulkChangeIncidents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/BulkChangeIncidents',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BulkChangeIncidentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

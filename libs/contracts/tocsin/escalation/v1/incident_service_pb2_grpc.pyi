@@ -114,6 +114,14 @@ class IncidentServiceStub:
 
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
+    BulkChangeIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.BulkChangeIncidentsRequest, _incident_service_pb2.BulkChangeIncidentsResponse]
+    """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
+    which these would be and changes nothing.
+
+    Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+    set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
+    `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    """
     ExplainPage: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
     became of each page, and when they would be paged if nobody answers.
@@ -216,6 +224,14 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
     Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    """
+    BulkChangeIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.BulkChangeIncidentsRequest, _incident_service_pb2.BulkChangeIncidentsResponse]  # type: ignore[assignment]
+    """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
+    which these would be and changes nothing.
+
+    Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+    set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
+    `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ExplainPage: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]  # type: ignore[assignment]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
@@ -406,6 +422,20 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Resolves up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
         Idempotent by `request_id`. Reasons of the call itself: `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def BulkChangeIncidents(
+        self,
+        request: _incident_service_pb2.BulkChangeIncidentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.BulkChangeIncidentsResponse, _abc.Awaitable[_incident_service_pb2.BulkChangeIncidentsResponse]]:
+        """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
+        which these would be and changes nothing.
+
+        Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+        set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
+        `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

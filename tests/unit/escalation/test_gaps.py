@@ -80,6 +80,13 @@ def test_of_two_schedules_the_one_whose_gap_ends_first_is_waited_for() -> None:
     assert story.paged() == [(1, "dora")], "somebody is there: nothing is waited for"
 
 
+def test_only_a_policy_that_says_so_pages_the_fallback_target_for_a_gap() -> None:
+    story = Story(wanting(GapChoice.SKIP, fallback_target=user("dora")), people(GAP))
+    assert story.paged() == [(2, "ben")]
+    given_up = Story(wanting(GapChoice.HOLD, fallback_target=user("dora")), people(FOR_EVER))
+    assert given_up.paged() == [(2, "ben")]
+
+
 @pytest.mark.parametrize("choice", GapChoice)
 @pytest.mark.parametrize("found", [NOBODY, FOR_EVER])
 def test_nobody_on_purpose_and_a_gap_without_an_end_are_not_waited_for(choice: GapChoice, found: OnCall) -> None:
@@ -130,8 +137,10 @@ def test_an_incident_that_becomes_urgent_while_it_waits_pages_the_levels_before_
 
 
 def test_a_policy_that_would_wait_is_not_replaced_by_the_fallback_policy() -> None:
-    waiting, other = policy(level(schedule("web")), on_gap=GapChoice.HOLD), policy(level(user("ana")))
+    waiting = policy(level(schedule("web")), on_gap=GapChoice.HOLD)
+    other = replace(policy(level(user("ana"))), id="catch-all")
     assert choose("night", waiting, other, people(GAP)).policy is waiting
+    assert choose("night", waiting, other, people(FOR_EVER)).policy is other
     assert choose("night", waiting, None, people(FOR_EVER)).policy is waiting
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, State
@@ -81,14 +82,21 @@ def test_whoever_is_on_call_at_the_time_of_a_level_is_paged() -> None:
 
 def test_a_level_that_waits_is_paged_when_its_gap_ends() -> None:
     evening = NOON + timedelta(hours=8)
-    plan = play(policy(level(schedule("web")), on_gap=GapChoice.HOLD), evening)
+    run_on, looks = policy(level(schedule("web")), on_gap=GapChoice.HOLD), list[datetime]()
+
+    def looking(time: datetime) -> Directory:
+        looks.append(time)
+        return people(time)
+
+    plan = simulate(Escalation("acme", UUID(int=1), Story(run_on).run.facts), Started(run_on), evening, looking, {})
     assert [step.note.kind for step in plan.steps] == [
         NoteKind.OPENED,
         NoteKind.LEVEL_HELD,
         NoteKind.LEVEL_PAGED,
         NoteKind.EXHAUSTED,
     ]
-    assert pages(plan) == [(20 * 60, 1, ["ben"])], "eight in the morning: the looks in between are no steps"
+    assert pages(plan) == [(20 * 60, 1, ["ben"])], "eight in the morning"
+    assert len(looks) < 10, "the looks of each minute in between are not played"
 
 
 def test_a_level_nobody_of_which_can_be_reached_is_left_at_once() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_pb2 as ip
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin.escalation.v1 import policy_service_pb2
 from tocsin_testkit.tenant import Tenant
 
 
@@ -18,8 +19,9 @@ async def change(tenant: Tenant, **fields: Any) -> tuple[set[str], bool]:
 
 async def test_a_storm_is_acknowledged_snoozed_and_resolved_by_filter(tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
-    storm = await tenant.integration(await tenant.policy([ana], minutes=60, name="storm"))
-    calm = await tenant.integration(await tenant.policy([ana], minutes=60, name="calm"))
+    silent: Any = {"minutes": 60, "status_updates": policy_service_pb2.STATUS_UPDATES_NONE}
+    storm = await tenant.integration(await tenant.policy([ana], name="storm", **silent))
+    calm = await tenant.integration(await tenant.policy([ana], name="calm", **silent))
     many = {await storm.triggers(f"db-{number} down") for number in range(3)}
     other = await calm.triggers("disk nearly full")
     for incident in (*many, other):

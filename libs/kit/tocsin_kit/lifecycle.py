@@ -2,7 +2,7 @@
 
 Stopping: health says NOT_SERVING and everything goes on as before, so that load balancers learn of it → new gRPC
 connections are refused and the old ones end, while calls are still taken → loops stop claiming, calls in flight finish →
-HTTP → what those committed is handed on → database → exit 0. Whatever does not finish within the grace is cancelled; its
+HTTP → what those committed is handed on → database → exit 0. Work that does not finish within the grace is cancelled; its
 rows come due again for other replicas. A second signal ends at once.
 """
 

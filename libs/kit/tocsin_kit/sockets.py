@@ -56,7 +56,7 @@ def connections(port: int) -> int:
 async def accept_the_last(descriptor: int, *, shared: bool) -> None:
     """Wait until no connection waits in the queue of a listening socket, at most a second: it is reset when that closes.
 
-    `shared`: somebody else listens on the address as well. Then no more come into the queue: what asks for a connection
+    `shared`: another process listens on the address as well. Then no more come into the queue: what asks for a connection
     from here on is not answered, and the client's kernel asks again after a second (RFC 6298), when it is the other's.
     Does nothing where the system does not tell how many wait.
     """

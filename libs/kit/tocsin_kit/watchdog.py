@@ -1,7 +1,7 @@
 """Says when the event loop was blocked, for how long, and by what.
 
 The loop beats; a thread looks whether it still does. When it does not, the thread notes which task the loop is in and
-which line of it: afterwards nobody could tell. Code that holds the interpreter's lock all the while (an extension) shows
+which line of it: afterwards it cannot be told. Code that holds the interpreter's lock all the while (an extension) shows
 as the line after it.
 """
 

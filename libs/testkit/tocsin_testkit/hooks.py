@@ -13,7 +13,7 @@ from tocsin_testkit.received import Received
 
 
 class HookServer:
-    """Listens on a free loopback port; every path is somebody's webhook.
+    """Listens on a free loopback port; every path is one user's webhook.
 
     `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
     get no answer until they are taken out again. `on_request` is told of every request when it arrives and may wait; it
@@ -47,7 +47,7 @@ class HookServer:
             await self._runner.cleanup()
 
     def url(self, path: str) -> str:
-        """The address of somebody's webhook."""
+        """The address of one user's webhook."""
         return f"http://127.0.0.1:{self.port}/{path}"
 
     def will_answer(self, path: str, statuses: Iterable[int | tuple[int, dict[str, str]]]) -> None:

@@ -1,4 +1,4 @@
-"""When nothing is due and nothing is under way: the moment to say that nobody else was paged."""
+"""When nothing is due and nothing is under way: then no further page can come."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import asyncpg
 from tocsin_testkit.busy import within
 
 # What each service still has to do now. Escalation's `page` rows repeat what was handed over already, notify's `page_sent`
-# rows only inform; they page nobody.
+# rows only inform; they cause no page.
 BUSY = {
     "ingest": "SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now()",
     "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page')

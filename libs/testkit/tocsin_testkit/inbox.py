@@ -24,7 +24,7 @@ class Inbox:
             self._arrived.notify_all()
 
     def expect(self, message: Received) -> Received:
-        """A test has asked for this message: no other call gets it, and it surprises nobody."""
+        """A test has asked for this message: no other call gets it, and it is not reported as unexpected."""
         self._expected.add(id(message))
         return message
 

@@ -107,11 +107,11 @@ class Installation:
         return str(self.stack.services["notify"][0].http_url)
 
     def operator(self) -> Clients:
-        """Every service, as whoever runs the installation."""
+        """Every service, as the operator of the installation."""
         return Clients(self.channels, self.token(tokens.ALL_ORGS, tokens.OPERATOR))
 
     async def passes(self, *, minutes: float = 0, seconds: float = 0) -> None:
-        """Time passes for everybody, and whatever falls due by it happens."""
+        """Time passes for everybody, and everything that falls due happens."""
         await self.idle()
         await self.clock.forward(timedelta(minutes=minutes, seconds=seconds))
         await self.idle()

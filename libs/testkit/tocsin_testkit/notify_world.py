@@ -302,12 +302,12 @@ def internal() -> tuple[tuple[str, str], ...]:
 
 
 def operator() -> tuple[tuple[str, str], ...]:
-    """Metadata of somebody who may see all tenants."""
+    """Metadata of a caller who may see all tenants."""
     return bearer("*", ALL_SCOPES, "operators/root")
 
 
 def new_org() -> str:
-    """A tenant nobody else uses."""
+    """A tenant that no other test uses."""
     return f"org-{uuid.uuid4().hex[:12]}"
 
 

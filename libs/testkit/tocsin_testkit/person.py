@@ -1,4 +1,4 @@
-"""Somebody who can be woken."""
+"""A person who can be paged."""
 
 from typing import Any
 

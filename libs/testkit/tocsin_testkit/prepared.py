@@ -19,7 +19,7 @@ _STACK: Final = "stack"
 class Prepared:
     """The copy costs a tenth of a second, where initdb and three migrations cost several seconds of processor time.
 
-    `folder` is shared by every process of one run of tests; whoever comes first fills it, and the others wait.
+    `folder` is shared by every process of one run of tests; the first process fills it, and the others wait.
     """
 
     def __init__(self, folder: Path) -> None:

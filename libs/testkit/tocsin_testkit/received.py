@@ -31,5 +31,5 @@ class Received:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is meant to wake somebody."""
+        """Whether it is meant to wake its receiver."""
         return self.kind in ("new_incident", "escalation")

@@ -35,7 +35,7 @@ class Tenant:
         self.everybody: dict[str, Person] = {}
 
     async def person(self, name: str, *, email: bool = False, webhook: bool = True) -> Person:
-        """Somebody with one verified contact method: a webhook, or an e-mail address; with neither nobody can reach them."""
+        """A user with one verified contact method: a webhook, or an e-mail address; with neither they cannot be reached."""
         user = directory_service_pb2.User(display_name=name.title())
         await self.admin.directory.CreateUser(directory_service_pb2.CreateUserRequest(user_id=name, user=user))
         person = Person(self.world, self.org_id, name)
@@ -112,7 +112,7 @@ class Tenant:
         return list((await self.admin.incidents.ListTimeline(request)).entries)
 
     async def passes(self, *, minutes: float = 0, seconds: float = 0) -> None:
-        """Time passes, and whatever falls due by it happens."""
+        """Time passes, and everything that falls due happens."""
         await self.world.passes(minutes=minutes, seconds=seconds)
 
     def expected(self, message: Received) -> Received:
@@ -120,7 +120,7 @@ class Tenant:
         return self.world.inbox.expect(message)
 
     def unexpected(self) -> list[str]:
-        """Pages and news that nobody asked for."""
+        """Pages and news that the test did not ask for."""
         return [
             f"{m.address} got {m.kind}: {m.subject!r}"
             for m in self.world.inbox.messages

@@ -43,7 +43,7 @@ class Message:
 
 @dataclass(slots=True)
 class Call:
-    """One that was taken. `script` is what whoever picks up hears first, and then what the last key led to."""
+    """One that was taken. `script` is what the person who picks up hears first, and then what the last key led to."""
 
     sid: str
     to: str

@@ -174,7 +174,7 @@ class Budgets:
         return sorted(org_id for org_id in self._tenants if org_id != ALL_ORGS)
 
     def used(self, org_id: str, name: str) -> float:
-        """The part of a limit that is used up, 0 to 1; of objects 0, which nobody counts until one is made."""
+        """The part of a limit that is used up, 0 to 1; of objects 0: they are counted only when one is made."""
         tenant, limit, allowed = self._tenants.get(org_id), self._limits[name], self.allowed(org_id, name)
         if tenant is None:
             return 0.0
@@ -195,7 +195,7 @@ class Budgets:
         return tenant.refused.get(name, 0) if tenant is not None else 0
 
     def note_refusal(self, org_id: str, name: str) -> None:
-        """Somebody else found a limit reached."""
+        """Note that another part of the process found a limit reached."""
         refused = self._tenant(org_id).refused
         refused[name] = refused.get(name, 0) + 1
         self._total.labels(name).inc()
@@ -227,7 +227,7 @@ class Budgets:
         return tenant
 
     def _forget_one(self) -> None:
-        """Whoever was not heard of for longest most likely has full buckets; never one whose streams are counted."""
+        """The tenant that was not heard of for longest most likely has full buckets; never one whose streams are counted."""
         for org_id, tenant in self._tenants.items():
             if not tenant.streams:
                 del self._tenants[org_id]

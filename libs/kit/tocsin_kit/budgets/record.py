@@ -12,7 +12,7 @@ _READ_SECONDS: Final = 1.5
 _COUNTED: Final = 1_000_000
 _LEAST_ROWS: Final = 1000
 _ROUNDS_PER_COUNT: Final = 5
-"""Counting a long outbox takes long, and nobody fills it by so much in between."""
+"""Counting a long outbox takes long, and no tenant fills it by so much in between."""
 
 _READ: Final = "SELECT org_id, name, allowed FROM tenant_limits ORDER BY org_id, name"
 _SET: Final = """

@@ -206,7 +206,7 @@ class Settling:
                 return await self._database.run(None, write)
             except TocsinError as error:
                 # Delivered but not settled: the lease runs out and the rows are delivered once more. Until then they
-                # are nobody else's, so while the database is away there is no better moment to give up than that.
+                # belong to no other relay, so while the database is away there is no better moment to give up than that.
                 attempt += 1
                 away = error.code is grpc.StatusCode.UNAVAILABLE
                 if time.monotonic() >= until if away else attempt >= _SETTLE_ATTEMPTS:

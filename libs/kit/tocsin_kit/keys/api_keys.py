@@ -37,7 +37,7 @@ class _Known:
 
 
 class ApiKeys:
-    """An `Authenticator`. Notes when keys were used, for somebody to take."""
+    """An `Authenticator`. Notes when keys were used, until the caller takes the notes."""
 
     def __init__(self, record: KeyRecord) -> None:
         self._record = record

@@ -1,6 +1,6 @@
 """From where a credential may be used: ranges of addresses in CIDR form (RFC 4632, RFC 4291).
 
-The address that counts is the one that the connection comes from. No header is read that tells another one: whoever is not behind
+The address that counts is the one that the connection comes from. No header is read that tells another one: a client not behind
 a proxy could write it.
 """
 

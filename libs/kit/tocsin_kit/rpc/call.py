@@ -52,7 +52,7 @@ class Call:
             raise operators_only(INTERNAL)
 
     def require_own(self, owner: str, scope: str) -> None:
-        """Raises SCOPE_MISSING unless the caller is `owner`, or may change what is somebody else's: has the method's `scope`."""
+        """Raises SCOPE_MISSING unless the caller is `owner`, or may change what is another user's: has the method's `scope`."""
         if scope not in self.principal.scopes and owner != self.principal.subject:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_SCOPE_MISSING,

@@ -104,7 +104,7 @@ class Guests:
     """Calls without a credential, whose callers can only be told apart by address.
 
     When all places are taken the host with the most loses its oldest one: a stranger who takes them all loses them to
-    whoever comes, and health stays to be asked.
+    every newcomer, and health stays to be asked.
     """
 
     def __init__(self, kind: str, most: int, most_of_connection: int, metrics: Metrics) -> None:

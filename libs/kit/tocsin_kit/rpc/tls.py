@@ -85,7 +85,7 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def server_context(settings: ServiceSettings) -> ssl.SSLContext | None:
-    """The same for HTTP, which asks nobody for a certificate."""
+    """The same for HTTP, which asks no client for a certificate."""
     return ServerFiles(settings).context if settings.tls_cert_file else None
 
 

@@ -1,4 +1,4 @@
-"""The chapter about schedules: who is on call, somebody steps in, and the page goes to the right person."""
+"""The chapter about schedules: who is on call, another user steps in, and the page goes to the right person."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import schedule_pb2, schedule_service_pb2

@@ -91,7 +91,7 @@ class Story:
         self.tell.happens("POST /v2/enqueue resolve: it is over", GREEN)
 
     async def nobody_answers(self) -> None:
-        """gRPC, with the same request twice, and nobody there."""
+        """gRPC, with the same request twice, while no service answers."""
         self.tell.chapter("Over gRPC: a batch job that nobody answers for")
         request_id = str(uuid.uuid4())
         alert = {"dedup_key": "batch/42", "source": "cron1", "labels": {"job": "billing"}}

@@ -1,6 +1,6 @@
 """People, policies, escalations, timers, timeline.
 
-The rules that must hold whatever the code does are constraints here: one live timer per escalation, a timer exactly in
+The rules that must hold no matter what the code does are constraints here: one live timer per escalation, a timer exactly in
 the states that have one, a policy per tenant as its fallback at most.
 """
 

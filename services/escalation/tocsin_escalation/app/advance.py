@@ -42,7 +42,7 @@ OrgTarget = tuple[str, Target]
 class Step:
     """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
 
-    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which is nobody's.
+    `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which no tenant asked for.
     """
 
     incident_id: UUID

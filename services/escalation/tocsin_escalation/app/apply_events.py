@@ -134,7 +134,7 @@ def _place(arrival: Arrival, last: int) -> Result:
 
 
 def _catch_up(opening: Opening) -> Event:
-    """What an opening says of an incident that is known: nobody is paged again."""
+    """What an opening says of an incident that is known: no user is paged again."""
     if opening.over_by:
         return Resolved(opening.over_by, opening.anew_because)
     facts = opening.facts

@@ -58,7 +58,7 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
                 results.append(OutcomeResult.APPLIED)
                 steps.append(Step(each.incident_id, each.outcome, org_id=each.org_id))
         if steps:
-            # What was sent, or is tried on, moves nobody: most outcomes need no people.
+            # What was sent, or is tried on, changes no level: most outcomes need no people.
             moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
             await advance(tx, steps, effects, await Known.read(tx, runs, moving), entries=False)
         return results

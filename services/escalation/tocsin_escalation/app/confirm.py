@@ -1,6 +1,6 @@
 """Make sure that notify has stopped what a person wanted stopped, before the person is told OK.
 
-The cancellation is an outbox row of the same transaction, so it is delivered whatever happens here. But an OK means that
+The cancellation is an outbox row of the same transaction, so it is delivered even if this fails. But an OK means that
 no provider call starts any more, and only notify's own answer can promise that.
 """
 
@@ -27,7 +27,7 @@ class Cancelling(Protocol):
 
 
 async def confirm_stopped(db: Database, org_id: str, notify: Cancelling, incident_ids: Sequence[UUID]) -> None:
-    """Deliver whatever cancellation of these incidents is still on its way; CANCEL_UNCONFIRMED when notify does not answer."""
+    """Deliver each cancellation of these incidents that is still on its way; CANCEL_UNCONFIRMED when notify does not answer."""
 
     rows = await db.run(org_id, lambda tx: cancellations.pending(tx, incident_ids))
     if not rows:

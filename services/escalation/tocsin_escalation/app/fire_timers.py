@@ -1,4 +1,4 @@
-"""Fire due timers: as a set that waits for nobody, and one by one when it fails, so that no row can hold up the others."""
+"""Fire due timers: as a set that waits for no lock, and one by one when it fails, so that no row can hold up the others."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -23,7 +23,7 @@ async def fire_timers(
 ) -> list[Fired]:
     """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
 
-    Answers with those it left alone, because somebody else is deciding about their incident in this moment. A set never
+    Answers with those it left alone, because another transaction decides about their incident at this moment. A set never
     waits for that: a replica that stands still inside its transaction would hold up the timers of every tenant. With
     `wait` one does, and CONFLICT is raised when it takes too long.
     `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
@@ -72,7 +72,7 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
 async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int) -> int:
     """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many that were.
 
-    What somebody else holds is left to the next round.
+    What another transaction holds is left to the next round.
     """
 
     async with db.claim() as tx:

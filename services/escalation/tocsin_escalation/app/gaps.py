@@ -77,7 +77,7 @@ def _segments(
 
 
 def _only_schedules(level: Level) -> list[str]:
-    """The schedules of a level that names nothing else; a user or a team beside them is paged whatever the schedules say."""
+    """The schedules of a level that names nothing else; a user or a team beside them is paged no matter what the schedules say."""
     ids = [target.id for target in level.targets if target.kind is TargetKind.SCHEDULE]
     return ids if len(ids) == len(level.targets) else []
 

@@ -107,7 +107,7 @@ async def on_calls(
     def ask() -> list[tuple[str, Standing]]:
         return [(id_, standing(found[org_id, id_], minute)) for id_ in ids if (org_id, id_) in found]
 
-    # In a thread: hundreds of schedules that nobody has asked for yet take longer than other calls may wait.
+    # In a thread: hundreds of schedules that were not asked for yet take longer than other calls may wait.
     return await asyncio.to_thread(ask)
 
 

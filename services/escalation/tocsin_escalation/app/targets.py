@@ -1,4 +1,4 @@
-"""What a request names must exist: the error says which field names nobody."""
+"""What a request names must exist: the error says which field names an unknown target."""
 
 from collections.abc import Sequence
 from uuid import UUID

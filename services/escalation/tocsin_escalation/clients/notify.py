@@ -15,7 +15,7 @@ from tocsin_escalation.domain.explanation import Contact, Delivery, Tried
 
 _SUBMIT_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
-"""Somebody waits for their policy, and a warning is not worth more of their time."""
+"""The caller waits for a policy, and a warning is not worth more time."""
 _MOST_USERS = 1000
 
 

@@ -126,13 +126,13 @@ def _unused_generation(now: datetime) -> int:
     """A generation above all that an incident had before it was lost.
 
     Pages are known by their generation, and those of stopped generations are never sent: an incident that begins again
-    at 1 could reach nobody. Seconds since 2020 grow faster than anybody acts on an incident, and fit 32 bits until 2088.
+    at 1 could reach nobody. Seconds since 2020 grow faster than people act on an incident, and fit 32 bits until 2088.
     """
     return int((now - _GENERATIONS_BEGIN).total_seconds())
 
 
 def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """New alerts page again only if they make the incident urgent; on one that somebody holds they are noted, once per
+    """New alerts page again only if they make the incident urgent; on one that a person holds they are noted, once per
     generation.
     """
     # A repeat of an alert that is known says nothing new to a person who has set the severity; an alert of a new key does.
@@ -274,7 +274,7 @@ def _by(via: str) -> str:
 def _page_again(
     run: Escalation, note: Note, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
 ) -> Decision:
-    """Trigger again at the level the run is at, for whoever is there by now."""
+    """Trigger again at the level the run is at, for the people who are there by now."""
     started = start_level(
         _let_go(run), max(run.level, 1), planned, now, directory, timer_id, lateness_ms=note.lateness_ms
     )
@@ -282,5 +282,5 @@ def _page_again(
 
 
 def _let_go(run: Escalation) -> Escalation:
-    """Nobody holds it any more; whatever timer ran is over."""
+    """No person holds it any more; its timer is over."""
     return replace(run, state=State.TRIGGERED, acknowledged_by="", acknowledge_time=None, timer=None)

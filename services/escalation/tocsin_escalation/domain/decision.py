@@ -10,7 +10,7 @@ from tocsin_escalation.domain.policy import GapChoice
 
 
 class PageType(StrEnum):
-    """Why somebody hears of it. The first two are pages of a level, the third one of its own, the others news."""
+    """Why a user is notified. The first two are pages of a level, the third one of its own, the others news."""
 
     NEW_INCIDENT = "new_incident"
     ESCALATION = "escalation"

@@ -44,7 +44,7 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Somebody is on it. `via`: through what they answered, in words; empty for a call of the API."""
+    """A person works on it. `via`: through what they answered, in words; empty for a call of the API."""
 
     actor: str
     via: str = ""
@@ -52,7 +52,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Unacknowledged:
-    """Somebody gives it back."""
+    """A person gives it back."""
 
     actor: str
 

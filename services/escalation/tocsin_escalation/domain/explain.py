@@ -120,7 +120,7 @@ def _entry(case: Case, entry: Happened) -> Iterator[Statement]:
 
 
 def _left(case: Case, entry: Happened) -> bool:
-    """Whether the level had begun before: it was left because nobody of it could be reached."""
+    """Whether the level had begun before: it was left because none of its users could be reached."""
     place = (entry.generation, entry.repeat, entry.level)
     return any(
         (each.generation, each.repeat, each.level) == place and each.kind is NoteKind.LEVEL_PAGED and each.id < entry.id

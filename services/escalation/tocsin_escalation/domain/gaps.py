@@ -1,6 +1,6 @@
 """A level that finds nobody because a schedule has a gap, and what its policy wants then.
 
-Nobody on purpose is no gap: such a level is skipped at once, whatever the policy says.
+Nobody on purpose is no gap: such a level is skipped at once, no matter what the policy says.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def comes_on(targets: Sequence[Target], directory: Directory) -> OnCall | None:
 
 
 def waits(policy: Policy, directory: Directory) -> bool:
-    """Whether a level of the policy would be held, for somebody who comes on call later."""
+    """Whether a level of the policy would be held, for a user who comes on call later."""
     return policy.on_gap is GapChoice.HOLD and any(comes_on(level.targets, directory) for level in policy.levels)
 
 
@@ -34,7 +34,7 @@ def holds(run: Escalation, level: int) -> bool:
 
 
 def hold(run: Escalation, level: int, ending: OnCall, now: datetime, timer_id: UUID, *, why: str) -> Decision:
-    """Wait at `level`. Nobody is on it: whoever was paged at an earlier level stays paged, and may still answer."""
+    """Wait at `level`. Users who were paged at an earlier level stay paged, and may still answer."""
     assert ending.comes_on is not None, "only a gap that ends is waited for"
     open_ = {page: state for page, state in run.pages.items() if state is PageState.OPEN}
     held = replace(
@@ -51,7 +51,7 @@ def hold(run: Escalation, level: int, ending: OnCall, now: datetime, timer_id: U
 
 
 def still_held(run: Escalation, ending: OnCall, now: datetime, timer_id: UUID) -> Decision:
-    """The gap goes on: look again, and say nothing anew. Whoever was asked for meanwhile stays on it."""
+    """The gap goes on: look again, and say nothing anew. Users who were added meanwhile stay paged."""
     return Decision(replace(run, timer=_look_again(run, ending, now, timer_id)))
 
 

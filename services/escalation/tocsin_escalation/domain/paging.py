@@ -177,14 +177,14 @@ def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:
 
     Counted from the planned time, so that lateness does not add up from level to level. Only when that has passed
     already (everything was down for longer than the timeout) it counts from now: otherwise every level would be paged
-    in the same second after an outage, and nobody would have had a chance to answer.
+    in the same second after an outage, and no user would have had time to answer.
     """
     due = planned + timeout
     return due if due > now else now + timeout
 
 
 def news(run: Escalation, type_: PageType, actor: str, now: datetime) -> tuple[Command, ...]:
-    """Tell everybody who was paged, but the one who did it, that the incident is in somebody's hands or over."""
+    """Tell everybody who was paged, but the one who did it, that the incident is acknowledged or over."""
     if run.policy is None or not run.policy.status_updates:
         return ()
     users = [user for user in run.paged_users if f"users/{user}" != actor]

@@ -16,7 +16,7 @@ class TargetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is paged: one user, every member of a team, or whoever is on call in a schedule.
+    """Who is paged: one user, every member of a team, or the users who are on call in a schedule.
 
     `id` is the part behind `users/`, `teams/` or `schedules/`.
     """

@@ -1,4 +1,4 @@
-"""What would happen to an escalation that nobody answers, by the very rules that decide about real ones."""
+"""What would happen to an escalation that is not answered, by the same rules that decide about real ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

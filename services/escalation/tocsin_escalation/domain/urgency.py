@@ -34,7 +34,7 @@ def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id
 
 
 def _tell_holder(run: Escalation, now: datetime) -> Decision:
-    """Whoever took it on took on something calmer. Nobody else is paged: it is in their hands."""
+    """The person who holds it took on something less urgent. No other user is paged."""
     held = run.state is State.ACKNOWLEDGED and run.acknowledged_by.startswith("users/")
     users = (run.acknowledged_by.removeprefix("users/"),) if held else run.assignees
     pages = tuple(

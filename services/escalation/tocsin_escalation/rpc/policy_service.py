@@ -123,7 +123,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         return response
 
     async def _warn(self, shown: Sequence[pb.Policy]) -> None:
-        """Add what is known of the targets today. After the transaction: nobody holds a connection while notify is asked."""
+        """Add what is known of the targets today. After the transaction: no connection is held while notify is asked."""
         wanted = [mapping.policy_from(policy.name.removeprefix("policies/"), policy) for policy in shown]
         org_id = current_call().org_id
         answers = await reach.of_policies(self._db, self._notify, org_id, wanted)

@@ -13,7 +13,7 @@ from tocsin_escalation.store.planned import Planned
 
 @dataclass(frozen=True, slots=True)
 class AbsenceRow:
-    """Somebody is away within [start_time, end_time)."""
+    """A user is away within [start_time, end_time)."""
 
     id: UUID
     user_id: str

@@ -74,7 +74,7 @@ def to_row(r: Record) -> EscalationRow:
 
 
 async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> dict[UUID, Escalation]:
-    """Lock those of these escalations that the transaction's tenant has, a system transaction: whoever has them.
+    """Lock those of these escalations that the transaction's tenant has, a system transaction: those of every tenant.
 
     In id order, so that two batches that share some cannot deadlock. `wait` False leaves out those that another transaction holds.
 
@@ -91,7 +91,7 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> di
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
-    """Those of these ids that are escalations of the transaction's tenant, whoever holds their locks."""
+    """Those of these ids that are escalations of the transaction's tenant, locked or not."""
     query = f"SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}"
     return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 

@@ -59,7 +59,7 @@ async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry
 
 
 async def write(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> None:
-    """`append` for batches whose entries nobody reads: to send them back costs more than to write them."""
+    """`append` for batches whose entries are not read: to send them back costs more than to write them."""
     if notes:
         await tx.execute(_APPEND, *_columns(notes))
 

@@ -82,7 +82,7 @@ SELECT {COLUMNS} FROM timers
 
 
 async def overdue(tx: Tx, grace: float, limit: int) -> list[LiveTimer]:
-    """Timers that were due `grace` seconds ago and that nobody is working on, oldest first, at most `limit`.
+    """Timers that were due `grace` seconds ago and that no other replica works on, oldest first, at most `limit`.
 
     When there are more than that, tenants take turns: one with a hundred thousand overdue timers must not make the one
     timer of another wait behind them. SKIP LOCKED leaves out what another replica is claiming at this moment.

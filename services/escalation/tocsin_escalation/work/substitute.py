@@ -1,6 +1,6 @@
 """What goes to notify in place of a page or a cancellation that it refuses for good.
 
-A person must be paged whatever the alert's texts say, so everything that is not needed to reach them is left out, and the
+A person must be paged no matter what the alert's texts say, so everything that is not needed to reach them is left out, and the
 title says that something was. The original stays as a dead letter.
 """
 

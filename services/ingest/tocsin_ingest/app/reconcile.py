@@ -1,7 +1,7 @@
 """Compare the open incidents of ingest and escalation, and mend what differs.
 
 Events carry every change from ingest to escalation, so that the two differ only when one database was restored from a
-backup, or an event was lost or refused for good. Then nobody is paged for an open incident, or people are paged for what
+backup, or an event was lost or refused for good. Then no user is paged for an open incident, or people are paged for what
 is over, and no event will ever change that. The comparison runs all the time, a little at a time.
 """
 

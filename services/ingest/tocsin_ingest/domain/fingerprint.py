@@ -1,6 +1,6 @@
 """Which alerts are the same one, and which belong together.
 
-Keys are hashes over the whole scope, tenant and integration included: one short column to look for, whatever a sender
+Keys are hashes over the whole scope, tenant and integration included: one short column to look for, no matter what a sender
 puts into it, and no key of one tenant can be another's.
 """
 

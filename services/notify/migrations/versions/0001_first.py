@@ -1,6 +1,6 @@
 """Contact methods, rules, pages, notifications, attempts, fences, dead letters.
 
-What must hold whatever the code does is a constraint here: a pending notification has a due time, one being sent has a
+What must hold no matter what the code does is a constraint here: a pending notification has a due time, one being sent has a
 lease, one that is over has neither; a page plans each step through each method once.
 """
 

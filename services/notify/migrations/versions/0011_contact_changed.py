@@ -1,4 +1,4 @@
-"""Notices of what somebody else changes about how a user is reached.
+"""Notices of what another user changes about how a user is reached.
 
 A contact method of nobody (an empty user) is where one led before it was changed.
 

@@ -90,7 +90,7 @@ class Answers:
     async def act(self, view: View, action: Action, text: str = "") -> AnswerLink:
         """Do it as this person, and return the link that goes on from here.
 
-        Raises LinkUsed, and whatever escalation answers: then nothing was done, and the link is as good as before. A repeat
+        Raises LinkUsed, and the errors of escalation: then nothing was done, and the link is as good as before. A repeat
         of an action whose answer was lost gets the first answer.
         """
         link = view.link

@@ -1,6 +1,6 @@
 """How many verification codes one tenant may send, and one address may get, from all tenants together.
 
-A limit by contact method alone is none: somebody who wants to fill a stranger's mailbox makes a method, sends, deletes it, and
+A limit by contact method alone is none: a caller who wants to fill a stranger's mailbox makes a method, sends, deletes it, and
 makes the next one. These limits are in the memory of each replica, since the rows of a deleted method are gone.
 """
 

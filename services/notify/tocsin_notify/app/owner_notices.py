@@ -1,6 +1,6 @@
-"""What somebody else changes about how a user is reached is told to the user, where they were reached before.
+"""What another user changes about how a user is reached is told to the user, where they were reached before.
 
-Otherwise whoever may change contact methods could take over somebody's pages, or silence them, unseen.
+Otherwise a caller who may change contact methods could take over a user's pages, or silence them, unseen.
 """
 
 from dataclasses import replace
@@ -78,7 +78,7 @@ class OwnerNotices:
         told = [each for each in await contacts.usable(tx, user) if before is None or each.id != before.id]
         if before is not None and before.verified and not before.disabled:
             told.append(before if after is not None and _leads_alike(before, after) else await self._former(tx, before))
-        # Nobody is called for it who can be told in another way.
+        # A user who can be told in another way is not called for it.
         told = [each for each in told if each.channel not in RINGING] or told
         for contact in told:
             self._budgets.take(tx.org_id, NOTIFICATIONS)

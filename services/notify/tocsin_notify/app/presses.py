@@ -22,7 +22,7 @@ from tocsin_notify.store import receipts as store
 _log = get_logger(__name__)
 
 _FRESH: Final = timedelta(hours=23)
-"""Escalation knows a request again for 24 hours after it was made. Whatever comes later might act twice."""
+"""Escalation knows a request again for 24 hours after it was made. A press that comes later might act twice."""
 _OVER: Final = frozenset(
     {ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND},
 )
@@ -73,7 +73,7 @@ class Presses:
         return None if row is None else NotificationJob.FromString(row.job)
 
     async def take(self, press: Press) -> Answer:
-        """Do it, once for each event. That somebody answered is noted whatever comes of it. Raises DATABASE_UNAVAILABLE."""
+        """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
         name = press.attempt
         async with self._db.transaction(name.org_id) as tx:
             row = await store.answered_page(tx, name.notification, name.number)

@@ -50,7 +50,7 @@ class Receipts:
     async def take(self, attempt: AttemptName, receipt: Receipt) -> bool:
         """Write down what was told; whether the attempt is known here. Idempotent.
 
-        Whatever a provider tells of a message proves that it took it. So a receipt ends an attempt whose answer was lost, and
+        Any receipt of a message proves that it took it. So a receipt ends an attempt whose answer was lost, and
         the message is not sent again. A message that could not be delivered goes to the user's next method at once; without
         one it is tried on if that may help. Raises DATABASE_UNAVAILABLE.
         """

@@ -65,7 +65,7 @@ class Sequels:
 
     async def _follow(self, row: Followed) -> Outcome:
         if row.gone or not row.provider_id:
-            return Sent()  # there is nobody, or nothing, to tell of
+            return Sent()  # there is no receiver, or no message, to update
         try:
             secret = b"" if row.secret is None else self._cipher.open(row.org_id, row.contact_method, row.secret)
         except SecretLost as error:

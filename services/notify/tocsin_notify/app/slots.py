@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
 """Slow retries get one of so many slots: of all that are not reserved, of each channel's, of each tenant's. They go to
-providers that refuse or hang, and thousands of them may wait; whatever they take, the rest is for what is fresh."""
+providers that refuse or hang, and thousands of them may wait; no matter how many they take, the rest is for what is fresh."""
 
 
 class Slot(NamedTuple):
@@ -29,7 +29,7 @@ class Slot(NamedTuple):
     channel: Channel
     priority: int
     destination: Destination | None = None
-    """None: whatever it leads to is bounded by the channel alone."""
+    """None: only the channel limits its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Slots:
         return self._taken
 
     def free(self, priority: int) -> int:
-        """How many slots somebody of this priority could take."""
+        """How many slots a notification of this priority could take."""
         if priority == CRITICAL:
             return max(0, self._limits.total - self._taken)
         room = self._limits.total - self._limits.critical_reserve
@@ -117,7 +117,7 @@ class Slots:
         return True
 
     def crowded(self, slot: Slot) -> UUID | str | None:
-        """The contact method or the host that may have no more calls at once (`app.lanes`), whatever else is free."""
+        """The contact method or the host that may have no more calls at once (`app.lanes`), no matter what else is free."""
         if slot.destination is None:
             return None
         return self._lanes.full(slot.org_id, slot.priority, self._share(slot), slot.destination)

@@ -1,4 +1,4 @@
-"""Notices processes that died with calls under way, and lets somebody else make these calls again."""
+"""Notices processes that died with calls under way, and lets other processes make these calls again."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Vanished:
         self._missed: Counter[int] = Counter()
 
     async def __call__(self) -> None:
-        """One look. Raises DATABASE_UNAVAILABLE; while nobody can look, nobody is found missing."""
+        """One look. Raises DATABASE_UNAVAILABLE; while PostgreSQL is away, no process is found missing."""
         if not self._judges():
             self._missed.clear()
             return

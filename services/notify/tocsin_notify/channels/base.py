@@ -46,7 +46,7 @@ class Delivery:
     code: str = ""
     """The six digits, in a verification."""
     link: str = ""
-    """Where the person answers; empty when there is nothing to answer, or nobody outside reaches this service."""
+    """Where the person answers; empty when there is nothing to answer, or this service cannot be reached from outside."""
 
 
 class BadAddress(ValueError):

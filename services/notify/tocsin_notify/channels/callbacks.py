@@ -25,14 +25,14 @@ class CallbackUrls:
     """Under one public base URL; without one nothing is asked to call back."""
 
     def __init__(self, public_url: str, keys: Sequence[bytes] = ()) -> None:
-        """`public_url`: without a slash at its end; empty when nobody outside can reach this service. The first of `keys`
+        """`public_url`: without a slash at its end; empty when this service cannot be reached from outside. The first of `keys`
         signs URLs, each of them is known again.
         """
         self.public_url: Final = public_url
         self._keys = keys
 
     def twilio_status(self, delivery: Delivery) -> str:
-        """Where Twilio tells what became of this attempt; empty when nobody can."""
+        """Where Twilio tells what became of this attempt; empty when it cannot."""
         return self._url(TWILIO_STATUS, _names(delivery))
 
     def twilio_call(self, delivery: Delivery) -> str:
@@ -44,7 +44,7 @@ class CallbackUrls:
         return self._url(TWILIO_KEY, _names(delivery))
 
     def button(self, delivery: Delivery, action: Action) -> str:
-        """A URL that does this for the person when it is posted to. Whoever has it can do that, and nothing else."""
+        """A URL that does this for the person when it is posted to. A caller who has it can do that, and nothing else."""
         names = _names(delivery) | {"via": str(delivery.target.channel), "action": str(action)}
         return self._url(BUTTON, names | {_MAC: _mac(self._keys[0], names)}) if self._keys else ""
 

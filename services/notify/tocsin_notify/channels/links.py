@@ -20,7 +20,7 @@ class Links:
         self._lifetime = lifetime
 
     def of(self, delivery: Delivery) -> str:
-        """The URL for this delivery; empty when it is about no incident or nobody outside can reach this service."""
+        """The URL for this delivery; empty when it is about no incident or this service cannot be reached from outside."""
         if not self._public_url or not delivery.job.incident:
             return ""
         page = delivery.job.page.rpartition("/")[2]

@@ -1,6 +1,6 @@
 """Push by ntfy, at ntfy.sh or a server of one's own (docs.ntfy.sh/publish).
 
-The notification has buttons that answer in place. A topic has no owner: whoever knows its name reads it and presses, so it
+The notification has buttons that answer in place. A topic has no owner: anyone who knows its name reads it and presses, so it
 should be long and random, or protected by an access token. Nothing comes back but buttons: that a phone got it is not told.
 """
 

@@ -18,7 +18,7 @@ def read_number(text: str) -> str:
     """The number with its plus sign and nothing but digits behind. Raises BadNumber.
 
     Only a number of impossible length is refused: lists of the ranges in use are old before they are installed, and a code
-    sent to it proves more. Numbers that cost more than a usual call are refused: whoever owns one would earn by each code.
+    sent to it proves more. Numbers that cost more than a usual call are refused: their owners would earn by each code.
     """
     try:
         number = phonenumbers.parse(text, None)

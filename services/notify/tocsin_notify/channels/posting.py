@@ -1,6 +1,6 @@
-"""One POST to somebody else's HTTP server: what every channel over HTTP shares.
+"""One POST to an HTTP server outside: what every channel over HTTP shares.
 
-The body asks the permit before its first byte leaves, a 2xx status line counts as taken whatever follows it, and a kept
+The body asks the permit before its first byte leaves, a 2xx status line counts as taken no matter what follows it, and a kept
 connection that the server ended is replaced once.
 """
 

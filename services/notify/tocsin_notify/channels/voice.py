@@ -17,7 +17,7 @@ from tocsin_notify.domain.attempt import Outcome, Permanent
 from tocsin_notify.domain.page import Channel
 
 _LONGEST_CALL: Final = 240
-"""Seconds after which the provider ends a call that nobody ends."""
+"""Seconds after which the provider ends a call that is not hung up."""
 
 
 class VoiceChannel:

@@ -20,7 +20,7 @@ _NOBODY: Final = "Keys cannot be taken. Please answer in Tocsin. Goodbye."
 
 
 def spoken(delivery: Delivery, key_url: str) -> str:
-    """The whole call. `key_url`: where the key is told; empty when nobody outside can reach this service."""
+    """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
     text = _text(delivery)
     if delivery.kind not in PAGES or not key_url:
         end = _NOBODY if delivery.kind in PAGES else "Goodbye."

@@ -1,7 +1,7 @@
 """Signed links by which a person answers a page without a login.
 
 A link stands for one page, that is for one person and one incident, until it expires. It is used once: what was done with
-it leads to its next turn, another link. Nothing is stored when one is made. Whoever has the link acts as the person.
+it leads to its next turn, another link. Nothing is stored when one is made. A caller who has the link acts as the person.
 """
 
 import base64

@@ -100,7 +100,7 @@ def keep_trying(
 
     `age`: seconds since its first try. `chance` and `after` as for `judge`. A page matters until somebody reacts, so it
     outlasts its provider's absence, up to `window`. News and tests keep to their attempts: "it is over" helps nobody
-    hours later, and whoever asked for a test message or a code waits for it now.
+    hours later, and the user who asked for a test message or a code waits for it now.
 
     Between two tries lies up to a tenth of the age: once the provider is back, the page is later by no more than a tenth
     of its absence. A fixed pace would be several hundred tries, and as many copies where a provider takes a message but

@@ -2,7 +2,7 @@
 
 Only two things prove it: a key was pressed, or the provider heard a person. A call that nobody picks up, that a mailbox
 takes, or of which nobody knows who took it has reached nobody. The second call in a row is also the last one: phones that are
-set to let nobody through let through whoever calls again within three minutes, and one who does not hear that hears no third.
+set to let nobody through let through a number that calls again within three minutes, and one who does not hear that hears no third.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Verdict:
 
 
 def answered_by(who: str, attempt: int) -> Verdict | None:
-    """The provider has listened to whoever picked up; `who` is its word for it. None: it cannot tell."""
+    """The provider has listened to what picked up; `who` is its word for it. None: it cannot tell."""
     if who == _HUMAN:
         return Verdict(Evidence.DELIVERED, who)
     if who.startswith(_MACHINES):

@@ -15,7 +15,7 @@ FAILOVER_STEP = 1000
 class Sibling:
     """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first.
 
-    `taken`: a provider has taken it, whatever became of it since.
+    `taken`: a provider has taken it, even if it failed since.
     """
 
     id: UUID
@@ -67,7 +67,7 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
 def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
     """Whether a page that is to be tried again goes to another method of its user now, if there is one.
 
-    A provider that asks for fifteen minutes is as good as away for somebody who is to be woken. News can wait.
+    A provider that asks for fifteen minutes is as good as away for a user who is to be woken. News can wait.
     """
     return kind in PAGES and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
 

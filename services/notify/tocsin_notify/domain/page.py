@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class Kind(StrEnum):
-    """Why somebody is notified."""
+    """Why a user is notified."""
 
     NEW_INCIDENT = "new_incident"
     ESCALATION = "escalation"
@@ -110,7 +110,7 @@ class Rule:
 
 
 def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
-    """High for what must wake somebody: pages of critical and error incidents. News never is."""
+    """High for what must wake its receiver: pages of critical and error incidents. News never is."""
     return Urgency.HIGH if severe and kind in PAGES else Urgency.LOW
 
 

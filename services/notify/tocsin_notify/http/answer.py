@@ -1,4 +1,4 @@
-"""The answer page: GET shows, POST acts. Mail scanners and previews open links, so a GET changes nothing whatever it holds."""
+"""The answer page: GET shows, POST acts. Mail scanners and previews open links, so a GET never changes anything."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -70,7 +70,7 @@ class AnswerPages:
                 _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(action), error=error.message)
             passing = problem is _PASSING or error.code is grpc.StatusCode.UNAVAILABLE
             return await self._again(view, problem, 503 if passing else 409)
-        # Relative, so that it leads back through whatever stands between.
+        # Relative, so that it leads back through every proxy in between.
         return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(following)})
 
     async def _view(self, request: web.Request) -> View | None:

@@ -67,7 +67,7 @@ _ALLOWED: Final = {
 
 
 def answer_page(view: View, *, problem: str = "") -> str:
-    """The page for whoever opened the link. `problem`: why what they just asked for was not done."""
+    """The page for the person who opened the link. `problem`: why what they just asked for was not done."""
     incident = view.incident
     title = incident.title if incident is not None else view.job.title
     severity = severity_word(incident.severity if incident is not None else view.job.severity)

@@ -44,7 +44,7 @@ class SignedByTwilio:
     """Reads requests of the account, and no others."""
 
     def __init__(self, account: TwilioAccount, public_url: str) -> None:
-        """`public_url`: what the provider was told, which is what it signs, whatever a proxy made of the request."""
+        """`public_url`: what the provider was told, which is what it signs, even if a proxy changed the request."""
         self._account = account
         self._public_url = public_url
 

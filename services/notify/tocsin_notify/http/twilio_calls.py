@@ -58,7 +58,7 @@ class TwilioCalls:
         return web.Response(status=204 if await self._receipts.take(attempt, receipt) else 404)
 
     async def key(self, request: web.Request) -> web.Response:
-        """What to say to whoever pressed a key."""
+        """What to say to the person who pressed a key."""
         fields = await self._signed.fields(request)
         attempt, digit, url = attempt_of(request.query), fields.get("Digits", ""), self._signed.url(request)
         if digit == _REPEAT:

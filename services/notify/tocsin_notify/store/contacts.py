@@ -13,8 +13,8 @@ from tocsin_notify.domain.page import Channel
 
 _COLUMNS: Final = """id, user_id, display_name, channel, address, secret, key_id, disabled,
   verify_time IS NOT NULL AS verified, version, create_time, update_time"""
-# Rows of nobody (an empty user) lead where a method led before somebody else changed it. They carry notices of that and are
-# shown to nobody.
+# Rows of nobody (an empty user) lead where a method led before another user changed it. They carry notices of that and are
+# never shown.
 _READ: Final = f"""
 SELECT {_COLUMNS} FROM contact_methods WHERE org_id = $1 AND id = $2 AND user_id <> '' AND delete_time IS NULL
 """

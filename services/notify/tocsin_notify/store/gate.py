@@ -4,7 +4,7 @@ The promise (I5): once a cancel has returned, no provider call starts for the pa
 in a table alone cannot give it: between the commit that says "I am about to send" and the call itself lies a gap, and a
 cancel that fits into the gap would return too early.
 
-Whoever is about to call providers therefore holds a *shared* advisory lock on each incident from before the statement
+A process that is about to call providers therefore holds a *shared* advisory lock on each incident from before the statement
 that reads the fences until the calls have started. A cancel commits its fence first, and then takes the *exclusive*
 lock once. Call the sender's lock S, the moment its claim reads the fences R, the start of its calls C and their unlock
 U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The two locks exclude each other, so:
@@ -15,14 +15,14 @@ U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The t
 A start is the moment in which the first bytes that make a provider act are written: the request of a webhook, MAIL of
 an e-mail. A connection that is slow to open would hold the lock for long, so after a moment the claim lets go, and the
 call loses its right to start by that claim (`app.permits`). It then goes through a passage of its own, as a claim does:
-S, R, C and U are those of the passage. So does whatever repeats a call inside one attempt (a kept connection died).
+S, R, C and U are those of the passage. So does the code that repeats a call inside one attempt (a kept connection died).
 
 **If the session ends before U**, the lock is gone while the sender may still believe in it. Two things bound that.
 
 * The sender starts a call only within `PROOF_SECONDS` of A, the moment before it sent the last statement that the
   session answered; at A the lock was held. The clock goes on while the process is stopped, and is read where the bytes
   are written. A process that was stopped finds its proof too old and asks through a new passage, which reads the fence.
-* Whoever ends a session because it holds up a cancel (`store.gatekeeper`), at K, keeps every cancel from being
+* A process that ends a session because it holds up a cancel (`store.gatekeeper`), at K, keeps every cancel from being
   confirmed until K + `PROOF_SECONDS`. A session that was alive at A ended at K > A, so C < A + PROOF < K + PROOF: the
   call started before any cancel was confirmed that this end made possible.
 
@@ -36,7 +36,7 @@ deduplication by our key could.
 So a cancel waits for a sender in the gap, which takes milliseconds; one that stands still is ended after a second, and
 the cancel is confirmed a second later.
 
-Senders only *try* the lock and leave an incident alone for whose cancel somebody waits: they never wait here, so they
+Senders only *try* the lock and leave an incident alone for whose cancel a caller waits: they never wait here, so they
 cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
 """
 
@@ -58,7 +58,7 @@ _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 _IDLE_SECONDS: Final = 3.0
 
 PROOF_SECONDS: Final = 1.0
-"""For so long after a session was known to be alive a call may begin on its locks. Whoever ends a session for holding
+"""For so long after a session was known to be alive a call may begin on its locks. A process that ends a session for holding
 up a cancel lets this pass before any cancel is confirmed."""
 STARTUP_SECONDS: Final = 3.0
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -11,8 +11,8 @@ _PAGE: Final = "SELECT user_id, incident, job, app_now() AS now FROM pages WHERE
 _USES: Final = """
 SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
 """
-# Whoever finds a use that was begun and not done goes on with it if it is the same: its process may have died. Another one
-# may take its place once nobody can be working on it any more.
+# A caller that finds a use that was begun and not done goes on with it if it is the same: its process may have died. Another one
+# may take its place once no process can be working on it any more.
 _BEGIN: Final = """
 INSERT INTO link_uses AS u (org_id, page_id, turn, action) VALUES ($1, $2, $3, $4)
 ON CONFLICT (org_id, page_id, turn) DO UPDATE SET action = excluded.action, use_time = app_now()
@@ -37,7 +37,7 @@ class LinkedPage:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One link that was used. Not `done`: somebody is at it, or has died at it."""
+    """One link that was used. Not `done`: a process works on it, or has died at it."""
 
     turn: int
     action: str

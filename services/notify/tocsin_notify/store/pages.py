@@ -76,7 +76,7 @@ class Stored:
     now: datetime | None
     """The database's clock; None when nothing was new."""
     paused: bool
-    """Nobody may deliver."""
+    """The queue is paused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ async def overdue(tx: Tx, timeout: float, limit: int) -> list[Unreceipted]:
 
 
 async def settle(tx: Tx, notifications: Sequence[tuple[str, UUID]]) -> None:
-    """Nobody waits for receipts of these (tenant and id) any more."""
+    """Receipts of these (tenant and id) are not waited for any more."""
     await tx.execute(_SETTLE, [org_id for org_id, _ in notifications], [id for _, id in notifications])
 
 

@@ -20,7 +20,7 @@ STATEMENTS: Final = {
     "cancel_fences": _older("cancel_fences", "update_time"),
     "dead_letters": _older("dead_letters", "create_time"),
     "verifications": _older("verifications", "create_time"),
-    # Where a method led before somebody else changed it. Forgotten as if deleted: notifications name the row.
+    # Where a method led before another user changed it. Forgotten as if deleted: notifications name the row.
     "contact_methods": """UPDATE contact_methods SET delete_time = app_now(), address = '', secret = NULL, key_id = ''
 WHERE id IN (
   SELECT id FROM contact_methods

@@ -11,7 +11,7 @@ within a fraction of a second, on a new session; others count it as dead only af
 `LOOK_SECONDS` apart. When PostgreSQL restarts, every process loses its lock at once: one that has just taken its own
 again judges no other for `RECOVERY_SECONDS`. As long as a process does not hold its lock it names itself in no new attempt.
 
-A call that has not begun yet cannot begin after somebody took it over: attempts younger than `YOUNG_SECONDS` are left
+A call that has not begun yet cannot begin after another process took it over: attempts younger than `YOUNG_SECONDS` are left
 alone, and older ones ask the gate first (`app.permits`), where they find that their lease is over.
 """
 
@@ -40,7 +40,7 @@ _LONGEST_PAUSE: Final = 0.3
 """Seconds between two dials: well below the time after which others count this process as dead."""
 
 _TAKE: Final = "SELECT pg_advisory_lock($1)"
-# A free lock is held in shared mode until the transaction ends, so that nobody judges a process while it comes back, and
+# A free lock is held in shared mode until the transaction ends, so that no process is judged while it comes back, and
 # two that look at the same time see the same.
 _UNHELD: Final = """
 WITH named AS MATERIALIZED (
@@ -63,7 +63,7 @@ UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.
 
 
 async def unheld(tx: Tx, own: int) -> set[int]:
-    """Senders of attempts under way, but `own`, whose lock nobody holds."""
+    """Senders of attempts under way, but `own`, whose lock is free."""
     return {row["sender"] for row in await tx.fetch(_UNHELD, own)}
 
 
@@ -127,7 +127,7 @@ class Presence:
                     self._held.clear()
                     connection.terminate()
             except Exception as error:
-                # Whatever it is: were this task to end, the process would count as dead for ever.
+                # Any error: were this task to end, the process would count as dead for ever.
                 _log.debug("presence_failed", error=repr(error))
             await wait_or_stop(asyncio.Event(), random.uniform(0, _LONGEST_PAUSE))
 

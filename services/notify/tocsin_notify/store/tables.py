@@ -52,7 +52,7 @@ contact_methods: Final = Table(
     index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )
 """Ways to reach a user. The row of a deleted one stays for the notifications that name it. One of nobody (an empty user) is where a
-method led before somebody else changed it, for the notice of that."""
+method led before another user changed it, for the notice of that."""
 
 rule_sets: Final = Table(
     "rule_sets",

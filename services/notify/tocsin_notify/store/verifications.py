@@ -59,7 +59,7 @@ async def newest(tx: Tx, method: UUID) -> Verification | None:
 
 
 async def note_wrong_try(tx: Tx, id: UUID) -> None:
-    """Somebody guessed."""
+    """A wrong code was entered."""
     await tx.execute(
         "UPDATE verifications SET wrong_tries = wrong_tries + 1 WHERE id = $2 AND org_id = $1", tx.org_id, id
     )

@@ -16,7 +16,7 @@ _ROUNDS: Final = 40
 _DAY: Final = 86_400.0
 _VERIFICATIONS_KEPT: Final = _DAY
 _FORMER_KEPT: Final = _DAY
-"""Where a method led before somebody else changed it: as long as a notice of that may take."""
+"""Where a method led before another user changed it: as long as a notice of that may take."""
 
 
 class Retention:

@@ -15,7 +15,7 @@ Group = tuple[str, ...]
 
 
 class Mode(StrEnum):
-    """What a layer does to the layers of a lower rank while it has somebody on call."""
+    """What a layer does to the layers of a lower rank while it has users on call."""
 
     MASK = "mask"
     ADD = "add"
@@ -35,7 +35,7 @@ class Counts(StrEnum):
 
     ELAPSED = "elapsed"
     COVERED = "covered"
-    """Only those that have time within a window: whoever has Friday is followed by somebody else on Monday."""
+    """Only those that have time within a window: the user of Friday is followed by the next one on Monday."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Within [start, end) somebody else is on call: `people`, or nobody on purpose.
+    """Within [start, end) others are on call: `people`, or nobody on purpose.
 
     `of` is the layer's id or the user whom it replaces. `order` counts overrides in the order of their creation.
     """
@@ -146,7 +146,7 @@ class Schedule:
     """Everything that `resolve` needs. Each is equal to itself only, so that answers can be kept by it.
 
     `absences`: by user, the times [start, end) at which they are away. `unusable`: users who are disabled or deleted.
-    `stand_in`: whether the next in the line-up steps in for whoever of a layer is away.
+    `stand_in`: whether the next in the line-up steps in for a user of a layer who is away.
     """
 
     id: str
@@ -160,7 +160,7 @@ class Schedule:
 
 
 class SourceKind(StrEnum):
-    """Why somebody is on call."""
+    """Why a user is on call."""
 
     LAYER = "layer"
     OVERRIDE = "override"

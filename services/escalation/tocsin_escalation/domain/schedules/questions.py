@@ -15,7 +15,7 @@ HORIZONS = (8 * DAY, 35 * DAY)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The stretch in which an instant lies, and the next one with somebody on call.
+    """The stretch in which an instant lies, and the next one with users on call.
 
     Where it goes on beyond the last horizon, its start is `ALWAYS` or its end `FOREVER`.
     """
@@ -38,7 +38,7 @@ def standing(schedule: Schedule, minute: int) -> Standing:
 
 
 def shifts(segments: Sequence[Segment], user: str) -> list[tuple[int, int]]:
-    """When a user is on call, for whatever reasons, as stretches [start, end) without a break."""
+    """When a user is on call, for any reason, as stretches [start, end) without a break."""
     found: list[tuple[int, int]] = []
     for segment in segments:
         if user not in segment.people:

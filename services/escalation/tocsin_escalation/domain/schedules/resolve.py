@@ -6,12 +6,12 @@ Its rules, in this order:
 3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
 4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last.
 5. Overrides of a person replace that person once. Those created before the override that put the person there do not
-   count, and who comes in for somebody is not replaced again.
+   count, and a substitute is not replaced again.
 6. Within a fixed period only its shifts count: of several periods the one created last.
 7. Who is away, disabled or deleted drops out. If the schedule says so, the next of the layer's line-up who is there steps in.
-8. Equal neighbours are one segment. Nobody on call is a gap, unless somebody wrote down that nobody should be.
+8. Equal neighbours are one segment. Nobody on call is a gap, unless the schedule says that nobody should be.
 
-A segment begins at its start and ends right before its end: an instant at a boundary belongs to whoever comes.
+A segment begins at its start and ends right before its end: an instant at a boundary belongs to the segment that begins.
 """
 
 from collections.abc import Iterator
@@ -203,7 +203,7 @@ def _segment(start: int, end: int, slots: tuple[_Slot, ...], schedule: Schedule)
 
 
 def _present(slots: tuple[_Slot, ...], schedule: Schedule, start: int) -> tuple[tuple[_Slot, ...], tuple[str, ...]]:
-    """Those who are there, with whoever steps in; and those who are not."""
+    """Those who are there, with those who step in; and those who are not."""
     present: list[_Slot] = []
     away: dict[str, None] = {}
     for slot in slots:

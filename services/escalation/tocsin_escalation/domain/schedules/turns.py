@@ -1,6 +1,6 @@
 """When a layer's turns begin, and whose turn it is.
 
-Days, weeks, months and hours that divide a day keep the time on the wall; other hours keep their length, whatever the clocks
+Days, weeks, months and hours that divide a day keep the time on the wall; other hours keep their length, no matter what the clocks
 do. Months are always counted from the anchor and clamp to the last day of the month. Boundaries never go back; where the
 clocks skip a whole turn, that turn has no length.
 """

@@ -22,7 +22,7 @@ class Rollout(StrEnum):
     """When a changed layer comes in."""
 
     NOW = "now"
-    """At once; whoever has the turn keeps it if the new line-up names them."""
+    """At once; the user who has the turn keeps it if the new line-up names them."""
     AFTER_SHIFT = "after_shift"
     """With the end of the current turn; the next one of the new line-up goes on."""
     AFTER_ROUND = "after_round"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.store.planned import Planned
 
@@ -28,7 +29,7 @@ def _row(record: Record) -> AbsenceRow:
     return AbsenceRow(**dict(record))
 
 
-COLUMNS: Final = "id, user_id, start_time, end_time, reason, author, create_time"
+COLUMNS: Final = columns(AbsenceRow)
 TABLE: Final = Planned("absences", "user_id", COLUMNS, _row)
 
 

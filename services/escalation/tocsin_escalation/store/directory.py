@@ -6,6 +6,7 @@ from datetime import datetime
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
@@ -39,8 +40,8 @@ class TeamRow:
     update_time: datetime | None = None
 
 
-USER = "id, display_name, time_zone, disabled, version, create_time, update_time"
-TEAM = "id, display_name, members, version, create_time, update_time"
+USER = columns(UserRow)
+TEAM = columns(TeamRow)
 
 
 def _user(record: Record) -> UserRow:

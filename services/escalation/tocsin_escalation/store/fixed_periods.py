@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.schedules.model import FixedShift
 from tocsin_escalation.store.planned import Planned
@@ -37,7 +38,7 @@ def _row(record: Record) -> FixedPeriodRow:
     return FixedPeriodRow(**{**dict(record), "shifts": shifts_from(json.loads(record["shifts"]))})
 
 
-COLUMNS: Final = "id, schedule_id, start_time, end_time, shifts, reason, author, create_time"
+COLUMNS: Final = columns(FixedPeriodRow)
 TABLE: Final = Planned("fixed_periods", "schedule_id", COLUMNS, _row)
 
 

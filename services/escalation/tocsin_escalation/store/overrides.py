@@ -7,6 +7,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.schedules.model import Scope
 from tocsin_escalation.store.planned import Planned
@@ -33,7 +34,7 @@ def _row(record: Record) -> OverrideRow:
     return OverrideRow(**{**values, "scope": Scope(values["scope"]), "users": tuple(values["users"])})
 
 
-COLUMNS: Final = "id, schedule_id, start_time, end_time, scope, replaced, users, reason, author, create_time"
+COLUMNS: Final = columns(OverrideRow)
 TABLE: Final = Planned("schedule_overrides", "schedule_id", COLUMNS, _row)
 
 

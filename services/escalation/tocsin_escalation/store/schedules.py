@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
@@ -35,7 +36,7 @@ class ScheduleRow:
     update_time: datetime | None = None
 
 
-COLUMNS = "id, display_name, description, time_zone, stand_in, layers, version, create_time, update_time"
+COLUMNS = columns(ScheduleRow)
 
 
 def layers_to_json(layers: tuple[Layer, ...]) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Escalation
@@ -31,7 +32,7 @@ class Entry:
     lateness_ms: int
 
 
-COLUMNS = "id, create_time, kind, actor, message, level, repeat, generation, state, paged_users, pages, lateness_ms"
+COLUMNS = columns(Entry)
 
 
 def _entry(record: Record) -> Entry:

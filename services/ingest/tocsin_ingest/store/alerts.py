@@ -8,12 +8,10 @@ from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.severity import Severity
-
-_COLUMNS: Final = """id, integration_id, dedup_key, state, incident_id, severity, newest, count, create_time,
-  last_receive_time, resolve_time"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,9 @@ class AlertRow:
     create_time: datetime
     last_receive_time: datetime
     resolve_time: datetime | None
+
+
+_COLUMNS: Final = columns(AlertRow)
 
 
 @dataclass(frozen=True, slots=True)

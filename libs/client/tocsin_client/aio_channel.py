@@ -94,14 +94,14 @@ class _Call:
             raise from_rpc_error(error) from error
 
     async def read(self) -> Any:
-        """The next answer of a stream, or `grpc.aio.EOF`."""
+        """The next answer of a stream, or `grpc.aio.EOF`. Raises TocsinError."""
         try:
             return await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 
     async def write(self, request: Any) -> None:
-        """Send one more message of a stream."""
+        """Send one more message of a stream. Raises TocsinError when the stream has ended."""
         try:
             await self._call.write(with_request_ids(request))
         except grpc.aio.AioRpcError as error:

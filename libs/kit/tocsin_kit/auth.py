@@ -223,7 +223,7 @@ def unverified_header(token: str) -> dict[str, Any] | None:
 def verified_claims(
     token: str, key: Any, *, algorithms: Sequence[str], issuer: str, audience: str | None = None
 ) -> Any:
-    """The claims, once signature, issuer and audience hold. Times are `check_times`' business."""
+    """The claims, once signature, issuer and audience hold; `check_times` checks the times. Raises CREDENTIAL_INVALID."""
     try:
         return jwt.decode(
             token,
@@ -294,7 +294,7 @@ def scopes_of(claim: object) -> frozenset[str]:
 
 
 def checked_org(org_id: object) -> str:
-    """A tenant's id as a token may carry it."""
+    """A tenant's id as a token may carry it. Raises CREDENTIAL_INVALID for anything else."""
     if isinstance(org_id, str) and _ORG.fullmatch(org_id):
         return org_id
     raise invalid_credential("the token names no tenant")
@@ -303,7 +303,7 @@ def checked_org(org_id: object) -> str:
 def checked_subject(subject: object) -> str:
     """Who a token speaks for. It is written beside what they do, so it must be text that can be stored.
 
-    At most 255 characters (OpenID Connect Core §2), none of them a control character.
+    At most 255 characters (OpenID Connect Core §2), none of them a control character. Raises CREDENTIAL_INVALID for others.
     """
     if isinstance(subject, str) and 0 < len(subject) <= _MOST_SUBJECT and not _CONTROL.search(subject):
         return subject

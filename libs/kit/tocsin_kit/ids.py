@@ -43,7 +43,7 @@ def parse_name(name: str, collection: str, *, field: str = "name") -> str:
 
 
 def parse_names(name: str, *collections: str, field: str = "name") -> tuple[str, ...]:
-    """The ids in `{collection}/{id}/{collection}/{id}…`, one for each collection."""
+    """The ids in `{collection}/{id}/{collection}/{id}…`, one for each collection. Raises INVALID_FIELD naming `field`."""
     parts = name.split("/")
     ids = tuple(parts[1::2])
     if len(parts) == 2 * len(collections) and tuple(parts[::2]) == collections and all(map(_SLUG.fullmatch, ids)):
@@ -53,7 +53,10 @@ def parse_names(name: str, *collections: str, field: str = "name") -> tuple[str,
 
 
 def parse_uuid_name(name: str, collection: str, *, field: str = "name") -> uuid.UUID:
-    """The UUID in `{collection}/{uuid}`, in its canonical lower-case form only: one resource has one name."""
+    """The UUID in `{collection}/{uuid}`, in its canonical lower-case form only: one resource has one name.
+
+    Raises INVALID_FIELD naming `field` for anything else.
+    """
     head, _, tail = name.partition("/")
     if head == collection and _UUID.fullmatch(tail):
         return uuid.UUID(tail)

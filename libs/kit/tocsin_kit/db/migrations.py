@@ -160,7 +160,10 @@ def tenant_limits_table(op: Any) -> None:
 
 
 def head_of(migrations: Path) -> str:
-    """The newest revision in a service's migrations folder; read as text, because importing Alembic takes longer."""
+    """The newest revision in a service's migrations folder; read as text, because importing Alembic takes longer.
+
+    Raises ValueError when a file has no revision of its own.
+    """
     found = [_REVISION.search(file.read_text()) for file in sorted((migrations / "versions").glob("*.py"))]
     revisions = [match.group(1) for match in found if match is not None]
     if not revisions or len(revisions) != len(found) or len(set(revisions)) != len(revisions):

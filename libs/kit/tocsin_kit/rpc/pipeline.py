@@ -114,7 +114,7 @@ class _Method:
         self._ok = self._total.labels(method, "OK")
 
     def decode(self, data: bytes) -> Message:
-        """gRPC's own limit lies higher, so that a message somewhat too large gets an answer with a reason."""
+        """Raises MESSAGE_TOO_LARGE. gRPC's own limit is higher, so that a message a little too large is answered with a reason."""
         if len(data) > self._max_message_bytes:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,

@@ -53,7 +53,11 @@ class Commands:
         step: Step,
         respond: Callable[[Advanced], R],
     ) -> R:
-        """One command on one incident, idempotent by request_id."""
+        """One command on one incident, idempotent by request_id.
+
+        Raises what `advance` answers (such as INCIDENT_NOT_FOUND, INCIDENT_RESOLVED), REQUEST_ID_REUSED, and CANCEL_UNCONFIRMED
+        when the command holds and notify has not confirmed it.
+        """
 
         async def work(tx: Tx) -> R:
             async def take() -> R:

@@ -1,6 +1,7 @@
 """Why somebody was or was not paged: each statement is true and names what proves it."""
 
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 import pytest
@@ -43,12 +44,12 @@ class Told:
 
     def __init__(self, run_on: Policy | None, rota: Schedule = ROTA, cause: str = "") -> None:
         self.rota = rota
-        self.story = Story(run_on, self._people(), cause)
+        self.story = Story(run_on, self._people(NOON), cause)
         self.happened: list[Happened] = []
         self._note()
 
-    def _people(self) -> Directory:
-        return replace(EVERYBODY, schedules={"web": on_call_at(self.rota, minute_of(NOON))})
+    def _people(self, time: datetime) -> Directory:
+        return replace(EVERYBODY, schedules={"web": on_call_at(self.rota, minute_of(time))})
 
     def _note(self) -> None:
         for note in self.story.decisions[-1].notes:
@@ -97,7 +98,7 @@ class Told:
             line_ups={"web": frozenset(users_of(self.rota))},
             segments={("web", each.id): standing(self.rota, minute_of(each.time)).segment for each in self.happened},
             absences=(),
-            plan=simulate(run, None, self.story.now, lambda _: self.story.directory, {}),
+            plan=simulate(run, None, self.story.now, self._people, {}),
             contact=contact,
         )
         found = explain(replace(case, **fields))  # type: ignore[arg-type]

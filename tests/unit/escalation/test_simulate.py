@@ -8,7 +8,7 @@ from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, Event, Started
 from tocsin_escalation.domain.on_call import on_call_at
-from tocsin_escalation.domain.policy import Directory, GapChoice, Policy
+from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.simulate import HORIZON, Plan, simulate
@@ -103,6 +103,14 @@ def test_a_level_nobody_of_which_can_be_reached_is_left_at_once() -> None:
     plan = play(THREE, ben="no verified contact method", cem="no verified contact method")
     assert pages(plan) == [(0, 1, ["ana"]), (5, 2, ["ben", "cem"]), (5, 3, ["dora"])]
     assert NoteKind.PAGE_UNREACHABLE in [step.note.kind for step in plan.steps]
+
+
+def test_a_gap_that_never_ends_although_it_should_is_not_played_for_ever() -> None:
+    stuck = OnCall((), "schedules/web has a gap", True, NOON - MINUTE, ("ana",))
+    run_on = policy(level(schedule("web")), on_gap=GapChoice.HOLD)
+    run = Escalation("acme", UUID(int=1), Story(run_on).run.facts)
+    plan = simulate(run, Started(run_on), NOON, lambda _: replace(EVERYBODY, schedules={"web": stuck}), {})
+    assert plan.truncated
 
 
 def test_it_ends_within_the_time_that_is_looked_ahead() -> None:

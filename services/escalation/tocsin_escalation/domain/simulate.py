@@ -15,6 +15,8 @@ from tocsin_escalation.domain.policy import Directory
 
 HORIZON: Final = timedelta(days=35)
 MOST_STEPS: Final = 1000
+MOST_EVENTS: Final = 5000
+"""Also events without a step count: a level that waits and waits must not keep a processor busy."""
 
 People = Callable[[datetime], Directory]
 """Who can be paged, and who is on call, at an instant."""
@@ -56,7 +58,7 @@ def simulate(
         play.take(event, now)
     while play.run.timer is not None:
         now = max(now, _due(play.run, people(max(now, play.run.timer.due_time))))
-        if now > start + HORIZON or len(play.steps) >= MOST_STEPS:
+        if now > start + HORIZON or len(play.steps) >= MOST_STEPS or play.taken >= MOST_EVENTS:
             return Plan(tuple(play.steps), play.run, truncated=True)
         timer = play.run.timer
         if timer.kind is TimerKind.GAP_HOLD:
@@ -83,13 +85,13 @@ class _Play:
         self.steps: list[Step] = []
         self._people = people
         self._unreachable = unreachable
-        self._timers = 0
+        self.taken = 0
 
     def take(self, event: Event, now: datetime) -> None:
         waiting = [event]
         while waiting:
-            self._timers += 1
-            decision = decide(self.run, waiting.pop(0), now, self._people(now), UUID(int=self._timers))
+            self.taken += 1
+            decision = decide(self.run, waiting.pop(0), now, self._people(now), UUID(int=self.taken))
             self.run = decision.next
             self.steps += [Step(now, note, self.run) for note in decision.notes]
             waiting += [

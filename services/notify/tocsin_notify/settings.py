@@ -1,20 +1,35 @@
 """What notify reads from the environment, beside what every service reads."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.pushover_account import PushoverAccount
+from tocsin_notify.channels.slack_account import SlackAccount
+from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
+
+_SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 
 def _keys(value: SecretStr) -> SecretStr:
     for key in filter(None, (part.strip() for part in value.get_secret_value().split(","))):
         if len(key) < 32:
             raise ValueError("each key must be at least 32 characters of random text")
+    return value
+
+
+def _parts(value: SecretStr) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in value.get_secret_value().split(","))))
+
+
+def _secret_tokens(value: SecretStr) -> SecretStr:
+    if not all(_SECRET_TOKEN.fullmatch(part) for part in _parts(value)):
+        raise ValueError("each secret must be 16 to 256 letters, digits, _ and -")
     return value
 
 
@@ -109,6 +124,25 @@ class NotifySettings(ServiceSettings):
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
     """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
 
+    telegram_bot_token: SecretStr = Field(SecretStr(""), validation_alias="TELEGRAM_BOT_TOKEN")
+    """The token of the operator's bot at Telegram. Empty: nothing is sent by Telegram."""
+    telegram_webhook_secret: Annotated[SecretStr, AfterValidator(_secret_tokens)] = Field(
+        SecretStr(""), validation_alias="TELEGRAM_WEBHOOK_SECRET"
+    )
+    """What its webhook was set with as `secret_token`: 16 to 256 letters, digits, `_` and `-`. Several, separated by commas, while
+    it is changed. Empty: messages have no buttons."""
+    telegram_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://api.telegram.org", validation_alias="TELEGRAM_BASE_URL", min_length=1
+    )
+    """Where its API is."""
+    slack_bot_token: SecretStr = Field(SecretStr(""), validation_alias="SLACK_BOT_TOKEN")
+    """The bot token (`xoxb-…`) of the operator's app at Slack, with the scope `chat:write`. Empty: nothing is sent by Slack."""
+    slack_signing_secret: SecretStr = Field(SecretStr(""), validation_alias="SLACK_SIGNING_SECRET")
+    """What the app signs its requests with. Several, separated by commas, while it is changed. Empty: messages have no buttons."""
+    slack_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "https://slack.com", validation_alias="SLACK_BASE_URL", min_length=1
+    )
+    """Where its API is."""
     pushover_token: SecretStr = Field(SecretStr(""), validation_alias="PUSHOVER_TOKEN")
     """The API token of the operator's application at Pushover. Empty: nothing is sent by Pushover."""
     pushover_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
@@ -162,6 +196,18 @@ class NotifySettings(ServiceSettings):
             implicit_tls=self.smtp_implicit_tls,
             ca_file=self.smtp_ca_file,
         )
+
+    @property
+    def telegram_account(self) -> TelegramAccount:
+        """TELEGRAM_…, as its channel takes them."""
+        token = self.telegram_bot_token.get_secret_value().strip()
+        return TelegramAccount(token, _parts(self.telegram_webhook_secret), self.telegram_base_url)
+
+    @property
+    def slack_account(self) -> SlackAccount:
+        """SLACK_…, as its channel takes them."""
+        token = self.slack_bot_token.get_secret_value().strip()
+        return SlackAccount(token, _parts(self.slack_signing_secret), self.slack_base_url)
 
     @property
     def pushover_account(self) -> PushoverAccount:

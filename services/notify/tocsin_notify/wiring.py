@@ -45,11 +45,15 @@ from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
+from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
 from tocsin_notify.http.buttons import Buttons
+from tocsin_notify.http.slack import SlackInteractions
+from tocsin_notify.http.telegram import TelegramUpdates
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
@@ -200,6 +204,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         presses = Presses(db, responders, receipts)
         runtime.http.add_routes(AnswerPages(links, Answers(db, responders)).routes())
         runtime.http.add_routes(Buttons(callbacks, presses).routes())
+        if settings.telegram_account.secrets:
+            runtime.http.add_routes(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
+        slack = channels[Channel.SLACK]
+        if settings.slack_account.secrets and isinstance(slack, SlackChannel):
+            runtime.http.add_routes(SlackInteractions(settings.slack_account, slack, callbacks, presses).routes())
         if twilio.sid:
             signed = SignedByTwilio(twilio, settings.public_url)
             runtime.http.add_routes(TwilioMessages(signed, receipts).routes())

@@ -17,6 +17,7 @@ ACROSS_TENANTS = {
     "queues.count_slow_retries": "the queue's figures, for operators",
     "sequels.claim": "senders of what came after take turns of all tenants",
     "sequels.close_fences": "senders of what came after take turns of all tenants",
+    "receipts.tenant_of": "a chat's button names a notification, signed, and not its tenant",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""

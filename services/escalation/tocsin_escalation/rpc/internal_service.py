@@ -44,6 +44,8 @@ _IN_WORDS = {
     notification_pb2.CHANNEL_SMS: "SMS",
     notification_pb2.CHANNEL_VOICE: "call",
     notification_pb2.CHANNEL_PUSHOVER: "Pushover",
+    notification_pb2.CHANNEL_TELEGRAM: "Telegram message",
+    notification_pb2.CHANNEL_SLACK: "Slack message",
 }
 CHANNELS = {
     number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())

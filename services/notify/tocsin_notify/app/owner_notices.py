@@ -15,7 +15,8 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.own_pages import own_page, store_planned
 from tocsin_notify.app.slots import NOTIFICATIONS
-from tocsin_notify.domain.page import RINGING, Channel, Kind, Method, Page, Urgency
+from tocsin_notify.channels.registry import TYPES
+from tocsin_notify.domain.page import RINGING, Kind, Method, Page, Urgency
 from tocsin_notify.domain.planning import Planned
 from tocsin_notify.store import contacts, notifications, pages
 from tocsin_notify.store.cipher import Cipher, SecretLost
@@ -24,15 +25,6 @@ from tocsin_notify.store.contacts import Contact
 _log = get_logger(__name__)
 
 _NOBODY: Final = ""
-_CHANNELS: Final = {
-    Channel.EMAIL: "e-mail",
-    Channel.WEBHOOK: "webhook",
-    Channel.CONSOLE: "console",
-    Channel.SMS: "text message",
-    Channel.VOICE: "call",
-    Channel.NTFY: "ntfy",
-    Channel.PUSHOVER: "Pushover",
-}
 
 
 class OwnerNotices:
@@ -115,9 +107,5 @@ def _leads_alike(before: Contact, after: Contact) -> bool:
 
 def _named(contact: Contact) -> str:
     """The name on one line: it stands in a message to somebody else than who chose it."""
-    name = " ".join(contact.display_name.split())
-    return (
-        f'your contact method "{name}" ({_CHANNELS[contact.channel]})'
-        if name
-        else (f"a contact method of yours ({_CHANNELS[contact.channel]})")
-    )
+    name, word = " ".join(contact.display_name.split()), TYPES[contact.channel].word
+    return f'your contact method "{name}" ({word})' if name else f"a contact method of yours ({word})"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -17,6 +17,8 @@ from tocsin_notify.app.answer import Escalation, Person
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.evidence import Evidence, Receipt
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.store import contacts
 from tocsin_notify.store import receipts as store
 
 _log = get_logger(__name__)
@@ -42,13 +44,35 @@ class Answer(Enum):
     """There is no further level to page."""
     LATER = auto()
     """It is not certain that it was done. The same may be asked again."""
+    STRANGER = auto()
+    """Whoever pressed is nobody that is known here."""
+
+
+ANSWERS: Final = {
+    Answer.DONE: "{done}",
+    Answer.UNKNOWN: "Nothing was done: the page is no longer known.",
+    Answer.STALE: "Nothing was done: the page is too old.",
+    Answer.OVER: "Nothing was done: the incident is over.",
+    Answer.LAST_LEVEL: "Nothing was done: there is no further level.",
+    Answer.LATER: "It is not certain that it was done. Press it again.",
+    Answer.STRANGER: "Nothing was done: add this account to your contact methods and verify it, so that it is known whose it is.",
+}
+"""In words. `{done}`: what was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presser:
+    """Who pressed, as the channel names them: the address of a verified contact method of theirs."""
+
+    channel: Channel
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
     """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened; one event acts once.
 
-    `code` is kept with the evidence.
+    `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
     """
 
     attempt: AttemptName
@@ -56,10 +80,11 @@ class Press:
     via: str
     event: str
     code: str = ""
+    by: Presser | None = None
 
 
 class Presses:
-    """Acts as the person whom the page was for."""
+    """Acts as the person whom the page was for, or who pressed."""
 
     def __init__(self, db: Database, escalation: Escalation, receipts: Receipts) -> None:
         self._db = db
@@ -72,17 +97,36 @@ class Presses:
             row = await store.answered_page(tx, attempt.notification, attempt.number)
         return None if row is None else NotificationJob.FromString(row.job)
 
+    async def now(self) -> float:
+        """Unix seconds of the clock that everything here goes by."""
+        async with self._db.system() as tx:
+            return (await tx.now()).timestamp()
+
+    async def find_and_take(self, notification: UUID, attempt: int, action: Action, by: Presser) -> Answer:
+        """Like `take`, for a button that does not name its tenant."""
+        async with self._db.system() as tx:
+            org_id = await store.tenant_of(tx, notification)
+        if org_id is None:
+            return Answer.UNKNOWN
+        name = AttemptName(org_id, notification, attempt)
+        return await self.take(Press(name, action, str(by.channel), f"button {by.address}", f"button {action}", by))
+
     async def take(self, press: Press) -> Answer:
         """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
         name = press.attempt
         async with self._db.transaction(name.org_id) as tx:
             row = await store.answered_page(tx, name.notification, name.number)
-        if row is None or row.incident is None:
-            return Answer.UNKNOWN
+            if row is None or row.incident is None:
+                return Answer.UNKNOWN
+            user: str | None = row.user_id
+            if press.by is not None:
+                user = await contacts.owner_of(tx, press.by.channel, press.by.address)
+        if user is None:
+            return Answer.STRANGER
         if row.now - row.start_time > _FRESH:
             return Answer.STALE
         await self._receipts.take(name, Receipt(Evidence.ANSWERED, row.provider_id, press.code or str(press.action)))
-        person = Person(name.org_id, row.user_id, f"incidents/{row.incident}")
+        person = Person(name.org_id, user, f"incidents/{row.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
             request_id = uuid5(row.page_id, f"{press.via} {press.event} {press.action}")

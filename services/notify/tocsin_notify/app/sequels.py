@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.channels.base import ChannelSender, Follower, Sequel, Target
+from tocsin_notify.channels.base import Always, ChannelSender, Follower, Sequel, Target
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import sequels
@@ -18,19 +18,12 @@ from tocsin_notify.store.sequels import Followed
 
 _log = get_logger(__name__)
 
-T = TypeVar("T")
-
 _MOST: Final = 50
 _TRIES: Final = 8
+_UNNAMED: Final = 3
+"""Looks for a message's name at its provider: somebody may have answered it before the provider's answer was noted."""
 _LEASE_MARGIN: Final = 10.0
 _LONGEST_WAIT: Final = 300.0
-
-
-class _Allowed:
-    """A page has to ask whether it may still begin; what follows it may always begin."""
-
-    async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
-        return await call()
 
 
 class Sequels:
@@ -64,8 +57,10 @@ class Sequels:
         return await sequels.claim(tx, self._followers, _MOST, self._timeout + _LEASE_MARGIN)
 
     async def _follow(self, row: Followed) -> Outcome:
-        if row.gone or not row.provider_id:
+        if row.gone or (not row.provider_id and row.follow_tries >= _UNNAMED):
             return Sent()  # there is no receiver, or no message, to update
+        if not row.provider_id:
+            return Retryable("the provider's name for the message is not noted, or not yet")
         try:
             secret = b"" if row.secret is None else self._cipher.open(row.org_id, row.contact_method, row.secret)
         except SecretLost as error:
@@ -79,7 +74,7 @@ class Sequels:
         )
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._followers[sequel.target.channel].follow(sequel, _Allowed())
+                return await self._followers[sequel.target.channel].follow(sequel, Always())
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout:g} s")
         except Exception as error:

@@ -63,6 +63,11 @@ class Sequel:
     provider_id: str
     reason: str
 
+    @property
+    def words(self) -> str:
+        """As people read it: `Acknowledged by ana.`"""
+        return f"{self.reason[:1].upper()}{self.reason[1:]}.".replace("users/", "")
+
 
 class NotStarted(Exception):
     """The call must not begin any more; nothing of it left this process."""
@@ -77,6 +82,14 @@ class Permit(Protocol):
         A channel passes everything through here that makes a provider act. `repeat`: this attempt has called before.
         """
         ...
+
+
+class Always:
+    """The permit of calls that page nobody: what follows a message, and what only answers a person."""
+
+    async def begin(self, call: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
+        """See `Permit`."""
+        return await call()
 
 
 class ChannelSender(Protocol):

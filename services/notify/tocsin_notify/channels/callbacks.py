@@ -1,11 +1,13 @@
 """The public addresses of this service that are handed to providers."""
 
 import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 from multidict import MultiMapping
 
@@ -19,6 +21,9 @@ BUTTON: Final = "/v1/button"
 _PURPOSE: Final = b"tocsin button\0"
 _MAC: Final = "mac"
 _MAC_BYTES: Final = 16
+_SHORT_PURPOSE: Final = b"tocsin short button\0"
+_SHORT: Final = (Action.ACKNOWLEDGE, Action.ESCALATE)
+_DATA_BYTES: Final = 16 + 4 + 1
 
 
 class CallbackUrls:
@@ -43,10 +48,40 @@ class CallbackUrls:
         """Where it tells which key was pressed, and is told what to say next."""
         return self._url(TWILIO_KEY, _names(delivery))
 
+    def named(self, delivery: Delivery, action: Action) -> Mapping[str, str]:
+        """What such a button names, signed, for a provider that hands it back; empty when nobody can press."""
+        if not self._keys or not self.public_url:
+            return {}
+        names = _names(delivery) | {"via": str(delivery.target.channel), "action": str(action)}
+        return names | {_MAC: _mac(self._keys[0], names)}
+
+    def data(self, delivery: Delivery, action: Action) -> str:
+        """The same in at most 64 bytes; empty when nobody can press. The tenant is left out."""
+        if not self._keys or not self.public_url:
+            return ""
+        content = (
+            delivery.notification.bytes + delivery.attempt.to_bytes(4, "big") + _SHORT.index(action).to_bytes(1, "big")
+        )
+        return _text(_short_mac(self._keys[0], content) + content)
+
+    def read_data(self, data: str) -> tuple[UUID, int, Action] | None:
+        """Notification, attempt and action; None unless it was made here. Compares in constant time."""
+        try:
+            raw = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)) if data.isascii() else b""
+        except (binascii.Error, ValueError):
+            return None
+        given, content = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        right = False
+        for key in self._keys:
+            right |= hmac.compare_digest(_short_mac(key, content), given)
+        if not right or len(content) != _DATA_BYTES:
+            return None
+        return UUID(bytes=content[:16]), int.from_bytes(content[16:20], "big"), _SHORT[content[20]]
+
     def button(self, delivery: Delivery, action: Action) -> str:
         """A URL that does this for the person when it is posted to. A caller who has it can do that, and nothing else."""
-        names = _names(delivery) | {"via": str(delivery.target.channel), "action": str(action)}
-        return self._url(BUTTON, names | {_MAC: _mac(self._keys[0], names)}) if self._keys else ""
+        names = self.named(delivery, action)
+        return self._url(BUTTON, names) if names else ""
 
     def read_button(self, query: MultiMapping[str]) -> Mapping[str, str] | None:
         """What such a URL names; None unless it was made here. Compares in constant time."""
@@ -72,8 +107,12 @@ def _names(delivery: Delivery) -> dict[str, str]:
 
 def _mac(key: bytes, names: Mapping[str, str]) -> str:
     content = urlencode(sorted(names.items()), errors="surrogateescape").encode()
-    return (
-        base64.urlsafe_b64encode(hmac.digest(key, _PURPOSE + content, hashlib.sha256)[:_MAC_BYTES])
-        .rstrip(b"=")
-        .decode()
-    )
+    return _text(hmac.digest(key, _PURPOSE + content, hashlib.sha256)[:_MAC_BYTES])
+
+
+def _short_mac(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, _SHORT_PURPOSE + content, hashlib.sha256)[:_MAC_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -26,6 +26,8 @@ class ChannelType:
     """
 
     channel: Channel
+    word: str
+    """The channel in words of people."""
     open: Callable[["NotifySettings", CallbackUrls], ChannelSender]
     """Makes the one sender of this process."""
     address_field: str = ""

@@ -39,6 +39,7 @@ class ConsoleChannel:
 
 TYPE: Final = ChannelType(
     Channel.CONSOLE,
+    "console",
     lambda _, __: ConsoleChannel(),
     missing=lambda settings: (
         "" if settings.console_contacts else "is switched off in this installation; use email or webhook"

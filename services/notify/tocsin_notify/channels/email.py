@@ -219,6 +219,7 @@ def _short(text: str) -> str:
 
 TYPE: Final = ChannelType(
     Channel.EMAIL,
+    "e-mail",
     lambda settings, _: EmailChannel(
         settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
     ),

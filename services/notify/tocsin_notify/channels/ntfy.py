@@ -113,6 +113,7 @@ def _check(address: str, allow_private: bool) -> str:
 
 TYPE: Final = ChannelType(
     Channel.NTFY,
+    "ntfy",
     lambda settings, callbacks: NtfyChannel(
         callbacks,
         timeout=settings.attempt_timeout,

@@ -39,6 +39,8 @@ class Post:
     content: bytes
     content_type: str
     headers: dict[str, str]
+    says_in_body: bool = False
+    """A 2xx is not yet a yes: the body may still say no."""
 
 
 class Poster:
@@ -59,10 +61,11 @@ class Poster:
         try:
             outcome = await self._exchange(post, request, judge, _Connection())
         except asyncio.CancelledError:
-            if not request.was_taken:
+            if not request.was_taken or post.says_in_body:
                 raise
             return Sent()  # the caller that cut this off wants to know what came of it
-        return Sent() if request.was_taken and not isinstance(outcome, Sent) else outcome
+        taken = request.was_taken and not post.says_in_body
+        return Sent() if taken and not isinstance(outcome, Sent) else outcome
 
     async def close(self) -> None:
         """Drop idle connections."""

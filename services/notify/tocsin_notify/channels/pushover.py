@@ -122,6 +122,7 @@ def _check(address: str, allow_private: bool) -> str:
 
 TYPE: Final = ChannelType(
     Channel.PUSHOVER,
+    "Pushover",
     lambda settings, callbacks: PushoverChannel(
         settings.pushover_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),

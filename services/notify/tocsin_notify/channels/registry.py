@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from tocsin_notify.channels import console, email, ntfy, pushover, sms, voice, webhook
+from tocsin_notify.channels import console, email, ntfy, pushover, slack, sms, telegram, voice, webhook
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
@@ -21,6 +21,8 @@ _ROWS: Final = (
     voice.TYPE,
     ntfy.TYPE,
     pushover.TYPE,
+    telegram.TYPE,
+    slack.TYPE,
 )
 TYPES: Final[dict[Channel, ChannelType]] = {row.channel: row for row in _ROWS}
 

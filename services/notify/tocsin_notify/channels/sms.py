@@ -49,6 +49,7 @@ class SmsChannel:
 
 TYPE: Final = ChannelType(
     Channel.SMS,
+    "text message",
     lambda settings, callbacks: SmsChannel(
         settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),

@@ -34,9 +34,9 @@ def subject(delivery: Delivery) -> str:
     match delivery.kind:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
             where = f"level {job.level}" if job.level else "fallback"
-            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} ({where})"
+            text = f"[{severity_word(job.severity)}] {one_line(job.title, _SUBJECT_LENGTH - 30)} ({where})"
         case Kind.URGENCY_RAISED:
-            text = f"[{severity_word(job.severity)}] {_one_line(job.title, _SUBJECT_LENGTH - 30)} (became urgent)"
+            text = f"[{severity_word(job.severity)}] {one_line(job.title, _SUBJECT_LENGTH - 30)} (became urgent)"
         case Kind.ACKNOWLEDGMENT:
             text = f"[acknowledged] {job.title}"
         case Kind.RESOLUTION:
@@ -47,7 +47,7 @@ def subject(delivery: Delivery) -> str:
             text = f"[security] {job.actor} changed how Tocsin reaches you"
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
-    return _one_line(text, _SUBJECT_LENGTH)
+    return one_line(text, _SUBJECT_LENGTH)
 
 
 def body(delivery: Delivery) -> str:
@@ -149,6 +149,7 @@ def _level(delivery: Delivery) -> str:
     return f"{job.level} (repeat {job.repeat})" if job.level else "fallback"
 
 
-def _one_line(text: str, length: int) -> str:
+def one_line(text: str, length: int = _SUBJECT_LENGTH) -> str:
+    """Without line breaks and control characters, and no longer than that."""
     flat = _CONTROL.sub(" ", text).strip()
     return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -61,6 +61,7 @@ class VoiceChannel:
 
 TYPE: Final = ChannelType(
     Channel.VOICE,
+    "call",
     lambda settings, callbacks: VoiceChannel(
         settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),

@@ -80,6 +80,7 @@ def classify(response: aiohttp.ClientResponse, body: str, sent_at: datetime) -> 
 
 TYPE: Final = ChannelType(
     Channel.WEBHOOK,
+    "webhook",
     lambda settings, _: WebhookChannel(
         timeout=settings.attempt_timeout,
         allow_private=settings.allow_private_webhooks,

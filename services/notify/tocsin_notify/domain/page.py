@@ -29,6 +29,8 @@ class Channel(StrEnum):
     VOICE = "voice"
     NTFY = "ntfy"
     PUSHOVER = "pushover"
+    TELEGRAM = "telegram"
+    SLACK = "slack"
 
 
 RINGING: Final = frozenset({Channel.VOICE})

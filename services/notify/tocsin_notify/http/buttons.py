@@ -11,20 +11,21 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import Answer, Press, Presses
+from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
 from tocsin_notify.channels.callbacks import BUTTON, CallbackUrls
 from tocsin_notify.domain.action import Action
 from tocsin_notify.http.attempts import attempt_of
 
 _log = get_logger(__name__)
 
-_DONE: Final = {Action.ACKNOWLEDGE: "Acknowledged.", Action.ESCALATE: "The next level is paged."}
-_NOT_DONE: Final = {
-    Answer.UNKNOWN: (404, "Nothing was done: the page is no longer known."),
-    Answer.STALE: (410, "Nothing was done: the page is too old."),
-    Answer.OVER: (409, "Nothing was done: the incident is over."),
-    Answer.LAST_LEVEL: (409, "Nothing was done: there is no further level."),
-    Answer.LATER: (503, "It is not certain that it was done. Press it again."),
+_STATUS: Final = {
+    Answer.DONE: 200,
+    Answer.UNKNOWN: 404,
+    Answer.STALE: 410,
+    Answer.OVER: 409,
+    Answer.LAST_LEVEL: 409,
+    Answer.LATER: 503,
+    Answer.STRANGER: 403,
 }
 
 
@@ -50,7 +51,4 @@ class Buttons:
         action = Action(names["action"])
         press = Press(attempt_of(names), action, names["via"], "button", f"button {action}")
         answer = await self._presses.take(press)
-        if answer is Answer.DONE:
-            return web.Response(text=_DONE[action])
-        status, text = _NOT_DONE[answer]
-        return web.Response(status=status, text=text)
+        return web.Response(status=_STATUS[answer], text=ANSWERS[answer].format(done=action.done))

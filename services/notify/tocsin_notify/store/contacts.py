@@ -147,3 +147,15 @@ async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
         list(ids),
     )
     return {row["id"]: row["user_id"] for row in rows}
+
+
+async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:
+    """Who has proved that this address is theirs: the first, if several have."""
+    found: str | None = await tx.fetchval(
+        """SELECT user_id FROM contact_methods WHERE org_id = $1 AND channel = $2 AND address = $3 AND delete_time IS NULL
+             AND verify_time IS NOT NULL AND user_id <> '' ORDER BY verify_time, id LIMIT 1""",
+        tx.org_id,
+        channel,
+        address,
+    )
+    return found

@@ -90,7 +90,8 @@ _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, repor
     WHERE state = 'sent' AND report IS NOT NULL"""
 # A provider's yes counts even when another replica took the row over and put it back to wait; a no only while it is ours.
 # A yes counts no more once a receipt has told that this attempt's message failed. That stands in the notification's own row: a
-# statement that waited for its lock sees the new version of this row, and the old ones of all others.
+# statement that waited for its lock sees the new version of this row, and the old ones of all others. Who answers before the
+# provider's own answer is noted has proved that it was sent; only the provider's name for it is missing then.
 _CONCLUDE: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[],
@@ -99,7 +100,7 @@ WITH given AS (
   UPDATE attempts a SET end_time = app_now(), outcome = g.outcome, detail = g.detail, provider_id = g.provider_id
   FROM given g
   WHERE a.notification_id = g.id AND a.org_id IS NOT DISTINCT FROM g.org_id AND a.number = g.number
-    AND a.outcome = 'started'
+    AND (a.outcome = 'started' OR (a.outcome = 'sent' AND g.outcome = 'sent' AND a.provider_id = ''))
 ), counted AS (
   INSERT INTO queue_counters AS q (queue, shard, completed, failed)
   SELECT 'notify', $8, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given

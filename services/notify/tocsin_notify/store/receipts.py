@@ -102,3 +102,9 @@ async def answered_page(tx: Tx, notification: UUID, attempt: int) -> AnsweredPag
     """The page that the attempt was about; None when it is not known here (any more)."""
     row = await tx.fetchrow(_PAGE, tx.org_id, notification, attempt)
     return None if row is None else AnsweredPage(**dict(row))
+
+
+async def tenant_of(tx: Tx, notification: UUID) -> str | None:
+    """Whose it is; in a transaction of all tenants."""
+    found: str | None = await tx.fetchval("SELECT org_id FROM notifications WHERE id = $1", notification)
+    return found

@@ -36,13 +36,13 @@ class Followed:
 _LATER_THAN: Final = "n.generation <= f.generation AND n.followed < f.generation"
 _CLAIM: Final = f"""
 WITH due AS (
-  SELECT n.id, f.generation AS upto, f.reason FROM cancel_fences f
+  SELECT n.org_id, n.id, f.generation AS upto, f.reason FROM cancel_fences f
   JOIN notifications n ON n.org_id = f.org_id AND n.incident = f.incident AND {_LATER_THAN}
     AND n.state = 'sent' AND n.channel = ANY($1::text[]) AND (n.follow_due IS NULL OR n.follow_due <= app_now())
   WHERE NOT f.followed ORDER BY f.update_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 ), claimed AS (
   UPDATE notifications n SET follow_due = app_now() + make_interval(secs => $3), follow_tries = n.follow_tries + 1
-  FROM due d WHERE n.id = d.id
+  FROM due d WHERE n.org_id = d.org_id AND n.id = d.id
   RETURNING n.id, n.org_id, n.page_id, n.contact_method, n.channel, n.follow_tries, d.upto, d.reason
 )
 SELECT {columns(Followed)} FROM (

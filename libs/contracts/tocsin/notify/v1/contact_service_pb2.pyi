@@ -191,6 +191,50 @@ class PushoverContact(_message.Message):
 Global___PushoverContact: _TypeAlias = PushoverContact  # noqa: Y015
 
 @_typing.final
+class TelegramContact(_message.Message):
+    """A chat with the operator's bot at Telegram. Its buttons act as the user whose verified method names the chat of whoever presses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    chat_id: _builtins.str
+    """The number of the chat, which the bot tells to whoever writes `/start` to it. A group has a negative one."""
+    def __init__(
+        self,
+        *,
+        chat_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TelegramContact: _TypeAlias = TelegramContact  # noqa: Y015
+
+@_typing.final
+class SlackContact(_message.Message):
+    """A channel or a member of the operator's workspace at Slack. Its buttons act as the user whose verified method names the member who presses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The ID of a channel that the app is in, or of a member: `C0123456789`, `U0123456789`."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlackContact: _TypeAlias = SlackContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -206,6 +250,8 @@ class ContactMethod(_message.Message):
     VOICE_FIELD_NUMBER: _builtins.int
     NTFY_FIELD_NUMBER: _builtins.int
     PUSHOVER_FIELD_NUMBER: _builtins.int
+    TELEGRAM_FIELD_NUMBER: _builtins.int
+    SLACK_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -252,6 +298,14 @@ class ContactMethod(_message.Message):
         """A user of Pushover."""
 
     @_builtins.property
+    def telegram(self) -> Global___TelegramContact:
+        """A chat at Telegram."""
+
+    @_builtins.property
+    def slack(self) -> Global___SlackContact:
+        """A channel or member at Slack."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -272,17 +326,19 @@ class ContactMethod(_message.Message):
         voice: Global___VoiceContact | None = ...,
         ntfy: Global___NtfyContact | None = ...,
         pushover: Global___PushoverContact | None = ...,
+        telegram: Global___TelegramContact | None = ...,
+        slack: Global___SlackContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "ntfy", b"ntfy", "pushover", b"pushover", "sms", b"sms", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "sms", b"sms", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

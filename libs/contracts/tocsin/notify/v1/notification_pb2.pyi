@@ -92,6 +92,10 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A push by ntfy."""
     CHANNEL_PUSHOVER: _Channel.ValueType  # 7
     """A push by Pushover."""
+    CHANNEL_TELEGRAM: _Channel.ValueType  # 8
+    """A message of a Telegram bot."""
+    CHANNEL_SLACK: _Channel.ValueType  # 9
+    """A message of a Slack app."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -112,6 +116,10 @@ CHANNEL_NTFY: Channel.ValueType  # 6
 """A push by ntfy."""
 CHANNEL_PUSHOVER: Channel.ValueType  # 7
 """A push by Pushover."""
+CHANNEL_TELEGRAM: Channel.ValueType  # 8
+"""A message of a Telegram bot."""
+CHANNEL_SLACK: Channel.ValueType  # 9
+"""A message of a Slack app."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

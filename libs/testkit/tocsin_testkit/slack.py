@@ -1,0 +1,148 @@
+"""A stand-in for Slack's Web API and interactivity (docs.slack.dev).
+
+It signs by itself, from docs.slack.dev/authentication/verifying-requests-from-slack, so that it shares no code with what it tests.
+"""
+
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from tocsin_testkit.provider import Provider
+from tocsin_testkit.received import Received
+
+TOKEN = "xoxb-a-token-of-the-stand-in"
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+_CODE = re.compile(r"\b([0-9]{6}) is your Tocsin verification code")
+
+
+@dataclass(slots=True)
+class Message:
+    """One in a channel, as it looks now. `edits`: how often it was changed."""
+
+    ts: str
+    channel: str
+    fields: dict[str, Any]
+    edits: int = 0
+
+    @property
+    def text(self) -> str:
+        """What it says, block after block."""
+        parts = []
+        for block in self.fields["blocks"]:
+            if block["type"] == "section":
+                parts.append(block["text"]["text"])
+            elif block["type"] == "context":
+                parts += [element["text"] for element in block["elements"]]
+        return "\n".join(parts)
+
+    @property
+    def buttons(self) -> dict[str, dict[str, Any]]:
+        """By their labels."""
+        rows = (block["elements"] for block in self.fields["blocks"] if block["type"] == "actions")
+        return {element["text"]["text"]: element for element in itertools.chain.from_iterable(rows)}
+
+
+class SlackServer(Provider):
+    """Knows one app and the channels and members in `known`. `refuse`, `hang` and `reset` go by those."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.known: set[str] = set()
+        self.messages: list[Message] = []
+        self.whispers: list[tuple[str, str, str]] = []
+        """Channel, member and text of what only one person was told."""
+        self._ids = itertools.count(1)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The methods that are used."""
+        return (web.post("/api/{method}", self._call),)
+
+    def settings(self) -> dict[str, Any]:
+        """The variables that make a service use it."""
+        return {"SLACK_BOT_TOKEN": TOKEN, "SLACK_SIGNING_SECRET": SECRET, "SLACK_BASE_URL": self.url}
+
+    async def presses(self, message: Message, label: str, member: str, **how: Any) -> int:
+        """Somebody presses a button; the HTTP status of the answer. `how`: see `interacts`."""
+        button = message.buttons[label]
+        value = how.pop("value", button.get("value", ""))
+        action = {"type": "button", "action_id": button["action_id"], "block_id": "x", "value": value}
+        payload = {
+            "type": "block_actions",
+            "user": {"id": member, "username": "ana"},
+            "container": {"type": "message", "message_ts": message.ts, "channel_id": message.channel},
+            "actions": [action],
+        }
+        return await self.interacts(payload, **how)
+
+    async def interacts(
+        self, payload: object, *, age: float = 0.0, secret: str = SECRET, body: bytes | None = None
+    ) -> int:
+        """Send an interaction that was signed `age` seconds ago. `body`: other bytes than those that were signed."""
+        content = urlencode({"payload": json.dumps(payload)}).encode()
+        stamp = str(int(time.time() - age))
+        digest = hmac.new(secret.encode(), f"v0:{stamp}:".encode() + content, hashlib.sha256).hexdigest()
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "X-Slack-Request-Timestamp": stamp,
+            "X-Slack-Signature": f"v0={digest}",
+        }
+        url = "https://tocsin.example.com/notify/v1/slack"
+        status, _ = await self.calls("POST", url, data=content if body is None else body, headers=headers)
+        return status
+
+    async def _call(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return error("invalid_auth")
+        fields = await request.json()
+        channel, method = fields.get("channel", ""), request.match_info["method"]
+        refused = self.refusal(channel)
+        if refused is not None:
+            return refused
+        home = channel if channel[:1] != "U" else f"D{channel[1:]}"
+        if channel not in self.known and not any(message.channel == home for message in self.messages):
+            return error("channel_not_found")
+        if method == "chat.postEphemeral":
+            self.whispers.append((channel, fields["user"], fields["text"]))
+            return web.json_response({"ok": True, "message_ts": "1.2"})
+        if not fields.get("text"):
+            return error("no_text")
+        if method == "chat.update":
+            message = next((each for each in self.messages if each.ts == fields["ts"]), None)
+            if message is None:
+                return error("message_not_found")
+            message.fields, message.edits = fields, message.edits + 1
+            return web.json_response({"ok": True, "channel": message.channel, "ts": message.ts})
+        message = Message(f"{1_700_000_000 + next(self._ids)}.000100", home, fields)
+        self.messages.append(message)
+        code = _CODE.search(fields["text"])
+        await self.inbox.put(
+            Received(
+                address=channel,
+                channel="slack",
+                kind="verification" if code else "",
+                subject=fields["text"],
+                incident="",
+                level=0,
+                code=code[1] if code else "",
+                key=message.ts,
+                at=time.monotonic(),
+                body=message.text.encode(),
+            )
+        )
+        await self.fail(request, channel)
+        return web.json_response({"ok": True, "channel": home, "ts": message.ts})
+
+
+def error(word: str, status: int = 200, **headers: str) -> web.Response:
+    """A refusal: most come with HTTP 200."""
+    return web.json_response({"ok": False, "error": word}, status=status, headers=headers)

@@ -1,0 +1,145 @@
+"""Messages with buttons by an app of Slack, to a channel or a person (docs.slack.dev/reference/methods/chat.postMessage).
+
+Once the incident is answered the message loses its buttons and says what happened. Slack tells nothing of who has read it:
+a button is the evidence.
+"""
+
+import json
+import re
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from yarl import URL
+
+from tocsin_notify.channels.answers import beginning
+from tocsin_notify.channels.base import Always, BadAddress, Delivery, Permit, Sequel
+from tocsin_notify.channels.brief import brief
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.posting import Post, Poster, printable, read_object
+from tocsin_notify.channels.slack_account import SlackAccount
+from tocsin_notify.channels.slack_codes import refusal
+from tocsin_notify.channels.text import one_line, subject
+from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
+from tocsin_notify.domain.page import PAGES, Channel
+
+_ANSWER_BYTES: Final = 65_536
+_ID: Final = re.compile(r"[CGDUW][A-Z0-9]{6,20}")
+_LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
+
+
+class SlackChannel:
+    """One request for each attempt, and one for what follows it."""
+
+    def __init__(self, account: SlackAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
+        """`timeout`: seconds for the whole attempt. `callbacks` signs what buttons send back."""
+        self.concurrency = concurrency
+        self._account = account
+        self._callbacks = callbacks
+        # The operator chose the address, so it may lead anywhere.
+        self._poster = Poster(timeout=timeout, allow_private=True)
+
+    async def send(self, delivery: Delivery, permit: Permit) -> Outcome:
+        """See `ChannelSender`."""
+        if not self._account.token:
+            return Permanent("this installation sends nothing by Slack (SLACK_BOT_TOKEN)")
+        blocks = _text(subject(delivery), brief(delivery))
+        buttons = self._buttons(delivery)
+        if buttons:
+            blocks.append({"type": "actions", "elements": buttons})
+        message = {
+            "channel": delivery.target.address,
+            "text": subject(delivery),
+            "blocks": blocks,
+            "unfurl_links": False,
+        }
+        return await self._call("chat.postMessage", message, permit)
+
+    async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
+        """Buttons give way to what happened (docs.slack.dev/reference/methods/chat.update)."""
+        channel, _, stamp = sequel.provider_id.partition(" ")
+        if not self._account.token or not stamp:
+            return Sent()
+        title = one_line(sequel.job.title)
+        message = {
+            "channel": channel,
+            "ts": stamp,
+            "text": f"{title}: {sequel.words}",
+            "blocks": _text(title, sequel.words),
+        }
+        return await self._call("chat.update", message, permit)
+
+    async def whisper(self, channel: str, user: str, text: str) -> Outcome:
+        """Tell one person in a channel (docs.slack.dev/reference/methods/chat.postEphemeral)."""
+        return await self._call("chat.postEphemeral", {"channel": channel, "user": user, "text": text}, Always())
+
+    async def close(self) -> None:
+        """Drop idle connections."""
+        await self._poster.close()
+
+    def _buttons(self, delivery: Delivery) -> list[dict[str, Any]]:
+        buttons: list[dict[str, Any]] = []
+        if delivery.kind in PAGES and self._account.secrets:
+            for label, action in _LABELS.items():
+                names = self._callbacks.named(delivery, action)
+                if names:
+                    buttons.append(_button(label, f"tocsin_{action}", value=urlencode(names)))
+        if delivery.link:
+            buttons.append(_button("Open", "tocsin_open", url=delivery.link))
+        return buttons
+
+    async def _call(self, method: str, message: dict[str, Any], permit: Permit) -> Outcome:
+        async def judge(response: aiohttp.ClientResponse) -> Outcome:
+            answer = read_object(await beginning(response, _ANSWER_BYTES))
+            if answer.get("ok") is True:
+                return Sent(printable(f"{answer.get('channel', '')} {answer.get('ts', '')}")[:64])
+            word = printable(str(answer.get("error", "")))[:64]
+            if 200 <= response.status < 300 and not word:
+                return Retryable(f"{response.status} without a word of Slack's")
+            return refusal(word, response.status, _seconds(response))
+
+        headers = {"Authorization": f"Bearer {self._account.token}", "Accept": "application/json"}
+        url = URL(f"{self._account.base_url}/api/{method}", encoded=True)
+        content = json.dumps(message, separators=(",", ":")).encode()
+        post = Post(url, content, "application/json; charset=utf-8", headers, says_in_body=True)
+        return await self._poster.send(post, permit, judge)
+
+
+def _seconds(response: aiohttp.ClientResponse) -> float | None:
+    """Retry-After, which Slack gives in seconds (docs.slack.dev/apis/web-api/rate-limits)."""
+    value = response.headers.get("Retry-After", "")
+    return float(value[:6]) if value.isascii() and value.isdigit() else None
+
+
+def _text(title: str, words: str) -> list[dict[str, Any]]:
+    """Plain text, so that nothing of an alert is read as a mention or a link."""
+    return [
+        {"type": "section", "text": {"type": "plain_text", "text": title[:3000], "emoji": False}},
+        {"type": "context", "elements": [{"type": "plain_text", "text": words[:3000], "emoji": False}]},
+    ]
+
+
+def _button(label: str, action_id: str, **more: str) -> dict[str, Any]:
+    return {"type": "button", "text": {"type": "plain_text", "text": label}, "action_id": action_id, **more}
+
+
+def _check(address: str, allow_private: bool) -> str:
+    if not _ID.fullmatch(address):
+        raise BadAddress("must be the ID of a channel or a member, such as C0123456789 or U0123456789")
+    return address
+
+
+TYPE: Final = ChannelType(
+    Channel.SLACK,
+    "Slack",
+    lambda settings, callbacks: SlackChannel(
+        settings.slack_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
+    ),
+    address_field="id",
+    check=_check,
+    missing=lambda settings: (
+        "" if settings.slack_account.token else "is not possible here: the operator has set no SLACK_BOT_TOKEN"
+    ),
+)

@@ -1,0 +1,43 @@
+"""The operator's app at Slack, and how its requests are known (docs.slack.dev/authentication/verifying-requests-from-slack)."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+FRESH_SECONDS: Final = 300.0
+"""A request that is older, or this much ahead, is refused: it may have been recorded."""
+_LONGEST_STAMP: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SlackAccount:
+    """An empty `token`: nothing is sent by Slack. Without `secrets` nothing is taken from it, and messages have no buttons."""
+
+    token: str
+    secrets: tuple[str, ...] = ()
+    """Signing secrets; each is taken, so that they can be rotated."""
+    base_url: str = "https://slack.com"
+
+    def __repr__(self) -> str:
+        return f"SlackAccount({self.base_url})"
+
+
+def is_signed(account: SlackAccount, stamp: str, body: bytes, given: str, now: float) -> bool:
+    """Whether the app's signing secret signed this body at `stamp`, within five minutes of `now` (unix seconds).
+
+    Compares in constant time, and before anything of the body is read.
+    """
+    if not stamp.isascii() or not stamp.isdigit() or len(stamp) > _LONGEST_STAMP:
+        return False
+    right = False
+    for secret in account.secrets:
+        right |= hmac.compare_digest(signature(secret, stamp, body), given.encode("utf-8", "surrogateescape"))
+    return right and abs(now - int(stamp)) <= FRESH_SECONDS
+
+
+def signature(secret: str, stamp: str, body: bytes) -> bytes:
+    """What X-Slack-Signature has to be."""
+    return (
+        b"v0=" + hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest().encode()
+    )

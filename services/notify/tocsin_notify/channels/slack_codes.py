@@ -1,0 +1,64 @@
+"""What Slack's error words mean for a page. Source: docs.slack.dev/reference/methods/chat.postMessage#errors."""
+
+from typing import Final
+
+from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable
+
+CONFIGURATION: Final = frozenset(
+    {
+        "access_denied",
+        "account_inactive",
+        "ekm_access_denied",
+        "enterprise_is_restricted",
+        "invalid_auth",
+        "missing_scope",
+        "no_permission",
+        "not_allowed_token_type",
+        "not_authed",
+        "org_login_required",
+        "team_access_not_granted",
+        "token_expired",
+        "token_revoked",
+        "two_factor_setup_required",
+    }
+)
+"""The operator's to mend: a page takes the next method meanwhile."""
+RECIPIENT: Final = frozenset(
+    {
+        "as_user_not_supported",
+        "cant_update_message",
+        "cannot_dm_bot",
+        "channel_not_found",
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "is_archived",
+        "edit_window_closed",
+        "message_limit_exceeded",
+        "message_not_found",
+        "messages_tab_disabled",
+        "metadata_too_large",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+        "not_in_channel",
+        "restricted_action",
+        "restricted_action_non_threadable_channel",
+        "restricted_action_read_only_channel",
+        "restricted_action_thread_locked",
+        "restricted_action_thread_only_channel",
+        "slack_connect_blocked_file_sharing",
+        "user_not_found",
+        "user_disabled",
+    }
+)
+"""This channel or person does not take this message."""
+
+
+def refusal(word: str, status: int, after: float | None) -> Outcome:
+    """`word`: Slack's own, which comes with HTTP 200 as well. Any that is not listed may pass."""
+    said = f"{status} {word}".strip()
+    if word in CONFIGURATION:
+        return Retryable(f"{said} (the app at Slack or SLACK_BOT_TOKEN is to be mended)", max(AWAY, after or 0.0))
+    if word in RECIPIENT or (400 <= status < 500 and status not in (408, 425, 429)):
+        return Permanent(said)
+    return Retryable(said, after)

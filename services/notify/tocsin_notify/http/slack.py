@@ -1,0 +1,103 @@
+"""What an app of Slack is told (docs.slack.dev/interactivity/handling-user-interaction): buttons that were pressed.
+
+Everything is refused that the app's signing secret has not signed within the last five minutes, before it is read.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from multidict import MultiDict
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presser, Presses
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.slack import SlackChannel
+from tocsin_notify.channels.slack_account import SlackAccount, is_signed
+from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.attempt import Sent
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.http.attempts import attempt_of
+from tocsin_notify.http.forms import read_bytes
+
+_log = get_logger(__name__)
+
+PATH: Final = "/v1/slack"
+_PREFIX: Final = "tocsin_"
+_OPEN: Final = "tocsin_open"
+
+
+class SlackInteractions:
+    """The route of the app's interactivity."""
+
+    def __init__(self, account: SlackAccount, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses) -> None:
+        """`channel` tells people why nothing was done."""
+        self._account = account
+        self._channel = channel
+        self._callbacks = callbacks
+        self._presses = presses
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to the HTTP server."""
+        return (web.post(PATH, self.interaction),)
+
+    async def interaction(self, request: web.Request) -> web.Response:
+        """Act as the person who pressed, if Slack's member ID is a verified contact method of theirs."""
+        payload = _payload(await self._verified(request))
+        actions, user = payload.get("actions"), payload.get("user")
+        if payload.get("type") != "block_actions" or not isinstance(actions, list) or not isinstance(user, dict):
+            return web.Response()
+        member = str(user.get("id", ""))
+        for pressed in actions:
+            if isinstance(pressed, dict) and str(pressed.get("action_id", "")).startswith(_PREFIX):
+                await self._press(pressed, member, payload)
+        return web.Response()
+
+    async def _verified(self, request: web.Request) -> bytes:
+        body = await read_bytes(request)
+        stamp = request.headers.get("X-Slack-Request-Timestamp", "")
+        given = request.headers.get("X-Slack-Signature", "")
+        if not is_signed(self._account, stamp, body, given, await self._presses.now()):
+            _log.warning(
+                "slack_signature_wrong",
+                meaning="somebody else sent it, it is older than five minutes, or SLACK_SIGNING_SECRET is wrong",
+            )
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the app has not signed this request just now"
+            )
+        return body
+
+    async def _press(self, pressed: dict[str, Any], member: str, payload: dict[str, Any]) -> None:
+        if pressed.get("action_id") == _OPEN:
+            return
+        value = str(pressed.get("value", ""))
+        names = self._callbacks.read_button(MultiDict(parse_qsl(value, keep_blank_values=True)))
+        if names is None:
+            answer, done = Answer.UNKNOWN, ""
+        else:
+            action = Action(names["action"])
+            by = Presser(Channel.SLACK, member)
+            press = Press(attempt_of(names), action, str(Channel.SLACK), f"button {member}", f"button {action}", by)
+            answer, done = await self._presses.take(press), action.done
+        if answer is Answer.DONE:
+            return  # the message itself will say so
+        container = payload.get("container")
+        where = str(container.get("channel_id", "")) if isinstance(container, dict) else ""
+        told = await self._channel.whisper(where, member, ANSWERS[answer].format(done=done))
+        if not isinstance(told, Sent):
+            _log.warning("slack_answer_not_told", answer=answer.name, reason=told.reason)
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    try:
+        fields = dict(parse_qsl(body.decode("ascii"), max_num_fields=10, errors="strict"))
+        payload = json.loads(fields["payload"])
+    except (ValueError, KeyError, RecursionError) as error:
+        raise invalid("body", "must be a form whose payload is JSON") from error
+    if not isinstance(payload, dict):
+        raise invalid("body", "must be a form whose payload is a JSON object")
+    return payload

@@ -1,0 +1,86 @@
+"""What a Telegram bot is told (core.telegram.org/bots/api#setwebhook): buttons that were pressed, and who asks for their number.
+
+Telegram signs nothing; it sends a secret that the operator told it with the webhook. What a button sends back is signed by
+this service, since a client may send any data (core.telegram.org/bots/api#callbackquery). The answer to the request is the
+call that answers the person.
+"""
+
+import hmac
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.presses import ANSWERS, Presser, Presses
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.telegram_account import TelegramAccount
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.http.forms import read_json
+
+_log = get_logger(__name__)
+
+PATH: Final = "/v1/telegram"
+_HEADER: Final = "X-Telegram-Bot-Api-Secret-Token"
+_ASKING: Final = ("/start", "/id")
+
+
+class TelegramUpdates:
+    """The route of the bot's webhook."""
+
+    def __init__(self, account: TelegramAccount, callbacks: CallbackUrls, presses: Presses) -> None:
+        self._account = account
+        self._callbacks = callbacks
+        self._presses = presses
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to the HTTP server."""
+        return (web.post(PATH, self.update),)
+
+    async def update(self, request: web.Request) -> web.Response:
+        """One update. Whatever is not for us is taken and forgotten: Telegram would send it again for a day."""
+        given = request.headers.get(_HEADER, "").encode("utf-8", "surrogateescape")
+        right = False
+        for secret in self._account.secrets:
+            right |= hmac.compare_digest(secret.encode(), given)
+        if not right:
+            _log.warning(
+                "telegram_secret_wrong",
+                meaning="somebody else sent it, or the webhook was set without TELEGRAM_WEBHOOK_SECRET",
+            )
+            raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the secret token is wrong")
+        update = await read_json(request)
+        pressed, message = update.get("callback_query"), update.get("message")
+        if isinstance(pressed, dict):
+            return await self._pressed(pressed)
+        if isinstance(message, dict):
+            return _tell_number(message)
+        return web.Response()
+
+    async def _pressed(self, query: dict[str, Any]) -> web.Response:
+        data, sender = query.get("data"), query.get("from")
+        read = self._callbacks.read_data(data) if isinstance(data, str) else None
+        if read is None or not isinstance(sender, dict):
+            return _answer(query, "This button is not one of ours, or too old.")
+        notification, attempt, action = read
+        by = Presser(Channel.TELEGRAM, str(sender.get("id", "")))
+        answer = await self._presses.find_and_take(notification, attempt, action, by)
+        return _answer(query, ANSWERS[answer].format(done=action.done))
+
+
+def _answer(query: dict[str, Any], text: str) -> web.Response:
+    """core.telegram.org/bots/api#answercallbackquery."""
+    body = {"method": "answerCallbackQuery", "callback_query_id": str(query.get("id", "")), "text": text}
+    return web.json_response(body)
+
+
+def _tell_number(message: dict[str, Any]) -> web.Response:
+    """Whoever asks the bot learns the number of the chat, which a contact method needs."""
+    chat, text = message.get("chat"), message.get("text")
+    if not isinstance(chat, dict) or not isinstance(text, str) or not text.startswith(_ASKING):
+        return web.Response()
+    number = chat.get("id")
+    told = f"The chat_id for your contact method is {number}."
+    return web.json_response({"method": "sendMessage", "chat_id": number, "text": told})

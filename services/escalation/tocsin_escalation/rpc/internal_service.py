@@ -46,6 +46,9 @@ _IN_WORDS = {
     notification_pb2.CHANNEL_PUSHOVER: "Pushover",
     notification_pb2.CHANNEL_TELEGRAM: "Telegram message",
     notification_pb2.CHANNEL_SLACK: "Slack message",
+    notification_pb2.CHANNEL_MATTERMOST: "Mattermost message",
+    notification_pb2.CHANNEL_DISCORD: "Discord message",
+    notification_pb2.CHANNEL_TEAMS: "Teams message",
 }
 CHANNELS = {
     number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())

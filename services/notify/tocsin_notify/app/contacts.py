@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -90,9 +91,9 @@ class Contacts:
         before = await find(tx, id, lock=True)
         may(before.user_id)
         require_etag(etag, before.version)
-        given = self._checked(change(before), before=before.channel)
+        given = self._checked(change(before), before=before)
         after = self._changed(tx.org_id, before, given)
-        if (after.channel, after.address) != (before.channel, before.address):
+        if (after.channel, given.address) != (before.channel, before.address):
             after = replace(after, verified=False)
             await verifications.finish(tx, id)
         updated = await contacts.update(tx, after)
@@ -125,7 +126,7 @@ class Contacts:
             before,
             display_name=given.display_name,
             channel=given.channel,
-            address=given.address,
+            address=self._shown(before, given),
             secret=secret,
             key_id=key_id,
             disabled=given.disabled,
@@ -134,6 +135,10 @@ class Contacts:
     def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
         """The closed secret, and its key id where messages are signed."""
         type_ = TYPES[given.channel]
+        if type_.masked:
+            if _unmoved(before, given):
+                return before.secret, ""
+            return self._cipher.close(org_id, before.id, given.address.encode()), ""
         # A login at one server is never shown to another one.
         stays = given.channel is before.channel and (type_.signs or given.address == before.address)
         kept = before.secret if stays else None
@@ -143,19 +148,33 @@ class Contacts:
         closed = self._cipher.close(org_id, before.id, text.encode())
         return closed, (given.key_id or f"k{secrets.token_hex(4)}") if type_.signs else ""
 
-    def _checked(self, given: Given, *, before: Channel | None) -> Given:
+    @staticmethod
+    def _shown(before: Contact, given: Given) -> str:
+        if not TYPES[given.channel].masked or _unmoved(before, given):
+            return given.address
+        parts = urlsplit(given.address)
+        return f"{parts.scheme.lower()}://{parts.netloc}/…{given.address[-4:]}"
+
+    def _checked(self, given: Given, *, before: Contact | None) -> Given:
         """What annotations cannot say; with the address in its one form."""
         type_, field = TYPES[given.channel], f"contact_method.{given.channel}"
-        if given.channel is not before and given.channel in self._missing:
+        if (before is None or given.channel is not before.channel) and given.channel in self._missing:
             raise invalid(field, self._missing[given.channel])
         if "\0" in given.display_name:
             raise invalid("contact_method.display_name", "must not hold a NUL character")
         if not _KEY_ID.fullmatch(given.key_id):
             raise invalid(f"{field}.key_id", "may hold letters, digits, dot, hyphen and underscore")
+        if type_.masked and before is not None and _unmoved(before, given):
+            return given
         try:
             return replace(given, address=type_.check(given.address, self._allow_private))
         except BadAddress as error:
             raise invalid(f"{field}.{type_.address_field}", str(error)) from error
+
+
+def _unmoved(before: Contact, given: Given) -> bool:
+    """Whether it leads where it did: what is masked is sent back as it was shown."""
+    return (given.channel, given.address) == (before.channel, before.address)
 
 
 async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Contact:

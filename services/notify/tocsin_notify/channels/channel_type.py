@@ -34,6 +34,8 @@ class ChannelType:
     hidden_field: str = ""
     signs: bool = False
     """Messages are signed: a method without a secret gets one, which its creator is told once."""
+    masked: bool = False
+    """The address is a URL that holds the credential: only its host and its last four characters are kept readable and shown."""
     check: Callable[[str, bool], str] = as_given
     """The address in its one form. Raises BadAddress. The flag: whether private addresses may be called."""
     missing: Callable[["NotifySettings"], str] = lambda _: ""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from tocsin_notify.channels import console, email, ntfy, pushover, slack, sms, telegram, voice, webhook
+from tocsin_notify.channels import chat_hooks, console, email, ntfy, pushover, slack, sms, telegram, voice, webhook
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
@@ -23,6 +23,9 @@ _ROWS: Final = (
     pushover.TYPE,
     telegram.TYPE,
     slack.TYPE,
+    chat_hooks.MATTERMOST,
+    chat_hooks.DISCORD,
+    chat_hooks.TEAMS,
 )
 TYPES: Final[dict[Channel, ChannelType]] = {row.channel: row for row in _ROWS}
 

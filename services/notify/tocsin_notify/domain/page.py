@@ -31,6 +31,9 @@ class Channel(StrEnum):
     PUSHOVER = "pushover"
     TELEGRAM = "telegram"
     SLACK = "slack"
+    MATTERMOST = "mattermost"
+    DISCORD = "discord"
+    TEAMS = "teams"
 
 
 RINGING: Final = frozenset({Channel.VOICE})

@@ -235,6 +235,78 @@ class SlackContact(_message.Message):
 Global___SlackContact: _TypeAlias = SlackContact  # noqa: Y015
 
 @_typing.final
+class MattermostContact(_message.Message):
+    """An incoming webhook of Mattermost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Its URL, as the chat shows it: `https://mattermost.example.com/hooks/…`. It is kept as a secret: read back it has its host and its last four characters, and sent
+    back like that it stays as it is. Private addresses are refused unless the operator allows them for webhooks.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MattermostContact: _TypeAlias = MattermostContact  # noqa: Y015
+
+@_typing.final
+class DiscordContact(_message.Message):
+    """A webhook of Discord."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Its URL, as the chat shows it: `https://discord.com/api/webhooks/…`. It is kept as a secret: read back it has its host and its last four characters, and sent
+    back like that it stays as it is. Private addresses are refused unless the operator allows them for webhooks.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscordContact: _TypeAlias = DiscordContact  # noqa: Y015
+
+@_typing.final
+class TeamsContact(_message.Message):
+    """A Workflows webhook of Microsoft Teams. Its card opens the answer page; buttons that act would need a bot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Its URL, as the chat shows it: `https://….logic.azure.com/workflows/…`. It is kept as a secret: read back it has its host and its last four characters, and sent
+    back like that it stays as it is. Private addresses are refused unless the operator allows them for webhooks.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamsContact: _TypeAlias = TeamsContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -252,6 +324,9 @@ class ContactMethod(_message.Message):
     PUSHOVER_FIELD_NUMBER: _builtins.int
     TELEGRAM_FIELD_NUMBER: _builtins.int
     SLACK_FIELD_NUMBER: _builtins.int
+    MATTERMOST_FIELD_NUMBER: _builtins.int
+    DISCORD_FIELD_NUMBER: _builtins.int
+    TEAMS_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -306,6 +381,18 @@ class ContactMethod(_message.Message):
         """A channel or member at Slack."""
 
     @_builtins.property
+    def mattermost(self) -> Global___MattermostContact:
+        """Mattermost, by webhook."""
+
+    @_builtins.property
+    def discord(self) -> Global___DiscordContact:
+        """Discord, by webhook."""
+
+    @_builtins.property
+    def teams(self) -> Global___TeamsContact:
+        """Microsoft Teams, by webhook."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -328,17 +415,20 @@ class ContactMethod(_message.Message):
         pushover: Global___PushoverContact | None = ...,
         telegram: Global___TelegramContact | None = ...,
         slack: Global___SlackContact | None = ...,
+        mattermost: Global___MattermostContact | None = ...,
+        discord: Global___DiscordContact | None = ...,
+        teams: Global___TeamsContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "email", b"email", "kind", b"kind", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "discord", b"discord", "email", b"email", "kind", b"kind", "mattermost", b"mattermost", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "discord", b"discord", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "mattermost", b"mattermost", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack", "mattermost", "discord", "teams"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -96,6 +96,12 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A message of a Telegram bot."""
     CHANNEL_SLACK: _Channel.ValueType  # 9
     """A message of a Slack app."""
+    CHANNEL_MATTERMOST: _Channel.ValueType  # 10
+    """A message to Mattermost by an incoming webhook."""
+    CHANNEL_DISCORD: _Channel.ValueType  # 11
+    """A message to Discord by a webhook."""
+    CHANNEL_TEAMS: _Channel.ValueType  # 12
+    """A card to Microsoft Teams by a Workflows webhook."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -120,6 +126,12 @@ CHANNEL_TELEGRAM: Channel.ValueType  # 8
 """A message of a Telegram bot."""
 CHANNEL_SLACK: Channel.ValueType  # 9
 """A message of a Slack app."""
+CHANNEL_MATTERMOST: Channel.ValueType  # 10
+"""A message to Mattermost by an incoming webhook."""
+CHANNEL_DISCORD: Channel.ValueType  # 11
+"""A message to Discord by a webhook."""
+CHANNEL_TEAMS: Channel.ValueType  # 12
+"""A card to Microsoft Teams by a Workflows webhook."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

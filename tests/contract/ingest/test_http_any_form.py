@@ -32,6 +32,7 @@ from tocsin_testkit.busy import within
 
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
 
+TRIES = 5
 PATHS = (
     "/v1/alertmanager",
     "/v2/enqueue",
@@ -336,7 +337,10 @@ async def test_whatever_is_posted_the_good_neighbour_is_committed(
     sender: Sender, odd: list[Any], event: dict[str, Any], noise: bytes
 ) -> None:
     async def never_5xx(path: str, body: Any) -> None:
-        status, _ = await sender.post(path, body)
+        for _ in range(TRIES):
+            status, _ = await sender.post(path, body)
+            if status != 503:  # a busy machine: what a form is to blame for is the same each time
+                break
         assert status in (200, 202, 400, 422), (path, body)
 
     name = f"good-{len(await sender.keys())}"

@@ -22,8 +22,9 @@ from tests.contract.test_protos import METHODS
 LIMIT = 1 << 20
 TRAILERS = 8 << 10
 """gRPC's own limit of headers and trailers; clients drop what is larger."""
+TRIES = 3
 AS_READING = 2.0
-"""A hostile message may cost this many times what it costs to read half a million empty items."""
+"""A hostile message may cost this many times what it costs to read it, or half a million empty items."""
 REQUESTS: dict[str, Descriptor] = {method.input_type.full_name: method.input_type for method in METHODS}
 
 
@@ -39,9 +40,25 @@ def spent(work: Callable[[], object]) -> float:
 
 @pytest.fixture(scope="module")
 def floor() -> float:
-    """What it costs to read a message of the largest size: nothing can be judged for less."""
+    """What it costs to read half a million empty items, which is a message of the largest size."""
     data = field(1, b"") * (LIMIT // 2)
     return spent(lambda: SendAlertsRequest.FromString(data))
+
+
+def ratio(message_type: type[Message], data: bytes, floor: float) -> float:
+    """Of judging the message to reading it, or to the floor where that is more: nothing is judged before it is read.
+
+    What is too much is measured again, since on a busy machine the two may not have been equally disturbed.
+    """
+    found = float("inf")
+    for _ in range(TRIES):
+        cost = spent(lambda: judge(message_type, data))
+        found = min(found, cost / floor)
+        if found > AS_READING and len(data) <= LIMIT:
+            found = min(found, cost / max(floor, spent(lambda: message_type.FromString(data))))
+        if found <= AS_READING:
+            break
+    return found
 
 
 def judge(message_type: type[Message], data: bytes) -> TocsinError | None:
@@ -68,7 +85,7 @@ def test_a_hostile_message_costs_what_reading_it_costs(name: str, floor: float) 
     slow, large = {}, {}
     for what, data in hostile_messages(REQUESTS[name], LIMIT):
         assert len(data) <= LIMIT + 1024
-        cost = spent(lambda data=data: judge(message_type, data)) / floor  # type: ignore[misc]
+        cost = ratio(message_type, data, floor)
         if cost > AS_READING:
             slow[what] = round(cost, 1)
         answer = judge(message_type, data)

@@ -244,7 +244,7 @@ class Notify:
         return response
 
     async def set_rules(self, org: str, user: str, *rules: tuple[int, uuid.UUID, float]) -> None:
-        """(urgency, method, delay in seconds)."""
+        """(urgency, method, delay in seconds). They do it themselves: what others change is told to them."""
         request = contact_pb.UpdateNotificationRulesRequest(
             notification_rules=contact_pb.NotificationRules(
                 user=user,
@@ -258,7 +258,7 @@ class Notify:
                 ],
             )
         )
-        await self.contacts.UpdateNotificationRules(request, metadata=bearer(org))
+        await self.contacts.UpdateNotificationRules(request, metadata=bearer(org, subject=user))
 
 
 def job(

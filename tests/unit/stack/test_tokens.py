@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jwt
 import tocsin
+from google.protobuf.descriptor import MethodDescriptor
 from tocsin.type.v1 import access_pb2
 from tocsin_stack import secret, tokens
 
@@ -21,15 +22,21 @@ def test_a_minted_token_is_what_the_services_expect() -> None:
     assert claims["exp"] - claims["iat"] == 60
 
 
+def _scopes_of(method: MethodDescriptor) -> set[str]:
+    options = method.GetOptions().Extensions
+    return {options[access_pb2.scope], options[access_pb2.self_scope]} - {""}
+
+
 def test_the_administrator_may_call_everything_but_the_internal_services() -> None:
     (contracts,) = tocsin.__path__
     scopes = {
-        method.GetOptions().Extensions[access_pb2.scope]
+        scope
         for path in Path(contracts).rglob("*_service_pb2.py")
         for service in import_module(
             ".".join(("tocsin", *path.relative_to(contracts).with_suffix("").parts))
         ).DESCRIPTOR.services_by_name.values()
         for method in service.methods
+        for scope in _scopes_of(method)
     }
     assert scopes - {"internal", "limits:read", "limits:write", "queues:read", "queues:write"} == set(
         tokens.ADMINISTRATOR

@@ -185,6 +185,7 @@ async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant:
     await tenant.passes(minutes=60)
 
 
+@pytest.mark.long
 async def test_what_serving_processes_committed_leaves_without_any_worker(fleet: Fleet, tenant: Tenant) -> None:
     """Serving and working apart, and no worker of ingest and escalation there: alerts become pages, and timers are armed."""
     ana, ben = await tenant.people("ana", "ben")

@@ -20,6 +20,7 @@ from tests.timers.support import WorkerProcess, lateness, server, until, worker_
 pytestmark = pytest.mark.chaos
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("replicas", [2, 5] if LONG else [3])
 async def test_replicas_share_the_work(safe: Valkey, replicas: int) -> None:
     async with owner(safe, safe, f"replicas{replicas}") as own:

@@ -3,6 +3,7 @@
 import errno
 import random
 import socket
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ HOST = "127.0.0.1"
 # free while its server is down could otherwise be taken by a client's own socket, or a client that keeps retrying
 # could even connect to itself.
 _RANGE = range(20000, 32000)
-_handed_out: set[int] = set()
+_handed_out: dict[int, socket.socket] = {}
 
 
 class Wanted(NamedTuple):
@@ -26,12 +27,27 @@ class Wanted(NamedTuple):
 
 
 def free_port() -> int:
-    """A port nothing listens on now, and which this process has not handed out before."""
+    """A port nothing listens on now, and which no process that lives has been handed out before."""
     for port in random.sample(_RANGE, len(_RANGE)):
-        if port not in _handed_out and not is_taken(port):
-            _handed_out.add(port)
+        if port not in _handed_out and not is_taken(port) and (mark := _mark(port)):
+            _handed_out[port] = mark
             return port
     raise StackError(f"no free port between {_RANGE.start} and {_RANGE.stop - 1} on {HOST}")
+
+
+def _mark(port: int) -> socket.socket | None:
+    """Tells other processes that the port is ours, also while its server is down; None if it is another's.
+
+    A name in Linux's abstract namespace (unix(7)), which ends with this process. Elsewhere nothing is told.
+    """
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if sys.platform == "linux":
+        try:
+            mark.bind(f"\0tocsin-port-{port}")
+        except OSError:
+            mark.close()
+            return None
+    return mark
 
 
 def is_taken(port: int) -> bool:

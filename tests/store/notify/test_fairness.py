@@ -96,8 +96,15 @@ async def tried_on(world: World, notify: Notify, orgs: list[str], severity: int,
     await until(lambda: notify.runtime.metrics.registry.get_sample_value("tocsin_notify_calls"))
 
 
-@pytest.mark.parametrize("flood", [CRITICAL, WARNING])
-@pytest.mark.parametrize("fresh", [CRITICAL, WARNING])
+@pytest.mark.parametrize(
+    ("fresh", "flood"),
+    [
+        (CRITICAL, WARNING),
+        (WARNING, CRITICAL),
+        pytest.param(CRITICAL, CRITICAL, marks=pytest.mark.long),
+        pytest.param(WARNING, WARNING, marks=pytest.mark.long),
+    ],
+)
 async def test_pages_that_are_tried_on_delay_no_fresh_one(world: World, flood: int, fresh: int) -> None:
     """Of the same tenant and through the same channel, whose provider hangs for everybody else."""
     orgs = [new_org() for _ in range(5)]

@@ -142,6 +142,27 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
     return findings
 
 
+async def find_denied(url: str, package: ModuleType) -> set[str]:
+    """Functions with a statement that the login of `url` has no right to run."""
+    denied = set[str]()
+    connection = await asyncpg.connect(url)
+    try:
+        for name, function in _functions(package).items():
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await function(Recorder(connection), **Maker(0).arguments(function))
+            except asyncpg.InsufficientPrivilegeError as error:
+                if "permission denied" in str(error):  # and not a row policy's no to a made-up row
+                    denied.add(name)
+            except Exception:
+                pass  # the values are made up: this is about rights, which are looked at first
+            await transaction.rollback()
+    finally:
+        await connection.close()
+    return denied
+
+
 async def _calls(
     connection: Connection,
     functions: dict[str, Function],

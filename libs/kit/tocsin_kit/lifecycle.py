@@ -99,6 +99,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     database = await Database.open(
         settings.database_url.get_secret_value(),
         name=name,
+        tenant_url=settings.tenant_database_url.get_secret_value(),
         size=settings.database_pool_size,
         max_age=settings.database_connection_max_age_seconds,
         metrics=metrics,
@@ -113,6 +114,7 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
                 told.set()
                 raise unavailable(_BYPASSES)
             await require_revision(database, head_revision)
+            await database.require_rights()
             schema_ready.set()
 
     if head_revision:
@@ -134,6 +136,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
     _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
     for unknown in unknown_variables(type(settings), os.environ):
         _log.warning("unknown_setting", variable=unknown.variable, nearest=unknown.nearest, effect="it is not read")
+    if not settings.tenant_database_url.get_secret_value():
+        _log.warning("no_tenant_login", meaning="a statement of a call that sets another tenant would see it")
     grace = settings.shutdown_grace_seconds
     own = Loops(metrics)
     own.add("health", health.run)
@@ -201,6 +205,7 @@ class _DatabaseOnly(BaseSettings):
     """Migrating needs the database and nothing else: it runs where no other secret is known."""
 
     database_url: SecretStr
+    tenant_database_url: SecretStr = SecretStr("")
 
 
 def _migrate(settings_type: type[ServiceSettings], migrations_dir: Path) -> None:
@@ -208,7 +213,8 @@ def _migrate(settings_type: type[ServiceSettings], migrations_dir: Path) -> None
     prefixed: type[_DatabaseOnly] = type("_Prefixed", (_DatabaseOnly,), {"model_config": service_settings(prefix)})
     settings = load(prefixed)
     logging.configure(form=os.environ.get("LOG_FORMAT", "json"))
-    asyncio.run(upgrade(settings.database_url.get_secret_value(), migrations_dir))
+    url, tenant_url = settings.database_url.get_secret_value(), settings.tenant_database_url.get_secret_value()
+    asyncio.run(upgrade(url, migrations_dir, tenant_url=tenant_url))
 
 
 async def _check(name: str, settings: ServiceSettings, head_revision: str) -> int:
@@ -217,13 +223,20 @@ async def _check(name: str, settings: ServiceSettings, head_revision: str) -> in
     for unknown in unknown_variables(type(settings), os.environ):
         advice = f"; did you mean {unknown.nearest}?" if unknown.nearest else ""
         print(f"settings: {unknown.variable} is not read{advice}", file=sys.stderr)  # noqa: T201
-    database = await Database.open(settings.database_url.get_secret_value(), name=f"{name}-check", size=2)
+    database = await Database.open(
+        settings.database_url.get_secret_value(),
+        name=f"{name}-check",
+        tenant_url=settings.tenant_database_url.get_secret_value(),
+        size=2,
+    )
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
             if await bypasses_row_security(database):
                 print(f"database: {_BYPASSES}", file=sys.stderr)  # noqa: T201
                 return 1
             await require_revision(database, head_revision)
+            await database.require_rights()
+            await database.ping()
     except (TocsinError, TimeoutError) as error:
         print(f"database: {error}", file=sys.stderr)  # noqa: T201
         return 1

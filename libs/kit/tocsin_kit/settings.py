@@ -48,6 +48,9 @@ class ServiceSettings(BaseSettings):
     # With the service's prefix.
     database_url: SecretStr
     """The URL of the service's own PostgreSQL database. It may name several hosts; the one that can be written to is taken."""
+    tenant_database_url: SecretStr = SecretStr("")
+    """The same database as a login of its own for calls, which `migrate` holds to one tenant. It has as many connections again.
+    Empty: calls use the login above, and a statement that sets another tenant sees it."""
     grpc_listen: Listen = "127.0.0.1:0"
     """Where gRPC listens. Port 0 takes a free port; the start log line `rpc_listening` names it."""
     http_listen: Listen = "127.0.0.1:0"

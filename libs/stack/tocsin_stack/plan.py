@@ -65,6 +65,7 @@ class Plan:
         self.store_ports: list[Wanted] = []
         self.service_ports: list[Wanted] = []
         self.databases: dict[str, str] = {}
+        self.tenant_databases: dict[str, str] = {}
         self.redis_url = settings.overrides.get("REDIS_URL", "")
         self.signing_keys = settings.overrides.get("AUTH_SIGNING_KEYS", "")
         self._settings = settings
@@ -72,6 +73,7 @@ class Plan:
         for spec in settings.services:
             if url := settings.overrides.get(spec.variable("DATABASE_URL")):
                 self.databases[spec.name] = url
+                self.tenant_databases[spec.name] = settings.overrides.get(spec.variable("TENANT_DATABASE_URL"), "")
             count = settings.replicas if isinstance(settings.replicas, int) else settings.replicas.get(spec.name, 1)
             self._listen[spec.name] = [self._first(spec), *(_anywhere() for _ in range(count - 1))]
         # Decided here once: filling in the URLs of the embedded stores must not make them look external.
@@ -100,7 +102,7 @@ class Plan:
         # Compiling every import anew doubles the time three services need to start.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for spec in self._settings.services:
-            for suffix in ("DATABASE_URL", "GRPC_LISTEN", "HTTP_LISTEN"):
+            for suffix in ("DATABASE_URL", "TENANT_DATABASE_URL", "GRPC_LISTEN", "HTTP_LISTEN"):
                 environment.pop(spec.variable(suffix), None)
             if spec is not own or replica:
                 environment.pop(spec.variable("ADMIN_LISTEN"), None)  # one process can listen there
@@ -108,6 +110,7 @@ class Plan:
         listen = self._listen[own.name][replica]
         return environment | {
             own.variable("DATABASE_URL"): self.databases[own.name],
+            own.variable("TENANT_DATABASE_URL"): self.tenant_databases.get(own.name, ""),
             own.variable("GRPC_LISTEN"): listen.grpc,
             own.variable("HTTP_LISTEN"): listen.http,
             "REDIS_URL": self.redis_url,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 
@@ -125,22 +125,37 @@ class Postgres:
 
         Other roles cannot connect to it. Both are made if missing.
         """
-        kept = self._password_file(role).exists()
-        password = self._password(role)
         admin = await self._connect()
         try:
-            has_role = await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+            await self._ensure_role(admin, role)
             has_database = await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
-            if not has_role or not kept:
-                verb = "ALTER" if has_role else "CREATE"
-                rights = "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
-                await admin.execute(f"{verb} ROLE {_quoted(role)} {rights} PASSWORD '{password}'")
             if not has_database:
                 await admin.execute(f"CREATE DATABASE {_quoted(name)} OWNER {_quoted(role)}")
                 await admin.execute(f"REVOKE ALL ON DATABASE {_quoted(name)} FROM PUBLIC")
         finally:
             await admin.close()
         return self.url(name, role)
+
+    async def ensure_tenant_login(self, name: str, role: str) -> str:
+        """A login beside the owner `role` of the database, for calls: it owns nothing. Returns its URL.
+
+        It has the owner's password: whoever knows the one knows the other.
+        """
+        admin = await self._connect()
+        try:
+            await self._ensure_role(admin, tenant_login(role), owner=role)
+        finally:
+            await admin.close()
+        return tenant_url(self.url(name, role))
+
+    async def _ensure_role(self, admin: "asyncpg.Connection[asyncpg.Record]", role: str, owner: str = "") -> None:
+        kept = self._password_file(owner or role).exists()
+        password = self._password(owner or role)
+        has_role = await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+        if owner or not has_role or not kept:
+            verb = "ALTER" if has_role else "CREATE"
+            rights = "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
+            await admin.execute(f"{verb} ROLE {_quoted(role)} {rights} PASSWORD '{password}'")
 
     async def clone_database(self, template: str, name: str) -> str:
         """A copy of `template`, with the same owner; no session may be connected to the template.
@@ -160,7 +175,10 @@ class Postgres:
                 f"CREATE DATABASE {_quoted(name)} OWNER {_quoted(owner)} "
                 f"TEMPLATE {_quoted(template)} STRATEGY file_copy"
             )
-            await admin.execute(f"REVOKE ALL ON DATABASE {_quoted(name)} FROM PUBLIC")  # not part of what is copied
+            # The rights on a database are not part of what is copied.
+            await admin.execute(f"REVOKE ALL ON DATABASE {_quoted(name)} FROM PUBLIC")
+            if await admin.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", tenant_login(owner)):
+                await admin.execute(f"GRANT CONNECT ON DATABASE {_quoted(name)} TO {_quoted(tenant_login(owner))}")
         finally:
             await admin.close()
         return self.url(name, owner)
@@ -263,6 +281,18 @@ class Postgres:
 
     def _password_file(self, role: str) -> Path:
         return self.data_dir / "passwords" / role
+
+
+def tenant_login(role: str) -> str:
+    """The login of calls beside the role that owns a database."""
+    return f"{role}_tenant"
+
+
+def tenant_url(url: str) -> str:
+    """The URL of the login of calls, of the owner's URL."""
+    parts = urlsplit(url)
+    user, colon, rest = parts.netloc.partition(":")
+    return parts._replace(netloc=f"{tenant_login(user)}{colon}{rest}").geturl()
 
 
 def _major(program: Path) -> str:

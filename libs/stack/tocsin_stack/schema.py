@@ -30,9 +30,12 @@ class SeenMigrations:
 
 
 def _fingerprint(module: str) -> str:
-    """Names and contents of every file in the `migrations` folder beside or in the package."""
+    """Names and contents of every file in the `migrations` folder beside or in the package, and of the kit's part."""
     spec = find_spec(module)
     digest = hashlib.sha256()
+    kit = find_spec("tocsin_kit")
+    if kit is not None and kit.origin is not None:
+        digest.update((Path(kit.origin).parent / "db" / "tenant_login.py").read_bytes())
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
         for folder in (package.parent / "migrations", package / "migrations"):

@@ -140,6 +140,7 @@ class Stack:
         for spec in self.plan.embedded_databases:
             name = f"tocsin_{spec.name}"
             self.plan.databases[spec.name] = await self.postgres.ensure_database(name, name)
+            self.plan.tenant_databases[spec.name] = await self.postgres.ensure_tenant_login(name, name)
 
     async def _start_valkey(self) -> None:
         if self.valkey is None:

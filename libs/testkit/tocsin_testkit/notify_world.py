@@ -37,6 +37,7 @@ from tocsin_kit.rpc.server import RpcServer
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.wiring import build
+from tocsin_stack.postgres import tenant_url
 
 from tocsin_testkit.busy import within
 from tocsin_testkit.fake_responders import FakeResponders
@@ -126,7 +127,8 @@ class NotifyWorld:
         )
         stop = asyncio.Event()
         metrics = Metrics()
-        database = await Database.open(self.database_url, name="notify", size=8, metrics=metrics)
+        login = tenant_url(self.database_url)
+        database = await Database.open(self.database_url, name="notify", tenant_url=login, size=8, metrics=metrics)
         await until(lambda: answers(database))
         health = Health((HealthCheck("database", database.ping),), metrics)
         authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]

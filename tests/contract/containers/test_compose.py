@@ -60,7 +60,7 @@ def test_stores_are_healthy_and_migrations_done_before_a_service_starts(compose:
         assert migration["depends_on"]["databases"]["condition"] == "service_completed_successfully"
         assert migration["image"] == services[spec.name]["image"]
         assert migration["build"] == services[spec.name]["build"]
-        assert migration["environment"].keys() == {spec.variable("DATABASE_URL")}
+        assert migration["environment"].keys() == {spec.variable("DATABASE_URL"), spec.variable("TENANT_DATABASE_URL")}
     assert services["databases"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
@@ -97,11 +97,10 @@ def test_a_service_can_be_told_every_setting_and_no_other_service_s_secret(
     assert environment.keys() | said_by_image == known
     for other in SERVICES:
         assert environment[other.variable("TARGET")] == f"dns:///{other.name}:{other.grpc_port}"
-    mine = f"postgresql://tocsin_{spec.name}:"
-    assert [value for value in environment.values() if str(value).startswith("postgresql:")] == [
-        environment[spec.variable("DATABASE_URL")]
-    ]
-    assert environment[spec.variable("DATABASE_URL")].startswith(mine)
+    urls = {name: value for name, value in environment.items() if str(value).startswith("postgresql:")}
+    assert urls.keys() == {spec.variable("DATABASE_URL"), spec.variable("TENANT_DATABASE_URL")}
+    assert urls[spec.variable("DATABASE_URL")].startswith(f"postgresql://tocsin_{spec.name}:")
+    assert urls[spec.variable("TENANT_DATABASE_URL")].startswith(f"postgresql://tocsin_{spec.name}_tenant:")
 
 
 @service

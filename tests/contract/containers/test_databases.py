@@ -59,8 +59,16 @@ async def test_each_service_gets_a_database_that_no_other_can_open(cluster: Post
     )
     assert rights is not None
     assert not any(rights)
+    beside = await connection.fetchrow(
+        """SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, pg_has_role(rolname, current_user, 'MEMBER')
+           FROM pg_roles WHERE rolname = 'tocsin_notify_tenant' AND rolcanlogin"""
+    )
+    assert beside is not None, "the login of calls"
+    assert not any(beside)
     await connection.execute("CREATE TABLE mine ()")
     await connection.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connect("tocsin_notify_tenant", "tocsin_notify", "it's changed")  # migrate lets it in
     with pytest.raises(asyncpg.InvalidPasswordError):
         await connect("tocsin_notify", "tocsin_notify", "notify-1")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
 
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
@@ -27,7 +27,7 @@ async def url(postgres: Postgres) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def db(url: str) -> AsyncIterator[Database]:
-    database = await Database.open(url, name="escalation-test", size=8)
+    database = await Database.open(url, name="escalation-test", tenant_url=tenant_url(url), size=8)
     yield database
     await database.close()
 

@@ -1,9 +1,9 @@
 """Every statement of the store names its tenant: without row security it finds no row of another one."""
 
 from tocsin_escalation import store
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
 
-from tests.store.fence import find_foreign
+from tests.store.fence import find_denied, find_foreign
 
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
@@ -23,6 +23,9 @@ ACROSS_TENANTS = {
 """Functions of system work, with the reason. No request of a tenant reaches one."""
 NOT_CALLED: set[str] = set()
 
+OF_THE_OWNER: set[str] = set()
+"""What calls never use: they may not write to tables that are no tenant's."""
+
 
 async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, url: str) -> None:
     findings = await find_foreign(postgres.url(url.rpartition("/")[2]), store)
@@ -31,3 +34,8 @@ async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Po
     assert findings.functions - findings.called == NOT_CALLED
     assert findings.functions >= ACROSS_TENANTS.keys(), "the list names functions that exist"
     assert len(findings.own) > len(findings.functions) / 2, "the rows are such that most statements could find them"
+
+
+async def test_each_login_may_run_what_it_is_for(url: str) -> None:
+    assert await find_denied(url, store) == set(), "the owner's"
+    assert await find_denied(tenant_url(url), store) == OF_THE_OWNER, "that of calls"

@@ -43,7 +43,7 @@ from tocsin_kit.loops import Loops
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
@@ -62,7 +62,7 @@ async def database_url(postgres: Postgres) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on a fresh database."""
-    opened = await Database.open(database_url, name="test", size=6)
+    opened = await Database.open(database_url, name="test", tenant_url=tenant_url(database_url), size=6)
     yield opened
     await opened.close()
 
@@ -215,7 +215,13 @@ async def running(database_url: str, target: str, **overrides: Any) -> AsyncIter
     )
     stop = asyncio.Event()
     metrics = Metrics()
-    database = await Database.open(database_url, name="ingest", size=settings.database_pool_size, metrics=metrics)
+    database = await Database.open(
+        database_url,
+        name="ingest",
+        tenant_url=tenant_url(database_url),
+        size=settings.database_pool_size,
+        metrics=metrics,
+    )
     health = Health((HealthCheck("database", database.ping),), metrics)
     authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
     rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)

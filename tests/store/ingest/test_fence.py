@@ -1,9 +1,9 @@
 """Every statement of the store names its tenant: without row security it finds no row of another one."""
 
 from tocsin_ingest import store
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
 
-from tests.store.fence import find_foreign
+from tests.store.fence import find_denied, find_foreign
 
 ACROSS_TENANTS = {
     "differences.open_after": "the comparison with escalation's record",
@@ -18,6 +18,9 @@ ACROSS_TENANTS = {
 NOT_CALLED = {"retention.delete_old", "writing.write"}
 """Take a statement, or a snapshot that a batch was applied to: their statements are prepared only."""
 
+OF_THE_OWNER: set[str] = set()
+"""What calls never use: they may not write to tables that are no tenant's."""
+
 
 async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, database_url: str) -> None:
     findings = await find_foreign(postgres.url(database_url.rpartition("/")[2]), store)
@@ -26,3 +29,8 @@ async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Po
     assert findings.functions - findings.called == NOT_CALLED
     assert findings.functions >= ACROSS_TENANTS.keys(), "the list names functions that exist"
     assert len(findings.own) > len(findings.functions) / 2, "the rows are such that most statements could find them"
+
+
+async def test_each_login_may_run_what_it_is_for(database_url: str) -> None:
+    assert await find_denied(database_url, store) == set(), "the owner's"
+    assert await find_denied(tenant_url(database_url), store) == OF_THE_OWNER, "that of calls"

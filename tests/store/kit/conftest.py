@@ -10,6 +10,7 @@ import pytest
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import tenant_url as tenant_url_of
 from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -20,7 +21,8 @@ OpenDatabase = Callable[..., Awaitable[Database]]
 
 @pytest.fixture(scope="session")
 async def kit_template(postgres: Postgres) -> str:
-    await upgrade(await postgres.ensure_database("kit_template", "kit"), MIGRATIONS)
+    owner = await postgres.ensure_database("kit_template", "kit")
+    await upgrade(owner, MIGRATIONS, tenant_url=await postgres.ensure_tenant_login("kit_template", "kit"))
     return "kit_template"
 
 
@@ -32,11 +34,17 @@ async def url(postgres: Postgres, kit_template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+def tenant_url(url: str) -> str:
+    """The test's database as the login of calls."""
+    return tenant_url_of(url)
+
+
+@pytest.fixture
 async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
     """Opens one more pool on the test's database, as another replica would."""
     opened: list[Database] = []
 
-    async def open_one(**options: float) -> Database:
+    async def open_one(**options: float | str) -> Database:
         database = await Database.open(url, name="kit-test", **{"size": 5, **options})  # type: ignore[arg-type]
         opened.append(database)
         return database

@@ -1,9 +1,9 @@
 """Every statement of the store names its tenant: without row security it finds no row of another one."""
 
 from tocsin_notify import store
-from tocsin_stack.postgres import Postgres
+from tocsin_stack.postgres import Postgres, tenant_url
 
-from tests.store.fence import find_foreign
+from tests.store.fence import find_denied, find_foreign
 
 ACROSS_TENANTS = {
     "candidates.due": "senders take turns of all tenants",
@@ -24,6 +24,9 @@ ACROSS_TENANTS = {
 NOT_CALLED = {"retention.delete_old"}
 """Takes a statement; those are prepared only."""
 
+OF_THE_OWNER = {"notifications.conclude"}
+"""Counts in `queue_counters`, which is no tenant's. Calls may not write to such tables, and use none that does."""
+
 
 async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, database_url: str) -> None:
     findings = await find_foreign(postgres.url(database_url.rpartition("/")[2]), store)
@@ -32,3 +35,8 @@ async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Po
     assert findings.functions - findings.called == NOT_CALLED
     assert findings.functions >= ACROSS_TENANTS.keys(), "the list names functions that exist"
     assert len(findings.own) > len(findings.functions) / 2, "the rows are such that most statements could find them"
+
+
+async def test_each_login_may_run_what_it_is_for(database_url: str) -> None:
+    assert await find_denied(database_url, store) == set(), "the owner's"
+    assert await find_denied(tenant_url(database_url), store) == OF_THE_OWNER, "that of calls"

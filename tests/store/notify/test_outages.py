@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -13,6 +14,7 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
 from tocsin_notify.work.tasks import SUBMIT
+from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker
@@ -232,16 +234,20 @@ async def test_figures_count_what_waits(world: World, notify: Notify) -> None:
     assert timedelta(seconds=590) < queue.next_due_time.ToDatetime(now.tzinfo) - now <= timedelta(seconds=600)
 
 
-async def test_the_database_cut_off_in_the_middle_loses_nothing(world: World, notify: Notify) -> None:
+async def test_the_database_cut_off_in_the_middle_loses_nothing(
+    world: World, notify: Notify, postgres: Postgres
+) -> None:
     org = new_org()
+    administrator = await asyncpg.connect(postgres.url(world.database_url.rpartition("/")[2]))  # of both logins
     await world.method(org, webhook="ana")
     world.hooks.hang["ana"] = asyncio.Event()
     await notify.submit(job(org))
 
     async def cut() -> None:
-        await world.admin.execute(
+        await administrator.execute(
             """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+               WHERE datname = current_database() AND pid <> ALL ($1::int[])""",
+            [administrator.get_server_pid(), world.admin.get_server_pid()],
         )
 
     await cut()
@@ -252,6 +258,7 @@ async def test_the_database_cut_off_in_the_middle_loses_nothing(world: World, no
         return await world.states() == ["sent"]
 
     await until(sent)
+    await administrator.close()
     assert len({message.key for message in world.inbox.messages}) == 1
 
 

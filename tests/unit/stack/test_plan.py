@@ -35,17 +35,22 @@ def test_a_senseless_port_names_its_variable(tmp_path: Path, variable: str, valu
 
 def test_a_service_learns_its_own_database_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESCALATION_DATABASE_URL", "of the caller")
+    monkeypatch.setenv("ESCALATION_TENANT_DATABASE_URL", "of the caller")
     monkeypatch.setenv("KEPT", "of the caller")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     urls = {f"{spec.name.upper()}_DATABASE_URL": f"postgresql://{spec.name}" for spec in SERVICES}
+    urls["INGEST_TENANT_DATABASE_URL"] = "postgresql://calls"
     plan = Plan(StackSettings(tmp_path, replicas={"notify": 2}, overrides={**urls, "REDIS_URL": "redis://there"}))
     assert plan.embedded_databases == ()
     assert not plan.embedded_redis
     environment = plan.environment(INGEST, 0)
     assert environment["INGEST_DATABASE_URL"] == "postgresql://ingest"
+    assert environment["INGEST_TENANT_DATABASE_URL"] == "postgresql://calls"
+    assert plan.environment(NOTIFY, 0)["NOTIFY_TENANT_DATABASE_URL"] == "", "one login for all"
     assert environment["REDIS_URL"] == "redis://there"
     assert environment["KEPT"] == "of the caller"
     assert "ESCALATION_DATABASE_URL" not in environment
+    assert "ESCALATION_TENANT_DATABASE_URL" not in environment
     assert "PYTHONDONTWRITEBYTECODE" not in environment, "start-up would take twice as long"
     assert "NOTIFY_GRPC_LISTEN" not in environment
     assert environment["ESCALATION_TARGET"] == plan.environment(ESCALATION, 0)["ESCALATION_GRPC_LISTEN"]

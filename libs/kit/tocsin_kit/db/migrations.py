@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.db import tenant_login
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.sqlstates import Meaning, decide
@@ -171,23 +172,26 @@ def head_of(migrations: Path) -> str:
     return max(revisions)
 
 
-async def upgrade(url: str, migrations: Path) -> bool:
+async def upgrade(url: str, migrations: Path, *, tenant_url: str = "") -> bool:
     """Bring the database to the newest revision; False when it is there already.
 
-    Any number of processes may run this at once: one works, the others wait and find nothing to do.
+    Any number of processes may run this at once: one works, the others wait and find nothing to do. `tenant_url`: its
+    login is held to one tenant, and given its rights on what the migrations have made.
     """
     connection = await _connect(url)
     try:
         head = head_of(migrations)
-        if (await _revision(connection) or "") >= head:
+        if (await _revision(connection) or "") >= head and not tenant_url:
             return False
         await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
-        if (await _revision(connection) or "") >= head:
-            return False
-        await _run_alembic(url, migrations)
-        _log.info("migrated", revision=head)
-        return True
+        is_old = (await _revision(connection) or "") < head
+        if is_old:
+            await _run_alembic(url, migrations)
+            _log.info("migrated", revision=head)
+        if tenant_url:
+            await tenant_login.ensure(connection, tenant_login.login_of(tenant_url))
+        return is_old
     finally:
         await connection.close()
 

@@ -1,7 +1,8 @@
 """Transactions that know their tenant.
 
 Every transaction begins with `SET LOCAL tocsin.org_id`, in the same round trip as BEGIN: row-level security then shows
-and takes that tenant's rows only, also when a query forgets to. Prepared statements are cached per connection, so a pooler
+and takes that tenant's rows only, also when a query forgets to. With a login of its own for calls, that holds whatever a
+statement sets (`tocsin_kit.db.tenant_login`). Prepared statements are cached per connection, so a pooler
 in front of PostgreSQL must pool sessions, not transactions.
 """
 
@@ -9,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -19,6 +21,7 @@ from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
 from tocsin_kit.db.kept import KeptTransaction
 from tocsin_kit.db.sessions import Sessions
+from tocsin_kit.db.tenant_login import TenantLogin
 from tocsin_kit.db.tx import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
@@ -29,6 +32,8 @@ T = TypeVar("T")
 
 SYSTEM: Final = "*"
 """The tenant of work that crosses tenants: relays, sweeps, claims."""
+_NOBODY: Final = "-"
+"""A tenant without rows: what the login of calls is checked with."""
 _RETRY_BASE: Final = 0.01
 _IS_READ_ONLY: Final = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 _RIGHTS: Final = """
@@ -46,9 +51,10 @@ _WALK_INDEXES: Final = (
 class Database:
     """One service's database: lends transactions, survives the server's absence."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, tenant_login: TenantLogin | None = None) -> None:
         self._connections = connections
         self._sessions = Sessions(connections)
+        self._tenant_login = tenant_login
         self._rights: set[str] = set()
         """What the role was seen to be allowed to do, as `INSERT on outbox`."""
 
@@ -58,6 +64,7 @@ class Database:
         url: str,
         *,
         name: str,
+        tenant_url: str = "",
         size: int = 10,
         metrics: Metrics | None = None,
         statement_timeout: float = 5.0,
@@ -69,12 +76,13 @@ class Database:
 
         `url` may name several hosts (`tocsin_kit.db.dialing`). Timeouts, and the age at which a connection is replaced,
         are in seconds. A statement that waits longer for a lock than `lock_timeout` fails as CONFLICT. The server ends a
-        session that does nothing for `idle_timeout` inside a transaction.
+        session that does nothing for `idle_timeout` inside a transaction. `tenant_url`: the login of transactions of one
+        tenant, which has `size` connections of its own; without one they use `url`.
         """
 
-        def connect() -> Awaitable[Connection]:
+        def connect(to: str) -> Awaitable[Connection]:
             return dial(
-                url,
+                to,
                 name=name,
                 command_timeout=statement_timeout * 2,  # the server's own speaks first unless the network is gone
                 statement_cache_size=1024,
@@ -86,11 +94,20 @@ class Database:
                 },
             )
 
-        connections = Connections(connect, name=name, size=size, max_age=max_age)
+        connections = Connections(partial(connect, url), name=name, size=size, max_age=max_age)
+        pools, login = [connections], None
+        if tenant_url:
+            login = TenantLogin(partial(connect, tenant_url), name=f"{name}-tenants", size=size, max_age=max_age)
+            pools.append(login.sessions.connections)
         if metrics is not None:
-            metrics.watch_pool(lambda: connections.open, lambda: connections.lent, lambda: connections.waiting)
-        connections.start()
-        return cls(connections)
+            metrics.watch_pool(
+                lambda: sum(pool.open for pool in pools),
+                lambda: sum(pool.lent for pool in pools),
+                lambda: sum(pool.waiting for pool in pools),
+            )
+        for pool in pools:
+            pool.start()
+        return cls(connections, login)
 
     async def connected(self, seconds: float) -> None:
         """Return once there is a session, and after `seconds` anyway."""
@@ -98,6 +115,8 @@ class Database:
 
     async def close(self) -> None:
         """Wait for running transactions, at most 5 s, then close every connection."""
+        if self._tenant_login is not None:
+            await self._tenant_login.sessions.close()
         await self._sessions.close()
 
     async def ping(self) -> None:
@@ -114,6 +133,15 @@ class Database:
         lost = sorted(right["name"] for right in rights if not right["held"] and right["name"] in self._rights)
         if lost:
             raise unavailable(f"the service's role has lost rights it had: {', '.join(lost)}")
+        if self._tenant_login is not None:
+            async with self.transaction(_NOBODY) as tx:
+                await self._tenant_login.check(tx)
+
+    async def require_rights(self) -> None:
+        """Raises DATABASE_UNAVAILABLE while the login of calls, if there is one, lacks a right that `migrate` gives it."""
+        if self._tenant_login is not None:
+            async with self.transaction(_NOBODY) as tx:
+                await self._tenant_login.require_rights(tx)
 
     def transaction(self, org_id: str) -> AbstractAsyncContextManager[Tx]:
         """A READ COMMITTED transaction of one tenant; commits at the normal end, rolls back on any exception.
@@ -123,11 +151,13 @@ class Database:
         """
         if not org_id or "\0" in org_id:
             raise ValueError("a transaction needs its tenant")
-        return _Transaction(self._sessions, org_id)
+        if self._tenant_login is not None and org_id != SYSTEM:
+            return _TenantTransaction(self, self._tenant_login, org_id)
+        return _Transaction(self._sessions, org_id, _begin(org_id))
 
     def system(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request."""
-        return _Transaction(self._sessions, SYSTEM)
+        return _Transaction(self._sessions, SYSTEM, _begin(SYSTEM))
 
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
@@ -135,7 +165,7 @@ class Database:
         It reads indexes in their order, no matter what the planner estimates. Without statistics (a table empty a moment ago)
         the planner sorts everything that is due to take the first few: a claim then costs as much as the backlog is long.
         """
-        return _Transaction(self._sessions, SYSTEM, _WALK_INDEXES)
+        return _Transaction(self._sessions, SYSTEM, _begin(SYSTEM) + _WALK_INDEXES)
 
     def keeping(self, clean_up: str) -> KeptTransaction:
         """A system transaction that keeps its session until its block ends; see `KeptTransaction`."""
@@ -164,15 +194,15 @@ def _begin(org_id: str) -> str:
 
 
 class _Transaction(AbstractAsyncContextManager[Tx]):
-    __slots__ = ("_connection", "_org_id", "_prelude", "_sessions", "_tx")
+    __slots__ = ("_begin", "_connection", "_org_id", "_sessions", "_tx")
 
-    def __init__(self, sessions: Sessions, org_id: str, prelude: str = "") -> None:
+    def __init__(self, sessions: Sessions, org_id: str, begin: str | Callable[[Connection], str]) -> None:
         self._sessions = sessions
         self._org_id = org_id
-        self._prelude = prelude
+        self._begin = begin
 
     async def __aenter__(self) -> Tx:
-        self._connection = await self._sessions.begin(_begin(self._org_id) + self._prelude)
+        self._connection = await self._sessions.begin(self._begin)
         self._tx = Tx(self._connection, self._org_id)
         return self._tx
 
@@ -188,3 +218,20 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
             return
         await self._sessions.commit(self._connection)
         await self._tx.ended()
+
+
+class _TenantTransaction(_Transaction):
+    """One of the login of calls."""
+
+    __slots__ = ("_database", "_login")
+
+    def __init__(self, database: Database, login: TenantLogin, org_id: str) -> None:
+        super().__init__(login.sessions, org_id, partial(login.begin, org_id=org_id))
+        self._database = database
+        self._login = login
+
+    async def __aenter__(self) -> Tx:
+        if not self._login.knows_key:
+            async with self._database.system() as tx:
+                await self._login.learn(tx)
+        return await super().__aenter__()

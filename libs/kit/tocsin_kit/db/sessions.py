@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from tocsin_kit.db.connections import Connections
@@ -38,8 +39,10 @@ class Sessions:
         if self._rollbacks:
             await asyncio.gather(*self._rollbacks, return_exceptions=True)
 
-    async def begin(self, statement: str) -> Connection:
+    async def begin(self, statement: str | Callable[[Connection], str]) -> Connection:
         """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write.
+
+        A function says what is run on the connection that it is given.
 
         Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
         """
@@ -47,7 +50,8 @@ class Sessions:
         for _ in range(_BEGIN_ATTEMPTS):
             connection = await self.connections.acquire()
             try:
-                await connection.execute(statement, timeout=_BEGIN_TIMEOUT)
+                text = statement if isinstance(statement, str) else statement(connection)
+                await connection.execute(text, timeout=_BEGIN_TIMEOUT)
             except BaseException as error:
                 failure = translate(error, connection)
                 elsewhere = spoils_session(error, connection)

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 # free while its server is down could otherwise be taken by a client's own socket, or a client that keeps retrying
 # could even connect to itself.
 _RANGE = range(20000, 32000)
-_handed_out: dict[int, socket.socket] = {}
+_handed_out: dict[int, int] = {}
 
 
 class Wanted(NamedTuple):
@@ -29,13 +29,13 @@ class Wanted(NamedTuple):
 def free_port() -> int:
     """A port nothing listens on now, and which no process that lives has been handed out before."""
     for port in random.sample(_RANGE, len(_RANGE)):
-        if port not in _handed_out and not is_taken(port) and (mark := _mark(port)):
+        if port not in _handed_out and not is_taken(port) and (mark := _mark(port)) is not None:
             _handed_out[port] = mark
             return port
     raise StackError(f"no free port between {_RANGE.start} and {_RANGE.stop - 1} on {HOST}")
 
 
-def _mark(port: int) -> socket.socket | None:
+def _mark(port: int) -> int | None:
     """Tells other processes that the port is ours, also while its server is down; None if it is another's.
 
     A name in Linux's abstract namespace (unix(7)), which ends with this process. Elsewhere nothing is told.
@@ -47,7 +47,7 @@ def _mark(port: int) -> socket.socket | None:
         except OSError:
             mark.close()
             return None
-    return mark
+    return mark.detach()  # open until the process ends
 
 
 def is_taken(port: int) -> bool:

@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import re
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final
@@ -107,6 +107,14 @@ class Findings:
     """Ran a statement to its end in at least one round."""
     own: set[str] = field(default_factory=set)
     """Saw or changed a row of their own tenant, so that their answers say something about the fence."""
+
+    def check(self, across_tenants: Collection[str], *, not_called: Collection[str]) -> None:
+        """Raises AssertionError unless the functions of system work in `across_tenants` alone see another tenant's rows."""
+        unnamed = {name: sql for name, sql in self.foreign.items() if name not in across_tenants}
+        assert not unnamed, "these see or change rows of another tenant"
+        assert self.functions - self.called == set(not_called)
+        assert self.functions >= set(across_tenants), "the list names functions that exist"
+        assert len(self.own) > len(self.functions) / 2, "the rows are such that most statements could find them"
 
 
 async def find_foreign(admin_url: str, package: ModuleType) -> Findings:

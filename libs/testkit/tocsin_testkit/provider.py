@@ -1,6 +1,7 @@
 """What stand-ins for providers over HTTP share: where they listen, how they fail, and how they call back."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Self
 
@@ -10,7 +11,7 @@ from aiohttp import web
 from tocsin_testkit.inbox import Inbox
 
 
-class Provider:
+class Provider(ABC):
     """Listens on a free loopback port.
 
     `refuse` maps addresses to the answers that requests for them get, one after the other, before they are taken. `hang`
@@ -29,9 +30,9 @@ class Provider:
         self._runner: web.AppRunner | None = None
         self._release = asyncio.Event()
 
+    @abstractmethod
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """What it serves."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         app = web.Application()

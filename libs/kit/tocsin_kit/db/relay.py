@@ -205,7 +205,7 @@ class Relay:
         self._receiver.ask_now()
 
     async def _wait_for_deliveries(self) -> None:
-        """Wait for the deliveries in delivery."""
+        """Wait for the deliveries under way."""
         while self._in_flight:
             try:
                 await asyncio.wait(self._in_flight)

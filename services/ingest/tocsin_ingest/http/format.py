@@ -22,6 +22,8 @@ _TRANSIENT = (
     ErrorReason.ERROR_REASON_OVERLOADED,
     ErrorReason.ERROR_REASON_CONFLICT,
 )
+THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
+"""What senders know as 429: slow down, and send it again."""
 MAX_ERRORS: Final = 50
 """Told in one answer; the others are counted."""
 

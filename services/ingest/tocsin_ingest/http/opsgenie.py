@@ -31,7 +31,7 @@ from tocsin.type.v1.severity_pb2 import (
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.format import THROTTLED, Format, Item, Json, Results, is_transient, retry_after
 
 _ALIAS_LENGTH: Final = 255
 _NOT_PROCESSABLE: Final = 422
@@ -45,7 +45,6 @@ _PRIORITIES: Final[Mapping[str, Severity.ValueType]] = {
 }
 _DETAILS: Final = ("description", "details", "tags", "responders", "visibleTo", "actions", "user", "note")
 _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID)
-_THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
 
 
 def create(_given: Any, body: Json, _place: str) -> Item:
@@ -112,7 +111,7 @@ def refuse(status: int, error: TocsinError) -> web.Response:
     """Opsgenie's form of an error: a message, and what is wrong with each field. A body that is no JSON is a 400 there."""
     if error.reason in _CREDENTIAL:
         return _respond(401, {"message": "Could not authenticate"})
-    if error.reason in _THROTTLED:
+    if error.reason in THROTTLED:
         body = {"message": f"You are making too many requests! {error.message}"}
         return _respond(429, body, headers=retry_after(error.retry_after or 1.0))
     if is_transient(error):
@@ -148,21 +147,19 @@ def _labels(body: Json) -> dict[str, str]:
     return labels
 
 
-def _format(path: str, name: str, item: Callable[[Any, Json, str], Item]) -> Format:
+def _format(path: str, name: str, item: Callable[[Any, Json, str], Item], *, may_be_empty: bool = False) -> Format:
     return Format(
-        (path,),
-        name,
-        item,
-        key=header_key,
-        answer=answer,
-        refuse=refuse,
-        beside=address,
-        may_be_empty=item is not create,
+        (path,), name, item, key=header_key, answer=answer, refuse=refuse, beside=address, may_be_empty=may_be_empty
     )
+
+
+def _change(name: str, action: AlertAction.ValueType) -> Format:
+    path = "/v2/alerts/{identifier}/" + name
+    return _format(path, f"opsgenie_{name}", partial(change, action), may_be_empty=True)
 
 
 FORMATS: Final = (
     _format("/v2/alerts", "opsgenie", create),
-    _format("/v2/alerts/{identifier}/acknowledge", "opsgenie_acknowledge", partial(change, ALERT_ACTION_ACKNOWLEDGE)),
-    _format("/v2/alerts/{identifier}/close", "opsgenie_close", partial(change, ALERT_ACTION_RESOLVE)),
+    _change("acknowledge", ALERT_ACTION_ACKNOWLEDGE),
+    _change("close", ALERT_ACTION_RESOLVE),
 )

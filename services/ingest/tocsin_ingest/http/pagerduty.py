@@ -20,7 +20,7 @@ from tocsin.ingest.v1.alert_pb2 import (
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.format import THROTTLED, Format, Item, Json, Results, is_transient, retry_after
 from tocsin_ingest.http.severities import severity_of
 
 _ACTIONS: Final[Mapping[str, AlertAction.ValueType]] = {
@@ -31,7 +31,6 @@ _ACTIONS: Final[Mapping[str, AlertAction.ValueType]] = {
 _LABELS: Final = ("component", "group", "class")
 _KEY_LENGTH: Final = 255
 MISSING: Final = "is missing or blank"
-_THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
 
 
 def item(_given: Any, body: Json, _place: str) -> Item:
@@ -84,7 +83,7 @@ def answer(results: Results) -> web.Response:
 
 def refuse(status: int, error: TocsinError) -> web.Response:
     """PagerDuty has one shape for every event that is refused, a bad key among them."""
-    if error.reason in _THROTTLED:
+    if error.reason in THROTTLED:
         body = {"status": "throttle exceeded", "message": error.message}
         return web.json_response(body, status=429, headers=retry_after(error.retry_after or 1.0))
     if is_transient(error):

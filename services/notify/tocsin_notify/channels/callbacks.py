@@ -18,6 +18,8 @@ TWILIO_STATUS: Final = "/v1/twilio/status"
 TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
 BUTTON: Final = "/v1/button"
+LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
+"""The buttons of a page that answer in place, as each channel shows them."""
 _PURPOSE: Final = b"tocsin button\0"
 _MAC: Final = "mac"
 _MAC_BYTES: Final = 16

@@ -17,14 +17,13 @@ from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.channel_type import ChannelType
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object, retry_after
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.text import subject
 from tocsin_notify.channels.urls import BadUrl, check_url, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel
 
 _ANSWER_BYTES: Final = 16_384
-_RETRYABLE: Final = frozenset({408, 425, 429})
 
 Build = Callable[[Delivery], dict[str, Any]]
 
@@ -56,7 +55,7 @@ class ChatHookChannel:
             if 200 <= response.status < 300:
                 return Sent(printable(str(answer.get("id", "")))[:64])
             said = f"{response.status} {printable(str(answer.get('message') or text))[:DETAIL_LIMIT]}".strip()
-            if response.status in _RETRYABLE or response.status >= 500:
+            if may_pass(response.status):
                 return Retryable(said, _after(response, answer, delivery))
             return Permanent(said)
 
@@ -77,7 +76,7 @@ def _after(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery: D
 
 
 def mattermost(delivery: Delivery) -> dict[str, Any]:
-    """An attachment, whose text would be Markdown: a code block shows it as it is."""
+    """An attachment; its text is Markdown, so what an alert says is escaped."""
     attachment = {"fallback": subject(delivery), "title": _plain(subject(delivery)), "text": _plain(brief(delivery))}
     return {"attachments": [attachment | ({"title_link": delivery.link} if delivery.link else {})]}
 

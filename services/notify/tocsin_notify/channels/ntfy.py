@@ -15,12 +15,11 @@ from yarl import URL
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit
 from tocsin_notify.channels.brief import Loudness, brief, loudness
-from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object, retry_after
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.text import subject
 from tocsin_notify.channels.urls import BadUrl, read_url
-from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import PAGES, Channel
 
@@ -82,7 +81,7 @@ class NtfyChannel:
     def _actions(self, delivery: Delivery) -> list[dict[str, Any]]:
         """At most three (docs.ntfy.sh/publish#action-buttons)."""
         actions: list[dict[str, Any]] = []
-        for label, action in (("Acknowledge", Action.ACKNOWLEDGE), ("Next level", Action.ESCALATE)):
+        for label, action in LABELS.items():
             url = self._callbacks.button(delivery, action)
             if url:
                 actions.append({"action": "http", "label": label, "url": url, "method": "POST", "clear": True})
@@ -95,7 +94,7 @@ def _refusal(response: aiohttp.ClientResponse, answer: dict[str, Any], delivery:
     status, code = response.status, answer.get("code", 0)
     words = printable(str(answer.get("error", "")))[:DETAIL_LIMIT]
     said = " ".join(filter(None, (str(status), str(code or ""), words)))
-    if status in (408, 425, 429) or status >= 500:
+    if may_pass(status):
         after = retry_after(response, delivery.start_time)
         return Retryable(said, max(AWAY, after or 0.0) if code in _DAILY_LIMITS else after)
     if status in (401, 403):

@@ -26,6 +26,7 @@ from tocsin_notify.channels.base import Permit
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 
 DETAIL_LIMIT: Final = 300
+_PASSING: Final = frozenset({408, 425, 429})
 _DNS_CACHE_SECONDS: Final = 10
 _KEEPALIVE_SECONDS: Final = 15
 _TEXT: Final = re.compile(r"[^\x20-\x7e]+")
@@ -130,6 +131,11 @@ class Poster:
                 trace_configs=[trace],
             )
         return self._session
+
+
+def may_pass(status: int) -> bool:
+    """Whether a refusal with this HTTP status says nothing about the same request a little later (RFC 9110 §15)."""
+    return status in _PASSING or status >= 500
 
 
 def retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | None:

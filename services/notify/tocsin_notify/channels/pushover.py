@@ -16,7 +16,7 @@ from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object, retry_after
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.pushover_account import PushoverAccount
 from tocsin_notify.channels.text import subject
 from tocsin_notify.domain.action import Action
@@ -109,7 +109,7 @@ def _refused(response: aiohttp.ClientResponse, answer: dict[str, Any]) -> Outcom
     said = f"{response.status} {printable(words)[:DETAIL_LIMIT]}".strip()
     if response.status == 429:
         return Retryable(f"{said} (the application has sent as many messages this month as it may)", AWAY)
-    if response.status in (408, 425) or response.status >= 500:
+    if may_pass(response.status):
         return Retryable(said)
     return Permanent(said)
 

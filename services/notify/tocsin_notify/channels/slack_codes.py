@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tocsin_notify.channels.posting import may_pass
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable
 
 CONFIGURATION: Final = frozenset(
@@ -59,6 +60,6 @@ def refusal(word: str, status: int, after: float | None) -> Outcome:
     said = f"{status} {word}".strip()
     if word in CONFIGURATION:
         return Retryable(f"{said} (the app at Slack or SLACK_BOT_TOKEN is to be mended)", max(AWAY, after or 0.0))
-    if word in RECIPIENT or (400 <= status < 500 and status not in (408, 425, 429)):
+    if word in RECIPIENT or (400 <= status < 500 and not may_pass(status)):
         return Permanent(said)
     return Retryable(said, after)

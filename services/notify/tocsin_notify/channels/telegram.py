@@ -14,12 +14,11 @@ from yarl import URL
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
-from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.text import one_line, subject
-from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import PAGES, Channel
 
@@ -74,7 +73,7 @@ class TelegramChannel:
     def _buttons(self, delivery: Delivery) -> list[list[dict[str, str]]]:
         rows = []
         if delivery.kind in PAGES and self._account.secrets:
-            data = ((label, self._callbacks.data(delivery, action)) for label, action in _LABELS.items())
+            data = ((label, self._callbacks.data(delivery, action)) for label, action in LABELS.items())
             rows.append([{"text": label, "callback_data": each} for label, each in data if each])
         if delivery.link.startswith("https://"):
             rows.append([{"text": "Open", "url": delivery.link}])
@@ -91,9 +90,6 @@ class TelegramChannel:
         url = URL(f"{self._account.base_url}/bot{self._account.token}/{method}", encoded=True)
         content = json.dumps(message, separators=(",", ":")).encode()
         return await self._poster.send(Post(url, content, "application/json", {}), permit, judge)
-
-
-_LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
 
 
 def _refusal(status: int, answer: dict[str, Any]) -> Outcome:

@@ -7,6 +7,7 @@ than a page waits), and where there is none it is tried on until the operator ha
 from enum import Enum, auto
 from typing import Final
 
+from tocsin_notify.channels.posting import may_pass
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable
 
 
@@ -94,7 +95,7 @@ def fault_of(code: int, status: int = 0) -> tuple[Fault, str]:
         return CODES[code]
     if status in (401, 403):
         return Fault.CONFIGURATION, "the provider does not accept our login"
-    if status in (408, 425, 429) or status >= 500 or not status:
+    if may_pass(status) or not status:
         return Fault.PASSING, ""
     return Fault.RECIPIENT, ""
 

@@ -15,7 +15,7 @@ import aiohttp
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
-from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, retry_after
+from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, retry_after
 from tocsin_notify.channels.text import payload
 from tocsin_notify.channels.urls import BadUrl, check_url, read_url
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
@@ -23,7 +23,6 @@ from tocsin_notify.domain.page import Channel
 
 SIGNATURE_HEADER: Final = "Tocsin-Signature"
 DELIVERY_HEADER: Final = "Tocsin-Delivery"
-_RETRYABLE: Final = frozenset({408, 425, 429})
 
 
 class WebhookChannel:
@@ -71,7 +70,7 @@ def classify(response: aiohttp.ClientResponse, body: str, sent_at: datetime) -> 
     said = f"{status} {response.reason or ''}".strip() + (f": {body}" if body else "")
     if 200 <= status < 300:
         return Sent(printable(response.headers.get("X-Request-Id", ""))[:128])
-    if status in _RETRYABLE or status >= 500:
+    if may_pass(status):
         return Retryable(said, retry_after(response, sent_at))
     if 300 <= status < 400:
         return Permanent(f"{said} (redirects are not followed)")

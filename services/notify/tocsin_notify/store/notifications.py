@@ -12,7 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
 from tocsin_notify.store.outcomes import SENT
-from tocsin_notify.store.rows import Claimed, Concluded, Upcoming, Waiting
+from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming, Waiting
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
@@ -210,17 +210,9 @@ WHERE state = 'pending' AND due_time > app_now() AND (due_time, id) > ($1, $2) O
 
 
 @dataclass(frozen=True, slots=True)
-class NewNotification:
+class NewNotification(NotificationHead):
     """One row to make. `delay` in seconds counts for pending ones."""
 
-    id: UUID
-    org_id: str
-    page_id: UUID
-    user_id: str
-    incident: UUID | None
-    generation: int
-    priority: int
-    contact_method: UUID
     channel: Channel
     step: int
     state: State

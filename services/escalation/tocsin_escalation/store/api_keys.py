@@ -1,13 +1,14 @@
 """API keys in PostgreSQL, as hashes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,8 @@ class WorkingKey:
     remaining: timedelta | None
 
 
-COLUMNS: Final = """id, service_account, prefix, display_name, role, scopes, source_ranges, author, create_time, expire_time,
-  last_use_time, revoke_time"""
-_NAMES: Final = tuple(name.strip() for name in COLUMNS.split(","))
+COLUMNS: Final = columns(ApiKeyRow)
+_NAMES: Final = tuple(each.name for each in fields(ApiKeyRow))
 # In one order, so that two batches that name the same keys do not lock each other out.
 _NOTE_USES: Final = """
 WITH given AS (

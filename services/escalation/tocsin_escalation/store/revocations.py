@@ -8,6 +8,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 SETTLED: Final = "30 seconds"
 """No transaction takes longer to commit (its statements and pauses end after 5 s each), so no number before it is still to come."""
@@ -31,9 +32,7 @@ class RevocationRow:
     create_time: datetime | None = None
 
 
-COLUMNS: Final = (
-    "org_id, id, token_id, subject, issued_before, expire_time, author, reason, of_key, number, create_time"
-)
+COLUMNS: Final = columns(RevocationRow)
 
 
 def _row(record: Record) -> RevocationRow:

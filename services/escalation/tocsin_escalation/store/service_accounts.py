@@ -6,6 +6,7 @@ from typing import Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ServiceAccountRow:
     update_time: datetime | None = None
 
 
-COLUMNS: Final = "id, display_name, author, version, create_time, update_time"
+COLUMNS: Final = columns(ServiceAccountRow)
 
 
 def _row(record: Record) -> ServiceAccountRow:

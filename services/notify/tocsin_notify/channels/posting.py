@@ -138,8 +138,9 @@ def may_pass(status: int) -> bool:
     return status in _PASSING or status >= 500
 
 
-def retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | None:
-    """Seconds. A date counts from the receiver's own clock if it shows it: clocks differ (RFC 9110 §10.2.3)."""
+def retry_after(response: aiohttp.ClientResponse, sent_at: datetime | None = None) -> float | None:
+    """Seconds. A date counts from the receiver's own clock if it shows it, since clocks differ (RFC 9110 §10.2.3), else from
+    `sent_at`; without either it says nothing."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -147,7 +148,7 @@ def retry_after(response: aiohttp.ClientResponse, sent_at: datetime) -> float | 
     if until is None:
         return None
     since = _date(response.headers.get("Date", "")) or sent_at
-    return max(0.0, (until - since) / timedelta(seconds=1))
+    return None if since is None else max(0.0, (until - since) / timedelta(seconds=1))
 
 
 def read_object(text: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tocsin_notify.channels.base import Always, BadAddress, Delivery, Permit, Se
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
-from tocsin_notify.channels.posting import Post, Poster, printable, read_object
+from tocsin_notify.channels.posting import Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.slack_codes import refusal
 from tocsin_notify.channels.text import one_line, subject
@@ -96,19 +96,13 @@ class SlackChannel:
             word = printable(str(answer.get("error", "")))[:64]
             if 200 <= response.status < 300 and not word:
                 return Retryable(f"{response.status} without a word of Slack's")
-            return refusal(word, response.status, _seconds(response))
+            return refusal(word, response.status, retry_after(response))
 
         headers = {"Authorization": f"Bearer {self._account.token}", "Accept": "application/json"}
         url = URL(f"{self._account.base_url}/api/{method}", encoded=True)
         content = json.dumps(message, separators=(",", ":")).encode()
         post = Post(url, content, "application/json; charset=utf-8", headers, says_in_body=True)
         return await self._poster.send(post, permit, judge)
-
-
-def _seconds(response: aiohttp.ClientResponse) -> float | None:
-    """Retry-After, which Slack gives in seconds (docs.slack.dev/apis/web-api/rate-limits)."""
-    value = response.headers.get("Retry-After", "")
-    return float(value[:6]) if value.isascii() and value.isdigit() else None
 
 
 def _text(title: str, words: str) -> list[dict[str, Any]]:

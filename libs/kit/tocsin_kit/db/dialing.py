@@ -30,6 +30,9 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "standard_conforming_strings": "on",
     "timezone": "UTC",
     "jit": "off",
+    # Every statement has an index. A plan that is made while a table is small and cached walks the whole table, once for each row
+    # given, until autovacuum comes by a minute later; a storm right after an installation is over by then.
+    "enable_seqscan": "off",
     # A client that is gone, or stands still and reads nothing, loses its locks within these times, no matter what its session
     # was doing; TCP's own time is two hours.
     "tcp_user_timeout": f"{_SERVER_SILENCE * 1000}",

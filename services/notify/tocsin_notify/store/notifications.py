@@ -92,6 +92,7 @@ _REPORTS: Final = f"""SELECT org_id, '' AS ordering_key, '{SENT}' AS kind, repor
 # A yes counts no more once a receipt has told that this attempt's message failed. That stands in the notification's own row: a
 # statement that waited for its lock sees the new version of this row, and the old ones of all others. Who answers before the
 # provider's own answer is noted has proved that it was sent; only the provider's name for it is missing then.
+# Rows are looked up by id alone: while statistics are young the planner prefers the indexes of waiting rows, and walks all of them.
 _CONCLUDE: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[], $9::bytea[],
@@ -106,15 +107,16 @@ WITH given AS (
   SELECT 'notify', $8, count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome <> 'sent') FROM given
   ON CONFLICT (queue, shard) DO UPDATE
     SET completed = q.completed + excluded.completed, failed = q.failed + excluded.failed
+), held AS MATERIALIZED (
+  SELECT * FROM notifications WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 ), mine AS (
   SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.contact_method, n.priority, n.generation,
     g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
-  FROM notifications n
+  FROM held n
   JOIN given g ON g.id = n.id AND g.org_id IS NOT DISTINCT FROM n.org_id
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
   WHERE (n.state = 'sending' AND n.attempts = g.number)
     OR (n.state = 'pending' AND g.verdict = 'sent' AND g.number > n.failed_attempt)
-  ORDER BY n.id FOR UPDATE OF n
 ), decided AS (
   SELECT *, CASE WHEN verdict = 'sent' THEN 'sent' WHEN fence_reason IS NOT NULL THEN 'cancelled'
                  WHEN verdict = 'retry' THEN 'pending' ELSE 'dead' END AS state

@@ -1,6 +1,7 @@
 """The house keeps its shape: who may import whom, how long a file may be, what the kit may not know."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Set
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData, Table
+from tocsin_kit.db import tables as kit_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ["ingest", "escalation", "notify"]
@@ -22,6 +25,13 @@ LONGEST = 400
 # Words of the domain that the technical kit must not know.
 DOMAIN_WORDS = re.compile(r"\b(incidents?|(?<!services/)escalations?|polic(y|ies)|alerts?)\b", re.IGNORECASE)
 STATEMENT = re.compile(r"\s*(SELECT\s|WITH\s|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)")
+
+# The tables that the kit works on, for each service in its own database.
+TABLES_OF_THE_KIT = {
+    function(MetaData()).name
+    for _, function in inspect.getmembers(kit_tables, inspect.isfunction)
+    if inspect.signature(function).return_annotation is Table
+}
 
 
 def test_the_import_contracts_hold() -> None:
@@ -89,6 +99,27 @@ def test_sql_and_rows_of_the_driver_stay_in_the_store(service: str) -> None:
                 assert node.name != "Record", f"{path.name}:{node.lineno} imports the rows of the driver"
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 assert not STATEMENT.match(node.value), f"{path.name}:{node.lineno} holds SQL"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_statement_of_a_service_names_a_table_of_the_kit(service: str) -> None:
+    """Only the kit knows what a row of it means at which time, so that the relay and the sweeps may change it."""
+    assert {"outbox", "requests"} <= TABLES_OF_THE_KIT
+    found: list[str] = []
+    for path in sorted((ROOT / "services" / service / f"tocsin_{service}" / "store").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            named: set[str] = set()
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                named = set(re.findall(r"\w+", node.value))
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tables":
+                named = {node.attr}
+            elif isinstance(node, ast.ImportFrom) and node.module == f"tocsin_{service}.store.tables":
+                named = {alias.name for alias in node.names}
+            line = getattr(node, "lineno", 0)
+            found += [f"{path.name}:{line} {name}" for name in sorted(named & TABLES_OF_THE_KIT)]
+    assert found == [], "use tocsin_kit.db.outbox, requests, queues or tocsin_kit.budgets"
 
 
 def test_nothing_is_pickled() -> None:

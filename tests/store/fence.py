@@ -25,6 +25,8 @@ ROUNDS: Final = 6
 _MINE: Final = TEXT
 _THEIRS: Final = "b"
 _FRAGMENTS: Final = {
+    "tocsin_ingest.store.writing._REWRITE",
+    "tocsin_ingest.store.writing._APPEND",
     "tocsin_notify.store.notifications._REPORTS",
     "tocsin_notify.store.reads._DEAD",
     "tocsin_notify.store.gatekeeper._END",

@@ -32,6 +32,7 @@ from tocsin_timers.connections import Connections
 from tocsin_escalation.app import gaps
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
@@ -46,7 +47,7 @@ from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import figures
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
-from tocsin_escalation.work.relay import CANCEL, PAGE, Delivery
+from tocsin_escalation.work.relay import Delivery
 from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register

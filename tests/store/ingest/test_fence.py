@@ -10,7 +10,6 @@ ACROSS_TENANTS = {
     "differences.open_anew": "the repair of what the comparison found",
     "differences.count_on": "the repair of what the comparison found",
     "differences.close_there": "the repair of what the comparison found",
-    "differences._append": "the repair of what the comparison found",
     "integrations.find_keys": "a sender's key says which tenant it is of",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }

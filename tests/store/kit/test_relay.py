@@ -15,8 +15,8 @@ from tocsin_kit.db.outbox import (
     Outcome,
     Relay,
     Retry,
-    append,
     append_across,
+    append_many,
     append_mixed,
 )
 from tocsin_kit.db.outbox_admin import find, list_dead, redrive
@@ -55,8 +55,7 @@ async def test_the_same_key_of_two_tenants_is_two_keys(db: Database) -> None:
 
 async def test_other_kinds_and_later_rows_are_left(db: Database) -> None:
     async with db.transaction("a") as tx:
-        await append(tx, "other", "k", b"x")
-        await append(tx, KIND, "k", b"later", delay=60)
+        await append_mixed(tx, [("other", "a", "k", b"x", 0.0), (KIND, "a", "k", b"later", 60.0)])
     receiver = Receiver()
     relay = Relay(db, receiver.deliver, kinds=[KIND])
     assert await relay.run_once() == 0
@@ -160,8 +159,8 @@ async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eve
     running = asyncio.create_task(relay.run(stop))
     for number in range(3):
         async with db.transaction("a") as tx:
-            await append(tx, KIND, "k", str(number).encode())
-            await append(tx, KIND, "k", f"{number}, the next of the key".encode())
+            next_one = f"{number}, the next of the key".encode()
+            await append_many(tx, KIND, [("k", str(number).encode()), ("k", next_one)])
             tx.after_commit(relay.nudge)
 
         async def empty() -> bool:
@@ -218,7 +217,7 @@ async def test_order_holds_under_random_failures_and_three_replicas(
     async def write(key: str) -> None:
         for number in range(rows_per_key):
             async with db.transaction("a") as tx:
-                await append(tx, KIND, key, f"{key}-{number}".encode())
+                await append_many(tx, KIND, [(key, f"{key}-{number}".encode())])
 
     writers = [asyncio.create_task(write(f"key{number}")) for number in range(keys)]
     stop = asyncio.Event()

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once, sweep_requests
+from tocsin_kit.db.requests import Answer, body_hash, once, recall, remember, sweep_requests
 from tocsin_kit.errors import TocsinError
 
 Eventually = Callable[..., Awaitable[None]]
@@ -107,3 +108,25 @@ async def test_answers_are_kept_for_a_day(db: Database) -> None:
     assert await sweep_requests(db) == 0
     assert await call(db, other) == 2
     assert await call(db, request()) == 3
+
+
+async def test_answers_kept_in_sets_are_those_of_their_tenant_and_method(db: Database) -> None:
+    other = "0198c5f0-0000-7000-8000-000000000002"
+    answers = {each: Answer(body_hash(request(each)), SendAlertResponse(count=7)) for each in (ID, other)}
+    async with db.transaction("a") as tx:
+        await remember(tx, "Send", answers)
+    async with db.transaction("a") as tx:
+        assert await recall(tx, "Send", [ID, other, "unknown"], SendAlertResponse) == answers
+        assert await recall(tx, "Other", [ID], SendAlertResponse) == {}
+        # The same rows as those of one request at a time.
+        assert await answer(tx, request()) == 7
+    async with db.transaction("b") as tx:
+        assert await recall(tx, "Send", [ID], SendAlertResponse) == {}
+        await remember(tx, "Send", {ID: answers[ID]})
+
+
+async def test_an_id_that_was_taken_since_it_was_recalled_is_not_kept_twice(db: Database) -> None:
+    await call(db, request())
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with db.transaction("a") as tx:
+            await remember(tx, "Send", {ID: Answer(b"", SendAlertResponse())})

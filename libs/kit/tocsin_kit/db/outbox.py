@@ -1,8 +1,11 @@
 """Messages that leave with the transaction that caused them.
 
-`append` writes a row in the caller's transaction; `Relay` (in `tocsin_kit.db.relay`) hands it over, again and again,
+The functions that append write rows in the caller's transaction; `Relay` (in `tocsin_kit.db.relay`) hands it over, again and again,
 until it is accepted. Rows of one ordering key are handed over one at a time in the order of their ids. Ids follow commit
 order only if writers of one key take turns, so lock the row the key stands for before you append; `''` orders nothing.
+
+A service speaks to the table through this module alone. Functions that return a `str` make SQL for a larger statement of the
+service's own, so that a batch takes one round trip; the SQL that they are given names the tenant of every row.
 """
 
 from collections.abc import Sequence
@@ -18,17 +21,18 @@ __all__ = [
     "Outcome",
     "Relay",
     "Retry",
-    "append",
     "append_across",
     "append_many",
     "append_mixed",
+    "confirm",
+    "hurry",
     "insert_from",
+    "lock_untried",
+    "on_its_way",
+    "pending_of",
+    "rewrite_from",
 ]
 
-_APPEND = """
-INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
-VALUES ($1, $2, $3, $4, app_now() + make_interval(secs => $5)) RETURNING id
-"""
 _APPEND_MANY = """
 INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
 SELECT org_id, ordering_key, kind, payload, app_now() + make_interval(secs => delay)
@@ -39,27 +43,60 @@ RETURNING id
 """
 
 
-def insert_from(rows: str) -> str:
-    """The INSERT that appends what `rows` selects: org_id, ordering_key, kind and payload, due at once.
+# The tenant is compared with IS NOT DISTINCT FROM where the ordering key must lead: no index can be entered by that.
+_OF_KEYS = """ordering_key <> '' AND ordering_key = ANY({keys}) AND org_id IS NOT DISTINCT FROM $1 AND kind = {kind}
+  AND dead_time IS NULL"""
+_UNTRIED = "lease_until IS NULL AND attempts = 0"
+_PENDING_OF = f"SELECT id, payload FROM outbox WHERE {_OF_KEYS.format(keys='$2::text[]', kind='$3')} ORDER BY id"
+_HURRY = f"""
+UPDATE outbox SET due_time = app_now()
+WHERE {_OF_KEYS.format(keys="$2::text[]", kind="$3")} AND {_UNTRIED} AND due_time > app_now()
+"""
+_CONFIRM = "DELETE FROM outbox WHERE id = ANY($2::bigint[]) AND org_id IS NOT DISTINCT FROM $1"
 
+
+def insert_from(rows: str, *, delayed: bool = False) -> str:
+    """The INSERT that appends what `rows` selects: org_id, ordering_key, kind, payload, due at once.
+
+    `delayed`: due after as many seconds as the column `delay` of `rows` says.
     For a statement that changes state and appends in one round trip: `WITH changed AS (…), told AS ({insert_from(…)}) …`.
-    The caller's SQL names the tenant of every row.
     """
+    due = "app_now() + make_interval(secs => delay)" if delayed else "app_now()"
     return f"""INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
-  SELECT org_id, ordering_key, kind, payload, app_now() FROM ({rows}) AS given"""
+  SELECT org_id, ordering_key, kind, payload, {due} FROM ({rows}) AS given"""
 
 
-async def append(tx: Tx, kind: str, ordering_key: str, payload: bytes, *, delay: float = 0, org_id: str = "") -> int:
-    """One message of the transaction's tenant, due after `delay` seconds. Returns its id.
+def lock_untried(kind: str, ordering_keys: str) -> str:
+    """The SELECT of id, ordering_key and payload of the messages of which no delivery has begun; locks them.
 
-    A system transaction must name the tenant. Nudge the relay after commit: `tx.after_commit(relay.nudge)`.
+    `ordering_keys` is SQL for an array of texts, `$1` the tenant. A message that a relay takes at this moment is left
+    out: it counts as delivered.
     """
-    row_id: int = await tx.fetchval(_APPEND, _tenant(tx, org_id), ordering_key, kind, payload, float(delay))
-    return row_id
+    return f"""SELECT id, ordering_key, payload FROM outbox
+  WHERE {_OF_KEYS.format(keys=ordering_keys, kind=f"'{kind}'")} AND {_UNTRIED} FOR UPDATE SKIP LOCKED"""
+
+
+def rewrite_from(rows: str) -> str:
+    """The UPDATE that replaces payloads by what `rows` selects: org_id, id, payload, urgent (due at once).
+
+    Only for messages that the same transaction holds by `lock_untried`: others may have been delivered.
+    """
+    return f"""UPDATE outbox SET payload = given.payload,
+  due_time = CASE WHEN given.urgent THEN least(outbox.due_time, app_now()) ELSE outbox.due_time END
+FROM ({rows}) AS given WHERE outbox.id = given.id AND outbox.org_id IS NOT DISTINCT FROM given.org_id"""
+
+
+def on_its_way(ordering_key: str, org_id: str) -> str:
+    """The condition that a message of the ordering key is neither delivered nor dead. Both are SQL, such as column names."""
+    return f"""EXISTS (SELECT FROM outbox WHERE outbox.ordering_key = {ordering_key}
+  AND outbox.ordering_key <> '' AND outbox.dead_time IS NULL AND outbox.org_id = {org_id})"""
 
 
 async def append_many(tx: Tx, kind: str, messages: Sequence[tuple[str, bytes]], *, org_id: str = "") -> list[int]:
-    """Many messages (ordering key, payload) of one tenant in one statement, in the order given. Their ids."""
+    """Messages (ordering key, payload) of one tenant in one statement, due at once, in the order given. Their ids.
+
+    A system transaction must name the tenant. Nudge the relay after commit: `tx.after_commit(relay.nudge)`.
+    """
     tenant = _tenant(tx, org_id)
     return await append_across(tx, kind, [(tenant, key, payload) for key, payload in messages])
 
@@ -75,6 +112,21 @@ async def append_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, fl
         return []
     rows = await tx.fetch(_APPEND_MANY, *map(list, zip(*messages, strict=True)))
     return [row["id"] for row in rows]
+
+
+async def hurry(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> None:
+    """Make the tenant's messages due at once of which no delivery has begun: what follows in their keys waits for them."""
+    await tx.execute(_HURRY, tx.org_id, list(ordering_keys), kind)
+
+
+async def pending_of(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> list[tuple[int, bytes]]:
+    """The tenant's messages that are neither delivered nor dead, as id and payload, in the order of their ids."""
+    return [(row["id"], row["payload"]) for row in await tx.fetch(_PENDING_OF, tx.org_id, list(ordering_keys), kind)]
+
+
+async def confirm(tx: Tx, ids: Sequence[int]) -> None:
+    """The caller has delivered these messages of the tenant itself: the relay need not. It may have, too, at the same time."""
+    await tx.execute(_CONFIRM, tx.org_id, list(ids))
 
 
 def _tenant(tx: Tx, org_id: str) -> str:

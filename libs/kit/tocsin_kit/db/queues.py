@@ -9,9 +9,16 @@ from typing import Final
 
 from tocsin_kit.db.pool import Tx
 
-_IS_PAUSED: Final = "SELECT EXISTS (SELECT FROM queue_pauses WHERE queue = $1)"
 _PAUSE: Final = "INSERT INTO queue_pauses (queue) VALUES ($1) ON CONFLICT (queue) DO NOTHING"
 _RESUME: Final = "DELETE FROM queue_pauses WHERE queue = $1"
+
+
+def paused(queue: str) -> str:
+    """The SQL condition that the queue is paused. `queue` is SQL: a literal in its quotes, or a parameter."""
+    return f"EXISTS (SELECT FROM queue_pauses WHERE queue = {queue})"
+
+
+_IS_PAUSED: Final = f"SELECT {paused('$1')}"
 
 
 @dataclass(frozen=True, slots=True)

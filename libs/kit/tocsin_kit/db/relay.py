@@ -121,10 +121,6 @@ class Relay:
         self._nudged.set()
         self._doubtful.nudge()
 
-    def receiver_is_back(self) -> None:
-        """Something else heard from the receiver: when it counts as away, ask it now."""
-        self._receiver.ask_now()
-
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until stopped, then what is due by then. When cancelled, what is in flight is given back."""
         stopper = asyncio.create_task(stop.wait())

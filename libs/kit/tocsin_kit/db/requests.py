@@ -5,8 +5,9 @@ either finds the answer or, when the first one failed, does the work.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -28,12 +29,44 @@ RETURNING true
 """
 _READ = "SELECT body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = $3"
 _ANSWER = "UPDATE requests SET response = $4 WHERE org_id = $1 AND method = $2 AND request_id = $3"
+_RECALL = """
+SELECT request_id, body_hash, response FROM requests WHERE org_id = $1 AND method = $2 AND request_id = ANY($3::text[])
+"""
+_REMEMBER = """
+INSERT INTO requests (org_id, method, request_id, body_hash, response)
+SELECT $1, $2, * FROM unnest($3::text[], $4::bytea[], $5::bytea[])
+"""
 _SWEEP = f"""
 DELETE FROM requests WHERE (org_id, method, request_id) IN (
     SELECT org_id, method, request_id FROM requests WHERE create_time < app_now() - interval '{KEPT}'
     ORDER BY create_time LIMIT {_SWEEP_BATCH} FOR UPDATE SKIP LOCKED
 )
 """
+
+
+_REUSED: Final = "was used for a request with another body; use a new UUID"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[R]):
+    """The first answer to a request id, and the hash of the request that it answered."""
+
+    body_hash: bytes
+    response: R
+
+
+def body_hash(request: Message) -> bytes:
+    """Tells whether two requests with one id are the same."""
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+
+def reused() -> TocsinError:
+    """The error of a request whose id came before with another body: REQUEST_ID_REUSED."""
+    return TocsinError(
+        ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
+        f"this request_id {_REUSED}",
+        fields=(FieldViolation("request_id", _REUSED),),
+    )
 
 
 async def once(tx: Tx, method: str, request: Message, response_type: type[R], work: Callable[[], Awaitable[R]]) -> R:
@@ -47,17 +80,13 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
     if not request_id:
         return await work()
     key = (tx.org_id, method, request_id[:_MAX_ID])
-    body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-    while not await tx.fetchval(_CLAIM, *key, body_hash):
+    digest = body_hash(request)
+    while not await tx.fetchval(_CLAIM, *key, digest):
         row = await tx.fetchrow(_READ, *key)
         if row is None:
             continue  # swept in this very moment
-        if row["body_hash"] != body_hash:
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
-                "this request_id was used for a request with another body; use a new UUID",
-                fields=(FieldViolation("request_id", "was used for a request with another body; use a new UUID"),),
-            )
+        if row["body_hash"] != digest:
+            raise reused()
         return response_type.FromString(row["response"])
     response = await work()
     await tx.execute(_ANSWER, *key, response.SerializeToString())
@@ -70,9 +99,33 @@ async def answered(tx: Tx, method: str, request: Message, response_type: type[R]
     row = await tx.fetchrow(_READ, tx.org_id, method, request_id[:_MAX_ID]) if request_id else None
     if row is None or row["response"] is None:
         return None
-    body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     # A request with another body is refused by `once`.
-    return response_type.FromString(row["response"]) if row["body_hash"] == body_hash else None
+    return response_type.FromString(row["response"]) if row["body_hash"] == body_hash(request) else None
+
+
+async def recall(tx: Tx, method: str, request_ids: Collection[str], response_type: type[R]) -> dict[str, Answer[R]]:
+    """Those of the tenant's request ids that `remember` keeps an answer to: `once` in sets, for many requests at a time.
+
+    Compare `Answer.body_hash` with that of the request; where they differ, the error is `reused()`.
+    """
+    rows = await tx.fetch(_RECALL, tx.org_id, method, list(request_ids))
+    return {row["request_id"]: Answer(row["body_hash"], response_type.FromString(row["response"])) for row in rows}
+
+
+async def remember(tx: Tx, method: str, answers: Mapping[str, Answer[R]]) -> None:
+    """Keep the answers, by request id of at most 128 characters.
+
+    Raises asyncpg's UniqueViolationError when another transaction has taken one of the ids since `recall`.
+    """
+    ids = sorted(answers)
+    await tx.execute(
+        _REMEMBER,
+        tx.org_id,
+        method,
+        ids,
+        [answers[each].body_hash for each in ids],
+        [answers[each].response.SerializeToString() for each in ids],
+    )
 
 
 async def sweep_requests(database: Database) -> int:

@@ -191,11 +191,11 @@ class _Work:
         await escalations.save_edits(tx, [run for run in saved if self._edited(run)])
         await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
         rows = [
-            ("cancel", run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
+            (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
-        rows += [("page", job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
+        rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         await outbox.append_mixed(tx, rows)
         if entries:
             for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):

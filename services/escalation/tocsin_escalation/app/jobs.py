@@ -1,10 +1,16 @@
 """What notify is asked to do, as it travels: decisions turned into contract messages."""
 
+from typing import Final
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 
 from tocsin_escalation.domain.decision import Page, PageType, StopPages
 from tocsin_escalation.domain.escalation import Escalation
+
+PAGE: Final = "page"
+CANCEL: Final = "cancel"
+"""The kinds of outbox rows."""
 
 TYPES = {
     PageType.NEW_INCIDENT: notification_pb2.NOTIFICATION_TYPE_NEW_INCIDENT,

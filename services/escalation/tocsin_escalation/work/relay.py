@@ -11,8 +11,6 @@ from tocsin_escalation.clients.notify import Notify
 
 M = TypeVar("M", bound=Message)
 
-PAGE, CANCEL = "page", "cancel"
-
 
 class Delivery:
     """Delivers outbox rows, of one kind at a time: each kind has a relay, so that none waits for the other.

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import FieldViolation, TocsinError
+from tocsin_kit.db.requests import Answer as StoredAnswer
+from tocsin_kit.db.requests import recall, remember, reused
 from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import requests
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
 
-_REUSED: Final = "was used for a request with another body; use a new UUID"
+METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
+"""An alert is one request however it came: alone, in a batch or on a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Entry:
 
 
 Answer = SendAlertResponse | Exception
+_Stored = StoredAnswer[SendAlertResponse]
 
 
 class CommitBatch:
@@ -72,7 +73,7 @@ class _Batch:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
-        self._known: dict[str, requests.Stored] = {}
+        self._known: dict[str, _Stored] = {}
         self._fresh: list[Entry] = []
         self.decisions: Sequence[Decision] = ()
         self.urgent = False
@@ -93,7 +94,7 @@ class _Batch:
     async def _sort_out_repeats(self, tx: Tx) -> None:
         wanted = {entry.request_id for entry in self._entries if entry.request_id}
         if wanted:
-            self._known = await requests.recall(tx, wanted)
+            self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
         taken = set(self._known)
         for entry in self._entries:
             if not entry.request_id or entry.request_id not in taken:
@@ -102,12 +103,12 @@ class _Batch:
 
     async def _remember(self, tx: Tx) -> None:
         made = {
-            entry.request_id: requests.Stored(entry.body_hash, _response(entry.message, decision))
+            entry.request_id: StoredAnswer(entry.body_hash, _response(entry.message, decision))
             for entry, decision in zip(self._fresh, self.decisions, strict=True)
             if entry.request_id
         }
         if made:
-            await requests.remember(tx, made)
+            await remember(tx, METHOD, made)
             self._known |= made
 
     def answers(self) -> list[Answer]:
@@ -121,11 +122,7 @@ class _Batch:
     def _repeated(self, entry: Entry) -> Answer:
         stored = self._known[entry.request_id]
         if stored.body_hash != entry.body_hash:
-            return TocsinError(
-                ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
-                f"this request_id {_REUSED}",
-                fields=(FieldViolation("request_id", _REUSED),),
-            )
+            return reused()
         return stored.response
 
 

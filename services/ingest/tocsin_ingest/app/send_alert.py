@@ -12,6 +12,7 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertRespon
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.validation import validate
@@ -25,7 +26,6 @@ from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import route
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.store.requests import body_hash
 
 ALERTS: Final = "alerts_per_second"
 _INTEGRATIONS: Final = "integrations"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.differences import Standing
@@ -13,8 +14,7 @@ from tocsin_ingest.store.events import INCIDENT_EVENT, encode, opened_anew
 from tocsin_ingest.store.records import COLUMNS, IncidentRecord
 
 # Events under way will be heard; an incident with any is left to the relay.
-_WAITING: Final = """EXISTS (SELECT FROM outbox WHERE outbox.ordering_key = incidents.id::text
-  AND outbox.ordering_key <> '' AND outbox.dead_time IS NULL AND outbox.org_id = incidents.org_id)"""
+_WAITING: Final = outbox.on_its_way("incidents.id::text", "incidents.org_id")
 # By group key, because an index of the open incidents in that order is there already.
 _OPEN_AFTER: Final = f"""
 SELECT group_key, org_id, id, event_sequence, {_WAITING} AS waiting FROM incidents
@@ -36,10 +36,6 @@ FROM unnest($2::uuid[], $3::bigint[]) AS ahead (id, sequence)
 WHERE incidents.id = ahead.id AND incidents.org_id IS NOT DISTINCT FROM $1 AND state = 'open'
   AND event_sequence < ahead.sequence
 RETURNING incidents.id
-"""
-_APPEND: Final = f"""
-INSERT INTO outbox (org_id, kind, ordering_key, payload)
-SELECT $1, '{INCIDENT_EVENT}', * FROM unnest($2::text[], $3::bytea[])
 """
 
 
@@ -74,7 +70,8 @@ async def open_anew(tx: Tx, seen: Sequence[tuple[UUID, int]], because: str) -> s
     """
     rows = await tx.fetch(_STILL_OPEN, tx.org_id, [each for each, _ in seen], [sequence for _, sequence in seen])
     records = [IncidentRecord.of(row) for row in rows]
-    await _append(tx, [(each.id, opened_anew(each, each.sequence, because).SerializeToString()) for each in records])
+    messages = [(str(each.id), opened_anew(each, each.sequence, because).SerializeToString()) for each in records]
+    await outbox.append_many(tx, INCIDENT_EVENT, messages)
     return {each.id for each in records}
 
 
@@ -86,13 +83,8 @@ async def count_on(tx: Tx, ahead: Sequence[tuple[UUID, int]]) -> set[UUID]:
 
 async def close_there(tx: Tx, incidents: Sequence[tuple[UUID, int, str]]) -> None:
     """Tells escalation that incidents (id, number of the event, why) are over."""
-    rows = [
-        (each, encode(tx.org_id, each, number, Resolved("services/ingest", because)))
+    messages = [
+        (str(each), encode(tx.org_id, each, number, Resolved("services/ingest", because)))
         for each, number, because in incidents
     ]
-    await _append(tx, rows)
-
-
-async def _append(tx: Tx, rows: Sequence[tuple[UUID, bytes]]) -> None:
-    if rows:
-        await tx.execute(_APPEND, tx.org_id, [str(each) for each, _ in rows], [payload for _, payload in rows])
+    await outbox.append_many(tx, INCIDENT_EVENT, messages)

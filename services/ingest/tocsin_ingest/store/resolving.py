@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.events import Resolved
@@ -18,16 +19,6 @@ UPDATE incidents SET state = 'resolved', firing_count = 0, event_sequence = even
   resolve_time = app_now(), resolved_by = $3
 WHERE id = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND state = 'open'
 RETURNING id, event_sequence
-"""
-# An undelivered event of an incident goes before its next one, so it must not wait for more duplicates any longer.
-_APPEND = f"""
-WITH hurried AS (
-  UPDATE outbox SET due_time = app_now()
-  WHERE ordering_key <> '' AND ordering_key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND kind = '{ALERTS_ADDED}'
-    AND dead_time IS NULL AND lease_until IS NULL AND attempts = 0 AND due_time > app_now()
-)
-INSERT INTO outbox (org_id, kind, ordering_key, payload)
-SELECT $1, '{INCIDENT_EVENT}', * FROM unnest($2::text[], $3::bytea[])
 """
 
 
@@ -59,10 +50,10 @@ async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str) -> dict[UUID
     rows = await tx.fetch(_RESOLVE, tx.org_id, incident_ids, actor)
     closed = {row["id"]: row["event_sequence"] for row in rows}
     if closed:
-        await tx.execute(
-            _APPEND,
-            tx.org_id,
-            [str(each) for each in closed],
-            [encode(tx.org_id, each, sequence, Resolved(actor)) for each, sequence in closed.items()],
-        )
+        # An undelivered event of an incident goes before its next one, so it must not wait for more duplicates any longer.
+        await outbox.hurry(tx, ALERTS_ADDED, [str(each) for each in closed])
+        messages = [
+            (str(each), encode(tx.org_id, each, sequence, Resolved(actor))) for each, sequence in closed.items()
+        ]
+        await outbox.append_many(tx, INCIDENT_EVENT, messages)
     return closed

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import asyncpg
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import Alert, AlertState, Incident
@@ -27,7 +28,7 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
-# SKIP LOCKED: a row the relay is taking this very moment is as good as delivered.
+_TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 READ = f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time, {_INCIDENT}
@@ -38,12 +39,7 @@ WITH live AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents
   WHERE group_key = ANY($3) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
 ), pending AS MATERIALIZED (
-  SELECT id, ordering_key, payload FROM outbox
-  WHERE ordering_key <> ''
-    AND ordering_key = ANY(ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped))
-    AND org_id IS NOT DISTINCT FROM $1 AND kind = '{ALERTS_ADDED}' AND attempts = 0 AND lease_until IS NULL
-    AND dead_time IS NULL
-  FOR UPDATE SKIP LOCKED
+  {outbox.lock_untried(ALERTS_ADDED, _TOUCHED)}
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import Alert, Incident
@@ -16,10 +17,19 @@ from tocsin_ingest.domain.snapshot import Events, Snapshot
 from tocsin_ingest.store import ended_firings
 from tocsin_ingest.store.events import encode, kind_of
 
+_REWRITE = outbox.rewrite_from(
+    "SELECT $1::text AS org_id, * FROM unnest($17::bigint[], $18::bytea[], $19::boolean[]) AS u(id, payload, urgent)"
+)
+_APPEND = outbox.insert_from(
+    """SELECT $1::text AS org_id, * FROM unnest($25::text[], $26::text[], $27::bytea[], $28::float8[])
+    AS u(kind, ordering_key, payload, delay)""",
+    delayed=True,
+)
+
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
 # the planner has no choice to get wrong (see the migration).
 # `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
-UPDATE = """
+UPDATE = f"""
 WITH changed_incidents AS (
   UPDATE incidents SET state = CASE WHEN u.firing_count > 0 THEN 'open' ELSE 'resolved' END, severity = u.severity,
     alert_count = u.alert_count, firing_count = u.firing_count, event_sequence = u.event_sequence,
@@ -37,12 +47,10 @@ WITH changed_incidents AS (
     $15::text[], $16::bytea[]) AS u(id, state, incident_id, count, start_time, severity, summary, source, newest)
   WHERE alerts.id = u.id AND alerts.org_id IS NOT DISTINCT FROM $1
 )
-UPDATE outbox SET payload = u.payload, due_time = CASE WHEN u.now THEN least(due_time, app_now()) ELSE due_time END
-FROM unnest($17::bigint[], $18::bytea[], $19::boolean[]) AS u(id, payload, now)
-WHERE outbox.id = u.id AND outbox.org_id IS NOT DISTINCT FROM $1
+{_REWRITE}
 """
 
-_INSERT = """
+_INSERT = f"""
 WITH new_incidents AS (
   INSERT INTO incidents (org_id, id, integration_id, group_key, state, severity, policy, title, first_alert,
     alert_count, firing_count, event_sequence, resolve_time, resolved_by)
@@ -62,9 +70,7 @@ WITH new_incidents AS (
     $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[])
     AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time)
 )
-INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
-SELECT $1, kind, ordering_key, payload, app_now() + make_interval(secs => delay)
-FROM unnest($25::text[], $26::text[], $27::bytea[], $28::float8[]) AS u(kind, ordering_key, payload, delay)
+{_APPEND}
 """
 
 _Row = TypeVar("_Row", Alert, Incident)
@@ -74,57 +80,57 @@ _DUPLICATES_WAIT = 1.0
 
 
 @dataclass(slots=True)
-class _Outbox:
+class _Messages:
     rewritten: list[tuple[int, bytes, bool]]
     new: list[tuple[str, str, bytes, float]]
 
 
 async def write(tx: Tx, snapshot: Snapshot) -> bool:
     """Writes the changed alerts and incidents and their events; returns whether an event may be delivered at once."""
-    outbox = _events(tx.org_id, snapshot)
+    messages = _events(tx.org_id, snapshot)
     incidents, new_incidents = _split(snapshot, snapshot.incidents.values())
     alerts, new_alerts = _split(snapshot, snapshot.alerts.values())
-    if incidents or alerts or outbox.rewritten:
+    if incidents or alerts or messages.rewritten:
         await tx.execute(
             UPDATE,
             tx.org_id,
             *_columns(6, [_changed_incident(each, snapshot.events[each.id].last_sequence) for each in incidents]),
             *_columns(9, [_changed_alert(each) for each in alerts]),
-            *_columns(3, outbox.rewritten),
+            *_columns(3, messages.rewritten),
         )
-    if new_incidents or new_alerts or outbox.new:
+    if new_incidents or new_alerts or messages.new:
         await tx.execute(
             _INSERT,
             tx.org_id,
             *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
             *_columns(12, [_new_alert(each) for each in new_alerts]),
-            *_columns(4, outbox.new),
+            *_columns(4, messages.new),
         )
     if snapshot.ended:
         await ended_firings.write(tx, snapshot.ended)
-    return any(delay == 0 for *_, delay in outbox.new) or any(now for *_, now in outbox.rewritten)
+    return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)
 
 
-def _events(org_id: str, snapshot: Snapshot) -> _Outbox:
-    outbox = _Outbox([], [])
+def _events(org_id: str, snapshot: Snapshot) -> _Messages:
+    messages = _Messages([], [])
     for incident_id, events in snapshot.events.items():
-        _rewrite_pending(org_id, incident_id, events, outbox)
+        _rewrite_pending(org_id, incident_id, events, messages)
         key = str(incident_id)
         for number, event in enumerate(events.new, events.sequence + 1):
-            outbox.new.append((kind_of(event), key, encode(org_id, incident_id, number, event), _delay(event)))
+            messages.new.append((kind_of(event), key, encode(org_id, incident_id, number, event), _delay(event)))
         # Deliveries of one incident keep their order, so an event that must not wait takes the waiting one along.
         if len(events.new) > 1 and any(_delay(event) == 0 for event in events.new):
-            outbox.new[-len(events.new) :] = [(*row[:3], 0.0) for row in outbox.new[-len(events.new) :]]
-    return outbox
+            messages.new[-len(events.new) :] = [(*row[:3], 0.0) for row in messages.new[-len(events.new) :]]
+    return messages
 
 
-def _rewrite_pending(org_id: str, incident_id: UUID, events: Events, outbox: _Outbox) -> None:
+def _rewrite_pending(org_id: str, incident_id: UUID, events: Events, messages: _Messages) -> None:
     pending = events.pending
     if pending is None or not (events.rewritten or events.new):
         return
     payload = encode(org_id, incident_id, pending.sequence, pending.event)
-    now = pending.event.urgent or any(_delay(event) == 0 for event in events.new)
-    outbox.rewritten.append((pending.row_id, payload, now))
+    urgent = pending.event.urgent or any(_delay(event) == 0 for event in events.new)
+    messages.rewritten.append((pending.row_id, payload, urgent))
 
 
 def _delay(event: Event) -> float:

@@ -12,6 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
 from tocsin_notify.store.outcomes import SENT
+from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming, Waiting
 
 EARLY: Final = 0.1
@@ -48,7 +49,7 @@ WITH mine AS (
   WHERE n.id = ANY($1::uuid[])
     AND ((n.state = 'pending' AND n.due_time <= app_now() + make_interval(secs => {EARLY}))
       OR (n.state = 'sending' AND n.lease_until <= app_now()))
-    AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
+    AND NOT {PAUSED}
   ORDER BY n.id FOR UPDATE SKIP LOCKED
 ), judged AS (
   SELECT m.id, m.state AS was, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, c.channel, m.priority,

@@ -11,9 +11,10 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
+from tocsin_notify.store.queues import PAUSED
 
 # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
-_INSERT: Final = """
+_INSERT: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
     $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[])
@@ -27,7 +28,7 @@ WITH given AS (
   RETURNING id, org_id, incident, generation
 )
 SELECT s.id, f.reason AS fence_reason, app_now() AS now,
-  EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify') AS paused
+  {PAUSED} AS paused
 FROM stored s
 LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND f.generation >= s.generation
 """

@@ -3,11 +3,13 @@
 from typing import Final
 
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.queues import RecordFigures, WorkFigures
+from tocsin_kit.db.queues import RecordFigures, WorkFigures, paused
 
 from tocsin_notify.domain.page import CRITICAL, SLOW
 
 QUEUE: Final = "notify"
+PAUSED: Final = paused(f"'{QUEUE}'")
+"""The condition of a statement that the queue is paused."""
 
 _FIGURES: Final = """
 SELECT

@@ -52,7 +52,7 @@ class NtfyServer(Provider):
         """Press a button, as the app does it: an HTTP request from the phone."""
         action = next(each for each in push.fields["actions"] if each["label"] == label)
         assert action["action"] == "http", f"{label} opens {action['url']}"
-        return await self.calls(action.get("method", "POST"), action["url"], headers=action.get("headers"))
+        return await self.calls_back(action.get("method", "POST"), action["url"], headers=action.get("headers"))
 
     async def _publish(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

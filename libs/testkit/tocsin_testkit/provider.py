@@ -15,7 +15,8 @@ class Provider(ABC):
     """Listens on a free loopback port.
 
     `refuse` maps addresses to the answers that requests for them get, one after the other, before they are taken. `hang`
-    holds addresses whose requests are taken and never answered, `reset` those whose connection is cut instead of an answer.
+    holds addresses whose requests are taken and not answered before `answers` is called, `reset` those whose connection is
+    cut instead of an answer.
     `reach` maps the beginnings of public URLs to where they really lead.
     """
 
@@ -34,7 +35,8 @@ class Provider(ABC):
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """What it serves."""
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Listen."""
         app = web.Application()
         app.add_routes(self.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -42,20 +44,31 @@ class Provider(ABC):
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
         self._session = aiohttp.ClientSession()
-        return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def stop(self) -> None:
+        """Stop listening."""
         self._release.set()
         await self._session.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    async def calls(
+    def answers(self) -> None:
+        """Answer what hangs."""
+        self._release.set()
+
+    async def calls_back(
         self, method: str, url: str, *, data: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
         """Call a public URL of the product: the HTTP status and the text of the answer. Redirects are not followed."""

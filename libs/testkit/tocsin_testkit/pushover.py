@@ -53,7 +53,7 @@ class PushoverServer(Provider):
             "acknowledged_by": push.fields["user"],
             "acknowledged_by_device": "phone",
         }
-        return await self.calls("POST", push.fields["callback"], data=data)
+        return await self.calls_back("POST", push.fields["callback"], data=data)
 
     async def _send(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

@@ -96,7 +96,7 @@ class SlackServer(Provider):
             "X-Slack-Signature": f"v0={digest}",
         }
         url = "https://tocsin.example.com/notify/v1/slack"
-        status, _ = await self.calls("POST", url, data=content if body is None else body, headers=headers)
+        status, _ = await self.calls_back("POST", url, data=content if body is None else body, headers=headers)
         return status
 
     async def _call(self, request: web.Request) -> web.StreamResponse:

@@ -65,7 +65,9 @@ class TelegramServer(Provider):
         headers = {} if secret is None else {"X-Telegram-Bot-Api-Secret-Token": secret}
         url = "https://tocsin.example.com/notify/v1/telegram"
         body = json.dumps(update).encode()
-        status, text = await self.calls("POST", url, data=body, headers=headers | {"Content-Type": "application/json"})
+        status, text = await self.calls_back(
+            "POST", url, data=body, headers=headers | {"Content-Type": "application/json"}
+        )
         return status, json.loads(text) if text.startswith("{") else {}
 
     async def _call(self, request: web.Request) -> web.StreamResponse:

@@ -3,22 +3,21 @@
 It signs by itself, from the description at twilio.com/docs/usage/security, so that it shares no code with what it tests.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import itertools
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-import aiohttp
 from aiohttp import web
 
 from tocsin_testkit import twiml
-from tocsin_testkit.inbox import Inbox
+from tocsin_testkit.provider import Provider
 from tocsin_testkit.received import Received
 from tocsin_testkit.twiml import Script
 
@@ -55,52 +54,19 @@ class Call:
         return next((value for key, value in self.fields if key == name), "")
 
 
-class TwilioServer:
-    """Listens on a free loopback port.
+class TwilioServer(Provider):
+    """Knows one account. `refuse`, `hang` and `reset` go by number; `error` makes the answers for `refuse`."""
 
-    `refuse` maps numbers to the (HTTP status, error code) that requests for them get, one after the other, before they are
-    taken. `hang` holds numbers whose requests are taken and answered after `answers`, `reset` those whose connection is cut
-    instead of an answer.
-    `reach` maps the beginnings of public URLs to where they really lead.
-    """
-
-    def __init__(self, inbox: Inbox | None = None) -> None:
-        self._inbox = inbox or Inbox()
-        self._runner: web.AppRunner | None = None
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._numbers = itertools.count(1)
-        self._release = asyncio.Event()
-        self.refuse: dict[str, list[tuple[int, int]]] = {}
-        self.headers: dict[str, str] = {}
-        self.hang: set[str] = set()
-        self.reset: set[str] = set()
-        self.reach: dict[str, str] = {}
         self.messages: list[Message] = []
         self.calls: list[Call] = []
-        self.requests = 0
-        self.port = 0
 
-    async def start(self) -> None:
-        """Listen."""
-        app = web.Application()
-        app.router.add_post("/2010-04-01/Accounts/{account}/Messages.json", self._create)
-        app.router.add_post("/2010-04-01/Accounts/{account}/Calls.json", self._call)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = self._runner.addresses[0][1]
-        self._session = aiohttp.ClientSession()
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        self._release.set()
-        await self._session.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    @property
-    def url(self) -> str:
-        """The base URL of the API."""
-        return f"http://127.0.0.1:{self.port}"
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The resources of the API that make a text message and a call."""
+        account = "/2010-04-01/Accounts/{account}"
+        return web.post(f"{account}/Messages.json", self._create), web.post(f"{account}/Calls.json", self._call)
 
     def settings(self) -> dict[str, Any]:
         """The variables that make a service use it."""
@@ -110,10 +76,6 @@ class TwilioServer:
             "TWILIO_FROM": SENDER,
             "TWILIO_BASE_URL": self.url,
         }
-
-    def answers(self) -> None:
-        """Answer what hangs."""
-        self._release.set()
 
     def to(self, number: str) -> list[Message]:
         """What was taken for this number, oldest first."""
@@ -166,12 +128,8 @@ class TwilioServer:
 
     async def posts(self, url: str, fields: dict[str, str], *, signature: str) -> tuple[int, str]:
         """POST a form to a public URL of the product; the HTTP status and the text of the answer."""
-        real = next(
-            (real + url.removeprefix(public) for public, real in self.reach.items() if url.startswith(public)), url
-        )
         headers = {"X-Twilio-Signature": signature, "I-Twilio-Idempotency-Token": f"{next(self._numbers)}"}
-        async with self._session.post(real, data=fields, headers=headers) as response:
-            return response.status, await response.text()
+        return await self.calls_back("POST", url, data=fields, headers=headers)
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         given = await self._read(request)
@@ -180,11 +138,11 @@ class TwilioServer:
         fields = dict(given)
         to, body = fields.get("To", ""), fields.get("Body", "")
         if not body or len(body) > 1600:
-            return _refusal(400, 21617 if body else 21602, "The message body is empty or exceeds the limit")
+            return error(400, 21617 if body else 21602, "The message body is empty or exceeds the limit")
         message = Message(f"SM{next(self._numbers):032x}", to, body, fields.get("StatusCallback", ""), fields)
         self.messages.append(message)
         code_in = _CODE.search(body)
-        await self._inbox.put(
+        await self.inbox.put(
             Received(
                 address=to,
                 channel="sms",
@@ -198,7 +156,7 @@ class TwilioServer:
                 body=body.encode(),
             )
         )
-        await self._before_the_answer(request, to)
+        await self.fail(request, to)
         answer = {"sid": message.sid, "status": "queued", "to": to, "body": body, "error_code": None}
         return web.json_response(answer, status=201)
 
@@ -209,18 +167,18 @@ class TwilioServer:
         fields = dict(given)
         to, text = fields.get("To", ""), fields.get("Twiml", "")
         if not fields.get("From"):
-            return _refusal(400, 21213, "A 'From' phone number is required")
+            return error(400, 21213, "A 'From' phone number is required")
         try:
             if len(text) > twiml.LONGEST:
                 raise ValueError("20001 Twiml exceeds 4000 characters")
             script = twiml.read(text)
-        except ValueError as error:
-            return _refusal(400, 20001, str(error))
+        except ValueError as unreadable:
+            return error(400, 20001, str(unreadable))
         call = Call(f"CA{next(self._numbers):032x}", to, script, given)
         self.calls.append(call)
         spoken = " ".join(script.says)
         code = _SPOKEN_CODE.search(spoken)
-        await self._inbox.put(
+        await self.inbox.put(
             Received(
                 address=to,
                 channel="voice",
@@ -234,7 +192,7 @@ class TwilioServer:
                 body=text.encode(),
             )
         )
-        await self._before_the_answer(request, to)
+        await self.fail(request, to)
         return web.json_response({"sid": call.sid, "status": "queued", "to": to}, status=201)
 
     async def _read(self, request: web.Request) -> list[tuple[str, str]] | web.Response:
@@ -242,21 +200,15 @@ class TwilioServer:
         self.requests += 1
         login = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
         if request.headers.get("Authorization") != f"Basic {login}" or request.match_info["account"] != ACCOUNT:
-            return _refusal(401, 20003, "Authenticate")
+            return error(401, 20003, "Authenticate")
         given = parse_qsl((await request.read()).decode(), keep_blank_values=True)
         to = dict(given).get("To", "")
-        if self.refuse.get(to):
-            status, code = self.refuse[to].pop(0)
-            return _refusal(status, code, "refused by the stand-in", self.headers)
+        refused = self.refusal(to)
+        if refused is not None:
+            return refused
         if not _NUMBER.fullmatch(to):
-            return _refusal(400, 21211, f"The 'To' number {to} is not a valid phone number.")
+            return error(400, 21211, f"The 'To' number {to} is not a valid phone number.")
         return given
-
-    async def _before_the_answer(self, request: web.Request, to: str) -> None:
-        if to in self.hang:
-            await self._release.wait()
-        if to in self.reset and request.transport is not None:
-            request.transport.abort()
 
 
 def _about(call: Call) -> dict[str, str]:
@@ -275,7 +227,10 @@ def sign(token: str, url: str, fields: dict[str, str]) -> str:
     return base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()).decode()
 
 
-def _refusal(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+def error(
+    status: int, code: int, message: str = "refused by the stand-in", headers: dict[str, str] | None = None
+) -> web.Response:
+    """A refusal as it describes them."""
     answer = {
         "code": code,
         "message": message,

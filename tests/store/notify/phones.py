@@ -17,10 +17,8 @@ BEN = "+4915187654321"
 
 @pytest.fixture
 async def twilio(world: World) -> AsyncIterator[TwilioServer]:
-    server = TwilioServer(world.inbox)
-    await server.start()
-    yield server
-    await server.stop()
+    async with TwilioServer(world.inbox) as server:
+        yield server
 
 
 @asynccontextmanager

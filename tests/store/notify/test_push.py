@@ -200,7 +200,7 @@ async def test_urls_of_buttons_cannot_be_made_up(world: World, ntfy: NtfyServer)
         await notify.submit(job(org))
         push = await shown(ntfy)
         url = push.fields["actions"][0]["url"]
-        assert (await ntfy.calls("GET", url))[0] == 405, "previews and scanners press nothing"
+        assert (await ntfy.calls_back("GET", url))[0] == 405, "previews and scanners press nothing"
         for forged in (
             url.replace("action=acknowledge", "action=escalate"),
             url.replace("?", "?action=escalate&"),
@@ -212,9 +212,9 @@ async def test_urls_of_buttons_cannot_be_made_up(world: World, ntfy: NtfyServer)
             url + "%C3%BC",
             url.replace("via=ntfy", "via=phone"),
         ):
-            assert (await ntfy.calls("POST", forged))[0] == 401, forged
+            assert (await ntfy.calls_back("POST", forged))[0] == 401, forged
         assert world.escalation.responders.acted == []
-        assert (await ntfy.calls("POST", url, data=b"\xff" * 100))[0] == 200, "what the body says is not read"
+        assert (await ntfy.calls_back("POST", url, data=b"\xff" * 100))[0] == 200, "what the body says is not read"
 
 
 async def test_what_pushover_gets_and_what_its_answers_mean(pushover: PushoverServer) -> None:
@@ -257,7 +257,9 @@ async def test_a_press_in_the_app_acknowledges(world: World, pushover: PushoverS
         await until(lambda: len(pushover.pushes) == 3)
         push = next(push for push in pushover.pushes if push.receipt)
         forged = push.fields["callback"].replace(org, new_org())
-        assert (await pushover.calls("POST", forged, data={"receipt": push.receipt, "acknowledged": "1"}))[0] == 401
+        assert (await pushover.calls_back("POST", forged, data={"receipt": push.receipt, "acknowledged": "1"}))[
+            0
+        ] == 401
         for _ in range(2):
             assert (await pushover.acknowledges(push))[0] == 200
         assert world.escalation.responders.acted == [("acknowledge", "users/ana", "pushover")]

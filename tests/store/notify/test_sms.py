@@ -19,7 +19,7 @@ from tocsin_notify.channels.sms import SmsChannel
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
-from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Message, TwilioServer, sign
+from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Message, TwilioServer, error, sign
 
 from tests.store.notify.phones import ANA, PUBLIC, proven, running
 from tests.store.notify.support import ALLOWED, Notify, World, bearer, job, new_org, until
@@ -88,7 +88,7 @@ async def test_what_an_answer_means(twilio: TwilioServer) -> None:
         (500, 20500, Retryable),
         (503, 0, Retryable),
     ]:
-        twilio.refuse[ANA] = [(status, code)]
+        twilio.refuse[ANA] = [error(status, code)]
         outcome = await send()
         assert isinstance(outcome, expected), (code, outcome)
         assert isinstance(outcome, Permanent | Retryable)
@@ -102,15 +102,15 @@ async def test_what_an_answer_means(twilio: TwilioServer) -> None:
 
 @pytest.mark.parametrize(("header", "seconds"), [("17", 17.0), ("Fri, 02 Jan 2026 00:00:40 GMT", 40.0)])
 async def test_the_provider_says_when_to_come_again(twilio: TwilioServer, header: str, seconds: float) -> None:
-    twilio.refuse[ANA] = [(429, 20429)]
-    twilio.headers = {"Retry-After": header, "Date": "Fri, 02 Jan 2026 00:00:00 GMT"}
+    headers = {"Retry-After": header, "Date": "Fri, 02 Jan 2026 00:00:00 GMT"}
+    twilio.refuse[ANA] = [error(429, 20429, headers=headers)]
     outcome = await send_to(account(twilio))()
     assert isinstance(outcome, Retryable)
     assert outcome.after == seconds
 
 
 async def test_a_callback_that_is_refused_costs_the_receipt_and_not_the_page(twilio: TwilioServer) -> None:
-    twilio.refuse[ANA] = [(400, 21609)]
+    twilio.refuse[ANA] = [error(400, 21609)]
     outcome = await send_to(account(twilio), "https://not-public.example.com")()
     assert isinstance(outcome, Sent)
     assert "StatusCallback" not in twilio.messages[0].fields

@@ -15,7 +15,7 @@ from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.voice import VoiceChannel
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
-from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Call, TwilioServer, sign
+from tocsin_testkit.twilio import ACCOUNT, SENDER, TOKEN, Call, TwilioServer, error, sign
 
 from tests.store.notify.phones import ANA, BEN, PUBLIC, proven, running
 from tests.store.notify.support import ALLOWED, Notify, World, job, new_org, until
@@ -105,10 +105,10 @@ async def test_what_a_refusal_means(twilio: TwilioServer) -> None:
         (429, 10004, Retryable),
         (503, 0, Retryable),
     ]:
-        twilio.refuse[ANA] = [(status, code)]
+        twilio.refuse[ANA] = [error(status, code)]
         outcome = await send(twilio)
         assert isinstance(outcome, expected), (code, outcome)
-    twilio.refuse[ANA] = [(400, 21205)]
+    twilio.refuse[ANA] = [error(400, 21205)]
     assert isinstance(await send(twilio), Sent), "a call without a receipt is better than none"
     assert not twilio.calls[0].value("StatusCallback")
     assert isinstance(await send(twilio, caller=""), Permanent)

@@ -50,12 +50,11 @@ class _Command(Protocol):
     etag: str
 
 
-_SO_ALREADY = {
-    pb.BULK_ACTION_ACKNOWLEDGE: (State.ACKNOWLEDGED, State.RESOLVED),
-    pb.BULK_ACTION_SNOOZE: (State.SNOOZED, State.RESOLVED),
-    pb.BULK_ACTION_RESOLVE: (State.RESOLVED,),
+_ACTIONS = {
+    pb.BULK_ACTION_ACKNOWLEDGE: bulk.Action.ACKNOWLEDGE,
+    pb.BULK_ACTION_SNOOZE: bulk.Action.SNOOZE,
+    pb.BULK_ACTION_RESOLVE: bulk.Action.RESOLVE,
 }
-"""The states in which an incident needs no such action."""
 _DELIVERIES = "notifications:read"
 """The scope without which an explanation leaves out what notify knows: contact rules, attempts, receipts."""
 
@@ -242,18 +241,19 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         before = None if request.dry_run else await self._commands.answered(call.org_id, method, request, answer)
         if before is not None:
             return before
-        found = await bulk.fitting(self._db, call.org_id, filters, _SO_ALREADY[request.action], limit)
+        found = await bulk.fitting(self._db, call.org_id, filters, _ACTIONS[request.action], limit)
         ids = [row.run.incident_id for row in found.rows]
         if request.dry_run:
             shown = [mapping.incident(row.run, row.update_time) for row in found.rows]
             return answer(results=[pb.IncidentResult(name=each.name, incident=each) for each in shown], more=found.more)
-        actor = call.principal.subject
-        if request.action == pb.BULK_ACTION_RESOLVE:
-            steps = await self._commands.resolving(call.org_id, actor, ids)
-        elif request.action == pb.BULK_ACTION_SNOOZE:
-            steps = [Step(id_, Snoozed(actor, request.snooze_duration.ToTimedelta())) for id_ in ids]
-        else:
-            steps = [Step(id_, Acknowledged(actor)) for id_ in ids]
+        steps = await bulk.steps(
+            self._commands,
+            call.org_id,
+            call.principal.subject,
+            _ACTIONS[request.action],
+            ids,
+            request.snooze_duration.ToTimedelta(),
+        )
         return await self._commands.many(
             call.org_id,
             method,

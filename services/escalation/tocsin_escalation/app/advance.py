@@ -186,9 +186,9 @@ class _Work:
 
     async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
         saved = list(self.changed.values())
-        await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned])
+        retitled = {run.incident_id for run in saved if self._retitled(run)}
+        await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
         await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
-        await escalations.save_edits(tx, [run for run in saved if self._edited(run)])
         await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
         rows = [
             (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
@@ -206,9 +206,8 @@ class _Work:
         touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))
 
-    def _edited(self, run: Escalation) -> bool:
-        before = self.before[run.incident_id]
-        return (run.facts.title, run.severity_set) != (before.facts.title, before.severity_set)
+    def _retitled(self, run: Escalation) -> bool:
+        return run.facts.title != self.before[run.incident_id].facts.title
 
     def _moves_timer(self, run: Escalation) -> bool:
         before = self.before[run.incident_id]

@@ -1,7 +1,7 @@
 """Escalations and their live timers in PostgreSQL, always as sets: one statement for however many there are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -127,8 +127,11 @@ _BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1,
   '', '', false, 0::bigint, 0) AS blank"""
 
 
-async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
-    """Write locked escalations; their timers are written by `store.timers.replace`."""
+async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID] = ()) -> None:
+    """Write locked escalations; their timers are written by `store.timers.replace`.
+
+    The title is written of those in `retitled` only: people correct one rarely, and no other write carries it.
+    """
     if not runs:
         return
     # unnest flattens arrays of arrays, so lists of people travel as JSON.
@@ -140,13 +143,14 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
              paged_users = ARRAY(SELECT jsonb_array_elements_text(n.paged_users)),
              acknowledged_by = n.acknowledged_by, acknowledge_time = n.acknowledge_time, resolved_by = n.resolved_by,
              resolve_time = n.resolve_time, added_alerts_noted = n.added_alerts_noted, last_sequence = n.last_sequence,
-             pages = n.pages, reached = n.reached, version = n.version, update_time = app_now()
+             pages = n.pages, reached = n.reached, version = n.version, update_time = app_now(),
+             title = coalesce(n.title, e.title), severity_set = n.severity_set
            FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
              $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
-             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[]) AS n(incident_id, severity,
-             alert_count, state, policy, on_fallback_policy, level, repeat, generation, assignees, paged_users,
-             acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted, last_sequence, pages, reached,
-             version, org_id)
+             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[], $22::text[], $23::boolean[])
+             AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level, repeat, generation, assignees,
+             paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted, last_sequence, pages,
+             reached, version, org_id, title, severity_set)
            WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.incident_id for run in runs],
         [run.facts.severity for run in runs],
@@ -169,20 +173,7 @@ async def save(tx: Tx, runs: Sequence[Escalation]) -> None:
         [run.reached.value for run in runs],
         [run.version for run in runs],
         [run.org_id for run in runs],
-    )
-
-
-async def save_edits(tx: Tx, runs: Sequence[Escalation]) -> None:
-    """Write what people corrected in locked escalations; `save` writes all else. Rare, so no other write pays for it."""
-    if not runs:
-        return
-    await tx.execute(
-        """UPDATE escalations e SET title = n.title, severity_set = n.severity_set
-           FROM unnest($1::text[], $2::uuid[], $3::text[], $4::boolean[]) AS n(org_id, incident_id, title, severity_set)
-           WHERE e.org_id = n.org_id AND e.incident_id = n.incident_id""",
-        [run.org_id for run in runs],
-        [run.incident_id for run in runs],
-        [run.facts.title for run in runs],
+        [run.facts.title if run.incident_id in retitled else None for run in runs],
         [run.severity_set for run in runs],
     )
 

@@ -14,7 +14,7 @@ from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import sequels
 from tocsin_notify.store.cipher import Cipher, SecretLost
-from tocsin_notify.store.sequels import Followed
+from tocsin_notify.store.sequels import Followed, Noted
 
 _log = get_logger(__name__)
 
@@ -45,9 +45,9 @@ class Sequels:
             if not rows:
                 break
             outcomes = await asyncio.gather(*map(self._follow, rows))
+            noted = [self._judge(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
             async with self._db.system() as tx:
-                for row, outcome in zip(rows, outcomes, strict=True):
-                    await self._note(tx, row, outcome)
+                await sequels.note(tx, noted)
             if len(rows) < _MOST:
                 break
         async with self._db.system() as tx:
@@ -81,13 +81,12 @@ class Sequels:
             _log.exception("channel_defect", notification=str(row.id))
             return Permanent(f"internal error in the channel: {type(error).__name__}")
 
-    async def _note(self, tx: Tx, row: Followed, outcome: Outcome) -> None:
+    def _judge(self, row: Followed, outcome: Outcome) -> Noted:
         fields = {"org_id": row.org_id, "notification": str(row.id), "channel": row.channel}
         if isinstance(outcome, Retryable) and row.follow_tries < _TRIES:
             wait = min(_LONGEST_WAIT, 2.0**row.follow_tries) * (1.0 + random.random()) / 2
-            await sequels.later(tx, row.org_id, row.id, max(wait, min(outcome.after or 0.0, _LONGEST_WAIT)))
             _log.info("sequel_tried_on", reason=outcome.reason, **fields)
-            return
+            return Noted(row.org_id, row.id, wait=max(wait, min(outcome.after or 0.0, _LONGEST_WAIT)))
         if not isinstance(outcome, Sent):
             _log.warning("sequel_given_up", reason=outcome.reason, meaning="the message stays as it was", **fields)
-        await sequels.done(tx, row.org_id, row.id, row.upto)
+        return Noted(row.org_id, row.id, followed=row.upto)

@@ -3,7 +3,7 @@
 A fence stays open until each of its messages was told, so none is forgotten however many processes die meanwhile.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -62,12 +62,23 @@ UPDATE cancel_fences SET followed = true WHERE ctid IN (
       AND n.channel = ANY($1::text[]) AND n.state IN ('sending', 'sent'))
   LIMIT 1000 FOR UPDATE SKIP LOCKED)
 """
-_DONE: Final = """
-UPDATE notifications SET followed = $3, follow_due = NULL, follow_tries = 0 WHERE org_id = $1 AND id = $2
+_NOTE: Final = """
+UPDATE notifications n SET followed = coalesce(g.followed, n.followed),
+  follow_tries = CASE WHEN g.followed IS NULL THEN n.follow_tries ELSE 0 END,
+  follow_due = app_now() + make_interval(secs => g.wait)
+FROM unnest($1::text[], $2::uuid[], $3::int[], $4::float8[]) AS g (org_id, id, followed, wait)
+WHERE n.org_id = g.org_id AND n.id = g.id
 """
-_LATER: Final = """
-UPDATE notifications SET follow_due = app_now() + make_interval(secs => $3) WHERE org_id = $1 AND id = $2
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What became of a message: it shows what happened up to a generation, or is tried again after `wait` seconds."""
+
+    org_id: str
+    id: UUID
+    followed: int | None = None
+    wait: float | None = None
 
 
 async def claim(tx: Tx, channels: Collection[str], limit: int, lease: float) -> list[Followed]:
@@ -80,11 +91,13 @@ async def close_fences(tx: Tx, channels: Collection[str]) -> None:
     await tx.execute(_CLOSE, list(channels))
 
 
-async def done(tx: Tx, org_id: str, notification: UUID, generation: int) -> None:
-    """Its message shows what happened up to this generation."""
-    await tx.execute(_DONE, org_id, notification, generation)
-
-
-async def later(tx: Tx, org_id: str, notification: UUID, seconds: float) -> None:
-    """Try again then."""
-    await tx.execute(_LATER, org_id, notification, seconds)
+async def note(tx: Tx, noted: Sequence[Noted]) -> None:
+    """What became of the messages of one claim."""
+    rows = sorted(noted, key=lambda each: each.id)
+    await tx.execute(
+        _NOTE,
+        [each.org_id for each in rows],
+        [each.id for each in rows],
+        [each.followed for each in rows],
+        [each.wait for each in rows],
+    )

@@ -40,7 +40,7 @@ async def update_integration(
     apply_paths(written, given, paths)
     validate(written, "integration")
     compile_rules(written.routing_rules)
-    ranges_of(written)
+    ranges = ranges_of(written)
     await require_policies(policies, org_id, written)
 
     async def work(tx: Tx) -> UpdateIntegrationResponse:
@@ -51,8 +51,9 @@ async def update_integration(
             require_etag(given.etag, row.version, field="integration.etag")
             after = integration_of(row)
             apply_paths(after, given, paths)
+            kept = ranges if "source_ranges" in paths else row.source_ranges
             await integrations.update(
-                tx, integration_id, after.display_name, after.default_policy, rules_of(after), ranges_of(after)
+                tx, integration_id, after.display_name, after.default_policy, rules_of(after), kept
             )
             now = await integrations.get(tx, integration_id)
             assert now is not None

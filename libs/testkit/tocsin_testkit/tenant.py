@@ -68,13 +68,28 @@ class Tenant:
         request = schedule_service_pb2.CreateScheduleRequest(schedule_id=name, schedule=schedule)
         return str((await self.admin.schedules.CreateSchedule(request)).schedule.name)
 
-    async def policy(self, *levels: Sequence[Person | str], minutes: float = 5, name: str = "", **fields: Any) -> str:
-        """A policy whose levels each wait `minutes`: `policies/{name}`. A target is a person or a resource name."""
+    async def policy(
+        self,
+        *levels: Sequence[Person | str],
+        minutes: float = 5,
+        name: str = "",
+        turn_minutes: float | None = None,
+        **fields: Any,
+    ) -> str:
+        """A policy whose levels each wait `minutes`: `policies/{name}`. A target is a person or a resource name.
+
+        With `turn_minutes` the levels page one in turn, and the next after so many minutes; 0: only if they cannot be reached.
+        """
+        in_turn = turn_minutes is not None
+        turns = Duration(seconds=round(turn_minutes * 60)) if turn_minutes else None
         policy = policy_service_pb2.Policy(
             display_name=name or "Policy",
             levels=[
                 policy_service_pb2.Level(
-                    targets=[target(one) for one in level], timeout=Duration(seconds=round(minutes * 60))
+                    targets=[target(one) for one in level],
+                    timeout=Duration(seconds=round(minutes * 60)),
+                    mode=policy_service_pb2.LEVEL_MODE_IN_TURN if in_turn else policy_service_pb2.LEVEL_MODE_ALL,
+                    turn_timeout=turns,
                 )
                 for level in levels
             ],

@@ -22,6 +22,7 @@ from tests.contract.errors import failure
 Code = grpc.StatusCode
 ANA = target_pb2.Target(user="users/ana")
 LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
+IN_TURN = pp.LEVEL_MODE_IN_TURN
 FAR = Timestamp(seconds=4102444800)
 NEVER = Timestamp(seconds=1 << 50)
 NOBODY = f"incidents/{uuid.uuid4()}"
@@ -30,6 +31,10 @@ NOBODY = f"incidents/{uuid.uuid4()}"
 def bulk(**fields: Any) -> ip.BulkChangeIncidentsRequest:
     given = {"filter": ip.ListIncidentsRequest(query="db"), "action": ip.BULK_ACTION_RESOLVE, **fields}
     return ip.BulkChangeIncidentsRequest(**given)
+
+
+def level(**fields: Any) -> pp.Level:
+    return pp.Level(targets=[ANA], timeout=Duration(seconds=60), **fields)
 
 
 def policy(**fields: Any) -> pp.CreatePolicyRequest:
@@ -55,6 +60,10 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
             "policy.levels[0].targets[0].user",
         ),
         (policy(levels=[LEVEL] * 21), "policy.levels"),
+        (policy(levels=[level(mode=9)]), "policy.levels[0].mode"),
+        (policy(levels=[LEVEL, level(turn_timeout=Duration(seconds=9))]), "policy.levels[1].turn_timeout"),
+        (policy(levels=[level(mode=IN_TURN, turn_timeout=Duration(seconds=60))]), "policy.levels[0].turn_timeout"),
+        (policy(levels=[level(mode=IN_TURN, turn_timeout=Duration(nanos=1))]), "policy.levels[0].turn_timeout"),
         (policy(repeat_count=10), "policy.repeat_count"),
         (policy(display_name=""), "policy.display_name"),
         (policy(display_name="x" * 256), "policy.display_name"),

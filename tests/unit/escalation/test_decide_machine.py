@@ -30,6 +30,7 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
+from tocsin_escalation.domain.turns import holder, taken
 
 from tests.unit.escalation.people import NOON, level, policy, schedule, team, user
 
@@ -37,7 +38,15 @@ PEOPLE = ("ana", "ben", "cem")
 TARGETS = st.sampled_from(
     [*map(user, PEOPLE), user("gone"), team("core"), team("empty"), *map(schedule, ("web", "far", "quiet"))]
 )
-LEVELS = st.builds(lambda t, m: level(*t, minutes=m), st.lists(TARGETS, min_size=1, max_size=3), st.integers(1, 30))
+LEVELS = st.builds(
+    lambda t, m, in_turn, share: replace(
+        level(*t, minutes=m), in_turn=in_turn, turn_timeout=timedelta(minutes=m / share) if in_turn and share else None
+    ),
+    st.lists(TARGETS, min_size=1, max_size=3),
+    st.integers(1, 30),
+    st.booleans(),
+    st.sampled_from([0, 2, 5]),
+)
 POLICIES = st.builds(
     lambda levels, repeats, fallback, ack, raise_, gap: policy(
         *levels,
@@ -64,7 +73,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOON
-        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()}, SCHEDULES)
+        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()}, SCHEDULES, {})
         self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 4, "", NOON))
         self.paged: Counter[tuple[int, int, int, str]] = Counter()
         self.old_timers: list[Timer] = []
@@ -83,6 +92,7 @@ class Life(RuleBasedStateMachine):
         if before.timer is not None and decision.next.timer != before.timer:
             self.old_timers.append(before.timer)
         self.run = decision.next
+        self.directory = replace(self.directory, turns=taken(self.directory.turns or {}, decision.commands))
         for command in decision.commands:
             if isinstance(command, StopPages):
                 self.stopped_up_to = max(self.stopped_up_to, command.generation)
@@ -111,6 +121,10 @@ class Life(RuleBasedStateMachine):
     def somebody_comes_on_call_or_goes(self, there: bool) -> None:
         web = OnCall(("cem",), "web has cem") if there else replace(GAP, comes_on=self.now + timedelta(hours=1))
         self.directory = replace(self.directory, schedules={**SCHEDULES, "web": web})
+
+    @rule(away=st.frozensets(st.sampled_from(PEOPLE)))
+    def people_are_away(self, away: frozenset[str]) -> None:
+        self.directory = replace(self.directory, away=away)
 
     @property
     def held(self) -> bool:
@@ -237,22 +251,27 @@ class Life(RuleBasedStateMachine):
     @rule(kind=st.sampled_from([OutcomeKind.UNREACHABLE, OutcomeKind.FAILED]))
     def nobody_of_the_current_level_can_be_reached(self, kind: OutcomeKind) -> None:
         before = self.run
-        mine = [
-            page
-            for page in self.pages
-            if (page.generation, page.repeat, page.level) == (before.generation, before.repeat, before.level)
-            and before.pages.get(page.id) is not PageState.FAILED
-        ]
-        if self.held or any(before.pages.get(page.id) is PageState.SENT for page in mine):
+        if self.held or any(before.pages.get(page.id) is PageState.SENT for page in self.at_the_level(before)):
             return
-        for page in mine:
+        failed = False
+        while mine := self.at_the_level(before):
             assert (self.run.level, self.run.repeat) == (before.level, before.repeat)
-            self.take(PageOutcome(page.id, page.user, kind, page.level))
-        if mine:
+            self.take(PageOutcome(mine[0].id, mine[0].user, kind, mine[0].level))
+            failed = True
+        if failed:
             here = (self.run.state, self.run.repeat, self.run.level)
             assert here != (State.TRIGGERED, before.repeat, before.level), "the level is left at once"
             due = self.run.timer
             assert due is None or due.due_time > self.now, "whoever is next has time to answer"
+
+    def at_the_level(self, there: Escalation) -> list[Page]:
+        """The pages of this step of the road that may still reach somebody; where people have turns there may be new ones."""
+        return [
+            page
+            for page in self.pages
+            if (page.generation, page.repeat, page.level) == (there.generation, there.repeat, there.level)
+            and self.run.pages.get(page.id) in (PageState.OPEN, PageState.SENT)
+        ]
 
     @rule()
     def resolve(self) -> None:
@@ -264,6 +283,15 @@ class Life(RuleBasedStateMachine):
             assert self.run.timer is not None
         if self.run.state in (State.EXHAUSTED, State.RESOLVED):
             assert self.run.timer is None
+
+    @invariant()
+    def a_turn_ends_with_its_level_at_the_latest(self) -> None:
+        timer = self.run.timer
+        if timer is not None and timer.level_end is not None:
+            assert timer.due_time <= timer.level_end
+            assert holder(self.run) in self.run.assignees
+            assert self.run.policy is not None
+            assert self.run.policy.levels[self.run.level - 1].in_turn
 
     @invariant()
     def only_a_policy_that_says_so_waits(self) -> None:

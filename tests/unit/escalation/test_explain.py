@@ -234,3 +234,17 @@ def test_a_gap_is_why(choice: GapChoice) -> None:
     found = Told(policy(level(*targets), on_gap=choice, fallback_target=user("dora")), later).why("ana")
     assert found.verdict is Verdict.NOT_PAGED
     assert "has a gap" in found.summary
+
+
+def test_somebody_elses_turn_is_why() -> None:
+    run_on = policy(replace(level(team("core"), schedule("web"), minutes=10), in_turn=True, turn_timeout=3 * MINUTE))
+    told = Told(run_on)
+    found = told.why("cem")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert said(found, About.RULE)[0].endswith("level 1 (teams/core, one in turn)")
+    assert "teams/core names users/cem, and the level pages one in turn: it was the turn of users/ben" in found.summary
+    assert found.next_page == NOON + 3 * MINUTE, "if nobody answers, it is theirs then"
+    assert "it was the turn of users/ben" in told.why("ana").summary, "on call, and not next"
+    later = told.times_out(3).why("cem")
+    assert later.verdict is Verdict.WAITING
+    assert "level 1: paging users/cem; next in turn, because users/ben has not answered in time" in later.summary

@@ -17,14 +17,16 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import jobs
+from tocsin_escalation.app import jobs, turning
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.turning import Locked
 from tocsin_escalation.domain.decide import decide
-from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
 from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded, Restarted, Started
-from tocsin_escalation.domain.policy import Directory, Target
-from tocsin_escalation.store import directory, escalations, timeline, timers
+from tocsin_escalation.domain.policy import Directory, Policy, Target
+from tocsin_escalation.domain.turns import taken
+from tocsin_escalation.store import directory, escalations, timeline, timers, turns
 from tocsin_escalation.store.timeline import Entry
 
 log = get_logger(__name__)
@@ -74,7 +76,7 @@ async def advance(
     if known is None:
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
         known = await Known.read(tx, runs, steps)
-    work = _Work(dict(known.runs), await tx.now(), known.people, tx.org_id)
+    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id)
     answers = [work.take(step) for step in steps]
     await work.write(tx, effects, entries=entries)
     if not entries:
@@ -96,10 +98,24 @@ class Known:
 
     @classmethod
     async def read(
-        cls, tx: Tx, runs: Mapping[UUID, Escalation], steps: Sequence[Step] = (), others: Iterable[OrgTarget] = ()
+        cls,
+        tx: Tx,
+        runs: Mapping[UUID, Escalation],
+        steps: Sequence[Step] = (),
+        others: Iterable[OrgTarget] = (),
+        *,
+        starting: Iterable[tuple[str, Policy]] = (),
+        locked: Locked | None = None,
     ) -> "Known":
-        """With the people whom these steps and `others` may page. `runs` are locked already."""
-        return cls(runs, await directory.load(tx, [*_targets_of(steps, runs), *others]))
+        """With the people whom these steps and `others` may page. `runs` are locked already.
+
+        `starting`: policies that runs may start on. `locked`: the turns that these steps may take, if they are locked already.
+        """
+        people = await directory.load(tx, [*_targets_of(steps, runs), *others])
+        keys = turning.of_policies(starting).union(
+            *(turning.keys_of(step, runs.get(step.incident_id)) for step in steps)
+        )
+        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)))
 
 
 def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
@@ -120,9 +136,7 @@ def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Itera
 class _Work:
     """The decisions of one transaction, gathered so that they are written as sets."""
 
-    def __init__(
-        self, runs: dict[UUID, Escalation], now: datetime, people: Mapping[str, Directory], org_id: str
-    ) -> None:
+    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: dict[str, Directory], org_id: str) -> None:
         self.org_id = org_id
         self.runs = runs
         self.now = now
@@ -134,6 +148,7 @@ class _Work:
         self.notes: list[tuple[Escalation, Note]] = []
         self.pages: list[tuple[Escalation, Page]] = []
         self.stops: list[tuple[Escalation, StopPages]] = []
+        self.turned: set[tuple[str, str]] = set()
         self.entries: dict[UUID, list[Entry]] = {}
 
     def take(self, step: Step) -> Advanced | TocsinError:
@@ -181,8 +196,16 @@ class _Work:
         for command in decision.commands:
             if isinstance(command, Page):
                 self.pages.append((following, command))
-            else:
+            elif isinstance(command, StopPages):
                 self.stops.append((following, command))
+            else:
+                self._turn(following.org_id, command)
+
+    def _turn(self, org_id: str, turn: TurnTaken) -> None:
+        """Steps behind this one see it: of two incidents of one batch each pages another person."""
+        there = self.people[org_id]
+        self.people[org_id] = replace(there, turns=taken(there.turns or {}, [turn]))
+        self.turned.add((org_id, turn.policy))
 
     async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
         saved = list(self.changed.values())
@@ -190,6 +213,7 @@ class _Work:
         await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
         await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
+        await turns.save(tx, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)})
         rows = [
             (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops

@@ -71,8 +71,10 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
-            known = await Known.read(tx, runs, others=_targets(found, runs.values()))
-            await advance(tx, [_step(each, found, known) for each in applied], effects, known, entries=False)
+            going_on = [_step(each, found, {}) for each in applied if not each.starts]
+            starting = [(org_id, policy) for (org_id, _), policy in found.items()]
+            known = await Known.read(tx, runs, going_on, _targets(found, runs.values()), starting=starting)
+            await advance(tx, [_step(each, found, known.people) for each in applied], effects, known, entries=False)
         return [each.result for each in placed]
 
     return await db.run(None, work)
@@ -104,10 +106,10 @@ def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> 
     return placed
 
 
-def _step(placed: Placed, found: Policies, known: Known) -> Step:
+def _step(placed: Placed, found: Policies, people: Mapping[str, Directory]) -> Step:
     arrival, event = placed.arrival, placed.arrival.event
     if isinstance(event, Opening):
-        event = _choose(arrival, event, found, known.people) if placed.starts else _catch_up(event)
+        event = _choose(arrival, event, found, people) if placed.starts else _catch_up(event)
     return Step(arrival.incident_id, event, sequence=arrival.sequence, org_id=arrival.org_id)
 
 

@@ -63,8 +63,7 @@ async def explain_page(
         began = min((entry.create_time for entry in entries), default=now)
         person = await directory.get_user(tx, user)
         away = await absences.TABLE.page(tx, user, began, None, _MOST_ABSENCES)
-        targets = run.policy.targets() if run.policy else ()
-        there = await foresee.people(tx, targets, began, now + HORIZON)
+        there = await foresee.people(tx, [run.policy] if run.policy else [], began, now + HORIZON)
     foreseen = await foresee.play_on(notify, run, now, there)
     contact = await _contact(notify, org_id, incident_id, user) if deliveries else None
     happened = tuple(map(_happened, entries[:MOST_ENTRIES]))

@@ -21,7 +21,7 @@ async def get(db: Database, org_id: str, id_: str) -> PolicyRow:
 
 async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
     """A new policy. Raises ALREADY_EXISTS, USER_NOT_FOUND, TEAM_NOT_FOUND."""
-    await _check_targets(tx, policy)
+    await _check(tx, policy)
     row = await policies.insert(tx, policy, display_name, tenant_fallback)
     if row is None:
         name = f"policies/{policy.id}"
@@ -34,7 +34,7 @@ async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tupl
     row = await _must(tx, id_, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
-    await _check_targets(tx, policy)
+    await _check(tx, policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
@@ -52,7 +52,20 @@ async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
     return row
 
 
-async def _check_targets(tx: Tx, policy: Policy) -> None:
+async def _check(tx: Tx, policy: Policy) -> None:
+    for number, level in enumerate(policy.levels):
+        if level.turn_timeout is None:
+            continue
+        if not level.in_turn:
+            raise invalid(
+                f"policy.levels[{number}].turn_timeout",
+                "may be set only for mode LEVEL_MODE_IN_TURN: else there are no turns",
+            )
+        if level.turn_timeout >= level.timeout:
+            raise invalid(
+                f"policy.levels[{number}].turn_timeout",
+                "must be shorter than the level's timeout, within which people have turns",
+            )
     named = [
         (f"policy.levels[{number}].targets[{position}]", target)
         for number, level in enumerate(policy.levels)

@@ -9,7 +9,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.policy import Directory, Policy
-from tocsin_escalation.domain.warnings import Warned, warn
+from tocsin_escalation.domain.warnings import Warned, warn, warn_of_turns
 from tocsin_escalation.store import directory, policies
 
 log = get_logger(__name__)
@@ -27,9 +27,13 @@ class Reaching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
-    """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known."""
+    """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known.
+
+    `turns`: where some people of a level that pages one in turn cannot be reached.
+    """
 
     warned: tuple[Warned, ...]
+    turns: tuple[Warned, ...]
     complete: bool
 
 
@@ -57,7 +61,10 @@ async def of_policies(
             raise
         log.warning("reachability_unknown", org_id=org_id, reason=error.message)
         unreachable, complete = {}, False
-    return [Reachability(warn(policy, people, unreachable), complete) for policy in wanted]
+    return [
+        Reachability(warn(policy, people, unreachable), warn_of_turns(policy, people, unreachable), complete)
+        for policy in wanted
+    ]
 
 
 async def list_unreachable(

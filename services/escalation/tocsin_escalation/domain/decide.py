@@ -36,11 +36,13 @@ from tocsin_escalation.domain.paging import (
     halt,
     news,
     next_generation,
+    next_turn,
     page_users,
     start_level,
 )
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
+from tocsin_escalation.domain.turns import holder
 from tocsin_escalation.domain.urgency import raise_urgency
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
@@ -169,7 +171,10 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
     run = replace(run, timer=None)
     match timer.kind:
         case TimerKind.LEVEL_TIMEOUT:
-            return start_level(run, run.level + 1, timer.due_time, now, directory, timer_id, lateness_ms=late)
+            if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
+                return _end_turn(run, timer, now, directory, timer_id, late)
+            planned = timer.level_end or timer.due_time
+            return start_level(run, run.level + 1, planned, now, directory, timer_id, lateness_ms=late)
         case TimerKind.ACK_TIMEOUT:
             note = Note(
                 NoteKind.ACK_TIMED_OUT,
@@ -184,6 +189,18 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
             return _page_again(run, note, timer.due_time, now, directory, timer_id)
         case _:
             assert_never(timer.kind)
+
+
+def _end_turn(
+    run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
+) -> Decision:
+    missed = f"users/{holder(replace(run, timer=timer))} has not answered in time"
+    moved = next_turn(run, timer, missed, timer.due_time, now, directory, timer_id)
+    if moved is not None:
+        return Decision(moved.next, moved.commands, tuple(replace(note, lateness_ms=late) for note in moved.notes))
+    assert timer.level_end is not None, "only a level of turns has one that ends before the level"
+    rest = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, timer.level_end, run.generation, timer.level_end)
+    return Decision(replace(run, timer=rest))
 
 
 def _acknowledge(run: Escalation, actor: str, via: str, now: datetime, timer_id: UUID) -> Decision:

@@ -41,7 +41,15 @@ class StopPages:
     reason: str
 
 
-Command = Page | StopPages
+@dataclass(frozen=True, slots=True)
+class TurnTaken:
+    """It was the user's turn at a level of the policy. Whoever else is there comes before them now."""
+
+    policy: str
+    user: str
+
+
+Command = Page | StopPages | TurnTaken
 
 
 class NoteKind(StrEnum):

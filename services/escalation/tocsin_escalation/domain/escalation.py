@@ -47,12 +47,16 @@ class TimerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """One due time of one escalation and generation. An escalation has at most one."""
+    """One due time of one escalation and generation. An escalation has at most one.
+
+    `level_end`: set while people of the level are paged one in turn. The level is over then; before it, a turn is.
+    """
 
     id: UUID
     kind: TimerKind
     due_time: datetime
     generation: int
+    level_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tocsin_escalation.domain.explanation import (
     Verdict,
 )
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.schedules.model import Source, SourceKind
+from tocsin_escalation.domain.schedules.model import Segment, Source, SourceKind
 from tocsin_escalation.domain.schedules.words import tell
 
 _STARTS: Final = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD)
@@ -74,7 +74,7 @@ def _rule(case: Case) -> Iterator[Statement]:
         return
     proof = (f"policies/{policy.id}", *(entry.name for entry in case.happened if entry.id == case.chosen))
     places = [
-        f"level {number} ({', '.join(map(str, ways))})"
+        f"level {number} ({', '.join(map(str, ways))}{', one in turn' if policy.levels[number - 1].in_turn else ''})"
         for number in range(1, len(policy.levels) + 1)
         if (ways := _ways(case, number))
     ]
@@ -120,7 +120,9 @@ def _entry(case: Case, entry: Happened) -> Iterator[Statement]:
 
 
 def _left(case: Case, entry: Happened) -> bool:
-    """Whether the level had begun before: it was left because none of its users could be reached."""
+    """Whether it is a level that had begun before, and was left because none of its users could be reached."""
+    if entry.kind is not NoteKind.LEVEL_SKIPPED:
+        return False
     place = (entry.generation, entry.repeat, entry.level)
     return any(
         (each.generation, each.repeat, each.level) == place and each.kind is NoteKind.LEVEL_PAGED and each.id < entry.id
@@ -134,7 +136,10 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
     for target in ways:
         segment = case.segments.get((target.id, entry.id)) if target.kind is TargetKind.SCHEDULE else None
         proof.append(str(target))
-        if segment is None:
+        if entry.kind is NoteKind.LEVEL_PAGED and _in_turn(case, entry.level) and _may_have_turns(case, segment):
+            whose = ", ".join(f"users/{user}" for user in entry.paged_users)
+            reasons.append(f"{target} names {case.name}, and the level pages one in turn: it was the turn of {whose}")
+        elif segment is None:
             reasons.append(f"{target} names {case.name} now, and they could not be paged then")
         elif case.user in segment.people:
             reasons.append(f"as it is written down now, {tell(target.id, segment)}; it was otherwise then")
@@ -147,6 +152,15 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
     yield Statement(About.NOT_PAGED, f"{entry.message}. Not {case.name}: {why}", tuple(proof), entry.time, entry.level)
     if ways:
         yield from _on_call(case, entry)
+
+
+def _in_turn(case: Case, level: int) -> bool:
+    return case.run.policy is not None and case.run.policy.levels[level - 1].in_turn
+
+
+def _may_have_turns(case: Case, segment: Segment | None) -> bool:
+    """Of a schedule only those who are on call have turns."""
+    return segment is None or case.user in segment.people
 
 
 def _on_call(case: Case, entry: Happened) -> Iterator[Statement]:

@@ -1,7 +1,8 @@
 """What became of a page, and what follows from it.
 
 An outcome always informs: it is one timeline entry. It moves the escalation only when it ends the last page of the
-current level without having reached anybody: then the next level starts at once. Pages of earlier levels, repeats and
+current level without having reached anybody: then the next level starts at once, or, where people are paged one in turn, the
+next turn. Pages of earlier levels, repeats and
 generations have other ids than those of the current level, so their outcomes never move anything.
 """
 
@@ -13,8 +14,9 @@ from uuid import UUID
 from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, PageType, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
-from tocsin_escalation.domain.paging import judge_reached, start_level
+from tocsin_escalation.domain.paging import judge_reached, next_turn, start_level
 from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.turns import holder
 
 PROMPT: Final = timedelta(seconds=2)
 """An outcome this soon after its level was due counts as at once: the level has taken no time."""
@@ -39,6 +41,9 @@ def take_outcome(
         pages = _settled(run, outcome, PageState.SENT)
         return Decision(replace(run, pages=pages, reached=Reached.SOMEBODY), notes=(note,))
     following = judge_reached(replace(run, pages=_settled(run, outcome, PageState.FAILED)))
+    passed = _pass_turn(following, outcome, now, directory, timer_id)
+    if passed is not None:
+        return Decision(passed.next, passed.commands, (note, *passed.notes))
     if _reaches_nobody(following):
         left = _leave_level(following, now, directory, timer_id)
         return Decision(left.next, left.commands, (note, *left.notes))
@@ -93,6 +98,17 @@ def _reaches_nobody(run: Escalation) -> bool:
     return all(state is PageState.FAILED for state in states)
 
 
+def _pass_turn(
+    run: Escalation, outcome: PageOutcome, now: datetime, directory: Directory, timer_id: UUID
+) -> Decision | None:
+    """The next turn, if it was the turn of the person who could not be reached and somebody is left."""
+    user = holder(run)
+    page = page_id(run, PageType.ESCALATION, run.level, user)
+    if run.timer is None or not user or page != outcome.page or run.pages[page] is not PageState.FAILED:
+        return None
+    return next_turn(run, run.timer, f"users/{user} cannot be reached", now, now, directory, timer_id)
+
+
 def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
     """Start the next level now.
 
@@ -102,7 +118,7 @@ def _leave_level(run: Escalation, now: datetime, directory: Directory, timer_id:
     """
     planned = now
     if run.timer is not None and run.policy is not None and 0 < run.level <= len(run.policy.levels):
-        level_planned = run.timer.due_time - run.policy.levels[run.level - 1].timeout
+        level_planned = (run.timer.level_end or run.timer.due_time) - run.policy.levels[run.level - 1].timeout
         if level_planned <= now <= level_planned + PROMPT:
             planned = level_planned
     who = ", ".join(run.assignees)

@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, page_id
+from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, TurnTaken, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level
+from tocsin_escalation.domain.turns import line_up, waiting
 
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
 FALLBACK_LEVEL = 0
@@ -23,7 +24,7 @@ def start_level(
     *,
     lateness_ms: int = 0,
 ) -> Decision:
-    """Page `level` and arm its timeout; a level that resolves to nobody is skipped at once and says so.
+    """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
 
     After the last level the policy begins again while repeats are left; then the escalation is exhausted. `planned` is
     when the level was due: the next due time counts from it, so that lateness never adds up.
@@ -43,9 +44,8 @@ def start_level(
         step = policy.levels[level - 1]
         users = directory.resolve(step.targets)
         if users:
-            paged = page_users(run, users, level, planned, lateness_ms, directory.why(step.targets))
-            timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
-            return Decision(replace(paged.next, timer=timer), paged.commands, (*notes, *paged.notes))
+            began = _begin(run, step, users, level, planned, now, directory, timer_id, lateness_ms)
+            return Decision(began.next, began.commands, (*notes, *began.notes))
         named, gap = ", ".join(map(str, step.targets)), None
         if directory.gaps(step.targets):
             gap = policy.on_gap
@@ -58,6 +58,73 @@ def start_level(
         level += 1
     ended = exhaust(run, planned, directory, lateness_ms)
     return Decision(ended.next, ended.commands, (*notes, *ended.notes))
+
+
+def _begin(
+    run: Escalation,
+    step: Level,
+    users: tuple[str, ...],
+    level: int,
+    planned: datetime,
+    now: datetime,
+    directory: Directory,
+    timer_id: UUID,
+    lateness_ms: int,
+) -> Decision:
+    policy, why = run.policy, directory.why(step.targets)
+    assert policy is not None, "only a policy has levels"
+    timer = level_timer(step, planned, now, run.generation, timer_id, in_turn=step.in_turn)
+    if not step.in_turn:
+        paged = page_users(run, users, level, planned, lateness_ms, why)
+        return Decision(replace(paged.next, timer=timer), paged.commands, paged.notes)
+    line = line_up(policy, users, directory)
+    away = [f"users/{user}" for user in users if user not in line]
+    if away:
+        why = "; ".join(filter(None, (why, f"away: {', '.join(away)}")))
+    paged = page_users(run, line[:1], level, planned, lateness_ms, _with(f"next of {len(line)} in turn", why))
+    if len(line) == 1 and timer.level_end is not None:
+        timer = replace(timer, due_time=timer.level_end)
+    return Decision(replace(paged.next, timer=timer), (*paged.commands, TurnTaken(policy.id, line[0])), paged.notes)
+
+
+def next_turn(
+    run: Escalation, timer: Timer, missed: str, planned: datetime, now: datetime, directory: Directory, timer_id: UUID
+) -> Decision | None:
+    """Page whoever is next in turn at the level that the run is at, after a miss; None when everybody has had a turn.
+
+    Those who have missed theirs stay paged, and may still answer. The end of the level does not move. `missed` says what happened.
+    """
+    policy, step = run.policy, current_level(run)
+    if policy is None or step is None or timer.level_end is None:
+        return None
+    left = waiting(run, line_up(policy, directory.resolve(step.targets), directory))
+    if not left:
+        return None
+    user = left[0]
+    paged = page_users(
+        run, (user,), run.level, planned, why=_with(f"next in turn, because {missed}", directory.why(step.targets))
+    )
+    due = timer.level_end
+    if len(left) > 1 and step.turn_timeout is not None:
+        due = min(due, due_after(planned, step.turn_timeout, now))
+    following = replace(
+        paged.next,
+        assignees=(*(other for other in run.assignees if other != user), user),
+        pages={**run.pages, **paged.next.pages},
+        timer=Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due, run.generation, timer.level_end),
+    )
+    return Decision(following, (*paged.commands, TurnTaken(policy.id, user)), paged.notes)
+
+
+def level_timer(
+    step: Level, planned: datetime, now: datetime, generation: int, timer_id: UUID, *, in_turn: bool
+) -> Timer:
+    """Of a level that starts: its timeout, or with `in_turn` the end of the first turn."""
+    end = due_after(planned, step.timeout, now)
+    if not in_turn:
+        return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, end, generation)
+    due = due_after(planned, step.turn_timeout, now) if step.turn_timeout is not None else end
+    return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, min(due, end), generation, end)
 
 
 def _meet_gap(

@@ -38,10 +38,16 @@ class GapChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One step: its targets are paged at once, then there are `timeout` seconds to answer."""
+    """One step: its targets are paged, then there is `timeout` to answer.
+
+    `in_turn`: one person of them is paged, and the next one after each miss. `turn_timeout`: how long each has to answer; None for
+    as long as the level lasts.
+    """
 
     targets: tuple[Target, ...]
     timeout: timedelta
+    in_turn: bool = False
+    turn_timeout: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,11 @@ class Policy:
     status_updates: bool = True
     page_raised_urgency: bool = True
     on_gap: GapChoice = GapChoice.SKIP
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether any level pages one in turn."""
+        return any(level.in_turn for level in self.levels)
 
     def targets(self) -> tuple[Target, ...]:
         """Everybody the policy could ever page."""
@@ -81,11 +92,17 @@ class OnCall:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The people a decision may meet: users who can be paged, the members of teams, who is on call in schedules."""
+    """The people a decision may meet: users who can be paged, the members of teams, who is on call in schedules.
+
+    `turns`: by policy, the users who have had a turn, whose is longest ago first. `away`: those who are absent. Both are known for
+    policies that page people in turn, and matter to such levels only.
+    """
 
     users: frozenset[str] = frozenset()
     teams: Mapping[str, tuple[str, ...]] | None = None
     schedules: Mapping[str, OnCall] | None = None
+    turns: Mapping[str, tuple[str, ...]] | None = None
+    away: frozenset[str] = frozenset()
 
     def resolve(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """The user ids behind targets, each once, in the order named; unknown and disabled users are left out."""

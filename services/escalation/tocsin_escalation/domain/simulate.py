@@ -12,6 +12,7 @@ from tocsin_escalation.domain.escalation import Escalation, TimerKind
 from tocsin_escalation.domain.events import Event, OutcomeKind, PageOutcome, TimerFired
 from tocsin_escalation.domain.gaps import comes_on
 from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.turns import taken
 
 HORIZON: Final = timedelta(days=35)
 MOST_STEPS: Final = 1000
@@ -86,12 +87,17 @@ class _Play:
         self._people = people
         self._unreachable = unreachable
         self.taken = 0
+        self._turns: dict[str, tuple[str, ...]] | None = None
 
     def take(self, event: Event, now: datetime) -> None:
         waiting = [event]
         while waiting:
             self.taken += 1
-            decision = decide(self.run, waiting.pop(0), now, self._people(now), UUID(int=self.taken))
+            there = self._people(now)
+            if self._turns is not None:
+                there = replace(there, turns=self._turns)
+            decision = decide(self.run, waiting.pop(0), now, there, UUID(int=self.taken))
+            self._turns = taken(there.turns or {}, decision.commands)
             self.run = decision.next
             self.steps += [Step(now, note, self.run) for note in decision.notes]
             waiting += [

@@ -9,9 +9,9 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, StopPages, page_id
-from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.gaps import holds
-from tocsin_escalation.domain.paging import current_level, due_after, halt, page_users, start_level
+from tocsin_escalation.domain.paging import current_level, halt, level_timer, page_users, start_level
 from tocsin_escalation.domain.policy import Directory
 
 
@@ -29,7 +29,8 @@ def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
     paged = page_users(halt(run), run.assignees, run.level, now)
-    timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(now, step.timeout, now), paged.next.generation)
+    in_turn = run.timer is not None and run.timer.level_end is not None
+    timer = level_timer(step, now, now, paged.next.generation, timer_id, in_turn=in_turn)
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)
 
 

@@ -27,6 +27,20 @@ def warn(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -
     )
 
 
+def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str, str]) -> tuple[Warned, ...]:
+    """Targets of levels that page one in turn, some of whose people cannot be reached: whoever is next is paged in their turns."""
+    warned = []
+    for number, level in enumerate(policy.levels, 1):
+        for target in level.targets if level.in_turn else ():
+            users = directory.resolve([target])
+            lost = [user for user in users if user in unreachable]
+            if lost and len(lost) < len(users):
+                reasons = "; ".join(f"{user}: {unreachable[user]}" for user in lost)
+                text = f"level {number} passes over the turns of some people of {target}, who cannot be reached ({reasons})"
+                warned.append(Warned(number, target, text[:1024]))
+    return tuple(warned)
+
+
 def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, str]) -> str:
     """Empty when at least one person can be reached through the target."""
     users = directory.resolve([target])

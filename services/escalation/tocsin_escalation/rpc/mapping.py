@@ -40,6 +40,7 @@ GAP_CHOICES = {
     GapChoice.HOLD: policy_service_pb2.GAP_CHOICE_HOLD,
     GapChoice.FALLBACK: policy_service_pb2.GAP_CHOICE_FALLBACK,
 }
+MODES = {False: policy_service_pb2.LEVEL_MODE_ALL, True: policy_service_pb2.LEVEL_MODE_IN_TURN}
 GAP_CHOICE_NAMES = {value: key for key, value in GAP_CHOICES.items()}
 
 
@@ -134,7 +135,13 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
     return Policy(
         id=id_,
         levels=tuple(
-            Level(tuple(map(target_from, level.targets)), level.timeout.ToTimedelta()) for level in message.levels
+            Level(
+                tuple(map(target_from, level.targets)),
+                level.timeout.ToTimedelta(),
+                level.mode == policy_service_pb2.LEVEL_MODE_IN_TURN,
+                level.turn_timeout.ToTimedelta() if level.HasField("turn_timeout") else None,
+            )
+            for level in message.levels
         ),
         repeat_count=message.repeat_count,
         fallback_target=target_from(message.fallback_target) if message.HasField("fallback_target") else None,
@@ -157,7 +164,12 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         display_name=row.display_name,
         team=f"teams/{policy.team}" if policy.team else "",
         levels=[
-            policy_service_pb2.Level(targets=list(map(target_to, level.targets)), timeout=duration(level.timeout))
+            policy_service_pb2.Level(
+                targets=list(map(target_to, level.targets)),
+                timeout=duration(level.timeout),
+                mode=MODES[level.in_turn],
+                turn_timeout=duration(level.turn_timeout),
+            )
             for level in policy.levels
         ],
         repeat_count=policy.repeat_count,
@@ -176,15 +188,10 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
 
 
 def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWarning]:
-    """What a policy warns of."""
+    """What a policy warns of at present."""
     warnings = [
-        policy_service_pb2.PolicyWarning(
-            kind=policy_service_pb2.POLICY_WARNING_KIND_UNREACHABLE,
-            level=warned.level,
-            target=target_to(warned.target),
-            message=warned.message,
-        )
-        for warned in reachability.warned
+        *_warnings(policy_service_pb2.POLICY_WARNING_KIND_UNREACHABLE, reachability.warned),
+        *_warnings(policy_service_pb2.POLICY_WARNING_KIND_TURN, reachability.turns),
     ]
     if not reachability.complete:
         unknown = "whether its targets can be reached is not known: notify did not answer in time"
@@ -195,12 +202,15 @@ def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWar
 
 def gap_warnings_to(found: Sequence[Warned]) -> list[policy_service_pb2.PolicyWarning]:
     """What a policy warns of the coming days."""
+    return _warnings(policy_service_pb2.POLICY_WARNING_KIND_GAP, found)
+
+
+def _warnings(
+    kind: policy_service_pb2.PolicyWarningKind.ValueType, found: Sequence[Warned]
+) -> list[policy_service_pb2.PolicyWarning]:
     return [
         policy_service_pb2.PolicyWarning(
-            kind=policy_service_pb2.POLICY_WARNING_KIND_GAP,
-            level=warned.level,
-            target=target_to(warned.target),
-            message=warned.message,
+            kind=kind, level=warned.level, target=target_to(warned.target), message=warned.message
         )
         for warned in found
     ]

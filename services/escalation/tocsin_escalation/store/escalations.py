@@ -16,7 +16,7 @@ COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integrati
   e.create_time, e.update_time, e.state, e.policy_id, e.policy, e.on_fallback_policy, e.team, e.level, e.repeat, e.generation,
   e.assignees, e.paged_users, e.pages, e.reached, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time,
   e.added_alerts_noted, e.severity_set, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
-  t.generation AS timer_generation"""
+  t.generation AS timer_generation, t.level_end"""
 # IS NOT DISTINCT FROM wherever incident ids lead: no index can be entered by that, so the planner keeps to the id's index.
 FROM = """FROM escalations e
   LEFT JOIN timers t ON t.incident_id = e.incident_id AND t.org_id IS NOT DISTINCT FROM e.org_id"""
@@ -35,7 +35,7 @@ def to_row(r: Record) -> EscalationRow:
     """A record of `COLUMNS`."""
     timer = None
     if r["timer_id"] is not None:
-        timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"])
+        timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"], r["level_end"])
     facts = Facts(
         title=r["title"],
         source=r["source"],

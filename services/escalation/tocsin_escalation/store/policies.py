@@ -34,12 +34,16 @@ def to_json(policy: Policy) -> str:
         {
             "id": policy.id,
             "levels": [
-                {"targets": [str(target) for target in level.targets], "timeout": level.timeout.total_seconds()}
+                {
+                    "targets": [str(target) for target in level.targets],
+                    "timeout": level.timeout.total_seconds(),
+                    **({"in_turn": True, "turn_timeout": _seconds(level.turn_timeout)} if level.in_turn else {}),
+                }
                 for level in policy.levels
             ],
             "repeat_count": policy.repeat_count,
             "fallback_target": str(policy.fallback_target) if policy.fallback_target else None,
-            "ack_timeout": policy.ack_timeout.total_seconds() if policy.ack_timeout else None,
+            "ack_timeout": _seconds(policy.ack_timeout),
             "team": policy.team,
             "status_updates": policy.status_updates,
             "page_raised_urgency": policy.page_raised_urgency,
@@ -56,17 +60,30 @@ def from_json(text: str) -> Policy:
     return Policy(
         id=data["id"],
         levels=tuple(
-            Level(tuple(map(parse_target, level["targets"])), timedelta(seconds=level["timeout"]))
+            Level(
+                tuple(map(parse_target, level["targets"])),
+                timedelta(seconds=level["timeout"]),
+                level.get("in_turn", False),
+                _duration(level.get("turn_timeout")),
+            )
             for level in data["levels"]
         ),
         repeat_count=data["repeat_count"],
         fallback_target=parse_target(data["fallback_target"]) if data["fallback_target"] else None,
-        ack_timeout=timedelta(seconds=data["ack_timeout"]) if data["ack_timeout"] else None,
+        ack_timeout=_duration(data["ack_timeout"]),
         team=data["team"],
         status_updates=data["status_updates"],
         page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
         on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
     )
+
+
+def _seconds(value: timedelta | None) -> float | None:
+    return value.total_seconds() if value else None
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds else None
 
 
 def parse_target(name: str) -> Target:
@@ -149,6 +166,8 @@ async def insert(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
         to_json(policy),
         tenant_fallback,
     )
+    if record:
+        await _keep_turns(tx, policy)
     return _row(record) if record else None
 
 
@@ -167,12 +186,21 @@ async def update(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
         tenant_fallback,
     )
     assert record is not None, "the row is locked by this transaction"
+    await _keep_turns(tx, policy)
     return _row(record)
 
 
 async def delete(tx: Tx, id_: str) -> None:
     """A locked policy's end."""
     await tx.execute("DELETE FROM policies WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+
+
+async def _keep_turns(tx: Tx, policy: Policy) -> None:
+    """A policy with turns has a row that each of them locks. One that exists is left as it is."""
+    if policy.has_turns:
+        await tx.execute(
+            "INSERT INTO policy_turns (org_id, policy_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", tx.org_id, policy.id
+        )
 
 
 async def _clear_fallback(tx: Tx, but: str = "") -> None:

@@ -57,6 +57,19 @@ policies: Final = Table(
 )
 """Whom to page, level after level, and how long each level waits."""
 
+policy_turns: Final = Table(
+    "policy_turns",
+    METADATA,
+    column("org_id", Text),
+    column("policy_id", Text),
+    column("users", ARRAY(Text), default="'{}'"),
+    primary_key("org_id", "policy_id"),
+    foreign_key(
+        ["org_id", "policy_id"], "policies", ["org_id", "id"], name="policy_turns_policy_fkey", ondelete="CASCADE"
+    ),
+)
+"""Who had a turn at the levels of a policy that page one in turn; whose was longest ago comes first."""
+
 escalations: Final = Table(
     "escalations",
     METADATA,
@@ -124,6 +137,7 @@ timers: Final = Table(
     column("urgent", Boolean),
     column("attempts", Integer, default="0"),
     column("retry_time", TIME, nullable=True),
+    column("level_end", TIME, nullable=True),
     primary_key("incident_id", name="timers_one_live_per_escalation"),
     foreign_key(["incident_id"], "escalations", ["incident_id"], name="timers_escalation_fkey", ondelete="CASCADE"),
     check("kind IN ('level_timeout', 'ack_timeout', 'snooze_end', 'gap_hold')", name="timers_kind"),

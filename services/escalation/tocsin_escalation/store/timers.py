@@ -42,11 +42,12 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
     armed = [(run, run.timer) for run in runs if run.timer is not None]
     if armed:
         await tx.execute(
-            """INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent)
-               SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[], $7::boolean[])
+            """INSERT INTO timers (incident_id, org_id, timer_id, kind, generation, due_time, urgent, level_end)
+               SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::int[], $6::timestamptz[], $7::boolean[],
+                 $8::timestamptz[])
                ON CONFLICT ON CONSTRAINT timers_one_live_per_escalation DO UPDATE SET timer_id = excluded.timer_id,
                  kind = excluded.kind, generation = excluded.generation, due_time = excluded.due_time,
-                 urgent = excluded.urgent, attempts = 0, retry_time = NULL
+                 urgent = excluded.urgent, attempts = 0, retry_time = NULL, level_end = excluded.level_end
                WHERE timers.org_id = excluded.org_id""",
             [run.incident_id for run, _ in armed],
             [run.org_id for run, _ in armed],
@@ -55,6 +56,7 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
             [timer.generation for _, timer in armed],
             [timer.due_time for _, timer in armed],
             [run.facts.urgent for run, _ in armed],
+            [timer.level_end for _, timer in armed],
         )
 
 

@@ -109,6 +109,36 @@ GAP_CHOICE_FALLBACK: GapChoice.ValueType  # 3
 """The fallback target, which must be set, is paged in place of the level, with the level's time to answer."""
 Global___GapChoice: _TypeAlias = GapChoice  # noqa: Y015
 
+class _LevelMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LevelModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LevelMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEVEL_MODE_UNSPECIFIED: _LevelMode.ValueType  # 0
+    """Not set: taken as `LEVEL_MODE_ALL`."""
+    LEVEL_MODE_ALL: _LevelMode.ValueType  # 1
+    """Everybody, at once."""
+    LEVEL_MODE_IN_TURN: _LevelMode.ValueType  # 2
+    """One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and whoever has
+    waited longest for a turn of this policy is paged. People who are away have no turn while somebody else of the level is there.
+    A person who cannot be reached is passed over at once. The others have their turns within the level's time, see `turn_timeout`.
+    """
+
+class LevelMode(_LevelMode, metaclass=_LevelModeEnumTypeWrapper):
+    """Whom a level pages."""
+
+LEVEL_MODE_UNSPECIFIED: LevelMode.ValueType  # 0
+"""Not set: taken as `LEVEL_MODE_ALL`."""
+LEVEL_MODE_ALL: LevelMode.ValueType  # 1
+"""Everybody, at once."""
+LEVEL_MODE_IN_TURN: LevelMode.ValueType  # 2
+"""One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and whoever has
+waited longest for a turn of this policy is paged. People who are away have no turn while somebody else of the level is there.
+A person who cannot be reached is passed over at once. The others have their turns within the level's time, see `turn_timeout`.
+"""
+Global___LevelMode: _TypeAlias = LevelMode  # noqa: Y015
+
 class _PolicyWarningKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -123,6 +153,8 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     """It is not known whether the targets can be reached: notify did not answer in time."""
     POLICY_WARNING_KIND_GAP: _PolicyWarningKind.ValueType  # 3
     """A level finds nobody within the coming days because of a gap in its schedules."""
+    POLICY_WARNING_KIND_TURN: _PolicyWarningKind.ValueType  # 4
+    """Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 
 class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
     """What a policy warning is about."""
@@ -135,6 +167,8 @@ POLICY_WARNING_KIND_UNKNOWN: PolicyWarningKind.ValueType  # 2
 """It is not known whether the targets can be reached: notify did not answer in time."""
 POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
 """A level finds nobody within the coming days because of a gap in its schedules."""
+POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
+"""Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
 
 @_typing.final
@@ -145,23 +179,36 @@ class Level(_message.Message):
 
     TARGETS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    TURN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    mode: Global___LevelMode.ValueType
+    """Whether its people are paged at once or one in turn."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_target_pb2.Target]:
-        """Who is paged, all at once; 1 to 10."""
+        """Who is paged; 1 to 10."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long to wait for an answer before the next level; 1 second to 7 days."""
+
+    @_builtins.property
+    def turn_timeout(self) -> _duration_pb2.Duration:
+        """For `LEVEL_MODE_IN_TURN`: how long one person has to answer before the next in turn is paged as well; shorter than `timeout`.
+        Unset: nobody else is paged within the level's time unless the person cannot be reached. When everybody has had a turn the
+        level waits until its time is over. 1 second to 7 days.
+        """
 
     def __init__(
         self,
         *,
         targets: _abc.Iterable[_target_pb2.Target] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        mode: Global___LevelMode.ValueType = ...,
+        turn_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["targets", b"targets", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "targets", b"targets", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,7 +311,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
-        """Output only: targets through which nobody can be reached at present, and gaps of the coming days."""
+        """Output only: targets through which nobody can be reached at present, turns that are passed over, and gaps of the coming days."""
 
     def __init__(
         self,

@@ -1,0 +1,98 @@
+"""Whose turn it is, for decisions about policies that page one in turn. Other policies cost nothing here."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.events import (
+    AlertsAdded,
+    Edited,
+    Escalated,
+    Event,
+    PageOutcome,
+    Reassigned,
+    Restarted,
+    Started,
+    TimerFired,
+    Unacknowledged,
+)
+from tocsin_escalation.domain.policy import Directory, Policy
+from tocsin_escalation.store import turns
+from tocsin_escalation.store.turns import Key
+
+
+class Stepping(Protocol):
+    """An event for an incident."""
+
+    @property
+    def incident_id(self) -> UUID: ...
+    @property
+    def event(self) -> Event: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The turns that this transaction may take. `busy`: those that another one holds."""
+
+    turns: Mapping[Key, tuple[str, ...]]
+    busy: frozenset[Key] = frozenset()
+
+
+def keys_of(step: Stepping, run: Escalation | None) -> set[Key]:
+    """The policies a turn of which this step may take. An acknowledge takes none, so it waits for no other transaction."""
+    if run is None or not _may_page(run, step.event):
+        return set()
+    named = [run.policy]
+    if isinstance(step.event, Started | Reassigned | Restarted):
+        named.append(step.event.policy)
+    return of_policies((run.org_id, policy) for policy in named if policy is not None)
+
+
+def of_policies(named: Iterable[tuple[str, Policy]]) -> set[Key]:
+    """Those of the policies that page in turn."""
+    return {(org_id, policy.id) for org_id, policy in named if policy.has_turns}
+
+
+def _may_page(run: Escalation, event: Event) -> bool:
+    match event:
+        case AlertsAdded(severity=severity):
+            return severity <= 2 and not run.facts.urgent
+        case Edited(severity=severity):
+            return severity is not None and severity <= 2 and not run.facts.urgent
+        case PageOutcome():
+            return event.ends
+        case Started() | TimerFired() | Unacknowledged() | Escalated() | Reassigned() | Restarted():
+            return True
+        case _:
+            return False
+
+
+async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
+    """Lock these turns. With `wait` False those that another transaction holds are `busy`; a policy that is gone has none."""
+    if not keys:
+        return Locked({})
+    known = set() if wait else set(await turns.read(tx, keys))
+    locked = await turns.lock(tx, keys, wait=wait)
+    return Locked(locked, frozenset(known - locked.keys()))
+
+
+async def add(tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], locked: Locked) -> dict[str, Directory]:
+    """The people with the turns that they have had, and who of them is away."""
+    orgs = {org_id for org_id, _ in keys}
+    if not orgs:
+        return dict(people)
+    away = await turns.away(tx, [(org, user) for org in orgs if org in people for user in people[org].users])
+    return {
+        org: replace(
+            there,
+            turns={id_: users for (owner, id_), users in locked.turns.items() if owner == org},
+            away=frozenset(user for owner, user in away if owner == org),
+        )
+        if org in orgs
+        else there
+        for org, there in people.items()
+    }

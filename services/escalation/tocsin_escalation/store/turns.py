@@ -1,0 +1,45 @@
+"""Whose turn it is at levels that page one in turn, in PostgreSQL."""
+
+from collections.abc import Collection, Mapping
+
+from tocsin_kit.db.pool import Tx
+
+Key = tuple[str, str]
+"""The tenant and the policy's id."""
+
+_WANTED = "JOIN unnest($1::text[], $2::text[]) AS w(org_id, policy_id) USING (org_id, policy_id)"
+_KNOWN = f"SELECT t.org_id, t.policy_id, t.users FROM policy_turns t {_WANTED}"
+_LOCK = f"{_KNOWN} ORDER BY t.org_id, t.policy_id FOR UPDATE OF t"
+_AWAY = """SELECT DISTINCT a.org_id, a.user_id FROM absences a
+           JOIN unnest($1::text[], $2::text[]) AS w(org_id, user_id) USING (org_id, user_id)
+           WHERE a.start_time <= app_now() AND a.end_time > app_now()"""
+
+
+async def read(tx: Tx, keys: Collection[Key]) -> dict[Key, tuple[str, ...]]:
+    """Those that are there: of each the users who have had a turn, whose is longest ago first."""
+    records = await tx.fetch(_KNOWN, [org for org, _ in keys], [id_ for _, id_ in keys])
+    return {(r["org_id"], r["policy_id"]): tuple(r["users"]) for r in records}
+
+
+async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> dict[Key, tuple[str, ...]]:
+    """As `read`, and nobody else takes a turn before this transaction ends. `wait` False leaves out those that another one holds.
+
+    In the order of their keys, and after the escalations, so that two transactions that share some cannot deadlock.
+    """
+    query = _LOCK if wait else f"{_LOCK} SKIP LOCKED"
+    records = await tx.fetch(query, [org for org, _ in keys], [id_ for _, id_ in keys])
+    return {(r["org_id"], r["policy_id"]): tuple(r["users"]) for r in records}
+
+
+async def save(tx: Tx, turns: Mapping[Key, tuple[str, ...]]) -> None:
+    """Write locked ones. One whose policy was deleted is gone: its incidents go on, and no turn is remembered."""
+    for (org_id, policy_id), users in turns.items():
+        await tx.execute(
+            "UPDATE policy_turns SET users = $3 WHERE org_id = $1 AND policy_id = $2", org_id, policy_id, list(users)
+        )
+
+
+async def away(tx: Tx, people: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (tenant, user) pairs who are absent now."""
+    records = await tx.fetch(_AWAY, [org for org, _ in people], [user for _, user in people])
+    return {(record["org_id"], record["user_id"]) for record in records}

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import directory_service_pb2 as dp
 from tocsin.escalation.v1 import incident_service_pb2 as ip
 from tocsin.escalation.v1 import policy_service_pb2 as pp
+from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.queue.v1 import queue_service_pb2 as qp
 from tocsin.type.v1 import target_pb2
 from tocsin_stack import tokens
@@ -22,6 +23,8 @@ from tests.contract.errors import failure
 Code = grpc.StatusCode
 ANA = target_pb2.Target(user="users/ana")
 LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
+OFFICE = sp.Window(days=[sp.WEEKDAY_MONDAY], start="09:00", end="17:00")
+WEEKS = sp.Window(days=[sp.WEEKDAY_MONDAY], start="09:00", end="17:00", end_days_later=7)
 IN_TURN = pp.LEVEL_MODE_IN_TURN
 FAR = Timestamp(seconds=4102444800)
 NEVER = Timestamp(seconds=1 << 50)
@@ -31,6 +34,10 @@ NOBODY = f"incidents/{uuid.uuid4()}"
 def bulk(**fields: Any) -> ip.BulkChangeIncidentsRequest:
     given = {"filter": ip.ListIncidentsRequest(query="db"), "action": ip.BULK_ACTION_RESOLVE, **fields}
     return ip.BulkChangeIncidentsRequest(**given)
+
+
+def when(**fields: Any) -> pp.LevelCondition:
+    return pp.LevelCondition(**{"severities": [1], "windows": [OFFICE], "time_zone": "UTC", **fields})
 
 
 def level(**fields: Any) -> pp.Level:
@@ -64,6 +71,13 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
         (policy(levels=[LEVEL, level(turn_timeout=Duration(seconds=9))]), "policy.levels[1].turn_timeout"),
         (policy(levels=[level(mode=IN_TURN, turn_timeout=Duration(seconds=60))]), "policy.levels[0].turn_timeout"),
         (policy(levels=[level(mode=IN_TURN, turn_timeout=Duration(nanos=1))]), "policy.levels[0].turn_timeout"),
+        (policy(levels=[level(condition=pp.LevelCondition())]), "policy.levels[0].condition"),
+        (policy(levels=[level(condition=when(severities=[0]))]), "policy.levels[0].condition.severities[0]"),
+        (policy(levels=[level(condition=when(severities=[1, 1]))]), "policy.levels[0].condition.severities"),
+        (policy(levels=[LEVEL, level(condition=when(time_zone="Mars"))]), "policy.levels[1].condition.time_zone"),
+        (policy(levels=[level(condition=when(windows=[]))]), "policy.levels[0].condition.time_zone"),
+        (policy(levels=[level(condition=when(windows=[OFFICE] * 11))]), "policy.levels[0].condition.windows"),
+        (policy(levels=[level(condition=when(windows=[WEEKS]))]), "policy.levels[0].condition.windows[0]"),
         (policy(repeat_count=10), "policy.repeat_count"),
         (policy(display_name=""), "policy.display_name"),
         (policy(display_name="x" * 256), "policy.display_name"),

@@ -8,6 +8,7 @@ from uuid import uuid4
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
 from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer
@@ -39,13 +40,17 @@ TARGETS = st.sampled_from(
     [*map(user, PEOPLE), user("gone"), team("core"), team("empty"), *map(schedule, ("web", "far", "quiet"))]
 )
 LEVELS = st.builds(
-    lambda t, m, in_turn, share: replace(
-        level(*t, minutes=m), in_turn=in_turn, turn_timeout=timedelta(minutes=m / share) if in_turn and share else None
+    lambda t, m, in_turn, share, condition: replace(
+        level(*t, minutes=m),
+        in_turn=in_turn,
+        turn_timeout=timedelta(minutes=m / share) if in_turn and share else None,
+        condition=condition,
     ),
     st.lists(TARGETS, min_size=1, max_size=3),
     st.integers(1, 30),
     st.booleans(),
     st.sampled_from([0, 2, 5]),
+    st.sampled_from([ALWAYS, ALWAYS, Condition((1, 2)), Condition((3, 4))]),
 )
 POLICIES = st.builds(
     lambda levels, repeats, fallback, ack, raise_, gap: policy(
@@ -219,7 +224,8 @@ class Life(RuleBasedStateMachine):
         elif before.state is State.TRIGGERED:
             assert self.run.generation == before.generation + 1
             assert self.stopped_up_to == before.generation, "the pending low pages are superseded"
-            if held:
+            passed = any(each.condition is not ALWAYS for each in before.policy.levels) if before.policy else False
+            if held or passed:
                 return
             assert (self.run.level, self.run.assignees) == (before.level, before.assignees)
             assert self.paged.total() == pages + len(before.assignees)

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 import pytest
+from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.events import (
     Acknowledged,
     OutcomeKind,
@@ -248,3 +249,11 @@ def test_somebody_elses_turn_is_why() -> None:
     later = told.times_out(3).why("cem")
     assert later.verdict is Verdict.WAITING
     assert "level 1: paging users/cem; next in turn, because users/ben has not answered in time" in later.summary
+
+
+def test_a_level_that_is_not_for_such_an_incident_is_why() -> None:
+    told = Told(policy(replace(level(user("ana"), schedule("web")), condition=Condition((3, 4))), level(user("ben"))))
+    found = told.why("ana")
+    assert found.verdict is Verdict.NOT_PAGED
+    assert "it is for warning, info, and the incident is of severity critical" in found.summary
+    assert "users/ana names users/ana, and the condition of the level did not hold" in found.summary

@@ -108,7 +108,7 @@ def _happened(entry: Entry) -> Happened:
 def _segments(run: Escalation, happened: Sequence[Happened], there: People) -> dict[tuple[str, int], Segment]:
     """Who was on call in the schedules of a level when it began."""
     levels = run.policy.levels if run.policy else ()
-    starts = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD)
+    starts = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD, NoteKind.LEVEL_PASSED)
     found: dict[tuple[str, int], Segment] = {}
     for entry in [entry for entry in happened if entry.kind in starts][-_MOST_LOOKED_UP:]:
         for target in levels[entry.level - 1].targets if 0 < entry.level <= len(levels) else ():

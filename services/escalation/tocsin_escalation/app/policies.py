@@ -8,6 +8,7 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
+from tocsin_escalation.domain.conditions import ALWAYS
 from tocsin_escalation.domain.policy import GapChoice, Policy, Target, TargetKind
 from tocsin_escalation.store import policies
 from tocsin_escalation.store.policies import PolicyRow
@@ -54,6 +55,9 @@ async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
 
 async def _check(tx: Tx, policy: Policy) -> None:
     for number, level in enumerate(policy.levels):
+        problem = None if level.condition is ALWAYS else level.condition.problem()
+        if problem:
+            raise invalid(f"policy.levels[{number}].condition{problem[0]}", problem[1])
         if level.turn_timeout is None:
             continue
         if not level.in_turn:

@@ -9,7 +9,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.policy import Directory, Policy
-from tocsin_escalation.domain.warnings import Warned, warn, warn_of_turns
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.warnings import Warned, warn, warn_of_conditions, warn_of_turns
 from tocsin_escalation.store import directory, policies
 
 log = get_logger(__name__)
@@ -29,11 +30,12 @@ class Reaching(Protocol):
 class Reachability:
     """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known.
 
-    `turns`: where some people of a level that pages one in turn cannot be reached.
+    `turns`: where some people of a level that pages one in turn cannot be reached. `conditions`: incidents for which no level is.
     """
 
     warned: tuple[Warned, ...]
     turns: tuple[Warned, ...]
+    conditions: tuple[Warned, ...]
     complete: bool
 
 
@@ -53,6 +55,7 @@ async def of_policies(
     targets = [(org_id, target) for policy in wanted for target in policy.targets()]
     async with db.transaction(org_id) as tx:
         people = (await directory.load(tx, targets)).get(org_id, Directory())
+        minute = minute_of(await tx.now())
     users = people.resolve(target for _, target in targets)
     try:
         unreachable, complete = await notify.unreachable(org_id, users) if users else {}, True
@@ -62,7 +65,12 @@ async def of_policies(
         log.warning("reachability_unknown", org_id=org_id, reason=error.message)
         unreachable, complete = {}, False
     return [
-        Reachability(warn(policy, people, unreachable), warn_of_turns(policy, people, unreachable), complete)
+        Reachability(
+            warn(policy, people, unreachable),
+            warn_of_turns(policy, people, unreachable),
+            warn_of_conditions(policy, minute),
+            complete,
+        )
         for policy in wanted
     ]
 

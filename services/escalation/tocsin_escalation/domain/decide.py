@@ -146,7 +146,7 @@ def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: D
     following = replace(run, facts=facts, added_alerts_noted=run.added_alerts_noted or quiet)
     raised = Decision(following)
     if facts.urgent and not run.facts.urgent and run.policy is not None and run.policy.page_raised_urgency:
-        raised = raise_urgency(following, now, directory, timer_id)
+        raised = raise_urgency(following, run.facts.severity, now, directory, timer_id)
     notes = []
     if worse:
         notes.append(Note(NoteKind.SEVERITY_RAISED, "", f"severity raised by: {event.summary}", run.level))
@@ -167,7 +167,7 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
     late = max(0, round((now - timer.due_time).total_seconds() * 1000))
     if timer.kind is TimerKind.GAP_HOLD:
         # Looked at with its timer: a level that is held already says nothing anew.
-        return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late)
+        return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late, wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
         case TimerKind.LEVEL_TIMEOUT:
@@ -244,7 +244,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event.via)}", wanted)
-    started = start_level(bumped, wanted, now, now, directory, timer_id)
+    started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0)
     return Decision(started.next, started.commands, (note, *started.notes))
 
 
@@ -263,7 +263,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         why = f": {found}" if (found := directory.why(event.targets)) else ""
         nobody = f"{named} resolves to nobody{why}; the policy goes on"
         skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
-        started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id)
+        started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id, wanted=run.level > 0)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
     paged = page_users(bumped, users, run.level, now, why=directory.why(event.targets))
     step = current_level(run)
@@ -293,7 +293,14 @@ def _page_again(
 ) -> Decision:
     """Trigger again at the level the run is at, for the people who are there by now."""
     started = start_level(
-        _let_go(run), max(run.level, 1), planned, now, directory, timer_id, lateness_ms=note.lateness_ms
+        _let_go(run),
+        max(run.level, 1),
+        planned,
+        now,
+        directory,
+        timer_id,
+        lateness_ms=note.lateness_ms,
+        wanted=run.level > 0,
     )
     return Decision(started.next, started.commands, (note, *started.notes))
 

@@ -84,6 +84,7 @@ class NoteKind(StrEnum):
     RESTARTED = "restarted"
     EDITED = "edited"
     LEVEL_HELD = "level_held"
+    LEVEL_PASSED = "level_passed"
 
 
 @dataclass(frozen=True, slots=True)

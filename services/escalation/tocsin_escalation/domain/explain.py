@@ -23,7 +23,7 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Segment, Source, SourceKind
 from tocsin_escalation.domain.schedules.words import tell
 
-_STARTS: Final = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD)
+_STARTS: Final = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD, NoteKind.LEVEL_PASSED)
 _OUTCOMES: Final = (
     NoteKind.PAGE_UNREACHABLE,
     NoteKind.PAGE_FAILED,
@@ -136,9 +136,11 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
     for target in ways:
         segment = case.segments.get((target.id, entry.id)) if target.kind is TargetKind.SCHEDULE else None
         proof.append(str(target))
-        if entry.kind is NoteKind.LEVEL_PAGED and _in_turn(case, entry.level) and _may_have_turns(case, segment):
+        if entry.kind is NoteKind.LEVEL_PAGED and _in_turn(case, entry.level) and _is_there(case, segment):
             whose = ", ".join(f"users/{user}" for user in entry.paged_users)
             reasons.append(f"{target} names {case.name}, and the level pages one in turn: it was the turn of {whose}")
+        elif entry.kind is NoteKind.LEVEL_PASSED and _is_there(case, segment):
+            reasons.append(f"{target} names {case.name}, and the condition of the level did not hold")
         elif segment is None:
             reasons.append(f"{target} names {case.name} now, and they could not be paged then")
         elif case.user in segment.people:
@@ -158,8 +160,8 @@ def _in_turn(case: Case, level: int) -> bool:
     return case.run.policy is not None and case.run.policy.levels[level - 1].in_turn
 
 
-def _may_have_turns(case: Case, segment: Segment | None) -> bool:
-    """Of a schedule only those who are on call have turns."""
+def _is_there(case: Case, segment: Segment | None) -> bool:
+    """Whether a target stands for the person then: of a schedule only those who are on call."""
     return segment is None or case.user in segment.people
 
 

@@ -23,9 +23,11 @@ def start_level(
     timer_id: UUID,
     *,
     lateness_ms: int = 0,
+    wanted: bool = False,
 ) -> Decision:
     """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
 
+    So is one whose condition does not hold, unless this level is `wanted`: by a person who named it, or as it has begun before.
     After the last level the policy begins again while repeats are left; then the escalation is exhausted. `planned` is
     when the level was due: the next due time counts from it, so that lateness never adds up.
     """
@@ -42,6 +44,13 @@ def start_level(
             level = 1
             continue
         step = policy.levels[level - 1]
+        unfit = "" if wanted else step.condition.why_not(run.facts.severity, now)
+        wanted = False
+        if unfit:
+            notes.append(Note(NoteKind.LEVEL_PASSED, "", f"level {level} passed: {unfit}", level=level))
+            run = replace(run, level=level)
+            level += 1
+            continue
         users = directory.resolve(step.targets)
         if users:
             began = _begin(run, step, users, level, planned, now, directory, timer_id, lateness_ms)

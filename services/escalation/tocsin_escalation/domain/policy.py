@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from tocsin_escalation.domain.conditions import ALWAYS, Condition
+
 
 class TargetKind(StrEnum):
     """What a target names."""
@@ -41,13 +43,14 @@ class Level:
     """One step: its targets are paged, then there is `timeout` to answer.
 
     `in_turn`: one person of them is paged, and the next one after each miss. `turn_timeout`: how long each has to answer; None for
-    as long as the level lasts.
+    as long as the level lasts. `condition`: which incidents it is for, and when.
     """
 
     targets: tuple[Target, ...]
     timeout: timedelta
     in_turn: bool = False
     turn_timeout: timedelta | None = None
+    condition: Condition = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)

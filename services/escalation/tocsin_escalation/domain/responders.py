@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from tocsin_escalation.domain.conditions import SEVERITIES
 from tocsin_escalation.domain.decision import (
     ASKED,
     Decision,
@@ -20,8 +21,6 @@ from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
 from tocsin_escalation.domain.paging import halt, start_level
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.urgency import raise_urgency
-
-_SEVERITIES = {1: "critical", 2: "error", 3: "warning", 4: "info"}
 
 
 def add_responders(run: Escalation, event: RespondersAdded, now: datetime, directory: Directory) -> Decision:
@@ -79,13 +78,13 @@ def edit(run: Escalation, event: Edited, now: datetime, directory: Directory, ti
         said.append(f"title: {event.title} (was: {facts.title})")
         facts = replace(facts, title=event.title)
     if event.severity is not None and event.severity != facts.severity:
-        said.append(f"severity: {_SEVERITIES[event.severity]} (was: {_SEVERITIES[facts.severity]})")
+        said.append(f"severity: {SEVERITIES[event.severity]} (was: {SEVERITIES[facts.severity]})")
         facts = replace(facts, severity=event.severity)
     if not said:
         return Decision(run, already=True)
     following = replace(run, facts=facts, severity_set=run.severity_set or event.severity is not None)
     note = Note(NoteKind.EDITED, event.actor, "; ".join(said), run.level)
     if facts.urgent and not run.facts.urgent and run.policy is not None and run.policy.page_raised_urgency:
-        raised = raise_urgency(following, now, directory, timer_id)
+        raised = raise_urgency(following, run.facts.severity, now, directory, timer_id)
         return Decision(raised.next, raised.commands, (note, *raised.notes))
     return Decision(following, (), (note,))

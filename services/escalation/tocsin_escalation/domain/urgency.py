@@ -15,8 +15,8 @@ from tocsin_escalation.domain.paging import current_level, halt, level_timer, pa
 from tocsin_escalation.domain.policy import Directory
 
 
-def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """What follows for a run that is not resolved; its severity is the new one already."""
+def raise_urgency(run: Escalation, was: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """What follows for a run that is not resolved; its severity is the new one already, and was another."""
     if run.state in (State.ACKNOWLEDGED, State.SNOOZED):
         return _tell_holder(run, now)
     stop = StopPages(run.generation, "superseded: the incident became urgent and is paged anew")
@@ -27,11 +27,22 @@ def raise_urgency(run: Escalation, now: datetime, directory: Directory, timer_id
         again = replace(halt(run), state=State.TRIGGERED, repeat=repeat, timer=None)
         started = start_level(again, 1, now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), started.notes)
+    if _passed_wrongly(run, was, now):
+        started = start_level(replace(halt(run), timer=None), 1, now, now, directory, timer_id)
+        return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
     paged = page_users(halt(run), run.assignees, run.level, now)
     in_turn = run.timer is not None and run.timer.level_end is not None
     timer = level_timer(step, now, now, paged.next.generation, timer_id, in_turn=in_turn)
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)
+
+
+def _passed_wrongly(run: Escalation, was: int, now: datetime) -> bool:
+    """Whether a level up to the present one is for the new severity and was not for the old one: its people know of nothing yet."""
+    levels = run.policy.levels[: run.level] if run.policy else ()
+    return any(
+        level.condition.holds(run.facts.severity, now) and not level.condition.holds(was, now) for level in levels
+    )
 
 
 def _tell_holder(run: Escalation, now: datetime) -> Decision:

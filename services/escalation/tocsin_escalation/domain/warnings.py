@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tocsin_escalation.domain.conditions import SEVERITIES, left_out
 from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
+from tocsin_escalation.domain.schedules.clock import time_of
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """One such target. `level` counts from 1 and is 0 for the fallback target."""
+    """One such target. `level` counts from 1 and is 0 for the fallback target, and without a target."""
 
     level: int
-    target: Target
+    target: Target | None
     message: str
 
 
@@ -39,6 +41,23 @@ def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str
                 text = f"level {number} passes over the turns of some people of {target}, who cannot be reached ({reasons})"
                 warned.append(Warned(number, target, text[:1024]))
     return tuple(warned)
+
+
+def warn_of_conditions(policy: Policy, minute: int) -> tuple[Warned, ...]:
+    """Severities for which no level is, at some time of the week that begins at `minute`. A fallback target is for all of them."""
+    if policy.fallback_target is not None:
+        return ()
+    found = {each: left_out((level.condition for level in policy.levels), each, minute) for each in SEVERITIES}
+    return tuple(
+        Warned(
+            0,
+            None,
+            f"an incident of severity {SEVERITIES[severity]} pages nobody from {time_of(gap[0]):%Y-%m-%d %H:%M} to "
+            f"{time_of(gap[1]):%Y-%m-%d %H:%M} UTC: the condition of no level holds, and the policy has no fallback target",
+        )
+        for severity, gap in found.items()
+        if gap is not None
+    )
 
 
 def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, str]) -> str:

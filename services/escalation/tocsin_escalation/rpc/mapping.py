@@ -12,9 +12,11 @@ from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.app.reach import Reachability
+from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.warnings import Warned
+from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.directory import TeamRow, UserRow
 from tocsin_escalation.store.policies import PolicyRow
 from tocsin_escalation.store.timeline import Entry
@@ -140,6 +142,7 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
                 level.timeout.ToTimedelta(),
                 level.mode == policy_service_pb2.LEVEL_MODE_IN_TURN,
                 level.turn_timeout.ToTimedelta() if level.HasField("turn_timeout") else None,
+                _condition_from(level.condition) if level.HasField("condition") else ALWAYS,
             )
             for level in message.levels
         ),
@@ -150,6 +153,18 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         status_updates=message.status_updates != policy_service_pb2.STATUS_UPDATES_NONE,
         page_raised_urgency=message.urgency_raise != policy_service_pb2.URGENCY_RAISE_NOTE,
         on_gap=GAP_CHOICE_NAMES.get(message.on_gap, GapChoice.SKIP),
+    )
+
+
+def _condition_from(message: policy_service_pb2.LevelCondition) -> Condition:
+    return Condition(tuple(sorted(message.severities)), tuple(map(window_from, message.windows)), message.time_zone)
+
+
+def _condition_to(condition: Condition) -> policy_service_pb2.LevelCondition:
+    return policy_service_pb2.LevelCondition(
+        severities=condition.severities,  # type: ignore[arg-type]  # the numbers are the enum's own
+        windows=list(map(window_to, condition.windows)),
+        time_zone=condition.zone,
     )
 
 
@@ -169,6 +184,7 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
                 timeout=duration(level.timeout),
                 mode=MODES[level.in_turn],
                 turn_timeout=duration(level.turn_timeout),
+                condition=None if level.condition is ALWAYS else _condition_to(level.condition),
             )
             for level in policy.levels
         ],
@@ -192,6 +208,7 @@ def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWar
     warnings = [
         *_warnings(policy_service_pb2.POLICY_WARNING_KIND_UNREACHABLE, reachability.warned),
         *_warnings(policy_service_pb2.POLICY_WARNING_KIND_TURN, reachability.turns),
+        *_warnings(policy_service_pb2.POLICY_WARNING_KIND_CONDITION, reachability.conditions),
     ]
     if not reachability.complete:
         unknown = "whether its targets can be reached is not known: notify did not answer in time"
@@ -210,7 +227,10 @@ def _warnings(
 ) -> list[policy_service_pb2.PolicyWarning]:
     return [
         policy_service_pb2.PolicyWarning(
-            kind=kind, level=warned.level, target=target_to(warned.target), message=warned.message
+            kind=kind,
+            level=warned.level,
+            target=target_to(warned.target) if warned.target else None,
+            message=warned.message,
         )
         for warned in found
     ]

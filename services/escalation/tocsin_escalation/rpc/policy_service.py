@@ -94,7 +94,7 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
                 pb.UnreachableTarget(
                     policy=f"policies/{each.policy}",
                     level=each.warned.level,
-                    target=mapping.target_to(each.warned.target),
+                    target=mapping.target_to(each.warned.target) if each.warned.target else None,
                     message=each.warned.message,
                 )
                 for each in found

@@ -9,7 +9,7 @@ from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.masks import etag
 
-from tocsin_escalation.domain.schedules.clock import DAY, local_of, minute_of, time_of, wall_of
+from tocsin_escalation.domain.schedules.clock import local_of, minute_of, time_of, wall_of
 from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
     FOREVER,
@@ -23,11 +23,11 @@ from tocsin_escalation.domain.schedules.model import (
     SourceKind,
     Turn,
     Unit,
-    Window,
 )
 from tocsin_escalation.domain.schedules.questions import Standing, covered
 from tocsin_escalation.domain.schedules.versions import Rollout, current
 from tocsin_escalation.rpc.mapping import timestamp
+from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.schedules import ScheduleRow
 
 UNITS = {
@@ -98,7 +98,7 @@ def _layer_from(path: str, message: pb.Layer, zone: str) -> Layer:
         anchor=anchor,
         zone=message.time_zone or zone,
         line_up=tuple(ids_of(entry.users) for entry in message.line_up),
-        windows=tuple(map(_window_from, message.windows)),
+        windows=tuple(map(window_from, message.windows)),
         counts=Counts.COVERED if message.counting == pb.TURN_COUNTING_COVERED else Counts.ELAPSED,
         concurrent=message.concurrent or 1,
         not_before=whole_minute(start, f"{path}.effective_start_time")
@@ -118,32 +118,12 @@ def _layer_to(layer: Layer, zone: str) -> pb.Layer:
         start=f"{wall_of(layer.anchor):%Y-%m-%dT%H:%M}",
         time_zone="" if layer.zone == zone else layer.zone,
         line_up=[pb.LineUpEntry(users=names_of(group)) for group in layer.line_up],
-        windows=list(map(_window_to, layer.windows)),
+        windows=list(map(window_to, layer.windows)),
         counting=pb.TURN_COUNTING_COVERED if layer.counts is Counts.COVERED else pb.TURN_COUNTING_ELAPSED,
         concurrent=layer.concurrent,
         effective_start_time=time_to(layer.not_before),
         effective_end_time=time_to(layer.until),
         version_start_time=time_to(layer.since),
-    )
-
-
-def _window_from(message: pb.Window) -> Window:
-    start, end = _clock(message.start), _clock(message.end)
-    length = message.end_days_later * DAY + end - start
-    if length <= 0 and not message.end_days_later:
-        length += DAY
-    return Window(frozenset(day - 1 for day in message.days), start, length)
-
-
-def _window_to(window: Window) -> pb.Window:
-    later, end = divmod(window.start + window.length, DAY)
-    if end == 0:
-        later, end = later - 1, DAY
-    return pb.Window(
-        days=[day + 1 for day in sorted(window.days)],  # type: ignore[misc]  # the number is the enum's own
-        start=_hours(window.start),
-        end=_hours(end),
-        end_days_later=later,
     )
 
 
@@ -228,12 +208,3 @@ def ids_of(names: Sequence[str]) -> Group:
 def names_of(users: Group) -> list[str]:
     """The names of users."""
     return [f"users/{user}" for user in users]
-
-
-def _clock(text: str) -> int:
-    hours, minutes = text.split(":")
-    return int(hours) * 60 + int(minutes)
-
-
-def _hours(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"

@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 
+from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
+from tocsin_escalation.store.windows import windows_from, windows_to
 
 _KEPT: Final = 256
 """Policies whose two forms are kept: a burst of incidents runs on a few, and each freezes a copy of its own."""
@@ -38,6 +40,7 @@ def to_json(policy: Policy) -> str:
                     "targets": [str(target) for target in level.targets],
                     "timeout": level.timeout.total_seconds(),
                     **({"in_turn": True, "turn_timeout": _seconds(level.turn_timeout)} if level.in_turn else {}),
+                    **({} if level.condition == ALWAYS else {"condition": _condition_to(level.condition)}),
                 }
                 for level in policy.levels
             ],
@@ -65,6 +68,7 @@ def from_json(text: str) -> Policy:
                 timedelta(seconds=level["timeout"]),
                 level.get("in_turn", False),
                 _duration(level.get("turn_timeout")),
+                _condition_from(level["condition"]) if "condition" in level else ALWAYS,
             )
             for level in data["levels"]
         ),
@@ -76,6 +80,18 @@ def from_json(text: str) -> Policy:
         page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
         on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
     )
+
+
+def _condition_to(condition: Condition) -> dict[str, Any]:
+    return {
+        "severities": condition.severities,
+        "windows": windows_to(condition.windows),
+        "zone": condition.zone,
+    }
+
+
+def _condition_from(data: dict[str, Any]) -> Condition:
+    return Condition(tuple(data["severities"]), windows_from(data["windows"]), data["zone"])
 
 
 def _seconds(value: timedelta | None) -> float | None:

@@ -17,8 +17,8 @@ from tocsin_escalation.domain.schedules.model import (
     Mode,
     Turn,
     Unit,
-    Window,
 )
+from tocsin_escalation.store.windows import windows_from, windows_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _layer_to(layer: Layer) -> dict[str, Any]:
         "anchor": layer.anchor,
         "zone": layer.zone,
         "line_up": layer.line_up,
-        "windows": [[sorted(window.days), window.start, window.length] for window in layer.windows],
+        "windows": windows_to(layer.windows),
         "counts": layer.counts,
         "concurrent": layer.concurrent,
         "not_before": None if layer.not_before == ALWAYS else layer.not_before,
@@ -80,7 +80,7 @@ def _layer_from(data: dict[str, Any]) -> Layer:
         anchor=data["anchor"],
         zone=data["zone"],
         line_up=tuple(map(tuple, data["line_up"])),
-        windows=tuple(Window(frozenset(days), start, length) for days, start, length in data["windows"]),
+        windows=windows_from(data["windows"]),
         counts=Counts(data["counts"]),
         concurrent=data["concurrent"],
         not_before=ALWAYS if data["not_before"] is None else data["not_before"],

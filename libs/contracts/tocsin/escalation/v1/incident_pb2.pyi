@@ -151,6 +151,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
     TIMELINE_KIND_LEVEL_HELD: _TimelineKind.ValueType  # 29
     """A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
+    TIMELINE_KIND_LEVEL_PASSED: _TimelineKind.ValueType  # 30
+    """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -215,6 +217,8 @@ TIMELINE_KIND_PAGE_DELIVERED: TimelineKind.ValueType  # 28
 """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
 TIMELINE_KIND_LEVEL_HELD: TimelineKind.ValueType  # 29
 """A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
+TIMELINE_KIND_LEVEL_PASSED: TimelineKind.ValueType  # 30
+"""A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final

@@ -11,6 +11,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.escalation.v1 import schedule_pb2 as _schedule_pb2
+from tocsin.type.v1 import severity_pb2 as _severity_pb2
 from tocsin.type.v1 import target_pb2 as _target_pb2
 import builtins as _builtins
 import sys
@@ -155,6 +157,8 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     """A level finds nobody within the coming days because of a gap in its schedules."""
     POLICY_WARNING_KIND_TURN: _PolicyWarningKind.ValueType  # 4
     """Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
+    POLICY_WARNING_KIND_CONDITION: _PolicyWarningKind.ValueType  # 5
+    """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
 
 class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
     """What a policy warning is about."""
@@ -169,7 +173,45 @@ POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
 """A level finds nobody within the coming days because of a gap in its schedules."""
 POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
 """Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
+POLICY_WARNING_KIND_CONDITION: PolicyWarningKind.ValueType  # 5
+"""The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
+
+@_typing.final
+class LevelCondition(_message.Message):
+    """Which incidents a level is for, and when. Everything that is set must hold in the moment in which the level would begin; else the
+    next level begins at once. A level that a person names, and one that has begun before, is paged whether or not it holds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """The IANA time zone of the windows, such as `Europe/Berlin`; set exactly when there are windows."""
+    @_builtins.property
+    def severities(self) -> _containers.RepeatedScalarFieldContainer[_severity_pb2.Severity.ValueType]:
+        """The severity of the incident is one of these; empty: any."""
+
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.Window]:
+        """The time is within one of these windows; empty: any time. At most 10."""
+
+    def __init__(
+        self,
+        *,
+        severities: _abc.Iterable[_severity_pb2.Severity.ValueType] | None = ...,
+        windows: _abc.Iterable[_schedule_pb2.Window] | None = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["severities", b"severities", "time_zone", b"time_zone", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelCondition: _TypeAlias = LevelCondition  # noqa: Y015
 
 @_typing.final
 class Level(_message.Message):
@@ -181,6 +223,7 @@ class Level(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     TURN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     mode: Global___LevelMode.ValueType
     """Whether its people are paged at once or one in turn."""
     @_builtins.property
@@ -198,6 +241,10 @@ class Level(_message.Message):
         level waits until its time is over. 1 second to 7 days.
         """
 
+    @_builtins.property
+    def condition(self) -> Global___LevelCondition:
+        """Which incidents it is for, and when; unset: all, always."""
+
     def __init__(
         self,
         *,
@@ -205,10 +252,11 @@ class Level(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         mode: Global___LevelMode.ValueType = ...,
         turn_timeout: _duration_pb2.Duration | None = ...,
+        condition: Global___LevelCondition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "targets", b"targets", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "mode", b"mode", "targets", b"targets", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,7 +359,9 @@ class Policy(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
-        """Output only: targets through which nobody can be reached at present, turns that are passed over, and gaps of the coming days."""
+        """Output only: targets through which nobody can be reached at present, turns that are passed over, times
+        for which no level is, and gaps of the coming days.
+        """
 
     def __init__(
         self,

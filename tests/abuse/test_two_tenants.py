@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.credentials.v1 import credential_service_pb2 as cp
-from tocsin.escalation.v1 import incident_pb2, schedule_pb2, schedule_service_pb2
+from tocsin.escalation.v1 import calendar_service_pb2, incident_pb2, schedule_pb2, schedule_service_pb2
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -65,6 +65,8 @@ async def first(world: World) -> Tenant:
     await tenant.admin.schedules.CreateFixedPeriod(schedule_service_pb2.CreateFixedPeriodRequest(fixed_period=period))
     absence = schedule_pb2.Absence(user=ana.name, reason=MARK, **times)
     await tenant.admin.schedules.CreateAbsence(schedule_service_pb2.CreateAbsenceRequest(absence=absence))
+    feed = calendar_service_pb2.CalendarFeed(schedule=schedule, display_name=MARK)
+    await tenant.admin.calendars.CreateCalendarFeed(calendar_service_pb2.CreateCalendarFeedRequest(calendar_feed=feed))
     account = cp.CreateServiceAccountRequest(
         service_account_id=MARK, service_account=cp.ServiceAccount(display_name=MARK)
     )
@@ -113,7 +115,16 @@ def texts(message: Message) -> Iterator[str]:
 
 def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
     wanted = {"alerts", "contactMethods", "incidents", "integrations", "notifications", "policies", "teams", "users"}
-    wanted |= {"absences", "fixedPeriods", "overrides", "schedules", "serviceAccounts", "apiKeys", "tokenRevocations"}
+    wanted |= {
+        "absences",
+        "fixedPeriods",
+        "overrides",
+        "schedules",
+        "serviceAccounts",
+        "apiKeys",
+        "tokenRevocations",
+        "calendarFeeds",
+    }
     assert wanted <= set(names)
 
 

@@ -20,7 +20,7 @@ _VARYING: Final = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     (re.compile(r'("(?:key|secret|key_id|next_page_token)": )"[^"]+"'), r'\1"<made>"'),
-    (re.compile(r"t[ai]k_[\w-]+"), "<key>"),
+    (re.compile(r"t[aic]k_[\w-]+"), "<key>"),
     (
         re.compile(
             r'("(?:lateness|oldest_age|waiting|active|delayed|overdue|failed|completed|dead|compared)": )"[\d.]+s?"'

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
+from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -26,6 +27,7 @@ from tocsin_client.connection import DEFAULT_TIMEOUT, SERVICE_CONFIG, Connection
 
 if TYPE_CHECKING:
     from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceAsyncStub
+    from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceAsyncStub
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
@@ -111,6 +113,11 @@ class AioClient:
     def schedules(self) -> "ScheduleServiceAsyncStub":
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def calendars(self) -> "CalendarServiceAsyncStub":
+        """Calendar feeds: secret URLs for calendar programs."""
+        return CalendarServiceStub(self.channel("escalation"))
 
     @cached_property
     def directory(self) -> "DirectoryServiceAsyncStub":

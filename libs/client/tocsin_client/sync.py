@@ -6,6 +6,7 @@ from typing import Self
 
 import grpc
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
+from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -98,6 +99,11 @@ class Client:
     def schedules(self) -> ScheduleServiceStub:
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def calendars(self) -> CalendarServiceStub:
+        """Calendar feeds: secret URLs for calendar programs."""
+        return CalendarServiceStub(self.channel("escalation"))
 
     @cached_property
     def directory(self) -> DirectoryServiceStub:

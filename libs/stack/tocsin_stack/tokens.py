@@ -18,7 +18,7 @@ ADMINISTRATOR = (
     ),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
-    *("schedules:read", "schedules:write", "credentials:read", "credentials:write"),
+    *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),

@@ -7,6 +7,7 @@ import grpc
 from tocsin.credentials.v1 import credential_service_pb2_grpc
 from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
+    calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
@@ -43,6 +44,7 @@ class Clients:
         self.incidents: Any = _Bearer(incident_service_pb2_grpc.IncidentServiceStub(by["escalation"]), token)
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
+        self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
         self.credentials: Any = _Bearer(credential_service_pb2_grpc.CredentialServiceStub(by["escalation"]), token)
         self.credentials_internal: Any = _Bearer(

@@ -26,5 +26,8 @@ class EscalationSettings(ServiceSettings):
     of its replicas stands still."""
     gap_warning_days: int = Field(7, ge=1, le=35)
     """How far ahead gaps of schedules are looked for: policies warn of them, and a metric and the log tell of them."""
+    public_url: str = Field("", pattern=r"^(https?://[!-~]+)?$")
+    """Where people reach this service's HTTP, such as `https://tocsin.example.com/escalation`: calendar feeds begin with it. A
+    proxy takes a path off that this URL has. Empty: CreateCalendarFeed answers with the path at ESCALATION_HTTP_LISTEN."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""

@@ -6,6 +6,7 @@ from redis.exceptions import RedisError
 from tocsin.credentials.v1 import credential_service_pb2_grpc
 from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
+    calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
@@ -30,14 +31,16 @@ from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
 from tocsin_escalation.app import gaps
+from tocsin_escalation.app.calendar_feeds import CalendarFeeds
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
+from tocsin_escalation.http.calendars import Calendars, path_of
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.rpc import credential_internal_service, credential_service
+from tocsin_escalation.rpc import calendar_service, credential_internal_service, credential_service
 from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
@@ -109,6 +112,15 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         "tocsin.escalation.v1.ScheduleService",
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
     )
+    add(
+        calendar_service.CalendarService(
+            db, pages, runtime.rpc.budgets, lambda secret: settings.public_url.rstrip("/") + path_of(secret)
+        ),
+        calendar_service.NAME,
+        calendar_service_pb2_grpc.add_CalendarServiceServicer_to_server,
+    )
+    if runtime.serves:
+        runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
     add(
         DirectoryService(db, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.DirectoryService",

@@ -8,6 +8,7 @@ from tests.store.fence import find_denied, find_foreign
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
     "standings.open_after": "what ingest compares its own record with",
+    "calendar_feeds.find": "a secret URL tells whose it is",
     "api_keys.find": "a key tells whose it is",
     "api_keys.delete_over": "retention: keys that ended long ago, of all tenants",
     "revocations.after": "what every replica of every service follows",

@@ -49,7 +49,7 @@ def test_each_role_holds_those_before_it_and_none_holds_internal() -> None:
     assert {scope for scope in ROLES["owner"] if scope.endswith(":read")} - {
         "outbox:read",
         "credentials:read",
-    } == ROLES["viewer"] - {"contacts:self"}
+    } == ROLES["viewer"] - {"contacts:self", "schedules:self"}
 
 
 def test_unknown_roles_grant_nothing() -> None:

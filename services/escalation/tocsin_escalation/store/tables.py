@@ -259,6 +259,34 @@ fixed_periods: Final = Table(
 )
 """Times in which the shifts of a schedule are written down one by one."""
 
+calendar_feeds: Final = Table(
+    "calendar_feeds",
+    METADATA,
+    column("org_id", Text),
+    column("id", UUID),
+    column("user_id", Text),
+    column("schedule_id", Text),
+    column("display_name", Text),
+    column("secret_hash", LargeBinary, comment="SHA-256 of the secret: 32 random bytes need no slow hash"),
+    column("prefix", Text),
+    column("author", Text),
+    column("create_time", TIME, default=NOW),
+    column("last_fetch_time", TIME, nullable=True),
+    column(
+        "events",
+        JSONB,
+        default="'[]'",
+        comment="What the feed has shown, so that it can cancel what is not true any more",
+    ),
+    column("events_version", BigInteger, default="0"),
+    primary_key("org_id", "id"),
+    check("length(secret_hash) = 32"),
+    check("(user_id = '') <> (schedule_id = '')", name="calendar_feeds_about"),
+    index("calendar_feeds_by_secret", "secret_hash", unique=True),
+    index("calendar_feeds_by_time", "org_id", "create_time", "id"),
+)
+"""Secret URLs at which calendar programs find shifts, and what they were shown."""
+
 service_accounts: Final = Table(
     "service_accounts",
     METADATA,

@@ -87,6 +87,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such service account for this tenant. Metadata: `name`."""
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 56
     """NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
+    ERROR_REASON_CALENDAR_FEED_NOT_FOUND: _ErrorReason.ValueType  # 57
+    """NOT_FOUND. No such calendar feed for this tenant; of a URL also one that was never made. Metadata of an RPC: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -202,6 +204,8 @@ ERROR_REASON_SERVICE_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 55
 """NOT_FOUND. No such service account for this tenant. Metadata: `name`."""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 56
 """NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
+ERROR_REASON_CALENDAR_FEED_NOT_FOUND: ErrorReason.ValueType  # 57
+"""NOT_FOUND. No such calendar feed for this tenant; of a URL also one that was never made. Metadata of an RPC: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61

@@ -51,7 +51,9 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """None; grants nothing."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, and nobody else's."""
+    """Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, makes calendar feeds
+    of its own shifts, and nobody else's.
+    """
     ROLE_RESPONDER: _Role.ValueType  # 2
     """Is paged: acknowledges, resolves."""
     ROLE_MANAGER: _Role.ValueType  # 3
@@ -69,7 +71,9 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """None; grants nothing."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, and nobody else's."""
+"""Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, makes calendar feeds
+of its own shifts, and nobody else's.
+"""
 ROLE_RESPONDER: Role.ValueType  # 2
 """Is paged: acknowledges, resolves."""
 ROLE_MANAGER: Role.ValueType  # 3

@@ -1,0 +1,1 @@
+"""What calendar programs read."""

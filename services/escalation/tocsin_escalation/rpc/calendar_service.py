@@ -1,0 +1,118 @@
+"""CalendarService: decode, call one use case, encode."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from tocsin.escalation.v1 import calendar_service_pb2 as pb
+from tocsin.escalation.v1 import calendar_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.quotas import require_room
+from tocsin_kit.db.requests import once
+from tocsin_kit.ids import new_id, parse_uuid_name
+from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import current_call
+
+from tocsin_escalation.app import calendar_feeds
+from tocsin_escalation.app.calendar_feeds import COLLECTION
+from tocsin_escalation.rpc.mapping import timestamp
+from tocsin_escalation.store import calendar_feeds as store
+from tocsin_escalation.store.calendar_feeds import FeedRow
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+NAME = "tocsin.escalation.v1.CalendarService"
+_SCOPE = "schedules:write"
+_log = get_logger(__name__)
+
+
+class CalendarService(pb_grpc.CalendarServiceServicer):
+    """Calendar feeds."""
+
+    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, url_of: Callable[[str], str]) -> None:
+        """`url_of`: where the feed of a secret is found."""
+        self._db = db
+        self._pages = pages
+        self._budgets = budgets
+        self._url_of = url_of
+
+    async def CreateCalendarFeed(
+        self, request: pb.CreateCalendarFeedRequest, context: Context
+    ) -> pb.CreateCalendarFeedResponse:
+        call = current_call()
+        call.require_own(request.calendar_feed.user, _SCOPE)
+        wanted = _from(request.calendar_feed, call.subject)
+
+        async def work(tx: Tx) -> pb.CreateCalendarFeedResponse:
+            secret = ""
+
+            async def create() -> pb.CreateCalendarFeedResponse:
+                nonlocal secret
+                await require_room(tx, "calendar_feeds", self._budgets)
+                row, secret = await calendar_feeds.create(tx, wanted)
+                return pb.CreateCalendarFeedResponse(calendar_feed=_to(row))
+
+            response = await once(tx, "CreateCalendarFeed", request, pb.CreateCalendarFeedResponse, create)
+            # Only now, so that the answer that is kept for repeats never holds it.
+            response.url = self._url_of(secret) if secret else ""
+            return response
+
+        response = await self._db.run(call.org_id, work)
+        _log.info("calendar_feed_created", name=response.calendar_feed.name, author=call.subject)
+        return response
+
+    async def ListCalendarFeeds(
+        self, request: pb.ListCalendarFeedsRequest, context: Context
+    ) -> pb.ListCalendarFeedsResponse:
+        after: Any = self._pages.decode(request)
+        size = page_size(request.page_size)
+        user, schedule = request.user.removeprefix("users/"), request.schedule.removeprefix("schedules/")
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await store.page(tx, user, schedule, after, size + 1)
+        shown = rows[:size]
+        token = ""
+        if len(rows) > size and shown[-1].create_time is not None:
+            token = self._pages.encode(request, (shown[-1].create_time, shown[-1].id))
+        return pb.ListCalendarFeedsResponse(calendar_feeds=list(map(_to, shown)), next_page_token=token)
+
+    async def DeleteCalendarFeed(
+        self, request: pb.DeleteCalendarFeedRequest, context: Context
+    ) -> pb.DeleteCalendarFeedResponse:
+        call = current_call()
+        id_ = parse_uuid_name(request.name, COLLECTION)
+
+        async def delete(tx: Tx) -> pb.DeleteCalendarFeedResponse:
+            row = await calendar_feeds.must(tx, id_, lock=True)
+            call.require_own(f"users/{row.user_id}", _SCOPE)
+            await store.delete(tx, id_)
+            return pb.DeleteCalendarFeedResponse()
+
+        async def work(tx: Tx) -> pb.DeleteCalendarFeedResponse:
+            return await once(tx, "DeleteCalendarFeed", request, pb.DeleteCalendarFeedResponse, lambda: delete(tx))
+
+        response = await self._db.run(call.org_id, work)
+        _log.info("calendar_feed_deleted", name=request.name, author=call.subject)
+        return response
+
+
+def _from(message: pb.CalendarFeed, author: str) -> FeedRow:
+    user, schedule = message.user.removeprefix("users/"), message.schedule.removeprefix("schedules/")
+    return FeedRow(new_id(), user, schedule, message.display_name, "", author)
+
+
+def _to(row: FeedRow) -> pb.CalendarFeed:
+    message = pb.CalendarFeed(
+        name=f"{COLLECTION}/{row.id}",
+        display_name=row.display_name,
+        prefix=row.prefix,
+        author=row.author,
+        create_time=timestamp(row.create_time),
+        last_fetch_time=timestamp(row.last_fetch_time),
+    )
+    if row.user_id:
+        message.user = f"users/{row.user_id}"
+    else:
+        message.schedule = f"schedules/{row.schedule_id}"
+    return message

@@ -12,7 +12,11 @@ and again, and cost more than all the work of filling an empty Redis with a mill
 
 
 def tune() -> None:
-    """Call once, when a service is built: what exists now stays for good and is never looked through again."""
+    """Call once, when a service is built: what exists now stays for good and is never looked through again.
+
+    It also enables the collector, which services disable while they import their modules.
+    """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)

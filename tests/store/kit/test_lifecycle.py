@@ -29,6 +29,7 @@ SERVICE = textwrap.dedent(
     f"""
     import asyncio
     import gc
+    gc.disable()
     from pathlib import Path
     from aiohttp import web
     from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
@@ -43,7 +44,7 @@ SERVICE = textwrap.dedent(
 
         async def work(stop):
             await wait_or_stop(stop, 3600)
-            log.info("work_stopped", frozen=gc.get_freeze_count())
+            log.info("work_stopped", frozen=gc.get_freeze_count(), collects=gc.isenabled())
 
         async def hand_over(stop):
             await wait_or_stop(stop, 3600)
@@ -164,7 +165,9 @@ async def test_from_start_to_a_clean_stop(start: Start, eventually: Eventually) 
     wanted = ("stopping", "work_stopped", "slow_ended", "hand_over_stopped", "closed", "stopped")
     ending = [event for event in process.events() if event in wanted]
     assert ending == list(wanted), "what carries on what calls committed ends after the last call"
-    frozen = (await process.said("work_stopped"))["frozen"]
+    collector = await process.said("work_stopped")
+    assert collector["collects"] is True
+    frozen = collector["frozen"]
     assert isinstance(frozen, int)
     assert frozen > 10_000, "what a service is built of is kept out of the collector's way"
 

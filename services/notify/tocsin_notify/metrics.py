@@ -41,7 +41,7 @@ class NotifyMetrics:
         )
         self.slow_retries = Gauge(
             "tocsin_notify_slow_retries",
-            "Pages that no method of their user takes; they are tried on",
+            "Notifications that no provider takes at present; they are tried on",
             registry=registry,
         )
         self.oldest_overdue_seconds = Gauge(
@@ -49,6 +49,24 @@ class NotifyMetrics:
         )
         self.dead_waiting = Gauge(
             "tocsin_notify_dead_letters_waiting", "Dead letters that are not redriven", registry=registry
+        )
+        self.circuits_open = Gauge(
+            "tocsin_notify_circuits_open",
+            "Providers that fail for many: pages go around them, in this process",
+            ("channel",),
+            registry=registry,
+        )
+        self.circuits_opened = Counter(
+            "tocsin_notify_circuits_opened",
+            "Times a provider was found to fail for many",
+            ("channel",),
+            registry=registry,
+        )
+        self.went_around = Counter(
+            "tocsin_notify_went_around",
+            "Notifications whose page took another method at once because their provider fails for many",
+            ("channel",),
+            registry=registry,
         )
         self.calls = Gauge("tocsin_notify_calls", "Provider calls under way in this process", registry=registry)
         self.redis_available = Gauge("tocsin_notify_redis_available", "1 while Redis answers", registry=registry)

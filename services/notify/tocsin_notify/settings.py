@@ -81,6 +81,11 @@ class NotifySettings(ServiceSettings):
     """The most that NOTIFY_BACKOFF_BASE grows to. A provider's Retry-After is followed up to 900 seconds."""
     retry_window: float = Field(6 * 3600.0, ge=0, le=86_400)
     """How long a page whose user has no other contact method is tried on after its attempts are used up. 0: it ends with them."""
+    circuit_failures: int = Field(5, ge=0, le=1000)
+    """Contact methods that one provider has to fail within a minute, with hardly another one served, until pages go around it: the
+    user's next method has them at once. Each replica finds out for itself. 0: pages never go around a provider."""
+    circuit_probe: float = Field(10.0, gt=0, le=600)
+    """Seconds until a page tries such a provider again. Doubled for each that fails, up to 60 (or this, if it is more)."""
     attempt_timeout: float = Field(10.0, gt=0, le=120)
     """Seconds that one call to a provider may take."""
     lease: float = Field(15.0, gt=0, le=600)

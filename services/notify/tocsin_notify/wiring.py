@@ -24,9 +24,11 @@ from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
 from tocsin_notify.app.answer import Answers
+from tocsin_notify.app.around import Around
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
+from tocsin_notify.app.circuits import Circuits, Provider
 from tocsin_notify.app.conclude import Conclude
 from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
@@ -49,6 +51,7 @@ from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
 from tocsin_notify.http.buttons import Buttons
@@ -118,6 +121,18 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     budgets = runtime.rpc.budgets
     budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
+    something_due = asyncio.Event()
+    nudge = something_due.set
+    circuits = Circuits(
+        CircuitPolicy(
+            settings.circuit_failures,
+            probe=settings.circuit_probe,
+            probe_cap=max(60.0, settings.circuit_probe),
+            longest=settings.attempt_timeout + 5,
+        ),
+        metrics,
+        nudge,
+    )
     slots = Slots(
         Limits(
             settings.concurrency,
@@ -128,10 +143,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         ),
         {name: channel.concurrency for name, channel in channels.items()},
         budgets,
+        lambda channel: circuits.is_open(Provider(channel)),
     )
-
-    something_due = asyncio.Event()
-    nudge = something_due.set
     hints = MirroredHints(
         db,
         broker,
@@ -141,7 +154,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         nudge if runtime.works else None,
     )
     backlog = Backlog(nudge)
-    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy), stop)
+    around = Around(db, circuits, hints, metrics, policy)
+    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around), stop)
     links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)
     calls = Calls(
         channels,
@@ -149,13 +163,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         slots,
         outcomes.finished,
         metrics,
+        circuits,
         timeout=settings.attempt_timeout + 2,
         link=links.of,
         hung_after=settings.attempt_timeout * 0.9,
         backlog=backlog,
     )
     submit = Submit(
-        gate, calls, slots, cipher, hints, metrics, lease=settings.lease, presence=presence, nudge=relay.nudge
+        gate, calls, slots, cipher, hints, metrics, circuits, lease=settings.lease, presence=presence, nudge=relay.nudge
     )
     deliver = Deliver(
         db,
@@ -167,6 +182,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         metrics,
         failures,
         policy,
+        around,
         lease=settings.lease,
         presence=presence,
         backlog=backlog,
@@ -239,6 +255,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
+    runtime.health.add(HealthCheck("providers", circuits.check, critical=False))
 
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops

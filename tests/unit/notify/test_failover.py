@@ -5,7 +5,16 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.domain.attempt import Permanent, Retryable, RetryPolicy, Sent
-from tocsin_notify.domain.failover import FAILOVER_STEP, Add, PullForward, Sibling, cannot_wait, fail_over
+from tocsin_notify.domain.failover import (
+    FAILOVER_STEP,
+    Add,
+    Elsewhere,
+    PullForward,
+    Sibling,
+    cannot_wait,
+    fail_over,
+    go_around,
+)
 from tocsin_notify.domain.page import PAGES, Channel, Kind, Method, Page, State, Urgency
 
 PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
@@ -74,3 +83,35 @@ def test_a_page_does_not_wait_for_a_provider_that_asks_for_more_than_its_patienc
     assert cannot_wait(kind, Retryable("busy", after), policy) is expected
     assert not cannot_wait(kind, Sent(), policy)
     assert not cannot_wait(kind, Permanent("gone"), policy)
+
+
+WAITS = sibling(A, State.PENDING, 1)
+
+
+def test_a_page_goes_around_a_failing_provider_to_the_next_method_whose_provider_serves() -> None:
+    assert go_around(PAGE, WAITS, [WAITS], [A, B, C], {A.id, B.id}, again=False) == Add(C, FAILOVER_STEP + 2)
+    later = sibling(C, State.PENDING)
+    family = [WAITS, sibling(B, State.PENDING, 2), later]
+    assert go_around(PAGE, WAITS, family, [A, B, C], {A.id, B.id}, again=False) == PullForward(later.id, C.id)
+
+
+def test_with_nothing_better_the_failing_provider_is_tried() -> None:
+    assert go_around(PAGE, WAITS, [WAITS], [A], {A.id}, again=False) is None
+    assert go_around(PAGE, WAITS, [WAITS], [A, B], {A.id, B.id}, again=False) is None
+    dead = sibling(B, State.DEAD)
+    assert go_around(PAGE, WAITS, [WAITS, dead], [A, B], {A.id}, again=True) is None
+    named = Page(Kind.TEST, Urgency.HIGH, only_method=A.id)
+    assert go_around(named, WAITS, [WAITS], [A, B], {A.id}, again=False) is None
+
+
+def test_a_page_that_went_around_goes_on_only_when_what_took_it_over_has_failed() -> None:
+    for state, tried in ((State.SENDING, False), (State.SENT, False), (State.PENDING, True)):
+        other = Sibling(uuid.UUID(int=2), B.id, state, tried=tried)
+        assert go_around(PAGE, WAITS, [WAITS, other], [A, B, C], {A.id}, again=True) == Elsewhere(B.id)
+    dead = sibling(B, State.DEAD)
+    assert go_around(PAGE, WAITS, [WAITS, dead], [A, B, C], {A.id}, again=True) == Add(C, FAILOVER_STEP + 2)
+
+
+def test_an_earlier_step_that_went_out_does_not_hold_up_the_next_one() -> None:
+    mail, call = sibling(B, State.SENT, 2), sibling(C, State.PENDING, 3)
+    assert go_around(PAGE, WAITS, [mail, WAITS, call], [A, B, C], {A.id}, again=False) == PullForward(call.id, C.id)

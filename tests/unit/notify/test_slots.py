@@ -94,3 +94,13 @@ def test_slots_are_never_lost_nor_made(steps: list[tuple[bool, str, int]]) -> No
     for each in taken:
         slots.release(each)
     assert slots.free(CRITICAL) == LIMITS.total
+
+
+def test_a_provider_that_fails_for_many_holds_a_quarter_of_its_channels_calls() -> None:
+    failing = {Channel.EMAIL}
+    limits = Limits(total=100, critical_reserve=10, per_org=100, rate=0)
+    slots = Slots(limits, CHANNELS | {Channel.EMAIL: 40}, failing=failing.__contains__)
+    assert sum(slots.take(slot("a", CRITICAL, Channel.EMAIL)) for _ in range(40)) == 10
+    assert slots.take(slot("a", CRITICAL))
+    failing.clear()
+    assert sum(slots.take(slot("a", CRITICAL, Channel.EMAIL)) for _ in range(40)) == 30

@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
+from uuid import UUID
 
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.backlog import Backlog
+from tocsin_notify.app.circuits import Circuits, Provider, provider_of
 from tocsin_notify.app.permits import Permit
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.channels.base import Delivery, NotStarted
@@ -32,6 +34,12 @@ class Start:
     delivery: Delivery
     slot: Slot
     tries: int
+    contact_method: UUID
+
+    @property
+    def provider(self) -> Provider:
+        """Who is called."""
+        return provider_of(self.slot.org_id, self.slot.channel, self.slot.destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Calls:
         slots: Slots,
         finished: Callable[[Finished], Awaitable[object]],
         metrics: NotifyMetrics,
+        circuits: Circuits,
         *,
         timeout: float,
         hung_after: float,
@@ -67,6 +76,7 @@ class Calls:
         self._slots = slots
         self._finished = finished
         self._metrics = metrics
+        self._circuits = circuits
         self._timeout = timeout
         self._hung_after = hung_after
         self._backlog = backlog
@@ -139,13 +149,14 @@ class Calls:
             outcome = Retryable(str(error))
         except Exception as error:
             _log.exception("channel_defect", notification=str(start.delivery.notification))
-            outcome = Retryable(f"internal error in the channel: {type(error).__name__}")
+            outcome = Retryable(f"internal error in the channel: {type(error).__name__}", recipient=True)
         permit.settle()
         if permit.refused and not isinstance(outcome, Sent):  # however the channel's libraries wrapped it
             outcome = Retryable(permit.refused)
         seconds = monotonic() - began
         if outcome is not _STOPPED and not permit.refused:
             self._slots.learn(start.slot, hung=seconds >= self._hung_after and not isinstance(outcome, Sent))
+            self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
         self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
         self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
         await self._conclude(start, outcome)

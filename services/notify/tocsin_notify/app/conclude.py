@@ -9,7 +9,9 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
+from tocsin_notify.app.around import Around
 from tocsin_notify.app.calls import Finished
+from tocsin_notify.app.circuits import Circuits
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
@@ -36,6 +38,8 @@ class Conclude:
         metrics: NotifyMetrics,
         failures: Failures,
         policy: RetryPolicy,
+        circuits: Circuits,
+        around: Around,
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -44,6 +48,8 @@ class Conclude:
         self._metrics = metrics
         self._failures = failures
         self._policy = policy
+        self._circuits = circuits
+        self._around = around
         self._chance = chance
         self._shard = random.randrange(_COUNTER_SHARDS)
 
@@ -51,11 +57,16 @@ class Conclude:
         """Write the outcomes. Raises DATABASE_UNAVAILABLE; repeating is safe: an attempt is concluded once."""
         conclusions = [self._conclusion(each) for each in finished]
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
+        providers = {each.start.delivery.notification: each.start.provider for each in finished}
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
             followed = await self._failures.follow(tx, failed)
-        waiting = [row for row in rows if row.state == "pending" and row.id not in followed.dead]
+            waiting = [row for row in rows if row.state == "pending" and row.id not in followed.dead]
+            behind = [row for row in waiting if Kind(row.type) in PAGES and self._circuits.is_open(providers[row.id])]
+            passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind})
+        self._around.hint(passed)
+        waiting = [row for row in waiting if row.id not in passed.ids]
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)

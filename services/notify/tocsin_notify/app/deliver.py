@@ -11,6 +11,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.around import Around
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.failures import Failed, Failures
@@ -52,6 +53,7 @@ class Deliver:
         metrics: NotifyMetrics,
         failures: Failures,
         policy: RetryPolicy,
+        around: Around,
         *,
         lease: float,
         presence: Presence,
@@ -69,6 +71,7 @@ class Deliver:
         self._metrics = metrics
         self._failures = failures
         self._policy = policy
+        self._around = around
         self._lease = lease
         self._cursors = dict.fromkeys(LANES, "")
         self._served = dict.fromkeys(LANES, "")
@@ -82,7 +85,7 @@ class Deliver:
             return
         async with self._db.system() as tx:
             found = await candidates.named(tx, ids)
-        await self._claim(found)
+        await self._claim(await self._around(found))
 
     async def everything(self) -> None:
         """Rounds until one finds no more."""
@@ -100,6 +103,7 @@ class Deliver:
             return False
         self._backlog.forget()
         self._rounds += 1
+        await self._around.waiting()
         async with self._db.system() as tx:
             expired = await candidates.expired(tx, max(1, self._slots.free(CRITICAL)))
         progress, _ = await self._claim(expired)
@@ -128,8 +132,10 @@ class Deliver:
             if look == 0:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
                 self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
-            found_room, full = await self._claim(_in_turn(found, self._served[priority]))
-            claimed += found_room
+            there = await self._around(found)
+            gone = len(found) - len(there)
+            found_room, full = await self._claim(_in_turn(there, self._served[priority]))
+            claimed += found_room + gone
             if not full or not self._slots.free(priority):
                 break
             # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
@@ -228,7 +234,7 @@ class Deliver:
                 _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))
                 lost.append(_failed(row, DeathReason.PERMANENT_FAILURE, str(error)))
                 continue
-            starts.append(Start(delivery, taken[row.id][0], row.tries))
+            starts.append(Start(delivery, taken[row.id][0], row.tries, row.contact_method))
         return starts, lost
 
 

@@ -155,12 +155,12 @@ class Failures:
                 rows.pulled.append((failed.org_id, next_one))
                 outcome = f"; the page went to contactMethods/{method}"
             case Add(method=next_method, step=step):
-                row = _replacement(failed, page, next_method, step)
+                row = replacement(failed, page, next_method, step)
                 rows.added.append(row)
                 family.append(Sibling(row.id, row.contact_method, State.SENDING))
                 outcome = f"; the page went to contactMethods/{next_method.id}"
             case None if failed.waits:
-                family[:] = _still_tried(family, failed.id)
+                family[:] = still_tried(family, failed.id)
                 return
             case None:
                 begin_time, age = begun
@@ -168,7 +168,7 @@ class Failures:
                 if wait is not None:
                     kept = self._kept(failed, page, begin_time, wait.seconds)
                     rows.kept.append(kept)
-                    family[:] = _still_tried(family, failed.id)
+                    family[:] = still_tried(family, failed.id)
                     if not is_slow(failed.priority):
                         rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
                     return
@@ -217,7 +217,8 @@ class Failures:
         )
 
 
-def _still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
+def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
+    """The page's notifications once this one waits for another try."""
     return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
 
 
@@ -241,19 +242,20 @@ def _fields(failed: Failed) -> dict[str, str]:
     }
 
 
-def _replacement(failed: Failed, page: Page, method: Method, step: int) -> NewNotification:
+def replacement(head: NotificationHead, page: Page, method: Method, step: int) -> NewNotification:
+    """The notification that carries the page of `head` through another method, due now."""
     return NewNotification(
         id=new_id(),
-        org_id=failed.org_id,
-        page_id=failed.page_id,
-        user_id=failed.user_id,
-        incident=failed.incident,
-        generation=failed.generation,
-        priority=priority_of(page.kind, page.urgency),  # fresh, even if what failed was not any more
+        org_id=head.org_id,
+        page_id=head.page_id,
+        user_id=head.user_id,
+        incident=head.incident,
+        generation=head.generation,
+        priority=priority_of(page.kind, page.urgency),  # fresh, even if the other one was not any more
         contact_method=method.id,
         channel=method.channel,
         step=step,
         state=State.PENDING,
-        reason=f"took over from notifications/{failed.id}",
+        reason=f"took over from notifications/{head.id}",
         delay=0.0,
     )

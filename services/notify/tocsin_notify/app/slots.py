@@ -54,10 +54,13 @@ class Slots:
         limits: Limits,
         channels: Mapping[Channel, int],
         budgets: Budgets | None = None,
+        failing: Callable[[Channel], bool] = lambda _: False,
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas."""
+        """`channels`: calls each channel can begin at once. `budgets`: what tenants may send, over all replicas. `failing`:
+        whether the one provider of a channel fails for many: then it gets as many calls at once as slow retries do."""
+        self._failing = failing
         self._budgets = budgets
         self._limits = limits
         self._channels = channels
@@ -156,6 +159,8 @@ class Slots:
     def _room_in(self, slot: Slot) -> int:
         """A channel's slots are reserved in the same proportion as all slots."""
         room = self._channels[slot.channel]
+        if self._failing(slot.channel):
+            room = _slow_share(room)
         if slot.priority == CRITICAL:
             return room
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)

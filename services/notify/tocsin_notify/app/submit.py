@@ -11,6 +11,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Calls, Start
+from tocsin_notify.app.circuits import Circuits, provider_of
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
@@ -45,6 +46,7 @@ class Submit:
         cipher: Cipher,
         hints: Hints,
         metrics: NotifyMetrics,
+        circuits: Circuits,
         *,
         lease: float,
         presence: Presence,
@@ -59,6 +61,7 @@ class Submit:
         self._cipher = cipher
         self._hints = hints
         self._metrics = metrics
+        self._circuits = circuits
         self._lease = lease
         self.stopping = False
         """Set: pages are stored, and left for others to send."""
@@ -66,7 +69,7 @@ class Submit:
     async def __call__(self, given: Sequence[NewPage]) -> list[bool]:
         """Store these; for each whether it was new. Committed when it returns; repeating changes nothing."""
         unique = {page.id: page for page in given}
-        round_ = _Round(self._cipher, self._slots, self._metrics)
+        round_ = _Round(self._cipher, self._slots, self._metrics, self._circuits)
         try:
             async with self._gate.passage(
                 incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None
@@ -110,10 +113,11 @@ class Submit:
 class _Round:
     """One transaction's worth of planning."""
 
-    def __init__(self, cipher: Cipher, slots: Slots, metrics: NotifyMetrics) -> None:
+    def __init__(self, cipher: Cipher, slots: Slots, metrics: NotifyMetrics, circuits: Circuits) -> None:
         self._cipher = cipher
         self._slots = slots
         self._metrics = metrics
+        self._circuits = circuits
         self._taken: dict[UUID, Slot] = {}
         self._starts: dict[UUID, Start] = {}
         self._again: set[UUID] = set()
@@ -199,6 +203,9 @@ class _Round:
         target = person.targets[step.method.id]
         destination = destination_of(step.method.id, target.channel, target.address)
         slot = Slot(page.org_id, step.method.channel, page.priority, destination)
+        failing = self._circuits.is_open(provider_of(page.org_id, step.method.channel, destination))
+        if failing and page.page.kind in PAGES:
+            return State.PENDING, ""  # the deliverer finds another way for it
         if not self._slots.take(slot):
             return State.PENDING, ""
         self._taken[id] = slot
@@ -218,7 +225,7 @@ class _Round:
             )
         except SecretLost:
             return State.PENDING, ""  # the deliverer meets it again, and fails over
-        self._starts[id] = Start(delivery, slot, tries=1)
+        self._starts[id] = Start(delivery, slot, tries=1, contact_method=step.method.id)
         return State.SENDING, ""
 
     def _bury(self, page: NewPage, person: Person) -> None:

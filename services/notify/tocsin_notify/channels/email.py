@@ -13,6 +13,7 @@ from aiosmtplib import (
     SMTPDataError,
     SMTPException,
     SMTPHeloError,
+    SMTPRecipientRefused,
     SMTPResponseException,
     SMTPServerDisconnected,
     SMTPStatus,
@@ -181,7 +182,9 @@ class EmailChannel:
             if isinstance(error, SMTPAuthenticationError) or error.code in _OUR_FAULT:
                 _log.error("smtp_login_refused", server=repr(self._server), error=said)
                 return Retryable(f"the mail server does not accept our login: {said}")
-            return Permanent(said) if 500 <= error.code < 600 else Retryable(said)
+            if 500 <= error.code < 600:
+                return Permanent(said)
+            return Retryable(said, recipient=isinstance(error, SMTPRecipientRefused) and not _ended(error))
         return Retryable(f"no mail server: {_short(str(error) or type(error).__name__)}")
 
 

@@ -85,6 +85,8 @@ CODES: Final = {
     30410: (Fault.PASSING, "a provider on the way timed out"),
     30450: (Fault.RECIPIENT, "the provider suspects that somebody makes money by messages to this number"),
 }
+OF_SOME: Final = frozenset({21215, 21219, 21408, 21608})
+"""Faults of the configuration by which some numbers cannot be reached and others can."""
 CALLBACK_URLS: Final = frozenset({21205, 21609})
 """A callback's URL is refused. The message itself is fine."""
 
@@ -107,5 +109,5 @@ def refusal(code: int, status: int, said: str, after: float | None) -> Outcome:
     if fault is Fault.RECIPIENT:
         return Permanent(reason)
     if fault is Fault.CONFIGURATION:
-        return Retryable(reason, max(AWAY, after or 0.0))
+        return Retryable(reason, max(AWAY, after or 0.0), recipient=code in OF_SOME)
     return Retryable(reason, after)

@@ -15,10 +15,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Retryable:
-    """It failed in a way that may pass. `after`: seconds the provider asked us to wait, if it did."""
+    """It failed in a way that may pass. `after`: seconds the provider asked us to wait, if it did.
+
+    `recipient`: it is about this recipient, or some like it. The provider may well serve others.
+    """
 
     reason: str
     after: float | None = None
+    recipient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Where a page goes when one of its notifications is given up."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
@@ -41,6 +41,13 @@ class Add:
     step: int
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The page is on its way through another method, or has gone out by it."""
+
+    method: UUID
+
+
 Failover = PullForward | Add
 
 
@@ -62,6 +69,30 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
         if method.id in candidates and method.id not in tried:
             return Add(method, FAILOVER_STEP + number)
     return None
+
+
+def go_around(
+    page: Page,
+    notification: Sibling,
+    siblings: Sequence[Sibling],
+    methods: Sequence[Method],
+    failing: Collection[UUID],
+    *,
+    again: bool,
+) -> Failover | Elsewhere | None:
+    """Where a page goes at once although `notification` is not given up: the provider of its method fails for many.
+
+    `failing`: the methods with such a provider. `again`: the page went around it before; as long as another notification
+    of the page lives, it goes nowhere else. None: nothing better is left, so it is tried like any other.
+    """
+    if again:
+        for sibling in siblings:
+            lives = sibling.state in (State.SENDING, State.SENT) or (sibling.state is State.PENDING and sibling.tried)
+            if lives and sibling.id != notification.id and sibling.method not in failing:
+                return Elsewhere(sibling.method)
+    # The others keep their places: the step of a new notification counts from them.
+    fit = [method if method.id not in failing else replace(method, disabled=True) for method in methods]
+    return fail_over(page, notification.method, siblings, fit)
 
 
 def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:

@@ -7,8 +7,11 @@ from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, Kind
+from tocsin_notify.store.notifications import EARLY
+from tocsin_notify.store.rows import NotificationHead
 
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
 # in the index, so a tenant with a million due rows costs no more than one with ten.
@@ -39,6 +42,24 @@ _NAMED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' ORDER BY n.priority, n.due_time
+"""
+_TRIED_BEFORE: Final = f"""
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
+WHERE n.state = 'pending' AND n.tries > 0 AND n.priority < {SLOW[CRITICAL]} AND n.channel = ANY($1::text[]) AND n.id > $2
+ORDER BY n.id LIMIT $3
+"""
+_PAGES_OF: Final = "SELECT DISTINCT org_id, page_id FROM notifications WHERE id = ANY($1::uuid[]) AND state = 'pending'"
+# What another session holds at this moment is left: it is being claimed, or stopped.
+_HOLD_PAGES: Final = f"""
+SELECT {columns(NotificationHead, of="n")} FROM notifications n
+JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
+WHERE n.id = ANY($1::uuid[]) AND n.page_id = ANY($2::uuid[]) AND n.state = 'pending' AND p.type = ANY($3::text[])
+  AND ($4 OR n.due_time <= app_now() + make_interval(secs => {EARLY}))
+  AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
+  AND NOT EXISTS (SELECT FROM cancel_fences f
+                  WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
+ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 """
 
 
@@ -74,6 +95,27 @@ async def expired(tx: Tx, limit: int) -> list[Candidate]:
 async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
     """Those of these ids that wait."""
     return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
+
+
+async def tried_before(tx: Tx, channels: Collection[Channel], after: UUID, limit: int) -> list[Candidate]:
+    """What waits for another attempt through these channels, by ids from `after` on; not what is tried on slowly."""
+    return [_candidate(row) for row in await tx.fetch(_TRIED_BEFORE, list(channels), after, limit)]
+
+
+async def pages_of(tx: Tx, ids: Collection[UUID]) -> set[tuple[str, UUID]]:
+    """The pages (tenant, id) of these notifications, as far as they wait."""
+    return {(row["org_id"], row["page_id"]) for row in await tx.fetch(_PAGES_OF, list(ids))}
+
+
+async def hold_pages(
+    tx: Tx, ids: Collection[UUID], pages: Collection[UUID], kinds: Collection[Kind], *, early: bool
+) -> list[NotificationHead]:
+    """Those of these ids that wait, are of these pages and kinds, and that nothing stops; held.
+
+    They are due, unless `early`. `pages` are held by the caller (`pages.lock`): who holds a notification may wait for its page.
+    """
+    rows = await tx.fetch(_HOLD_PAGES, list(ids), list(pages), list(kinds), early)
+    return [NotificationHead(*row) for row in rows]
 
 
 def _candidate(row: asyncpg.Record) -> Candidate:

@@ -31,7 +31,7 @@ _KEEP: Final = """
 UPDATE notifications n SET state = 'pending', state_reason = g.reason, priority = g.priority, lease_until = NULL,
   due_time = app_now() + make_interval(secs => g.delay)
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::smallint[], $5::float8[]) AS g(org_id, id, reason, priority, delay)
-WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('sending', 'dead')
+WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('pending', 'sending', 'dead')
 """
 _SIBLINGS: Final = """
 SELECT n.id, n.page_id, n.contact_method, n.state, n.tries > 0 AS tried, EXISTS (
@@ -62,7 +62,7 @@ WHERE n.id = ANY($2::uuid[]) AND n.id = g.id AND n.org_id IS NOT DISTINCT FROM g
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A notification to try again in `delay` seconds, in the lane `priority`, although its attempts are used up."""
+    """A notification to try in `delay` seconds, in the lane `priority`, although its attempts are used up or its provider fails."""
 
     org_id: str
     id: UUID

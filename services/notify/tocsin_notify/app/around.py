@@ -1,0 +1,205 @@
+"""Pages go around a provider that fails for many: their user's next method has them at once.
+
+Nothing is given up for it. The notification that could not go by its own way is tried on slowly, until somebody reacts or its
+provider serves again. One that has no better method beside it is tried like any other: nobody is left without a page.
+"""
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.circuits import Circuits, Provider, provider_of
+from tocsin_notify.app.failures import replacement, still_tried
+from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.targets import destination_of
+from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
+from tocsin_notify.domain.circuit import Way
+from tocsin_notify.domain.failover import Add, Elsewhere, PullForward, Sibling, go_around
+from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Page, State, is_slow, priority_of
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import candidates, failures, notifications, pages, people
+from tocsin_notify.store.candidates import Candidate
+from tocsin_notify.store.failures import Kept
+from tocsin_notify.store.notifications import NewNotification
+from tocsin_notify.store.people import Person
+from tocsin_notify.store.rows import NotificationHead
+
+_log = get_logger(__name__)
+
+_MOST: Final = 200
+_FIRST: Final = UUID(int=0)
+
+
+@dataclass(slots=True)
+class Passed:
+    """What one transaction decided. Hand it to `Around.hint` after the commit."""
+
+    pulled: list[tuple[str, UUID]] = field(default_factory=list)
+    added: list[NewNotification] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    went_around: list[tuple[Kept, Provider]] = field(default_factory=list)
+    """For the first time."""
+
+    @property
+    def ids(self) -> set[UUID]:
+        """The notifications that are not tried now; a probe is."""
+        return {kept.id for kept in self.kept if kept.delay > 0}
+
+
+class Around:
+    """Asks the circuits, decides by `domain.failover.go_around`, and writes."""
+
+    def __init__(
+        self,
+        db: Database,
+        circuits: Circuits,
+        hints: Hints,
+        metrics: NotifyMetrics,
+        policy: RetryPolicy,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._db = db
+        self._circuits = circuits
+        self._hints = hints
+        self._metrics = metrics
+        self._policy = policy
+        self._chance = chance
+
+    async def __call__(self, found: Sequence[Candidate]) -> list[Candidate]:
+        """Those of these that are to be tried where they are; the pages of the others are on their way elsewhere.
+
+        Raises DATABASE_UNAVAILABLE, and CONFLICT when another replica decided about the same pages: then nothing is changed.
+        """
+        if not self._circuits.any_open():
+            return list(found)
+        behind = [each for each in found if self._circuits.is_open(_provider(each))]
+        gone: set[UUID] = set()
+        for start in range(0, len(behind), _MOST):
+            gone |= await self._pass(behind[start : start + _MOST], early=False)
+        return [each for each in found if each.id not in gone]
+
+    async def waiting(self) -> None:
+        """What waits for another attempt by a provider whose circuit has opened since does not wait any longer. Raises as above."""
+        channels = self._circuits.take_opened()
+        after = _FIRST
+        while channels:
+            async with self._db.system() as tx:
+                found = await candidates.tried_before(tx, channels, after, _MOST)
+            behind = [each for each in found if self._circuits.is_open(_provider(each))]
+            if behind:
+                await self._pass(behind, early=True)
+            if len(found) < _MOST:
+                return
+            after = found[-1].id
+
+    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]]) -> Passed:
+        """Decide about these pages, which wait and whose rows the caller holds."""
+        passed = Passed()
+        if heads:
+            rows = [head for head, _ in heads.values()]
+            locked = await pages.lock(tx, {(row.org_id, row.page_id) for row in rows})
+            await self._decide(tx, heads, {id: page for id, (page, _) in locked.items()}, passed, may_try=False)
+        return passed
+
+    def hint(self, passed: Passed) -> None:
+        """After the commit."""
+        self._hints.now([*(id for _, id in passed.pulled), *(row.id for row in passed.added)])
+        self._hints.arm([Hint(kept.id, kept.delay, kept.priority) for kept in passed.kept if kept.delay > 0])
+        for kept, provider in passed.went_around:
+            self._metrics.went_around.labels(provider.channel).inc()
+            _log.info(
+                "notification_went_around", org_id=kept.org_id, notification=str(kept.id), channel=str(provider.channel)
+            )
+
+    async def _pass(self, behind: Sequence[Candidate], *, early: bool) -> set[UUID]:
+        providers = {each.id: _provider(each) for each in behind}
+        passed = Passed()
+        async with self._db.system() as tx:
+            locked = await pages.lock(tx, await candidates.pages_of(tx, providers))
+            rows = await candidates.hold_pages(tx, providers, locked, PAGES, early=early)
+            heads = {row.id: (row, providers[row.id]) for row in rows}
+            await self._decide(tx, heads, {id: page for id, (page, _) in locked.items()}, passed, may_try=not early)
+        self.hint(passed)
+        return passed.ids
+
+    async def _decide(
+        self,
+        tx: Tx,
+        heads: Mapping[UUID, tuple[NotificationHead, Provider]],
+        locked: Mapping[UUID, Page],
+        passed: Passed,
+        *,
+        may_try: bool,
+    ) -> None:
+        """`may_try`: what is not passed over is tried by the caller, so that one of these may be the probe."""
+        rows: Collection[NotificationHead] = [head for head, _ in heads.values()]
+        known = await people.read(tx, {(row.org_id, row.user_id) for row in rows})
+        siblings = await failures.siblings(tx, {(row.org_id, row.page_id) for row in rows})
+        begun = await failures.begun(tx, [(row.org_id, row.id) for row in rows])
+        for head, provider in heads.values():
+            page, person = locked[head.page_id], known[head.org_id, head.user_id]
+            family = siblings[head.page_id]
+            siblings[head.page_id] = self._choose(
+                head, provider, page, person, family, begun[head.id][1], passed, may_try
+            )
+        if passed.pulled:
+            await failures.pull_forward(tx, passed.pulled)
+        if passed.added:
+            await notifications.insert(tx, passed.added)
+        if passed.kept:
+            await failures.keep(tx, passed.kept)
+
+    def _choose(
+        self,
+        head: NotificationHead,
+        provider: Provider,
+        page: Page,
+        person: Person,
+        family: list[Sibling],
+        age: float,
+        passed: Passed,
+        may_try: bool,
+    ) -> list[Sibling]:
+        """The page's notifications after that."""
+        again = is_slow(head.priority)
+        failing = self._circuits.failing(head.org_id, person.targets)
+        own = next(each for each in family if each.id == head.id)
+        wait = keep_trying(page.kind, DeathReason.ATTEMPTS_EXHAUSTED, age, self._policy, self._chance())
+        choice = go_around(page, own, family, person.methods, failing, again=again)
+        way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND
+        if choice is None or wait is None or way is Way.THROUGH:
+            return family
+        match choice:
+            case PullForward(notification=next_one):
+                passed.pulled.append((head.org_id, next_one))
+                family = [replace(each, state=State.SENDING) if each.id == next_one else each for each in family]
+            case Add(method=method, step=step):
+                row = replacement(head, page, method, step)
+                passed.added.append(row)
+                family = [*family, Sibling(row.id, row.contact_method, State.SENDING)]
+            case Elsewhere():
+                pass
+        to = choice.method.id if isinstance(choice, Add) else choice.method
+        kept = Kept(
+            head.org_id,
+            head.id,
+            f"{provider.channel} fails for many at present, so contactMethods/{to} has the page too; it is tried on until "
+            "somebody reacts",
+            SLOW[priority_of(page.kind, page.urgency)],
+            0.0 if way is Way.PROBE else wait.seconds,
+        )
+        passed.kept.append(kept)
+        if not again:
+            passed.went_around.append((kept, provider))
+        return still_tried(family, head.id)
+
+
+def _provider(candidate: Candidate) -> Provider:
+    destination = destination_of(candidate.contact_method, candidate.channel, candidate.address)
+    return provider_of(candidate.org_id, candidate.channel, destination)

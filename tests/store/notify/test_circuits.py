@@ -2,17 +2,17 @@
 
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import structlog
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
-from tocsin_testkit.twilio import TwilioServer
+from tocsin_testkit.twilio import TwilioServer, error
 
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until
 
-DOWN = (503, 20503)
 HOUR: dict[str, Any] = {"backoff_base": 3600.0, "backoff_cap": 3600.0}
 """Whoever waited for another attempt would wait for an hour."""
 NO_PROBE: dict[str, Any] = {"circuit_probe": 600.0}
@@ -41,11 +41,15 @@ async def outage(world: World, notify: Notify, twilio: TwilioServer, org: str, m
     """Text messages fail for so many people, each of whom is paged for an incident of their own."""
     incidents = [uuid.uuid4() for _ in range(many)]
     for index, incident in enumerate(incidents):
-        twilio.refuse[number(index)] = [DOWN] * 100
+        twilio.refuse[number(index)] = [error(503, 20503) for _ in range(100)]
         user = await person(world, notify, org, index)
         await notify.submit(job(org, incident, user=user))
-        await until(lambda index=index: len(twilio.refuse[number(index)]) < 100)
+        await until(partial(refused, twilio, number(index)))
     return incidents
+
+
+def refused(twilio: TwilioServer, address: str) -> bool:
+    return len(twilio.refuse[address]) < 100
 
 
 async def mailed(world: World, *indices: int) -> None:
@@ -133,11 +137,12 @@ async def test_a_probe_that_is_served_closes_it(world: World, twilio: TwilioServ
         await mailed(world, *range(5))
         user = await person(world, notify, org, 7)
 
-        async def closed() -> bool:
+        async def served() -> bool:
             await notify.submit(job(org, user=user))
-            return notify.runtime.health.report()["providers"] == "ok" and bool(twilio.to(number(7)))
+            return bool(twilio.to(number(7)))
 
-        await until(closed)
+        await until(served)
+        await until(lambda: notify.runtime.health.report()["providers"] == "ok")
 
 
 async def test_what_went_around_is_stopped_like_everything_that_waits(world: World, twilio: TwilioServer) -> None:

@@ -11,6 +11,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, Kind
 from tocsin_notify.store.notifications import EARLY
+from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import NotificationHead
 
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
@@ -56,7 +57,7 @@ SELECT {columns(NotificationHead, of="n")} FROM notifications n
 JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
 WHERE n.id = ANY($1::uuid[]) AND n.page_id = ANY($2::uuid[]) AND n.state = 'pending' AND p.type = ANY($3::text[])
   AND ($4 OR n.due_time <= app_now() + make_interval(secs => {EARLY}))
-  AND NOT EXISTS (SELECT FROM queue_pauses WHERE queue = 'notify')
+  AND NOT {PAUSED}
   AND NOT EXISTS (SELECT FROM cancel_fences f
                   WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
 ORDER BY n.id FOR UPDATE OF n SKIP LOCKED

@@ -1,11 +1,13 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from tocsin_kit import collector
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.prepared import Prepared
@@ -17,6 +19,16 @@ from tests import order
 # A busy machine is no fault of an example: no test asserts a time.
 settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
+
+
+def pytest_collection() -> None:
+    """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on they are never looked through again."""
+    collector.tune()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,8 @@ _SETTINGS = {
 }
 # Not synchronous_commit: a commit must reach the kernel, or killing the server (not the machine) would lose it.
 _NO_FSYNC = {"fsync": "off", "full_page_writes": "off"}
+_QUICK_LOGINS = {"scram_iterations": "1"}
+"""Each login costs both sides milliseconds, and tests open thousands of sessions."""
 
 
 class Postgres:
@@ -36,7 +38,7 @@ class Postgres:
 
     Under `data_dir`: `cluster/` (the data), `passwords/`, `run-as` (the way chosen, see `tocsin_stack.account`).
     `port` None takes a free one and keeps it over restarts of this object. Without `fsync` a crash of the machine
-    (not of the server) may ruin the data: for tests. `settings` override postgresql.conf.
+    (not of the server) may ruin the data, and passwords are cheap to guess: for tests. `settings` override postgresql.conf.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Postgres:
         self.data_dir = data_dir.absolute()
         self.port = port or free_port()
         self._fsync = fsync
-        self._settings = _SETTINGS | ({} if fsync else _NO_FSYNC) | dict(settings or {})
+        self._settings = _SETTINGS | ({} if fsync else _NO_FSYNC | _QUICK_LOGINS) | dict(settings or {})
         self._cluster = self.data_dir / "cluster"
         self._lock = FolderLock(self.data_dir, "launcher")
         self._output = Output("postgres", log_dir or self.data_dir, terminal)
@@ -220,7 +222,7 @@ class Postgres:
             *("-D", str(cluster), "-U", _ADMIN, "-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8"),
             # The same on Linux and macOS, with or without the system's locales.
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
-            *(() if self._fsync else ("--no-sync",)),
+            *(() if self._fsync else ("--no-sync", *(f"--set={key}={value}" for key, value in _QUICK_LOGINS.items()))),
         ]
         output = Output("initdb", self._output.path.parent)
         child = Child([str(binaries.postgres("initdb")), *arguments], output, env=environment, account=runs_as)

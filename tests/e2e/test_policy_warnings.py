@@ -57,3 +57,38 @@ async def test_every_such_target_of_every_policy_is_listed_page_by_page(tenant: 
         ("policies/a", 3, "teams/empty"),
         ("policies/c", 2, "users/ana"),
     ]
+
+
+async def test_a_policy_is_checked_before_it_is_saved_and_says_who_would_be_paged(tenant: Tenant) -> None:
+    ana, ben, cem = await without_method(tenant, "ana"), await tenant.person("ben"), await tenant.person("cem")
+    weekly = await tenant.schedule("web", ben, cem)
+    draft = pb.Policy(
+        display_name="Draft",
+        levels=[
+            pb.Level(targets=[target(ana)], timeout=Duration(seconds=300)),
+            pb.Level(targets=[target(weekly)], timeout=Duration(seconds=300)),
+        ],
+        repeat_count=3,
+    )
+    checked = await tenant.admin.policies.CheckPolicy(pb.CheckPolicyRequest(draft=draft))
+    assert [(each.kind, each.level) for each in checked.warnings] == [(UNREACHABLE, 1)]
+    assert checked.reachability_known
+    here, later = checked.forecasts
+    assert later.start_time.seconds - here.start_time.seconds == 7 * 24 * 3600
+    paged = [[list(step.paged_users) for step in each.steps if step.paged_users] for each in (here, later)]
+    assert sorted(paged) == [[["users/ana"], ["users/ben"]], [["users/ana"], ["users/cem"]]], (
+        "one has this week, one the next"
+    )
+    assert [step.level for step in here.steps if step.paged_users] == [1, 2]
+    assert not here.truncated
+    listed = await tenant.admin.policies.ListPolicies(pb.ListPoliciesRequest())
+    assert not listed.policies, "nothing is stored"
+
+    await create(tenant, "night", ben)
+    saved = pb.CheckPolicyRequest(policy="policies/night", start_times=[later.start_time])
+    [forecast] = (await tenant.admin.policies.CheckPolicy(saved)).forecasts
+    assert (forecast.start_time, [list(step.paged_users) for step in forecast.steps]) == (
+        later.start_time,
+        [["users/ben"], []],
+    ), "and at the end that nobody answered"
+    await tenant.passes(minutes=30)

@@ -93,6 +93,38 @@ async def test_a_policy_that_cannot_be(tenant: Tenant, request_: pp.CreatePolicy
     assert field in error.fields
 
 
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pp.CheckPolicyRequest(), "checked"),
+        (pp.CheckPolicyRequest(policy="night"), "policy"),
+        (pp.CheckPolicyRequest(draft=pp.Policy()), "draft.levels"),
+        (
+            pp.CheckPolicyRequest(draft=policy(levels=[level(condition=when(time_zone="Mars"))]).policy),
+            "draft.levels[0].condition.time_zone",
+        ),
+        (pp.CheckPolicyRequest(draft=policy().policy, severity=cast(Any, 9)), "severity"),
+        (pp.CheckPolicyRequest(policy="policies/night", start_times=[FAR]), "start_times[0]"),
+        (pp.CheckPolicyRequest(policy="policies/night", start_times=[Timestamp(), NEVER]), "start_times[1]"),
+        (pp.CheckPolicyRequest(policy="policies/night", start_times=[FAR] * 9), "start_times"),
+    ],
+)
+async def test_a_check_that_cannot_be(tenant: Tenant, request_: pp.CheckPolicyRequest, field: str) -> None:
+    await tenant.person("ana", webhook=False)
+    await tenant.admin.policies.CreatePolicy(pp.CreatePolicyRequest(policy_id="night", policy=policy().policy))
+    error = await failure(tenant.admin.policies.CheckPolicy(request_))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert field in error.fields
+
+
+async def test_a_check_of_what_is_not_there(tenant: Tenant) -> None:
+    error = await failure(tenant.admin.policies.CheckPolicy(pp.CheckPolicyRequest(policy="policies/nope")))
+    assert (error.code, error.reason) == (Code.NOT_FOUND, "POLICY_NOT_FOUND")
+    error = await failure(tenant.admin.policies.CheckPolicy(pp.CheckPolicyRequest(draft=policy().policy)))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")
+    assert list(error.fields) == ["draft.levels[0].targets[0]"]
+
+
 async def test_a_policy_that_names_nobody(tenant: Tenant) -> None:
     error = await failure(tenant.admin.policies.CreatePolicy(policy()))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")

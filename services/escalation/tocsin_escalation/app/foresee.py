@@ -79,17 +79,43 @@ async def on_policy(
 ) -> Foreseen:
     """A new incident that routing gives to this policy. Raises POLICY_NOT_FOUND, INVALID_FIELD."""
     async with db.transaction(org_id) as tx:
-        now = await tx.now()
-        begins = start or now
-        if abs(begins - now) > FARTHEST:
-            raise invalid("start_time", f"must be at most {FARTHEST.days} days from now")
-        usable = await policies.usable(tx, {(org_id, id_)}, {org_id})
-        named, fallback = usable.get((org_id, id_)), usable.get((org_id, ""))
-        if named is None:
+        begins = begin(await tx.now(), start, "start_time")
+        row = await policies.get(tx, id_)
+        if row is None:
             raise not_found(reasons.ERROR_REASON_POLICY_NOT_FOUND, f"policies/{id_}")
-        there = await people(tx, [named, fallback] if fallback else [named], begins, begins + HORIZON)
-    run = Escalation(org_id, UUID(int=0), Facts("a simulated incident", "", severity, "", begins))
-    return await _play(notify, run, choose(id_, named, fallback, there.at(begins)), begins, there)
+        opening = await open_on(tx, row.policy, begins, severity)
+    unreachable, known = await unreachable_of(notify, org_id, opening.there)
+    return Foreseen(await opening.play(unreachable), known)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new incident that is not played yet."""
+
+    run: Escalation
+    started: Started
+    begins: datetime
+    there: People
+
+    async def play(self, unreachable: Mapping[str, str]) -> Plan:
+        """To its end. In a thread: weeks of many schedules take longer than other calls may wait."""
+        return await asyncio.to_thread(simulate, self.run, self.started, self.begins, self.there.at, unreachable)
+
+
+def begin(now: datetime, start: datetime | None, field: str) -> datetime:
+    """When a new incident begins; now if nobody said. Raises INVALID_FIELD about `field`."""
+    begins = start or now
+    if abs(begins - now) > FARTHEST:
+        raise invalid(field, f"must be at most {FARTHEST.days} days from now")
+    return begins
+
+
+async def open_on(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Opened:
+    """A new incident that routing gives to this policy, saved or not."""
+    fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
+    there = await people(tx, [policy, fallback] if fallback else [policy], begins, begins + HORIZON)
+    run = Escalation(tx.org_id, UUID(int=0), Facts("a simulated incident", "", severity, "", begins))
+    return Opened(run, choose(policy.id, policy, fallback, there.at(begins)), begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID) -> Foreseen:
@@ -105,15 +131,15 @@ async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID) ->
 
 async def play_on(notify: Reaching, run: Escalation, now: datetime, there: People) -> Foreseen:
     """This run, from where it is."""
-    return await _play(notify, run, None, now, there)
+    unreachable, known = await unreachable_of(notify, run.org_id, there)
+    return Foreseen(await asyncio.to_thread(simulate, run, None, now, there.at, unreachable), known)
 
 
-async def _play(notify: Reaching, run: Escalation, event: Started | None, start: datetime, there: People) -> Foreseen:
-    users = sorted(there.base.users)
+async def unreachable_of(notify: Reaching, org_id: str, *there: People) -> tuple[dict[str, str], bool]:
+    """Why, by user, for those of these people whom no page can be sent to, and whether notify has answered."""
+    users = sorted(frozenset[str]().union(*(each.base.users for each in there)))
     try:
-        unreachable, known = await notify.unreachable(run.org_id, users) if users else {}, True
+        return await notify.unreachable(org_id, users) if users else {}, True
     except TocsinError as error:
-        log.warning("reachability_unknown", org_id=run.org_id, reason=error.message)
-        unreachable, known = {}, False
-    # In a thread: weeks of many schedules take longer than other calls may wait.
-    return Foreseen(await asyncio.to_thread(simulate, run, event, start, there.at, unreachable), known)
+        log.warning("reachability_unknown", org_id=org_id, reason=error.message)
+        return {}, False

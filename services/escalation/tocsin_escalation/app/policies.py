@@ -22,7 +22,7 @@ async def get(db: Database, org_id: str, id_: str) -> PolicyRow:
 
 async def create(tx: Tx, policy: Policy, display_name: str, tenant_fallback: bool) -> PolicyRow:
     """A new policy. Raises ALREADY_EXISTS, USER_NOT_FOUND, TEAM_NOT_FOUND."""
-    await _check(tx, policy)
+    await check(tx, policy)
     row = await policies.insert(tx, policy, display_name, tenant_fallback)
     if row is None:
         name = f"policies/{policy.id}"
@@ -35,7 +35,7 @@ async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tupl
     row = await _must(tx, id_, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
-    await _check(tx, policy)
+    await check(tx, policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
@@ -53,32 +53,36 @@ async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
     return row
 
 
-async def _check(tx: Tx, policy: Policy) -> None:
+async def check(tx: Tx, policy: Policy, at: str = "policy") -> None:
+    """Raises what CreatePolicy and UpdatePolicy refuse: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND.
+
+    `at` is the field of the policy.
+    """
     for number, level in enumerate(policy.levels):
         problem = None if level.condition is ALWAYS else level.condition.problem()
         if problem:
-            raise invalid(f"policy.levels[{number}].condition{problem[0]}", problem[1])
+            raise invalid(f"{at}.levels[{number}].condition{problem[0]}", problem[1])
         if level.turn_timeout is None:
             continue
         if not level.in_turn:
             raise invalid(
-                f"policy.levels[{number}].turn_timeout",
+                f"{at}.levels[{number}].turn_timeout",
                 "may be set only for mode LEVEL_MODE_IN_TURN: else there are no turns",
             )
         if level.turn_timeout >= level.timeout:
             raise invalid(
-                f"policy.levels[{number}].turn_timeout",
+                f"{at}.levels[{number}].turn_timeout",
                 "must be shorter than the level's timeout, within which people have turns",
             )
     named = [
-        (f"policy.levels[{number}].targets[{position}]", target)
+        (f"{at}.levels[{number}].targets[{position}]", target)
         for number, level in enumerate(policy.levels)
         for position, target in enumerate(level.targets)
     ]
     if policy.fallback_target:
-        named.append(("policy.fallback_target", policy.fallback_target))
+        named.append((f"{at}.fallback_target", policy.fallback_target))
     elif policy.on_gap is GapChoice.FALLBACK:
-        raise invalid("policy.fallback_target", "must be set, because on_gap says that it is paged instead of a gap")
+        raise invalid(f"{at}.fallback_target", "must be set, because on_gap says that it is paged instead of a gap")
     if policy.team:
-        named.append(("policy.team", Target(TargetKind.TEAM, policy.team)))
+        named.append((f"{at}.team", Target(TargetKind.TEAM, policy.team)))
     await targets.check(tx, named)

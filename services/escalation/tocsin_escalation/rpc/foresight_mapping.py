@@ -26,7 +26,7 @@ def explained_to(found: Explained) -> pb.ExplainPageResponse:
 def foreseen_to(found: Foreseen) -> pb.SimulateIncidentResponse:
     """The answer of SimulateIncident."""
     return pb.SimulateIncidentResponse(
-        steps=list(map(_step, found.plan.steps)),
+        steps=list(map(step_to, found.plan.steps)),
         end_state=STATES[found.plan.end.state],
         truncated=found.plan.truncated,
         reachability_known=found.reachability_known,
@@ -43,7 +43,8 @@ def _statement(statement: Statement) -> pb.ExplanationStatement:
     )
 
 
-def _step(step: Step) -> pb.SimulatedStep:
+def step_to(step: Step) -> pb.SimulatedStep:
+    """A step for the contract."""
     return pb.SimulatedStep(
         time=timestamp(step.time),
         kind=incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{step.note.kind.upper()}"),

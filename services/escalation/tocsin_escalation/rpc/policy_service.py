@@ -1,11 +1,13 @@
 """PolicyService: decode, call one use case, encode."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import grpc
 from tocsin.escalation.v1 import policy_service_pb2 as pb
 from tocsin.escalation.v1 import policy_service_pb2_grpc as pb_grpc
+from tocsin.type.v1 import severity_pb2
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
@@ -17,9 +19,10 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app import gaps, policies, reach
+from tocsin_escalation.app.check_policy import check_policy
 from tocsin_escalation.app.reach import Reaching
 from tocsin_escalation.domain.policy import Policy
-from tocsin_escalation.rpc import mapping
+from tocsin_escalation.rpc import foresight_mapping, mapping
 from tocsin_escalation.store import policies as store
 from tocsin_escalation.store.policies import PolicyRow
 
@@ -80,6 +83,35 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
         response = pb.ListPoliciesResponse(policies=list(map(mapping.policy_to, shown)), next_page_token=token)
         await self._warn(response.policies)
         return response
+
+    async def CheckPolicy(self, request: pb.CheckPolicyRequest, context: Context) -> pb.CheckPolicyResponse:
+        org_id, saved = current_call().org_id, request.WhichOneof("checked") == "policy"
+        if saved:
+            policy = (await policies.get(self._db, org_id, parse_name(request.policy, "policies"))).policy
+        else:
+            policy = mapping.policy_from(request.draft.name.removeprefix("policies/") or "draft", request.draft)
+        found = await check_policy(
+            self._db,
+            self._notify,
+            org_id,
+            policy,
+            [time.ToDatetime(UTC) for time in request.start_times],
+            request.severity or severity_pb2.SEVERITY_CRITICAL,
+            self._gap_days,
+            saved=saved,
+        )
+        return pb.CheckPolicyResponse(
+            warnings=[*mapping.warnings_to(found.reachability), *mapping.gap_warnings_to(found.gaps)],
+            forecasts=[
+                pb.PolicyForecast(
+                    start_time=mapping.timestamp(each.start),
+                    steps=list(map(foresight_mapping.step_to, each.steps)),
+                    truncated=each.truncated,
+                )
+                for each in found.forecasts
+            ],
+            reachability_known=found.reachability_known,
+        )
 
     async def ListUnreachableTargets(
         self, request: pb.ListUnreachableTargetsRequest, context: Context

@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.escalation.v1 import incident_service_pb2 as _incident_service_pb2
 from tocsin.escalation.v1 import schedule_pb2 as _schedule_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 from tocsin.type.v1 import target_pb2 as _target_pb2
@@ -740,3 +741,113 @@ class ListUnreachableTargetsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListUnreachableTargetsResponse: _TypeAlias = ListUnreachableTargetsResponse  # noqa: Y015
+
+@_typing.final
+class CheckPolicyRequest(_message.Message):
+    """Request of CheckPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    START_TIMES_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """A policy as it is saved: `policies/{policy}`."""
+    severity: _severity_pb2.Severity.ValueType
+    """The severity of the incidents that are played; unset: critical."""
+    @_builtins.property
+    def draft(self) -> Global___Policy:
+        """A policy that is not saved, or a change to one that is. With the name of one it goes on with the turns of that one."""
+
+    @_builtins.property
+    def start_times(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """When they begin, each at most 92 days away, in either direction; at most 8. Empty: now, and in a week."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        draft: Global___Policy | None = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
+        start_times: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "draft", b"draft", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked", b"checked", "draft", b"draft", "policy", b"policy", "severity", b"severity", "start_times", b"start_times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_checked: _TypeAlias = _typing.Literal["policy", "draft"]  # noqa: Y015
+    _WhichOneofArgType_checked: _TypeAlias = _typing.Literal["checked", b"checked"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_checked) -> _WhichOneofReturnType_checked | None: ...
+
+Global___CheckPolicyRequest: _TypeAlias = CheckPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PolicyForecast(_message.Message):
+    """What would happen to an incident that nobody answers, until every level of the policy has been reached once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """True when there would be more than 500 steps, or some more than 35 days after the start."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the incident would begin."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_incident_service_pb2.SimulatedStep]:
+        """Who would be paged at each level, and which levels would be skipped, passed or held, in the order of time. At the end what
+        follows the last level. SimulateIncident says all of it, with every repeat.
+        """
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        steps: _abc.Iterable[_incident_service_pb2.SimulatedStep] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "steps", b"steps", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyForecast: _TypeAlias = PolicyForecast  # noqa: Y015
+
+@_typing.final
+class CheckPolicyResponse(_message.Message):
+    """Response of CheckPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    FORECASTS_FIELD_NUMBER: _builtins.int
+    REACHABILITY_KNOWN_FIELD_NUMBER: _builtins.int
+    reachability_known: _builtins.bool
+    """False when notify did not answer: everybody is taken to be reachable then."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
+        """What the policy warns of at present."""
+
+    @_builtins.property
+    def forecasts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyForecast]:
+        """By time of the request, or now and in a week."""
+
+    def __init__(
+        self,
+        *,
+        warnings: _abc.Iterable[Global___PolicyWarning] | None = ...,
+        forecasts: _abc.Iterable[Global___PolicyForecast] | None = ...,
+        reachability_known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forecasts", b"forecasts", "reachability_known", b"reachability_known", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckPolicyResponse: _TypeAlias = CheckPolicyResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class PolicyServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.FromString,
                 _registered_method=True)
+        self.CheckPolicy = channel.unary_unary(
+                '/tocsin.escalation.v1.PolicyService/CheckPolicy',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyResponse.FromString,
+                _registered_method=True)
         self.ListUnreachableTargets = channel.unary_unary(
                 '/tocsin.escalation.v1.PolicyService/ListUnreachableTargets',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.ListUnreachableTargetsRequest.SerializeToString,
@@ -113,6 +118,17 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckPolicy(self, request, context):
+        """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
+        Nothing is stored and nobody is paged.
+
+        Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
+        `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUnreachableTargets(self, request, context):
         """Lists every target of every policy through which nobody can be reached at present, by policy and level.
 
@@ -149,6 +165,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.DeletePolicy,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.SerializeToString,
+            ),
+            'CheckPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPolicy,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyResponse.SerializeToString,
             ),
             'ListUnreachableTargets': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUnreachableTargets,
@@ -292,6 +313,33 @@ class PolicyService:
             '/tocsin.escalation.v1.PolicyService/DeletePolicy',
             tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.DeletePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.PolicyService/CheckPolicy',
+            tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_policy__service__pb2.CheckPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,13 @@ class PolicyServiceStub:
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
     """
+    CheckPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CheckPolicyRequest, _policy_service_pb2.CheckPolicyResponse]
+    """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
+    Nothing is stored and nobody is paged.
+
+    Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
+    `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
+    """
     ListUnreachableTargets: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]
     """Lists every target of every policy through which nobody can be reached at present, by policy and level.
 
@@ -83,6 +90,13 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     tenant's fallback policy, and their timeline says so.
 
     Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+    """
+    CheckPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CheckPolicyRequest, _policy_service_pb2.CheckPolicyResponse]  # type: ignore[assignment]
+    """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
+    Nothing is stored and nobody is paged.
+
+    Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
+    `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
     """
     ListUnreachableTargets: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]  # type: ignore[assignment]
     """Lists every target of every policy through which nobody can be reached at present, by policy and level.
@@ -141,6 +155,19 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         tenant's fallback policy, and their timeline says so.
 
         Idempotent by `request_id`. Reasons: `POLICY_NOT_FOUND`, `ETAG_MISMATCH`.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckPolicy(
+        self,
+        request: _policy_service_pb2.CheckPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.CheckPolicyResponse, _abc.Awaitable[_policy_service_pb2.CheckPolicyResponse]]:
+        """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
+        Nothing is stored and nobody is paged.
+
+        Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
+        `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

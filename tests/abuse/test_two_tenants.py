@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.credentials.v1 import credential_service_pb2 as cp
 from tocsin.escalation.v1 import calendar_service_pb2, incident_pb2, schedule_pb2, schedule_service_pb2
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
+from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -74,6 +77,9 @@ async def first(world: World) -> Tenant:
     key = cp.ApiKey(service_account=bot, display_name=MARK, scopes=["alerts:read"])
     await tenant.admin.credentials.CreateApiKey(cp.CreateApiKeyRequest(api_key=key))
     await tenant.admin.credentials.RevokeTokens(cp.RevokeTokensRequest(token_id=MARK, reason=MARK))
+    matcher = LabelMatcher(label="job", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value=MARK)
+    silence = CreateSilenceRequest(silence=Silence(matchers=[matcher], reason=MARK), duration=Duration(seconds=86400))
+    await tenant.admin.silences.CreateSilence(silence)
     policy = await tenant.policy([ana, team, schedule], name=MARK)
     sender = await tenant.integration(policy)
     incident = await sender.triggers(MARK, dedup_key=MARK)

@@ -14,6 +14,7 @@ from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
+from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
@@ -84,6 +85,11 @@ class Client:
     def integrations(self) -> IntegrationServiceStub:
         """Who may send alerts, and how they are routed."""
         return IntegrationServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def silences(self) -> SilenceServiceStub:
+        """For how long which alerts page nobody."""
+        return SilenceServiceStub(self.channel("ingest"))
 
     @cached_property
     def incidents(self) -> IncidentServiceStub:

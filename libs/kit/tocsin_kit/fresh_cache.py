@@ -59,6 +59,11 @@ class FreshCache(Generic[_K, _V]):
         self._entries.pop(key, None)
         self._loading.pop(key, None)
 
+    def forget_all(self, changed: Callable[[_K], bool]) -> None:
+        """The values of the keys for which `changed` is true changed. Walks through all of them: for rare changes."""
+        for key in [key for key in (*self._entries, *self._loading) if changed(key)]:
+            self.forget(key)
+
     def _begin(self, key: _K) -> "asyncio.Task[_V]":
         task = self._loading.get(key)
         if task is None:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 SENDER = ("alerts:write", "alerts:read")
 RESPONDER = (
     *("incidents:read", "incidents:write", "directory:read", "policies:read", "notifications:read", "schedules:read"),
+    *("silences:read", "silences:write"),
 )
 ADMINISTRATOR = (
     *(
@@ -19,6 +20,7 @@ ADMINISTRATOR = (
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
+    *("silences:read", "silences:write"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),

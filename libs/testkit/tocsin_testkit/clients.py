@@ -14,7 +14,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
     schedule_service_pb2_grpc,
 )
-from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
+from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, silence_service_pb2_grpc
 from tocsin.limits.v1 import limit_service_pb2_grpc
 from tocsin.notify.v1 import contact_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.queue.v1 import queue_service_pb2_grpc
@@ -41,6 +41,7 @@ class Clients:
         by = channels.by_service
         self.alerts: Any = _Bearer(alert_service_pb2_grpc.AlertServiceStub(by["ingest"]), token)
         self.integrations: Any = _Bearer(integration_service_pb2_grpc.IntegrationServiceStub(by["ingest"]), token)
+        self.silences: Any = _Bearer(silence_service_pb2_grpc.SilenceServiceStub(by["ingest"]), token)
         self.incidents: Any = _Bearer(incident_service_pb2_grpc.IncidentServiceStub(by["escalation"]), token)
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)

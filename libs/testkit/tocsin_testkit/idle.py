@@ -10,7 +10,9 @@ from tocsin_testkit.busy import within
 # What each service still has to do now. Escalation's `page` rows repeat what was handed over already, notify's `page_sent`
 # rows only inform; they cause no page.
 BUSY = {
-    "ingest": "SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now()",
+    "ingest": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now())
+                   + (SELECT count(*) FROM alert_holds WHERE due_time <= app_now())
+                   + (SELECT count(*) FROM silences WHERE changed)""",
     "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page')
                        + (SELECT count(*) FROM timers WHERE due_time <= app_now())""",
     "notify": """SELECT (SELECT count(*) FROM notifications

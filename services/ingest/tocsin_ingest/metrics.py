@@ -26,12 +26,33 @@ class IngestMetrics:
         )
         self.rules_left_out = Counter(
             "tocsin_ingest_rules_left_out",
-            "Stored routing rules left out when read, since their regular expressions are too expensive or refused",
+            "Stored routing rules and silences left out when read, since their regular expressions are too expensive or refused",
             registry=registry,
         )
         self.routing_cut = Counter(
             "tocsin_ingest_routing_cut",
             "Alerts that took the default route since the regular expressions tried on them were too expensive",
+            registry=registry,
+        )
+        self.silences_cut = Counter(
+            "tocsin_ingest_silences_cut",
+            "Alerts not silenced since the regular expressions of the silences were too expensive on them",
+            registry=registry,
+        )
+        self.looked_again = Counter(
+            "tocsin_ingest_held_alerts_looked_again",
+            "Alerts that a silence held back, by what became of them when it ended or changed",
+            ("outcome",),
+            registry=registry,
+        )
+        self.holds_overdue = Gauge(
+            "tocsin_ingest_held_alerts_overdue",
+            "Alerts whose silence ended more than 10 s ago and that nobody looked at again, up to 1,000; must be 0",
+            registry=registry,
+        )
+        self.holds_failed = Counter(
+            "tocsin_ingest_held_alerts_failed",
+            "Failed looks at alerts whose silence has ended; each is tried again after a minute",
             registry=registry,
         )
         self.opened_anew = Counter(

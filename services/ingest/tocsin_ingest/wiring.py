@@ -5,7 +5,12 @@ from typing import Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
-from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, internal_service_pb2_grpc
+from tocsin.ingest.v1 import (
+    alert_service_pb2_grpc,
+    integration_service_pb2_grpc,
+    internal_service_pb2_grpc,
+    silence_service_pb2_grpc,
+)
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
@@ -26,6 +31,8 @@ from tocsin_timers.connections import Connections
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.incident_records import IncidentRecords
+from tocsin_ingest.app.look_again import EVERY as LOOK_EVERY
+from tocsin_ingest.app.look_again import LookAgain
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.refusals import Refusals
@@ -34,7 +41,7 @@ from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.rpc import alert_service, integration_service, internal_service
+from tocsin_ingest.rpc import alert_service, integration_service, internal_service, silence_service
 from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.store.events import KINDS
 from tocsin_ingest.work.relay import EventDelivery
@@ -101,6 +108,17 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
+    look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics).round)
+
+    def silences_changed(org_id: str) -> None:
+        directory.silences_changed(org_id)
+        look_again.nudge()
+
+    runtime.rpc.add(
+        silence_service.SilenceService(database, pages, budgets, silences_changed),
+        silence_service.NAME,
+        silence_service_pb2_grpc.add_SilenceServiceServicer_to_server,
+    )
     runtime.rpc.add(
         internal_service.IngestInternalService(database, relay.nudge, reconciler),
         internal_service.NAME,
@@ -115,5 +133,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
+    runtime.loops.add("look-again", look_again)
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

@@ -33,6 +33,7 @@ from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, Integration, RoutingRule
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.ingest.v1.internal_service_pb2_grpc import IngestInternalServiceStub
+from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin_ingest.settings import IngestSettings
 from tocsin_ingest.wiring import build
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
@@ -48,7 +49,9 @@ from tocsin_testkit.busy import within
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
-ALL_SCOPES = ("alerts:write", "alerts:read", "integrations:write", "integrations:read")
+ALL_SCOPES = (
+    *("alerts:write", "alerts:read", "integrations:write", "integrations:read", "silences:write", "silences:read"),
+)
 _TEMPLATE = "tocsin_ingest"
 _numbers = itertools.count(1)
 
@@ -182,6 +185,7 @@ class Ingest:
         self.alerts = AlertServiceStub(channel)
         self.integrations = IntegrationServiceStub(channel)
         self.internal = IngestInternalServiceStub(channel)
+        self.silences = SilenceServiceStub(channel)
         self.http = f"http://127.0.0.1:{runtime.http.port}"
 
     @property

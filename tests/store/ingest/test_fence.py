@@ -10,6 +10,9 @@ ACROSS_TENANTS = {
     "differences.open_anew": "the repair of what the comparison found",
     "differences.count_on": "the repair of what the comparison found",
     "differences.close_there": "the repair of what the comparison found",
+    "holds.hurry": "looks again at what silences held back that were changed",
+    "holds.due": "looks again at what silences held back that have ended",
+    "holds.overdue": "a figure of the whole service",
     "integrations.find_keys": "a sender's key says which tenant it is of",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.domain.snapshot import Snapshot
-from tocsin_ingest.store import retention, snapshot, writing
+from tocsin_ingest.store import holds, retention, snapshot, writing
 from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.pool import Database
 from tocsin_kit.ids import new_id
@@ -72,9 +72,16 @@ async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(databa
     for statement, indexes in (
         (
             snapshot.READ,
-            {"alerts_one_live_per_key", "incidents_pkey", "incidents_one_open_per_group", "outbox_order"},
+            {
+                "alerts_one_live_per_key",
+                "alert_holds_pkey",
+                "incidents_pkey",
+                "incidents_one_open_per_group",
+                "outbox_order",
+            },
         ),
         (writing.UPDATE, {"incidents_pkey", "alerts_pkey", "outbox_pkey"}),
+        (holds.WRITE, {"alert_holds_pkey"}),
     ):
         text = await plan(database, statement)
         assert "Seq Scan" not in text, text
@@ -108,6 +115,14 @@ async def test_retention_walks_only_what_may_go(database: Database) -> None:
         await tx.execute(
             """INSERT INTO refused_alerts (org_id, integration_id, refused, reason, report_time)
             SELECT 'org', number::text, 0, '', app_now() FROM generate_series(1, 2000) AS number"""
+        )
+        await tx.execute(
+            """INSERT INTO silences (org_id, id, integration_id, matchers, start_time, end_time, reason, author)
+            SELECT 'org', gen_random_uuid(), '', '', app_now(), app_now(), 'x', '' FROM generate_series(1, 2000)"""
+        )
+        await tx.execute(
+            """INSERT INTO alert_holds (org_id, alert_id, silence_id, due_time)
+            SELECT 'org', id, gen_random_uuid(), app_now() FROM alerts"""
         )
     async with database.system() as tx:
         await tx.execute("ANALYZE")

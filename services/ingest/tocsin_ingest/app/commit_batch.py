@@ -61,8 +61,9 @@ class CommitBatch:
         batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
-        for decision in batch.decisions:
-            self._metrics.alerts.labels(decision.outcome.name.lower()).inc()
+        for entry, decision in zip(batch.fresh, batch.decisions, strict=True):
+            of = self._metrics.alerts if entry.message.seen is None else self._metrics.looked_again
+            of.labels(decision.outcome.name.lower()).inc()
         if batch.urgent:
             self._nudge()
         return batch.answers()
@@ -74,7 +75,7 @@ class _Batch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
         self._known: dict[str, _Stored] = {}
-        self._fresh: list[Entry] = []
+        self.fresh: list[Entry] = []
         self.decisions: Sequence[Decision] = ()
         self.urgent = False
 
@@ -82,8 +83,8 @@ class _Batch:
         """Everything between BEGIN and COMMIT."""
         await lock_integrations(tx, {entry.message.integration_id for entry in self._entries})
         await self._sort_out_repeats(tx)
-        if self._fresh:
-            messages = [entry.message for entry in self._fresh]
+        if self.fresh:
+            messages = [entry.message for entry in self.fresh]
             snapshot = Snapshot(new_id)
             await fill(tx, snapshot, messages)
             self.decisions = snapshot.apply(messages)
@@ -99,12 +100,12 @@ class _Batch:
         for entry in self._entries:
             if not entry.request_id or entry.request_id not in taken:
                 taken.add(entry.request_id)
-                self._fresh.append(entry)
+                self.fresh.append(entry)
 
     async def _remember(self, tx: Tx) -> None:
         made = {
             entry.request_id: StoredAnswer(entry.body_hash, _response(entry.message, decision))
-            for entry, decision in zip(self._fresh, self.decisions, strict=True)
+            for entry, decision in zip(self.fresh, self.decisions, strict=True)
             if entry.request_id
         }
         if made:
@@ -113,7 +114,7 @@ class _Batch:
 
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
-        decided = {id(entry): decision for entry, decision in zip(self._fresh, self.decisions, strict=True)}
+        decided = {id(entry): decision for entry, decision in zip(self.fresh, self.decisions, strict=True)}
         return [
             self._repeated(entry) if entry.request_id else _response(entry.message, decided[id(entry)])
             for entry in self._entries
@@ -135,6 +136,8 @@ def _response(message: Message, decision: Decision) -> SendAlertResponse:
     if decision.alert is not None:
         response.alert = format_name("alerts", decision.alert.id)
         response.count = decision.alert.count
+        if decision.alert.hold is not None:
+            response.silence = format_name("silences", decision.alert.hold.silence_id)
         if decision.alert.incident_id is not None:
             response.incident = format_name("incidents", decision.alert.incident_id)
     return response

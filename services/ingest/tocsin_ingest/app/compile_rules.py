@@ -1,7 +1,7 @@
-"""Routing rules of the contract to rules of the domain, with their regular expressions compiled once.
+"""Routing rules and matchers of the contract to those of the domain, with their regular expressions compiled once.
 
 RE2 takes time in proportion to an expression's size times the text's length, so the sizes of all expressions of an
-integration together are limited: 100 rules of 20 matchers each took 2.6 s per alert.
+integration, and of all silences of a tenant, together are limited: 100 rules of 20 matchers each took 2.6 s per alert.
 """
 
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ from tocsin_ingest.domain.routing import Matcher, Operator, Pattern, Rule
 from tocsin_ingest.domain.severity import Severity
 
 MAX_PROGRAM: Final = 10_000
-"""Instructions that the compiled expressions of one integration may count together, 20 for each expression and those it
-compiles to: a dozen for `db-[0-9]+`, and at most 3,000 for one of 1,000 characters."""
+"""Instructions that the compiled expressions of one integration, or of one tenant's silences, may count together, 20 for each
+expression and those it compiles to: a dozen for `db-[0-9]+`, and at most 3,000 for one of 1,000 characters."""
 _MEMORY: Final = 64 << 10
 """Bytes one compiled expression may take; counted repetition of repetition is refused instead of exploding."""
 _REFUSED_PROGRAM: Final = 500
@@ -60,6 +60,34 @@ def compile_usable_rules(rules: Iterable[RoutingRule]) -> tuple[tuple[Rule, ...]
     return tuple(usable), left_out
 
 
+def check_matchers(
+    matchers: Iterable[LabelMatcher], beside: Iterable[Iterable[LabelMatcher]], path: str = "silence.matchers"
+) -> None:
+    """Raises INVALID_FIELD for what cannot be compiled, or not within MAX_PROGRAM `beside` all these."""
+    compiling = _Compiling()
+    for each in beside:
+        _matchers(each, "", compiling)
+    # The others may have been stored under other limits; the next expression is then the one too many.
+    compiling.program = min(compiling.program, MAX_PROGRAM)
+    compiling.over = False
+    compiling.violations.clear()
+    _matchers(matchers, path, compiling)
+    if compiling.violations:
+        raise invalid_fields(compiling.violations)
+
+
+def compile_usable_matchers(sets: Iterable[Iterable[LabelMatcher]]) -> list[tuple[Matcher, ...] | None]:
+    """Each set ready to be met; None for one that is refused by today's limits."""
+    compiling = _Compiling()
+    usable: list[tuple[Matcher, ...] | None] = []
+    for matchers in sets:
+        before = len(compiling.violations)
+        compiled = _matchers(matchers, "", compiling)
+        usable.append(None if len(compiling.violations) > before or compiling.over else compiled)
+        compiling.over = False
+    return usable
+
+
 @dataclass(slots=True)
 class _Compiling:
     """What the expressions of one integration have taken so far."""
@@ -83,7 +111,7 @@ class _Compiling:
             self.violations.append(
                 FieldViolation(
                     path,
-                    f"with this regular expression the integration's expressions count {self.program} instructions ("
+                    f"with this regular expression all expressions together count {self.program} instructions ("
                     f"{_EXPRESSION} for each and those it compiles to), and at most {MAX_PROGRAM} are allowed; use fewer "
                     "or simpler ones (counted repetition such as .{100} costs most), or match with =",
                 )
@@ -94,15 +122,16 @@ class _Compiling:
 
 def _rule(rule: RoutingRule, path: str, compiling: _Compiling) -> Rule:
     return Rule(
-        matchers=tuple(
-            _matcher(matcher, f"{path}.matchers[{index}].value", compiling)
-            for index, matcher in enumerate(rule.matchers)
-        ),
+        matchers=_matchers(rule.matchers, f"{path}.matchers", compiling),
         policy=rule.policy,
         severity=Severity(rule.severity),
         group_by=tuple(rule.group_by),
         suppress=rule.suppress,
     )
+
+
+def _matchers(matchers: Iterable[LabelMatcher], path: str, compiling: _Compiling) -> tuple[Matcher, ...]:
+    return tuple(_matcher(each, f"{path}[{index}].value", compiling) for index, each in enumerate(matchers))
 
 
 def _matcher(matcher: LabelMatcher, path: str, compiling: _Compiling) -> Matcher:

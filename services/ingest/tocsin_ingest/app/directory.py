@@ -1,18 +1,19 @@
 """What the hot path must know about keys and integrations, from memory.
 
-A rotated or deleted key, a deleted integration, and changed rules and source ranges are noticed by every replica within `TTL`
-seconds.
+A rotated or deleted key, a deleted integration, changed rules, source ranges and silences are noticed by every replica within
+`TTL` seconds.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration
+from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import not_found
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
@@ -20,11 +21,13 @@ from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
-from tocsin_ingest.app.compile_rules import compile_usable_rules
+from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
 from tocsin_ingest.domain.routing import Rule
+from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store import integrations, silences
 from tocsin_ingest.store.integrations import KeyRow, Version
+from tocsin_ingest.store.silences import MatchersRow
 
 _log = get_logger(__name__)
 
@@ -37,20 +40,23 @@ _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its i
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
+_AHEAD: Final = 5.0
+"""Seconds before its start from which a silence is known here; longer than what is read may be old."""
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How the alerts of one integration are routed."""
+    """How the alerts of one integration are routed, and the silences of the tenant.
+
+    For callers that name no integration (and those that are deleted) there are no rules: one incident per key, on the
+    tenant's fallback policy.
+    """
 
     integration_id: str
     version: Version | None
     rules: tuple[Rule, ...]
     default_policy: str
-
-
-NO_INTEGRATION: Final = Routing("", None, (), "")
-"""For callers that name none: one incident per key, on the tenant's fallback policy."""
+    silences: tuple[Silence, ...] = ()
 
 
 class Directory:
@@ -63,7 +69,9 @@ class Directory:
         self._keys: FreshCache[bytes, Principal] = FreshCache(self._find_key, ttl=ttl, size=_SIZE)
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
         self._compiled: dict[tuple[str, str], Routing] = {}
+        self._silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
         self._cut: dict[tuple[str, str], Version | None] = {}
+        self._cut_silences: dict[str, tuple[Silence, ...]] = {}
 
     async def authenticate(self, token: str) -> Principal | None:
         """An integration key stands for its integration, with the scope to write alerts and no other.
@@ -78,14 +86,25 @@ class Directory:
         return await self._keys.get(key_hash(token))
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
-        """The integration's rules. Raises INTEGRATION_NOT_FOUND."""
-        if not integration_id:
-            return NO_INTEGRATION
+        """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
         return await self._routing.get((org_id, integration_id))
 
     def changed(self, org_id: str, integration_id: str) -> None:
         """The integration was changed here: use what is true now. Other replicas notice by themselves."""
         self._routing.forget((org_id, integration_id))
+
+    def silences_changed(self, org_id: str) -> None:
+        """A silence of the tenant was changed here: use what is true now. Other replicas notice by themselves."""
+        self._routing.forget_all(lambda key: key[0] == org_id)
+
+    def silences_were_cut(self, org_id: str, routing: Routing) -> None:
+        """An alert was not silenced since the silences were too expensive for it: counted, and logged once a set of them."""
+        self._metrics.silences_cut.inc()
+        if self._cut_silences.get(org_id) is not routing.silences:
+            while len(self._cut_silences) >= _SIZE:
+                del self._cut_silences[next(iter(self._cut_silences))]
+            self._cut_silences[org_id] = routing.silences
+            _log.warning("silences_cut", org_id=org_id, integration=routing.integration_id)
 
     def routing_was_cut(self, org_id: str, routing: Routing) -> None:
         """An alert took the default route since the rules were too expensive for it: counted, and logged once a rule set."""
@@ -117,8 +136,11 @@ class Directory:
         org_id, integration_id = key
         known = self._compiled.get(key)
         async with self._database.transaction(org_id) as tx:
+            quiet = await self._find_silences(tx)
+            if not integration_id:
+                return Routing("", None, (), "", quiet)
             if known is not None and known.version == await integrations.version_of(tx, integration_id):
-                return known
+                return replace(known, silences=quiet)
             row = await integrations.get(tx, integration_id)
         if row is None:
             self._compiled.pop(key, None)
@@ -129,5 +151,27 @@ class Directory:
             _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
         while len(self._compiled) >= _SIZE:
             del self._compiled[next(iter(self._compiled))]
-        routing = self._compiled[key] = Routing(integration_id, row.version_key, rules, row.default_policy)
-        return routing
+        self._compiled[key] = Routing(integration_id, row.version_key, rules, row.default_policy)
+        return replace(self._compiled[key], silences=quiet)
+
+    async def _find_silences(self, tx: Tx) -> tuple[Silence, ...]:
+        rows = await silences.about_now(tx, _AHEAD)
+        if not rows:
+            self._silences.pop(tx.org_id, None)
+            return ()
+        known = self._silences.get(tx.org_id)
+        if known is not None and known[0] == rows:
+            return known[1]
+        sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
+        usable = tuple(
+            Silence(Matched(row.id, row.version), row.integration_id, matchers)
+            for row, matchers in zip(rows, sets, strict=True)
+            if matchers is not None
+        )
+        if len(usable) < len(rows):
+            self._metrics.rules_left_out.inc(len(rows) - len(usable))
+            _log.warning("silences_left_out", org_id=tx.org_id, silences=len(rows) - len(usable))
+        while len(self._silences) >= _SIZE:
+            del self._silences[next(iter(self._silences))]
+        self._silences[tx.org_id] = (rows, usable)
+        return usable

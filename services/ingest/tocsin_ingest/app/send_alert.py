@@ -1,13 +1,10 @@
 """Take one alert in: normalise it, route it, and wait until it is committed."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
@@ -22,10 +19,7 @@ from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.rate_limit import RateLimit
-from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
-from tocsin_ingest.domain.message import Action, Message
-from tocsin_ingest.domain.routing import route
-from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated, route_alert
 
 ALERTS: Final = "alerts_per_second"
 _INTEGRATIONS: Final = "integrations"
@@ -44,22 +38,6 @@ class Sender:
         """The sender a credential stands for."""
         collection, _, integration_id = principal.subject.partition("/")
         return cls(principal.org_id, principal.subject, integration_id if collection == _INTEGRATIONS else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """What a sender said beside the alert itself.
-
-    `labels`: as they came, where the alert holds them shortened; they decide which alert it is and how it is routed.
-    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
-    """
-
-    labels: Mapping[str, str] | None = None
-    started: datetime | None = None
-    ended: datetime | None = None
-
-
-NOTHING_STATED: Final = Stated()
 
 
 class AlertIntake:
@@ -101,7 +79,8 @@ class AlertIntake:
     ) -> "asyncio.Future[SendAlertResponse]":
         check_size(request.alert)
         routing = await self._routing(sender, request.integration)
-        message = self._message(request.alert, sender, routing, stated)
+        check_details(request.alert.details)
+        message = route_alert(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
         self._budgets.require_rows(sender.org_id)
         self._budgets.take(sender.org_id, ALERTS, self._limit.cost(message.key))
         now = asyncio.get_running_loop().time()
@@ -127,35 +106,3 @@ class AlertIntake:
                 raise
             # The key itself is still remembered for a moment.
             raise invalid_credential("its integration is deleted") from error
-
-    def _message(self, alert: AlertInput, sender: Sender, routing: Routing, stated: Stated) -> Message:
-        check_details(alert.details)
-        labels = dict(alert.labels) if stated.labels is None else stated.labels
-        summary, source = alert.summary, alert.source
-        dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
-        path = route(
-            routing.rules,
-            routing.default_policy,
-            summary=summary,
-            source=source,
-            severity=Severity(alert.severity),
-            labels=labels,
-        )
-        if path.cut:
-            self._directory.routing_was_cut(sender.org_id, routing)
-        return Message(
-            routing.integration_id,
-            dedup_key,
-            alert_key(sender.org_id, routing.integration_id, dedup_key),
-            group_key(sender.org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
-            Action(alert.action or Action.TRIGGER),
-            sender.subject,
-            path.policy,
-            path.severity,
-            path.suppress,
-            summary,
-            source,
-            alert.SerializeToString(),
-            stated.started,
-            stated.ended,
-        )

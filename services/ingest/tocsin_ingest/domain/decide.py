@@ -1,7 +1,7 @@
 """What one message does: the whole deduplication policy, with no clock and no I/O."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import assert_never
@@ -10,6 +10,7 @@ from uuid import UUID
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity, worst
+from tocsin_ingest.domain.silences import Hold
 
 
 class Outcome(IntEnum):
@@ -22,6 +23,7 @@ class Outcome(IntEnum):
     SUPPRESSED = 5
     IGNORED = 6
     ACKNOWLEDGED = 7
+    SILENCED = 8
 
 
 class AlertState(StrEnum):
@@ -36,7 +38,8 @@ class AlertState(StrEnum):
 class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
 
-    `started`: when it began by its sender's clock, the earliest that was heard.
+    `started`: when it began by its sender's clock, the earliest that was heard. `hold`: what holds a suppressed alert back;
+    None: a rule suppresses it.
     """
 
     id: UUID
@@ -46,6 +49,7 @@ class Alert:
     count: int
     newest: Message | None = None
     started: datetime | None = None
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +97,21 @@ def decide(
     incident: Incident | None,
     new_id: Callable[[], UUID],
     ended: datetime | None = None,
+    hold: Hold | None = None,
 ) -> Decision:
     """What the message does.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
     of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
-    ended a short while ago began, by the sender's clock.
+    ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message.
     """
+    if message.seen is not None:
+        return _look_again(message, alert, incident, new_id, hold)
     if _is_late(message, alert, ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
-            return _trigger(message, alert, incident, new_id)
+            return _trigger(message, alert, incident, new_id, hold)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
@@ -128,13 +135,28 @@ def _is_late(message: Message, alert: Alert | None, ended: datetime | None) -> b
     return False
 
 
-def _trigger(message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID]) -> Decision:
+def _look_again(
+    message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID], hold: Hold | None
+) -> Decision:
+    """A held alert whose hold may be over. One that was heard of, or was resolved, in the meantime has been decided anew."""
+    if alert is None or alert.state is not AlertState.SUPPRESSED or alert.hold is None or alert.count != message.seen:
+        return _IGNORED
+    # It is no message of a sender's: it does not count as one.
+    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold)
+
+
+def _trigger(
+    message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID], hold: Hold | None
+) -> Decision:
     if alert is not None and alert.state is AlertState.FIRING:
         assert incident is not None
         # It stays where it is even when a changed rule would route it elsewhere by now: people are on it there.
         return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
     if message.suppress:
         return Decision(Outcome.SUPPRESSED, _live(message, alert, AlertState.SUPPRESSED, None, new_id))
+    if hold is not None:
+        held = replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), hold=hold)
+        return Decision(Outcome.SILENCED, held)
     if incident is not None:
         fires = _live(message, alert, AlertState.FIRING, incident.id, new_id)
         return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)

@@ -6,6 +6,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.silences import Matched
 
 
 class Action(IntEnum):
@@ -22,7 +23,9 @@ class Message:
 
     `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
     `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
-    the same key only.
+    the same key only. `silences`: those that match it, whether or not they are in force.
+
+    `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
     """
 
     integration_id: str
@@ -39,3 +42,5 @@ class Message:
     content: bytes
     started: datetime | None = None
     ended: datetime | None = None
+    silences: tuple[Matched, ...] = ()
+    seen: int | None = None

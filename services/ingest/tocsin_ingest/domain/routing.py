@@ -76,6 +76,48 @@ class Route:
 _SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
 
 
+class Subject:
+    """What matchers look at of one alert, and how many steps their regular expressions have taken on it.
+
+    `summary`, `source` and `severity` (`critical`, `error`, `warning`, `info`) may be matched like labels unless the
+    alert has labels of these names.
+    """
+
+    __slots__ = ("_labels", "_severity", "_source", "_steps", "_summary")
+
+    def __init__(self, *, summary: str, source: str, severity: Severity, labels: Mapping[str, str]) -> None:
+        self._summary = summary
+        self._source = source
+        self._severity = severity
+        self._labels = labels
+        self._steps = 0
+
+    def meets(self, matchers: Sequence[Matcher]) -> bool | None:
+        """Whether all of them hold; None when the regular expressions have taken more than MAX_STEPS."""
+        for matcher in matchers:
+            value = self._value(matcher.label)
+            if matcher.cost:
+                self._steps += matcher.cost * len(value)
+                if self._steps > MAX_STEPS:
+                    return None
+            if not matcher.holds(value):
+                return False
+        return True
+
+    def _value(self, label: str) -> str:
+        value = self._labels.get(label)
+        if value is not None:
+            return value
+        match label:
+            case "summary":
+                return self._summary
+            case "source":
+                return self._source
+            case "severity":
+                return _SEVERITY_NAMES[self._severity]
+        return ""
+
+
 def route(
     rules: Sequence[Rule],
     default_policy: str,
@@ -87,21 +129,15 @@ def route(
 ) -> Route:
     """The first rule whose matchers all hold decides; without one, the default route does.
 
-    `summary`, `source` and `severity` (`critical`, `error`, `warning`, `info`) may be matched like labels unless the
-    alert has labels of these names. Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions
-    take more than MAX_STEPS the alert takes the default route: routing must not hold up other tenants' alerts.
+    Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert
+    takes the default route: routing must not hold up other tenants' alerts.
     """
-    steps = 0
+    subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
     for rule in rules:
-        for matcher in rule.matchers:
-            value = _value(matcher.label, labels, summary, source, severity)
-            if matcher.cost:
-                steps += matcher.cost * len(value)
-                if steps > MAX_STEPS:
-                    return Route((), default_policy, severity or Severity.CRITICAL, False, cut=True)
-            if not matcher.holds(value):
-                break
-        else:
+        met = subject.meets(rule.matchers)
+        if met is None:
+            return Route((), default_policy, severity or Severity.CRITICAL, False, cut=True)
+        if met:
             return Route(
                 rule.group_by,
                 rule.policy or default_policy,
@@ -109,17 +145,3 @@ def route(
                 rule.suppress,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
-
-
-def _value(label: str, labels: Mapping[str, str], summary: str, source: str, severity: Severity) -> str:
-    value = labels.get(label)
-    if value is not None:
-        return value
-    match label:
-        case "summary":
-            return summary
-        case "source":
-            return source
-        case "severity":
-            return _SEVERITY_NAMES[severity]
-    return ""

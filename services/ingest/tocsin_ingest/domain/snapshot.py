@@ -1,13 +1,14 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, decide
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome, decide
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
 from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.silences import Hold, Window, hold
 
 
 @dataclass(slots=True)
@@ -47,11 +48,22 @@ class Events:
             self.new.append(event)
 
 
+@dataclass(slots=True)
+class Silenced:
+    """What one silence has held back: messages, and alerts that it did not hold back before."""
+
+    alerts: int = 0
+    messages: int = 0
+
+
 class Snapshot:
     """The live alerts and open incidents a batch touches. Filled from the database, the batch is applied, written back."""
 
     def __init__(self, new_id: Callable[[], UUID]) -> None:
         self._new_id = new_id
+        self._now: datetime | None = None
+        self._windows: Mapping[UUID, Window] = {}
+        self._holds: dict[UUID, Hold] = {}
         self._live: dict[UUID, Alert] = {}
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
@@ -65,11 +77,19 @@ class Snapshot:
         """The events of every incident of the snapshot and of every new one."""
         self.ended: dict[UUID, datetime] = {}
         """Keys of firings that ended in this batch, with their starts by the sender's clock."""
+        self.silenced: dict[UUID, Silenced] = {}
+        """What silences have held back in this batch."""
 
     def put_alert(self, alert: Alert) -> None:
         """Adds a live alert of the snapshot."""
         self._known.add(alert.id)
         self._live[alert.key] = alert
+        if alert.hold is not None:
+            self._holds[alert.id] = alert.hold
+
+    def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
+        """Adds the silences that the messages name, and the database's clock."""
+        self._windows, self._now = windows, now
 
     def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
         """Adds an open incident of the snapshot, with the number of its last event."""
@@ -81,6 +101,10 @@ class Snapshot:
     def put_ended(self, key: UUID, started: datetime) -> None:
         """Adds a firing of the snapshot that ended a short while ago."""
         self._ended[key] = started
+
+    def changed_holds(self) -> dict[UUID, Hold | None]:
+        """Alerts that are held back otherwise than before the batch. None: not at all any more."""
+        return {each.id: each.hold for each in self.alerts.values() if each.hold != self._holds.get(each.id)}
 
     def is_new(self, row_id: UUID) -> bool:
         """Whether the alert or incident was made by this batch."""
@@ -97,7 +121,10 @@ class Snapshot:
             incident = self._incidents[alert.incident_id]
         else:
             incident = self._open.get(message.group_key)
-        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key))
+        held = None if self._now is None else hold(message.silences, self._windows, self._now)
+        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key), held)
+        if decision.outcome is Outcome.SILENCED and held is not None:
+            self._count(held, message, alert)
         if message.action is Action.RESOLVE and message.started is not None:
             known = self._ended.get(message.key, message.started)
             self._ended[message.key] = self.ended[message.key] = max(known, message.started)
@@ -110,6 +137,11 @@ class Snapshot:
             if decision.event is not None:
                 self.events[decision.incident.id].add(decision.event)
         return decision
+
+    def _count(self, held: Hold, message: Message, before: Alert | None) -> None:
+        count = self.silenced.setdefault(held.silence_id, Silenced())
+        count.messages += message.seen is None
+        count.alerts += before is None or before.hold is None or before.hold.silence_id != held.silence_id
 
     def _keep_alert(self, alert: Alert) -> None:
         self.alerts[alert.id] = alert

@@ -19,7 +19,8 @@ from tocsin_kit.rpc.server import RpcServer
 from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.refusals import Refusals
-from tocsin_ingest.app.send_alert import AlertIntake, Sender, Stated
+from tocsin_ingest.app.route_alert import Stated
+from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.http import alertmanager, documents, opsgenie, pagerduty, pagerduty_v1
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.documents import Document

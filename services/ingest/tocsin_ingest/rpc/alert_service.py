@@ -99,6 +99,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
             parse_name(request.integration, "integrations", field="integration") if request.integration else None,
             request.dedup_key or None,
             tuple(STATES_BACK[state] for state in request.states),
+            parse_uuid_name(request.silence, "silences", field="silence") if request.silence else None,
         )
         async with self._database.transaction(current_call().org_id) as tx:
             rows = await alerts.page(tx, wanted, before, size + 1)

@@ -46,6 +46,9 @@ def alert_of(row: AlertRow) -> Alert:
         alert.client_time.CopyFrom(newest.client_time)
     alert.create_time.FromDatetime(row.create_time)
     alert.last_receive_time.FromDatetime(row.last_receive_time)
+    if row.silence_id is not None and row.due_time is not None:
+        alert.silence = format_name("silences", row.silence_id)
+        alert.silence_end_time.FromDatetime(row.due_time)
     if row.resolve_time is not None:
         alert.resolve_time.FromDatetime(row.resolve_time)
     return alert

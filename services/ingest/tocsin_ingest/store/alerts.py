@@ -29,8 +29,15 @@ class AlertRow:
     create_time: datetime
     last_receive_time: datetime
     resolve_time: datetime | None
+    silence_id: UUID | None
+    """What holds it back, until `due_time`."""
+    due_time: datetime | None
 
 
+# What is suppressed alone may be held; code before silences could leave a hold behind with an alert that is not.
+_FROM: Final = """(SELECT alerts.*, alert_holds.silence_id, alert_holds.due_time FROM alerts
+  LEFT JOIN alert_holds ON alert_holds.alert_id = CASE WHEN alerts.state = 'suppressed' THEN alerts.id END
+    AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id) AS alerts"""
 _COLUMNS: Final = columns(AlertRow)
 
 
@@ -42,12 +49,13 @@ class AlertFilter:
     integration_id: str | None = None
     dedup_key: str | None = None
     states: tuple[AlertState, ...] = ()
+    silence_id: UUID | None = None
 
 
 async def get(tx: Tx, alert_id: UUID) -> AlertRow | None:
     """One alert of the tenant."""
     row = await tx.fetchrow(
-        f"SELECT {_COLUMNS} FROM alerts WHERE id = $2 AND org_id IS NOT DISTINCT FROM $1", tx.org_id, alert_id
+        f"SELECT {_COLUMNS} FROM {_FROM} WHERE id = $2 AND org_id IS NOT DISTINCT FROM $1", tx.org_id, alert_id
     )
     return _row(row) if row else None
 
@@ -69,9 +77,13 @@ async def page(tx: Tx, wanted: AlertFilter, before: UUID | None, limit: int) -> 
     if wanted.states:
         parameters.append(list(wanted.states))
         conditions.append(f"state = ANY(${len(parameters)})")
+    if wanted.silence_id is not None:
+        parameters.append(wanted.silence_id)
+        held = f"SELECT alert_id FROM alert_holds WHERE org_id = $1 AND silence_id = ${len(parameters)}"
+        conditions.append(f"state = 'suppressed' AND id IN ({held})")
     parameters.append(limit)
     rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM alerts WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ${len(parameters)}",
+        f"SELECT {_COLUMNS} FROM {_FROM} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ${len(parameters)}",
         *parameters,
     )
     return [_row(row) for row in rows]
@@ -90,4 +102,6 @@ def _row(row: asyncpg.Record) -> AlertRow:
         row["create_time"],
         row["last_receive_time"],
         row["resolve_time"],
+        row["silence_id"],
+        row["due_time"],
     )

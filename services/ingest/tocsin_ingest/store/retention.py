@@ -13,6 +13,7 @@ STATEMENTS: Final = (
     """DELETE FROM alerts WHERE id IN (
       SELECT id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval
         AND last_receive_time < app_now() - $1::interval
+        AND NOT EXISTS (SELECT FROM alert_holds WHERE alert_id = alerts.id AND alert_holds.org_id = alerts.org_id)
       ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM incidents WHERE id IN (
       SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
@@ -23,6 +24,9 @@ STATEMENTS: Final = (
     """DELETE FROM refused_alerts WHERE (org_id, integration_id) IN (
       SELECT org_id, integration_id FROM refused_alerts WHERE report_time < app_now() - $1::interval
       ORDER BY report_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM silences WHERE (org_id, id) IN (
+      SELECT org_id, id FROM silences WHERE end_time < app_now() - least($1::interval, interval '30 days')
+      ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
 )
 
 

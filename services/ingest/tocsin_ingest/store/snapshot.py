@@ -10,8 +10,9 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.decide import Alert, AlertState, Incident
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.silences import Hold
 from tocsin_ingest.domain.snapshot import Pending, Snapshot
-from tocsin_ingest.store import ended_firings
+from tocsin_ingest.store import ended_firings, silences
 from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
@@ -19,20 +20,24 @@ from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 # believes about tables it has no statistics of.
 _LOCK = """
 SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_seqscan', 'off', true),
-  set_config('enable_mergejoin', 'off', true), pg_advisory_xact_lock(key)
+  set_config('enable_mergejoin', 'off', true), set_config('enable_hashjoin', 'off', true), pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
 
 _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence"""
 
+# What is suppressed alone may be held: for other alerts the key of the join is NULL, and no index is entered.
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
 _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 READ = f"""
 WITH live AS MATERIALIZED (
-  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time, {_INCIDENT}
+  SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
+    alert_holds.silence_id, alert_holds.due_time, {_INCIDENT}
   FROM alerts
+  LEFT JOIN alert_holds ON alert_holds.alert_id = CASE WHEN alerts.state = 'suppressed' THEN alerts.id END
+    AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id
   LEFT JOIN incidents ON incidents.id = alerts.incident_id AND incidents.org_id IS NOT DISTINCT FROM alerts.org_id
   WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
 ), grouped AS MATERIALIZED (
@@ -43,9 +48,9 @@ WITH live AS MATERIALIZED (
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
 
 
@@ -67,10 +72,14 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     for row in rows:
         if row["alert_id"] is not None:
             state = AlertState(row["state"])
+            hold = Hold(row["silence_id"], row["due_time"]) if row["silence_id"] is not None else None
             alert = Alert(
-                row["alert_id"], row["key"], state, row["incident_id"], row["count"], started=row["start_time"]
+                row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )
             snapshot.put_alert(alert)
+    if matched := {silence.id for each in messages for silence in each.silences}:
+        # The time of the transaction is the time of everything that is decided in it.
+        snapshot.put_windows(await silences.windows(tx, matched), await tx.now())
     if timed := {each.key for each in messages if each.started is not None}:
         for key, started in (await ended_firings.read(tx, list(timed))).items():
             snapshot.put_ended(key, started)

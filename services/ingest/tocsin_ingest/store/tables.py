@@ -5,7 +5,7 @@ A migration that changes one changes this file in the same commit; tests/store/t
 
 from typing import Final
 
-from sqlalchemy import UUID, BigInteger, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import UUID, BigInteger, Boolean, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
@@ -152,6 +152,62 @@ refused_alerts: Final = Table(
     index("refused_alerts_by_report_time", "report_time"),
 )
 """How many alerts of an integration were refused since it was last told."""
+
+silences: Final = Table(
+    "silences",
+    METADATA,
+    column("org_id", Text),
+    column("id", UUID),
+    column("integration_id", Text, comment="Empty: alerts of any. No foreign key: a silence outlives it"),
+    column("matchers", LargeBinary, comment="tocsin.ingest.v1.Silence with nothing but its matchers"),
+    column("start_time", TIME),
+    column("end_time", TIME),
+    column("reason", Text),
+    column("author", Text),
+    column("version", BigInteger, default="1"),
+    column("changed", Boolean, default="false", comment="The alerts that it holds back are to be looked at again"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "id"),
+    check("reason <> ''"),
+    check("version > 0"),
+    check("start_time <= end_time", name="silences_order"),
+    index("silences_by_end", "org_id", "end_time", "id"),
+    index("silences_ended", "end_time"),
+    index("silences_changed", "org_id", "id", where="changed"),
+)
+"""For how long which alerts page nobody."""
+
+silence_counts: Final = Table(
+    "silence_counts",
+    METADATA,
+    column("org_id", Text),
+    column("silence_id", UUID),
+    column("alerts", BigInteger),
+    column("messages", BigInteger),
+    primary_key("org_id", "silence_id"),
+    foreign_key(
+        ["org_id", "silence_id"], "silences", ["org_id", "id"], name="silence_counts_silence", ondelete="CASCADE"
+    ),
+    check("alerts >= 0"),
+    check("messages >= 0"),
+    postgresql_with={"fillfactor": 50},
+)
+"""How much each silence has held back. Apart from the silence, since alerts lock that row."""
+
+alert_holds: Final = Table(
+    "alert_holds",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("silence_id", UUID),
+    column("due_time", TIME, comment="When the alert is looked at again"),
+    primary_key("alert_id"),
+    foreign_key(["alert_id"], "alerts", ["id"], name="alert_holds_alert", ondelete="CASCADE"),
+    index("alert_holds_due", "org_id", "due_time"),
+    index("alert_holds_of_silence", "org_id", "silence_id"),
+)
+"""Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)

@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.snapshot import Events, Snapshot
-from tocsin_ingest.store import ended_firings
+from tocsin_ingest.store import ended_firings, holds, silences
 from tocsin_ingest.store.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
@@ -41,7 +41,8 @@ WITH changed_incidents AS (
   UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
     source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
-    start_time = u.start_time, last_receive_time = app_now(),
+    start_time = u.start_time,
+    last_receive_time = CASE WHEN u.count > alerts.count OR u.state = 'resolved' THEN app_now() ELSE alerts.last_receive_time END,
     resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
   FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
     $15::text[], $16::bytea[]) AS u(id, state, incident_id, count, start_time, severity, summary, source, newest)
@@ -108,6 +109,10 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
         )
     if snapshot.ended:
         await ended_firings.write(tx, snapshot.ended)
+    if changed := snapshot.changed_holds():
+        await holds.write(tx, changed)
+    if snapshot.silenced:
+        await silences.count(tx, snapshot.silenced)
     return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)
 
 

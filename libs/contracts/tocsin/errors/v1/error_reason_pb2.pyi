@@ -89,6 +89,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
     ERROR_REASON_CALENDAR_FEED_NOT_FOUND: _ErrorReason.ValueType  # 57
     """NOT_FOUND. No such calendar feed for this tenant; of a URL also one that was never made. Metadata of an RPC: `name`."""
+    ERROR_REASON_SILENCE_NOT_FOUND: _ErrorReason.ValueType  # 58
+    """NOT_FOUND. No such silence for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -113,7 +115,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VERIFICATION_EXPIRED: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
     ERROR_REASON_ALREADY_ENDED: _ErrorReason.ValueType  # 86
-    """FAILED_PRECONDITION. The override, fixed period or absence has ended; what was cannot be changed. Metadata: `name`."""
+    """FAILED_PRECONDITION. The override, fixed period, absence or silence has ended; what was cannot be changed. Metadata: `name`."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """RESOURCE_EXHAUSTED. More is waiting than may wait. `RetryInfo` says when to come again."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
@@ -206,6 +208,8 @@ ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 56
 """NOT_FOUND. No such API key for this tenant. Metadata: `name`."""
 ERROR_REASON_CALENDAR_FEED_NOT_FOUND: ErrorReason.ValueType  # 57
 """NOT_FOUND. No such calendar feed for this tenant; of a URL also one that was never made. Metadata of an RPC: `name`."""
+ERROR_REASON_SILENCE_NOT_FOUND: ErrorReason.ValueType  # 58
+"""NOT_FOUND. No such silence for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -228,7 +232,7 @@ ERROR_REASON_NOT_VERIFIED: ErrorReason.ValueType  # 84
 ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
 ERROR_REASON_ALREADY_ENDED: ErrorReason.ValueType  # 86
-"""FAILED_PRECONDITION. The override, fixed period or absence has ended; what was cannot be changed. Metadata: `name`."""
+"""FAILED_PRECONDITION. The override, fixed period, absence or silence has ended; what was cannot be changed. Metadata: `name`."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """RESOURCE_EXHAUSTED. More is waiting than may wait. `RetryInfo` says when to come again."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101

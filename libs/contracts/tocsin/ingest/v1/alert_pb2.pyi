@@ -72,6 +72,10 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     """An acknowledge or resolve of a key that is not firing: nothing to do."""
     ALERT_OUTCOME_ACKNOWLEDGED: _AlertOutcome.ValueType  # 7
     """The incident's escalation is being stopped."""
+    ALERT_OUTCOME_SILENCED: _AlertOutcome.ValueType  # 8
+    """A silence holds it back: kept and counted, nobody is paged. It opens its incident when the silence ends, unless it is
+    resolved by then.
+    """
 
 class AlertOutcome(_AlertOutcome, metaclass=_AlertOutcomeEnumTypeWrapper):
     """What became of an alert."""
@@ -92,6 +96,10 @@ ALERT_OUTCOME_IGNORED: AlertOutcome.ValueType  # 6
 """An acknowledge or resolve of a key that is not firing: nothing to do."""
 ALERT_OUTCOME_ACKNOWLEDGED: AlertOutcome.ValueType  # 7
 """The incident's escalation is being stopped."""
+ALERT_OUTCOME_SILENCED: AlertOutcome.ValueType  # 8
+"""A silence holds it back: kept and counted, nobody is paged. It opens its incident when the silence ends, unless it is
+resolved by then.
+"""
 Global___AlertOutcome: _TypeAlias = AlertOutcome  # noqa: Y015
 
 class _AlertState:
@@ -107,7 +115,7 @@ class _AlertStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertState
     ALERT_STATE_RESOLVED: _AlertState.ValueType  # 2
     """The condition is over. A later trigger of the same key is a new alert."""
     ALERT_STATE_SUPPRESSED: _AlertState.ValueType  # 3
-    """Kept, but suppressed by a routing rule."""
+    """Kept, but suppressed by a routing rule, or held back by a silence: `Alert.silence` says which."""
 
 class AlertState(_AlertState, metaclass=_AlertStateEnumTypeWrapper):
     """Where an alert is in its life."""
@@ -119,7 +127,7 @@ ALERT_STATE_FIRING: AlertState.ValueType  # 1
 ALERT_STATE_RESOLVED: AlertState.ValueType  # 2
 """The condition is over. A later trigger of the same key is a new alert."""
 ALERT_STATE_SUPPRESSED: AlertState.ValueType  # 3
-"""Kept, but suppressed by a routing rule."""
+"""Kept, but suppressed by a routing rule, or held back by a silence: `Alert.silence` says which."""
 Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
 
 @_typing.final
@@ -279,6 +287,8 @@ class Alert(_message.Message):
     LAST_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    SILENCE_END_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`alerts/{uuid}`."""
     dedup_key: _builtins.str
@@ -297,6 +307,8 @@ class Alert(_message.Message):
     """How bad, after routing."""
     count: _builtins.int
     """How many messages were folded into it, the first included."""
+    silence: _builtins.str
+    """The silence that holds it back at the moment: `silences/{uuid}`; empty when none does."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The labels of the newest message."""
@@ -325,6 +337,10 @@ class Alert(_message.Message):
     def resolve_time(self) -> _timestamp_pb2.Timestamp:
         """When it was resolved; unset while it fires."""
 
+    @_builtins.property
+    def silence_end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is looked at again: at the end of that silence."""
+
     def __init__(
         self,
         *,
@@ -344,10 +360,12 @@ class Alert(_message.Message):
         last_receive_time: _timestamp_pb2.Timestamp | None = ...,
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
         count: _builtins.int = ...,
+        silence: _builtins.str = ...,
+        silence_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "resolve_time", b"resolve_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "resolve_time", b"resolve_time", "silence_end_time", b"silence_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "resolve_time", b"resolve_time", "severity", b"severity", "source", b"source", "state", b"state", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "resolve_time", b"resolve_time", "severity", b"severity", "silence", b"silence", "silence_end_time", b"silence_end_time", "source", b"source", "state", b"state", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

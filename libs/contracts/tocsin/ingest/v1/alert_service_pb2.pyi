@@ -64,6 +64,7 @@ class SendAlertResponse(_message.Message):
     DEDUP_KEY_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     INCIDENT_RESOLVED_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
     alert: _builtins.str
     """The alert it was folded into: `alerts/{uuid}`; empty when ignored."""
     incident: _builtins.str
@@ -76,6 +77,8 @@ class SendAlertResponse(_message.Message):
     """How many messages this alert stands for now."""
     incident_resolved: _builtins.bool
     """Set when this resolve closed the incident."""
+    silence: _builtins.str
+    """The silence that holds it back: `silences/{uuid}`; empty when none does."""
     def __init__(
         self,
         *,
@@ -85,10 +88,11 @@ class SendAlertResponse(_message.Message):
         dedup_key: _builtins.str = ...,
         count: _builtins.int = ...,
         incident_resolved: _builtins.bool = ...,
+        silence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "incident", b"incident", "incident_resolved", b"incident_resolved", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "incident", b"incident", "incident_resolved", b"incident_resolved", "outcome", b"outcome", "silence", b"silence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,6 +300,7 @@ class ListAlertsRequest(_message.Message):
     INTEGRATION_FIELD_NUMBER: _builtins.int
     DEDUP_KEY_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 500 means 500."""
     page_token: _builtins.str
@@ -306,6 +311,8 @@ class ListAlertsRequest(_message.Message):
     """Only alerts that came through this integration."""
     dedup_key: _builtins.str
     """Only alerts with this key."""
+    silence: _builtins.str
+    """Only alerts that this silence holds back at the moment: `silences/{uuid}`."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_alert_pb2.AlertState.ValueType]:
         """Only alerts in one of these states."""
@@ -319,10 +326,11 @@ class ListAlertsRequest(_message.Message):
         integration: _builtins.str = ...,
         dedup_key: _builtins.str = ...,
         states: _abc.Iterable[_alert_pb2.AlertState.ValueType] | None = ...,
+        silence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dedup_key", b"dedup_key", "incident", b"incident", "integration", b"integration", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dedup_key", b"dedup_key", "incident", b"incident", "integration", b"integration", "page_size", b"page_size", "page_token", b"page_token", "silence", b"silence", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

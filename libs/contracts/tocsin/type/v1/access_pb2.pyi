@@ -55,7 +55,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     of its own shifts, and nobody else's.
     """
     ROLE_RESPONDER: _Role.ValueType  # 2
-    """Is paged: acknowledges, resolves."""
+    """Is paged: acknowledges, resolves, silences."""
     ROLE_MANAGER: _Role.ValueType  # 3
     """Sets up who is paged and how everybody is reached, and what sends alerts."""
     ROLE_OWNER: _Role.ValueType  # 4
@@ -75,7 +75,7 @@ ROLE_VIEWER: Role.ValueType  # 1
 of its own shifts, and nobody else's.
 """
 ROLE_RESPONDER: Role.ValueType  # 2
-"""Is paged: acknowledges, resolves."""
+"""Is paged: acknowledges, resolves, silences."""
 ROLE_MANAGER: Role.ValueType  # 3
 """Sets up who is paged and how everybody is reached, and what sends alerts."""
 ROLE_OWNER: Role.ValueType  # 4

@@ -1,0 +1,120 @@
+"""Look again at alerts whose silence has ended or was changed: what still fires opens its incident, or joins the open one.
+
+What is due are rows, so nothing is lost when a process dies or Redis is away. A look takes the way of an alert that a sender
+sends: the same routing, the same decision, the same batches. Two replicas may look at one alert; the second one finds that
+it is held back no more.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_kit.batches import Batches
+from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+from tocsin_ingest.app.commit_batch import Entry
+from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.message import Action
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store import holds
+from tocsin_ingest.store.holds import DueAlert
+
+_log = get_logger(__name__)
+
+EVERY: Final = 1.0
+"""Seconds between two rounds: how late an incident may be opened after its silence."""
+_ACTOR: Final = "services/ingest"
+_AT_ONCE: Final = 200
+_HURRIED_AT_ONCE: Final = 2000
+_POSTPONED: Final = 60.0
+_LATE: Final = 10.0
+
+
+class LookAgain:
+    """`round` is one round, of all tenants."""
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Directory,
+        batches: Batches[Entry, SendAlertResponse],
+        metrics: IngestMetrics,
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._batches = batches
+        self._metrics = metrics
+
+    async def round(self) -> None:
+        """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
+        while await self._hurry() == _HURRIED_AT_ONCE:
+            pass
+        while True:
+            async with self._database.system() as tx:
+                due = await holds.due(tx, _AT_ONCE)
+            if not await self._look_at(due) or len(due) < _AT_ONCE:
+                break
+        async with self._database.system() as tx:
+            self._metrics.holds_overdue.set(await holds.overdue(tx, _LATE))
+
+    async def _hurry(self) -> int:
+        return await self._database.run(None, lambda tx: holds.hurry(tx, _HURRIED_AT_ONCE))
+
+    async def _look_at(self, due: list[DueAlert]) -> bool:
+        """Whether all of them were looked at; the others stay due."""
+        for org_id in {each.org_id for each in due}:
+            # What was read before a silence ended here or at another replica must not hold them back once more.
+            self._directory.silences_changed(org_id)
+        outcomes = await asyncio.gather(*map(self._look, due), return_exceptions=True)
+        done = True
+        for each, outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, TocsinError):
+                done = False
+                _log.warning("held_alert_waits", org_id=each.org_id, alert=str(each.id), reason=outcome.reason_name)
+            elif isinstance(outcome, Exception):
+                await self._postpone(each, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return done
+
+    async def _look(self, due: DueAlert) -> None:
+        if due.state is not AlertState.SUPPRESSED:
+            async with self._database.transaction(due.org_id) as tx:
+                await holds.drop(tx, [due.id])
+            return
+        alert = AlertInput.FromString(due.newest)
+        alert.dedup_key = due.dedup_key
+        routing = await self._routing(due)
+        message = route_alert(self._directory, due.org_id, _ACTOR, routing, alert)
+        message = replace(
+            message,
+            key=due.key,
+            action=Action.TRIGGER,
+            content=due.newest,
+            started=due.start_time,
+            seen=due.count,
+        )
+        await self._batches.submit(Entry(due.org_id, message))
+
+    async def _routing(self, due: DueAlert) -> Routing:
+        try:
+            return await self._directory.routing(due.org_id, due.integration_id)
+        except TocsinError as error:
+            if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
+                raise
+        # It was deleted while its alert was held back: nobody can resolve the alert any more, so somebody must look.
+        without = await self._directory.routing(due.org_id, "")
+        return replace(without, integration_id=due.integration_id)
+
+    async def _postpone(self, due: DueAlert, error: Exception) -> None:
+        self._metrics.holds_failed.inc()
+        _log.error("held_alert_failed", org_id=due.org_id, alert=str(due.id), exc_info=error)
+        async with self._database.transaction(due.org_id) as tx:
+            await holds.postpone(tx, due.id, _POSTPONED)

@@ -1,0 +1,69 @@
+"""An alert as its sender described it to the message that is decided: its keys, its route, and the silences that match it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+
+from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
+from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.routing import Subject, route
+from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.silences import Matched, matching
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a sender said beside the alert itself.
+
+    `labels`: as they came, where the alert holds them shortened; they decide which alert it is and how it is routed.
+    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
+    """
+
+    labels: Mapping[str, str] | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+NOTHING_STATED: Final = Stated()
+
+
+def route_alert(
+    directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
+) -> Message:
+    """`actor` is who sent it."""
+    labels = dict(alert.labels) if stated.labels is None else stated.labels
+    summary, source, severity = alert.summary, alert.source, Severity(alert.severity)
+    dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
+    path = route(
+        routing.rules, routing.default_policy, summary=summary, source=source, severity=severity, labels=labels
+    )
+    if path.cut:
+        directory.routing_was_cut(org_id, routing)
+    action = Action(alert.action or Action.TRIGGER)
+    matched: tuple[Matched, ...] | None = ()
+    if routing.silences and action is Action.TRIGGER:
+        subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
+        matched = matching(routing.silences, routing.integration_id, subject)
+        if matched is None:
+            directory.silences_were_cut(org_id, routing)
+    return Message(
+        routing.integration_id,
+        dedup_key,
+        alert_key(org_id, routing.integration_id, dedup_key),
+        group_key(org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
+        action,
+        actor,
+        path.policy,
+        path.severity,
+        path.suppress,
+        summary,
+        source,
+        alert.SerializeToString(),
+        stated.started,
+        stated.ended,
+        matched or (),
+    )

@@ -1,0 +1,125 @@
+"""Alerts that silences hold back, and when each is looked at again. The row is the timer: it needs no copy elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.domain.decide import AlertState
+from tocsin_ingest.domain.silences import Hold
+
+WRITE: Final = """
+WITH gone AS (DELETE FROM alert_holds WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1)
+INSERT INTO alert_holds (org_id, alert_id, silence_id, due_time)
+SELECT $1, alert_id, silence_id, due_time FROM unnest($3::uuid[], $4::uuid[], $5::timestamptz[])
+  AS u(alert_id, silence_id, due_time)
+ON CONFLICT (alert_id) DO UPDATE SET silence_id = excluded.silence_id, due_time = excluded.due_time
+WHERE alert_holds.org_id = excluded.org_id
+"""
+# A silence that was changed while this runs has another version, and stays marked.
+HURRY: Final = """
+WITH changed AS (
+  SELECT org_id, id, version FROM silences WHERE changed ORDER BY org_id, id LIMIT 100
+), moved AS (
+  UPDATE alert_holds SET due_time = app_now() WHERE alert_id IN (
+    SELECT alert_id FROM changed JOIN alert_holds AS h ON h.org_id = changed.org_id AND h.silence_id = changed.id
+    WHERE due_time > app_now() ORDER BY alert_id LIMIT $1)
+  RETURNING 1
+), done AS (
+  UPDATE silences SET changed = false FROM changed
+  WHERE silences.org_id = changed.org_id AND silences.id = changed.id AND silences.version = changed.version
+    AND (SELECT count(*) FROM moved) < $1
+)
+SELECT count(*) FROM moved
+"""
+# The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants take turns: one with a
+# hundred thousand alerts must not make the one of another wait behind them.
+DUE: Final = """
+WITH RECURSIVE orgs AS (
+  (SELECT org_id FROM alert_holds ORDER BY org_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT h.org_id FROM alert_holds AS h WHERE h.org_id > orgs.org_id ORDER BY h.org_id LIMIT 1)
+  FROM orgs WHERE orgs.org_id IS NOT NULL
+), turns AS (
+  SELECT orgs.org_id, mine.alert_id, mine.due_time, row_number() OVER (PARTITION BY orgs.org_id ORDER BY mine.due_time) AS turn
+  FROM orgs CROSS JOIN LATERAL (
+    SELECT alert_id, due_time FROM alert_holds
+    WHERE alert_holds.org_id = orgs.org_id AND due_time <= app_now() ORDER BY due_time LIMIT $1
+  ) AS mine
+), taken AS (
+  SELECT org_id, alert_id, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
+)
+SELECT alerts.org_id, alerts.id, integration_id, dedup_key, key, state, newest, count, start_time
+FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+ORDER BY turn, due_time
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueAlert:
+    """A held alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger."""
+
+    org_id: str
+    id: UUID
+    integration_id: str
+    dedup_key: str
+    key: UUID
+    state: AlertState
+    newest: bytes
+    count: int
+    start_time: datetime | None
+
+
+async def write(tx: Tx, holds: Mapping[UUID, Hold | None]) -> None:
+    """Writes what holds alerts back from now on; None: nothing."""
+    ids = sorted(holds)  # two batches touch rows in one order
+    held = [(each, hold) for each in ids if (hold := holds[each]) is not None]
+    await tx.execute(
+        WRITE,
+        tx.org_id,
+        [each for each in ids if holds[each] is None],
+        [each for each, _ in held],
+        [hold.silence_id for _, hold in held],
+        [hold.until for _, hold in held],
+    )
+
+
+async def hurry(tx: Tx, limit: int) -> int:
+    """Makes up to `limit` alerts of all tenants due whose silences were changed; how many that were."""
+    moved: int = await tx.fetchval(HURRY, limit)
+    return moved
+
+
+async def due(tx: Tx, limit: int) -> list[DueAlert]:
+    """Up to `limit` alerts of all tenants that are due."""
+    rows = await tx.fetch(DUE, limit)
+    return [DueAlert(**dict(row) | {"state": AlertState(row["state"])}) for row in rows]
+
+
+async def drop(tx: Tx, alert_ids: Sequence[UUID]) -> None:
+    """Forgets holds of alerts that are held back no more."""
+    await tx.execute("DELETE FROM alert_holds WHERE org_id = $1 AND alert_id = ANY($2)", tx.org_id, list(alert_ids))
+
+
+async def postpone(tx: Tx, alert_id: UUID, seconds: float) -> None:
+    """Looks at an alert later: it must not be the first of every round for ever."""
+    await tx.execute(
+        """UPDATE alert_holds SET due_time = app_now() + make_interval(secs => $3)
+        WHERE org_id = $1 AND alert_id = $2 AND due_time <= app_now()""",
+        tx.org_id,
+        alert_id,
+        seconds,
+    )
+
+
+async def overdue(tx: Tx, seconds: float) -> int:
+    """How many alerts of all tenants were due longer ago than this, up to 1,000."""
+    found: int = await tx.fetchval(
+        """SELECT count(*) FROM (SELECT 1 FROM alert_holds
+        WHERE due_time < app_now() - make_interval(secs => $1) LIMIT 1000) AS counted""",
+        seconds,
+    )
+    return found

@@ -1,0 +1,307 @@
+"""Silences on a real PostgreSQL, without Redis: nobody stays unpaged by a silence that is over, whatever dies or is late."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from prometheus_client import CollectorRegistry
+from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
+from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, AlertInput, AlertOutcome
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
+from tocsin.ingest.v1.silence_service_pb2 import (
+    CreateSilenceRequest,
+    ExpireSilenceRequest,
+    Silence,
+    UpdateSilenceRequest,
+)
+from tocsin_ingest.app import silences
+from tocsin_ingest.app.commit_batch import CommitBatch, Entry
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.look_again import LookAgain
+from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store import integrations
+from tocsin_ingest.store import silences as store
+from tocsin_ingest.store.retention import STATEMENTS, delete_old
+from tocsin_kit.batches import Batches
+from tocsin_kit.budgets import OBJECTS, Budgets, Limit
+from tocsin_kit.db.pool import Database
+from tocsin_kit.metrics import Metrics
+from tocsin_testkit.clock import MovableClock
+
+from tests.store.ingest.support import new_org
+
+SILENCED = AlertOutcome.ALERT_OUTCOME_SILENCED
+PROD = LabelMatcher(label="env", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value="prod")
+NEVER = 3600.0
+
+
+class Replica:
+    """What one process has in memory; the database is all that replicas share. `ttl`: how old what it knows may be."""
+
+    def __init__(self, database: Database, org: str, ttl: float = 0.0) -> None:
+        self.database, self.org = database, org
+        self.metrics = IngestMetrics(CollectorRegistry())
+        self.directory = Directory(database, self.metrics, ttl=ttl)
+        self.batches: Batches[Entry, SendAlertResponse] = Batches(
+            CommitBatch(database, self.metrics, lambda: None), most=100, lane=lambda entry: entry.org_id, at_once=2
+        )
+        self.look = LookAgain(database, self.directory, self.batches, self.metrics)
+
+    async def sends(self, key: str, integration: str = "", **fields: Any) -> SendAlertResponse:
+        alert = AlertInput(dedup_key=key, summary=f"{key} is wrong", labels={"env": "prod"}, **fields)
+        routing = await self.directory.routing(self.org, integration)
+        return await self.batches.submit(
+            Entry(self.org, route_alert(self.directory, self.org, "users/ana", routing, alert))
+        )
+
+    async def resolves(self, key: str) -> SendAlertResponse:
+        return await self.sends(key, action=ALERT_ACTION_RESOLVE)
+
+
+async def silenced(database: Database, org: str, *, minutes: float = 30, begins: float = 0, **fields: Any) -> str:
+    """A silence of everything in production, by the database's clock: its name."""
+    budgets = Budgets([Limit(OBJECTS, 10_000)], Metrics())
+    async with database.transaction(org) as tx:
+        request = CreateSilenceRequest(silence=Silence(matchers=[PROD], reason="upgrade", **fields))
+        request.silence.start_time.FromDatetime(await tx.now() + timedelta(minutes=begins))
+        request.duration.FromTimedelta(timedelta(minutes=minutes))
+        return (await silences.create(tx, request, "users/ana", budgets)).name
+
+
+async def expires(database: Database, org: str, name: str) -> Silence:
+    async with database.transaction(org) as tx:
+        return await silences.expire(tx, ExpireSilenceRequest(name=name))
+
+
+async def opened(database: Database, org: str) -> list[str]:
+    """The titles of the incidents that escalation is told of."""
+    async with database.transaction(org) as tx:
+        rows = await tx.fetch("SELECT payload FROM outbox ORDER BY id")
+    events = [IncidentEvent.FromString(row["payload"]) for row in rows]
+    return [event.opened.title for event in events if event.HasField("opened")]
+
+
+async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
+    async with database.transaction(org) as tx:
+        return await tx.fetch(sql)
+
+
+@pytest.fixture
+def org() -> str:
+    return new_org()
+
+
+@pytest.fixture
+def replica(database: Database, org: str) -> Replica:
+    return Replica(database, org)
+
+
+@pytest.fixture
+async def clock(database_url: str) -> MovableClock:
+    """Hours behind the clock of this machine, which nothing may read."""
+    clock = MovableClock([database_url])
+    await clock.forward(timedelta(hours=-5))
+    return clock
+
+
+async def test_what_still_fires_opens_its_incident_at_the_end_though_the_replica_that_took_it_is_gone(
+    database: Database, org: str, clock: MovableClock
+) -> None:
+    first = Replica(database, org)
+    await silenced(database, org, minutes=30)
+    assert (await first.sends("a")).outcome == SILENCED
+    assert [(each.outcome, each.count) for each in [await first.sends("a")]] == [(SILENCED, 2)]
+    assert (await first.sends("b")).silence
+    await first.resolves("b")
+    await first.look.round()
+    assert await opened(database, org) == []
+    await clock.forward(timedelta(minutes=30))  # and nobody is there
+    await clock.forward(timedelta(minutes=10))
+    later = Replica(database, org)
+    await later.look.round()
+    assert await opened(database, org) == ["a is wrong"]
+    await later.look.round()
+    assert await opened(database, org) == ["a is wrong"]
+    assert await rows(database, org, "SELECT * FROM alert_holds") == []
+    [alert] = await rows(database, org, "SELECT count, state FROM alerts WHERE dedup_key = 'a'")
+    assert tuple(alert) == (2, "firing")
+
+
+async def test_a_trigger_after_the_end_needs_no_look(replica: Replica, clock: MovableClock) -> None:
+    await silenced(replica.database, replica.org, minutes=30)
+    held = await replica.sends("a")
+    await clock.forward(timedelta(minutes=30))
+    fired = await replica.sends("a")
+    assert (fired.outcome, fired.alert) == (AlertOutcome.ALERT_OUTCOME_OPENED, held.alert)
+    await replica.look.round()
+    assert await opened(replica.database, replica.org) == ["a is wrong"]
+
+
+async def test_a_silence_in_the_future_silences_from_its_start_on(replica: Replica, clock: MovableClock) -> None:
+    await silenced(replica.database, replica.org, begins=10)
+    assert (await replica.sends("a")).outcome == AlertOutcome.ALERT_OUTCOME_OPENED
+    await clock.forward(timedelta(minutes=10))
+    assert (await replica.sends("b")).outcome == SILENCED
+    assert (await replica.sends("a")).outcome == AlertOutcome.ALERT_OUTCOME_DEDUPLICATED
+
+
+async def test_a_replica_that_has_not_heard_of_the_end_keeps_nobody_unpaged(database: Database, org: str) -> None:
+    """The other replica still knows the silence when it was ended, and everything it held back was looked at already."""
+    here, there = Replica(database, org), Replica(database, org, ttl=NEVER)
+    name = await silenced(database, org)
+    assert (await there.sends("a")).outcome == SILENCED
+    await expires(database, org, name)
+    await here.look.round()
+    assert await opened(database, org) == ["a is wrong"]
+    assert (await there.sends("b")).outcome == AlertOutcome.ALERT_OUTCOME_OPENED
+
+
+async def test_a_replica_that_has_not_heard_of_a_change_keeps_nobody_unpaged(database: Database, org: str) -> None:
+    here, there = Replica(database, org), Replica(database, org, ttl=NEVER)
+    name = await silenced(database, org)
+    assert (await there.sends("a")).outcome == SILENCED
+    only_tests = LabelMatcher(label="env", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value="test")
+    async with database.transaction(org) as tx:
+        request = UpdateSilenceRequest(
+            silence=Silence(name=name, matchers=[only_tests]), update_mask=FieldMask(paths=["matchers"])
+        )
+        await silences.update(tx, request)
+    await here.look.round()
+    assert (await there.sends("b")).outcome == SILENCED, "it cannot tell whether the changed silence matches"
+    await here.look.round()
+    assert sorted(await opened(database, org)) == ["a is wrong", "b is wrong"]
+
+
+async def test_an_end_waits_for_the_alerts_that_are_being_held_back(database: Database, org: str) -> None:
+    """Else one could be held back after everything that the silence held back was looked at."""
+    replica = Replica(database, org)
+    name = await silenced(database, org)
+    async with database.transaction(org) as tx:
+        await store.windows(tx, [UUID(name.removeprefix("silences/"))])
+        ending = asyncio.create_task(expires(database, org, name))
+        async with database.system() as watching:
+            async with asyncio.timeout(30):
+                while not await watching.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                    await asyncio.sleep(0.01)
+        assert not ending.done()
+    assert (await ending).end_time.seconds
+    assert (await replica.sends("a")).outcome == AlertOutcome.ALERT_OUTCOME_OPENED
+
+
+async def test_a_silence_that_is_extended_holds_on(replica: Replica, clock: MovableClock) -> None:
+    database, org = replica.database, replica.org
+    name = await silenced(database, org, minutes=30)
+    await replica.sends("a")
+    async with database.transaction(org) as tx:
+        later = Silence(name=name)
+        later.end_time.FromDatetime(await tx.now() + timedelta(minutes=60))
+        await silences.update(tx, UpdateSilenceRequest(silence=later))
+    await replica.look.round()
+    await clock.forward(timedelta(minutes=59))
+    await replica.look.round()
+    assert await opened(database, org) == []
+    await clock.forward(timedelta(minutes=1))
+    await replica.look.round()
+    assert await opened(database, org) == ["a is wrong"]
+
+
+async def test_another_silence_in_force_at_the_end_takes_over(replica: Replica, clock: MovableClock) -> None:
+    database, org = replica.database, replica.org
+    await silenced(database, org, minutes=10)
+    second = await silenced(database, org, begins=10, minutes=10)
+    await replica.sends("a")
+    await clock.forward(timedelta(minutes=10))
+    await replica.look.round()
+    assert await opened(database, org) == []
+    async with database.transaction(org) as tx:
+        row = await store.get(tx, UUID(second.removeprefix("silences/")))
+    assert row is not None
+    assert (row.held_alerts, row.silenced_alerts, row.silenced_messages) == (1, 1, 0)
+    await clock.forward(timedelta(minutes=10))
+    await replica.look.round()
+    assert await opened(database, org) == ["a is wrong"]
+
+
+async def test_alerts_of_one_group_open_one_incident_at_the_end(replica: Replica, clock: MovableClock) -> None:
+    database, org = replica.database, replica.org
+    rules = b"\x1a\x05\x2a\x03env"  # one rule, grouped by env
+    async with database.transaction(org) as tx:
+        await integrations.insert(tx, "prom", "Prometheus", "policies/p", rules, ())
+    await silenced(database, org)
+    for number in range(5):
+        assert (await replica.sends(f"a{number}", "prom")).outcome == SILENCED
+    await clock.forward(timedelta(minutes=30))
+    await replica.look.round()
+    assert len(await opened(database, org)) == 1
+    [incident] = await rows(database, org, "SELECT firing_count, policy FROM incidents")
+    assert tuple(incident) == (5, "policies/p")
+
+
+async def test_what_a_deleted_integration_left_behind_opens_on_the_fallback_policy(
+    replica: Replica, clock: MovableClock
+) -> None:
+    database, org = replica.database, replica.org
+    async with database.transaction(org) as tx:
+        await integrations.insert(tx, "prom", "Prometheus", "policies/p", b"", ())
+    await silenced(database, org)
+    assert (await replica.sends("a", "prom")).outcome == SILENCED
+    async with database.transaction(org) as tx:
+        await integrations.delete(tx, "prom")
+    await clock.forward(timedelta(minutes=30))
+    await replica.look.round()
+    [incident] = await rows(database, org, "SELECT integration_id, policy, state FROM incidents")
+    assert tuple(incident) == ("prom", "", "open")
+
+
+async def test_one_alert_that_cannot_be_looked_at_does_not_keep_the_others(
+    replica: Replica, clock: MovableClock
+) -> None:
+    database, org = replica.database, replica.org
+    await silenced(database, org)
+    for key in ("a", "b", "c"):
+        await replica.sends(key)
+    async with database.transaction(org) as tx:
+        await tx.execute("UPDATE alerts SET newest = '\\xff' WHERE org_id = $1 AND dedup_key = 'b'", org)
+    await clock.forward(timedelta(minutes=30))
+    await replica.look.round()
+    assert sorted(await opened(database, org)) == ["a is wrong", "c is wrong"]
+    await clock.forward(timedelta(minutes=2))
+    newest = AlertInput(summary="b is wrong").SerializeToString()
+    async with database.transaction(org) as tx:
+        await tx.execute("UPDATE alerts SET newest = $2 WHERE org_id = $1 AND dedup_key = 'b'", org, newest)
+    await replica.look.round()
+    assert len(await opened(database, org)) == 3
+
+
+async def test_more_alerts_than_one_round_takes_are_all_looked_at_and_each_tenants(
+    replica: Replica, clock: MovableClock
+) -> None:
+    other = Replica(replica.database, new_org())
+    for each, number in ((replica, 450), (other, 1)):
+        await silenced(each.database, each.org)
+        await asyncio.gather(*(each.sends(f"k{n}") for n in range(number)))
+    await clock.forward(timedelta(minutes=30))
+    await asyncio.gather(replica.look.round(), other.look.round())
+    assert len(await opened(replica.database, replica.org)) == 450
+    assert len(await opened(other.database, other.org)) == 1
+
+
+async def test_what_is_held_back_is_not_forgotten_before_its_silence_ends(
+    replica: Replica, clock: MovableClock
+) -> None:
+    database, org = replica.database, replica.org
+    await silenced(database, org, minutes=60 * 24 * 300)
+    await replica.sends("a")
+    await clock.forward(timedelta(days=200))
+    for statement in STATEMENTS:
+        async with database.system() as tx:
+            await delete_old(tx, statement, timedelta(days=90), 100)
+    await clock.forward(timedelta(days=100))
+    await replica.look.round()
+    assert await opened(database, org) == ["a is wrong"]

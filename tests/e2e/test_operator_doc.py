@@ -20,7 +20,15 @@ from tests.e2e.operator_doc import PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Ter
 TOOLS: Final = str(Path(sys.executable).parent)
 PATIENCE: Final = 20.0
 # Alerts, pages and codes travel on after the answer.
-MOVING: Final = ("AlertService/", "IncidentService/", "ContactService/Send", "RedriveDeadLetters", "/v1/", "/v2/")
+MOVING: Final = (
+    "AlertService/",
+    "IncidentService/",
+    "ContactService/Send",
+    "SendMessage",
+    "RedriveDeadLetters",
+    "/v1/",
+    "/v2/",
+)
 # grpcurl exits with 64 plus the status code.
 GRPC_ERROR: Final = 64
 

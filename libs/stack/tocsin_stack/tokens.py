@@ -18,6 +18,7 @@ ADMINISTRATOR = (
         "directory:write",
     ),
     *("incidents:read", "incidents:write", "integrations:read", "integrations:write", "notifications:read"),
+    *("messages:read", "messages:write"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
     *("silences:read", "silences:write"),

@@ -17,7 +17,8 @@ BUSY = {
                        + (SELECT count(*) FROM timers WHERE due_time <= app_now())""",
     "notify": """SELECT (SELECT count(*) FROM notifications
                         WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now())
-                   + (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND kind = 'page_not_reached')""",
+                   + (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND kind = 'page_not_reached')
+                   + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time <= app_now())""",
 }
 PATIENCE = 30.0
 

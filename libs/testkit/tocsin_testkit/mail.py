@@ -15,6 +15,7 @@ KINDS = {
     "resolved": "resolution",
     "test": "test",
     "security": "contact_changed",
+    "message": "message",
 }
 
 

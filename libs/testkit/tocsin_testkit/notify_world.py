@@ -21,6 +21,7 @@ from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
+from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
@@ -50,6 +51,8 @@ SECRET = "a-secret-of-the-receiver"
 ALL_SCOPES = (
     "contacts:read",
     "contacts:write",
+    "messages:read",
+    "messages:write",
     "notifications:read",
     "notifications:write",
     "queues:read",
@@ -225,6 +228,7 @@ class Notify:
         self.internal: Any = NotifyInternalServiceStub(channel)
         self.contacts: Any = ContactServiceStub(channel)
         self.notifications: Any = NotificationServiceStub(channel)
+        self.messages: Any = MessageServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
 
     async def submit(self, *jobs: pb.NotificationJob) -> int:

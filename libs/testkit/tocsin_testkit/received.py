@@ -13,8 +13,8 @@ class Received:
     channel: str
     """`email` or `webhook`."""
     kind: str
-    """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test`, `verification` or
-    `contact_changed`."""
+    """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test`, `verification`,
+    `contact_changed` or `message`."""
     subject: str
     incident: str
     """`incidents/{uuid}`; empty for tests and codes."""

@@ -71,6 +71,14 @@ class NotifySettings(ServiceSettings):
     tenant_notifications_per_minute: int = Field(6000, ge=1)
     """Notifications per minute of one tenant, over all replicas; as many at once. High-urgency pages count and never wait for it;
     others wait, and codes and test pages are RATE_LIMITED. LimitService changes it by tenant."""
+    tenant_addressed_messages_per_minute: int = Field(60, ge=1)
+    """Messages per minute of one tenant to addresses that are no user's contact methods, over all replicas; as many at once.
+    LimitService changes it by tenant."""
+    tenant_scheduled_messages: int = Field(10_000, ge=1)
+    """Messages of one tenant that may wait for their time. LimitService changes it by tenant."""
+    message_countries: str = Field("", pattern="^(|[A-Z]{2}(,[A-Z]{2})*)$")
+    """Countries to whose telephone numbers messages may be sent that are no user's contact methods, as ISO 3166 codes separated by
+    commas, such as `DE,AT,CH`. Empty: all."""
     worker_concurrency: int = Field(200, ge=1, le=10_000)
     """Tasks of the stream that are worked on at once, in each replica."""
     attempts: int = Field(5, ge=1, le=100)

@@ -5,7 +5,12 @@ from typing import Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1 import contact_service_pb2_grpc, internal_service_pb2_grpc, notification_service_pb2_grpc
+from tocsin.notify.v1 import (
+    contact_service_pb2_grpc,
+    internal_service_pb2_grpc,
+    message_service_pb2_grpc,
+    notification_service_pb2_grpc,
+)
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
@@ -34,12 +39,14 @@ from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.messages import Messages, limits
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
+from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
@@ -62,6 +69,7 @@ from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
+from tocsin_notify.rpc.message_service import MessageService
 from tocsin_notify.rpc.notification_service import NotificationService
 from tocsin_notify.settings import NotifySettings
 from tocsin_notify.store.cipher import Cipher
@@ -121,7 +129,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     budgets = runtime.rpc.budgets
     budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
-    something_due = asyncio.Event()
+    for limit in limits(settings.tenant_addressed_messages_per_minute, settings.tenant_scheduled_messages):
+        budgets.add(limit)
+    something_due, message_due = asyncio.Event(), asyncio.Event()
     nudge = something_due.set
     circuits = Circuits(
         CircuitPolicy(
@@ -152,6 +162,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         DeadStream(db, metrics, broker),
         metrics,
         nudge if runtime.works else None,
+        message_due.set if runtime.works else None,
     )
     backlog = Backlog(nudge)
     around = Around(db, circuits, hints, metrics, policy)
@@ -189,7 +200,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     intake = Intake(submit)
     cancel = Cancel(db, gatekeeper, hints, metrics)
-    arrivals = Arrivals(intake, deliver)
+    arrivals = Arrivals(intake, deliver, message_due.set)
     tasks.take_with(broker, arrivals)
     submit.stopping = not runtime.works
 
@@ -204,14 +215,16 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     page_tokens = PageTokens(settings.signing_keys)
     notices = OwnerNotices(cipher, hints, budgets)
+    missing = {channel: why for channel, row in TYPES.items() if (why := row.missing(settings))}
     contacts = Contacts(
         cipher,
         hints,
         failures,
         notices,
         allow_private_webhooks=settings.allow_private_webhooks,
-        missing={channel: why for channel, row in TYPES.items() if (why := row.missing(settings))},
+        missing=missing,
     )
+    countries = frozenset(filter(None, settings.message_countries.split(",")))
     # Without a credential of this service: each call shows that of the person who answers.
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
     responders = Responders(to_responders, settings.signing_keys)
@@ -243,6 +256,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
     add(
+        MessageService(db, Messages(hints, budgets, countries=countries, missing=missing), page_tokens),
+        "tocsin.notify.v1.MessageService",
+        message_service_pb2_grpc.add_MessageServiceServicer_to_server,
+    )
+    add(
         NotificationService(db, Redrive(hints, metrics, tasks.job_reader(broker)), page_tokens),
         "tocsin.notify.v1.NotificationService",
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
@@ -260,6 +278,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
+    loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
     loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))

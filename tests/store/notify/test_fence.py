@@ -13,6 +13,7 @@ ACROSS_TENANTS = {
     "candidates.pages_of": "senders take turns of all tenants",
     "candidates.hold_pages": "senders take turns of all tenants",
     "notifications.claim": "senders take turns of all tenants",
+    "messages.claim": "messages of all tenants are released when they are due",
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",
     "senders.end_leases": "the look for processes that died, whoever's pages they sent",

@@ -19,6 +19,7 @@ from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
 from tocsin_timers import TimerBroker
 
+from tests.store.notify.messages import HOUR, Sender, State
 from tests.store.notify.support import Notify, World, bearer, job, new_org, operator, until
 
 QUEUE = "queues/notify"
@@ -118,6 +119,40 @@ async def test_a_flushed_redis_gets_its_reminders_back(world: World, notify: Not
     await redis.flushdb()
     await until(armed)
     await redis.aclose()
+
+
+async def test_a_scheduled_message_is_reminded_of_through_redis(
+    world: World, notify: Notify, broker: TimerBroker
+) -> None:
+    sender = Sender(notify, world, new_org())
+    await world.method(sender.org, webhook="ana")
+    cancelled, _ = await sender.send(later=HOUR), await sender.send(later=2 * HOUR)
+
+    async def armed(number: int) -> bool:
+        return (await broker.figures()).delayed == number
+
+    await until(lambda: armed(2))
+    redis = Redis.from_url(world.redis_url)
+    await redis.flushdb()
+    await redis.aclose()
+    await until(lambda: armed(2))
+    assert await sender.cancel(cancelled)
+    await until(lambda: armed(1))
+    async with world.replica(works=False) as serving:  # it reaches those that release messages through Redis alone
+        sent = await Sender(serving, world, sender.org).send()
+        await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+
+    async def worked_off() -> bool:
+        told = await broker.figures()
+        return (told.delayed, told.waiting, told.active, told.dead, told.failed) == (
+            1,
+            0,
+            0,
+            0,
+            0,
+        ) and told.completed > 0
+
+    await until(worked_off)
 
 
 async def test_a_job_nobody_can_read_is_kept_and_shown_to_operators_only(

@@ -19,7 +19,7 @@ INCIDENT = f"incidents/{uuid.uuid4()}"
 
 
 def delivery(kind: Kind = Kind.ESCALATION, *, code: str = "", **fields: object) -> Delivery:
-    about = {} if kind in (Kind.TEST, Kind.VERIFICATION, Kind.CONTACT_CHANGED) else {"incident": INCIDENT}
+    about = {} if kind in (Kind.TEST, Kind.VERIFICATION, Kind.CONTACT_CHANGED, Kind.MESSAGE) else {"incident": INCIDENT}
     job = pb.NotificationJob(
         **{"page": "pages/x", "user": "users/ana", "title": "Disk full", "level": 2, "severity": 1, **about, **fields}  # type: ignore[arg-type]
     )
@@ -50,6 +50,8 @@ def delivery(kind: Kind = Kind.ESCALATION, *, code: str = "", **fields: object) 
             delivery(Kind.CONTACT_CHANGED, title="deleted it", actor="users/boss"),
             "[security] users/boss changed how Tocsin reaches you",
         ),
+        (delivery(Kind.MESSAGE, title="Standup"), "[message] Standup"),
+        (delivery(Kind.MESSAGE, title="", text="It moves\nto ten."), "[message] It moves to ten."),
         (delivery(Kind.VERIFICATION, code="012345"), "012345 is your Tocsin verification code"),
     ],
 )

@@ -27,3 +27,7 @@ class Hints(Protocol):
     def now(self, ids: Sequence[UUID]) -> None:
         """These are due already."""
         ...
+
+    def message(self, id: UUID, delay: float) -> None:
+        """This message is due in `delay` seconds; 0 or less: now. `disarm` takes it back."""
+        ...

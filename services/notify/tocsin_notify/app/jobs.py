@@ -8,7 +8,7 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
-from tocsin_notify.domain.page import NEWS, PAGES, Channel, Kind, Page, priority_of, urgency_of
+from tocsin_notify.domain.page import NEWS, NORMAL, PAGES, Channel, Kind, Page, Urgency, priority_of, urgency_of
 from tocsin_notify.store.pages import NewPage
 
 KINDS: Final = {
@@ -20,6 +20,7 @@ KINDS: Final = {
     pb.NOTIFICATION_TYPE_VERIFICATION: Kind.VERIFICATION,
     pb.NOTIFICATION_TYPE_URGENCY_RAISED: Kind.URGENCY_RAISED,
     pb.NOTIFICATION_TYPE_CONTACT_CHANGED: Kind.CONTACT_CHANGED,
+    pb.NOTIFICATION_TYPE_MESSAGE: Kind.MESSAGE,
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 _SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
@@ -44,6 +45,16 @@ def read_job(job: pb.NotificationJob) -> NewPage:
         planned_time=_planned_time(job),
         job=job,
     )
+
+
+def read_kept(job: pb.NotificationJob) -> NewPage:
+    """A job from a dead letter: as `read_job`, or that of a message, whose page is kept and knows what the job does not say."""
+    if KINDS.get(job.type) is not Kind.MESSAGE:
+        return read_job(job)
+    urgency = Urgency.HIGH if job.severity == Severity.SEVERITY_CRITICAL else Urgency.LOW
+    page = Page(Kind.MESSAGE, urgency)
+    id = parse_uuid_name(job.page, "pages", field="page")
+    return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _planned_time(job), job)
 
 
 def _planned_time(job: pb.NotificationJob) -> datetime | None:

@@ -7,14 +7,16 @@ and what will be sent cannot come apart.
 from collections.abc import Sequence
 from uuid import UUID
 
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.domain.page import NORMAL, Kind, Page, State
-from tocsin_notify.domain.planning import Planned
-from tocsin_notify.store import notifications
+from tocsin_notify.domain.planning import Planned, plan
+from tocsin_notify.store import notifications, people
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 
@@ -34,6 +36,25 @@ def own_page(
         page=f"pages/{id}", org_id=org_id, type=_TYPES[page.kind], user=user, title=title, actor=actor
     )
     return NewPage(id, org_id, user, None, page, NORMAL, 0, None, job)
+
+
+async def plan_for(tx: Tx, user: str, page: Page) -> list[Planned]:
+    """The steps of a page for a user; never none. Raises CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED."""
+    person = (await people.read(tx, [(tx.org_id, user)]))[tx.org_id, user]
+    planned = plan(page, person.methods, person.rules)
+    if planned:
+        return planned
+    if person.methods:
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_NOT_VERIFIED,
+            f"{user} has no contact method for it that is verified and enabled",
+            metadata={"name": user},
+        )
+    raise TocsinError(
+        ErrorReason.ERROR_REASON_CONTACT_METHOD_NOT_FOUND,
+        f"{user} has no contact method",
+        metadata={"name": user},
+    )
 
 
 async def store_planned(

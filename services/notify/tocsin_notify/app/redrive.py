@@ -11,7 +11,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.jobs import read_job
+from tocsin_notify.app.jobs import read_kept
 from tocsin_notify.app.own_pages import store_planned
 from tocsin_notify.domain.page import DeathReason, Method, Rule
 from tocsin_notify.domain.planning import plan
@@ -54,7 +54,7 @@ class Redrive:
             read = (
                 self.read_raw(letter.raw) if letter.raw is not None else NotificationJob.FromString(letter.job or b"")
             )
-            page = read_job(read)
+            page = read_kept(read)
         except (ValueError, TocsinError) as error:
             await self._keep(tx, letter, f"still cannot be read: {error}")
             return

@@ -4,14 +4,13 @@ from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.errors import TocsinError, not_found
+from tocsin_kit.errors import not_found
 
 from tocsin_notify.app.contacts import find, not_verified
 from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.own_pages import own_page, store_planned
+from tocsin_notify.app.own_pages import own_page, plan_for, store_planned
 from tocsin_notify.domain.page import Kind, Page, Urgency
-from tocsin_notify.domain.planning import plan
-from tocsin_notify.store import pages, people
+from tocsin_notify.store import pages
 
 
 async def send_test(tx: Tx, user: str, method: UUID | None, urgency: Urgency, hints: Hints) -> list[UUID]:
@@ -25,20 +24,7 @@ async def send_test(tx: Tx, user: str, method: UUID | None, urgency: Urgency, hi
             raise not_found(ErrorReason.ERROR_REASON_CONTACT_METHOD_NOT_FOUND, f"contactMethods/{method}")
         if not contact.verified:
             raise not_verified(contact)
-    person = (await people.read(tx, [(tx.org_id, user)]))[tx.org_id, user]
     page = own_page(tx.org_id, user, Page(Kind.TEST, urgency, only_method=method))
-    planned = plan(page.page, person.methods, person.rules)
-    if not planned:
-        if person.methods:
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_NOT_VERIFIED,
-                f"{user} has no contact method that is verified and enabled",
-                metadata={"name": user},
-            )
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_CONTACT_METHOD_NOT_FOUND,
-            f"{user} has no contact method",
-            metadata={"name": user},
-        )
+    planned = await plan_for(tx, user, page.page)
     await pages.insert(tx, [page])
     return await store_planned(tx, page, planned, hints, fence=None)

@@ -41,6 +41,8 @@ def brief(delivery: Delivery) -> str:
             text = "This is a test. Nothing is wrong, and nothing is to be done."
         case Kind.CONTACT_CHANGED:
             text = f"{job.actor} {job.title}. If you did not agree to it, tell your administrator."
+        case Kind.MESSAGE:
+            text = job.text
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {_name(job.actor)}."
         case Kind.RESOLUTION:

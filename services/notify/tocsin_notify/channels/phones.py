@@ -32,6 +32,11 @@ def read_number(text: str) -> str:
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 
+def country_of(number: str) -> str:
+    """The country of a number that was checked, as ISO 3166-1 alpha-2; empty for one of no country."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(number, None)) or ""
+
+
 def check_number(address: str, allow_private: bool) -> str:
     """For channels to phones. Raises BadNumber."""
     return read_number(address)

@@ -87,6 +87,8 @@ def sms_text(delivery: Delivery, limit: int) -> str:
             text = f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."
         case Kind.CONTACT_CHANGED:
             text = f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
+        case Kind.MESSAGE:
+            text = f"{job.title}: {job.text}" if job.title else job.text
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {job.actor or 'its source'}: {job.title}"
         case Kind.RESOLUTION:

@@ -45,6 +45,8 @@ def subject(delivery: Delivery) -> str:
             text = "[test] Tocsin can reach you this way"
         case Kind.CONTACT_CHANGED:
             text = f"[security] {job.actor} changed how Tocsin reaches you"
+        case Kind.MESSAGE:
+            text = f"[message] {job.title or job.text}"
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
     return one_line(text, _SUBJECT_LENGTH)
@@ -64,6 +66,9 @@ def body(delivery: Delivery) -> str:
                 "",
                 "If you did not agree to it, tell your administrator: pages may not reach you, or may reach somebody else.",
             ]
+        case Kind.MESSAGE:
+            about = [f"About: {job.about}"] if job.about else []
+            lines = [job.text, "", *about, f"Sent by {job.actor} with Tocsin."]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
             verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
@@ -110,6 +115,9 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "actor": job.actor or None,
         "code": delivery.code or None,
         "change": job.title if delivery.kind is Kind.CONTACT_CHANGED else None,
+        "message": {"title": job.title, "text": job.text, "about": job.about or None}
+        if delivery.kind is Kind.MESSAGE
+        else None,
         "answer_url": delivery.link or None,
     }
 

@@ -55,6 +55,8 @@ def _text(delivery: Delivery) -> str:
             return "This is a test of Tocsin. Nothing is wrong, and nothing is to be done."
         case Kind.CONTACT_CHANGED:
             return f"Tocsin: {_name(job.actor)} {_title(job)}. If you did not agree to it, tell your administrator."
+        case Kind.MESSAGE:
+            return f"Tocsin: a message from {_name(job.actor)}: {_title(job)}."
         case Kind.ACKNOWLEDGMENT:
             return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
         case Kind.RESOLUTION:

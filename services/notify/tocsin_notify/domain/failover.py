@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
-from tocsin_notify.domain.page import NEWS, PAGES, RINGING, Kind, Method, Page, State
+from tocsin_notify.domain.page import ONE_WAY, PAGES, RINGING, Kind, Method, Page, State
 
 FAILOVER_STEP = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
@@ -106,4 +106,4 @@ def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
 def _allowed(method: Method, page: Page) -> bool:
     if page.channel_override is not None:
         return method.channel is page.channel_override
-    return page.kind not in NEWS or method.channel not in RINGING
+    return page.kind not in ONE_WAY or method.channel not in RINGING

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     VERIFICATION = "verification"
     URGENCY_RAISED = "urgency_raised"
     CONTACT_CHANGED = "contact_changed"
+    MESSAGE = "message"
 
 
 class Channel(StrEnum):
@@ -37,7 +38,7 @@ class Channel(StrEnum):
 
 
 RINGING: Final = frozenset({Channel.VOICE})
-"""Nobody is called to hear that an incident is over: news take other channels, or none."""
+"""Nobody is called to hear that an incident is over, or to be read a message: those take other channels, or none."""
 
 
 class Urgency(StrEnum):
@@ -69,6 +70,8 @@ class DeathReason(StrEnum):
 PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED})
 """The kinds that wake people; the others are news."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
+ONE_WAY: Final = NEWS | {Kind.MESSAGE}
+"""Sent through one contact method, that does not ring; through another one only if that fails."""
 
 CRITICAL: Final = 0
 """Priority of high-urgency pages: never behind the rest."""

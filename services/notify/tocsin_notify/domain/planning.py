@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from tocsin_notify.domain.page import NEWS, RINGING, Method, Page, Rule, Urgency
+from tocsin_notify.domain.page import NEWS, ONE_WAY, RINGING, Method, Page, Rule, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
 
     `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
     served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
-    every usable method at once. News is one notification: the first step that has no delay, or the first usable method that
-    does not ring.
+    every usable method at once. News and messages are one notification: the first step of their urgency that has no delay, or the
+    first usable method that does not ring.
     """
     if page.only_method is not None:
         return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
@@ -31,9 +31,9 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
         return _at_once([method for method in usable if method.channel is page.channel_override])
     if not usable:
         return []
-    if page.kind in NEWS:
+    if page.kind in ONE_WAY:
         quiet = [method for method in usable if method.channel not in RINGING]
-        return [Planned(_for_news(quiet, rules), 0, 0.0)] if quiet else []
+        return [Planned(_one_way(quiet, rules, page.urgency), 0, 0.0)] if quiet else []
     steps = [rule for rule in rules if rule.urgency is page.urgency]
     return _by_rules(usable, steps) if steps else _at_once(usable)
 
@@ -47,10 +47,10 @@ def _at_once(methods: Sequence[Method]) -> list[Planned]:
     return [Planned(method, 0, 0.0) for method in methods]
 
 
-def _for_news(usable: Sequence[Method], rules: Sequence[Rule]) -> Method:
+def _one_way(usable: Sequence[Method], rules: Sequence[Rule], urgency: Urgency) -> Method:
     by_id = {method.id: method for method in usable}
     for rule in rules:
-        if rule.urgency is Urgency.LOW and rule.delay == 0 and rule.method in by_id:
+        if rule.urgency is urgency and rule.delay == 0 and rule.method in by_id:
             return by_id[rule.method]
     return usable[0]
 

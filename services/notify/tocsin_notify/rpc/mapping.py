@@ -50,8 +50,8 @@ _EVIDENCE: Final = {
     Evidence.ANSWERED: pb.EVIDENCE_ANSWERED,
 }
 _TYPES_OF: Final = {kind: number for number, kind in KINDS.items()}
-_CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
-_URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
+CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
+URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
 _STATES_OF: Final = {state: number for number, state in STATES.items()}
 
 
@@ -127,7 +127,7 @@ def rules_to(rule_set: RuleSet) -> contact_pb.NotificationRules:
         user=rule_set.user_id,
         rules=[
             contact_pb.NotificationRule(
-                urgency=_URGENCIES_OF[rule.urgency],
+                urgency=URGENCIES_OF[rule.urgency],
                 contact_method=f"contactMethods/{rule.method}",
                 delay=duration(timedelta(seconds=rule.delay)),
             )
@@ -162,7 +162,7 @@ def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notifica
         user=row.user_id,
         incident=f"incidents/{row.incident}" if row.incident else "",
         contact_method=f"contactMethods/{row.contact_method}",
-        channel=_CHANNELS_OF[Channel(row.channel)],
+        channel=CHANNELS_OF[Channel(row.channel)],
         state=_STATES_OF[State(row.state)],
         state_reason=row.state_reason,
         level=row.level,

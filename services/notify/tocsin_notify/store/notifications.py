@@ -10,7 +10,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, State
+from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, State
 from tocsin_notify.store.outcomes import SENT
 from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming, Waiting
@@ -58,6 +58,7 @@ WITH mine AS (
     p.type, p.job, p.planned_time, c.address, c.secret, c.key_id,
     CASE WHEN f.reason IS NOT NULL THEN f.reason
          WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
+         WHEN p.expire_time <= app_now() THEN 'the time in which it may be sent is over'
     END AS stop_reason,
     c.org_id = m.org_id AND c.delete_time IS NULL
       AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
@@ -206,9 +207,15 @@ UPDATE notifications n SET
   tries = 0, attempt_group = n.attempt_group + 1, priority = j.priority
 FROM judged j WHERE n.id = j.id RETURNING n.id, n.state
 """
+# Each half is cut before they are joined, so that each is read from its index.
 _UPCOMING: Final = f"""
-SELECT {columns(Upcoming)} FROM notifications, app_now() AS now
-WHERE state = 'pending' AND due_time > app_now() AND (due_time, id) > ($1, $2) ORDER BY due_time, id LIMIT $3
+SELECT {columns(Upcoming)} FROM (
+  (SELECT id, due_time, priority, false AS message FROM notifications
+   WHERE state = 'pending' AND due_time > app_now() AND (due_time, id) > ($1, $2) ORDER BY due_time, id LIMIT $3)
+  UNION ALL
+  (SELECT id, send_time AS due_time, {NORMAL}::smallint AS priority, true AS message FROM messages
+   WHERE state = 'scheduled' AND send_time > app_now() AND (send_time, id) > ($1, $2) ORDER BY send_time, id LIMIT $3)
+) AS both_kinds, app_now() AS now ORDER BY due_time, id LIMIT $3
 """
 
 
@@ -343,5 +350,5 @@ async def redrive(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
 
 
 async def upcoming(tx: Tx, after: tuple[datetime, UUID], limit: int) -> list[Upcoming]:
-    """Rows due later, nearest first, after a (due_time, id)."""
+    """Notifications and scheduled messages that are due later, nearest first, after a (due_time, id)."""
     return [Upcoming(*row) for row in await tx.fetch(_UPCOMING, *after, limit)]

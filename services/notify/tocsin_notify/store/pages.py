@@ -17,12 +17,13 @@ from tocsin_notify.store.queues import PAUSED
 _INSERT: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
-    $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[])
+    $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
+    $15::timestamptz[])
     AS g(id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
-         channel_override, only_method, job)
+         channel_override, only_method, job, expire_time)
 ), stored AS (
   INSERT INTO pages (id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
-    channel_override, only_method, job)
+    channel_override, only_method, job, expire_time)
   SELECT * FROM given ORDER BY id
   ON CONFLICT (id) DO NOTHING
   RETURNING id, org_id, incident, generation
@@ -66,6 +67,8 @@ class NewPage:
     generation: int
     planned_time: datetime | None
     job: NotificationJob
+    expire_time: datetime | None = None
+    """From then on no attempt begins; None: however late it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
         [page.page.channel_override for page in pages],
         [page.page.only_method for page in pages],
         [page.job.SerializeToString() for page in pages],
+        [page.expire_time for page in pages],
     )
     return Stored(
         {row["id"]: row["fence_reason"] for row in rows},
@@ -120,6 +124,11 @@ async def lock(tx: Tx, pages: Collection[tuple[str, UUID]]) -> dict[UUID, tuple[
     """The pages (tenant, id) with their jobs, held against others who give up notifications of them."""
     rows = await tx.fetch(_LOCK, [org_id for org_id, _ in pages], [id for _, id in pages])
     return {row["id"]: (_page(row), row["job"]) for row in rows}
+
+
+async def expire(tx: Tx, id: UUID) -> None:
+    """From now on no attempt for this page begins."""
+    await tx.execute("UPDATE pages SET expire_time = app_now() WHERE org_id = $1 AND id = $2", tx.org_id, id)
 
 
 async def ensure(tx: Tx, page: NewPage) -> str | None:

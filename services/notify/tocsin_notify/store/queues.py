@@ -13,15 +13,20 @@ PAUSED: Final = paused(f"'{QUEUE}'")
 
 _FIGURES: Final = """
 SELECT
-  (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS delayed,
-  (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time <= app_now()) AS overdue,
+  (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time > app_now())
+    + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time > app_now()) AS delayed,
+  (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time <= app_now())
+    + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time <= app_now()) AS overdue,
   (SELECT count(*) FROM notifications WHERE state = 'sending') AS active,
   (SELECT count(*) FROM dead_letters WHERE redrive_time IS NULL) AS dead,
   (SELECT coalesce(sum(completed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS completed,
   (SELECT coalesce(sum(failed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS failed,
-  (SELECT coalesce(greatest(0, extract(epoch FROM app_now() - min(due_time))), 0)::float8 FROM notifications
-    WHERE state = 'pending' AND due_time <= app_now()) AS oldest_overdue_seconds,
-  (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()) AS next_due_time
+  coalesce(greatest(0, extract(epoch FROM app_now() - least(
+    (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time <= app_now()),
+    (SELECT min(send_time) FROM messages WHERE state = 'scheduled' AND send_time <= app_now())))), 0)::float8
+    AS oldest_overdue_seconds,
+  least((SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()),
+    (SELECT min(send_time) FROM messages WHERE state = 'scheduled' AND send_time > app_now())) AS next_due_time
 """
 
 _SLOW_RETRIES: Final = """

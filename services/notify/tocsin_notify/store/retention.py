@@ -20,11 +20,16 @@ STATEMENTS: Final = {
     "cancel_fences": _older("cancel_fences", "update_time"),
     "dead_letters": _older("dead_letters", "create_time"),
     "verifications": _older("verifications", "create_time"),
-    # Where a method led before another user changed it. Forgotten as if deleted: notifications name the row.
+    "messages": """DELETE FROM messages WHERE id IN (
+  SELECT id FROM messages WHERE state <> 'scheduled' AND update_time < app_now() - make_interval(secs => $1)
+  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    # Where a method led before another user changed it, and addresses of messages. Forgotten as if deleted: notifications
+    # name the row.
     "contact_methods": """UPDATE contact_methods SET delete_time = app_now(), address = '', secret = NULL, key_id = ''
 WHERE id IN (
   SELECT id FROM contact_methods
   WHERE user_id = '' AND delete_time IS NULL AND create_time < app_now() - make_interval(secs => $1)
+    AND NOT EXISTS (SELECT FROM notifications n WHERE n.contact_method = contact_methods.id AND n.state = 'pending')
   ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
 }
 """By table, in the order in which they run: all tenants, oldest first."""

@@ -94,11 +94,12 @@ class AnsweredPage:
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """One that is due later; `now` is the database's clock."""
+    """One that is due later, or with `message` a scheduled message; `now` is the database's clock."""
 
     id: UUID
     due_time: datetime
     priority: int
+    message: bool
     now: datetime
 
 

@@ -125,13 +125,17 @@ pages: Final = Table(
     column("only_method", UUID, nullable=True),
     column("job", LargeBinary),
     column("create_time", TIME, default=NOW),
+    column("expire_time", TIME, nullable=True),
     primary_key("id"),
     check(
         "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised', "
-        "'contact_changed')",
+        "'contact_changed', 'message')",
         name="pages_type",
     ),
-    check("(incident IS NULL) = (type IN ('test', 'verification', 'contact_changed'))", name="pages_incident"),
+    check(
+        "type = 'message' OR (incident IS NULL) = (type IN ('test', 'verification', 'contact_changed'))",
+        name="pages_incident",
+    ),
     check("priority IN (0, 1)", name="pages_priority"),
     index("pages_oldest", "create_time"),
 )
@@ -283,6 +287,39 @@ link_uses: Final = Table(
     index("link_uses_by_page", "page_id"),
 )
 """Links of pages that were used: a link acts once."""
+
+messages: Final = Table(
+    "messages",
+    METADATA,
+    column("id", UUID),
+    column("org_id", Text),
+    column("sender", Text),
+    column("user_id", Text),
+    column("channel", Text, nullable=True),
+    column("address", Text, default="''"),
+    column("subject", Text),
+    column("body", Text),
+    column("about", Text),
+    column("urgency", Text),
+    column("send_time", TIME),
+    column("local_time", Text, default="''"),
+    column("time_zone", Text, default="''"),
+    column("expire_seconds", Double, nullable=True),
+    column("state", Text, default="'scheduled'"),
+    column("state_reason", Text, default="''"),
+    column("version", Integer, default="1"),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("id"),
+    check("state IN ('scheduled', 'released', 'cancelled', 'stopped')", name="messages_state"),
+    check("urgency IN ('high', 'low')", name="messages_urgency"),
+    check("(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="messages_to"),
+    index("messages_due", "send_time", "id", where="state = 'scheduled'"),
+    index("messages_scheduled", "org_id", "send_time", "id", where="state = 'scheduled'"),
+    index("messages_latest", "org_id", "send_time DESC", "id DESC"),
+    index("messages_oldest", "update_time", where="state <> 'scheduled'"),
+)
+"""Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)

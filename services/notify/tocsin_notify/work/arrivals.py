@@ -1,5 +1,6 @@
 """What the tasks of the stream hand over to; it is put into the broker's state once it is built (`work.tasks`)."""
 
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -13,9 +14,11 @@ from tocsin_notify.app.jobs import read_job
 
 
 class Arrivals:
-    """Pages from escalation, and reminders that a notification is due."""
+    """Pages from escalation, and reminders that a notification or a message is due."""
 
-    def __init__(self, intake: Intake, deliver: Deliver) -> None:
+    def __init__(self, intake: Intake, deliver: Deliver, release: Callable[[], None]) -> None:
+        """`release`: tells the loop that releases messages that one is due."""
+        self.release: Final = release
         self._intake = intake
         self._deliver: Final = deliver
         self._reminders: Batches[UUID, None] = Batches(self._deliver_all, most=MOST_PER_CLAIM)

@@ -1,4 +1,5 @@
-"""Hints as Taskiq delayed tasks: `notify.deliver` of a notification at its due time, copied from its row into Redis."""
+"""Hints as Taskiq delayed tasks: `notify.deliver` of a notification at its due time, `notify.release` of a message at its time,
+copied from their rows into Redis."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,12 @@ from tocsin_kit.db.pool import Database
 from tocsin_timers import Chunk, DeadLetter, Timer, TimerBroker, TimerMirror
 
 from tocsin_notify.app.hints import Hint
-from tocsin_notify.domain.page import CRITICAL
+from tocsin_notify.domain.page import CRITICAL, NORMAL
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import notifications
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.work.dead_stream import DeadStream
-from tocsin_notify.work.tasks import DeliverTask
+from tocsin_notify.work.tasks import Tasks
 
 _CHUNK: Final = 5000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,15 +32,18 @@ class MirroredHints:
         self,
         db: Database,
         broker: TimerBroker,
-        deliver: DeliverTask,
+        tasks: Tasks,
         dead_stream: DeadStream,
         metrics: NotifyMetrics,
         nudge: Callable[[], None] | None,
+        release: Callable[[], None] | None,
     ) -> None:
-        """`nudge`: tells the deliverer that something is due; None: it lives in other processes, reached through Redis."""
+        """`nudge` and `release`: tell this process that a notification, a message is due; None: other processes do that work, and
+        are reached through Redis."""
         self._db = db
         self._broker = broker
-        self._deliver = deliver
+        self._tasks = tasks
+        self._release = release
         self._dead_stream = dead_stream
         self._nudge = nudge
         self.mirror = TimerMirror(
@@ -65,11 +69,18 @@ class MirroredHints:
         else:
             self.arm([Hint(id, 0.0, CRITICAL) for id in ids])
 
+    def message(self, id: UUID, delay: float) -> None:
+        """See `Hints`."""
+        if delay <= 0 and self._release is not None:
+            self._release()
+        else:
+            self.mirror.arm([self._copy(id, _EPOCH + timedelta(seconds=delay), NORMAL, message=True)], _EPOCH)
+
     async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
         """See Record."""
         async with self._db.system() as tx:
             rows = await notifications.upcoming(tx, after or _FROM_THE_BEGINNING, _CHUNK)
-        copies = (self._copy(row.id, row.due_time, row.priority) for row in rows)
+        copies = (self._copy(row.id, row.due_time, row.priority, message=row.message) for row in rows)
         last = (rows[-1].due_time, rows[-1].id) if len(rows) == _CHUNK else None
         return Chunk(copies, len(rows), rows[0].now if rows else _EPOCH, last)
 
@@ -82,6 +93,7 @@ class MirroredHints:
         """See Record."""
         await self._dead_stream.take(letters)
 
-    def _copy(self, id: UUID, due: datetime, priority: int) -> Timer:
+    def _copy(self, id: UUID, due: datetime, priority: int, *, message: bool = False) -> Timer:
         labels = {"priority": LABELS.get(priority, "normal")}
-        return Timer(str(id), due, self._broker.encode(self._deliver, str(id), task_id="", labels=labels))
+        task = self._tasks.release if message else self._tasks.deliver
+        return Timer(str(id), due, self._broker.encode(task, str(id), task_id="", labels=labels))

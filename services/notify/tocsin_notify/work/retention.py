@@ -16,7 +16,7 @@ _ROUNDS: Final = 40
 _DAY: Final = 86_400.0
 _VERIFICATIONS_KEPT: Final = _DAY
 _FORMER_KEPT: Final = _DAY
-"""Where a method led before another user changed it: as long as a notice of that may take."""
+"""Where a method led before another user changed it, and addresses of messages: as long as a notification may take."""
 
 
 class Retention:
@@ -29,6 +29,7 @@ class Retention:
             "pages": days * _DAY,
             "cancel_fences": fence_days * _DAY,
             "dead_letters": days * _DAY,
+            "messages": days * _DAY,
             "verifications": _VERIFICATIONS_KEPT,
             "contact_methods": _FORMER_KEPT,
         }

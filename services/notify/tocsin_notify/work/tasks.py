@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import grpc
@@ -18,11 +18,17 @@ from tocsin_notify.work.arrivals import Arrivals
 SUBMIT: Final = "notify.submit"
 """The task escalation sends, with a NotificationJob as its only argument."""
 DELIVER: Final = "notify.deliver"
+RELEASE: Final = "notify.release"
 
 _PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
 """Trying again can succeed: the database is away, or too much waits for it."""
 
-DeliverTask = AsyncTaskiqDecoratedTask[Any, Any]
+
+class Tasks(NamedTuple):
+    """The tasks that remind us of rows of our own."""
+
+    deliver: AsyncTaskiqDecoratedTask[Any, Any]
+    release: AsyncTaskiqDecoratedTask[Any, Any]
 
 
 def take_with(broker: TimerBroker, arrivals: Arrivals) -> None:
@@ -36,8 +42,8 @@ def arrivals_of(broker: TimerBroker) -> Arrivals:
     return arrivals
 
 
-def register(broker: TimerBroker, stop: asyncio.Event) -> DeliverTask:
-    """Make the tasks known to the broker; returns the one that delivers. A worker needs `take_with` first.
+def register(broker: TimerBroker, stop: asyncio.Event) -> Tasks:
+    """Make the tasks known to the broker; returns those that hints are made of. A worker needs `take_with` first.
 
     With PostgreSQL away a task waits instead of failing: a page is acknowledged in the stream only once it is a row. As
     many tasks wait as the worker runs at once; the rest stays in the stream.
@@ -63,7 +69,11 @@ def register(broker: TimerBroker, stop: asyncio.Event) -> DeliverTask:
         id = UUID(notification)
         await outlast(lambda: arrivals_of(broker).deliver(id))
 
-    return deliver_notification
+    @broker.task(task_name=RELEASE)
+    async def release_message(message: str) -> None:
+        arrivals_of(broker).release()  # with everything else that is due: one look at the rows for all of them
+
+    return Tasks(deliver_notification, release_message)
 
 
 def job_reader(broker: TimerBroker) -> Callable[[bytes], NotificationJob]:

@@ -46,6 +46,8 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
     NOTIFICATION_TYPE_CONTACT_CHANGED: _NotificationType.ValueType  # 8
     """Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
+    NOTIFICATION_TYPE_MESSAGE: _NotificationType.ValueType  # 9
+    """Somebody (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why somebody is notified."""
@@ -68,6 +70,8 @@ NOTIFICATION_TYPE_URGENCY_RAISED: NotificationType.ValueType  # 7
 """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
 NOTIFICATION_TYPE_CONTACT_CHANGED: NotificationType.ValueType  # 8
 """Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
+NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
+"""Somebody (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:
@@ -312,6 +316,8 @@ class NotificationJob(_message.Message):
     ALERT_COUNT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     ORDERED_LINKS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -342,6 +348,10 @@ class NotificationJob(_message.Message):
     """How many alerts the incident held."""
     policy: _builtins.str
     """The policy it runs on: `policies/{policy}`."""
+    text: _builtins.str
+    """What a message says; empty for all other types."""
+    about: _builtins.str
+    """What a message is about, by name; empty for all other types. Nothing that is done to it stops the message."""
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""
@@ -375,10 +385,12 @@ class NotificationJob(_message.Message):
         alert_count: _builtins.int = ...,
         policy: _builtins.str = ...,
         ordered_links: _abc.Iterable[Global___NotificationLink] | None = ...,
+        text: _builtins.str = ...,
+        about: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["planned_time", b"planned_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

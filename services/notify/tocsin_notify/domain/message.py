@@ -1,0 +1,80 @@
+"""A message of a user or a machine: when it may be sent, and what became of it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from tocsin_notify.domain.page import State
+from tocsin_notify.domain.wall_time import BadTime
+
+_PAST: Final = timedelta(minutes=1)
+"""A caller's clock may be slow, and its call may have taken a moment."""
+_AHEAD: Final = timedelta(days=731)
+
+
+class Stored(StrEnum):
+    """What the row says; the words are those of the table."""
+
+    SCHEDULED = "scheduled"
+    RELEASED = "released"
+    """It is a page since."""
+    CANCELLED = "cancelled"
+    """It never became a page."""
+    STOPPED = "stopped"
+    """Cancelled after it had become a page."""
+
+
+class MessageState(StrEnum):
+    """What people are told."""
+
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A notification of the message: where it is, why, and whether an attempt was ever begun."""
+
+    state: State
+    reason: str
+    begun: bool
+
+
+def state_of(stored: Stored, steps: Collection[Step]) -> MessageState:
+    """What became of it. A contact method that failed does not matter once another one carried the message."""
+    if stored is Stored.SCHEDULED:
+        return MessageState.SCHEDULED
+    if stored is Stored.CANCELLED:
+        return MessageState.CANCELLED
+    states = {step.state for step in steps}
+    if State.SENT in states:
+        return MessageState.SENT
+    if states & {State.PENDING, State.SENDING}:
+        return MessageState.SENDING
+    if stored is Stored.STOPPED:
+        return MessageState.CANCELLED
+    return MessageState.SKIPPED if State.CANCELLED in states else MessageState.FAILED
+
+
+def in_time(stored: Stored, steps: Collection[Step]) -> bool:
+    """Whether nothing was sent of a cancelled message; `steps` are those after the cancel, which holds their rows.
+
+    A message that failed before anything was tried was over, so no cancel is in time for it.
+    """
+    if stored is Stored.CANCELLED:
+        return True
+    return bool(steps) and all(step.state is State.CANCELLED and not step.begun for step in steps)
+
+
+def require_reachable_time(send_time: datetime, now: datetime) -> None:
+    """Raises BadTime for a time that is over or too far ahead."""
+    if send_time < now - _PAST:
+        raise BadTime("", "lies in the past")
+    if send_time > now + _AHEAD:
+        raise BadTime("", f"must lie within the next {_AHEAD.days} days")

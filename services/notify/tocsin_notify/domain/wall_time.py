@@ -1,0 +1,53 @@
+"""A local time of an IANA zone as an instant.
+
+Zone data comes from the pinned package `tzdata` and never from the host, so that all replicas agree.
+"""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+
+class BadTime(ValueError):
+    """No one instant. `field` says which part is wrong; the text goes on after its name: `must be …`."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+def instant_of(date_time: str, time_zone: str) -> datetime:
+    """The instant, in UTC, at which clocks in the zone show `2026-03-29T09:00`.
+
+    Raises BadTime for an unknown zone, for what is no time, and for a time that the clocks skip or show twice (PEP 495): the
+    text then names both instants that could be meant.
+    """
+    try:
+        zone = _zone(time_zone)
+    except (LookupError, OSError, ValueError) as error:
+        raise BadTime("time_zone", "must be a zone of the IANA database, such as Europe/Berlin") from error
+    try:
+        wall = datetime.fromisoformat(date_time)
+        readings = [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    except (ValueError, OverflowError) as error:
+        raise BadTime("date_time", "must be a date and time that exist, such as 2026-03-29T09:00") from error
+    if readings[0] == readings[1]:
+        return readings[0]
+    exists = readings[0].astimezone(zone).replace(tzinfo=None) == wall
+    both = " or ".join(each.astimezone(zone).isoformat() for each in sorted(readings))
+    why = "comes twice" if exists else "does not exist"
+    raise BadTime("date_time", f"{date_time} {why} in {time_zone}; give an instant as send_time instead: {both}")
+
+
+@lru_cache(1)
+def _zones() -> frozenset[str]:
+    return frozenset((files("tzdata") / "zones").read_text().split())
+
+
+@lru_cache(1024)
+def _zone(name: str) -> ZoneInfo:
+    if name not in _zones():
+        raise LookupError(name)
+    with files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)

@@ -1,0 +1,90 @@
+"""Messages to the contract and back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from tocsin.notify.v1 import message_service_pb2 as pb
+from tocsin.notify.v1.contact_service_pb2 import EmailContact
+from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_notify.app.jobs import CHANNELS
+from tocsin_notify.app.messages import Given
+from tocsin_notify.domain.message import MessageState, Step, state_of
+from tocsin_notify.domain.page import Channel, Urgency
+from tocsin_notify.rpc.mapping import CHANNELS_OF, URGENCIES, URGENCIES_OF, duration, timestamp
+from tocsin_notify.store.messages import Content, Message
+
+_STATES: Final = {state: pb.MessageState.Value(f"MESSAGE_STATE_{state.name}") for state in MessageState}
+_UNREAD: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
+    """A message with what became of it."""
+    message = pb.Message(
+        name=f"messages/{row.id}",
+        subject=row.subject,
+        text=row.body,
+        about=row.about,
+        urgency=URGENCIES_OF[row.urgency],
+        send_time=timestamp(row.send_time),
+        expire_after=duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
+        state=_STATES[state_of(row.state, steps)],
+        state_reason=row.state_reason or next((step.reason for step in reversed(steps) if step.reason), ""),
+        sender=row.sender,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        etag=etag(row.version),
+    )
+    if row.channel is None:
+        message.user = row.user_id
+    else:
+        message.address.channel = CHANNELS_OF[row.channel]
+        message.address.address = row.address
+    if row.local_time:
+        message.local_time.date_time = row.local_time
+        message.local_time.time_zone = row.time_zone
+    return message
+
+
+def given_from(message: pb.Message) -> Given:
+    """What the caller asks for; the annotations hold. Raises INVALID_FIELD for what they cannot say."""
+    channel = CHANNELS[message.address.channel] if message.HasField("address") else None
+    if channel is Channel.EMAIL:
+        _require_mail_address(message.address.address)
+    local = message.local_time if message.HasField("local_time") else pb.LocalTime()
+    content = Content(
+        user_id=message.user,
+        channel=channel,
+        address=message.address.address,
+        subject=message.subject,
+        body=message.text,
+        about=message.about,
+        urgency=URGENCIES.get(message.urgency, Urgency.LOW),
+        send_time=_UNREAD,
+        local_time=local.date_time,
+        time_zone=local.time_zone,
+        expire_seconds=message.expire_after.ToTimedelta() / timedelta(seconds=1)
+        if message.HasField("expire_after")
+        else None,
+    )
+    return Given(content, _send_time(message))
+
+
+def _send_time(message: pb.Message) -> datetime | None:
+    if not message.HasField("send_time"):
+        return None
+    try:
+        return message.send_time.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid("message.send_time", "must be a time of the years 1 to 9999") from error
+
+
+def _require_mail_address(address: str) -> None:
+    """The one rule for mail addresses is that of contact methods."""
+    try:
+        validate(EmailContact(address=address))
+    except TocsinError as error:
+        raise invalid("message.address.address", error.fields[0].description) from error

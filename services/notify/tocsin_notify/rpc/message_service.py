@@ -1,0 +1,132 @@
+"""MessageService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+from tocsin.notify.v1 import message_service_pb2 as pb
+from tocsin.notify.v1 import message_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.validation import validate
+
+from tocsin_notify.app.messages import Given, Messages, find
+from tocsin_notify.rpc import mapping, message_mapping
+from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import messages as store
+from tocsin_notify.store import reads
+from tocsin_notify.store.messages import Message
+
+R = TypeVar("R", bound=ProtoMessage)
+
+WRITABLE: Final = (
+    "user",
+    "address",
+    "subject",
+    "text",
+    "about",
+    "urgency",
+    "send_time",
+    "local_time",
+    "expire_after",
+)
+_COLLECTION: Final = "messages"
+_MOST_STEPS: Final = 100
+
+
+class MessageService(pb_grpc.MessageServiceServicer):
+    """Messages to people, at once or at a time."""
+
+    def __init__(self, db: Database, messages: Messages, pages: PageTokens) -> None:
+        self._db = db
+        self._messages = messages
+        self._pages = pages
+
+    async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
+        """See the contract."""
+        sender = current_call().subject
+        if request.message.HasField("send_time") and request.message.HasField("local_time"):
+            raise invalid("message.local_time", "must not be set together with send_time; give one of them")
+        given = message_mapping.given_from(request.message)
+
+        async def send(tx: Tx) -> pb.SendMessageResponse:
+            made = await self._messages.send(tx, given, sender)
+            return pb.SendMessageResponse(message=message_mapping.message_to(made, ()))
+
+        return await self._once("SendMessage", request, pb.SendMessageResponse, send)
+
+    async def GetMessage(self, request: pb.GetMessageRequest, context: Any) -> pb.GetMessageResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, _COLLECTION)
+        async with self._db.transaction(tenant()) as tx:
+            row = await find(tx, id)
+            steps = (await store.steps(tx, [id]))[id]
+            made = await reads.notifications(tx, reads.Filter(page=id), mapping.LAST, _MOST_STEPS)
+            attempts = await reads.attempts_of(tx, [each.id for each in made])
+        return pb.GetMessageResponse(
+            message=message_mapping.message_to(row, steps),
+            notifications=[mapping.notification_to(each, attempts.get(each.id, ())) for each in reversed(made)],
+        )
+
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
+        """See the contract."""
+        end = mapping.FIRST if request.scheduled else mapping.LAST
+        beyond: Any = self._pages.decode(request) or end
+        size = page_size(request.page_size)
+        listed = store.upcoming if request.scheduled else store.latest
+        async with self._db.transaction(tenant()) as tx:
+            rows = await listed(tx, request.user, beyond, size + 1)
+            shown = rows[:size]
+            steps = await store.steps(tx, [row.id for row in shown])
+        more = len(rows) > size
+        return pb.ListMessagesResponse(
+            messages=[message_mapping.message_to(row, steps[row.id]) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].send_time, shown[-1].id)) if more else "",
+        )
+
+    async def UpdateMessage(self, request: pb.UpdateMessageRequest, context: Any) -> pb.UpdateMessageResponse:
+        """See the contract."""
+        given = request.message
+        id = parse_uuid_name(given.name, _COLLECTION, field="message.name")
+
+        def change(before: Message) -> Given:
+            merged = message_mapping.message_to(before, ())
+            written = apply_update_mask(merged, given, request.update_mask, writable=WRITABLE)
+            heads = {path.partition(".")[0] for path in written}
+            if {"send_time", "local_time"} <= heads and given.HasField("send_time") and given.HasField("local_time"):
+                raise invalid("message.local_time", "must not be set together with send_time; give one of them")
+            if "send_time" in heads and given.HasField("send_time"):
+                merged.ClearField("local_time")
+            validate(merged, "message")
+            return message_mapping.given_from(merged)
+
+        async def update(tx: Tx) -> pb.UpdateMessageResponse:
+            row = await self._messages.update(tx, id, given.etag, change)
+            return pb.UpdateMessageResponse(message=message_mapping.message_to(row, ()))
+
+        return await self._once("UpdateMessage", request, pb.UpdateMessageResponse, update)
+
+    async def CancelMessage(self, request: pb.CancelMessageRequest, context: Any) -> pb.CancelMessageResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, _COLLECTION)
+        by = current_call().subject
+
+        async def cancel(tx: Tx) -> pb.CancelMessageResponse:
+            row, in_time = await self._messages.cancel(tx, id, by)
+            steps = (await store.steps(tx, [id]))[id]
+            return pb.CancelMessageResponse(message=message_mapping.message_to(row, steps), in_time=in_time)
+
+        return await self._once("CancelMessage", request, pb.CancelMessageResponse, cancel)
+
+    async def _once(
+        self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(tenant(), run)

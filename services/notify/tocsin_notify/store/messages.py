@@ -1,0 +1,196 @@
+"""Messages of users and machines, until and after they become pages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_notify.domain.message import Step, Stored
+from tocsin_notify.domain.page import Channel, State, Urgency
+from tocsin_notify.store.notifications import EARLY
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a caller chose. Exactly one of `user_id` and `channel` is set; an address belongs to a channel.
+
+    `local_time` and `time_zone` are kept as they were given; `send_time` is what counts.
+    """
+
+    user_id: str
+    channel: Channel | None
+    address: str
+    subject: str
+    body: str
+    about: str
+    urgency: Urgency
+    send_time: datetime
+    local_time: str
+    time_zone: str
+    expire_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Content):
+    """One as it is kept."""
+
+    id: UUID
+    org_id: str
+    sender: str
+    state: Stored
+    state_reason: str
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
+_CHOSEN: Final = [field.name for field in fields(Content)]
+_VALUES: Final = ", ".join(f"${number}" for number in range(4, 4 + len(_CHOSEN)))
+_INSERT: Final = f"""
+INSERT INTO messages (org_id, id, sender, {", ".join(_CHOSEN)}) VALUES ($1, $2, $3, {_VALUES}) RETURNING {columns(Message)}
+"""
+_UPDATE: Final = f"""
+UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number in range(3, 3 + len(_CHOSEN)))}),
+  version = version + 1, update_time = app_now()
+WHERE org_id = $1 AND id = $2 AND state = 'scheduled' RETURNING {columns(Message)}
+"""
+_READ: Final = f"SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND id = $2"
+_END: Final = f"""
+UPDATE messages SET state = $3, state_reason = $4, version = version + 1, update_time = app_now()
+WHERE org_id = $1 AND id = $2 RETURNING {columns(Message)}
+"""
+# A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
+_CLAIM: Final = f"""
+WITH due AS (
+  SELECT id FROM messages WHERE state = 'scheduled' AND send_time <= app_now() + make_interval(secs => {EARLY})
+  ORDER BY send_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM due d WHERE m.id = d.id
+RETURNING {columns(Message, of="m")}
+"""
+_UNREACHABLE: Final = """
+UPDATE messages m SET state_reason = g.reason
+FROM unnest($1::text[], $2::uuid[], $3::text[]) AS g(org_id, id, reason) WHERE m.id = g.id AND m.org_id = g.org_id
+"""
+_ADDRESSES: Final = """
+INSERT INTO contact_methods (org_id, id, user_id, display_name, channel, address, key_id, disabled)
+SELECT org_id, id, '', '', channel, address, '', false
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) AS g(org_id, id, channel, address)
+"""
+_STEPS: Final = """
+SELECT page_id, state, state_reason, attempts FROM notifications
+WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY page_id, create_time, id
+"""
+_STOP: Final = """
+WITH mine AS (SELECT id, state FROM notifications WHERE org_id = $1 AND page_id = $2 ORDER BY id FOR UPDATE)
+UPDATE notifications n SET state = 'cancelled', state_reason = $3, due_time = NULL
+FROM mine m WHERE n.id = m.id AND n.org_id = $1 AND m.state = 'pending' RETURNING n.id
+"""
+_COUNT: Final = """
+SELECT count(*) FROM (SELECT FROM messages WHERE org_id = $1 AND state = 'scheduled' LIMIT $2) AS counted
+"""
+_LATEST: Final = f"""
+SELECT {columns(Message)} FROM messages
+WHERE org_id = $1 AND (send_time, id) < ($2, $3) AND ($4 = '' OR user_id = $4) ORDER BY send_time DESC, id DESC LIMIT $5
+"""
+_NEXT: Final = f"""
+SELECT {columns(Message)} FROM messages
+WHERE org_id = $1 AND state = 'scheduled' AND (send_time, id) > ($2, $3) AND ($4 = '' OR user_id = $4)
+ORDER BY send_time, id LIMIT $5
+"""
+
+
+async def insert(tx: Tx, id: UUID, sender: str, content: Content) -> Message:
+    """A scheduled one."""
+    return _message(await tx.fetchrow(_INSERT, tx.org_id, id, sender, *_chosen(content)))
+
+
+async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Message | None:
+    """One; with `lock` held against its sending until the transaction ends."""
+    row = await tx.fetchrow(_READ + (" FOR UPDATE" if lock else ""), tx.org_id, id)
+    return None if row is None else _message(row)
+
+
+async def update(tx: Tx, id: UUID, content: Content) -> Message:
+    """A locked, scheduled one's new content."""
+    return _message(await tx.fetchrow(_UPDATE, tx.org_id, id, *_chosen(content)))
+
+
+async def end(tx: Tx, id: UUID, state: Stored, reason: str) -> Message:
+    """A locked one is cancelled or stopped."""
+    return _message(await tx.fetchrow(_END, tx.org_id, id, state, reason))
+
+
+async def stop_steps(tx: Tx, page: UUID, reason: str) -> list[UUID]:
+    """Cancel what of its notifications waits; their ids. Those that an attempt is under way for are waited for and left."""
+    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, page, reason)]
+
+
+async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+    """The notifications of each of these messages, oldest first."""
+    found: dict[UUID, list[Step]] = {id: [] for id in ids}
+    for row in await tx.fetch(_STEPS, tx.org_id, list(ids)):
+        step = Step(State(row["state"]), row["state_reason"], begun=row["attempts"] > 0)
+        found[row["page_id"]].append(step)
+    return found
+
+
+async def claim(tx: Tx, limit: int) -> list[Message]:
+    """Those of all tenants that are due, at most `limit`, which are released by it."""
+    return [_message(row) for row in await tx.fetch(_CLAIM, limit)]
+
+
+async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None:
+    """Say of released ones (tenant, id) why nothing was made of them."""
+    ids = list(reasons)
+    await tx.execute(_UNREACHABLE, [org for org, _ in ids], [id for _, id in ids], list(reasons.values()))
+
+
+async def add_addresses(tx: Tx, messages: dict[UUID, Message]) -> None:
+    """A contact method of nobody for the address of each of these, with the given id."""
+    await tx.execute(
+        _ADDRESSES,
+        [message.org_id for message in messages.values()],
+        list(messages),
+        [message.channel for message in messages.values()],
+        [message.address for message in messages.values()],
+    )
+
+
+async def count_scheduled(tx: Tx, most: int) -> int:
+    """How many of the tenant wait, counted up to `most`."""
+    count: int = await tx.fetchval(_COUNT, tx.org_id, most)
+    return count
+
+
+async def latest(tx: Tx, user: str, before: tuple[datetime, UUID], limit: int) -> list[Message]:
+    """By send time, the latest first, behind a (send_time, id); of one user, or with an empty `user` of all receivers."""
+    return [_message(row) for row in await tx.fetch(_LATEST, tx.org_id, *before, user, limit)]
+
+
+async def upcoming(tx: Tx, user: str, after: tuple[datetime, UUID], limit: int) -> list[Message]:
+    """Scheduled ones, the next first, behind a (send_time, id)."""
+    return [_message(row) for row in await tx.fetch(_NEXT, tx.org_id, *after, user, limit)]
+
+
+def _chosen(content: Content) -> list[object]:
+    return [getattr(content, name) for name in _CHOSEN]
+
+
+def _message(row: asyncpg.Record | None) -> Message:
+    assert row is not None, "the row is locked by this transaction, or made by it"
+    values = dict(row)
+    channel = values["channel"]
+    return Message(
+        **{
+            **values,
+            "channel": None if channel is None else Channel(channel),
+            "urgency": Urgency(values["urgency"]),
+            "state": Stored(values["state"]),
+        }
+    )

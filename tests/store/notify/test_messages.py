@@ -1,0 +1,247 @@
+"""Messages of users and machines: sent at once and at their time, changed, cancelled, late."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1 import notification_service_pb2 as pb
+
+from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
+from tests.store.notify.support import Notify, World, bearer, new_org, until
+
+__all__ = ["sender"]
+
+_MAIL = "ana@example.com"
+
+
+async def test_a_message_to_a_user_is_sent_at_once_through_one_contact_method(world: World, sender: Sender) -> None:
+    await world.method(sender.org, email=_MAIL)
+    await world.method(sender.org, webhook="ana")
+    sent = await sender.send(subject="Standup", about="incidents/42")
+    mail = await world.inbox.wait_for(lambda m: m.address == _MAIL, "the message")
+    assert mail.subject == "[message] Standup"
+    assert mail.body is not None
+    assert "Standup moves to ten." in mail.body.decode()
+    assert "About: incidents/42\r\nSent by users/ana with Tocsin." in mail.body.decode()
+    read = await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert read.message.sender == ANA
+    assert [attempt.outcome for each in read.notifications for attempt in each.attempts] == [
+        notification_pb2.ATTEMPT_OUTCOME_SENT
+    ]
+    assert world.arrived("ana") == 0, "one contact method is enough"
+
+
+async def test_a_message_to_an_address_goes_there(world: World, sender: Sender) -> None:
+    sent = await sender.send(address=mail_to("press@example.com"))
+    mail = await world.inbox.wait_for(lambda m: m.address == "press@example.com", "the message")
+    assert mail.subject == "[message] Standup moves to ten."
+    read = await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert read.message.address.address == "press@example.com"
+
+
+async def test_a_scheduled_message_waits_for_its_time(world: World, sender: Sender) -> None:
+    await world.method(sender.org, email=_MAIL)
+    sent = await sender.send(later=HOUR)
+    other = await sender.send(later=2 * HOUR, text="Later still.")
+    assert sent.state == State.MESSAGE_STATE_SCHEDULED
+    listed = await sender.list(scheduled=True)
+    assert [each.name for each in listed.messages] == [sent.name, other.name]
+    await world.forward(HOUR)
+    read = await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert read.notifications[0].lateness.ToTimedelta() >= timedelta(0)
+    assert await sender.state(other) == State.MESSAGE_STATE_SCHEDULED
+    assert [each.name for each in (await sender.list(scheduled=True)).messages] == [other.name]
+    assert [each.name for each in (await sender.list()).messages] == [other.name, sent.name]
+    assert world.arrived(_MAIL) == 1
+
+
+async def test_the_same_request_twice_is_one_message(world: World, sender: Sender) -> None:
+    await world.method(sender.org, email=_MAIL)
+    id = str(uuid.uuid4())
+    first, second = await asyncio.gather(sender.send(request_id=id), sender.send(request_id=id))
+    assert first == second
+    await sender.becomes(first, State.MESSAGE_STATE_SENT)
+    assert world.arrived(_MAIL) == 1
+
+
+async def test_what_was_changed_is_sent_and_what_was_cancelled_is_not(world: World, sender: Sender) -> None:
+    await world.method(sender.org, email=_MAIL)
+    changed, cancelled = await sender.send(later=HOUR), await sender.send(later=HOUR, text="Never mind.")
+    changed.text = "Standup moves to eleven."
+    changed.send_time.CopyFrom(await sender.at(3 * HOUR))
+    after = await sender.update(changed, "text", "send_time")
+    assert after.etag != changed.etag
+    assert await sender.cancel(cancelled)
+    assert await sender.cancel(cancelled), "a repeat says the same"
+    await world.forward(2 * HOUR)
+    marker = await sender.send(text="A marker: what was due before it has been looked at.")
+    await sender.becomes(marker, State.MESSAGE_STATE_SENT)
+    assert await sender.state(changed) == State.MESSAGE_STATE_SCHEDULED
+    read = await sender.get(cancelled)
+    assert (read.message.state, read.message.state_reason) == (
+        State.MESSAGE_STATE_CANCELLED,
+        "cancelled by users/ana",
+    )
+    await world.forward(4 * HOUR)
+    await sender.becomes(changed, State.MESSAGE_STATE_SENT)
+    bodies = [message.body.decode() for message in world.inbox.messages if message.body]
+    assert sum("eleven" in body for body in bodies) == 1
+    assert not any("ten" in body.split() or "Never mind" in body for body in bodies)
+
+
+async def test_a_message_that_was_sent_cannot_be_cancelled_in_time(world: World, sender: Sender) -> None:
+    await world.method(sender.org, email=_MAIL)
+    sent = await sender.send()
+    await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert not await sender.cancel(sent)
+    assert not await sender.cancel(sent)
+    assert await sender.state(sent) == State.MESSAGE_STATE_SENT
+
+
+async def test_a_cancel_ends_what_is_tried_again(world: World) -> None:
+    async with world.replica(backoff_base=3600.0, backoff_cap=3600.0) as notify:
+        sender = Sender(notify, world, new_org())
+        await world.method(sender.org, email=_MAIL)
+        world.mail.refuse[_MAIL] = "450 later"
+        sent = await sender.send()
+
+        async def waits() -> bool:
+            return await world.states("org_id = $1 AND attempts = 1", sender.org) == ["pending"]
+
+        await until(waits)
+        assert not await sender.cancel(sent), "an attempt was made"
+        read = await sender.get(sent)
+        assert read.message.state == State.MESSAGE_STATE_CANCELLED
+        world.mail.refuse.clear()
+        await world.forward(2 * HOUR)
+        await sender.becomes(await sender.send(text="A marker."), State.MESSAGE_STATE_SENT)
+        assert world.arrived(_MAIL) == 1, "the marker alone"
+
+
+async def test_a_cancel_while_the_attempt_is_under_way_lets_no_other_follow(world: World, sender: Sender) -> None:
+    """The attempt fails after the cancel has returned: its retry is not made."""
+    await world.method(sender.org, webhook="ana")
+    held = world.hooks.hang["ana"] = asyncio.Event()
+    world.hooks.will_answer("ana", [503])
+    sent = await sender.send()
+
+    async def under_way() -> bool:
+        return await world.states("org_id = $1", sender.org) == ["sending"]
+
+    await until(under_way)
+    assert not await sender.cancel(sent)
+    held.set()
+    await sender.becomes(sent, State.MESSAGE_STATE_CANCELLED)
+    assert (len(world.hooks.refused), world.arrived("ana")) == (1, 0)
+
+
+async def test_what_was_due_while_everything_was_down_is_sent_once_or_skipped(world: World) -> None:
+    org = new_org()
+    await world.method(org, email=_MAIL)
+    async with world.replica() as notify:
+        before = Sender(notify, world, org)
+        late = await before.send(later=HOUR, text="Late is better than never.")
+        skipped = await before.send(later=HOUR, text="Lunch is ready.", expire_after=Duration(seconds=600))
+        in_time = await before.send(later=HOUR, text="Still fresh.", expire_after=Duration(seconds=7200))
+    await world.forward(HOUR + timedelta(minutes=30))
+    async with world.replica() as one, world.replica() as other:
+        sender = Sender(one, world, org)
+        await sender.becomes(late, State.MESSAGE_STATE_SENT)
+        await Sender(other, world, org).becomes(in_time, State.MESSAGE_STATE_SENT)
+        read = await sender.becomes(skipped, State.MESSAGE_STATE_SKIPPED)
+        assert read.message.state_reason == "the time in which it may be sent is over"
+        assert await sender.cancel(skipped), "nothing of it was tried, and nothing will be"
+    assert world.arrived(_MAIL) == 2
+
+
+async def test_a_message_is_failed_with_a_dead_letter_when_its_user_cannot_be_reached_any_more(
+    world: World, sender: Sender, notify: Notify
+) -> None:
+    method = await world.method(sender.org, email=_MAIL)
+    sent = await sender.send(later=HOUR)
+    await world.admin.execute("UPDATE contact_methods SET disabled = true WHERE id = $1", method)
+    await world.forward(HOUR)
+    read = await sender.becomes(sent, State.MESSAGE_STATE_FAILED)
+    assert "disabled" in read.message.state_reason
+    await world.admin.execute("UPDATE contact_methods SET disabled = false WHERE id = $1", method)
+    await redrive_all(notify, sender.org)
+    await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert world.arrived(_MAIL) == 1
+
+
+async def test_a_message_that_failed_and_was_cancelled_is_not_sent_by_a_redrive(
+    world: World, sender: Sender, notify: Notify
+) -> None:
+    method = await world.method(sender.org, email=_MAIL)
+    sent = await sender.send(later=HOUR)
+    await world.admin.execute("UPDATE contact_methods SET disabled = true WHERE id = $1", method)
+    await world.forward(HOUR)
+    await sender.becomes(sent, State.MESSAGE_STATE_FAILED)
+    assert not await sender.cancel(sent), "it was over"
+    await world.admin.execute("UPDATE contact_methods SET disabled = false WHERE id = $1", method)
+    await redrive_all(notify, sender.org)
+
+    async def stopped() -> bool:
+        return await world.states("org_id = $1", sender.org) == ["cancelled"]
+
+    await until(stopped)
+    assert await sender.state(sent) == State.MESSAGE_STATE_CANCELLED
+
+
+async def test_a_method_that_fails_gives_way_to_the_next(world: World, sender: Sender) -> None:
+    await world.method(sender.org, webhook="ana")
+    await world.method(sender.org, email=_MAIL)
+    world.hooks.will_answer("ana", [410])
+    sent = await sender.send()
+    read = await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    assert [each.state for each in read.notifications] == [
+        notification_pb2.NOTIFICATION_STATE_DEAD,
+        notification_pb2.NOTIFICATION_STATE_SENT,
+    ]
+
+
+async def test_a_cancel_at_the_instant_of_sending_says_what_is_so(world: World) -> None:
+    """Some are cancelled before, some while they are released and sent by two replicas, some after."""
+    org = new_org()
+    async with world.replica() as one, world.replica() as other:
+        senders = [Sender(one, world, org), Sender(other, world, org)]
+        made = [await senders[0].send(later=HOUR, address=mail_to(f"{number}@example.com")) for number in range(60)]
+        early, racing, late = made[:10], made[10:50], made[50:]
+        answers = {message.name: await senders[0].cancel(message) for message in early}
+        assert all(answers.values())
+        await world.forward(HOUR)
+
+        async def race(number: int) -> None:
+            answers[racing[number].name] = await senders[number % 2].cancel(racing[number])
+
+        await asyncio.gather(*(race(number) for number in range(len(racing))))
+        for message in late:
+            await senders[0].becomes(message, State.MESSAGE_STATE_SENT)
+            answers[message.name] = await senders[1].cancel(message)
+            assert not answers[message.name]
+
+        async def settled() -> bool:
+            waiting = "org_id = $1 AND state IN ('pending', 'sending')"
+            return not await world.states(waiting, org)
+
+        await until(settled)
+        states = {message.name: await senders[0].state(message) for message in made}
+    arrived = {number for number in range(60) if world.arrived(f"{number}@example.com")}
+    told_in_time = {number for number, message in enumerate(made) if answers[message.name]}
+    assert not arrived & told_in_time, "in time, and sent all the same"
+    assert arrived | told_in_time == set(range(60)), "too late, and not sent"
+    for number, message in enumerate(made):
+        sent = states[message.name] == State.MESSAGE_STATE_SENT
+        assert sent is (number in arrived)
+        assert world.arrived(f"{number}@example.com") <= 1
+
+
+async def redrive_all(notify: Notify, org: str) -> None:
+    """Every dead letter of the tenant."""
+    letters = await notify.notifications.ListDeadLetters(pb.ListDeadLettersRequest(), metadata=bearer(org))
+    names = [letter.name for letter in letters.dead_letters]
+    assert names
+    request = pb.RedriveDeadLettersRequest(names=names)
+    await notify.notifications.RedriveDeadLetters(request, metadata=bearer(org))

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import asyncpg
 from tocsin_kit.db.dialing import Connection
+from tocsin_kit.db.statements import Filtered, Statement
 
 from tests.store.made_up import CLOCK, ID, TEXT, Maker
 
@@ -251,9 +252,8 @@ async def _prepare(connection: Connection, package: ModuleType) -> None:
     """Every statement that is a constant, also of classes that are not called here, fits the migrated tables."""
     for module in _modules(package):
         for name, value in vars(module).items():
-            texts = value.values() if isinstance(value, dict) else [value]
-            fragment = f"{module.__name__}.{name}" in _FRAGMENTS
-            if fragment or name.startswith("__") or not all(isinstance(text, str) for text in texts):
+            texts = _texts(value)
+            if f"{module.__name__}.{name}" in _FRAGMENTS or name.startswith("__"):
                 continue
             for text in (
                 part for each in texts for part in re.split(r";\s*(?:\n|$)|;(?=SELECT)", each) if _STATEMENT.match(part)
@@ -262,6 +262,18 @@ async def _prepare(connection: Connection, package: ModuleType) -> None:
                     await connection.prepare(text)
                 except asyncpg.PostgresError as error:
                     raise AssertionError(f"{module.__name__}.{name} does not fit the database: {error}") from error
+
+
+def _texts(value: object) -> list[str]:
+    """The statements that a constant is or holds. Of one with filters: without them, with each of one parameter, and with all."""
+    if isinstance(value, Statement):
+        return [value.sql]
+    if isinstance(value, Filtered):
+        given: list[Iterable[str]] = [(), *([name] for name in sorted(value.names)), value.names]
+        return [value(**dict.fromkeys(value.names) | dict.fromkeys(each, 0))[0] for each in given]
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in _texts(each)]
+    return [value] if isinstance(value, str) else []
 
 
 async def _tables(connection: Connection) -> dict[str, list[asyncpg.Record]]:

@@ -7,10 +7,12 @@ gc.disable()  # It takes a quarter of the time that the imports take, and they l
 
 from pathlib import Path
 
-from tocsin_kit.lifecycle import main
-
-from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.wiring import build
+from tocsin_kit import collector
 
 if __name__ == "__main__":
-    main("escalation", EscalationSettings, build, Path(__file__).parent.parent / "migrations")
+    with collector.resting():
+        from tocsin_kit.lifecycle import main
+
+        from tocsin_escalation.settings import EscalationSettings
+        from tocsin_escalation.wiring import build
+    main("escalation", EscalationSettings, build, Path(__file__).parents[1] / "migrations")

@@ -7,10 +7,12 @@ gc.disable()  # It takes a quarter of the time that the imports take, and they l
 
 from pathlib import Path
 
-from tocsin_kit.lifecycle import main
-
-from tocsin_ingest.settings import IngestSettings
-from tocsin_ingest.wiring import build
+from tocsin_kit import collector
 
 if __name__ == "__main__":
-    main("ingest", IngestSettings, build, Path(__file__).parent.parent / "migrations")
+    with collector.resting():
+        from tocsin_kit.lifecycle import main
+
+        from tocsin_ingest.settings import IngestSettings
+        from tocsin_ingest.wiring import build
+    main("ingest", IngestSettings, build, Path(__file__).parents[1] / "migrations")

@@ -7,12 +7,12 @@ gc.disable()  # It takes a quarter of the time that the imports take, and they l
 
 from pathlib import Path
 
-from tocsin_kit.lifecycle import main
-
-from tocsin_notify.settings import NotifySettings
-from tocsin_notify.wiring import build
-
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+from tocsin_kit import collector
 
 if __name__ == "__main__":
-    main("notify", NotifySettings, build, MIGRATIONS)
+    with collector.resting():
+        from tocsin_kit.lifecycle import main
+
+        from tocsin_notify.settings import NotifySettings
+        from tocsin_notify.wiring import build
+    main("notify", NotifySettings, build, Path(__file__).parents[1] / "migrations")

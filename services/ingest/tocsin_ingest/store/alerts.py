@@ -7,11 +7,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import sqlalchemy as sa
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.store.tables import alert_holds, alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,6 @@ class AlertRow:
     due_time: datetime | None
 
 
-# What is suppressed alone may be held; code before silences could leave a hold behind with an alert that is not.
-_FROM: Final = """(SELECT alerts.*, alert_holds.silence_id, alert_holds.due_time FROM alerts
-  LEFT JOIN alert_holds ON alert_holds.alert_id = CASE WHEN alerts.state = 'suppressed' THEN alerts.id END
-    AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id) AS alerts"""
-_COLUMNS: Final = columns(AlertRow)
-
-
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
     """Which alerts; None: any."""
@@ -52,41 +47,53 @@ class AlertFilter:
     silence_id: UUID | None = None
 
 
+# What is suppressed alone may be held; code before silences could leave a hold behind with an alert that is not.
+_SUPPRESSED: Final = alerts.c.state == constant("suppressed")
+_HOLD: Final = sa.and_(
+    alert_holds.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
+    alert_holds.c.org_id.is_not_distinct_from(alerts.c.org_id),
+)
+_SELECT: Final = sa.select(
+    *columns_of(alerts, AlertRow, silence_id=alert_holds.c.silence_id, due_time=alert_holds.c.due_time)
+).outerjoin_from(alerts, alert_holds, _HOLD)
+_HELD: Final = alert_holds.alias("held")
+_HELD_BY: Final = sa.select(_HELD.c.alert_id).where(
+    _HELD.c.org_id == param("org_id"), _HELD.c.silence_id == param("silence_id")
+)
+_GET: Final = Statement(
+    # As `IS NOT DISTINCT FROM` the tenant leads to no index, so the planner keeps to that of the id.
+    _SELECT.where(alerts.c.id == param("id"), alerts.c.org_id.is_not_distinct_from(param("org_id")))
+)
+_PAGE: Final = Filtered(
+    _SELECT.where(alerts.c.org_id == param("org_id")).order_by(alerts.c.id.desc()).limit(param("limit")),
+    alerts.c.incident_id == param("incident_id"),
+    alerts.c.integration_id == param("integration_id"),
+    alerts.c.dedup_key == param("dedup_key"),
+    alerts.c.state == sa.any_(param("states", sa.ARRAY(sa.Text))),
+    sa.and_(_SUPPRESSED, alerts.c.id.in_(_HELD_BY)),
+    alerts.c.id < param("before"),
+)
+
+
 async def get(tx: Tx, alert_id: UUID) -> AlertRow | None:
     """One alert of the tenant."""
-    row = await tx.fetchrow(
-        f"SELECT {_COLUMNS} FROM {_FROM} WHERE id = $2 AND org_id IS NOT DISTINCT FROM $1", tx.org_id, alert_id
-    )
+    row = await tx.fetchrow(*_GET(org_id=tx.org_id, id=alert_id))
     return _row(row) if row else None
 
 
 async def page(tx: Tx, wanted: AlertFilter, before: UUID | None, limit: int) -> Sequence[AlertRow]:
     """Up to `limit` alerts, newest first, those before `before`. Ids are time-ordered, so they are the order."""
-    conditions = ["org_id = $1"]
-    parameters: list[object] = [tx.org_id]
-    filters: tuple[tuple[str, object], ...] = (
-        ("incident_id = ", wanted.incident_id),
-        ("integration_id = ", wanted.integration_id),
-        ("dedup_key = ", wanted.dedup_key),
-        ("id < ", before),
+    page = _PAGE(
+        org_id=tx.org_id,
+        limit=limit,
+        incident_id=wanted.incident_id,
+        integration_id=wanted.integration_id,
+        dedup_key=wanted.dedup_key,
+        states=list(wanted.states) or None,
+        silence_id=wanted.silence_id,
+        before=before,
     )
-    for condition, value in filters:
-        if value is not None:
-            parameters.append(value)
-            conditions.append(f"{condition}${len(parameters)}")
-    if wanted.states:
-        parameters.append(list(wanted.states))
-        conditions.append(f"state = ANY(${len(parameters)})")
-    if wanted.silence_id is not None:
-        parameters.append(wanted.silence_id)
-        held = f"SELECT alert_id FROM alert_holds WHERE org_id = $1 AND silence_id = ${len(parameters)}"
-        conditions.append(f"state = 'suppressed' AND id IN ({held})")
-    parameters.append(limit)
-    rows = await tx.fetch(
-        f"SELECT {_COLUMNS} FROM {_FROM} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ${len(parameters)}",
-        *parameters,
-    )
-    return [_row(row) for row in rows]
+    return [_row(row) for row in await tx.fetch(*page)]
 
 
 def _row(row: asyncpg.Record) -> AlertRow:

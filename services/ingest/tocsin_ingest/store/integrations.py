@@ -6,19 +6,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.statements import Statement, columns_of, constant, param, params_of
 
-# Keys that work now, the current one first; no more than are worth showing.
-_PREFIXES = """ARRAY(SELECT prefix FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
-  AND integration_keys.integration_id = integrations.integration_id
-  AND (expire_time IS NULL OR expire_time > app_now())
-  ORDER BY integration_keys.create_time DESC LIMIT 10) AS prefixes"""
-_KEY_EXPIRE_TIME = """(SELECT expire_time FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
-  AND integration_keys.integration_id = integrations.integration_id
-  ORDER BY integration_keys.create_time DESC LIMIT 1) AS key_expire_time"""
-_COLUMNS: Final = f"""integration_id, display_name, default_policy, routing_rules, source_ranges, version, create_time, update_time,
-  {_PREFIXES}, {_KEY_EXPIRE_TIME}"""
-
+from tocsin_ingest.store.tables import integrations
 
 Version = tuple[int, datetime]
 """Counts from 1 again when an integration is deleted and made anew, so the time it was made belongs to it."""
@@ -57,6 +50,46 @@ class KeyRow:
     source_ranges: tuple[str, ...]
 
 
+# Keys that work now, the current one first; no more than are worth showing.
+_PREFIXES: Final[sa.ColumnElement[str]] = sa.literal_column(
+    """ARRAY(SELECT prefix FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
+  AND integration_keys.integration_id = integrations.integration_id
+  AND (expire_time IS NULL OR expire_time > app_now())
+  ORDER BY integration_keys.create_time DESC LIMIT 10)"""
+)
+_KEY_EXPIRE_TIME: Final[sa.ColumnElement[datetime]] = sa.literal_column(
+    """(SELECT expire_time FROM integration_keys WHERE integration_keys.org_id = integrations.org_id
+  AND integration_keys.integration_id = integrations.integration_id
+  ORDER BY integration_keys.create_time DESC LIMIT 1)"""
+)
+_MINE: Final = integrations.c.org_id == param("org_id")
+_ONE: Final = sa.and_(_MINE, integrations.c.integration_id == param("integration_id"))
+_WRITABLE: Final = params_of(integrations, ("display_name", "default_policy", "routing_rules", "source_ranges"))
+_SELECT: Final = sa.select(
+    *columns_of(integrations, IntegrationRow, key_prefixes=_PREFIXES, key_expire_time=_KEY_EXPIRE_TIME)
+)
+_GET: Final = Statement(_SELECT.where(_ONE))
+_LOCK: Final = Statement(_SELECT.where(_ONE).with_for_update())
+_PAGE: Final = Statement(
+    _SELECT.where(_MINE, integrations.c.integration_id > param("after"))
+    .order_by(integrations.c.integration_id)
+    .limit(param("limit"))
+)
+_VERSION: Final = Statement(sa.select(integrations.c.version, integrations.c.create_time).where(_ONE))
+_INSERT: Final = Statement(
+    pg.insert(integrations)
+    .values(params_of(integrations, ("org_id", "integration_id")) | _WRITABLE)
+    .on_conflict_do_nothing()
+    .returning(integrations.c.integration_id)
+)
+_UPDATE: Final = Statement(
+    sa.update(integrations)
+    .where(_ONE)
+    .values(_WRITABLE | {"version": integrations.c.version + constant(1), "update_time": sa.func.app_now()})
+)
+_DELETE: Final = Statement(sa.delete(integrations).where(_ONE))
+
+
 async def insert(
     tx: Tx,
     integration_id: str,
@@ -66,43 +99,27 @@ async def insert(
     source_ranges: Sequence[str],
 ) -> bool:
     """Adds an integration; False when the id is taken."""
-    return (
-        await tx.fetchval(
-            """INSERT INTO integrations (org_id, integration_id, display_name, default_policy, routing_rules, source_ranges)
-            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true""",
-            tx.org_id,
-            integration_id,
-            display_name,
-            default_policy,
-            routing_rules,
-            list(source_ranges),
-        )
-        is True
+    new = _INSERT(
+        org_id=tx.org_id,
+        integration_id=integration_id,
+        display_name=display_name,
+        default_policy=default_policy,
+        routing_rules=routing_rules,
+        source_ranges=list(source_ranges),
     )
+    return await tx.fetchval(*new) is not None
 
 
 async def get(tx: Tx, integration_id: str, *, lock: bool = False) -> IntegrationRow | None:
     """Reads one; `lock` keeps others from changing it until the transaction ends."""
-    row = await tx.fetchrow(
-        f"SELECT {_COLUMNS} FROM integrations WHERE org_id = $1 AND integration_id = $2{' FOR UPDATE' if lock else ''}",
-        tx.org_id,
-        integration_id,
-    )
+    statement = _LOCK if lock else _GET
+    row = await tx.fetchrow(*statement(org_id=tx.org_id, integration_id=integration_id))
     return _row(row) if row else None
 
 
 async def page(tx: Tx, after: str, limit: int) -> Sequence[IntegrationRow]:
     """Up to `limit` integrations by id, those after `after`."""
-    return [
-        _row(row)
-        for row in await tx.fetch(
-            f"""SELECT {_COLUMNS} FROM integrations WHERE org_id = $1 AND integration_id > $2
-            ORDER BY integration_id LIMIT $3""",
-            tx.org_id,
-            after,
-            limit,
-        )
-    ]
+    return [_row(row) for row in await tx.fetch(*_PAGE(org_id=tx.org_id, after=after, limit=limit))]
 
 
 async def update(
@@ -114,21 +131,20 @@ async def update(
     source_ranges: Sequence[str],
 ) -> None:
     """Replaces what can be changed, as the next version."""
-    await tx.execute(
-        """UPDATE integrations SET display_name = $3, default_policy = $4, routing_rules = $5, source_ranges = $6,
-          version = version + 1, update_time = app_now() WHERE org_id = $1 AND integration_id = $2""",
-        tx.org_id,
-        integration_id,
-        display_name,
-        default_policy,
-        routing_rules,
-        list(source_ranges),
+    changed = _UPDATE(
+        org_id=tx.org_id,
+        integration_id=integration_id,
+        display_name=display_name,
+        default_policy=default_policy,
+        routing_rules=routing_rules,
+        source_ranges=list(source_ranges),
     )
+    await tx.execute(*changed)
 
 
 async def delete(tx: Tx, integration_id: str) -> None:
     """Removes it with its keys; its alerts and incidents stay."""
-    await tx.execute("DELETE FROM integrations WHERE org_id = $1 AND integration_id = $2", tx.org_id, integration_id)
+    await tx.execute(*_DELETE(org_id=tx.org_id, integration_id=integration_id))
 
 
 async def insert_key(tx: Tx, integration_id: str, digest: bytes, prefix: str, lifetime: timedelta | None) -> None:
@@ -174,11 +190,7 @@ async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
 
 async def version_of(tx: Tx, integration_id: str) -> Version | None:
     """Which state of the integration is the newest; None when there is no such integration."""
-    row = await tx.fetchrow(
-        "SELECT version, create_time FROM integrations WHERE org_id = $1 AND integration_id = $2",
-        tx.org_id,
-        integration_id,
-    )
+    row = await tx.fetchrow(*_VERSION(org_id=tx.org_id, integration_id=integration_id))
     return (row["version"], row["create_time"]) if row else None
 
 
@@ -192,6 +204,6 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["version"],
         row["create_time"],
         row["update_time"],
-        tuple(row["prefixes"]),
+        tuple(row["key_prefixes"]),
         row["key_expire_time"],
     )

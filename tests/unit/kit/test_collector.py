@@ -1,0 +1,23 @@
+"""The cycle collector rests while a service is imported, and works again after that."""
+
+import gc
+
+import pytest
+from tocsin_kit.collector import resting
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_collector_works_again_after_the_imports(fails: bool) -> None:
+    before = gc.get_freeze_count()
+    try:
+        with resting():
+            assert not gc.isenabled()
+            if fails:
+                raise ImportError
+    except ImportError:
+        assert fails
+    try:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before, "what was imported is never looked through again"
+    finally:
+        gc.unfreeze()

@@ -7,42 +7,12 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import sqlalchemy as sa
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param, params_of
 
 from tocsin_notify.domain.page import Channel
-
-_COLUMNS: Final = """id, user_id, display_name, channel, address, secret, key_id, disabled,
-  verify_time IS NOT NULL AS verified, version, create_time, update_time"""
-# Rows of nobody (an empty user) lead where a method led before another user changed it. They carry notices of that and are
-# never shown.
-_READ: Final = f"""
-SELECT {_COLUMNS} FROM contact_methods WHERE org_id = $1 AND id = $2 AND user_id <> '' AND delete_time IS NULL
-"""
-_USABLE: Final = f"""
-SELECT {_COLUMNS} FROM contact_methods
-WHERE org_id = $1 AND user_id = $2 AND delete_time IS NULL AND verify_time IS NOT NULL AND NOT disabled
-ORDER BY create_time, id
-"""
-_LIST: Final = f"""
-SELECT {_COLUMNS} FROM contact_methods
-WHERE org_id = $1 AND delete_time IS NULL AND user_id <> '' AND ($2 = '' OR user_id = $2) AND (create_time, id) > ($3, $4)
-ORDER BY create_time, id LIMIT $5
-"""
-_COUNT: Final = "SELECT count(*) FROM contact_methods WHERE org_id = $1 AND user_id = $2 AND delete_time IS NULL"
-_INSERT: Final = f"""
-INSERT INTO contact_methods (org_id, id, user_id, display_name, channel, address, secret, key_id, disabled)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {_COLUMNS}
-"""
-_UPDATE: Final = f"""
-UPDATE contact_methods SET display_name = $3, channel = $4, address = $5, secret = $6, key_id = $7, disabled = $8,
-  verify_time = CASE WHEN $9 THEN coalesce(verify_time, app_now()) END, version = version + 1, update_time = app_now()
-WHERE org_id = $1 AND id = $2 RETURNING {_COLUMNS}
-"""
-_DELETE: Final = """
-UPDATE contact_methods SET delete_time = app_now(), address = '', secret = NULL, key_id = '', verify_time = NULL,
-  version = version + 1, update_time = app_now()
-WHERE org_id = $1 AND id = $2
-"""
+from tocsin_notify.store.tables import contact_methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +36,69 @@ class Contact:
         return f"Contact({self.id}, {self.channel})"
 
 
+_C: Final = contact_methods.c
+_COLUMNS: Final = columns_of(contact_methods, Contact, verified=_C.verify_time.is_not(None))
+_MINE: Final = _C.org_id == param("org_id")
+_ONE: Final = sa.and_(_MINE, _C.id == param("id"))
+_EXISTS: Final = _C.delete_time.is_(None)
+# Rows of nobody (an empty user) lead where a method led before another user changed it. They carry notices of that and are
+# never shown.
+_OWNED: Final = _C.user_id != constant("")
+_SELECT: Final = sa.select(*_COLUMNS).where(_EXISTS)
+_READ: Final = _SELECT.where(_ONE, _OWNED)
+_GET: Final = Statement(_READ)
+_LOCK: Final = Statement(_READ.with_for_update())
+_USABLE: Final = Statement(
+    _SELECT.where(_MINE, _C.user_id == param("user_id"), _C.verify_time.is_not(None), sa.not_(_C.disabled)).order_by(
+        _C.create_time, _C.id
+    )
+)
+_PAGE: Final = Filtered(
+    _SELECT.where(_MINE, _OWNED, sa.tuple_(_C.create_time, _C.id) > sa.tuple_(param("after_time"), param("after_id")))
+    .order_by(_C.create_time, _C.id)
+    .limit(param("limit")),
+    _C.user_id == param("user_id"),
+)
+_COUNT: Final = Statement(
+    sa.select(sa.func.count()).select_from(contact_methods).where(_MINE, _C.user_id == param("user_id"), _EXISTS)
+)
+_WRITABLE: Final = params_of(contact_methods, ("display_name", "channel", "address", "secret", "key_id", "disabled"))
+_INSERT: Final = Statement(
+    sa.insert(contact_methods)
+    .values(params_of(contact_methods, ("org_id", "id", "user_id")) | _WRITABLE)
+    .returning(*_COLUMNS)
+)
+_CHANGED: Final = {"version": _C.version + constant(1), "update_time": sa.func.app_now()}
+_VERIFY_TIME: Final = sa.case(
+    (param("verified", sa.Boolean), sa.func.coalesce(_C.verify_time, sa.func.app_now())), else_=sa.null()
+)
+_UPDATE: Final = Statement(
+    sa.update(contact_methods)
+    .where(_ONE)
+    .values(_WRITABLE | _CHANGED | {"verify_time": _VERIFY_TIME})
+    .returning(*_COLUMNS)
+)
+_DELETE: Final = Statement(
+    sa.update(contact_methods)
+    .where(_ONE)
+    .values(
+        _CHANGED
+        | {"delete_time": sa.func.app_now(), "address": constant(""), "key_id": constant("")}
+        | {"secret": sa.null(), "verify_time": sa.null()}
+    )
+)
+_OWNERS: Final = Statement(
+    sa.select(_C.id, _C.user_id).where(_MINE, _EXISTS, _C.id == sa.any_(param("ids", sa.ARRAY(sa.UUID))))
+)
+_OWNER_OF: Final = Statement(
+    sa.select(_C.user_id)
+    .where(_MINE, _EXISTS, _OWNED, _C.channel == param("channel"), _C.address == param("address"))
+    .where(_C.verify_time.is_not(None))
+    .order_by(_C.verify_time, _C.id)
+    .limit(constant(1))
+)
+
+
 def _contact(row: asyncpg.Record) -> Contact:
     fields = dict(row)
     return Contact(**{**fields, "channel": Channel(fields["channel"])})
@@ -73,60 +106,44 @@ def _contact(row: asyncpg.Record) -> Contact:
 
 async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Contact | None:
     """One that was not deleted."""
-    row = await tx.fetchrow(_READ + (" FOR UPDATE" if lock else ""), tx.org_id, id)
+    row = await tx.fetchrow(*(_LOCK if lock else _GET)(org_id=tx.org_id, id=id))
     return None if row is None else _contact(row)
 
 
 async def page(tx: Tx, user: str, after: tuple[datetime, UUID], limit: int) -> list[Contact]:
     """Oldest first, behind `after`; of one user, or with an empty `user` of all."""
-    return [_contact(row) for row in await tx.fetch(_LIST, tx.org_id, user, *after, limit)]
+    after_time, after_id = after
+    page = _PAGE(org_id=tx.org_id, user_id=user or None, after_time=after_time, after_id=after_id, limit=limit)
+    return [_contact(row) for row in await tx.fetch(*page)]
 
 
 async def usable(tx: Tx, user: str) -> list[Contact]:
     """The user's that may carry pages, oldest first."""
-    return [_contact(row) for row in await tx.fetch(_USABLE, tx.org_id, user)]
+    return [_contact(row) for row in await tx.fetch(*_USABLE(org_id=tx.org_id, user_id=user))]
 
 
 async def count(tx: Tx, user: str) -> int:
     """How many the user has."""
-    found: int = await tx.fetchval(_COUNT, tx.org_id, user)
+    found: int = await tx.fetchval(*_COUNT(org_id=tx.org_id, user_id=user))
     return found
 
 
 async def insert(tx: Tx, contact: Contact) -> Contact:
     """A new one."""
-    row = await tx.fetchrow(
-        _INSERT,
-        tx.org_id,
-        contact.id,
-        contact.user_id,
-        contact.display_name,
-        contact.channel,
-        contact.address,
-        contact.secret,
-        contact.key_id,
-        contact.disabled,
-    )
+    row = await tx.fetchrow(*_INSERT(org_id=tx.org_id, user_id=contact.user_id, **_written(contact)))
     assert row is not None
     return _contact(row)
 
 
 async def update(tx: Tx, contact: Contact) -> Contact:
     """A locked one's new values."""
-    row = await tx.fetchrow(
-        _UPDATE,
-        tx.org_id,
-        contact.id,
-        contact.display_name,
-        contact.channel,
-        contact.address,
-        contact.secret,
-        contact.key_id,
-        contact.disabled,
-        contact.verified,
-    )
+    row = await tx.fetchrow(*_UPDATE(org_id=tx.org_id, verified=contact.verified, **_written(contact)))
     assert row is not None, "the row is locked by this transaction"
     return _contact(row)
+
+
+def _written(contact: Contact) -> dict[str, object]:
+    return {"id": contact.id, **{name: getattr(contact, name) for name in _WRITABLE}}
 
 
 async def verify(tx: Tx, contact: Contact) -> Contact:
@@ -136,26 +153,16 @@ async def verify(tx: Tx, contact: Contact) -> Contact:
 
 async def delete(tx: Tx, id: UUID) -> None:
     """A locked one's end: where it led is forgotten, its row stays for the notifications that name it."""
-    await tx.execute(_DELETE, tx.org_id, id)
+    await tx.execute(*_DELETE(org_id=tx.org_id, id=id))
 
 
 async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Whose these are; without those that do not exist."""
-    rows = await tx.fetch(
-        "SELECT id, user_id FROM contact_methods WHERE org_id = $1 AND id = ANY($2::uuid[]) AND delete_time IS NULL",
-        tx.org_id,
-        list(ids),
-    )
+    rows = await tx.fetch(*_OWNERS(org_id=tx.org_id, ids=list(ids)))
     return {row["id"]: row["user_id"] for row in rows}
 
 
 async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:
     """Who has proved that this address is theirs: the first, if several have."""
-    found: str | None = await tx.fetchval(
-        """SELECT user_id FROM contact_methods WHERE org_id = $1 AND channel = $2 AND address = $3 AND delete_time IS NULL
-             AND verify_time IS NOT NULL AND user_id <> '' ORDER BY verify_time, id LIMIT 1""",
-        tx.org_id,
-        channel,
-        address,
-    )
+    found: str | None = await tx.fetchval(*_OWNER_OF(org_id=tx.org_id, channel=channel, address=address))
     return found

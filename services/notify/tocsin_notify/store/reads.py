@@ -3,35 +3,68 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 from uuid import UUID
 
-from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+import sqlalchemy as sa
+from tocsin_kit.db.pool import SYSTEM, Tx
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param
 
 from tocsin_notify.domain.page import State
+from tocsin_notify.store import tables
 from tocsin_notify.store.dead_letters import DeadLetterHead
 from tocsin_notify.store.rows import Attempt, Shown
 
-_COLUMNS: Final = """n.id, n.page_id, n.user_id, n.incident, n.generation, n.contact_method, n.channel, n.state,
-  n.state_reason, n.create_time, n.due_time, n.send_time, p.type, p.level, p.repeat, p.planned_time, p.job"""
-_READ: Final = f"""
-SELECT {_COLUMNS} FROM notifications n
-JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id WHERE n.org_id = $1 AND n.id = $2
-"""
-_ATTEMPTS: Final = f"""
-SELECT {columns(Attempt)} FROM attempts
-WHERE org_id = $1 AND notification_id = $2 ORDER BY number
-"""
-_ATTEMPTS_OF: Final = f"""
-SELECT notification_id, {columns(Attempt)} FROM attempts
-WHERE org_id = $1 AND notification_id = ANY($2::uuid[]) ORDER BY notification_id, number
-"""
-_DEAD: Final = f"""
-SELECT {columns(DeadLetterHead)} FROM dead_letters
-WHERE {{tenant}} AND (create_time, id) < ($2, $3){{filters}}
-ORDER BY create_time DESC, id DESC LIMIT $4
-"""
+_N: Final = tables.notifications.alias("n")
+_P: Final = tables.pages.alias("p")
+_ATTEMPT: Final = tables.attempts
+_LETTER: Final = tables.dead_letters
+_OF_PAGE: Final = {name: _P.c[name] for name in ("type", "level", "repeat", "planned_time", "job")}
+_SHOWN: Final = (
+    sa.select(*columns_of(_N, Shown, **_OF_PAGE))
+    .join_from(_N, _P, sa.and_(_P.c.id == _N.c.page_id, _P.c.org_id.is_not_distinct_from(_N.c.org_id)))
+    .where(_N.c.org_id == param("org_id"))
+)
+_READ: Final = Statement(_SHOWN.where(_N.c.id == param("id")))
+_OLDEST_FIRST: Final = sa.select(_ATTEMPT.c.notification_id, *columns_of(_ATTEMPT, Attempt)).order_by(
+    _ATTEMPT.c.notification_id, _ATTEMPT.c.number
+)
+_ATTEMPTS_OF: Final = Statement(
+    _OLDEST_FIRST.where(
+        _ATTEMPT.c.org_id == param("org_id"), _ATTEMPT.c.notification_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
+    )
+)
+
+
+def _newest_first(select: "sa.Select[Any]", table: sa.FromClause) -> "sa.Select[Any]":
+    order = table.c.create_time, table.c.id
+    behind = sa.tuple_(*order) < sa.tuple_(param("before_time"), param("before_id"))
+    return select.where(behind).order_by(*(each.desc() for each in order)).limit(param("limit"))
+
+
+@lru_cache(maxsize=1 << len(State))
+def _page(states: frozenset[State]) -> Filtered:
+    """Literal states, so that the planner can use the index of what is not sent: a rare state is found without its history."""
+    select = _SHOWN.where(_N.c.state.in_([constant(state) for state in sorted(states)])) if states else _SHOWN
+    return Filtered(
+        _newest_first(select, _N),
+        _N.c.incident == param("incident"),
+        _N.c.user_id == param("user_id"),
+        _N.c.page_id == param("page_id"),
+    )
+
+
+def _dead(*conditions: sa.ColumnElement[bool]) -> Filtered:
+    select = sa.select(*columns_of(_LETTER, DeadLetterHead)).where(*conditions)
+    return Filtered(_newest_first(select, _LETTER), _LETTER.c.user_id == param("user_id"))
+
+
+_MINE: Final = _LETTER.c.org_id == param("org_id")
+_WAITS: Final = _LETTER.c.redrive_time.is_(None)
+_DEAD: Final = {True: _dead(_MINE), False: _dead(_MINE, _WAITS)}
+_DEAD_OF_ALL: Final = {True: _dead(), False: _dead(_WAITS)}
+"""By whether redriven ones are shown as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,55 +79,41 @@ class Filter:
 
 async def notification(tx: Tx, id: UUID) -> tuple[Shown, list[Attempt]] | None:
     """One with its attempts, oldest first."""
-    row = await tx.fetchrow(_READ, tx.org_id, id)
-    if row is None:
-        return None
-    return Shown(**dict(row)), [Attempt(*each) for each in await tx.fetch(_ATTEMPTS, tx.org_id, id)]
+    row = await tx.fetchrow(*_READ(org_id=tx.org_id, id=id))
+    return None if row is None else (Shown(*row), (await attempts_of(tx, [id])).get(id, []))
 
 
 async def attempts_of(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
     """The attempts of several notifications, oldest first."""
     found: dict[UUID, list[Attempt]] = {}
-    for notification, *row in await tx.fetch(_ATTEMPTS_OF, tx.org_id, list(ids)):
+    for notification, *row in await tx.fetch(*_ATTEMPTS_OF(org_id=tx.org_id, ids=list(ids))):
         found.setdefault(notification, []).append(Attempt(*row))
     return found
 
 
 async def notifications(tx: Tx, wanted: Filter, before: tuple[datetime, UUID], limit: int) -> list[Shown]:
     """Newest first, behind a (create_time, id). Only the filters given are part of the query, so each finds its index."""
-    conditions: list[tuple[str, object]] = []
-    states = ""
-    if wanted.states:
-        # Literals, so that the planner can use the index of what is not sent: a rare state is found without its history.
-        states = f" AND n.state IN ({', '.join(sorted(repr(str(state)) for state in set(wanted.states)))})"
-    if wanted.incident is not None:
-        conditions.append(("n.incident = ${}", wanted.incident))
-    if wanted.user:
-        conditions.append(("n.user_id = ${}", wanted.user))
-    if wanted.page is not None:
-        conditions.append(("n.page_id = ${}", wanted.page))
-    filters = "".join(f" AND {text.format(5 + place)}" for place, (text, _) in enumerate(conditions))
-    rows = await tx.fetch(
-        f"""SELECT {_COLUMNS} FROM notifications n
-            JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
-            WHERE n.org_id = $1 AND (n.create_time, n.id) < ($2, $3){filters}{states}
-            ORDER BY n.create_time DESC, n.id DESC LIMIT $4""",
-        tx.org_id,
-        *before,
-        limit,
-        *(value for _, value in conditions),
+    before_time, before_id = before
+    page = _page(frozenset(wanted.states))(
+        org_id=tx.org_id,
+        before_time=before_time,
+        before_id=before_id,
+        limit=limit,
+        incident=wanted.incident,
+        user_id=wanted.user or None,
+        page_id=wanted.page,
     )
-    return [Shown(**dict(row)) for row in rows]
+    return [Shown(*row) for row in await tx.fetch(*page)]
 
 
 async def dead_letters(
     tx: Tx, *, user: str, redriven: bool, before: tuple[datetime, UUID], limit: int
 ) -> list[DeadLetterHead]:
     """Newest first, without their jobs. A transaction of all tenants sees all, and what no tenant could be read from."""
-    filters = "" if redriven else " AND redrive_time IS NULL"
-    if user:
-        filters += " AND user_id = $5"
-    tenant = "$1 = '*'" if tx.org_id == "*" else "org_id = $1"
-    query = _DEAD.format(tenant=tenant, filters=filters)
-    rows = await tx.fetch(query, tx.org_id, *before, limit, *([user] if user else []))
-    return [DeadLetterHead(*row) for row in rows]
+    before_time, before_id = before
+    values = {"before_time": before_time, "before_id": before_id, "limit": limit, "user_id": user or None}
+    if tx.org_id == SYSTEM:
+        page = _DEAD_OF_ALL[redriven](**values)
+    else:
+        page = _DEAD[redriven](org_id=tx.org_id, **values)
+    return [DeadLetterHead(*row) for row in await tx.fetch(*page)]

@@ -4,22 +4,34 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.statements import Statement, constant, param
 
 from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer, TimerKind
-from tocsin_escalation.store import policies
+from tocsin_escalation.store import policies, tables
 
-COLUMNS = """e.incident_id, e.org_id, e.title, e.source, e.severity, e.integration, e.labels, e.links, e.alert_count,
-  e.create_time, e.update_time, e.state, e.policy_id, e.policy, e.on_fallback_policy, e.team, e.level, e.repeat, e.generation,
-  e.assignees, e.paged_users, e.pages, e.reached, e.acknowledged_by, e.acknowledge_time, e.resolved_by, e.resolve_time,
-  e.added_alerts_noted, e.severity_set, e.last_sequence, e.version, t.timer_id, t.kind AS timer_kind, t.due_time,
-  t.generation AS timer_generation, t.level_end"""
+E: Final = tables.escalations.alias("e")
+_T: Final = tables.timers.alias("t")
 # IS NOT DISTINCT FROM wherever incident ids lead: no index can be entered by that, so the planner keeps to the id's index.
-FROM = """FROM escalations e
-  LEFT JOIN timers t ON t.incident_id = e.incident_id AND t.org_id IS NOT DISTINCT FROM e.org_id"""
+SELECT: Final = sa.select(
+    *E.c,
+    _T.c.timer_id,
+    _T.c.kind.label("timer_kind"),
+    _T.c.due_time,
+    _T.c.generation.label("timer_generation"),
+    _T.c.level_end,
+).outerjoin_from(E, _T, sa.and_(_T.c.incident_id == E.c.incident_id, _T.c.org_id.is_not_distinct_from(E.c.org_id)))
+"""Escalations with their live timers: what `to_row` reads."""
+_NAMED: Final = E.c.incident_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
+_OF_TENANT: Final = E.c.org_id == param("org_id")
+_READ_LOCKED: Final = Statement(SELECT.where(_NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT)))
+_GET: Final = Statement(SELECT.where(_OF_TENANT, E.c.incident_id == param("id")))
+_GET_MANY: Final = Statement(SELECT.where(_OF_TENANT, _NAMED))
 _MINE = "($2 = '*' OR org_id = $2)"
 
 
@@ -32,7 +44,7 @@ class EscalationRow:
 
 
 def to_row(r: Record) -> EscalationRow:
-    """A record of `COLUMNS`."""
+    """A record of `SELECT`."""
     timer = None
     if r["timer_id"] is not None:
         timer = Timer(r["timer_id"], TimerKind(r["timer_kind"]), r["due_time"], r["timer_generation"], r["level_end"])
@@ -86,8 +98,8 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> di
     locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}
                   ORDER BY incident_id FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
     locked = [record["incident_id"] for record in await tx.fetch(locking, ids, tx.org_id)]
-    query = f"SELECT {COLUMNS} {FROM} WHERE e.incident_id = ANY($1::uuid[]) AND ($2 = '*' OR e.org_id = $2)"
-    return {record["incident_id"]: to_row(record).run for record in await tx.fetch(query, locked, tx.org_id)}
+    records = await tx.fetch(*_READ_LOCKED(ids=locked, org_id=tx.org_id))
+    return {record["incident_id"]: to_row(record).run for record in records}
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
@@ -198,15 +210,14 @@ async def save_pages(tx: Tx, runs: Sequence[Escalation]) -> None:
 
 async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:
     """One escalation of this tenant."""
-    query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = $2"
-    record = await tx.fetchrow(query, tx.org_id, incident_id)
+    record = await tx.fetchrow(*_GET(org_id=tx.org_id, id=incident_id))
     return to_row(record) if record else None
 
 
 async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, EscalationRow]:
     """Several escalations of this tenant."""
-    query = f"SELECT {COLUMNS} {FROM} WHERE e.org_id = $1 AND e.incident_id = ANY($2::uuid[])"
-    return {record["incident_id"]: to_row(record) for record in await tx.fetch(query, tx.org_id, list(incident_ids))}
+    records = await tx.fetch(*_GET_MANY(org_id=tx.org_id, ids=list(incident_ids)))
+    return {record["incident_id"]: to_row(record) for record in records}
 
 
 async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:

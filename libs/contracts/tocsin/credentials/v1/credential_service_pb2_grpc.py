@@ -157,14 +157,14 @@ class CredentialServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends an API key for good. Revoking a revoked one is OK. Idempotent by `request_id`. Reasons: `API_KEY_NOT_FOUND`.
+        """Revokes an API key; this cannot be undone. Revoking a revoked one is OK. Idempotent by `request_id`. Reasons: `API_KEY_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeTokens(self, request, context):
-        """Ends one token by its `jti`, or all credentials that a subject was issued up to a time: tokens of Tocsin's own and of the OpenID
+        """Revokes one token by its `jti`, or all credentials of a subject that were issued up to a time: tokens of Tocsin's own and of the OpenID
         Connect issuer, and API keys. Not tokens of Tocsin's own services, nor integration keys: rotate those.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `LIMIT_REACHED`.

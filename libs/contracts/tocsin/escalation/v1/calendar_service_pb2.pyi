@@ -38,7 +38,7 @@ class CalendarFeed(_message.Message):
     user: _builtins.str
     """The shifts of one user in all schedules: `users/{user}`."""
     schedule: _builtins.str
-    """The shifts of everybody in one schedule: `schedules/{schedule}`."""
+    """The shifts of all users in one schedule: `schedules/{schedule}`."""
     display_name: _builtins.str
     """What the URL is used for, for example the calendar program; at most 255 characters."""
     prefix: _builtins.str

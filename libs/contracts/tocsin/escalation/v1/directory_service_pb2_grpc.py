@@ -124,7 +124,7 @@ class DirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
         `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -166,7 +166,7 @@ class DirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTeam(self, request, context):
-        """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        """Deletes a team, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
         `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.

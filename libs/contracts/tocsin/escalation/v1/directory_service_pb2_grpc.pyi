@@ -48,7 +48,7 @@ class DirectoryServiceStub:
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]
-    """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -68,7 +68,7 @@ class DirectoryServiceStub:
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteTeam: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteTeamRequest, _directory_service_pb2.DeleteTeamResponse]
-    """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    """Deletes a team, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -94,7 +94,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -114,7 +114,7 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteTeam: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteTeamRequest, _directory_service_pb2.DeleteTeamResponse]  # type: ignore[assignment]
-    """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+    """Deletes a team, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
     `ListUnreachableTargets` name those levels.
 
     Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -167,7 +167,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_service_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteUserResponse, _abc.Awaitable[_directory_service_pb2.DeleteUserResponse]]:
-        """Deletes a user, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
         `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
@@ -217,7 +217,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_service_pb2.DeleteTeamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteTeamResponse, _abc.Awaitable[_directory_service_pb2.DeleteTeamResponse]]:
-        """Deletes a team, also one that policies name. Levels that name it page nobody for it and say so; `Policy.warnings` and
+        """Deletes a team, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
         `ListUnreachableTargets` name those levels.
 
         Idempotent by `request_id`. Reasons: `TEAM_NOT_FOUND`, `ETAG_MISMATCH`.

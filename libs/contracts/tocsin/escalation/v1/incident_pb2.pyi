@@ -32,13 +32,13 @@ class _IncidentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inciden
     INCIDENT_STATE_TRIGGERED: _IncidentState.ValueType  # 1
     """People are being paged; a timer runs for the next level."""
     INCIDENT_STATE_ACKNOWLEDGED: _IncidentState.ValueType  # 2
-    """Somebody is on it. Nobody is paged unless the policy's acknowledge timeout passes."""
+    """A person works on it. No user is paged unless the policy's acknowledge timeout passes."""
     INCIDENT_STATE_SNOOZED: _IncidentState.ValueType  # 3
-    """Quiet until `snooze_end_time`, then triggered again."""
+    """Paging rests until `snooze_end_time`; then the incident is triggered again."""
     INCIDENT_STATE_EXHAUSTED: _IncidentState.ValueType  # 4
-    """Every level and repeat has passed and nobody answered. Nobody is paged any more: a loud event."""
+    """Every level and repeat has passed and no user answered. No user is paged any more; an error is logged and counted."""
     INCIDENT_STATE_RESOLVED: _IncidentState.ValueType  # 5
-    """Over. Nothing changes any more."""
+    """Resolved. This state is final."""
 
 class IncidentState(_IncidentState, metaclass=_IncidentStateEnumTypeWrapper):
     """Where an incident's escalation is."""
@@ -48,13 +48,13 @@ INCIDENT_STATE_UNSPECIFIED: IncidentState.ValueType  # 0
 INCIDENT_STATE_TRIGGERED: IncidentState.ValueType  # 1
 """People are being paged; a timer runs for the next level."""
 INCIDENT_STATE_ACKNOWLEDGED: IncidentState.ValueType  # 2
-"""Somebody is on it. Nobody is paged unless the policy's acknowledge timeout passes."""
+"""A person works on it. No user is paged unless the policy's acknowledge timeout passes."""
 INCIDENT_STATE_SNOOZED: IncidentState.ValueType  # 3
-"""Quiet until `snooze_end_time`, then triggered again."""
+"""Paging rests until `snooze_end_time`; then the incident is triggered again."""
 INCIDENT_STATE_EXHAUSTED: IncidentState.ValueType  # 4
-"""Every level and repeat has passed and nobody answered. Nobody is paged any more: a loud event."""
+"""Every level and repeat has passed and no user answered. No user is paged any more; an error is logged and counted."""
 INCIDENT_STATE_RESOLVED: IncidentState.ValueType  # 5
-"""Over. Nothing changes any more."""
+"""Resolved. This state is final."""
 Global___IncidentState: _TypeAlias = IncidentState  # noqa: Y015
 
 class _Reached:
@@ -70,7 +70,7 @@ class _ReachedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reached.Value
     REACHED_SOMEBODY: _Reached.ValueType  # 2
     """A provider took at least one page."""
     REACHED_NOBODY: _Reached.ValueType  # 3
-    """No level is left, and every page was unreachable or failed for good, or there was nobody to page."""
+    """No level is left, and every page was unreachable or failed for good, or there was no user to page."""
 
 class Reached(_Reached, metaclass=_ReachedEnumTypeWrapper):
     """Whether any page of an incident was taken by a provider."""
@@ -82,7 +82,7 @@ REACHED_UNKNOWN: Reached.ValueType  # 1
 REACHED_SOMEBODY: Reached.ValueType  # 2
 """A provider took at least one page."""
 REACHED_NOBODY: Reached.ValueType  # 3
-"""No level is left, and every page was unreachable or failed for good, or there was nobody to page."""
+"""No level is left, and every page was unreachable or failed for good, or there was no user to page."""
 Global___Reached: _TypeAlias = Reached  # noqa: Y015
 
 class _TimelineKind:
@@ -98,7 +98,7 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_LEVEL_PAGED: _TimelineKind.ValueType  # 2
     """A level was started and its people were paged."""
     TIMELINE_KIND_LEVEL_SKIPPED: _TimelineKind.ValueType  # 3
-    """A level resolved to nobody, or none of its pages could reach anybody: the next one was started at once."""
+    """A level had no user to page, or none of its pages could reach a user: the next one was started at once."""
     TIMELINE_KIND_REPEATED: _TimelineKind.ValueType  # 4
     """The policy starts again from level 1."""
     TIMELINE_KIND_EXHAUSTED: _TimelineKind.ValueType  # 5
@@ -106,7 +106,7 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_ACKNOWLEDGED: _TimelineKind.ValueType  # 6
     """Acknowledged."""
     TIMELINE_KIND_UNACKNOWLEDGED: _TimelineKind.ValueType  # 7
-    """Given back."""
+    """A person withdrew the acknowledgement."""
     TIMELINE_KIND_ACK_TIMED_OUT: _TimelineKind.ValueType  # 8
     """The acknowledgement's time passed."""
     TIMELINE_KIND_SNOOZED: _TimelineKind.ValueType  # 9
@@ -122,11 +122,11 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_RESOLVED: _TimelineKind.ValueType  # 14
     """Resolved."""
     TIMELINE_KIND_ALERTS_ADDED: _TimelineKind.ValueType  # 15
-    """Alerts joined while somebody was on it; nobody was paged for them."""
+    """Alerts joined while the incident was acknowledged or snoozed; no user was paged for them."""
     TIMELINE_KIND_POLICY_FALLBACK: _TimelineKind.ValueType  # 16
     """The policy named was not usable; the tenant's fallback runs, or nothing can."""
     TIMELINE_KIND_STALE: _TimelineKind.ValueType  # 17
-    """Something arrived too late to matter, and did nothing."""
+    """An event or a timer came too late and changed nothing."""
     TIMELINE_KIND_SEVERITY_RAISED: _TimelineKind.ValueType  # 18
     """The severity was raised by a new alert."""
     TIMELINE_KIND_PAGE_UNREACHABLE: _TimelineKind.ValueType  # 19
@@ -134,13 +134,13 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_PAGE_FAILED: _TimelineKind.ValueType  # 20
     """A page failed for good through every contact method that was tried."""
     TIMELINE_KIND_PAGE_DELAYED: _TimelineKind.ValueType  # 21
-    """No provider has taken a page yet; it is tried on."""
+    """No provider has accepted a page yet; further attempts follow."""
     TIMELINE_KIND_PAGE_SENT: _TimelineKind.ValueType  # 22
     """A provider took a page."""
     TIMELINE_KIND_NOBODY_REACHED: _TimelineKind.ValueType  # 23
-    """The incident is exhausted, and by now it is known that no page reached anybody."""
+    """The incident is exhausted, and it is known now that no page reached a user."""
     TIMELINE_KIND_URGENCY_RAISED: _TimelineKind.ValueType  # 24
-    """The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
+    """The incident became urgent while it was acknowledged or snoozed; the person who had done that was told."""
     TIMELINE_KIND_RESPONDERS_ADDED: _TimelineKind.ValueType  # 25
     """A person asked for further people, who were paged."""
     TIMELINE_KIND_RESTARTED: _TimelineKind.ValueType  # 26
@@ -150,7 +150,7 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     TIMELINE_KIND_PAGE_DELIVERED: _TimelineKind.ValueType  # 28
     """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
     TIMELINE_KIND_LEVEL_HELD: _TimelineKind.ValueType  # 29
-    """A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
+    """A level waits for a user to come on call, because its schedule has a gap and the policy says so."""
     TIMELINE_KIND_LEVEL_PASSED: _TimelineKind.ValueType  # 30
     """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 
@@ -164,7 +164,7 @@ TIMELINE_KIND_OPENED: TimelineKind.ValueType  # 1
 TIMELINE_KIND_LEVEL_PAGED: TimelineKind.ValueType  # 2
 """A level was started and its people were paged."""
 TIMELINE_KIND_LEVEL_SKIPPED: TimelineKind.ValueType  # 3
-"""A level resolved to nobody, or none of its pages could reach anybody: the next one was started at once."""
+"""A level had no user to page, or none of its pages could reach a user: the next one was started at once."""
 TIMELINE_KIND_REPEATED: TimelineKind.ValueType  # 4
 """The policy starts again from level 1."""
 TIMELINE_KIND_EXHAUSTED: TimelineKind.ValueType  # 5
@@ -172,7 +172,7 @@ TIMELINE_KIND_EXHAUSTED: TimelineKind.ValueType  # 5
 TIMELINE_KIND_ACKNOWLEDGED: TimelineKind.ValueType  # 6
 """Acknowledged."""
 TIMELINE_KIND_UNACKNOWLEDGED: TimelineKind.ValueType  # 7
-"""Given back."""
+"""A person withdrew the acknowledgement."""
 TIMELINE_KIND_ACK_TIMED_OUT: TimelineKind.ValueType  # 8
 """The acknowledgement's time passed."""
 TIMELINE_KIND_SNOOZED: TimelineKind.ValueType  # 9
@@ -188,11 +188,11 @@ TIMELINE_KIND_NOTE: TimelineKind.ValueType  # 13
 TIMELINE_KIND_RESOLVED: TimelineKind.ValueType  # 14
 """Resolved."""
 TIMELINE_KIND_ALERTS_ADDED: TimelineKind.ValueType  # 15
-"""Alerts joined while somebody was on it; nobody was paged for them."""
+"""Alerts joined while the incident was acknowledged or snoozed; no user was paged for them."""
 TIMELINE_KIND_POLICY_FALLBACK: TimelineKind.ValueType  # 16
 """The policy named was not usable; the tenant's fallback runs, or nothing can."""
 TIMELINE_KIND_STALE: TimelineKind.ValueType  # 17
-"""Something arrived too late to matter, and did nothing."""
+"""An event or a timer came too late and changed nothing."""
 TIMELINE_KIND_SEVERITY_RAISED: TimelineKind.ValueType  # 18
 """The severity was raised by a new alert."""
 TIMELINE_KIND_PAGE_UNREACHABLE: TimelineKind.ValueType  # 19
@@ -200,13 +200,13 @@ TIMELINE_KIND_PAGE_UNREACHABLE: TimelineKind.ValueType  # 19
 TIMELINE_KIND_PAGE_FAILED: TimelineKind.ValueType  # 20
 """A page failed for good through every contact method that was tried."""
 TIMELINE_KIND_PAGE_DELAYED: TimelineKind.ValueType  # 21
-"""No provider has taken a page yet; it is tried on."""
+"""No provider has accepted a page yet; further attempts follow."""
 TIMELINE_KIND_PAGE_SENT: TimelineKind.ValueType  # 22
 """A provider took a page."""
 TIMELINE_KIND_NOBODY_REACHED: TimelineKind.ValueType  # 23
-"""The incident is exhausted, and by now it is known that no page reached anybody."""
+"""The incident is exhausted, and it is known now that no page reached a user."""
 TIMELINE_KIND_URGENCY_RAISED: TimelineKind.ValueType  # 24
-"""The incident became urgent while somebody had acknowledged or snoozed it; they were told."""
+"""The incident became urgent while it was acknowledged or snoozed; the person who had done that was told."""
 TIMELINE_KIND_RESPONDERS_ADDED: TimelineKind.ValueType  # 25
 """A person asked for further people, who were paged."""
 TIMELINE_KIND_RESTARTED: TimelineKind.ValueType  # 26
@@ -216,7 +216,7 @@ TIMELINE_KIND_EDITED: TimelineKind.ValueType  # 27
 TIMELINE_KIND_PAGE_DELIVERED: TimelineKind.ValueType  # 28
 """A provider says that a page arrived at the device. Not a step of its own: nothing depends on it."""
 TIMELINE_KIND_LEVEL_HELD: TimelineKind.ValueType  # 29
-"""A level waits for somebody to come on call, because its schedule has a gap and the policy says so."""
+"""A level waits for a user to come on call, because its schedule has a gap and the policy says so."""
 TIMELINE_KIND_LEVEL_PASSED: TimelineKind.ValueType  # 30
 """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
@@ -276,11 +276,11 @@ class Incident(_message.Message):
     name: _builtins.str
     """`incidents/{uuid}`."""
     title: _builtins.str
-    """The first alert's summary, or what a person made of it."""
+    """The first alert's summary, or the title that a person gave the incident."""
     source: _builtins.str
     """The first alert's source."""
     severity: _severity_pb2.Severity.ValueType
-    """The worst severity of its alerts, or what a person made of it; after that only alerts of new keys raise it."""
+    """The worst severity of its alerts, or the one that a person set; from then on only alerts of new keys raise it."""
     state: Global___IncidentState.ValueType
     """Where its escalation is."""
     policy: _builtins.str
@@ -292,7 +292,7 @@ class Incident(_message.Message):
     level: _builtins.int
     """The level last paged, counted from 1; 0 before the first."""
     repeat: _builtins.int
-    """Which pass through the levels this is, counted from 0."""
+    """The number of the present pass through the levels, counted from 0."""
     generation: _builtins.int
     """Bumped by every acknowledge, unacknowledge, snooze, escalate, reassign and restart; older timers and pages of older generations do nothing.
     An incident that was opened anew begins above all generations it had before.
@@ -302,16 +302,16 @@ class Incident(_message.Message):
     integration: _builtins.str
     """The integration its first alert came through: `integrations/{integration}`."""
     acknowledged_by: _builtins.str
-    """Who acknowledged it; empty when nobody has."""
+    """Who acknowledged it; empty when it is not acknowledged."""
     resolved_by: _builtins.str
     """Who or what resolved it."""
     etag: _builtins.str
-    """Send it back to act only on what was read."""
+    """Send it back, and the command fails if the incident has changed since it was read."""
     reached: Global___Reached.ValueType
-    """Whether any page was taken by a provider. It changes without a new `etag`: a page's outcome never refuses what a person does."""
+    """Whether any page was taken by a provider. It changes without a new `etag`, so that the outcome of a page never makes a person's command fail."""
     @_builtins.property
     def assignees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Who is on it: the people paged at the current level, or the one who acknowledged. `users/{user}`."""
+        """Who is responsible: the users paged at the current level, or the one who acknowledged. `users/{user}`."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -339,7 +339,7 @@ class Incident(_message.Message):
 
     @_builtins.property
     def next_step_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next step is due if nobody answers: next level, end of snooze, end of acknowledgement. While a level is held for a gap:
+        """When the next step is due if no user answers: next level, end of snooze, end of acknowledgement. While a level is held for a gap:
         when its schedules are looked at again.
         """
 
@@ -387,7 +387,7 @@ Global___Incident: _TypeAlias = Incident  # noqa: Y015
 
 @_typing.final
 class IncidentLink(_message.Message):
-    """A link that helps whoever is paged."""
+    """A link that helps the users who are paged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -432,11 +432,11 @@ class TimelineEntry(_message.Message):
     name: _builtins.str
     """`timelineEntries/{number}`, growing."""
     kind: Global___TimelineKind.ValueType
-    """What."""
+    """What happened."""
     actor: _builtins.str
     """Who or what did it: `users/{user}`, `integrations/{integration}`, `timers/{uuid}`, `services/{service}`."""
     message: _builtins.str
-    """In words."""
+    """What happened, in words."""
     level: _builtins.int
     """The level it concerns, counted from 1; 0 for none."""
     repeat: _builtins.int

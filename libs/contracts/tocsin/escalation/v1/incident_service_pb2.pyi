@@ -304,7 +304,7 @@ class ListIncidentsRequest(_message.Message):
 
     @_builtins.property
     def reached(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.Reached.ValueType]:
-        """Only incidents whose pages came to one of these."""
+        """Only incidents with one of these values of `reached`."""
 
     def __init__(
         self,
@@ -395,9 +395,9 @@ class IncidentCount(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     state: _incident_pb2.IncidentState.ValueType
-    """Where their escalation is."""
+    """Their state."""
     severity: _severity_pb2.Severity.ValueType
-    """How bad they are."""
+    """Their severity."""
     count: _builtins.int
     """How many."""
     def __init__(
@@ -486,7 +486,7 @@ class AcknowledgeIncidentResponse(_message.Message):
     INCIDENT_FIELD_NUMBER: _builtins.int
     ALREADY_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     already_acknowledged: _builtins.bool
-    """Somebody had acknowledged it before; nothing changed."""
+    """It was acknowledged before; nothing changed."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
         """The incident as it is now."""
@@ -789,7 +789,7 @@ class AddRespondersRequest(_message.Message):
     """If set, must be the incident's current one."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_target_pb2.Target]:
-        """Who else is to come; 1 to 10. The caller is not paged."""
+        """Who else is paged; 1 to 10. The caller is not paged."""
 
     def __init__(
         self,
@@ -1065,7 +1065,7 @@ Global___ResolveIncidentResponse: _TypeAlias = ResolveIncidentResponse  # noqa: 
 
 @_typing.final
 class IncidentResult(_message.Message):
-    """What became of one incident of a batch."""
+    """The result for one incident of a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1353,11 +1353,11 @@ class ExplainPageResponse(_message.Message):
     """True when the incident has more timeline entries than are looked at (5000): the oldest are explained."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStatement]:
-        """How it came to be: first what was decided, in the order of time, then what became of it, last what comes next."""
+        """The statements behind the answer: first what was decided, in the order of time, then what became of the pages, last what comes next."""
 
     @_builtins.property
     def next_page_time(self) -> _timestamp_pb2.Timestamp:
-        """When the person is paged next if nobody answers; unset when they are not."""
+        """When the person is paged next if no user answers; unset when they are not."""
 
     def __init__(
         self,
@@ -1388,7 +1388,7 @@ class SimulateIncidentRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     SEVERITY_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
-    """A new incident on this policy: `policies/{policy}`. As with a real one, the tenant's fallback policy runs when it can page nobody."""
+    """A new incident on this policy: `policies/{policy}`. As with a real one, the tenant's fallback policy runs when it can page no user."""
     incident: _builtins.str
     """This incident, from where it is: `incidents/{uuid}`."""
     severity: _severity_pb2.Severity.ValueType
@@ -1437,7 +1437,7 @@ class SimulatedStep(_message.Message):
     repeat: _builtins.int
     """The pass through the levels it concerns."""
     state: _incident_pb2.IncidentState.ValueType
-    """Where the incident would be after it."""
+    """The state of the incident after it."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -1476,11 +1476,11 @@ class SimulateIncidentResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     REACHABILITY_KNOWN_FIELD_NUMBER: _builtins.int
     end_state: _incident_pb2.IncidentState.ValueType
-    """Where it would end."""
+    """The state at the end."""
     truncated: _builtins.bool
     """True when there would be more, later than 35 days after the start or beyond 1000 steps."""
     reachability_known: _builtins.bool
-    """False when notify did not answer: everybody is taken to be reachable then. Otherwise a level that can reach nobody is left at once."""
+    """False when notify did not answer: every user is taken to be reachable then. Otherwise a level that can reach no user is left at once."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedStep]:
         """In the order of time."""
@@ -1524,7 +1524,7 @@ class BulkChangeIncidentsRequest(_message.Message):
     @_builtins.property
     def filter(self) -> Global___ListIncidentsRequest:
         """The incidents that ListIncidents lists for this; its order, page size and page token are not read. At least one filter must be set:
-        write down the states you mean, to mean every incident.
+        to mean every incident, list all states.
         """
 
     @_builtins.property
@@ -1558,7 +1558,7 @@ class BulkChangeIncidentsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
-    """Further incidents may fit."""
+    """Whether further incidents may fit."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentResult]:
         """Newest first. With `dry_run` the incidents as they are."""

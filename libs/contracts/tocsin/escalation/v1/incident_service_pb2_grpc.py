@@ -146,7 +146,7 @@ class IncidentServiceServicer:
     def ListIncidents(self, request, context):
         """Lists incidents, newest first or the worst first.
 
-        A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+        Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
         then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -172,7 +172,7 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnacknowledgeIncident(self, request, context):
-        """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
+        """Withdraws an acknowledgement or a snooze: the incident is triggered again at its level, and that level is paged anew.
 
         Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
         `CANCEL_UNCONFIRMED`.
@@ -182,7 +182,7 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SnoozeIncident(self, request, context):
-        """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
+        """Stops paging for a while; then the incident is triggered again at its level and pages the users who are its targets by then.
 
         Allowed in every state but resolved; snoozing again replaces the end. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
         `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
@@ -214,7 +214,7 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddResponders(self, request, context):
-        """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+        """Pages further people now, beside those who are responsible already. State, level and the next step stay as they are.
 
         Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
         `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
@@ -284,7 +284,7 @@ class IncidentServiceServicer:
         """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
         which these would be and changes nothing.
 
-        Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+        Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
         set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
         `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
@@ -294,7 +294,7 @@ class IncidentServiceServicer:
 
     def ExplainPage(self, request, context):
         """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
-        became of each page, and when they would be paged if nobody answers.
+        became of each page, and when they would be paged if no user answers.
 
         Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
         answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
@@ -305,8 +305,8 @@ class IncidentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SimulateIncident(self, request, context):
-        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
-        same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and no user answered. The
+        rules are those that decide about real incidents. Nothing is stored, and no user is paged.
 
         Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
         """

@@ -38,7 +38,7 @@ class IncidentServiceStub:
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]
     """Lists incidents, newest first or the worst first.
 
-    A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+    Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
     then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
     """
     CountIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]
@@ -51,13 +51,13 @@ class IncidentServiceStub:
     `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     UnacknowledgeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.UnacknowledgeIncidentRequest, _incident_service_pb2.UnacknowledgeIncidentResponse]
-    """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
+    """Withdraws an acknowledgement or a snooze: the incident is triggered again at its level, and that level is paged anew.
 
     Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
     `CANCEL_UNCONFIRMED`.
     """
     SnoozeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.SnoozeIncidentRequest, _incident_service_pb2.SnoozeIncidentResponse]
-    """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
+    """Stops paging for a while; then the incident is triggered again at its level and pages the users who are its targets by then.
 
     Allowed in every state but resolved; snoozing again replaces the end. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
     `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
@@ -77,7 +77,7 @@ class IncidentServiceStub:
     `CANCEL_UNCONFIRMED`.
     """
     AddResponders: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.AddRespondersRequest, _incident_service_pb2.AddRespondersResponse]
-    """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+    """Pages further people now, beside those who are responsible already. State, level and the next step stay as they are.
 
     Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
     `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
@@ -118,21 +118,21 @@ class IncidentServiceStub:
     """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
     which these would be and changes nothing.
 
-    Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+    Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
     set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
     `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ExplainPage: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
-    became of each page, and when they would be paged if nobody answers.
+    became of each page, and when they would be paged if no user answers.
 
     Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
     answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
     Reasons: `INCIDENT_NOT_FOUND`.
     """
     SimulateIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.SimulateIncidentRequest, _incident_service_pb2.SimulateIncidentResponse]
-    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
-    same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and no user answered. The
+    rules are those that decide about real incidents. Nothing is stored, and no user is paged.
 
     Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
     """
@@ -149,7 +149,7 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     ListIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Lists incidents, newest first or the worst first.
 
-    A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+    Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
     then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
     """
     CountIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]  # type: ignore[assignment]
@@ -162,13 +162,13 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     UnacknowledgeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.UnacknowledgeIncidentRequest, _incident_service_pb2.UnacknowledgeIncidentResponse]  # type: ignore[assignment]
-    """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
+    """Withdraws an acknowledgement or a snooze: the incident is triggered again at its level, and that level is paged anew.
 
     Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
     `CANCEL_UNCONFIRMED`.
     """
     SnoozeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.SnoozeIncidentRequest, _incident_service_pb2.SnoozeIncidentResponse]  # type: ignore[assignment]
-    """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
+    """Stops paging for a while; then the incident is triggered again at its level and pages the users who are its targets by then.
 
     Allowed in every state but resolved; snoozing again replaces the end. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
     `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
@@ -188,7 +188,7 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     `CANCEL_UNCONFIRMED`.
     """
     AddResponders: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.AddRespondersRequest, _incident_service_pb2.AddRespondersResponse]  # type: ignore[assignment]
-    """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+    """Pages further people now, beside those who are responsible already. State, level and the next step stay as they are.
 
     Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
     `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
@@ -229,21 +229,21 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
     which these would be and changes nothing.
 
-    Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+    Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
     set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
     `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
     ExplainPage: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ExplainPageRequest, _incident_service_pb2.ExplainPageResponse]  # type: ignore[assignment]
     """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
-    became of each page, and when they would be paged if nobody answers.
+    became of each page, and when they would be paged if no user answers.
 
     Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
     answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
     Reasons: `INCIDENT_NOT_FOUND`.
     """
     SimulateIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.SimulateIncidentRequest, _incident_service_pb2.SimulateIncidentResponse]  # type: ignore[assignment]
-    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
-    same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+    """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and no user answered. The
+    rules are those that decide about real incidents. Nothing is stored, and no user is paged.
 
     Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
     """
@@ -269,7 +269,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_incident_service_pb2.ListIncidentsResponse, _abc.Awaitable[_incident_service_pb2.ListIncidentsResponse]]:
         """Lists incidents, newest first or the worst first.
 
-        A filter that no order knows (`reached`, `severities`, `labels`, `query`) looks at 10,000 incidents per page at most: a page may
+        Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
         then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
         """
 
@@ -300,7 +300,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.UnacknowledgeIncidentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.UnacknowledgeIncidentResponse, _abc.Awaitable[_incident_service_pb2.UnacknowledgeIncidentResponse]]:
-        """Gives an acknowledged or snoozed incident back: it is triggered again at its level, and that level is paged anew.
+        """Withdraws an acknowledgement or a snooze: the incident is triggered again at its level, and that level is paged anew.
 
         Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE`, `ETAG_MISMATCH`,
         `CANCEL_UNCONFIRMED`.
@@ -312,7 +312,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.SnoozeIncidentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.SnoozeIncidentResponse, _abc.Awaitable[_incident_service_pb2.SnoozeIncidentResponse]]:
-        """Stops paging for a while; then the incident is triggered again at its level, for whoever is there by then.
+        """Stops paging for a while; then the incident is triggered again at its level and pages the users who are its targets by then.
 
         Allowed in every state but resolved; snoozing again replaces the end. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
         `INCIDENT_RESOLVED`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
@@ -350,7 +350,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.AddRespondersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.AddRespondersResponse, _abc.Awaitable[_incident_service_pb2.AddRespondersResponse]]:
-        """Pages further people now, beside those who are on it. State, level and the next step stay as they are.
+        """Pages further people now, beside those who are responsible already. State, level and the next step stay as they are.
 
         Allowed in every state but resolved. Each person is asked once, until the incident is acknowledged or handed on. Idempotent by
         `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INVALID_FIELD`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`,
@@ -433,7 +433,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Acknowledges, snoozes or resolves the incidents that a filter finds, newest first and at most 250 per call; with `dry_run` it says
         which these would be and changes nothing.
 
-        Incidents that are so already and resolved ones are left out, so that calling again, with a new `request_id`, goes on while `more` is
+        Incidents that are in the wanted state already, and resolved ones, are left out, so that calling again, with a new `request_id`, goes on while `more` is
         set. Each is answered by itself: one failure does not fail the others. Idempotent by `request_id`. Reasons of the call itself:
         `INVALID_FIELD`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
         """
@@ -445,7 +445,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.ExplainPageResponse, _abc.Awaitable[_incident_service_pb2.ExplainPageResponse]]:
         """Says why a person was or was not paged for an incident: the rule, the levels, who was on call and why, absences and overrides, what
-        became of each page, and when they would be paged if nobody answers.
+        became of each page, and when they would be paged if no user answers.
 
         Each statement names the entries that prove it. What notify knows (contact rules, attempts, receipts) is left out when it does not
         answer and for credentials without the scope `notifications:read`; `deliveries_known` says so.
@@ -458,8 +458,8 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _incident_service_pb2.SimulateIncidentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_incident_service_pb2.SimulateIncidentResponse, _abc.Awaitable[_incident_service_pb2.SimulateIncidentResponse]]:
-        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and nobody answered. The
-        same rules decide that decide about incidents. Nothing is stored and nobody is paged.
+        """Says who would be paged when, if an incident began on a policy at a time, or went on from where it is, and no user answered. The
+        rules are those that decide about real incidents. Nothing is stored, and no user is paged.
 
         Reasons: `INCIDENT_NOT_FOUND`, `POLICY_NOT_FOUND`, `INVALID_FIELD`.
         """

@@ -40,7 +40,7 @@ class _IncidentEventResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """The tenant has no such incident here; an `opened` must come first."""
 
 class IncidentEventResult(_IncidentEventResult, metaclass=_IncidentEventResultEnumTypeWrapper):
-    """How applying an event went."""
+    """The result of applying an event."""
 
 INCIDENT_EVENT_RESULT_UNSPECIFIED: IncidentEventResult.ValueType  # 0
 """Never sent."""
@@ -67,11 +67,11 @@ class _PageOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageO
     PAGE_OUTCOME_KIND_FAILED: _PageOutcomeKind.ValueType  # 2
     """Every contact method that was tried failed for good. Nothing is tried any more."""
     PAGE_OUTCOME_KIND_DELAYED: _PageOutcomeKind.ValueType  # 3
-    """Every attempt so far failed in a way that may pass. The page is tried on slowly."""
+    """Every attempt so far failed in a way that may pass. Further attempts follow at long intervals."""
     PAGE_OUTCOME_KIND_SENT: _PageOutcomeKind.ValueType  # 4
     """A provider took it, through one contact method."""
     PAGE_OUTCOME_KIND_DELIVERED: _PageOutcomeKind.ValueType  # 5
-    """It arrived at the device, says the provider. Only some channels tell."""
+    """The provider says that it arrived at the device. Only some channels tell."""
 
 class PageOutcomeKind(_PageOutcomeKind, metaclass=_PageOutcomeKindEnumTypeWrapper):
     """What became of a page."""
@@ -83,11 +83,11 @@ PAGE_OUTCOME_KIND_UNREACHABLE: PageOutcomeKind.ValueType  # 1
 PAGE_OUTCOME_KIND_FAILED: PageOutcomeKind.ValueType  # 2
 """Every contact method that was tried failed for good. Nothing is tried any more."""
 PAGE_OUTCOME_KIND_DELAYED: PageOutcomeKind.ValueType  # 3
-"""Every attempt so far failed in a way that may pass. The page is tried on slowly."""
+"""Every attempt so far failed in a way that may pass. Further attempts follow at long intervals."""
 PAGE_OUTCOME_KIND_SENT: PageOutcomeKind.ValueType  # 4
 """A provider took it, through one contact method."""
 PAGE_OUTCOME_KIND_DELIVERED: PageOutcomeKind.ValueType  # 5
-"""It arrived at the device, says the provider. Only some channels tell."""
+"""The provider says that it arrived at the device. Only some channels tell."""
 Global___PageOutcomeKind: _TypeAlias = PageOutcomeKind  # noqa: Y015
 
 class _PageOutcomeResult:
@@ -106,7 +106,7 @@ class _PageOutcomeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pag
     """The tenant has no such incident (any more). Nothing was done."""
 
 class PageOutcomeResult(_PageOutcomeResult, metaclass=_PageOutcomeResultEnumTypeWrapper):
-    """How applying an outcome went."""
+    """The result of applying an outcome."""
 
 PAGE_OUTCOME_RESULT_UNSPECIFIED: PageOutcomeResult.ValueType  # 0
 """Never sent."""
@@ -170,17 +170,17 @@ class IncidentOpened(_message.Message):
     anew_because: _builtins.str
     """Set when this is not the incident's first event but was made of ingest's record, because events before it were lost or refused:
     why, in words. It is taken at any sequence number above the last one applied. An incident that is not known is opened by it
-    and pages; of a known one the severity and the number of alerts are brought up to date, and nobody is paged.
+    and pages; of a known one the severity and the number of alerts are brought up to date, and no user is paged.
     """
     resolved_by: _builtins.str
-    """Set together with `anew_because` when the incident is over by now: who or what resolved it. Nobody is paged."""
+    """Set together with `anew_because` when the incident is over by now: who or what resolved it. No user is paged."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The first alert's labels."""
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncidentOpenedLink]:
-        """Links, href and text in turn kept together."""
+        """Links: href and text, in the order of the alert."""
 
     @_builtins.property
     def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -319,7 +319,7 @@ Global___IncidentResolved: _TypeAlias = IncidentResolved  # noqa: Y015
 
 @_typing.final
 class IncidentEvent(_message.Message):
-    """Something became of an incident."""
+    """A change of an incident in ingest."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -669,7 +669,7 @@ Global___ListOpenIncidentsResponse: _TypeAlias = ListOpenIncidentsResponse  # no
 
 @_typing.final
 class PageOutcome(_message.Message):
-    """Something became of a page."""
+    """A change of what is known of a page."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -705,7 +705,7 @@ class PageOutcome(_message.Message):
     level: _builtins.int
     """The level of the page, counted from 1; 0 for a page beside the levels."""
     undelivered: _builtins.bool
-    """With FAILED: a provider had taken the page, and said later that it did not arrive. It counts as sent no more."""
+    """With FAILED: a provider had taken the page, and said later that it did not arrive. It no longer counts as sent."""
     def __init__(
         self,
         *,

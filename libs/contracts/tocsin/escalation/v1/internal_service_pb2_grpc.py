@@ -68,7 +68,7 @@ class EscalationInternalServiceServicer:
 
     def ApplyIncidentEvents(self, request, context):
         """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-        that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+        whose predecessor is missing is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
         `anew_because` and then the event again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

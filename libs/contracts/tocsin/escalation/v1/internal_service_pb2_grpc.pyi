@@ -35,7 +35,7 @@ class EscalationInternalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EscalationInternalServiceAsyncStub: ...
     ApplyIncidentEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyIncidentEventsRequest, _internal_service_pb2.ApplyIncidentEventsResponse]
     """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-    that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+    whose predecessor is missing is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
     `anew_because` and then the event again.
     """
     CompareIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]
@@ -56,7 +56,7 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyIncidentEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyIncidentEventsRequest, _internal_service_pb2.ApplyIncidentEventsResponse]  # type: ignore[assignment]
     """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-    that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+    whose predecessor is missing is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
     `anew_because` and then the event again.
     """
     CompareIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CompareIncidentsRequest, _internal_service_pb2.CompareIncidentsResponse]  # type: ignore[assignment]
@@ -80,7 +80,7 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ApplyIncidentEventsResponse, _abc.Awaitable[_internal_service_pb2.ApplyIncidentEventsResponse]]:
         """Applies incident events. Idempotent by each incident's event number; events of one incident are applied in their order, and one
-        that comes before its turn is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
+        whose predecessor is missing is answered `OUT_OF_ORDER`. After `OUT_OF_ORDER` or `UNKNOWN_INCIDENT` send an `opened` with
         `anew_because` and then the event again.
         """
 

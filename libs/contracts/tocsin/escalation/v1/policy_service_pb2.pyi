@@ -35,19 +35,19 @@ class _StatusUpdatesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusU
     STATUS_UPDATES_UNSPECIFIED: _StatusUpdates.ValueType  # 0
     """Not set: taken as `STATUS_UPDATES_PAGED`."""
     STATUS_UPDATES_PAGED: _StatusUpdates.ValueType  # 1
-    """Everybody who was paged for the incident, but the one who did it."""
+    """All users who were paged for the incident, except the one who did it."""
     STATUS_UPDATES_NONE: _StatusUpdates.ValueType  # 2
-    """Nobody."""
+    """No user is told."""
 
 class StatusUpdates(_StatusUpdates, metaclass=_StatusUpdatesEnumTypeWrapper):
-    """Whether people who were paged are told that somebody acknowledged or resolved."""
+    """Whether people who were paged are told when the incident is acknowledged or resolved."""
 
 STATUS_UPDATES_UNSPECIFIED: StatusUpdates.ValueType  # 0
 """Not set: taken as `STATUS_UPDATES_PAGED`."""
 STATUS_UPDATES_PAGED: StatusUpdates.ValueType  # 1
-"""Everybody who was paged for the incident, but the one who did it."""
+"""All users who were paged for the incident, except the one who did it."""
 STATUS_UPDATES_NONE: StatusUpdates.ValueType  # 2
-"""Nobody."""
+"""No user is told."""
 Global___StatusUpdates: _TypeAlias = StatusUpdates  # noqa: Y015
 
 class _UrgencyRaise:
@@ -60,11 +60,11 @@ class _UrgencyRaiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UrgencyR
     """Not set: taken as `URGENCY_RAISE_PAGE`."""
     URGENCY_RAISE_PAGE: _UrgencyRaise.ValueType  # 1
     """The current level is paged anew, with high urgency and its whole time to answer; what still waits of its earlier pages is
-    superseded. An exhausted incident starts again at level 1. Whoever has acknowledged or snoozed it is told by a page of its own
-    kind, from which nothing escalates.
+    superseded. An exhausted incident starts again at level 1. The person who has acknowledged or
+    snoozed it is told by a page of its own kind, which never escalates.
     """
     URGENCY_RAISE_NOTE: _UrgencyRaise.ValueType  # 2
-    """The timeline says so, and nobody is paged for it."""
+    """The timeline says so, and no user is paged for it."""
 
 class UrgencyRaise(_UrgencyRaise, metaclass=_UrgencyRaiseEnumTypeWrapper):
     """What follows when an incident's urgency rises: it was of warning or info severity, and an alert of critical or error joins."""
@@ -73,11 +73,11 @@ URGENCY_RAISE_UNSPECIFIED: UrgencyRaise.ValueType  # 0
 """Not set: taken as `URGENCY_RAISE_PAGE`."""
 URGENCY_RAISE_PAGE: UrgencyRaise.ValueType  # 1
 """The current level is paged anew, with high urgency and its whole time to answer; what still waits of its earlier pages is
-superseded. An exhausted incident starts again at level 1. Whoever has acknowledged or snoozed it is told by a page of its own
-kind, from which nothing escalates.
+superseded. An exhausted incident starts again at level 1. The person who has acknowledged or
+snoozed it is told by a page of its own kind, which never escalates.
 """
 URGENCY_RAISE_NOTE: UrgencyRaise.ValueType  # 2
-"""The timeline says so, and nobody is paged for it."""
+"""The timeline says so, and no user is paged for it."""
 Global___UrgencyRaise: _TypeAlias = UrgencyRaise  # noqa: Y015
 
 class _GapChoice:
@@ -91,22 +91,24 @@ class _GapChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapChoice.V
     GAP_CHOICE_SKIP: _GapChoice.ValueType  # 1
     """The next level is paged at once."""
     GAP_CHOICE_HOLD: _GapChoice.ValueType  # 2
-    """The level waits until somebody comes on call, and pages them then; an override that is made meanwhile counts within a minute.
-    When nobody comes on within 35 days the level is skipped at once.
+    """The level waits until a user comes on call, and pages them then; an override that is made meanwhile counts within a minute.
+    When no user comes on call within 35 days the level is skipped at once.
     """
     GAP_CHOICE_FALLBACK: _GapChoice.ValueType  # 3
     """The fallback target, which must be set, is paged in place of the level, with the level's time to answer."""
 
 class GapChoice(_GapChoice, metaclass=_GapChoiceEnumTypeWrapper):
-    """What a level does that finds nobody because a schedule of it has a gap. Nobody on purpose is no gap: such a level is skipped."""
+    """What a level does that finds no user because a schedule of it has a gap. A time without users on purpose is no gap: then the
+    level is skipped.
+    """
 
 GAP_CHOICE_UNSPECIFIED: GapChoice.ValueType  # 0
 """Not set: taken as `GAP_CHOICE_SKIP`."""
 GAP_CHOICE_SKIP: GapChoice.ValueType  # 1
 """The next level is paged at once."""
 GAP_CHOICE_HOLD: GapChoice.ValueType  # 2
-"""The level waits until somebody comes on call, and pages them then; an override that is made meanwhile counts within a minute.
-When nobody comes on within 35 days the level is skipped at once.
+"""The level waits until a user comes on call, and pages them then; an override that is made meanwhile counts within a minute.
+When no user comes on call within 35 days the level is skipped at once.
 """
 GAP_CHOICE_FALLBACK: GapChoice.ValueType  # 3
 """The fallback target, which must be set, is paged in place of the level, with the level's time to answer."""
@@ -121,10 +123,11 @@ class _LevelModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LevelMode.V
     LEVEL_MODE_UNSPECIFIED: _LevelMode.ValueType  # 0
     """Not set: taken as `LEVEL_MODE_ALL`."""
     LEVEL_MODE_ALL: _LevelMode.ValueType  # 1
-    """Everybody, at once."""
+    """All people of the level, at once."""
     LEVEL_MODE_IN_TURN: _LevelMode.ValueType  # 2
-    """One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and whoever has
-    waited longest for a turn of this policy is paged. People who are away have no turn while somebody else of the level is there.
+    """One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and the one
+    who has waited longest for a turn of this policy is paged. People who are away have no turn while another person of the level is
+    there.
     A person who cannot be reached is passed over at once. The others have their turns within the level's time, see `turn_timeout`.
     """
 
@@ -134,10 +137,11 @@ class LevelMode(_LevelMode, metaclass=_LevelModeEnumTypeWrapper):
 LEVEL_MODE_UNSPECIFIED: LevelMode.ValueType  # 0
 """Not set: taken as `LEVEL_MODE_ALL`."""
 LEVEL_MODE_ALL: LevelMode.ValueType  # 1
-"""Everybody, at once."""
+"""All people of the level, at once."""
 LEVEL_MODE_IN_TURN: LevelMode.ValueType  # 2
-"""One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and whoever has
-waited longest for a turn of this policy is paged. People who are away have no turn while somebody else of the level is there.
+"""One person in turn (round robin). When the level starts its teams and schedules are replaced by their people, and the one
+who has waited longest for a turn of this policy is paged. People who are away have no turn while another person of the level is
+there.
 A person who cannot be reached is passed over at once. The others have their turns within the level's time, see `turn_timeout`.
 """
 Global___LevelMode: _TypeAlias = LevelMode  # noqa: Y015
@@ -151,13 +155,13 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     POLICY_WARNING_KIND_UNSPECIFIED: _PolicyWarningKind.ValueType  # 0
     """Never sent."""
     POLICY_WARNING_KIND_UNREACHABLE: _PolicyWarningKind.ValueType  # 1
-    """Nobody can be reached through a target."""
+    """No user can be reached through a target."""
     POLICY_WARNING_KIND_UNKNOWN: _PolicyWarningKind.ValueType  # 2
     """It is not known whether the targets can be reached: notify did not answer in time."""
     POLICY_WARNING_KIND_GAP: _PolicyWarningKind.ValueType  # 3
-    """A level finds nobody within the coming days because of a gap in its schedules."""
+    """A level finds no user within the coming days because of a gap in its schedules."""
     POLICY_WARNING_KIND_TURN: _PolicyWarningKind.ValueType  # 4
-    """Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
+    """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
     POLICY_WARNING_KIND_CONDITION: _PolicyWarningKind.ValueType  # 5
     """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
 
@@ -167,13 +171,13 @@ class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumType
 POLICY_WARNING_KIND_UNSPECIFIED: PolicyWarningKind.ValueType  # 0
 """Never sent."""
 POLICY_WARNING_KIND_UNREACHABLE: PolicyWarningKind.ValueType  # 1
-"""Nobody can be reached through a target."""
+"""No user can be reached through a target."""
 POLICY_WARNING_KIND_UNKNOWN: PolicyWarningKind.ValueType  # 2
 """It is not known whether the targets can be reached: notify did not answer in time."""
 POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
-"""A level finds nobody within the coming days because of a gap in its schedules."""
+"""A level finds no user within the coming days because of a gap in its schedules."""
 POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
-"""Nobody can be reached for some turns of a level that pages one in turn: those turns are passed over."""
+"""No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 POLICY_WARNING_KIND_CONDITION: PolicyWarningKind.ValueType  # 5
 """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
@@ -238,7 +242,7 @@ class Level(_message.Message):
     @_builtins.property
     def turn_timeout(self) -> _duration_pb2.Duration:
         """For `LEVEL_MODE_IN_TURN`: how long one person has to answer before the next in turn is paged as well; shorter than `timeout`.
-        Unset: nobody else is paged within the level's time unless the person cannot be reached. When everybody has had a turn the
+        Unset: no other person is paged within the level's time unless this one cannot be reached. When all people had a turn the
         level waits until its time is over. 1 second to 7 days.
         """
 
@@ -265,7 +269,7 @@ Global___Level: _TypeAlias = Level  # noqa: Y015
 
 @_typing.final
 class PolicyWarning(_message.Message):
-    """Something about a policy that will hurt when an incident runs on it. Saving is not refused for it."""
+    """A problem of a policy that matters once an incident runs on it. The policy is saved all the same."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -335,9 +339,9 @@ class Policy(_message.Message):
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
     urgency_raise: Global___UrgencyRaise.ValueType
-    """Whether people are paged anew when a calm incident becomes urgent."""
+    """Whether people are paged anew when an incident of low urgency becomes urgent."""
     on_gap: Global___GapChoice.ValueType
-    """What a level does that finds nobody because of a gap in a schedule."""
+    """What a level does that finds no user because of a gap in a schedule."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """1 to 20 levels, paged in this order."""
@@ -360,7 +364,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
-        """Output only: targets through which nobody can be reached at present, turns that are passed over, times
+        """Output only: targets through which no user can be reached at present, turns that are passed over, times
         for which no level is, and gaps of the coming days.
         """
 
@@ -680,7 +684,7 @@ Global___ListUnreachableTargetsRequest: _TypeAlias = ListUnreachableTargetsReque
 
 @_typing.final
 class UnreachableTarget(_message.Message):
-    """A target through which nobody can be reached."""
+    """A target through which no user can be reached."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -784,7 +788,7 @@ Global___CheckPolicyRequest: _TypeAlias = CheckPolicyRequest  # noqa: Y015
 
 @_typing.final
 class PolicyForecast(_message.Message):
-    """What would happen to an incident that nobody answers, until every level of the policy has been reached once."""
+    """What would happen to an incident that no user answers, until every level of the policy has been reached once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -828,7 +832,7 @@ class CheckPolicyResponse(_message.Message):
     FORECASTS_FIELD_NUMBER: _builtins.int
     REACHABILITY_KNOWN_FIELD_NUMBER: _builtins.int
     reachability_known: _builtins.bool
-    """False when notify did not answer: everybody is taken to be reachable then."""
+    """False when notify did not answer: every user is taken to be reachable then."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyWarning]:
         """What the policy warns of at present."""

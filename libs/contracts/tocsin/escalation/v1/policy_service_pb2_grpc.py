@@ -120,7 +120,7 @@ class PolicyServiceServicer:
 
     def CheckPolicy(self, request, context):
         """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
-        Nothing is stored and nobody is paged.
+        Nothing is stored, and no user is paged.
 
         Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
         `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
@@ -130,7 +130,7 @@ class PolicyServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUnreachableTargets(self, request, context):
-        """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+        """Lists every target of every policy through which no user can be reached at present, by policy and level.
 
         Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
         """

@@ -55,13 +55,13 @@ class PolicyServiceStub:
     """
     CheckPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CheckPolicyRequest, _policy_service_pb2.CheckPolicyResponse]
     """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
-    Nothing is stored and nobody is paged.
+    Nothing is stored, and no user is paged.
 
     Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
     `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
     """
     ListUnreachableTargets: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]
-    """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+    """Lists every target of every policy through which no user can be reached at present, by policy and level.
 
     Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
     """
@@ -93,13 +93,13 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """
     CheckPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CheckPolicyRequest, _policy_service_pb2.CheckPolicyResponse]  # type: ignore[assignment]
     """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
-    Nothing is stored and nobody is paged.
+    Nothing is stored, and no user is paged.
 
     Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
     `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
     """
     ListUnreachableTargets: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListUnreachableTargetsRequest, _policy_service_pb2.ListUnreachableTargetsResponse]  # type: ignore[assignment]
-    """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+    """Lists every target of every policy through which no user can be reached at present, by policy and level.
 
     Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
     """
@@ -164,7 +164,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.CheckPolicyResponse, _abc.Awaitable[_policy_service_pb2.CheckPolicyResponse]]:
         """Checks a policy as a whole, saved or not: what it warns of, and who would be paged at each of its levels now and in a week.
-        Nothing is stored and nobody is paged.
+        Nothing is stored, and no user is paged.
 
         Reasons: `POLICY_NOT_FOUND`, and for a policy that is not saved what CreatePolicy refuses: `INVALID_FIELD`, `USER_NOT_FOUND`,
         `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
@@ -176,7 +176,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ListUnreachableTargetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListUnreachableTargetsResponse, _abc.Awaitable[_policy_service_pb2.ListUnreachableTargetsResponse]]:
-        """Lists every target of every policy through which nobody can be reached at present, by policy and level.
+        """Lists every target of every policy through which no user can be reached at present, by policy and level.
 
         Reasons: `SERVICE_UNAVAILABLE` when notify, which knows the contact methods, does not answer.
         """

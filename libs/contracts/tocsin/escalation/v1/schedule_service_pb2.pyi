@@ -190,7 +190,7 @@ class UpdateScheduleRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     rollout: _schedule_pb2.Rollout.ValueType
-    """When changed layers come in."""
+    """From when on changed layers count."""
     @_builtins.property
     def schedule(self) -> _schedule_pb2.Schedule:
         """The new values, with the name, and the etag that was read. Checked as a whole after the change is applied. Layers are known by
@@ -305,7 +305,7 @@ class ResolveScheduleRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not asked for any more; at most 92 days later."""
+        """The first instant after the time asked for; at most 92 days later."""
 
     def __init__(
         self,
@@ -357,7 +357,7 @@ class PreviewScheduleRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     rollout: _schedule_pb2.Rollout.ValueType
-    """When changed layers come in."""
+    """From when on changed layers count."""
     @_builtins.property
     def schedule(self) -> _schedule_pb2.Schedule:
         """The draft. With the name of a schedule that exists: as UpdateSchedule would leave it. Without a name: as a new one."""
@@ -368,7 +368,7 @@ class PreviewScheduleRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not asked for any more; at most 92 days later."""
+        """The first instant after the time asked for; at most 92 days later."""
 
     def __init__(
         self,
@@ -469,7 +469,7 @@ class OnCall(_message.Message):
 
     @_builtins.property
     def next(self) -> _schedule_pb2.OnCallSegment:
-        """The next stretch with somebody on call, if it begins within 35 days."""
+        """The next stretch with a user on call, if it begins within 35 days."""
 
     def __init__(
         self,
@@ -537,7 +537,7 @@ class ListShiftsRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not asked for any more; at most 35 days later."""
+        """The first instant after the time asked for; at most 35 days later."""
 
     def __init__(
         self,
@@ -573,7 +573,7 @@ class Shift(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not in it any more."""
+        """The first instant after it."""
 
     def __init__(
         self,
@@ -643,7 +643,7 @@ class ListCoverageRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """The first instant that is not asked for any more; at most 35 days later."""
+        """The first instant after the time asked for; at most 35 days later."""
 
     def __init__(
         self,
@@ -674,7 +674,7 @@ class ScheduleCoverage(_message.Message):
     schedule: _builtins.str
     """`schedules/{schedule}`."""
     covered_percent: _builtins.float
-    """Of all minutes, how many have somebody on call or nobody on purpose, in percent: 100 without a gap."""
+    """Of all minutes, how many have a user on call or are without one on purpose, in percent: 100 without a gap."""
     @_builtins.property
     def gaps(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.OnCallSegment]:
         """The gaps, in order; at most 100."""

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ScheduleServiceStub:
-    """Schedules, and who is on call. Paging asks the same function as every answer here.
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses.
     """
 
     def __init__(self, channel):
@@ -133,7 +133,7 @@ class ScheduleServiceStub:
 
 
 class ScheduleServiceServicer:
-    """Schedules, and who is on call. Paging asks the same function as every answer here.
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses.
     """
 
     def CreateSchedule(self, request, context):
@@ -160,7 +160,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSchedule(self, request, context):
-        """Changes a schedule. What has been stays as it was, and so does who is on call today, unless `rollout` asks for it.
+        """Changes a schedule. The past does not change, and `rollout` says from when on changed layers count.
 
         Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
         """
@@ -169,7 +169,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Deletes a schedule with its overrides, also one that policies name: their levels then page nobody for it and say so.
+        """Deletes a schedule with its overrides, also one that policies name: their levels then page no user for it, and the timeline says so.
 
         Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`.
         """
@@ -209,7 +209,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCoverage(self, request, context):
-        """How much of the next weeks is covered in every schedule, and where the gaps are. Nobody on purpose is no gap.
+        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap.
 
         Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
         """
@@ -218,7 +218,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateOverride(self, request, context):
-        """Puts somebody else on call for a while.
+        """Puts other users on call for a while.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -234,7 +234,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteOverride(self, request, context):
-        """Takes an override back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes an override. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `OVERRIDE_NOT_FOUND`, `ALREADY_ENDED`.
         """
@@ -243,7 +243,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateFixedPeriod(self, request, context):
-        """Writes down a period in which only its shifts count: of several the one created last.
+        """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -259,7 +259,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFixedPeriod(self, request, context):
-        """Takes a fixed period back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes a fixed period. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `FIXED_PERIOD_NOT_FOUND`, `ALREADY_ENDED`.
         """
@@ -268,7 +268,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateAbsence(self, request, context):
-        """Says that somebody is away.
+        """Says that a user is away.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -284,7 +284,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAbsence(self, request, context):
-        """Takes an absence back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
         """
@@ -399,7 +399,7 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService:
-    """Schedules, and who is on call. Paging asks the same function as every answer here.
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses.
     """
 
     @staticmethod

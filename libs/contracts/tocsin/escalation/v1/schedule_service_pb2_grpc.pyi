@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ScheduleServiceStub:
-    """Schedules, and who is on call. Paging asks the same function as every answer here."""
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,12 +43,12 @@ class ScheduleServiceStub:
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSchedulesRequest, _schedule_service_pb2.ListSchedulesResponse]
     """Lists schedules by name."""
     UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]
-    """Changes a schedule. What has been stays as it was, and so does who is on call today, unless `rollout` asks for it.
+    """Changes a schedule. The past does not change, and `rollout` says from when on changed layers count.
 
     Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]
-    """Deletes a schedule with its overrides, also one that policies name: their levels then page nobody for it and say so.
+    """Deletes a schedule with its overrides, also one that policies name: their levels then page no user for it, and the timeline says so.
 
     Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -65,50 +65,50 @@ class ScheduleServiceStub:
     ListShifts: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]
-    """How much of the next weeks is covered in every schedule, and where the gaps are. Nobody on purpose is no gap.
+    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap.
 
     Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
     """
     CreateOverride: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateOverrideRequest, _schedule_service_pb2.CreateOverrideResponse]
-    """Puts somebody else on call for a while.
+    """Puts other users on call for a while.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListOverrides: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOverridesRequest, _schedule_service_pb2.ListOverridesResponse]
     """Lists overrides by their end, those that have ended only if asked."""
     DeleteOverride: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteOverrideRequest, _schedule_service_pb2.DeleteOverrideResponse]
-    """Takes an override back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes an override. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `OVERRIDE_NOT_FOUND`, `ALREADY_ENDED`.
     """
     CreateFixedPeriod: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateFixedPeriodRequest, _schedule_service_pb2.CreateFixedPeriodResponse]
-    """Writes down a period in which only its shifts count: of several the one created last.
+    """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListFixedPeriods: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListFixedPeriodsRequest, _schedule_service_pb2.ListFixedPeriodsResponse]
     """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteFixedPeriod: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteFixedPeriodRequest, _schedule_service_pb2.DeleteFixedPeriodResponse]
-    """Takes a fixed period back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes a fixed period. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `FIXED_PERIOD_NOT_FOUND`, `ALREADY_ENDED`.
     """
     CreateAbsence: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateAbsenceRequest, _schedule_service_pb2.CreateAbsenceResponse]
-    """Says that somebody is away.
+    """Says that a user is away.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListAbsences: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListAbsencesRequest, _schedule_service_pb2.ListAbsencesResponse]
     """Lists absences by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteAbsence: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteAbsenceRequest, _schedule_service_pb2.DeleteAbsenceResponse]
-    """Takes an absence back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
     """
 
 @_typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
-    """Schedules, and who is on call. Paging asks the same function as every answer here."""
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateScheduleRequest, _schedule_service_pb2.CreateScheduleResponse]  # type: ignore[assignment]
@@ -121,12 +121,12 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ListSchedules: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSchedulesRequest, _schedule_service_pb2.ListSchedulesResponse]  # type: ignore[assignment]
     """Lists schedules by name."""
     UpdateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]  # type: ignore[assignment]
-    """Changes a schedule. What has been stays as it was, and so does who is on call today, unless `rollout` asks for it.
+    """Changes a schedule. The past does not change, and `rollout` says from when on changed layers count.
 
     Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
     """
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
-    """Deletes a schedule with its overrides, also one that policies name: their levels then page nobody for it and say so.
+    """Deletes a schedule with its overrides, also one that policies name: their levels then page no user for it, and the timeline says so.
 
     Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -143,49 +143,49 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ListShifts: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]  # type: ignore[assignment]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]  # type: ignore[assignment]
-    """How much of the next weeks is covered in every schedule, and where the gaps are. Nobody on purpose is no gap.
+    """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap.
 
     Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
     """
     CreateOverride: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateOverrideRequest, _schedule_service_pb2.CreateOverrideResponse]  # type: ignore[assignment]
-    """Puts somebody else on call for a while.
+    """Puts other users on call for a while.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListOverrides: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOverridesRequest, _schedule_service_pb2.ListOverridesResponse]  # type: ignore[assignment]
     """Lists overrides by their end, those that have ended only if asked."""
     DeleteOverride: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteOverrideRequest, _schedule_service_pb2.DeleteOverrideResponse]  # type: ignore[assignment]
-    """Takes an override back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes an override. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `OVERRIDE_NOT_FOUND`, `ALREADY_ENDED`.
     """
     CreateFixedPeriod: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateFixedPeriodRequest, _schedule_service_pb2.CreateFixedPeriodResponse]  # type: ignore[assignment]
-    """Writes down a period in which only its shifts count: of several the one created last.
+    """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListFixedPeriods: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListFixedPeriodsRequest, _schedule_service_pb2.ListFixedPeriodsResponse]  # type: ignore[assignment]
     """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteFixedPeriod: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteFixedPeriodRequest, _schedule_service_pb2.DeleteFixedPeriodResponse]  # type: ignore[assignment]
-    """Takes a fixed period back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes a fixed period. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `FIXED_PERIOD_NOT_FOUND`, `ALREADY_ENDED`.
     """
     CreateAbsence: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateAbsenceRequest, _schedule_service_pb2.CreateAbsenceResponse]  # type: ignore[assignment]
-    """Says that somebody is away.
+    """Says that a user is away.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
     ListAbsences: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListAbsencesRequest, _schedule_service_pb2.ListAbsencesResponse]  # type: ignore[assignment]
     """Lists absences by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteAbsence: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteAbsenceRequest, _schedule_service_pb2.DeleteAbsenceResponse]  # type: ignore[assignment]
-    """Takes an absence back. One that has begun ends now; one that has ended stays, and so does what was.
+    """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
     """
 
 class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Schedules, and who is on call. Paging asks the same function as every answer here."""
+    """Schedules, and who is on call. Every answer here comes from the function that paging uses."""
 
     @_abc_1.abstractmethod
     def CreateSchedule(
@@ -220,7 +220,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.UpdateScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.UpdateScheduleResponse, _abc.Awaitable[_schedule_service_pb2.UpdateScheduleResponse]]:
-        """Changes a schedule. What has been stays as it was, and so does who is on call today, unless `rollout` asks for it.
+        """Changes a schedule. The past does not change, and `rollout` says from when on changed layers count.
 
         Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`, `USER_NOT_FOUND`.
         """
@@ -231,7 +231,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.DeleteScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.DeleteScheduleResponse, _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]]:
-        """Deletes a schedule with its overrides, also one that policies name: their levels then page nobody for it and say so.
+        """Deletes a schedule with its overrides, also one that policies name: their levels then page no user for it, and the timeline says so.
 
         Idempotent by `request_id`. Reasons: `SCHEDULE_NOT_FOUND`, `ETAG_MISMATCH`.
         """
@@ -278,7 +278,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.ListCoverageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.ListCoverageResponse, _abc.Awaitable[_schedule_service_pb2.ListCoverageResponse]]:
-        """How much of the next weeks is covered in every schedule, and where the gaps are. Nobody on purpose is no gap.
+        """How much of the next weeks is covered in every schedule, and where the gaps are. A time without users on purpose is no gap.
 
         Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
         """
@@ -289,7 +289,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.CreateOverrideRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CreateOverrideResponse, _abc.Awaitable[_schedule_service_pb2.CreateOverrideResponse]]:
-        """Puts somebody else on call for a while.
+        """Puts other users on call for a while.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -308,7 +308,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.DeleteOverrideRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.DeleteOverrideResponse, _abc.Awaitable[_schedule_service_pb2.DeleteOverrideResponse]]:
-        """Takes an override back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes an override. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `OVERRIDE_NOT_FOUND`, `ALREADY_ENDED`.
         """
@@ -319,7 +319,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.CreateFixedPeriodRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CreateFixedPeriodResponse, _abc.Awaitable[_schedule_service_pb2.CreateFixedPeriodResponse]]:
-        """Writes down a period in which only its shifts count: of several the one created last.
+        """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -338,7 +338,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.DeleteFixedPeriodRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.DeleteFixedPeriodResponse, _abc.Awaitable[_schedule_service_pb2.DeleteFixedPeriodResponse]]:
-        """Takes a fixed period back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes a fixed period. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `FIXED_PERIOD_NOT_FOUND`, `ALREADY_ENDED`.
         """
@@ -349,7 +349,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.CreateAbsenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CreateAbsenceResponse, _abc.Awaitable[_schedule_service_pb2.CreateAbsenceResponse]]:
-        """Says that somebody is away.
+        """Says that a user is away.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -368,7 +368,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.DeleteAbsenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.DeleteAbsenceResponse, _abc.Awaitable[_schedule_service_pb2.DeleteAbsenceResponse]]:
-        """Takes an absence back. One that has begun ends now; one that has ended stays, and so does what was.
+        """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
         """

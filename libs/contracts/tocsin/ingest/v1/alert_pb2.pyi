@@ -33,7 +33,7 @@ class _AlertActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertActi
     ALERT_ACTION_TRIGGER: _AlertAction.ValueType  # 1
     """Something is wrong: open an incident, or join the open one."""
     ALERT_ACTION_ACKNOWLEDGE: _AlertAction.ValueType  # 2
-    """Somebody is on it: stop paging for the incident of this key."""
+    """A person works on it: paging for the incident of this key stops."""
     ALERT_ACTION_RESOLVE: _AlertAction.ValueType  # 3
     """It is over: close the alert of this key, and its incident when this was the last firing alert."""
 
@@ -45,7 +45,7 @@ ALERT_ACTION_UNSPECIFIED: AlertAction.ValueType  # 0
 ALERT_ACTION_TRIGGER: AlertAction.ValueType  # 1
 """Something is wrong: open an incident, or join the open one."""
 ALERT_ACTION_ACKNOWLEDGE: AlertAction.ValueType  # 2
-"""Somebody is on it: stop paging for the incident of this key."""
+"""A person works on it: paging for the incident of this key stops."""
 ALERT_ACTION_RESOLVE: AlertAction.ValueType  # 3
 """It is over: close the alert of this key, and its incident when this was the last firing alert."""
 Global___AlertAction: _TypeAlias = AlertAction  # noqa: Y015
@@ -61,19 +61,19 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     ALERT_OUTCOME_OPENED: _AlertOutcome.ValueType  # 1
     """A new incident was opened; people are paged."""
     ALERT_OUTCOME_DEDUPLICATED: _AlertOutcome.ValueType  # 2
-    """The same key is firing already: counted, nobody is paged again."""
+    """The same key is firing already: the alert is counted, and no user is paged again."""
     ALERT_OUTCOME_GROUPED: _AlertOutcome.ValueType  # 3
-    """A new key that joined an open incident by the routing rule's grouping labels; nobody is paged again."""
+    """A new key that joined an open incident by the routing rule's grouping labels; no user is paged again."""
     ALERT_OUTCOME_RESOLVED: _AlertOutcome.ValueType  # 4
     """The alert is over. `incident_resolved` tells whether its incident closed with it."""
     ALERT_OUTCOME_SUPPRESSED: _AlertOutcome.ValueType  # 5
-    """A routing rule suppresses it: kept, nobody is paged."""
+    """A routing rule suppresses it: the alert is kept, and no user is paged."""
     ALERT_OUTCOME_IGNORED: _AlertOutcome.ValueType  # 6
     """An acknowledge or resolve of a key that is not firing: nothing to do."""
     ALERT_OUTCOME_ACKNOWLEDGED: _AlertOutcome.ValueType  # 7
     """The incident's escalation is being stopped."""
     ALERT_OUTCOME_SILENCED: _AlertOutcome.ValueType  # 8
-    """A silence holds it back: kept and counted, nobody is paged. It opens its incident when the silence ends, unless it is
+    """A silence holds it back: the alert is kept and counted, and no user is paged. It opens its incident when the silence ends, unless it is
     resolved by then.
     """
 
@@ -85,19 +85,19 @@ ALERT_OUTCOME_UNSPECIFIED: AlertOutcome.ValueType  # 0
 ALERT_OUTCOME_OPENED: AlertOutcome.ValueType  # 1
 """A new incident was opened; people are paged."""
 ALERT_OUTCOME_DEDUPLICATED: AlertOutcome.ValueType  # 2
-"""The same key is firing already: counted, nobody is paged again."""
+"""The same key is firing already: the alert is counted, and no user is paged again."""
 ALERT_OUTCOME_GROUPED: AlertOutcome.ValueType  # 3
-"""A new key that joined an open incident by the routing rule's grouping labels; nobody is paged again."""
+"""A new key that joined an open incident by the routing rule's grouping labels; no user is paged again."""
 ALERT_OUTCOME_RESOLVED: AlertOutcome.ValueType  # 4
 """The alert is over. `incident_resolved` tells whether its incident closed with it."""
 ALERT_OUTCOME_SUPPRESSED: AlertOutcome.ValueType  # 5
-"""A routing rule suppresses it: kept, nobody is paged."""
+"""A routing rule suppresses it: the alert is kept, and no user is paged."""
 ALERT_OUTCOME_IGNORED: AlertOutcome.ValueType  # 6
 """An acknowledge or resolve of a key that is not firing: nothing to do."""
 ALERT_OUTCOME_ACKNOWLEDGED: AlertOutcome.ValueType  # 7
 """The incident's escalation is being stopped."""
 ALERT_OUTCOME_SILENCED: AlertOutcome.ValueType  # 8
-"""A silence holds it back: kept and counted, nobody is paged. It opens its incident when the silence ends, unless it is
+"""A silence holds it back: the alert is kept and counted, and no user is paged. It opens its incident when the silence ends, unless it is
 resolved by then.
 """
 Global___AlertOutcome: _TypeAlias = AlertOutcome  # noqa: Y015
@@ -132,7 +132,7 @@ Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
 
 @_typing.final
 class Link(_message.Message):
-    """A link that helps whoever is paged."""
+    """A link that helps the users who are paged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -159,8 +159,8 @@ Global___Link: _TypeAlias = Link  # noqa: Y015
 @_typing.final
 class AlertInput(_message.Message):
     """One alert as a sender gives it. A character that cannot be stored (NUL) is replaced by U+FFFD, never a reason to refuse an alert.
-    At most 131072 bytes in all, serialized: whatever is taken can be carried to the people who are paged. `ALERT_TOO_LARGE` beyond it.
-    From senders over HTTP what is beyond it is left out, and the details say what.
+    At most 131072 bytes in all, serialized: each accepted alert can be carried to the people who are paged. `ALERT_TOO_LARGE` beyond it.
+    Of alerts that come over HTTP the excess is left out, and the details say which parts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -200,7 +200,7 @@ class AlertInput(_message.Message):
     dedup_key: _builtins.str
     """Which alerts are the same one, at most 255 characters. Without one: a fingerprint of the labels, else of source and summary."""
     summary: _builtins.str
-    """What is wrong, in one line a sleeper understands; 1 to 1024 characters. Required to trigger."""
+    """What is wrong, in one line that a person understands who was just woken; 1 to 1024 characters. Required to trigger."""
     source: _builtins.str
     """The thing that is broken (a host, a service), at most 255 characters."""
     severity: _severity_pb2.Severity.ValueType

@@ -104,7 +104,7 @@ class RoutingRule(_message.Message):
     severity: _severity_pb2.Severity.ValueType
     """Overrides the alert's severity when set."""
     suppress: _builtins.bool
-    """Keep such alerts, but page nobody."""
+    """Such alerts are kept, and no user is paged for them."""
     @_builtins.property
     def matchers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelMatcher]:
         """All must hold; none means every alert."""

@@ -28,13 +28,13 @@ class _IncidentDifferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_In
     INCIDENT_DIFFERENCE_UNSPECIFIED: _IncidentDifference.ValueType  # 0
     """Never sent."""
     INCIDENT_DIFFERENCE_NOT_ESCALATED: _IncidentDifference.ValueType  # 1
-    """Open in ingest, unknown in escalation: nobody is paged. Mended by opening it anew."""
+    """Open in ingest, unknown in escalation: no user is paged. Mended by opening it anew."""
     INCIDENT_DIFFERENCE_BEHIND: _IncidentDifference.ValueType  # 2
     """Open in both, and events were lost on the way to escalation. Mended by bringing escalation up to date."""
     INCIDENT_DIFFERENCE_AHEAD: _IncidentDifference.ValueType  # 3
     """Open in ingest, which has lost events that escalation knows. Mended by counting on from escalation's number."""
     INCIDENT_DIFFERENCE_RESOLVED_IN_ESCALATION: _IncidentDifference.ValueType  # 4
-    """Open in ingest, resolved in escalation: what fires next would page nobody. Mended by closing it in ingest."""
+    """Open in ingest, resolved in escalation: what fires next would page no user. Mended by closing it in ingest."""
     INCIDENT_DIFFERENCE_RESOLVED_IN_INGEST: _IncidentDifference.ValueType  # 5
     """Open in escalation, resolved in ingest: people are paged for what is over. Mended by closing it in escalation."""
     INCIDENT_DIFFERENCE_UNKNOWN_IN_INGEST: _IncidentDifference.ValueType  # 6
@@ -46,13 +46,13 @@ class IncidentDifference(_IncidentDifference, metaclass=_IncidentDifferenceEnumT
 INCIDENT_DIFFERENCE_UNSPECIFIED: IncidentDifference.ValueType  # 0
 """Never sent."""
 INCIDENT_DIFFERENCE_NOT_ESCALATED: IncidentDifference.ValueType  # 1
-"""Open in ingest, unknown in escalation: nobody is paged. Mended by opening it anew."""
+"""Open in ingest, unknown in escalation: no user is paged. Mended by opening it anew."""
 INCIDENT_DIFFERENCE_BEHIND: IncidentDifference.ValueType  # 2
 """Open in both, and events were lost on the way to escalation. Mended by bringing escalation up to date."""
 INCIDENT_DIFFERENCE_AHEAD: IncidentDifference.ValueType  # 3
 """Open in ingest, which has lost events that escalation knows. Mended by counting on from escalation's number."""
 INCIDENT_DIFFERENCE_RESOLVED_IN_ESCALATION: IncidentDifference.ValueType  # 4
-"""Open in ingest, resolved in escalation: what fires next would page nobody. Mended by closing it in ingest."""
+"""Open in ingest, resolved in escalation: what fires next would page no user. Mended by closing it in ingest."""
 INCIDENT_DIFFERENCE_RESOLVED_IN_INGEST: IncidentDifference.ValueType  # 5
 """Open in escalation, resolved in ingest: people are paged for what is over. Mended by closing it in escalation."""
 INCIDENT_DIFFERENCE_UNKNOWN_IN_INGEST: IncidentDifference.ValueType  # 6
@@ -96,9 +96,9 @@ class DifferingIncident(_message.Message):
     incident: _builtins.str
     """`incidents/{uuid}`."""
     difference: Global___IncidentDifference.ValueType
-    """How."""
+    """The difference."""
     mended: _builtins.bool
-    """Whether it was mended by this call. False in a dry run, and when it was different no more."""
+    """Whether it was mended by this call. False in a dry run, and when it did not differ any more."""
     def __init__(
         self,
         *,

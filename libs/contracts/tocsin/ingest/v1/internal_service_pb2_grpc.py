@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IngestInternalServiceStub:
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees.
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class IngestInternalServiceStub:
 
 
 class IngestInternalServiceServicer:
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees.
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees.
     """
 
     def ResolveIncidents(self, request, context):
@@ -60,9 +60,9 @@ class IngestInternalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReconcileIncidents(self, request, context):
-        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
-        is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
-        grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: an incident that escalation does not know
+        is opened anew and pages, one that is resolved or unknown in ingest is closed. The same comparison runs all the time in the
+        background; there a difference is mended once it has lasted for a while. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +90,7 @@ def add_IngestInternalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestInternalService:
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees.
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IngestInternalServiceStub:
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees."""
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,14 +38,14 @@ class IngestInternalServiceStub:
     relayed event when it comes. Resolving a resolved incident is OK. Idempotent.
     """
     ReconcileIncidents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcileIncidentsRequest, _internal_service_pb2.ReconcileIncidentsResponse]
-    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
-    is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
-    grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: an incident that escalation does not know
+    is opened anew and pages, one that is resolved or unknown in ingest is closed. The same comparison runs all the time in the
+    background; there a difference is mended once it has lasted for a while. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
     """
 
 @_typing.type_check_only
 class IngestInternalServiceAsyncStub(IngestInternalServiceStub):
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees."""
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ResolveIncidentsRequest, _internal_service_pb2.ResolveIncidentsResponse]  # type: ignore[assignment]
@@ -53,13 +53,13 @@ class IngestInternalServiceAsyncStub(IngestInternalServiceStub):
     relayed event when it comes. Resolving a resolved incident is OK. Idempotent.
     """
     ReconcileIncidents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReconcileIncidentsRequest, _internal_service_pb2.ReconcileIncidentsResponse]  # type: ignore[assignment]
-    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
-    is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
-    grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+    """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: an incident that escalation does not know
+    is opened anew and pages, one that is resolved or unknown in ingest is closed. The same comparison runs all the time in the
+    background; there a difference is mended once it has lasted for a while. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
     """
 
 class IngestInternalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: closing incidents belongs to ingest, because ingest owns the key that closing frees."""
+    """Internal: ingest closes incidents, because it owns the deduplication key, which closing frees."""
 
     @_abc_1.abstractmethod
     def ResolveIncidents(
@@ -77,9 +77,9 @@ class IngestInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_service_pb2.ReconcileIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ReconcileIncidentsResponse, _abc.Awaitable[_internal_service_pb2.ReconcileIncidentsResponse]]:
-        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: what escalation does not know
-        is opened anew and pages, what is over or unknown in ingest is closed. The same runs all the time in the background with a
-        grace. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
+        """Compares the open incidents of all tenants in ingest and in escalation now, and mends what differs: an incident that escalation does not know
+        is opened anew and pages, one that is resolved or unknown in ingest is closed. The same comparison runs all the time in the
+        background; there a difference is mended once it has lasted for a while. Idempotent. Reasons: `SERVICE_UNAVAILABLE`.
         """
 
 def add_IngestInternalServiceServicer_to_server(servicer: IngestInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

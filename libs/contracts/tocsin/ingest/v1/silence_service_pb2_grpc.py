@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SilenceServiceStub:
-    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages nobody. When the
+    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages no user. When the
     silence ends, what still fires opens its incident, or joins the open one, within about a second; what was resolved meanwhile
     opens nothing. An incident that is open already is not touched: alerts that fire in it go on firing there.
 
@@ -68,7 +68,7 @@ class SilenceServiceStub:
 
 
 class SilenceServiceServicer:
-    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages nobody. When the
+    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages no user. When the
     silence ends, what still fires opens its incident, or joins the open one, within about a second; what was resolved meanwhile
     opens nothing. An incident that is open already is not touched: alerts that fire in it go on firing there.
 
@@ -154,7 +154,7 @@ def add_SilenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SilenceService:
-    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages nobody. When the
+    """Silences of a tenant. An alert that a silence matches while it is in force is kept and counted, and pages no user. When the
     silence ends, what still fires opens its incident, or joins the open one, within about a second; what was resolved meanwhile
     opens nothing. An incident that is open already is not touched: alerts that fire in it go on firing there.
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LimitServiceStub:
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """
@@ -55,7 +55,7 @@ class LimitServiceStub:
 
 
 class LimitServiceServicer:
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """
@@ -108,7 +108,7 @@ def add_LimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LimitService:
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """

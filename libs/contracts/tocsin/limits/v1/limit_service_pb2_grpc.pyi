@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LimitServiceStub:
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """
@@ -45,7 +45,7 @@ class LimitServiceStub:
 
 @_typing.type_check_only
 class LimitServiceAsyncStub(LimitServiceStub):
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """
@@ -59,7 +59,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
     """Lists what tenants use, by the name of the tenant: those that the answering replica has heard of lately."""
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What an operator does about a tenant that needs more than others, or takes more than it should. A call beyond a limit is
+    """Limits and usage of tenants: an operator raises or lowers what one tenant may use. A call beyond a limit is
     refused with RESOURCE_EXHAUSTED; the reason is `RATE_LIMITED`, or `LIMIT_REACHED` for what has to be deleted first, and the
     metadata names the `limit` and what is `allowed`.
     """

@@ -142,7 +142,7 @@ Global___VoiceContact: _TypeAlias = VoiceContact  # noqa: Y015
 
 @_typing.final
 class NtfyContact(_message.Message):
-    """A topic of ntfy, at ntfy.sh or another server. The push has buttons that answer in place. Whoever knows the topic reads its messages and
+    """A topic of ntfy, at ntfy.sh or another server. The push has buttons that answer in place. A person who knows the topic reads its messages and
     can press their buttons: choose a long random one, or protect it.
     """
 
@@ -170,7 +170,7 @@ Global___NtfyContact: _TypeAlias = NtfyContact  # noqa: Y015
 
 @_typing.final
 class PushoverContact(_message.Message):
-    """A user or a group of Pushover. A page of a critical or error incident rings again until somebody answers it."""
+    """A user or a group of Pushover. A page of a critical or error incident rings again until it is answered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -192,13 +192,13 @@ Global___PushoverContact: _TypeAlias = PushoverContact  # noqa: Y015
 
 @_typing.final
 class TelegramContact(_message.Message):
-    """A chat with the operator's bot at Telegram. Its buttons act as the user whose verified method names the chat of whoever presses."""
+    """A chat with the operator's bot at Telegram. Its buttons act as the user whose verified method names the chat of the person who presses."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAT_ID_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
-    """The number of the chat, which the bot tells to whoever writes `/start` to it. A group has a negative one."""
+    """The number of the chat, which the bot tells to a person who writes `/start` to it. A group has a negative one."""
     def __init__(
         self,
         *,
@@ -449,7 +449,7 @@ class NotificationRule(_message.Message):
     """Through what: `contactMethods/{uuid}`."""
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
-        """How long after the page; 0 to 24 hours. Cancelled when somebody acknowledges first."""
+        """How long after the page; 0 to 24 hours. Cancelled when the incident is acknowledged first."""
 
     def __init__(
         self,

@@ -28,9 +28,9 @@ if _version_not_supported:
 class ContactServiceStub:
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     def __init__(self, channel):
@@ -94,9 +94,9 @@ class ContactServiceStub:
 class ContactServiceServicer:
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     def CreateContactMethod(self, request, context):
@@ -246,9 +246,9 @@ def add_ContactServiceServicer_to_server(servicer, server):
 class ContactService:
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     @staticmethod

@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class ContactServiceStub:
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     @_typing.overload
@@ -83,9 +83,9 @@ class ContactServiceStub:
 class ContactServiceAsyncStub(ContactServiceStub):
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -133,9 +133,9 @@ class ContactServiceAsyncStub(ContactServiceStub):
 class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
     """Contact methods and the rules that choose among them.
 
-    Users own theirs: with the scope `contacts:self` a credential changes what is of its own subject, with `contacts:write` what is of
-    anybody. What somebody else changes (a manager, a service account) is told to the owner through each verified and enabled contact
-    method as it was before: where it led, not where it leads now.
+    Users own their contact methods. With the scope `contacts:self` a credential changes those of its own subject, with
+    `contacts:write` those of every user. When another user or a service account makes a change, the owner is told through each
+    verified and enabled contact method as it was before the change.
     """
 
     @_abc_1.abstractmethod

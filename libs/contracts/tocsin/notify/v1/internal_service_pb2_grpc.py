@@ -62,7 +62,7 @@ class NotifyInternalServiceServicer:
     """
 
     def SubmitNotifications(self, request, context):
-        """Takes jobs in, the sure way beside the queue: the same job by both ways is one set of notifications. A job of a cancelled
+        """Accepts jobs, as the reliable way beside the queue: a job that comes both ways makes one set of notifications. A job of a cancelled
         generation is stored as cancelled. OK means committed. Idempotent by each job's page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

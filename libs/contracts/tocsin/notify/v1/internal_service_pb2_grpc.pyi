@@ -34,7 +34,7 @@ class NotifyInternalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NotifyInternalServiceAsyncStub: ...
     SubmitNotifications: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.SubmitNotificationsRequest, _internal_service_pb2.SubmitNotificationsResponse]
-    """Takes jobs in, the sure way beside the queue: the same job by both ways is one set of notifications. A job of a cancelled
+    """Accepts jobs, as the reliable way beside the queue: a job that comes both ways makes one set of notifications. A job of a cancelled
     generation is stored as cancelled. OK means committed. Idempotent by each job's page.
     """
     CancelNotifications: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CancelNotificationsRequest, _internal_service_pb2.CancelNotificationsResponse]
@@ -55,7 +55,7 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitNotifications: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.SubmitNotificationsRequest, _internal_service_pb2.SubmitNotificationsResponse]  # type: ignore[assignment]
-    """Takes jobs in, the sure way beside the queue: the same job by both ways is one set of notifications. A job of a cancelled
+    """Accepts jobs, as the reliable way beside the queue: a job that comes both ways makes one set of notifications. A job of a cancelled
     generation is stored as cancelled. OK means committed. Idempotent by each job's page.
     """
     CancelNotifications: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CancelNotificationsRequest, _internal_service_pb2.CancelNotificationsResponse]  # type: ignore[assignment]
@@ -79,7 +79,7 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _internal_service_pb2.SubmitNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.SubmitNotificationsResponse, _abc.Awaitable[_internal_service_pb2.SubmitNotificationsResponse]]:
-        """Takes jobs in, the sure way beside the queue: the same job by both ways is one set of notifications. A job of a cancelled
+        """Accepts jobs, as the reliable way beside the queue: a job that comes both ways makes one set of notifications. A job of a cancelled
         generation is stored as cancelled. OK means committed. Idempotent by each job's page.
         """
 

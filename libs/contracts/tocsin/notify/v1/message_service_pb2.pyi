@@ -65,7 +65,7 @@ Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 @_typing.final
 class Address(_message.Message):
-    """An address that belongs to no user's contact methods. Nothing has proved that it reaches anybody."""
+    """An address that belongs to no user's contact methods. Nothing has proved that it reaches a person."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

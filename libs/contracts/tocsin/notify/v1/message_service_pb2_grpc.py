@@ -29,7 +29,7 @@ class MessageServiceStub:
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 
@@ -70,7 +70,7 @@ class MessageServiceServicer:
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 
@@ -158,7 +158,7 @@ class MessageService:
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 

@@ -30,7 +30,7 @@ class MessageServiceStub:
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 
@@ -66,7 +66,7 @@ class MessageServiceAsyncStub(MessageServiceStub):
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 
@@ -98,7 +98,7 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Direct and scheduled messages.
 
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
-    delay, or the first one. Nobody is called by telephone for it. A method that fails gives way to the user's next one. A message to an
+    delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
     """
 

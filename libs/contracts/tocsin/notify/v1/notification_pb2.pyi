@@ -33,9 +33,9 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_TYPE_NEW_INCIDENT: _NotificationType.ValueType  # 1
     """An incident was opened and this user is the first to be paged. A page."""
     NOTIFICATION_TYPE_ESCALATION: _NotificationType.ValueType  # 2
-    """Nobody before answered, or a person escalated or reassigned, or asked for this user (`actor`). A page."""
+    """No user who was paged before answered, or a person (`actor`) escalated, reassigned or added this user. A page."""
     NOTIFICATION_TYPE_ACKNOWLEDGMENT: _NotificationType.ValueType  # 3
-    """Somebody acknowledged an incident this user was paged for. Not a page."""
+    """A person acknowledged an incident that this user was paged for. Not a page."""
     NOTIFICATION_TYPE_RESOLUTION: _NotificationType.ValueType  # 4
     """An incident this user was paged for is over. Not a page."""
     NOTIFICATION_TYPE_TEST: _NotificationType.ValueType  # 5
@@ -43,23 +43,23 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_TYPE_VERIFICATION: _NotificationType.ValueType  # 6
     """A code that proves a contact method reaches its owner. Not a page."""
     NOTIFICATION_TYPE_URGENCY_RAISED: _NotificationType.ValueType  # 7
-    """An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
+    """An incident this user has acknowledged or snoozed became critical or error. A page, but no other user is paged if it stays unanswered."""
     NOTIFICATION_TYPE_CONTACT_CHANGED: _NotificationType.ValueType  # 8
-    """Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
+    """Another person (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
     NOTIFICATION_TYPE_MESSAGE: _NotificationType.ValueType  # 9
-    """Somebody (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
+    """A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
-    """Why somebody is notified."""
+    """Why a user is notified."""
 
 NOTIFICATION_TYPE_UNSPECIFIED: NotificationType.ValueType  # 0
 """Rejected."""
 NOTIFICATION_TYPE_NEW_INCIDENT: NotificationType.ValueType  # 1
 """An incident was opened and this user is the first to be paged. A page."""
 NOTIFICATION_TYPE_ESCALATION: NotificationType.ValueType  # 2
-"""Nobody before answered, or a person escalated or reassigned, or asked for this user (`actor`). A page."""
+"""No user who was paged before answered, or a person (`actor`) escalated, reassigned or added this user. A page."""
 NOTIFICATION_TYPE_ACKNOWLEDGMENT: NotificationType.ValueType  # 3
-"""Somebody acknowledged an incident this user was paged for. Not a page."""
+"""A person acknowledged an incident that this user was paged for. Not a page."""
 NOTIFICATION_TYPE_RESOLUTION: NotificationType.ValueType  # 4
 """An incident this user was paged for is over. Not a page."""
 NOTIFICATION_TYPE_TEST: NotificationType.ValueType  # 5
@@ -67,11 +67,11 @@ NOTIFICATION_TYPE_TEST: NotificationType.ValueType  # 5
 NOTIFICATION_TYPE_VERIFICATION: NotificationType.ValueType  # 6
 """A code that proves a contact method reaches its owner. Not a page."""
 NOTIFICATION_TYPE_URGENCY_RAISED: NotificationType.ValueType  # 7
-"""An incident this user has acknowledged or snoozed became critical or error. A page, but nobody else is paged if it stays unanswered."""
+"""An incident this user has acknowledged or snoozed became critical or error. A page, but no other user is paged if it stays unanswered."""
 NOTIFICATION_TYPE_CONTACT_CHANGED: NotificationType.ValueType  # 8
-"""Somebody else (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
+"""Another person (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
 NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
-"""Somebody (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
+"""A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:
@@ -147,17 +147,17 @@ class _UrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Urgency.Value
     URGENCY_UNSPECIFIED: _Urgency.ValueType  # 0
     """Rejected."""
     URGENCY_HIGH: _Urgency.ValueType  # 1
-    """Critical and error incidents: wake me."""
+    """Critical and error incidents: the user is woken."""
     URGENCY_LOW: _Urgency.ValueType  # 2
     """Warning and info incidents, and news that are no page."""
 
 class Urgency(_Urgency, metaclass=_UrgencyEnumTypeWrapper):
-    """How fast a user wants to hear of it."""
+    """How urgent it is."""
 
 URGENCY_UNSPECIFIED: Urgency.ValueType  # 0
 """Rejected."""
 URGENCY_HIGH: Urgency.ValueType  # 1
-"""Critical and error incidents: wake me."""
+"""Critical and error incidents: the user is woken."""
 URGENCY_LOW: Urgency.ValueType  # 2
 """Warning and info incidents, and news that are no page."""
 Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
@@ -177,7 +177,7 @@ class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Not
     NOTIFICATION_STATE_SENT: _NotificationState.ValueType  # 3
     """The provider took it."""
     NOTIFICATION_STATE_CANCELLED: _NotificationState.ValueType  # 4
-    """Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or a sibling got through."""
+    """Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or another notification of the page was sent."""
     NOTIFICATION_STATE_DEAD: _NotificationState.ValueType  # 5
     """Given up; a dead letter tells why."""
 
@@ -193,7 +193,7 @@ NOTIFICATION_STATE_SENDING: NotificationState.ValueType  # 2
 NOTIFICATION_STATE_SENT: NotificationState.ValueType  # 3
 """The provider took it."""
 NOTIFICATION_STATE_CANCELLED: NotificationState.ValueType  # 4
-"""Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or a sibling got through."""
+"""Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or another notification of the page was sent."""
 NOTIFICATION_STATE_DEAD: NotificationState.ValueType  # 5
 """Given up; a dead letter tells why."""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
@@ -239,7 +239,7 @@ class _EvidenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evidence.Val
     EVIDENCE_UNSPECIFIED: _Evidence.ValueType  # 0
     """Never sent."""
     EVIDENCE_UNKNOWN: _Evidence.ValueType  # 1
-    """Nothing is known: no attempt was accepted so far, or nobody knows."""
+    """Nothing is known: no attempt was accepted so far, or the provider tells nothing."""
     EVIDENCE_ACCEPTED: _Evidence.ValueType  # 2
     """The provider took it."""
     EVIDENCE_FAILED: _Evidence.ValueType  # 3
@@ -247,9 +247,9 @@ class _EvidenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evidence.Val
     EVIDENCE_DELIVERED: _Evidence.ValueType  # 4
     """It came to the device or the mailbox."""
     EVIDENCE_READ: _Evidence.ValueType  # 5
-    """Somebody opened it."""
+    """A person opened it."""
     EVIDENCE_ANSWERED: _Evidence.ValueType  # 6
-    """Somebody answered it."""
+    """A person answered it."""
 
 class Evidence(_Evidence, metaclass=_EvidenceEnumTypeWrapper):
     """What is known of a message after the provider took it. It only ever moves to a higher value: receipts may come late, twice, out of
@@ -259,7 +259,7 @@ class Evidence(_Evidence, metaclass=_EvidenceEnumTypeWrapper):
 EVIDENCE_UNSPECIFIED: Evidence.ValueType  # 0
 """Never sent."""
 EVIDENCE_UNKNOWN: Evidence.ValueType  # 1
-"""Nothing is known: no attempt was accepted so far, or nobody knows."""
+"""Nothing is known: no attempt was accepted so far, or the provider tells nothing."""
 EVIDENCE_ACCEPTED: Evidence.ValueType  # 2
 """The provider took it."""
 EVIDENCE_FAILED: Evidence.ValueType  # 3
@@ -267,14 +267,14 @@ EVIDENCE_FAILED: Evidence.ValueType  # 3
 EVIDENCE_DELIVERED: Evidence.ValueType  # 4
 """It came to the device or the mailbox."""
 EVIDENCE_READ: Evidence.ValueType  # 5
-"""Somebody opened it."""
+"""A person opened it."""
 EVIDENCE_ANSWERED: Evidence.ValueType  # 6
-"""Somebody answered it."""
+"""A person answered it."""
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class NotificationJob(_message.Message):
-    """The wish to reach one user: what escalation hands to notify, as a Taskiq task's body or by SubmitNotifications."""
+    """A request to reach one user: what escalation hands to notify, as a Taskiq task's body or by SubmitNotifications."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -323,11 +323,11 @@ class NotificationJob(_message.Message):
     org_id: _builtins.str
     """The tenant."""
     type: Global___NotificationType.ValueType
-    """Why."""
+    """Why the user is notified."""
     user: _builtins.str
-    """Whom: `users/{user}`."""
+    """The user: `users/{user}`."""
     incident: _builtins.str
-    """About what: `incidents/{uuid}`."""
+    """The incident: `incidents/{uuid}`."""
     title: _builtins.str
     """The incident's title."""
     source: _builtins.str
@@ -511,19 +511,19 @@ class Notification(_message.Message):
     page: _builtins.str
     """The page it serves: `pages/{uuid}`."""
     type: Global___NotificationType.ValueType
-    """Why."""
+    """Why the user is notified."""
     user: _builtins.str
-    """Whom."""
+    """The user: `users/{user}`."""
     incident: _builtins.str
-    """About what."""
+    """The incident: `incidents/{uuid}`."""
     contact_method: _builtins.str
     """Through which contact method: `contactMethods/{uuid}`."""
     channel: Global___Channel.ValueType
     """Through what."""
     state: Global___NotificationState.ValueType
-    """Where it is."""
+    """Its state."""
     state_reason: _builtins.str
-    """Why it is where it is, in words."""
+    """Why it is in this state, in words."""
     level: _builtins.int
     """The level that pages."""
     repeat: _builtins.int
@@ -546,7 +546,7 @@ class Notification(_message.Message):
 
     @_builtins.property
     def lateness(self) -> _duration_pb2.Duration:
-        """Planned level time to provider's yes."""
+        """The time from when the level was due until the provider accepted the message."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
@@ -584,7 +584,7 @@ Global___Notification: _TypeAlias = Notification  # noqa: Y015
 
 @_typing.final
 class DeadLetter(_message.Message):
-    """A page, job or notification that was given up, kept until somebody looks. An unreadable job belongs to no tenant: only Tocsin's
+    """A page, job or notification that was given up, kept until it is redriven, discarded or too old. An unreadable job belongs to no tenant: only Tocsin's
     own services and operators with a token for every tenant (`*`, scope `internal`) see it.
     """
 

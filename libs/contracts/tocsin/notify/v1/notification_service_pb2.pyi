@@ -152,7 +152,7 @@ class ListDeadLettersRequest(_message.Message):
     page_token: _builtins.str
     """From the previous answer, with the same filters."""
     include_redriven: _builtins.bool
-    """Those redriven before, too."""
+    """Whether those that were redriven are listed as well."""
     user: _builtins.str
     """Only for this user."""
     def __init__(

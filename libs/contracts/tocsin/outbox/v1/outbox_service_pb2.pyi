@@ -85,7 +85,7 @@ class OutboxMessage(_message.Message):
     substituted: _builtins.bool
     """Its payload is a shortened substitute; the original is another, dead message."""
     substituted_by: _builtins.str
-    """The message that went in its place with a substitute: `outboxMessages/{number}`. Redriving this one would add little."""
+    """The message that was sent in its place with a substitute: `outboxMessages/{number}`. There is little use in redriving this one."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was written."""

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OutboxServiceStub:
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """
@@ -60,7 +60,7 @@ class OutboxServiceStub:
 
 
 class OutboxServiceServicer:
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """
@@ -81,7 +81,7 @@ class OutboxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RedriveMessages(self, request, context):
-        """Makes dead messages due again, as they are. The receiver takes a message it knows as none. Idempotent by `request_id`.
+        """Makes dead messages due again, unchanged. The receiver ignores a message that it has applied before. Idempotent by `request_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +126,7 @@ def add_OutboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OutboxService:
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OutboxServiceStub:
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """
@@ -43,13 +43,13 @@ class OutboxServiceStub:
     Reasons: `OUTBOX_MESSAGE_NOT_FOUND`.
     """
     RedriveMessages: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.RedriveMessagesRequest, _outbox_service_pb2.RedriveMessagesResponse]
-    """Makes dead messages due again, as they are. The receiver takes a message it knows as none. Idempotent by `request_id`."""
+    """Makes dead messages due again, unchanged. The receiver ignores a message that it has applied before. Idempotent by `request_id`."""
     DiscardMessages: _grpc.UnaryUnaryMultiCallable[_outbox_service_pb2.DiscardMessagesRequest, _outbox_service_pb2.DiscardMessagesResponse]
     """Deletes dead messages for good; the log keeps who did it, which ones and why. Idempotent by `request_id`."""
 
 @_typing.type_check_only
 class OutboxServiceAsyncStub(OutboxServiceStub):
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """
@@ -62,12 +62,12 @@ class OutboxServiceAsyncStub(OutboxServiceStub):
     Reasons: `OUTBOX_MESSAGE_NOT_FOUND`.
     """
     RedriveMessages: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.RedriveMessagesRequest, _outbox_service_pb2.RedriveMessagesResponse]  # type: ignore[assignment]
-    """Makes dead messages due again, as they are. The receiver takes a message it knows as none. Idempotent by `request_id`."""
+    """Makes dead messages due again, unchanged. The receiver ignores a message that it has applied before. Idempotent by `request_id`."""
     DiscardMessages: _aio.UnaryUnaryMultiCallable[_outbox_service_pb2.DiscardMessagesRequest, _outbox_service_pb2.DiscardMessagesResponse]  # type: ignore[assignment]
     """Deletes dead messages for good; the log keeps who did it, which ones and why. Idempotent by `request_id`."""
 
 class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What an operator does about messages that the next service refused for good. A tenant's credential sees that tenant's
+    """Messages that the next service refused for good: list, inspect, redrive, discard. A tenant's credential sees that tenant's
     messages; a credential for every tenant (`*`, scope `internal`) sees all. Grant the scopes `outbox:read` and `outbox:write` to operators only:
     a payload holds what a page says.
     """
@@ -96,7 +96,7 @@ class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outbox_service_pb2.RedriveMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outbox_service_pb2.RedriveMessagesResponse, _abc.Awaitable[_outbox_service_pb2.RedriveMessagesResponse]]:
-        """Makes dead messages due again, as they are. The receiver takes a message it knows as none. Idempotent by `request_id`."""
+        """Makes dead messages due again, unchanged. The receiver ignores a message that it has applied before. Idempotent by `request_id`."""
 
     @_abc_1.abstractmethod
     def DiscardMessages(

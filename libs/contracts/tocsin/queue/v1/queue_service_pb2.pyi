@@ -55,7 +55,7 @@ class Queue(_message.Message):
     dead: _builtins.int
     """Kept as dead letters."""
     paused: _builtins.bool
-    """Nobody takes from it."""
+    """No worker takes tasks from it."""
     redis_available: _builtins.bool
     """Redis answers and stores what it is given. Otherwise the sweep works from PostgreSQL, and the stream's figures are
     missing unless Redis only refuses to store: when its memory is full, or when it is a replica.

@@ -66,7 +66,7 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseQueue(self, request, context):
-        """Stops the workers of all replicas from taking more from a queue; what is running finishes, due rows wait. The record in
+        """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
         PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -27,7 +27,7 @@ class _TenantsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tenants.Value
     TENANTS_UNSPECIFIED: _Tenants.ValueType  # 0
     """The tenant of the credential. A method with scope `internal` is about all tenants."""
     TENANTS_ALL: _Tenants.ValueType  # 1
-    """The whole installation. Only an operator's credential (`org` is `*`) may call it, whatever scopes another one has."""
+    """The whole installation. Only an operator's credential (`org` is `*`) may call it; scopes of other credentials do not matter."""
     TENANTS_OWN_OR_ALL: _Tenants.ValueType  # 2
     """The tenant of the credential; all of them with an operator's credential."""
 
@@ -37,7 +37,7 @@ class Tenants(_Tenants, metaclass=_TenantsEnumTypeWrapper):
 TENANTS_UNSPECIFIED: Tenants.ValueType  # 0
 """The tenant of the credential. A method with scope `internal` is about all tenants."""
 TENANTS_ALL: Tenants.ValueType  # 1
-"""The whole installation. Only an operator's credential (`org` is `*`) may call it, whatever scopes another one has."""
+"""The whole installation. Only an operator's credential (`org` is `*`) may call it; scopes of other credentials do not matter."""
 TENANTS_OWN_OR_ALL: Tenants.ValueType  # 2
 """The tenant of the credential; all of them with an operator's credential."""
 Global___Tenants: _TypeAlias = Tenants  # noqa: Y015
@@ -51,33 +51,33 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """None; grants nothing."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, makes calendar feeds
-    of its own shifts, and nobody else's.
+    """Reads everything of the tenant. Changes its own contact methods and rules, and makes calendar feeds of its own shifts; not those of
+    other users.
     """
     ROLE_RESPONDER: _Role.ValueType  # 2
     """Is paged: acknowledges, resolves, silences."""
     ROLE_MANAGER: _Role.ValueType  # 3
-    """Sets up who is paged and how everybody is reached, and what sends alerts."""
+    """Sets up who is paged, how users are reached, and what sends alerts."""
     ROLE_OWNER: _Role.ValueType  # 4
     """Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
     ROLE_OPERATOR: _Role.ValueType  # 5
     """Runs the installation. Counts only in a credential whose tenant is `*`."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """What somebody does, and so the scopes of whose token names it in the claim `roles`, for example `["responder"]`. Scopes of the
+    """A role, which stands for scopes: those of a token that names it in the claim `roles`, for example `["responder"]`. Scopes of the
     claim `scope` come on top. Each role holds those before it but for `ROLE_OPERATOR`.
     """
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """None; grants nothing."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Sees everything of the tenant, and says how to be reached: changes its own contact methods and rules, makes calendar feeds
-of its own shifts, and nobody else's.
+"""Reads everything of the tenant. Changes its own contact methods and rules, and makes calendar feeds of its own shifts; not those of
+other users.
 """
 ROLE_RESPONDER: Role.ValueType  # 2
 """Is paged: acknowledges, resolves, silences."""
 ROLE_MANAGER: Role.ValueType  # 3
-"""Sets up who is paged and how everybody is reached, and what sends alerts."""
+"""Sets up who is paged, how users are reached, and what sends alerts."""
 ROLE_OWNER: Role.ValueType  # 4
 """Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
 ROLE_OPERATOR: Role.ValueType  # 5

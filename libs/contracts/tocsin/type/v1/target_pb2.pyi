@@ -30,7 +30,7 @@ class Target(_message.Message):
     team: _builtins.str
     """Every member of a team: `teams/{team}`."""
     schedule: _builtins.str
-    """Whoever is on call in a schedule: `schedules/{schedule}`."""
+    """The users who are on call in a schedule: `schedules/{schedule}`."""
     def __init__(
         self,
         *,

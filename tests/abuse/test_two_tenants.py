@@ -12,8 +12,10 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.credentials.v1 import credential_service_pb2 as cp
 from tocsin.escalation.v1 import calendar_service_pb2, incident_pb2, schedule_pb2, schedule_service_pb2
+from tocsin.escalation.v1.reminder_service_pb2 import CreateReminderRequest, Reminder
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
+from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -84,6 +86,10 @@ async def first(world: World) -> Tenant:
     sender = await tenant.integration(policy)
     incident = await sender.triggers(MARK, dedup_key=MARK)
     tenant.expected(await ana.is_paged(incident))
+    reminder = Reminder(incident=incident, user=ana.name, text=MARK)
+    await tenant.admin.reminders.CreateReminder(CreateReminderRequest(reminder=reminder, delay=Duration(seconds=86400)))
+    message = pb_message.Message(user=ana.name, text=MARK, send_time=times["end_time"])
+    await tenant.admin.messages.SendMessage(pb_message.SendMessageRequest(message=message))
     await reached(tenant, incident)
     await world.idle()
     return tenant
@@ -130,6 +136,8 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "apiKeys",
         "tokenRevocations",
         "calendarFeeds",
+        "messages",
+        "reminders",
     }
     assert wanted <= set(names)
 

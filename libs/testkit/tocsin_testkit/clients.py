@@ -12,11 +12,12 @@ from tocsin.escalation.v1 import (
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
+    reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, silence_service_pb2_grpc
 from tocsin.limits.v1 import limit_service_pb2_grpc
-from tocsin.notify.v1 import contact_service_pb2_grpc, notification_service_pb2_grpc
+from tocsin.notify.v1 import contact_service_pb2_grpc, message_service_pb2_grpc, notification_service_pb2_grpc
 from tocsin.queue.v1 import queue_service_pb2_grpc
 
 Metadata = Sequence[tuple[str, str]]
@@ -46,12 +47,14 @@ class Clients:
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
         self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
+        self.reminders: Any = _Bearer(reminder_service_pb2_grpc.ReminderServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
         self.credentials: Any = _Bearer(credential_service_pb2_grpc.CredentialServiceStub(by["escalation"]), token)
         self.credentials_internal: Any = _Bearer(
             credential_internal_service_pb2_grpc.CredentialInternalServiceStub(by["escalation"]), token
         )
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
+        self.messages: Any = _Bearer(message_service_pb2_grpc.MessageServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
         self.limits: dict[str, Any] = {

@@ -88,7 +88,7 @@ class Person:
         )
 
     async def is_told(self, incident: str, kind: str) -> Received:
-        """They hear news: `acknowledgment` or `resolution`."""
+        """They hear news: `acknowledgment`, `resolution`, or a `message`."""
         return await self._gets(lambda m: m.kind == kind and m.incident == incident, kind, "", PATIENCE)
 
     async def gets_test(self) -> Received:
@@ -100,6 +100,11 @@ class Person:
         return [
             m for m in self.world.inbox.messages if m.address in self.addresses and m.is_page and m.incident == incident
         ]
+
+    def told(self, incident: str, kind: str) -> list[Received]:
+        """Everything of a kind about this incident that reached them so far."""
+        messages = self.world.inbox.messages
+        return [m for m in messages if m.address in self.addresses and m.kind == kind and m.incident == incident]
 
     async def acknowledges(self, incident: str, **fields: Any) -> incident_service_pb2.AcknowledgeIncidentResponse:
         """They press the button."""

@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import (
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
+    reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
 )
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
@@ -36,6 +37,7 @@ from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
+from tocsin_escalation.app.reminders import Remind
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
@@ -45,6 +47,7 @@ from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
 from tocsin_escalation.rpc.policy_service import PolicyService
+from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import figures
@@ -108,6 +111,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
     )
     add(
+        ReminderService(db, pages, runtime.rpc.budgets),
+        "tocsin.escalation.v1.ReminderService",
+        reminder_service_pb2_grpc.add_ReminderServiceServicer_to_server,
+    )
+    add(
         ScheduleService(db, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.ScheduleService",
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
@@ -167,6 +175,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
+    loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))
     loops.add("redis-watch", Sweep(1.0, timers.mirror.watch))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))

@@ -11,14 +11,18 @@ from tocsin_kit.errors import TocsinError
 _RETRY_AFTER: Final = 60.0
 
 
-async def require_room(tx: Tx, table: str, budgets: Budgets) -> None:
+async def require_room(tx: Tx, table: str, budgets: Budgets, *, where: str = "true") -> None:
     """Raises LIMIT_REACHED when the tenant of the transaction may have no more rows in `table` (a constant of the caller's).
+
+    `where`: the condition of the rows that count, if not all do; a constant as well.
 
     Calls at the same time may pass it together: the tenant then has a few more than it may.
     """
     most = budgets.allowed(tx.org_id, OBJECTS)
     count: int = await tx.fetchval(
-        f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE org_id = $1 LIMIT $2) AS counted", tx.org_id, most
+        f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE org_id = $1 AND {where} LIMIT $2) AS counted",
+        tx.org_id,
+        most,
     )
     if count >= most:
         budgets.note_refusal(tx.org_id, OBJECTS)

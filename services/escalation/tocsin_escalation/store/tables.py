@@ -361,6 +361,32 @@ revocations: Final = Table(
 )
 """Credentials that are refused although they have not expired, until they have."""
 
+reminders: Final = Table(
+    "reminders",
+    METADATA,
+    column("id", UUID),
+    column("org_id", Text),
+    column("incident_id", UUID),
+    column("user_id", Text),
+    column("text", Text),
+    column("every_seconds", Integer, nullable=True),
+    column("next_time", TIME, nullable=True),
+    column("state", Text, default="'scheduled'"),
+    column("state_reason", Text, default="''"),
+    column("sent_count", Integer, default="0"),
+    column("creator", Text),
+    column("create_time", TIME, default=NOW),
+    primary_key("id"),
+    foreign_key(["incident_id"], "escalations", ["incident_id"], name="reminders_incident_fkey", ondelete="CASCADE"),
+    check("state IN ('scheduled', 'done', 'stopped')", name="reminders_state"),
+    check("(state = 'scheduled') = (next_time IS NOT NULL)", name="reminders_next"),
+    index("reminders_due", "next_time", "id", where="state = 'scheduled'"),
+    index("reminders_scheduled", "org_id", where="state = 'scheduled'"),
+    index("reminders_oldest", "org_id", "create_time", "id"),
+    index("reminders_by_incident", "incident_id", "create_time", "id"),
+)
+"""What users are reminded of, once or again and again."""
+
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)

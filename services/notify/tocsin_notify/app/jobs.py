@@ -8,7 +8,7 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
-from tocsin_notify.domain.page import NEWS, NORMAL, PAGES, Channel, Kind, Page, Urgency, priority_of, urgency_of
+from tocsin_notify.domain.page import NORMAL, ONE_WAY, PAGES, Channel, Kind, Page, priority_of, urgency_of
 from tocsin_notify.store.pages import NewPage
 
 KINDS: Final = {
@@ -29,7 +29,7 @@ _SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRI
 def read_job(job: pb.NotificationJob) -> NewPage:
     """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say."""
     kind = KINDS[job.type]
-    if kind not in PAGES and kind not in NEWS:
+    if kind not in PAGES and kind not in ONE_WAY:
         raise invalid("type", f"{kind} is no job another service may hand over")
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
@@ -49,9 +49,9 @@ def read_job(job: pb.NotificationJob) -> NewPage:
 
 def read_kept(job: pb.NotificationJob) -> NewPage:
     """A job from a dead letter: as `read_job`, or that of a message, whose page is kept and knows what the job does not say."""
-    if KINDS.get(job.type) is not Kind.MESSAGE:
+    if KINDS.get(job.type) is not Kind.MESSAGE or job.incident:
         return read_job(job)
-    urgency = Urgency.HIGH if job.severity == Severity.SEVERITY_CRITICAL else Urgency.LOW
+    urgency = urgency_of(Kind.MESSAGE, severe=job.severity in _SEVERE)
     page = Page(Kind.MESSAGE, urgency)
     id = parse_uuid_name(job.page, "pages", field="page")
     return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _planned_time(job), job)

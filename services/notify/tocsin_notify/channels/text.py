@@ -68,7 +68,7 @@ def body(delivery: Delivery) -> str:
             ]
         case Kind.MESSAGE:
             about = [f"About: {job.about}"] if job.about else []
-            lines = [job.text, "", *about, f"Sent by {job.actor} with Tocsin."]
+            lines = [job.text, *_answer(delivery), "", *about, f"Sent by {job.actor} with Tocsin."]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
             verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]

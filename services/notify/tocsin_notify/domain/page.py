@@ -118,8 +118,8 @@ class Rule:
 
 
 def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
-    """High for what must wake its receiver: pages of critical and error incidents. News never is."""
-    return Urgency.HIGH if severe and kind in PAGES else Urgency.LOW
+    """High for pages of critical and error incidents, which must wake their receiver, and messages about such. News never is."""
+    return Urgency.HIGH if severe and kind in PAGES | {Kind.MESSAGE} else Urgency.LOW
 
 
 def priority_of(kind: Kind, urgency: Urgency) -> int:

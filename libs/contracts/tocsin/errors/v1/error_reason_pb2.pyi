@@ -93,6 +93,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such silence for this tenant. Metadata: `name`."""
     ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 59
     """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
+    ERROR_REASON_REMINDER_NOT_FOUND: _ErrorReason.ValueType  # 64
+    """NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -117,7 +119,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VERIFICATION_EXPIRED: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
     ERROR_REASON_ALREADY_ENDED: _ErrorReason.ValueType  # 86
-    """FAILED_PRECONDITION. The override, fixed period, absence or silence has ended; what was cannot be changed. Metadata: `name`."""
+    """FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
     ERROR_REASON_MESSAGE_STATE: _ErrorReason.ValueType  # 89
     """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
@@ -216,6 +218,8 @@ ERROR_REASON_SILENCE_NOT_FOUND: ErrorReason.ValueType  # 58
 """NOT_FOUND. No such silence for this tenant. Metadata: `name`."""
 ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 59
 """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
+ERROR_REASON_REMINDER_NOT_FOUND: ErrorReason.ValueType  # 64
+"""NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -238,7 +242,7 @@ ERROR_REASON_NOT_VERIFIED: ErrorReason.ValueType  # 84
 ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
 ERROR_REASON_ALREADY_ENDED: ErrorReason.ValueType  # 86
-"""FAILED_PRECONDITION. The override, fixed period, absence or silence has ended; what was cannot be changed. Metadata: `name`."""
+"""FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
 ERROR_REASON_MESSAGE_STATE: ErrorReason.ValueType  # 89
 """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100

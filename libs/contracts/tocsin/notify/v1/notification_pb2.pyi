@@ -47,7 +47,9 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_TYPE_CONTACT_CHANGED: _NotificationType.ValueType  # 8
     """Another person (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
     NOTIFICATION_TYPE_MESSAGE: _NotificationType.ValueType  # 9
-    """A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
+    """A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. One that names an incident is a reminder, which is
+    stopped with the incident's pages. Not a page.
+    """
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why a user is notified."""
@@ -71,7 +73,9 @@ NOTIFICATION_TYPE_URGENCY_RAISED: NotificationType.ValueType  # 7
 NOTIFICATION_TYPE_CONTACT_CHANGED: NotificationType.ValueType  # 8
 """Another person (`actor`) has changed a contact method or the rules of this user; `title` says what. Not a page."""
 NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
-"""A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. Not a page."""
+"""A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. One that names an incident is a reminder, which is
+stopped with the incident's pages. Not a page.
+"""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:
@@ -351,7 +355,7 @@ class NotificationJob(_message.Message):
     text: _builtins.str
     """What a message says; empty for all other types."""
     about: _builtins.str
-    """What a message is about, by name; empty for all other types. Nothing that is done to it stops the message."""
+    """What a message is about, by name; empty for all other types. Only `incident` says what stops it."""
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""

@@ -1,0 +1,55 @@
+"""Reminders of incidents: whether one that is due is sent, and when it comes next."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from tocsin_escalation.domain.escalation import State
+
+
+class ReminderState(StrEnum):
+    """The words are those of the table."""
+
+    SCHEDULED = "scheduled"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a reminder that is due. `next_time`: None when it comes no more; then `state` and `reason` say why."""
+
+    sends: bool
+    state: ReminderState
+    next_time: datetime | None = None
+    reason: str = ""
+
+
+def judge(state: State, who: str, planned: datetime, every: timedelta | None, now: datetime) -> Verdict:
+    """A reminder that was due at `planned`, of an incident in this state. `who` acknowledged or resolved it, empty if nobody did.
+
+    Times do not drift: the next one is the first after now that lies a whole number of pauses behind the planned one. So what was
+    missed while everything was down is made up for by one.
+    """
+    if (ended := why_over(state, who, every)) is not None:
+        return Verdict(False, ReminderState.STOPPED, reason=ended)
+    if every is None:
+        return Verdict(True, ReminderState.DONE)
+    missed = max(0, (now - planned) // every)
+    return Verdict(state is not State.SNOOZED, ReminderState.SCHEDULED, planned + (missed + 1) * every)
+
+
+def why_over(state: State, who: str, every: timedelta | None) -> str | None:
+    """Why the incident needs no such reminder any more; None while it does."""
+    by = f" by {who}" if who else ""
+    if state is State.RESOLVED:
+        return f"the incident was resolved{by}"
+    if state is State.ACKNOWLEDGED and every is not None:
+        return f"the incident was acknowledged{by}"
+    return None
+
+
+def page_id(reminder: UUID, planned: datetime) -> UUID:
+    """The id of the page that a reminder becomes: the same however often it is decided, so that it is sent once."""
+    return uuid5(reminder, planned.isoformat())

@@ -1,0 +1,131 @@
+"""ReminderService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import grpc
+from google.protobuf.message import Message
+from tocsin.escalation.v1 import reminder_service_pb2 as pb
+from tocsin.escalation.v1 import reminder_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.server import current_call
+
+from tocsin_escalation.app import reminders
+from tocsin_escalation.app.reminders import Wanted
+from tocsin_escalation.domain.reminders import ReminderState
+from tocsin_escalation.rpc.mapping import duration, incident_id, timestamp
+from tocsin_escalation.store import reminders as store
+from tocsin_escalation.store.reminders import ReminderRow
+
+Context = grpc.aio.ServicerContext[Any, Any]
+R = TypeVar("R", bound=Message)
+
+_STATES: Final = {state: pb.ReminderState.Value(f"REMINDER_STATE_{state.name}") for state in ReminderState}
+_FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class ReminderService(pb_grpc.ReminderServiceServicer):
+    """What users are reminded of."""
+
+    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
+        self._db = db
+        self._pages = pages
+        self._budgets = budgets
+
+    async def CreateReminder(self, request: pb.CreateReminderRequest, context: Context) -> pb.CreateReminderResponse:
+        """See the contract."""
+        wanted, creator = _wanted(request), current_call().subject
+
+        async def create(tx: Tx) -> pb.CreateReminderResponse:
+            return pb.CreateReminderResponse(
+                reminder=reminder_to(await reminders.create(tx, wanted, creator, self._budgets))
+            )
+
+        return await self._once("CreateReminder", request, pb.CreateReminderResponse, create)
+
+    async def GetReminder(self, request: pb.GetReminderRequest, context: Context) -> pb.GetReminderResponse:
+        """See the contract."""
+        async with self._db.transaction(current_call().org_id) as tx:
+            row = await reminders.find(tx, _id(request.name))
+        return pb.GetReminderResponse(reminder=reminder_to(row))
+
+    async def ListReminders(self, request: pb.ListRemindersRequest, context: Context) -> pb.ListRemindersResponse:
+        """See the contract."""
+        after: Any = self._pages.decode(request) or _FIRST
+        size = page_size(request.page_size)
+        incident = incident_id(request.incident, "incident") if request.incident else None
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await store.page(tx, incident, after, size + 1)
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListRemindersResponse(
+            reminders=[reminder_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
+        )
+
+    async def SnoozeReminder(self, request: pb.SnoozeReminderRequest, context: Context) -> pb.SnoozeReminderResponse:
+        """See the contract."""
+        id_, length = _id(request.name), request.duration.ToTimedelta()
+
+        async def snooze(tx: Tx) -> pb.SnoozeReminderResponse:
+            return pb.SnoozeReminderResponse(reminder=reminder_to(await reminders.snooze(tx, id_, length)))
+
+        return await self._once("SnoozeReminder", request, pb.SnoozeReminderResponse, snooze)
+
+    async def StopReminder(self, request: pb.StopReminderRequest, context: Context) -> pb.StopReminderResponse:
+        """See the contract."""
+        id_, by = _id(request.name), current_call().subject
+
+        async def stop(tx: Tx) -> pb.StopReminderResponse:
+            return pb.StopReminderResponse(reminder=reminder_to(await reminders.stop(tx, id_, by)))
+
+        return await self._once("StopReminder", request, pb.StopReminderResponse, stop)
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(current_call().org_id, run)
+
+
+def reminder_to(row: ReminderRow) -> pb.Reminder:
+    """A reminder for the contract."""
+    return pb.Reminder(
+        name=f"reminders/{row.id}",
+        incident=f"incidents/{row.incident_id}",
+        user=f"users/{row.user_id}",
+        text=row.text,
+        every=duration(row.every),
+        next_time=timestamp(row.next_time),
+        state=_STATES[row.state],
+        state_reason=row.state_reason,
+        sent_count=row.sent_count,
+        creator=row.creator,
+        create_time=timestamp(row.create_time),
+    )
+
+
+def _wanted(request: pb.CreateReminderRequest) -> Wanted:
+    given = request.reminder
+    if given.every.nanos:
+        raise invalid("reminder.every", "must be whole seconds")
+    every: timedelta | None = given.every.ToTimedelta() if given.HasField("every") else None
+    delay: timedelta | None = request.delay.ToTimedelta() if request.HasField("delay") else every
+    if delay is None:
+        raise invalid("delay", "must be set for a reminder that comes once: how long from now it comes")
+    return Wanted(
+        incident_id(given.incident, "reminder.incident"), given.user.removeprefix("users/"), given.text, every, delay
+    )
+
+
+def _id(name: str) -> UUID:
+    return parse_uuid_name(name, "reminders")

@@ -1,0 +1,183 @@
+"""Reminders of incidents in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from asyncpg import Record
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.reminders import ReminderState, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderRow:
+    """One reminder. `next_time`: None once it has ended."""
+
+    id: UUID
+    org_id: str
+    incident_id: UUID
+    user_id: str
+    text: str
+    every_seconds: int | None
+    next_time: datetime | None
+    state: ReminderState
+    state_reason: str
+    sent_count: int
+    creator: str
+    create_time: datetime
+
+    @property
+    def every(self) -> timedelta | None:
+        """The pause after which it comes again; None: it comes once."""
+        return None if self.every_seconds is None else timedelta(seconds=self.every_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an incident stands, as far as its reminders need it."""
+
+    incident_id: UUID
+    org_id: str
+    state: State
+    generation: int
+    title: str
+    source: str
+    severity: int
+    acknowledged_by: str
+    resolved_by: str
+
+    @property
+    def who(self) -> str:
+        """Who resolved it, or acknowledged it if it is not resolved; empty when nobody did."""
+        return self.resolved_by if self.state is State.RESOLVED else self.acknowledged_by
+
+
+@dataclass(frozen=True, slots=True)
+class NewReminder:
+    """One to make. `every` is whole seconds."""
+
+    id: UUID
+    incident_id: UUID
+    user_id: str
+    text: str
+    every: timedelta | None
+    next_time: datetime
+    creator: str
+
+
+_COLUMNS: Final = columns(ReminderRow)
+_DUE: Final = f"""
+SELECT {_COLUMNS} FROM reminders WHERE state = 'scheduled' AND next_time <= app_now()
+ORDER BY next_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+_OLDEST: Final = f"""
+SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND (create_time, id) > ($2, $3) ORDER BY create_time, id LIMIT $4
+"""
+_OF_INCIDENT: Final = f"""
+SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND incident_id = $5 AND (create_time, id) > ($2, $3)
+ORDER BY create_time, id LIMIT $4
+"""
+_SETTLE: Final = """
+UPDATE reminders r SET state = g.state, state_reason = g.reason, next_time = g.next_time, sent_count = r.sent_count + g.sent::int
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[])
+  AS g(org_id, id, state, reason, next_time, sent)
+WHERE r.id = g.id AND r.org_id = g.org_id
+"""
+_STANDINGS: Final = f"""
+SELECT {columns(Standing, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
+JOIN escalations e ON e.incident_id = g.incident_id AND e.org_id IS NOT DISTINCT FROM g.org_id
+"""
+
+
+async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
+    """A scheduled one."""
+    return _row(
+        await tx.fetchrow(
+            f"""INSERT INTO reminders (org_id, id, incident_id, user_id, text, every_seconds, next_time, creator)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {_COLUMNS}""",
+            tx.org_id,
+            new.id,
+            new.incident_id,
+            new.user_id,
+            new.text,
+            None if new.every is None else new.every // timedelta(seconds=1),
+            new.next_time,
+            new.creator,
+        )
+    )
+
+
+async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow | None:
+    """One of the tenant; with `lock` held against its sending until the transaction ends."""
+    query = f"SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
+    record = await tx.fetchrow(query, tx.org_id, id_)
+    return None if record is None else _row(record)
+
+
+async def page(tx: Tx, incident_id: UUID | None, after: tuple[datetime, UUID], limit: int) -> list[ReminderRow]:
+    """Those of an incident, or of all, oldest first, behind a (create_time, id)."""
+    if incident_id is None:
+        records = await tx.fetch(_OLDEST, tx.org_id, *after, limit)
+    else:
+        records = await tx.fetch(_OF_INCIDENT, tx.org_id, *after, limit, incident_id)
+    return [_row(record) for record in records]
+
+
+async def move(tx: Tx, id_: UUID, next_time: datetime) -> ReminderRow:
+    """A locked, scheduled one comes at another time."""
+    return _row(
+        await tx.fetchrow(
+            f"""UPDATE reminders SET next_time = $3 WHERE org_id = $1 AND id = $2 AND state = 'scheduled'
+                RETURNING {_COLUMNS}""",
+            tx.org_id,
+            id_,
+            next_time,
+        )
+    )
+
+
+async def stop(tx: Tx, id_: UUID, reason: str) -> ReminderRow:
+    """A locked one comes no more."""
+    return _row(
+        await tx.fetchrow(
+            f"""UPDATE reminders SET state = 'stopped', state_reason = $3, next_time = NULL WHERE org_id = $1 AND id = $2
+                RETURNING {_COLUMNS}""",
+            tx.org_id,
+            id_,
+            reason,
+        )
+    )
+
+
+async def due(tx: Tx, limit: int) -> list[ReminderRow]:
+    """Those of all tenants that are due, oldest first, locked; without those that another replica works on."""
+    return [_row(record) for record in await tx.fetch(_DUE, limit)]
+
+
+async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> None:
+    """Write what becomes of locked ones."""
+    await tx.execute(
+        _SETTLE,
+        [row.org_id for row, _ in verdicts],
+        [row.id for row, _ in verdicts],
+        [verdict.state for _, verdict in verdicts],
+        [verdict.reason for _, verdict in verdicts],
+        [verdict.next_time for _, verdict in verdicts],
+        [verdict.sends for _, verdict in verdicts],
+    )
+
+
+async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[UUID, Standing]:
+    """How these incidents (tenant, id) stand."""
+    records = await tx.fetch(_STANDINGS, [org for org, _ in incidents], [id_ for _, id_ in incidents])
+    return {record["incident_id"]: Standing(**{**record, "state": State(record["state"])}) for record in records}
+
+
+def _row(record: Record | None) -> ReminderRow:
+    assert record is not None, "the row is locked by this transaction, or made by it"
+    return ReminderRow(**{**record, "state": ReminderState(record["state"])})

@@ -1,0 +1,199 @@
+"""Reminders on a real database: sent when they are due, by one of many, and not once the incident needs none."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tocsin.notify.v1 import notification_pb2
+from tocsin_escalation.app import reminders
+from tocsin_escalation.app.reminders import Remind, Wanted
+from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
+from tocsin_escalation.domain.reminders import ReminderState
+from tocsin_escalation.store.reminders import ReminderRow
+from tocsin_kit.budgets import OBJECTS, Budgets, Limit
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
+
+from tests.store.escalation.recorders import ORG, Desk
+
+HOUR = timedelta(hours=1)
+
+
+def budgets(most: int = 100) -> Budgets:
+    return Budgets([Limit(OBJECTS, most)], Metrics(CollectorRegistry()))
+
+
+async def create(
+    desk: Desk,
+    incident: UUID,
+    *,
+    user: str = "ana",
+    every: timedelta | None = None,
+    delay: timedelta = HOUR,
+    org_id: str = ORG,
+    most: int = 100,
+) -> ReminderRow:
+    wanted = Wanted(incident, user, "Call the vendor.", every, delay)
+    allowed = budgets(most)
+    return await desk.db.run(org_id, lambda tx: reminders.create(tx, wanted, "users/ben", allowed))
+
+
+async def now(desk: Desk, row: ReminderRow) -> ReminderRow:
+    return await desk.db.run(row.org_id, lambda tx: reminders.find(tx, row.id))
+
+
+async def remind(desk: Desk) -> None:
+    await Remind(desk.db, desk.effects).everything()
+
+
+async def sent(desk: Desk) -> list[notification_pb2.NotificationJob]:
+    """Every reminder that was handed on, as its row in the outbox says."""
+    async with desk.db.system() as tx:
+        rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = 'page' ORDER BY id")
+    jobs = [notification_pb2.NotificationJob.FromString(row["payload"]) for row in rows]
+    return [job for job in jobs if job.type == notification_pb2.NOTIFICATION_TYPE_MESSAGE]
+
+
+async def test_a_reminder_comes_once_at_its_time(desk: Desk) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident)
+    await desk.passes(minutes=59)
+    await remind(desk)
+    assert await sent(desk) == []
+    await desk.passes(minutes=2)
+    await asyncio.gather(remind(desk), remind(desk), remind(desk))
+    [job] = await sent(desk)
+    assert (job.user, job.title, job.text) == ("users/ana", "Reminder: db down", "Call the vendor.")
+    assert (job.incident, job.about, job.actor) == (f"incidents/{incident}", f"incidents/{incident}", "users/ben")
+    assert job.generation == (await desk.run(incident)).generation, "what stops its pages stops the reminder"
+    assert job.planned_time.ToDatetime().replace(tzinfo=None) == (row.next_time or row.create_time).replace(tzinfo=None)
+    assert desk.effects.paging.jobs.count(job) == 1  # type: ignore[attr-defined]
+    after = await now(desk, row)
+    assert (after.state, after.sent_count, after.next_time) == (ReminderState.DONE, 1, None)
+    await desk.passes(hours=9)
+    await remind(desk)
+    assert len(await sent(desk)) == 1
+
+
+async def test_one_that_comes_again_and_again_ends_with_the_acknowledge(desk: Desk) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident, every=HOUR)
+    for _ in range(3):
+        await desk.passes(hours=1)
+        await remind(desk)
+    assert len({job.page for job in await sent(desk)}) == 3
+    await desk.take(incident, Acknowledged("users/ana"))
+    await desk.passes(hours=1)
+    await remind(desk)
+    after = await now(desk, row)
+    assert (after.state, after.state_reason) == (
+        ReminderState.STOPPED,
+        "the incident was acknowledged by users/ana",
+    )
+    await desk.take(incident, Unacknowledged("users/ana"))
+    await desk.passes(hours=5)
+    await remind(desk)
+    assert len(await sent(desk)) == 3, "it has ended"
+
+
+async def test_it_is_silent_while_the_incident_is_snoozed(desk: Desk) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident, every=HOUR)
+    await desk.take(incident, Snoozed("users/ana", timedelta(hours=4)))
+    await desk.passes(hours=1, seconds=1)
+    await remind(desk)
+    after = await now(desk, row)
+    assert (await sent(desk), after.state) == ([], ReminderState.SCHEDULED)
+    assert row.next_time is not None
+    assert after.next_time == row.next_time + HOUR
+
+
+@pytest.mark.parametrize("every", [None, HOUR])
+async def test_a_resolved_incident_needs_no_reminder(desk: Desk, every: timedelta | None) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident, every=every)
+    await desk.take(incident, Resolved("users/ben"))
+    await desk.passes(hours=1, seconds=1)
+    await remind(desk)
+    assert (await sent(desk), (await now(desk, row)).state) == ([], ReminderState.STOPPED)
+    with pytest.raises(TocsinError) as caught:
+        await create(desk, incident, every=every)
+    assert caught.value.reason_name == "INCIDENT_RESOLVED"
+
+
+async def test_what_was_missed_while_everything_was_down_is_made_up_for_by_one(desk: Desk) -> None:
+    incident = await desk.opens()
+    row = await create(desk, incident, every=HOUR)
+    await desk.passes(hours=7, minutes=30)
+    await remind(desk)
+    assert len(await sent(desk)) == 1
+    after = await now(desk, row)
+    assert row.next_time is not None
+    assert after.next_time == row.next_time + 7 * HOUR
+
+
+async def test_a_reminder_that_is_snoozed_moves_and_one_that_is_stopped_does_not_come(desk: Desk) -> None:
+    incident = await desk.opens()
+    moved, stopped = await create(desk, incident), await create(desk, incident, user="ben")
+    later = await desk.db.run(ORG, lambda tx: reminders.snooze(tx, moved.id, 3 * HOUR))
+    assert later.next_time is not None
+    assert moved.next_time is not None
+    assert later.next_time - moved.next_time >= HOUR
+    ended = await desk.db.run(ORG, lambda tx: reminders.stop(tx, stopped.id, "users/ana"))
+    again = await desk.db.run(ORG, lambda tx: reminders.stop(tx, stopped.id, "users/ben"))
+    assert (ended.state_reason, again) == ("stopped by users/ana", ended)
+    await desk.passes(hours=2)
+    await remind(desk)
+    assert await sent(desk) == []
+    await desk.passes(hours=2)
+    await remind(desk)
+    assert [job.user for job in await sent(desk)] == ["users/ana"]
+    with pytest.raises(TocsinError) as caught:
+        await desk.db.run(ORG, lambda tx: reminders.snooze(tx, moved.id, HOUR))
+    assert caught.value.reason_name == "ALREADY_ENDED"
+
+
+async def test_stopping_at_the_instant_of_sending_either_stops_it_or_finds_it_sent(desk: Desk) -> None:
+    incident = await desk.opens()
+    rows = [await create(desk, incident) for _ in range(20)]
+    await desk.passes(hours=1, seconds=1)
+
+    async def stop(row: ReminderRow) -> ReminderRow:
+        return await desk.db.run(ORG, lambda tx: reminders.stop(tx, row.id, "users/ana"))
+
+    ended, *_ = await asyncio.gather(asyncio.gather(*map(stop, rows)), remind(desk), remind(desk))
+    await remind(desk)
+    done = sum(row.state is ReminderState.DONE for row in ended)
+    assert len(await sent(desk)) == done
+    assert done + sum(row.state is ReminderState.STOPPED for row in ended) == len(rows)
+
+
+async def test_what_cannot_be_reminded_of_is_refused(desk: Desk) -> None:
+    incident = await desk.opens()
+
+    async def refused(**options: object) -> str:
+        with pytest.raises(TocsinError) as caught:
+            await create(desk, **{"incident": incident, **options})  # type: ignore[arg-type]
+        return caught.value.reason_name
+
+    assert await refused(incident=uuid4()) == "INCIDENT_NOT_FOUND"
+    assert await refused(org_id="others") == "INCIDENT_NOT_FOUND", "another tenant's incident does not exist"
+    assert await refused(user="zoe") == "USER_NOT_FOUND"
+    await create(desk, incident)
+    assert await refused(most=1) == "LIMIT_REACHED"
+    await desk.take(incident, Acknowledged("users/ana"))
+    assert await refused(every=HOUR) == "INCIDENT_STATE"
+    await create(desk, incident)
+    calls: list[Callable[[Tx], Awaitable[ReminderRow]]] = [
+        lambda tx: reminders.find(tx, uuid4()),
+        lambda tx: reminders.snooze(tx, uuid4(), HOUR),
+        lambda tx: reminders.stop(tx, uuid4(), "users/ana"),
+    ]
+    for call in calls:
+        with pytest.raises(TocsinError) as caught:
+            await desk.db.run(ORG, call)
+        assert caught.value.reason_name == "REMINDER_NOT_FOUND"

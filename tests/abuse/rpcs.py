@@ -15,6 +15,7 @@ from tests.contract.test_protos import METHODS
 Metadata = Sequence[tuple[str, str | bytes]]
 EVERYWHERE = ("ingest", "escalation", "notify")
 _SERVERS = {
+    "audit": EVERYWHERE,
     "credentials": ("escalation",),
     "limits": EVERYWHERE,
     "outbox": EVERYWHERE,

@@ -36,6 +36,7 @@ SERVICE_OF = {
     "outbox": "ingest",
     "limits": "ingest",
     "credentials": "escalation",
+    "audit": "escalation",
 }
 DEPTH = 4
 

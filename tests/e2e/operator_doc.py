@@ -32,6 +32,7 @@ _VARYING: Final = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "<time>"),
     (re.compile(r"^(tocsin_\w+(?<!_available)(?<!_missing) )[\d.e+-]+$", re.MULTILINE), r"\1<n>"),
     (re.compile(r"timelineEntries/\d+"), "timelineEntries/<n>"),
+    (re.compile(r"auditEntries/\d+"), "auditEntries/<n>"),
     (re.compile(r"^\d+ unreadable$", re.MULTILINE), "<n> unreadable"),
 )
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import grpc
+from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
 from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
@@ -27,6 +28,7 @@ from tocsin_client.alerts import BATCH, PATIENCE, AlertResult
 from tocsin_client.connection import DEFAULT_TIMEOUT, SERVICE_CONFIG, Connection, Tls, Token
 
 if TYPE_CHECKING:
+    from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
     from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceAsyncStub
     from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceAsyncStub
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
@@ -155,6 +157,21 @@ class AioClient:
     def notify_queues(self) -> "QueueServiceAsyncStub":
         """Figures and pause of notify's queue."""
         return QueueServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_audit(self) -> "AuditServiceAsyncStub":
+        """Who changed what at ingest."""
+        return AuditServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_audit(self) -> "AuditServiceAsyncStub":
+        """Who changed what at escalation."""
+        return AuditServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_audit(self) -> "AuditServiceAsyncStub":
+        """Who changed what at notify."""
+        return AuditServiceStub(self.channel("notify"))
 
     @cached_property
     def ingest_outbox(self) -> "OutboxServiceAsyncStub":

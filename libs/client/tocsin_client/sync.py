@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Self
 
 import grpc
+from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
 from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
@@ -140,6 +141,21 @@ class Client:
     def notify_queues(self) -> QueueServiceStub:
         """Figures and pause of notify's queue."""
         return QueueServiceStub(self.channel("notify"))
+
+    @cached_property
+    def ingest_audit(self) -> AuditServiceStub:
+        """Who changed what at ingest."""
+        return AuditServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def escalation_audit(self) -> AuditServiceStub:
+        """Who changed what at escalation."""
+        return AuditServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def notify_audit(self) -> AuditServiceStub:
+        """Who changed what at notify."""
+        return AuditServiceStub(self.channel("notify"))
 
     @cached_property
     def ingest_outbox(self) -> OutboxServiceStub:

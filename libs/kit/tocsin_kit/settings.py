@@ -157,6 +157,9 @@ class ServiceSettings(BaseSettings):
     outbox_max_age_seconds: float = Field(default=60.0, validation_alias="OUTBOX_MAX_AGE_SECONDS", gt=0)
     """A tenant with an older undelivered outbox row is reported: as degraded by /readyz, by a metric and in the log."""
 
+    audit_retention_days: int = Field(default=400, validation_alias="AUDIT_RETENTION_DAYS", ge=30)
+    """Entries of the audit log are kept this long. The database refuses to delete one that is younger than 30 days."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _shared("LOG_LEVEL", "INFO")
     """The least important lines that are logged."""
     log_format: Literal["json", "console"] = _shared("LOG_FORMAT", "json")

@@ -21,11 +21,11 @@ ADMINISTRATOR = (
     *("messages:read", "messages:write"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
-    *("silences:read", "silences:write"),
+    *("silences:read", "silences:write", "audit:read"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),
-    *("queues:read", "queues:write", "credentials:read", "credentials:write"),
+    *("queues:read", "queues:write", "credentials:read", "credentials:write", "audit:read"),
 )
 """What the operator of the installation may do across tenants, with a token whose tenant is `ALL_ORGS`."""
 ALL_ORGS = "*"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from tocsin.audit.v1 import audit_service_pb2_grpc
 from tocsin.credentials.v1 import credential_service_pb2_grpc
 from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
@@ -57,6 +58,10 @@ class Clients:
         self.messages: Any = _Bearer(message_service_pb2_grpc.MessageServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
+        self.audit: dict[str, Any] = {
+            name: _Bearer(audit_service_pb2_grpc.AuditServiceStub(channel), token) for name, channel in by.items()
+        }
+        """By service."""
         self.limits: dict[str, Any] = {
             name: _Bearer(limit_service_pb2_grpc.LimitServiceStub(channel), token) for name, channel in by.items()
         }

@@ -16,6 +16,7 @@ from tocsin.escalation.v1 import (
 )
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
@@ -159,6 +160,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
 
     shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
     serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
+    serve_audit(runtime, pages)
     OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)

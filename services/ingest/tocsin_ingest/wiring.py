@@ -12,6 +12,7 @@ from tocsin.ingest.v1 import (
     silence_service_pb2_grpc,
 )
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OUTBOX_ROWS, Limit, per_second
@@ -125,6 +126,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         internal_service_pb2_grpc.add_IngestInternalServiceServicer_to_server,
     )
     serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
+    serve_audit(runtime, pages)
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)

@@ -11,6 +11,7 @@ from tocsin.notify.v1 import (
     message_service_pb2_grpc,
     notification_service_pb2_grpc,
 )
+from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
@@ -271,6 +272,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
+    serve_audit(runtime, page_tokens)
     OutboxService(db, page_tokens, dict.fromkeys(KINDS, PageOutcome), relay.nudge).add_to(runtime.rpc)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.health.add(HealthCheck("providers", circuits.check, critical=False))

@@ -49,6 +49,7 @@ def test_each_role_holds_those_before_it_and_none_holds_internal() -> None:
     assert {scope for scope in ROLES["owner"] if scope.endswith(":read")} - {
         "outbox:read",
         "credentials:read",
+        "audit:read",
     } == ROLES["viewer"] - {"contacts:self", "schedules:self"}
 
 

@@ -115,6 +115,41 @@ COMMENT ON TABLE tenant_limits IS 'What operators allow a tenant in place of the
 """
 
 
+_AUDIT = """
+CREATE TABLE audit_entries (
+    org_id text NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    create_time timestamptz NOT NULL DEFAULT app_now(),
+    actor text NOT NULL,
+    method text NOT NULL,
+    resources text[] NOT NULL,
+    reason text NOT NULL,
+    before jsonb,
+    after jsonb,
+    credential text NOT NULL,
+    trace_id text NOT NULL,
+    PRIMARY KEY (org_id, id)
+);
+COMMENT ON TABLE audit_entries IS 'Who changed what; rows are only added';
+CREATE INDEX audit_entries_by_actor ON audit_entries (org_id, actor, id);
+CREATE INDEX audit_entries_by_time ON audit_entries (create_time);
+CREATE FUNCTION keep_audit_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF current_setting('tocsin.org_id', true) = '*' AND OLD.create_time < app_now() - interval '30 days' THEN
+            RETURN OLD;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'audit_entries is append-only' USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+CREATE TRIGGER audit_entries_are_kept BEFORE UPDATE OR DELETE ON audit_entries
+    FOR EACH ROW EXECUTE FUNCTION keep_audit_entries();
+CREATE TRIGGER audit_entries_are_not_emptied BEFORE TRUNCATE ON audit_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_entries();
+"""
+
+
 def run_script(op: Any, sql: str) -> None:
     """Run several statements as one script, in the migration's transaction. `op` is Alembic's."""
     connection = op.get_bind().connection.dbapi_connection
@@ -158,6 +193,17 @@ def tenant_limits_table(op: Any) -> None:
     """The table `tocsin_kit.budgets.record` works on."""
     run_script(op, _TENANT_LIMITS)
     enable_row_security(op, "tenant_limits")
+
+
+def audit_entries_table(op: Any) -> None:
+    """The table `tocsin_kit.db.audit` works on, with the triggers that keep its rows."""
+    run_script(op, _AUDIT)
+    enable_row_security(op, "audit_entries")
+
+
+def drop_audit_entries(op: Any) -> None:
+    """The way back from `audit_entries_table`."""
+    run_script(op, "DROP TABLE audit_entries; DROP FUNCTION keep_audit_entries();")
 
 
 def head_of(migrations: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
+from tocsin_kit.db.audit import write_entry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
 
@@ -75,10 +76,14 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
     Without a request id it is just `work()`. Call it first in the transaction and do everything inside `work`. Raises
     REQUEST_ID_REUSED when the id came with another body, CONFLICT when the first call is still running after the
     transaction's lock timeout. An error rolls back the row too: the next try does the work.
+
+    Work that is done gets its entry in the audit log, with the answer as it is kept: it must not hold a secret.
     """
     request_id: str = request.request_id  # type: ignore[attr-defined]
     if not request_id:
-        return await work()
+        response = await work()
+        await write_entry(tx, request, response)
+        return response
     key = (tx.org_id, method, request_id[:_MAX_ID])
     digest = body_hash(request)
     while not await tx.fetchval(_CLAIM, *key, digest):
@@ -90,6 +95,7 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
         return response_type.FromString(row["response"])
     response = await work()
     await tx.execute(_ANSWER, *key, response.SerializeToString())
+    await write_entry(tx, request, response)
     return response
 
 

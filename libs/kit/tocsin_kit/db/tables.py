@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
@@ -154,6 +155,29 @@ def tenant_limits(metadata: MetaData) -> Table:
         primary_key("org_id", "name"),
         check("allowed > 0"),
         comment="What operators allow a tenant in place of the default; subject: who did it",
+    )
+
+
+def audit_entries(metadata: MetaData) -> Table:
+    """The table of `tocsin_kit.db.audit`. Its triggers are in the migration alone."""
+    return Table(
+        "audit_entries",
+        metadata,
+        column("org_id", Text),
+        column("id", BigInteger, Identity(always=True)),
+        column("create_time", TIME, default=NOW),
+        column("actor", Text),
+        column("method", Text),
+        column("resources", ARRAY(Text)),
+        column("reason", Text),
+        column("before", JSONB, nullable=True),
+        column("after", JSONB, nullable=True),
+        column("credential", Text),
+        column("trace_id", Text),
+        primary_key("org_id", "id"),
+        index("audit_entries_by_actor", "org_id", "actor", "id"),
+        index("audit_entries_by_time", "create_time"),
+        comment="Who changed what; rows are only added",
     )
 
 

@@ -6,6 +6,7 @@ import time
 from contextvars import ContextVar
 from typing import Final
 
+from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.auth import ALL_ORGS, INTERNAL, Principal
@@ -19,7 +20,7 @@ _NO_TRACE: Final = "0" * 32
 class Call:
     """One RPC in flight. Made by the pipeline once the caller is known; read it with `current_call()`."""
 
-    __slots__ = ("deadline", "method", "principal", "trace_id")
+    __slots__ = ("before", "deadline", "method", "principal", "trace_id")
 
     def __init__(self, method: str, principal: Principal, trace_id: str, deadline: float | None) -> None:
         self.method: Final = method
@@ -29,6 +30,8 @@ class Call:
         """32 hex digits (W3C trace context), the caller's or a new one."""
         self.deadline: Final = deadline
         """On `time.monotonic()`'s scale; None for a stream without one."""
+        self.before: Message | None = None
+        """What the call is about to change, for the audit log; see `note_before`."""
 
     @property
     def org_id(self) -> str:
@@ -90,6 +93,17 @@ def current_call() -> Call:
 def find_call() -> Call | None:
     """The call this code serves, or None in a loop."""
     return _current.get(None)
+
+
+def note_before(resource: Message) -> None:
+    """What the call being served is about to change or delete, as a read shows it: a copy goes into the audit log.
+
+    Called inside the work of `tocsin_kit.db.requests.once`. Outside of a call nothing is noted.
+    """
+    call = find_call()
+    if call is not None:
+        call.before = type(resource)()
+        call.before.CopyFrom(resource)
 
 
 def enter(call: Call) -> None:

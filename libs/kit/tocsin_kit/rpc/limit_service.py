@@ -11,7 +11,7 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
 
@@ -52,6 +52,7 @@ class LimitService(pb_grpc.LimitServiceServicer):
 
         async def work(tx: Tx) -> pb.UpdateTenantLimitsResponse:
             async def change() -> pb.UpdateTenantLimitsResponse:
+                note_before(self._limits(request.org_id))
                 await record.change(tx, request.org_id, request.allowed, current_call().subject)
                 self._budgets.choose(await record.read(tx))
                 return pb.UpdateTenantLimitsResponse(tenant_limits=self._limits(request.org_id))

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid
+from tocsin_kit.rpc.call import note_before
 
 ALL: Final = "*"
 
@@ -58,7 +59,8 @@ def apply_paths(target: Message, source: Message, paths: Collection[str]) -> Non
 def apply_update_mask(
     target: Message, source: Message, mask: FieldMask, *, writable: Collection[str], field: str = "update_mask"
 ) -> tuple[str, ...]:
-    """`update_paths`, then `apply_paths`; returns the paths written."""
+    """`update_paths`, then `apply_paths`; returns the paths written. `target` as it was goes into the audit log."""
+    note_before(target)
     paths = update_paths(mask, source, writable=writable, field=field)
     apply_paths(target, source, paths)
     return paths

@@ -9,6 +9,7 @@ from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
 
 from tocsin_kit.db import queues
+from tocsin_kit.db.audit import write_entry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.queues import RecordFigures
 from tocsin_kit.errors import not_found
@@ -78,20 +79,22 @@ class QueueService(pb_grpc.QueueServiceServicer):
 
     async def PauseQueue(self, request: pb.PauseQueueRequest, context: Any) -> pb.PauseQueueResponse:
         """See the contract."""
-        await self._set_paused(request.name, True)
+        await self._set_paused(request, True)
         return pb.PauseQueueResponse(queue=await self._look())
 
     async def ResumeQueue(self, request: pb.ResumeQueueRequest, context: Any) -> pb.ResumeQueueResponse:
         """See the contract."""
-        await self._set_paused(request.name, False)
+        await self._set_paused(request, False)
         self._resumed()
         return pb.ResumeQueueResponse(queue=await self._look())
 
-    async def _set_paused(self, name: str, paused: bool) -> None:
-        if name != f"queues/{self._queue}":
-            raise not_found(ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND, name)
+    async def _set_paused(self, request: pb.PauseQueueRequest | pb.ResumeQueueRequest, paused: bool) -> None:
+        name = f"queues/{self._queue}"
+        if request.name != name:
+            raise not_found(ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND, request.name)
         async with self._db.system() as tx:
             await queues.set_paused(tx, self._queue, paused)
+            await write_entry(tx, request, pb.Queue(name=name, paused=paused))
         _log.info("queue_paused" if paused else "queue_resumed", queue=self._queue)
         await self._stream.tell_pause(paused)
 

@@ -62,6 +62,8 @@ class Advanced:
     update_time: datetime
     already: bool
     entries: tuple[Entry, ...] = ()
+    before: Escalation | None = None
+    """As the step found it."""
 
 
 async def advance(
@@ -164,7 +166,7 @@ class _Work:
         if decision.refusal is not None:
             return refused(run, decision.refusal)
         self._keep(run, decision, step.sequence)
-        return Advanced(self.runs[run.incident_id], self.now, decision.already)
+        return Advanced(self.runs[run.incident_id], self.now, decision.already, before=run)
 
     def _may_touch(self, run: Escalation, step: Step) -> bool:
         """The second fence beside the statements': a run that was read by mistake is not decided about."""

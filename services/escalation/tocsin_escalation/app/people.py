@@ -57,16 +57,20 @@ async def update_team(tx: Tx, id_: str, etag: str, change: Callable[[TeamRow], T
     return await directory.update_team(tx, changed)
 
 
-async def delete_user(tx: Tx, id_: str, etag: str) -> None:
-    """The end of a user. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
-    require_etag(etag, (await _user(tx, id_, lock=True)).version)
+async def delete_user(tx: Tx, id_: str, etag: str) -> UserRow:
+    """The end of a user, and what it was. Raises USER_NOT_FOUND, ETAG_MISMATCH."""
+    row = await _user(tx, id_, lock=True)
+    require_etag(etag, row.version)
     await directory.delete_user(tx, id_)
+    return row
 
 
-async def delete_team(tx: Tx, id_: str, etag: str) -> None:
-    """The end of a team. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
-    require_etag(etag, (await _team(tx, id_, lock=True)).version)
+async def delete_team(tx: Tx, id_: str, etag: str) -> TeamRow:
+    """The end of a team, and what it was. Raises TEAM_NOT_FOUND, ETAG_MISMATCH."""
+    row = await _team(tx, id_, lock=True)
+    require_etag(etag, row.version)
     await directory.delete_team(tx, id_)
+    return row
 
 
 async def _user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow:

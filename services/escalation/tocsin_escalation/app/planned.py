@@ -55,8 +55,8 @@ async def page(
         return await table.page(tx, about, now - LONGEST if ended else now, after, limit)
 
 
-async def take_back(tx: Tx, table: Planned[R], id_: UUID, name: str, absent: "reasons.ErrorReason.ValueType") -> None:
-    """Take a row back; one that has begun ends now. Raises `absent`, ALREADY_ENDED."""
+async def take_back(tx: Tx, table: Planned[R], id_: UUID, name: str, absent: "reasons.ErrorReason.ValueType") -> R:
+    """Take a row back, and answer what it was; one that has begun ends now. Raises `absent`, ALREADY_ENDED."""
     row = await table.get(tx, id_)
     if row is None:
         raise not_found(absent, name)
@@ -68,6 +68,7 @@ async def take_back(tx: Tx, table: Planned[R], id_: UUID, name: str, absent: "re
         await table.end(tx, id_, now)
     else:
         await table.delete(tx, id_)
+    return row
 
 
 def minute(time: datetime) -> datetime:

@@ -39,11 +39,12 @@ async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tupl
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
-async def delete(tx: Tx, id_: str, etag: str) -> None:
-    """The end of a policy. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
+async def delete(tx: Tx, id_: str, etag: str) -> PolicyRow:
+    """The end of a policy, and what it was. Incidents under way have their own copy. Raises POLICY_NOT_FOUND, ETAG_MISMATCH."""
     row = await _must(tx, id_, lock=True)
     require_etag(etag, row.version)
     await policies.delete(tx, id_)
+    return row
 
 
 async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:

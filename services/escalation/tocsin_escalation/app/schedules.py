@@ -51,10 +51,12 @@ async def update(tx: Tx, id_: str, etag: str, change: Change, rollout: Rollout) 
     return await schedules.update(tx, await _changed(tx, row, change(row), rollout))
 
 
-async def delete(tx: Tx, id_: str, etag: str) -> None:
-    """The end of a schedule. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
-    require_etag(etag, (await must(tx, id_, lock=True)).version)
+async def delete(tx: Tx, id_: str, etag: str) -> ScheduleRow:
+    """The end of a schedule, and what it was. Raises SCHEDULE_NOT_FOUND, ETAG_MISMATCH."""
+    row = await must(tx, id_, lock=True)
+    require_etag(etag, row.version)
     await schedules.delete(tx, id_)
+    return row
 
 
 async def resolved(db: Database, org_id: str, id_: str, since: datetime, until: datetime) -> tuple[Segment, ...]:

@@ -52,8 +52,8 @@ async def update(
     return await service_accounts.update(tx, change(row))
 
 
-async def delete(tx: Tx, id_: str, etag: str, author: str) -> None:
-    """Its end, and that of its keys. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
+async def delete(tx: Tx, id_: str, etag: str, author: str) -> ServiceAccountRow:
+    """Its end, and that of its keys; what it was. Raises SERVICE_ACCOUNT_NOT_FOUND, ETAG_MISMATCH."""
     row = await get(tx, id_, lock=True)
     require_etag(etag, row.version)
     await service_accounts.delete(tx, id_)
@@ -62,6 +62,7 @@ async def delete(tx: Tx, id_: str, etag: str, author: str) -> None:
         tx.org_id, new_id(), "", f"serviceAccounts/{id_}", now, now + _REMEMBERED, author, "deleted", of_key=True
     )
     await revocations.insert(tx, ended)
+    return row
 
 
 async def create_key(

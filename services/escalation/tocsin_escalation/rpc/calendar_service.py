@@ -12,6 +12,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
@@ -87,6 +88,7 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
             row = await calendar_feeds.must(tx, id_, lock=True)
             call.require_own(f"users/{row.user_id}", _SCOPE)
             await store.delete(tx, id_)
+            note_before(_to(row))
             return pb.DeleteCalendarFeedResponse()
 
         async def work(tx: Tx) -> pb.DeleteCalendarFeedResponse:

@@ -16,6 +16,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -104,7 +105,8 @@ class CredentialService(pb_grpc.CredentialServiceServicer):
         author = current_call().subject
 
         async def take(tx: Tx) -> pb.DeleteServiceAccountResponse:
-            await service_accounts.delete(tx, parse_name(request.name, _ACCOUNTS), request.etag, author)
+            row = await service_accounts.delete(tx, parse_name(request.name, _ACCOUNTS), request.etag, author)
+            note_before(mapping.account_to(row))
             return pb.DeleteServiceAccountResponse()
 
         response = await self._once("DeleteServiceAccount", request, pb.DeleteServiceAccountResponse, take)

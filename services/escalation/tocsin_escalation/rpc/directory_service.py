@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -73,7 +74,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         async def take(tx: Tx) -> pb.DeleteUserResponse:
-            await people.delete_user(tx, parse_name(request.name, "users"), request.etag)
+            row = await people.delete_user(tx, parse_name(request.name, "users"), request.etag)
+            note_before(mapping.user_to(row))
             return pb.DeleteUserResponse()
 
         return await self._once("DeleteUser", request, pb.DeleteUserResponse, take)
@@ -116,7 +118,8 @@ class DirectoryService(pb_grpc.DirectoryServiceServicer):
 
     async def DeleteTeam(self, request: pb.DeleteTeamRequest, context: Context) -> pb.DeleteTeamResponse:
         async def take(tx: Tx) -> pb.DeleteTeamResponse:
-            await people.delete_team(tx, parse_name(request.name, "teams"), request.etag)
+            row = await people.delete_team(tx, parse_name(request.name, "teams"), request.etag)
+            note_before(mapping.team_to(row))
             return pb.DeleteTeamResponse()
 
         return await self._once("DeleteTeam", request, pb.DeleteTeamResponse, take)

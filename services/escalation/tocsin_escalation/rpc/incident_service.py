@@ -14,6 +14,7 @@ from tocsin.escalation.v1 import incident_service_pb2_grpc as pb_grpc
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, invalid, not_found, to_status
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -221,13 +222,19 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         self, request: Message, response: type[R], step: Step, respond: Callable[[Advanced], R] | None = None
     ) -> R:
         """One command on one incident. Most answers hold the incident and nothing else."""
+
+        def noted(done: Advanced) -> R:
+            if done.before is not None:
+                note_before(mapping.incident(done.before))
+            return respond(done) if respond is not None else response(incident=_incident(done))
+
         return await self._commands.one(
             current_call().org_id,
             _method(request),
             request,
             response,
             step,
-            respond or (lambda done: response(incident=_incident(done))),
+            noted,
         )
 
     async def BulkChangeIncidents(

@@ -69,7 +69,7 @@ def incident_id(name: str, field: str = "name") -> UUID:
     return parse_uuid_name(name, "incidents", field=field)
 
 
-def incident(run: Escalation, update_time: datetime) -> incident_pb2.Incident:
+def incident(run: Escalation, update_time: datetime | None = None) -> incident_pb2.Incident:
     """An incident as responders see it."""
     due = run.timer.due_time if run.timer else None
     return incident_pb2.Incident(

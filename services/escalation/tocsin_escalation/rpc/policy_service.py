@@ -13,6 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -167,7 +168,8 @@ class PolicyService(pb_grpc.PolicyServiceServicer):
     async def DeletePolicy(self, request: pb.DeletePolicyRequest, context: Context) -> pb.DeletePolicyResponse:
         async def work(tx: Tx) -> pb.DeletePolicyResponse:
             async def take() -> pb.DeletePolicyResponse:
-                await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
+                row = await policies.delete(tx, parse_name(request.name, "policies"), request.etag)
+                note_before(mapping.policy_to(row))
                 return pb.DeletePolicyResponse()
 
             return await once(tx, "DeletePolicy", request, pb.DeletePolicyResponse, take)

@@ -15,6 +15,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
@@ -88,7 +89,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
         async def take(tx: Tx) -> pb.DeleteScheduleResponse:
-            await schedules.delete(tx, parse_name(request.name, "schedules"), request.etag)
+            row = await schedules.delete(tx, parse_name(request.name, "schedules"), request.etag)
+            note_before(mapping.schedule_to(row))
             return pb.DeleteScheduleResponse()
 
         return await self._once("DeleteSchedule", request, pb.DeleteScheduleResponse, take)
@@ -167,7 +169,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         async def take(tx: Tx) -> pb.DeleteOverrideResponse:
             id_ = parse_uuid_name(request.name, "overrides")
             absent = reasons.ERROR_REASON_OVERRIDE_NOT_FOUND
-            await planned.take_back(tx, override_store.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, override_store.TABLE, id_, request.name, absent)
+            note_before(plans.override_to(row))
             return pb.DeleteOverrideResponse()
 
         return await self._once("DeleteOverride", request, pb.DeleteOverrideResponse, take)
@@ -196,7 +199,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         async def take(tx: Tx) -> pb.DeleteFixedPeriodResponse:
             id_ = parse_uuid_name(request.name, "fixedPeriods")
             absent = reasons.ERROR_REASON_FIXED_PERIOD_NOT_FOUND
-            await planned.take_back(tx, fixed_periods.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, fixed_periods.TABLE, id_, request.name, absent)
+            note_before(plans.fixed_period_to(row))
             return pb.DeleteFixedPeriodResponse()
 
         return await self._once("DeleteFixedPeriod", request, pb.DeleteFixedPeriodResponse, take)
@@ -216,7 +220,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         async def take(tx: Tx) -> pb.DeleteAbsenceResponse:
             id_ = parse_uuid_name(request.name, "absences")
             absent = reasons.ERROR_REASON_ABSENCE_NOT_FOUND
-            await planned.take_back(tx, absences.TABLE, id_, request.name, absent)
+            row = await planned.take_back(tx, absences.TABLE, id_, request.name, absent)
+            note_before(plans.absence_to(row))
             return pb.DeleteAbsenceResponse()
 
         return await self._once("DeleteAbsence", request, pb.DeleteAbsenceResponse, take)

@@ -389,5 +389,6 @@ reminders: Final = Table(
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
+audit_entries: Final = kit.audit_entries(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)
 queue_pauses: Final = kit.queue_pauses(METADATA)

@@ -8,8 +8,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import require_etag
 
+from tocsin_ingest.app.integration_view import integration_of
 from tocsin_ingest.store import integrations
 
 METHOD = "tocsin.ingest.v1.IntegrationService/DeleteIntegration"
@@ -28,6 +30,7 @@ async def delete_integration(
                 raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, request.name)
             require_etag(request.etag, row.version)
             await integrations.delete(tx, integration_id)
+            note_before(integration_of(row))
             return DeleteIntegrationResponse()
 
         tx.after_commit(lambda: changed(org_id, integration_id))

@@ -17,6 +17,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id, parse_uuid_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
@@ -107,6 +108,7 @@ async def _lock(tx: Tx, name: str, etag: str, path: str = "") -> tuple[SilenceRo
             metadata={"name": name},
         )
     require_etag(etag, row.version, field=f"{path}etag")
+    note_before(silence_of(row, now))
     return row, now
 
 

@@ -8,6 +8,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
+from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
@@ -50,6 +51,7 @@ async def update_integration(
                 raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, given.name)
             require_etag(given.etag, row.version, field="integration.etag")
             after = integration_of(row)
+            note_before(after)
             apply_paths(after, given, paths)
             kept = ranges if "source_ranges" in paths else row.source_ranges
             await integrations.update(

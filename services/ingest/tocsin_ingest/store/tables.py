@@ -211,4 +211,5 @@ alert_holds: Final = Table(
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
+audit_entries: Final = kit.audit_entries(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)

@@ -100,8 +100,10 @@ class Contacts:
         await self._notices.changed(tx, by, before, updated)
         return updated
 
-    async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> None:
-        """Its rules go with it, its pending notifications go to the user's other methods. `may`: as for `update`.
+    async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> Contact:
+        """Answers what it was. Its rules go with it, its pending notifications go to the user's other methods.
+
+        `may`: as for `update`.
 
         Raises CONTACT_METHOD_NOT_FOUND, ETAG_MISMATCH, RATE_LIMITED.
         """
@@ -113,6 +115,7 @@ class Contacts:
         await rules.forget_method(tx, id)
         moved = await move_pages(tx, before, self._failures)
         tx.after_commit(lambda: self._hints.now(moved))
+        return before
 
     def reveal(self, org_id: str, contact: Contact) -> str:
         """The signing secret, for the answer to create; empty for channels that sign nothing. Raises SecretLost."""

@@ -12,7 +12,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
@@ -135,7 +135,8 @@ class ContactService(pb_grpc.ContactServiceServicer):
         may, by = _caller()
 
         async def delete(tx: Tx) -> pb.DeleteContactMethodResponse:
-            await self._contacts.delete(tx, parse_uuid_name(request.name, _COLLECTION), request.etag, may, by)
+            contact = await self._contacts.delete(tx, parse_uuid_name(request.name, _COLLECTION), request.etag, may, by)
+            note_before(mapping.contact_to(contact))
             return pb.DeleteContactMethodResponse()
 
         return await self._once("DeleteContactMethod", request, pb.DeleteContactMethodResponse, delete)
@@ -193,8 +194,10 @@ class ContactService(pb_grpc.ContactServiceServicer):
         may(given.user)
 
         async def update(tx: Tx) -> pb.UpdateNotificationRulesResponse:
-            if (await rules.read(tx, given.user)).version == 0:
+            before = await rules.read(tx, given.user)
+            if before.version == 0:
                 await require_room(tx, "rule_sets", self._budgets)
+            note_before(mapping.rules_to(before))
             after = await replace_rules(tx, given.user, mapping.rules_from(given), given.etag)
             await self._notices.rules_replaced(tx, by, given.user)
             return pb.UpdateNotificationRulesResponse(notification_rules=mapping.rules_to(after))

@@ -323,5 +323,6 @@ messages: Final = Table(
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
+audit_entries: Final = kit.audit_entries(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)
 queue_pauses: Final = kit.queue_pauses(METADATA)

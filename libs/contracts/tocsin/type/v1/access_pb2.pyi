@@ -59,7 +59,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_MANAGER: _Role.ValueType  # 3
     """Sets up who is paged, how users are reached, and what sends alerts."""
     ROLE_OWNER: _Role.ValueType  # 4
-    """Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
+    """Also makes API keys, revokes credentials, reads the audit log, and deals with messages between services that were refused for good."""
     ROLE_OPERATOR: _Role.ValueType  # 5
     """Runs the installation. Counts only in a credential whose tenant is `*`."""
 
@@ -79,7 +79,7 @@ ROLE_RESPONDER: Role.ValueType  # 2
 ROLE_MANAGER: Role.ValueType  # 3
 """Sets up who is paged, how users are reached, and what sends alerts."""
 ROLE_OWNER: Role.ValueType  # 4
-"""Also makes API keys, revokes credentials, and deals with messages between services that were refused for good."""
+"""Also makes API keys, revokes credentials, reads the audit log, and deals with messages between services that were refused for good."""
 ROLE_OPERATOR: Role.ValueType  # 5
 """Runs the installation. Counts only in a credential whose tenant is `*`."""
 Global___Role: _TypeAlias = Role  # noqa: Y015

@@ -1,0 +1,160 @@
+"""The audit log: who changed what, written in the transaction of the change.
+
+`once`, which every mutation of a caller goes through, writes the entry, so a new RPC cannot forget it. What a resource was
+before comes from `note_before`: `apply_update_mask` calls it for updates, an RPC that deletes calls it itself.
+
+Rows can only be added. A trigger refuses every UPDATE and TRUNCATE, and every DELETE of a row that is younger than
+`LEAST_DAYS`, also those of the table's owner; older ones only a transaction of all tenants may delete (`sweep_audit`).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from tocsin_kit.db.pool import Database
+from tocsin_kit.db.rows import columns
+from tocsin_kit.db.tx import Tx
+from tocsin_kit.rpc.call import find_call
+
+LEAST_DAYS: Final = 30
+MOST_BYTES: Final = 32 << 10
+"""Of a resource in an entry, as JSON."""
+MOST_RESOURCES: Final = 1000
+_NAME: Final = re.compile("[A-Za-z]+/[A-Za-z0-9._-]+")
+_SWEEP_BATCH: Final = 1000
+_SWEEP_ROUNDS: Final = 100
+_INSERT: Final = """
+INSERT INTO audit_entries (org_id, actor, method, resources, reason, before, after, credential, trace_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+_SWEEP: Final = """
+DELETE FROM audit_entries WHERE (org_id, id) IN (
+    SELECT org_id, id FROM audit_entries WHERE create_time < app_now() - make_interval(days => $1)
+    ORDER BY create_time LIMIT $2)
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One entry. `before` and `after` are JSON, or empty."""
+
+    id: int
+    create_time: datetime
+    actor: str
+    method: str
+    resources: tuple[str, ...]
+    reason: str
+    before: str | None
+    after: str | None
+    credential: str
+    trace_id: str
+
+
+_COLUMNS: Final = columns(AuditRow)
+
+
+async def write_entry(tx: Tx, request: Message, response: Message) -> None:
+    """Note that the call being served has changed something. `response` is what a repeat is answered: it has no secrets.
+
+    The request itself is not kept, since it may hold secrets. Work without a caller (tests, loops) is not noted.
+    """
+    call = find_call()
+    if call is None:
+        return
+    before, call.before = call.before, None
+    await tx.execute(
+        _INSERT,
+        tx.org_id,
+        call.subject,
+        call.method,
+        _resources(request, response),
+        next(_reasons(request), ""),
+        None if before is None else _json(before),
+        _json(response),
+        call.principal.token_id,
+        call.trace_id,
+    )
+
+
+async def page(
+    tx: Tx,
+    actor: str,
+    resource: str,
+    since: datetime | None,
+    until: datetime | None,
+    after: int | None,
+    limit: int,
+) -> list[AuditRow]:
+    """This tenant's entries behind `after`, newest first. `actor` and `resource` may be empty: any."""
+    records = await tx.fetch(
+        f"""SELECT {_COLUMNS} FROM audit_entries
+            WHERE org_id = $1 AND ($2 = '' OR actor = $2) AND ($3 = '' OR resources @> ARRAY[$3])
+              AND ($4::timestamptz IS NULL OR create_time >= $4) AND ($5::timestamptz IS NULL OR create_time < $5)
+              AND ($6::bigint IS NULL OR id < $6)
+            ORDER BY id DESC LIMIT $7""",
+        tx.org_id,
+        actor,
+        resource,
+        since,
+        until,
+        after,
+        limit,
+    )
+    return [AuditRow(**{**dict(record), "resources": tuple(record["resources"])}) for record in records]
+
+
+async def sweep_audit(database: Database, days: int) -> int:
+    """Delete entries older than so many days, in small transactions; how many went. For a loop, every few minutes."""
+    total = 0
+    for _ in range(_SWEEP_ROUNDS):
+        async with database.system() as tx:
+            deleted = len(await tx.fetch(_SWEEP, max(days, LEAST_DAYS), _SWEEP_BATCH))
+        total += deleted
+        if deleted < _SWEEP_BATCH:
+            break
+    return total
+
+
+def _json(message: Message) -> str:
+    text = json.dumps(MessageToDict(message, preserving_proto_field_name=True), separators=(",", ":"))
+    return text if len(text) <= MOST_BYTES else json.dumps({"left_out_bytes": len(text)})
+
+
+def _resources(request: Message, response: Message) -> list[str]:
+    found = [*_named(request), *_named(response)] or list(_mentioned(request))
+    return list(dict.fromkeys(found))[:MOST_RESOURCES]
+
+
+def _mentioned(message: Message) -> Iterator[str]:
+    """Of what has no name of its own, such as the rules of a user: whatever it is about."""
+    for field, value in message.ListFields():
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            yield value
+        elif field.message_type is not None and not field.is_repeated:
+            yield from _mentioned(value)
+
+
+def _named(message: Message) -> Iterator[str]:
+    """The names of what a request or its answer is about: its own, and those of the messages right in it."""
+    for field, value in message.ListFields():
+        values: Sequence[Any] = value if field.is_repeated else (value,)
+        if field.name in ("name", "names"):
+            yield from (each for each in values if each)
+        elif field.message_type is not None and "name" in field.message_type.fields_by_name:
+            yield from (each.name for each in values if each.name)
+
+
+def _reasons(message: Message) -> Iterator[str]:
+    """What the caller wrote as the reason, in the request or in the resource in it."""
+    for field, value in message.ListFields():
+        if field.name == "reason" and isinstance(value, str):
+            yield value
+        elif field.message_type is not None and not field.is_repeated and "reason" in field.message_type.fields_by_name:
+            yield from _reasons(value)

@@ -1,0 +1,158 @@
+"""Every RPC that changes something goes through the code that writes the audit log; those that replace say what was before."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from tocsin.type.v1 import access_pb2
+
+from tests.contract.test_protos import METHODS, READING
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [
+    *(path for service in ("ingest", "escalation", "notify") for path in (ROOT / "services" / service).rglob("*.py")),
+    *(ROOT / "libs/kit/tocsin_kit/rpc").glob("*.py"),
+]
+ALERTS = {"SendAlert", "SendAlerts", "StreamAlerts"}
+"""An alert is its own record, and millions of them a day would bury the log."""
+WRITES = {"once", "write_entry"}
+BEFORE = {"note_before", "apply_update_mask"}
+DEPTH = 4
+AUDITED = [
+    method
+    for method in METHODS
+    if not method.name.startswith(READING)
+    and method.name not in ALERTS
+    and method.GetOptions().Extensions[access_pb2.scope] != "internal"
+]
+
+
+@pytest.mark.parametrize("method", AUDITED, ids=lambda method: method.full_name)
+def test_an_rpc_that_changes_something_reaches_the_audit_log(method: MethodDescriptor) -> None:
+    assert reaches(method, WRITES)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [method for method in AUDITED if method.name.startswith(("Update", "Delete"))],
+    ids=lambda method: method.full_name,
+)
+def test_an_rpc_that_updates_or_deletes_notes_what_was_before(method: MethodDescriptor) -> None:
+    assert reaches(method, BEFORE)
+
+
+def test_the_search_does_not_find_what_is_not_there() -> None:
+    reads = [method for method in METHODS if method.name.startswith(("Get", "List"))]
+    assert not [method.full_name for method in reads if reaches(method, WRITES | BEFORE)]
+
+
+def reaches(method: MethodDescriptor, wanted: set[str]) -> bool:
+    """Whether the servicer's method calls one of these functions, itself or through its own file and the use cases."""
+    service = method.containing_service.name
+    found = [(path, tree) for path, tree in classes().get(service, ())]
+    assert found, f"no class serves {service}"
+    return all(_calls(path, _method(tree, method.name), wanted, DEPTH) for path, tree in found)
+
+
+@cache
+def classes() -> dict[str, list[tuple[Path, ast.ClassDef]]]:
+    """The servicers, by the name of their service."""
+    found: dict[str, list[tuple[Path, ast.ClassDef]]] = {}
+    for path in SOURCES:
+        if path.parent.name == "rpc":
+            for node in ast.walk(parsed(path)):
+                if isinstance(node, ast.ClassDef) and any(
+                    ast.unparse(base).endswith("Servicer") for base in node.bases
+                ):
+                    service = ast.unparse(node.bases[0]).rpartition(".")[2].removesuffix("Servicer")
+                    found.setdefault(service, []).append((path, node))
+    return found
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def functions(path: Path) -> dict[str, list[ast.AST]]:
+    """Those of a file, by name, methods and inner ones as well."""
+    found: dict[str, list[ast.AST]] = {}
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.setdefault(node.name, []).append(node)
+    return found
+
+
+@cache
+def methods_of(package: Path) -> dict[str, list[tuple[Path, ast.AST]]]:
+    """Of the classes of the use cases, by name: whose an object is, its call does not say."""
+    found: dict[str, list[tuple[Path, ast.AST]]] = {}
+    for path in (package / "app").glob("*.py"):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ClassDef):
+                for each in node.body:
+                    if isinstance(each, ast.AsyncFunctionDef):
+                        found.setdefault(each.name, []).append((path, each))
+    return found
+
+
+@cache
+def imported(path: Path) -> dict[str, tuple[Path, str]]:
+    """What a file imports from the use cases of its own package: the file and the name in it, empty for the file itself."""
+    package = package_of(path)
+    found: dict[str, tuple[Path, str]] = {}
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package.name}.app"):
+            for each in node.names:
+                inner = (node.module or "").removeprefix(f"{package.name}.app").lstrip(".")
+                file, name = (inner, each.name) if inner else (each.name, "")
+                found[each.asname or each.name] = package / "app" / f"{file}.py", name
+    return found
+
+
+def package_of(path: Path) -> Path:
+    return next(parent for parent in path.parents if parent.name.startswith("tocsin_"))
+
+
+def _method(tree: ast.ClassDef, name: str) -> ast.AST:
+    [found] = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
+    return found
+
+
+def _calls(path: Path, node: ast.AST, wanted: set[str], depth: int) -> bool:
+    called = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+    if any(_name(function) in wanted for function in called):
+        return True
+    return bool(depth) and any(
+        _calls(where, inner, wanted, depth - 1)
+        for function in called
+        for where, inner in _meant(path, function)
+        if inner is not node
+    )
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _meant(path: Path, function: ast.expr) -> list[tuple[Path, ast.AST]]:
+    """The functions that a call may mean."""
+    name = _name(function)
+    if isinstance(function, ast.Attribute):
+        owner = function.value
+        if isinstance(owner, ast.Name) and owner.id != "self":
+            if owner.id not in imported(path):
+                return []
+            file, _ = imported(path)[owner.id]
+            return [(file, each) for each in functions(file).get(name, ())]
+        if not isinstance(owner, ast.Name):
+            return methods_of(package_of(path)).get(name, [])
+    elif name in imported(path):
+        file, inner = imported(path)[name]
+        return [(file, each) for each in functions(file).get(inner, ())]
+    return [(path, each) for each in functions(path).get(name, ())]

@@ -24,6 +24,7 @@ QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.1",
     "INGEST_RECONCILE_SECONDS": "0.5",
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
+    "INGEST_QUIET_SECONDS": "0.5",
 }
 
 PUBLIC_URL = "https://tocsin.example.com/notify"

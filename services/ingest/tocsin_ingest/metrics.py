@@ -69,6 +69,11 @@ class IngestMetrics:
         self.mended = Counter(
             "tocsin_ingest_incidents_mended", "Differences that were mended", ("difference",), registry=registry
         )
+        self.quiet = Counter(
+            "tocsin_ingest_incidents_quiet",
+            "Incidents resolved because no trigger has come for as long as their integration says",
+            registry=registry,
+        )
         self.refused = Counter(
             "tocsin_ingest_refused",
             "Alerts refused for good, by their format and the reason; the log names the integration",

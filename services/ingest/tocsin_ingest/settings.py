@@ -32,5 +32,7 @@ class IngestSettings(ServiceSettings):
     """How often open incidents are compared with escalation's, up to 5,000 of each side at a time."""
     reconcile_grace_seconds: float = Field(15.0, ge=0, le=3600)
     """How long ingest and escalation must differ about an incident before the difference is reported and mended."""
+    quiet_seconds: float = Field(20.0, gt=0, le=3600)
+    """How often the search runs for incidents that are quiet for as long as their integration says, up to 20,000 at a time."""
     retention_days: int = Field(90, ge=1)
     """Resolved alerts and incidents are kept this long, suppressed ones this long after their last event."""

@@ -37,6 +37,7 @@ from tocsin_ingest.app.look_again import LookAgain
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.refusals import Refusals
+from tocsin_ingest.app.resolve_quiet import QuietIncidents
 from tocsin_ingest.app.send_alert import ALERTS, AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http.body import Bodies
@@ -136,5 +137,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
+    quiet = QuietIncidents(database, metrics, relay.nudge)
+    runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

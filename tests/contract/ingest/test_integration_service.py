@@ -244,6 +244,8 @@ def rule(**fields: Any) -> Integration:
         (Integration(display_name="x", source_ranges=["host.example"]), "integration.source_ranges[0]"),
         (Integration(display_name="x", source_ranges=["::ffff:192.0.2.0/120"]), "integration.source_ranges[0]"),
         (Integration(display_name="x", source_ranges=["192.0.2.1"] * 51), "integration.source_ranges"),
+        (Integration(display_name="x", auto_resolve_after=Duration(seconds=299)), "integration.auto_resolve_after"),
+        (Integration(display_name="x", auto_resolve_after=Duration(seconds=2592001)), "integration.auto_resolve_after"),
     ],
 )
 async def test_a_bad_field_is_named_on_create_and_on_update(
@@ -255,7 +257,7 @@ async def test_a_bad_field_is_named_on_create_and_on_update(
     changed = Integration()
     changed.CopyFrom(integration)
     changed.name = name
-    mask = FieldMask(paths=["display_name", "default_policy", "routing_rules", "source_ranges"])
+    mask = FieldMask(paths=["display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after"])
     update = UpdateIntegrationRequest(integration=changed, update_mask=mask)
     for call in (
         ingest.integrations.CreateIntegration(create, metadata=bearer(org)),

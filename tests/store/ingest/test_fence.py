@@ -13,6 +13,8 @@ ACROSS_TENANTS = {
     "holds.hurry": "looks again at what silences held back that were changed",
     "holds.due": "looks again at what silences held back that have ended",
     "holds.overdue": "a figure of the whole service",
+    "quiet.wanted": "whether the search for quiet incidents has anything to do",
+    "quiet.open_after": "the search for incidents of which nothing is heard any more",
     "integrations.find_keys": "a sender's key says which tenant it is of",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }

@@ -11,7 +11,7 @@ from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
-from tocsin_ingest.app.integration_view import integration_of, ranges_of, rules_of
+from tocsin_ingest.app.integration_view import integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import integrations
 
@@ -40,7 +40,7 @@ async def create_integration(
             rules = rules_of(wanted)
             await require_room(tx, "integrations", budgets)
             if not await integrations.insert(
-                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges
+                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges, quiet_of(wanted)
             ):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(

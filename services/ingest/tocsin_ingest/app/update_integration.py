@@ -13,7 +13,7 @@ from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.compile_rules import compile_rules
-from tocsin_ingest.app.integration_view import WRITABLE, integration_of, ranges_of, rules_of
+from tocsin_ingest.app.integration_view import WRITABLE, integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import integrations
 
@@ -55,7 +55,7 @@ async def update_integration(
             apply_paths(after, given, paths)
             kept = ranges if "source_ranges" in paths else row.source_ranges
             await integrations.update(
-                tx, integration_id, after.display_name, after.default_policy, rules_of(after), kept
+                tx, integration_id, after.display_name, after.default_policy, rules_of(after), kept, quiet_of(after)
             )
             now = await integrations.get(tx, integration_id)
             assert now is not None

@@ -27,6 +27,8 @@ class IntegrationRow:
     routing_rules: bytes
     source_ranges: tuple[str, ...]
     """Where its keys may be used; empty: anywhere."""
+    auto_resolve_after: timedelta | None
+    """Its incidents are resolved after so long without a trigger; None: never."""
     version: int
     create_time: datetime
     update_time: datetime
@@ -64,7 +66,9 @@ _KEY_EXPIRE_TIME: Final[sa.ColumnElement[datetime]] = sa.literal_column(
 )
 _MINE: Final = integrations.c.org_id == param("org_id")
 _ONE: Final = sa.and_(_MINE, integrations.c.integration_id == param("integration_id"))
-_WRITABLE: Final = params_of(integrations, ("display_name", "default_policy", "routing_rules", "source_ranges"))
+_WRITABLE: Final = params_of(
+    integrations, ("display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after")
+)
 _SELECT: Final = sa.select(
     *columns_of(integrations, IntegrationRow, key_prefixes=_PREFIXES, key_expire_time=_KEY_EXPIRE_TIME)
 )
@@ -97,6 +101,7 @@ async def insert(
     default_policy: str,
     routing_rules: bytes,
     source_ranges: Sequence[str],
+    auto_resolve_after: timedelta | None = None,
 ) -> bool:
     """Adds an integration; False when the id is taken."""
     new = _INSERT(
@@ -106,6 +111,7 @@ async def insert(
         default_policy=default_policy,
         routing_rules=routing_rules,
         source_ranges=list(source_ranges),
+        auto_resolve_after=auto_resolve_after,
     )
     return await tx.fetchval(*new) is not None
 
@@ -129,6 +135,7 @@ async def update(
     default_policy: str,
     routing_rules: bytes,
     source_ranges: Sequence[str],
+    auto_resolve_after: timedelta | None,
 ) -> None:
     """Replaces what can be changed, as the next version."""
     changed = _UPDATE(
@@ -138,6 +145,7 @@ async def update(
         default_policy=default_policy,
         routing_rules=routing_rules,
         source_ranges=list(source_ranges),
+        auto_resolve_after=auto_resolve_after,
     )
     await tx.execute(*changed)
 
@@ -201,6 +209,7 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["default_policy"],
         row["routing_rules"],
         tuple(row["source_ranges"]),
+        row["auto_resolve_after"],
         row["version"],
         row["create_time"],
         row["update_time"],

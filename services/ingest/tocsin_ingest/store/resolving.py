@@ -42,8 +42,10 @@ async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Known]:
     return {row["id"]: Known(row["integration_id"], row["state"] == "open", row["event_sequence"]) for row in rows}
 
 
-async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str) -> dict[UUID, int]:
+async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str, because: str = "") -> dict[UUID, int]:
     """Closes those that are open, with their firing alerts, and tells escalation; the numbers of their last events.
+
+    `because`: said in the timeline when neither a sender nor a person resolves them.
 
     Their integrations must be locked.
     """
@@ -53,7 +55,8 @@ async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str) -> dict[UUID
         # An undelivered event of an incident goes before its next one, so it must not wait for more duplicates any longer.
         await outbox.hurry(tx, ALERTS_ADDED, [str(each) for each in closed])
         messages = [
-            (str(each), encode(tx.org_id, each, sequence, Resolved(actor))) for each, sequence in closed.items()
+            (str(each), encode(tx.org_id, each, sequence, Resolved(actor, because)))
+            for each, sequence in closed.items()
         ]
         await outbox.append_many(tx, INCIDENT_EVENT, messages)
     return closed

@@ -6,7 +6,7 @@ A migration that changes one changes this file in the same commit; tests/store/t
 from typing import Final
 
 from sqlalchemy import UUID, BigInteger, Boolean, LargeBinary, MetaData, SmallInteger, Table, Text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
@@ -24,6 +24,7 @@ integrations: Final = Table(
     column("create_time", TIME, default=NOW),
     column("update_time", TIME, default=NOW),
     column("source_ranges", ARRAY(Text), default="'{}'"),
+    column("auto_resolve_after", INTERVAL, nullable=True),
     primary_key("org_id", "integration_id"),
     check("display_name <> ''"),
     check("version > 0"),

@@ -147,6 +147,7 @@ class Integration(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     KEY_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_RANGES_FIELD_NUMBER: _builtins.int
+    AUTO_RESOLVE_AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -184,6 +185,13 @@ class Integration(_message.Message):
         is the proxy's. A change holds at every replica within a second.
         """
 
+    @_builtins.property
+    def auto_resolve_after(self) -> _duration_pb2.Duration:
+        """Incidents are resolved, also acknowledged ones, when no trigger has come for any of their alerts for this long. Unset: never. It counts
+        from the newest trigger, also for incidents that are open when it is set. For senders that repeat what still fires: set
+        it well above their longest repeat interval. 5 minutes to 30 days.
+        """
+
     def __init__(
         self,
         *,
@@ -197,10 +205,11 @@ class Integration(_message.Message):
         etag: _builtins.str = ...,
         key_expire_time: _timestamp_pb2.Timestamp | None = ...,
         source_ranges: _abc.Iterable[_builtins.str] | None = ...,
+        auto_resolve_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,167 @@
+"""Incidents of which nothing is heard any more, on a real database: resolved in time, and never one that a trigger has touched."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
+from tocsin_ingest.app.resolve_quiet import ACTOR, QuietIncidents, words
+from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store import integrations, quiet
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_testkit.clock import MovableClock
+
+from tests.store.ingest.support import new_org
+from tests.store.ingest.test_commit import check, commit, committer, rows
+from tests.unit.ingest.model import message
+
+
+class House:
+    """A database, its clock, and one replica's search for quiet incidents."""
+
+    def __init__(self, database: Database, url: str) -> None:
+        self.database = database
+        self.clock = MovableClock([url])
+        self.nudges = 0
+        self.search = self.replica()
+
+    def replica(self) -> QuietIncidents:
+        return QuietIncidents(self.database, IngestMetrics(CollectorRegistry()), self._nudge)
+
+    def _nudge(self) -> None:
+        self.nudges += 1
+
+    async def tenant(self, after: timedelta | None) -> str:
+        org = new_org()
+
+        async def work(tx: Tx) -> None:
+            await integrations.insert(tx, "prom", "Prometheus", "", b"", (), after)
+
+        await self.database.run(org, work)
+        return org
+
+    async def triggers(self, org: str, key: str, group: str = "") -> int:
+        [answer] = await commit(committer(self.database), org, [message(key, group=group, org=org)])
+        return answer.outcome
+
+    async def open(self, org: str) -> int:
+        return len(await rows(self.database, org, "SELECT FROM incidents WHERE state = 'open'"))
+
+    async def passes(self, **time: float) -> int:
+        await self.clock.forward(timedelta(**time))
+        return await self.search.round()
+
+
+@pytest.fixture
+def house(database: Database, database_url: str) -> House:
+    return House(database, database_url)
+
+
+async def test_an_incident_is_resolved_after_as_long_as_its_integration_says(house: House) -> None:
+    org = await house.tenant(timedelta(hours=6))
+    await house.triggers(org, "disk")
+    assert await house.passes(hours=5, minutes=50) == 0
+    assert await house.passes(minutes=11) == 1
+    assert (await house.open(org), house.nudges) == (0, 1)
+    [row] = await rows(house.database, org, "SELECT payload FROM outbox ORDER BY id DESC LIMIT 1")
+    resolved = IncidentEvent.FromString(row["payload"]).resolved
+    assert (resolved.actor, resolved.because) == (ACTOR, "no alert of it has come for 6 hours")
+    await check(house.database, org)
+    assert await house.passes(hours=6) == 0, "once"
+    assert await house.triggers(org, "disk") == Outcome.OPENED
+
+
+async def test_a_repeat_of_any_of_its_alerts_keeps_it_open(house: House) -> None:
+    org = await house.tenant(timedelta(hours=2))
+    await house.triggers(org, "disk", group="db")
+    await house.triggers(org, "load", group="db")
+    for _ in range(3):
+        assert await house.passes(hours=1) == 0
+        await house.triggers(org, "load", group="db")
+    assert await house.open(org) == 1
+    assert await house.passes(hours=2, minutes=1) == 1
+    await check(house.database, org)
+
+
+async def test_without_the_setting_nothing_is_resolved_and_other_tenants_are_left_alone(house: House) -> None:
+    never, often = await house.tenant(None), await house.tenant(timedelta(minutes=5))
+    for org in (never, often):
+        await house.triggers(org, "disk")
+    assert await house.passes(days=60) == 1
+    assert (await house.open(never), await house.open(often)) == (1, 0)
+
+
+async def test_incidents_of_an_integration_that_was_deleted_run_on(house: House) -> None:
+    org = await house.tenant(timedelta(minutes=5))
+    await house.tenant(timedelta(minutes=5))  # another tenant's, so that there is something to look for
+    await house.triggers(org, "disk")
+    await house.database.run(org, lambda tx: integrations.delete(tx, "prom"))
+    assert await house.passes(days=1) == 0
+    assert await house.open(org) == 1
+
+
+async def test_an_incident_that_has_just_opened_with_an_alert_of_long_ago_stays_open(house: House) -> None:
+    """As at the end of a silence."""
+    org = await house.tenant(timedelta(minutes=5))
+    await house.triggers(org, "disk")
+    long_ago = "UPDATE alerts SET last_receive_time = app_now() - interval '1 day' WHERE org_id = $1"
+    await house.database.run(org, lambda tx: tx.execute(long_ago, org))
+    assert await house.passes(minutes=1) == 0
+    assert await house.passes(minutes=5) == 1
+
+
+async def test_two_replicas_resolve_each_incident_once(house: House) -> None:
+    org = await house.tenant(timedelta(minutes=5))
+    for number in range(10):
+        await house.triggers(org, f"disk{number}")
+    await house.clock.forward(timedelta(minutes=6))
+    resolved = await asyncio.gather(*(house.replica().round() for _ in range(2)))
+    assert sum(resolved) == 10
+    await check(house.database, org)
+
+
+async def test_a_trigger_that_comes_between_the_search_and_the_lock_keeps_it_open(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = await house.tenant(timedelta(minutes=5))
+    await house.triggers(org, "disk")
+    search, found = quiet.open_after, list[quiet.OpenIncident]()
+
+    async def searching(tx: Tx, after: None, limit: int) -> list[quiet.OpenIncident]:
+        found.extend(await search(tx, after, limit))
+        await house.triggers(org, "disk")
+        return found
+
+    monkeypatch.setattr(quiet, "open_after", searching)
+    assert await house.passes(minutes=6) == 0
+    assert [each.quiet for each in found] == [True]
+    assert await house.open(org) == 1
+
+
+async def test_every_open_incident_is_looked_at_however_many_there_are(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_ingest.app.resolve_quiet._BATCH", 2)
+    monkeypatch.setattr("tocsin_ingest.app.resolve_quiet._BATCHES_A_ROUND", 2)
+    org = await house.tenant(timedelta(minutes=5))
+    for number in range(9):
+        await house.triggers(org, f"disk{number}")
+    await house.clock.forward(timedelta(minutes=6))
+    rounds = [await house.search.round() for _ in range(4)]
+    assert sum(rounds) == 9
+    assert max(rounds) <= 4, "a round is bounded"
+
+
+@pytest.mark.parametrize(
+    ("time", "told"),
+    [
+        (timedelta(minutes=5), "5 minutes"),
+        (timedelta(hours=1), "1 hour"),
+        (timedelta(days=2, hours=6, minutes=1), "2 days 6 hours 1 minute"),
+        (timedelta(seconds=301), "5 minutes 1 second"),
+    ],
+)
+def test_times_are_told_in_words(time: timedelta, told: str) -> None:
+    assert words(time) == told

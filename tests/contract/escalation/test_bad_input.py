@@ -78,6 +78,8 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
         (policy(levels=[level(condition=when(windows=[]))]), "policy.levels[0].condition.time_zone"),
         (policy(levels=[level(condition=when(windows=[OFFICE] * 11))]), "policy.levels[0].condition.windows"),
         (policy(levels=[level(condition=when(windows=[WEEKS]))]), "policy.levels[0].condition.windows[0]"),
+        (policy(next_policy="night"), "policy.next_policy"),
+        (pp.CreatePolicyRequest(policy_id="me", policy=policy(next_policy="policies/me").policy), "policy.next_policy"),
         (policy(repeat_count=10), "policy.repeat_count"),
         (policy(display_name=""), "policy.display_name"),
         (policy(display_name="x" * 256), "policy.display_name"),
@@ -129,6 +131,13 @@ async def test_a_policy_that_names_nobody(tenant: Tenant) -> None:
     error = await failure(tenant.admin.policies.CreatePolicy(policy()))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "USER_NOT_FOUND")
     assert list(error.fields) == ["policy.levels[0].targets[0]"]
+
+
+async def test_a_policy_whose_next_one_is_not_there(tenant: Tenant) -> None:
+    await tenant.person("ana", webhook=False)
+    error = await failure(tenant.admin.policies.CreatePolicy(policy(next_policy="policies/nope")))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "POLICY_NOT_FOUND")
+    assert list(error.fields) == ["policy.next_policy"]
 
 
 async def test_an_id_that_is_taken(tenant: Tenant) -> None:

@@ -30,6 +30,7 @@ from tocsin_escalation.domain.events import (
     Unacknowledged,
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
+from tocsin_escalation.domain.paging import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
 from tocsin_escalation.domain.turns import holder, taken
 
@@ -53,13 +54,14 @@ LEVELS = st.builds(
     st.sampled_from([ALWAYS, ALWAYS, Condition((1, 2)), Condition((3, 4))]),
 )
 POLICIES = st.builds(
-    lambda levels, repeats, fallback, ack, raise_, gap: policy(
+    lambda levels, repeats, fallback, ack, raise_, gap, following: policy(
         *levels,
         repeat_count=repeats,
         fallback_target=fallback,
         ack_timeout=timedelta(minutes=ack) if ack else None,
         page_raised_urgency=raise_,
         on_gap=gap,
+        next_policy=following,
     ),
     st.lists(LEVELS, min_size=1, max_size=4),
     st.integers(0, 2),
@@ -67,7 +69,9 @@ POLICIES = st.builds(
     st.sampled_from([0, 10]),
     st.booleans(),
     st.sampled_from(GapChoice),
+    st.sampled_from(["", "", "ring", "gone"]),
 )
+RING = replace(policy(level(user("ana"), minutes=1), next_policy="ring"), id="ring")
 GAP = OnCall((), "web has a gap", True, NOON + timedelta(hours=1), ("cem",))
 SCHEDULES = {"web": GAP, "far": OnCall((), "far has a gap", True), "quiet": OnCall((), "nobody, on purpose")}
 
@@ -78,7 +82,9 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOON
-        self.directory = Directory(frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()}, SCHEDULES, {})
+        self.directory = Directory(
+            frozenset(PEOPLE), {"core": ("ben", "cem"), "empty": ()}, SCHEDULES, {}, policies={"ring": RING}
+        )
         self.run = Escalation("acme", uuid4(), Facts("db down", "db1", 4, "", NOON))
         self.paged: Counter[tuple[int, int, int, str]] = Counter()
         self.old_timers: list[Timer] = []
@@ -107,7 +113,9 @@ class Life(RuleBasedStateMachine):
                 self.pages.append(command)
                 assert command.generation > self.stopped_up_to, "a page of a generation that was stopped"
         assert self.run.generation >= before.generation
-        assert self.run.repeat >= before.repeat or isinstance(event, Reassigned | Restarted)
+        handed_on = self.run.handed_on > before.handed_on
+        assert self.run.repeat >= before.repeat or handed_on or isinstance(event, Reassigned | Restarted)
+        assert self.run.handed_on <= MOST_HAND_ONS
         if (self.run.repeat, self.run.generation) == (before.repeat, before.generation):
             assert self.run.level >= before.level, "a level never goes back within a repeat"
         if before.state is State.RESOLVED:
@@ -265,8 +273,9 @@ class Life(RuleBasedStateMachine):
             self.take(PageOutcome(mine[0].id, mine[0].user, kind, mine[0].level))
             failed = True
         if failed:
-            here = (self.run.state, self.run.repeat, self.run.level)
-            assert here != (State.TRIGGERED, before.repeat, before.level), "the level is left at once"
+            here = (self.run.state, self.run.generation, self.run.repeat, self.run.level)
+            there = (State.TRIGGERED, before.generation, before.repeat, before.level)
+            assert here != there, "the level is left at once"
             due = self.run.timer
             assert due is None or due.due_time > self.now, "whoever is next has time to answer"
 

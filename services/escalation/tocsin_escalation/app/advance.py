@@ -17,8 +17,9 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import jobs, turning
+from tocsin_escalation.app import handing_on, jobs, turning
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
@@ -107,16 +108,21 @@ class Known:
         others: Iterable[OrgTarget] = (),
         *,
         starting: Iterable[tuple[str, Policy]] = (),
+        ahead: Ahead | None = None,
         locked: Locked | None = None,
     ) -> "Known":
         """With the people whom these steps and `others` may page. `runs` are locked already.
 
-        `starting`: policies that runs may start on. `locked`: the turns that these steps may take, if they are locked already.
+        `starting`: policies that runs may start on. `ahead`: those to which the steps may hand on, and `locked`: the turns that
+        they may take, if these are known already.
         """
-        people = await directory.load(tx, [*_targets_of(steps, runs), *others])
-        keys = turning.of_policies(starting).union(
-            *(turning.keys_of(step, runs.get(step.incident_id)) for step in steps)
-        )
+        running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
+        if ahead is None:
+            ahead = await handing_on.load(tx, running)
+        people = await directory.load(tx, [*_targets_of(steps, runs), *others, *handing_on.targets(ahead)])
+        if ahead:
+            people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
+        keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
         return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)))
 
 

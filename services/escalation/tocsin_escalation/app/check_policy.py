@@ -22,9 +22,8 @@ _LEVELS: Final = (
     NoteKind.LEVEL_SKIPPED,
     NoteKind.LEVEL_PASSED,
     NoteKind.LEVEL_HELD,
-    NoteKind.EXHAUSTED,
 )
-_ENDS: Final = (NoteKind.REPEATED, NoteKind.EXHAUSTED)
+_ENDS: Final = (NoteKind.REPEATED, NoteKind.HANDED_ON, NoteKind.EXHAUSTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,6 @@ async def check_policy(
 def forecast(start: datetime, plan: Plan) -> Forecast:
     """Of a plan the steps of the levels, up to the first repeat or the end, whichever comes first."""
     ends = next((at for at, step in enumerate(plan.steps) if step.note.kind in _ENDS), len(plan.steps))
-    found = [step for step in plan.steps[: ends + 1] if step.note.kind in (*_LEVELS, NoteKind.REPEATED)]
+    found = [step for step in plan.steps[: ends + 1] if step.note.kind in (*_LEVELS, *_ENDS)]
     cut = plan.truncated and ends == len(plan.steps)
     return Forecast(start, tuple(found[:MOST_STEPS]), cut or len(found) > MOST_STEPS)

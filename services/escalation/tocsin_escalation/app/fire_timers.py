@@ -7,7 +7,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import turning
+from tocsin_escalation.app import handing_on, turning
 from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
@@ -24,21 +24,23 @@ async def fire_timers(
 ) -> list[Fired]:
     """Fire these timers. One that fails is kept for later with a growing pause; a stale one does nothing.
 
-    Answers with those it left alone, because another transaction decides about their incident, or takes a turn of their policy, at
-    this moment. A set never
-    waits for that: a replica that stands still inside its transaction would hold up the timers of every tenant. With
-    `wait` one does, and CONFLICT is raised when it takes too long.
+    Answers with those it left alone, because another transaction decides about their incident, or takes a turn of their policy,
+    at this moment. A set never waits for that: a replica that stands still inside its transaction would hold up the timers of
+    every tenant. With `wait` one does, and CONFLICT is raised when it takes too long.
     `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
     """
 
     async def work(tx: Tx) -> list[Fired]:
         runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
-        keys = {step.incident_id: turning.keys_of(step, runs[step.incident_id]) for step in steps}
+        running = {step.incident_id: turning.running(step, runs[step.incident_id]) for step in steps}
+        ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
+        keys = {id_: turning.of_policies([*named, *handing_on.from_(named, ahead)]) for id_, named in running.items()}
         locked = await turning.lock(tx, set().union(*keys.values()), wait=wait)
         steps = [step for step in steps if not keys[step.incident_id] & locked.busy]
         if steps:
-            await _take(tx, steps, effects, await Known.read(tx, runs, steps, locked=locked), way)
+            known = await Known.read(tx, runs, steps, ahead=ahead, locked=locked)
+            await _take(tx, steps, effects, known, way)
         taken = {step.incident_id for step in steps}
         left = [(incident_id, event) for incident_id, event in fired if incident_id not in taken]
         held = await escalations.known(tx, [incident_id for incident_id, _ in left]) if left else set()

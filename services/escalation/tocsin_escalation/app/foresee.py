@@ -11,7 +11,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import turning
+from tocsin_escalation.app import handing_on, turning
 from tocsin_escalation.app.reach import Reaching
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -60,12 +60,15 @@ class Foreseen:
 async def people(tx: Tx, wanted: Iterable[Policy], since: datetime, until: datetime) -> People:
     """Everybody these policies may page within [since, until)."""
     wanted = list(wanted)
+    ahead = await handing_on.load(tx, [(tx.org_id, policy) for policy in wanted])
+    wanted += ahead.values()
     named = list(dict.fromkeys(target for policy in wanted for target in policy.targets()))
     keys = [(tx.org_id, target.id) for target in named if target.kind is TargetKind.SCHEDULE]
     schedules = await on_call.load(tx, keys, since - LOOK_BACK, until + LOOK_AHEAD)
     named += [Target(TargetKind.USER, user) for schedule in schedules.values() for user in users_of(schedule)]
     found = await directory.load_people(tx, [(tx.org_id, target) for target in dict.fromkeys(named)])
-    base, by_id = found.get(tx.org_id, Directory()), {id_: schedule for (_, id_), schedule in schedules.items()}
+    base = replace(found.get(tx.org_id, Directory()), policies=handing_on.of_tenant(ahead, tx.org_id))
+    by_id = {id_: schedule for (_, id_), schedule in schedules.items()}
     turn_keys = turning.of_policies((tx.org_id, policy) for policy in wanted)
     if not turn_keys:
         return People(base, by_id)

@@ -86,4 +86,8 @@ async def check(tx: Tx, policy: Policy, at: str = "policy") -> None:
         raise invalid(f"{at}.fallback_target", "must be set, because on_gap says that it is paged instead of a gap")
     if policy.team:
         named.append((f"{at}.team", Target(TargetKind.TEAM, policy.team)))
+    if policy.next_policy == policy.id:
+        raise invalid(f"{at}.next_policy", "must name another policy; to page the same levels again, set repeat_count")
     await targets.check(tx, named)
+    if policy.next_policy and await policies.missing(tx, tx.org_id, [policy.next_policy]):
+        raise targets.no_policy(policy.next_policy, f"{at}.next_policy")

@@ -1,16 +1,17 @@
 """Whether the targets of policies can be reached: people are known here, their contact methods to notify."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app import handing_on
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.schedules.clock import minute_of
-from tocsin_escalation.domain.warnings import Warned, warn, warn_of_conditions, warn_of_turns
+from tocsin_escalation.domain.warnings import Warned, warn, warn_of_conditions, warn_of_next, warn_of_turns
 from tocsin_escalation.store import directory, policies
 
 log = get_logger(__name__)
@@ -31,11 +32,13 @@ class Reachability:
     """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known.
 
     `turns`: where some people of a level that pages one in turn cannot be reached. `conditions`: incidents for which no level is.
+    `following`: a next policy that is gone.
     """
 
     warned: tuple[Warned, ...]
     turns: tuple[Warned, ...]
     conditions: tuple[Warned, ...]
+    following: tuple[Warned, ...]
     complete: bool
 
 
@@ -55,6 +58,8 @@ async def of_policies(
     targets = [(org_id, target) for policy in wanted for target in policy.targets()]
     async with db.transaction(org_id) as tx:
         people = (await directory.load(tx, targets)).get(org_id, Directory())
+        ahead = await handing_on.load(tx, [(org_id, policy) for policy in wanted])
+        people = replace(people, policies=handing_on.of_tenant(ahead, org_id))
         minute = minute_of(await tx.now())
     users = people.resolve(target for _, target in targets)
     try:
@@ -69,6 +74,7 @@ async def of_policies(
             warn(policy, people, unreachable),
             warn_of_turns(policy, people, unreachable),
             warn_of_conditions(policy, minute),
+            warn_of_next(policy, people),
             complete,
         )
         for policy in wanted

@@ -46,15 +46,20 @@ async def policy(db: Database, org_id: str, id_: str, field: str) -> Policy:
     async with db.transaction(org_id) as tx:
         row = await policies.get(tx, id_)
     if row is None:
-        name = f"policies/{id_}"
-        raise TocsinError(
-            reasons.ERROR_REASON_POLICY_NOT_FOUND,
-            f"{field}: {name} does not exist",
-            code=grpc.StatusCode.INVALID_ARGUMENT,
-            metadata={"name": name},
-            fields=[FieldViolation(field, f"{name} does not exist")],
-        )
+        raise no_policy(id_, field)
     return row.policy
+
+
+def no_policy(id_: str, field: str) -> TocsinError:
+    """The policy that `field` names does not exist."""
+    name = f"policies/{id_}"
+    return TocsinError(
+        reasons.ERROR_REASON_POLICY_NOT_FOUND,
+        f"{field}: {name} does not exist",
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        metadata={"name": name},
+        fields=[FieldViolation(field, f"{name} does not exist")],
+    )
 
 
 async def policy_of(db: Database, org_id: str, incident_id: UUID) -> Policy | None:

@@ -42,14 +42,14 @@ class Locked:
     busy: frozenset[Key] = frozenset()
 
 
-def keys_of(step: Stepping, run: Escalation | None) -> set[Key]:
-    """The policies a turn of which this step may take. An acknowledge takes none, so it waits for no other transaction."""
+def running(step: Stepping, run: Escalation | None) -> list[tuple[str, Policy]]:
+    """The policies on which this step may page. An acknowledge pages on none, so it waits for no other transaction."""
     if run is None or not _may_page(run, step.event):
-        return set()
+        return []
     named = [run.policy]
     if isinstance(step.event, Started | Reassigned | Restarted):
         named.append(step.event.policy)
-    return of_policies((run.org_id, policy) for policy in named if policy is not None)
+    return [(run.org_id, policy) for policy in named if policy is not None]
 
 
 def of_policies(named: Iterable[tuple[str, Policy]]) -> set[Key]:

@@ -2,7 +2,20 @@
 
 from tocsin_escalation.domain.events import Started
 from tocsin_escalation.domain.gaps import waits
+from tocsin_escalation.domain.paging import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Directory, Policy
+
+
+def _pages_somebody(policy: Policy, directory: Directory) -> bool:
+    """Now, later, or by a policy to which it hands on."""
+    on: Policy | None = policy
+    for _ in range(MOST_HAND_ONS + 1):
+        if on is None:
+            return False
+        if directory.resolve(on.targets()) or waits(on, directory):
+            return True
+        on = directory.following(on)
+    return False
 
 
 def choose(wanted: str, named: Policy | None, fallback: Policy | None, directory: Directory) -> Started:
@@ -11,7 +24,7 @@ def choose(wanted: str, named: Policy | None, fallback: Policy | None, directory
 
     `wanted` is the id that was asked for, empty for none. An incident is never parked in silence: the cause is said.
     """
-    if named is not None and (directory.resolve(named.targets()) or waits(named, directory)):
+    if named is not None and _pages_somebody(named, directory):
         return Started(named)
     if not wanted:
         cause = "no policy was asked for"

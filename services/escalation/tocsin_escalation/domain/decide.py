@@ -253,7 +253,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     stop = StopPages(run.generation, f"reassigned by {event.actor}")
     if event.policy is not None:
         note = Note(NoteKind.REASSIGNED, event.actor, f"handed to policies/{event.policy.id} by {event.actor}")
-        restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0)
+        restarted = replace(bumped, policy=event.policy, on_fallback_policy=False, level=0, repeat=0, handed_on=0)
         started = start_level(restarted, 1, now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), (note, *started.notes))
     named = ", ".join(map(str, event.targets))

@@ -85,6 +85,7 @@ class NoteKind(StrEnum):
     EDITED = "edited"
     LEVEL_HELD = "level_held"
     LEVEL_PASSED = "level_passed"
+    HANDED_ON = "handed_on"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Escalation:
     """One incident's run. `level` counts from 1 and is 0 before the first page; `repeat` counts from 0.
 
     `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
+    `handed_on`: how often the run was handed on at the end of a policy since one was chosen for it.
     `severity_set`: a person has said how severe it is, so that repeats of alerts that are known do not change it.
     """
 
@@ -106,5 +107,6 @@ class Escalation:
     resolve_time: datetime | None = None
     added_alerts_noted: bool = False
     severity_set: bool = False
+    handed_on: int = 0
     last_sequence: int = 0
     version: int = 1

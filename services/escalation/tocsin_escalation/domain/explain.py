@@ -115,7 +115,7 @@ def _entry(case: Case, entry: Happened) -> Iterator[Statement]:
         yield from _not_paged(case, entry)
     elif entry.kind in (*_STOPS, *_STARTS):
         yield Statement(About.STOPPED, entry.message, (entry.name,), entry.time, entry.level)
-    elif entry.kind is NoteKind.POLICY_FALLBACK:
+    elif entry.kind in (NoteKind.POLICY_FALLBACK, NoteKind.HANDED_ON):
         yield Statement(About.RULE, entry.message, (entry.name,), entry.time)
 
 

@@ -14,7 +14,13 @@ from tocsin_escalation.domain.simulate import Plan
 
 PAGING: Final = (NoteKind.LEVEL_PAGED, NoteKind.EXHAUSTED, NoteKind.RESPONDERS_ADDED, NoteKind.URGENCY_RAISED)
 """Entries that make pages."""
-_CHOSEN: Final = (NoteKind.OPENED, NoteKind.POLICY_FALLBACK, NoteKind.REASSIGNED, NoteKind.RESTARTED)
+_CHOSEN: Final = (
+    NoteKind.OPENED,
+    NoteKind.POLICY_FALLBACK,
+    NoteKind.REASSIGNED,
+    NoteKind.RESTARTED,
+    NoteKind.HANDED_ON,
+)
 """Entries after which another policy may run."""
 
 

@@ -7,9 +7,11 @@ from uuid import UUID
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, TurnTaken, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
-from tocsin_escalation.domain.policy import Directory, GapChoice, Level
+from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 from tocsin_escalation.domain.turns import line_up, waiting
 
+MOST_HAND_ONS = 5
+"""Policies that hand on to each other in a ring page people this many times more, and then the incident is exhausted."""
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
 FALLBACK_LEVEL = 0
 
@@ -36,7 +38,13 @@ def start_level(
     while policy is not None:
         if level > len(policy.levels):
             if run.repeat >= policy.repeat_count:
-                break
+                following = directory.following(policy)
+                if following is None or run.handed_on >= MOST_HAND_ONS:
+                    break
+                told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
+                notes.append(Note(NoteKind.HANDED_ON, "", told))
+                run, policy, level = _hand_on(run, following), following, 1
+                continue
             run = replace(run, repeat=run.repeat + 1)
             notes.append(
                 Note(NoteKind.REPEATED, "", f"nobody answered; repeat {run.repeat} of {policy.repeat_count}", level=1)
@@ -67,6 +75,13 @@ def start_level(
         level += 1
     ended = exhaust(run, planned, directory, lateness_ms)
     return Decision(ended.next, ended.commands, (*notes, *ended.notes))
+
+
+def _hand_on(run: Escalation, policy: Policy) -> Escalation:
+    """A generation of its own, so that its pages are others than those of the policy before. Those are not stopped."""
+    return replace(
+        next_generation(run), policy=policy, on_fallback_policy=False, level=0, repeat=0, handed_on=run.handed_on + 1
+    )
 
 
 def _begin(
@@ -193,7 +208,7 @@ def page_users(
 def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_ms: int) -> Decision:
     """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
     following = replace(judge_reached(replace(run, state=State.EXHAUSTED)), timer=None)
-    why = _why_exhausted(following)
+    why = _with(_why_exhausted(following), _why_not_handed_on(run, directory))
     target = run.policy.fallback_target if run.policy else None
     users = directory.resolve([target]) if target else ()
     if not users:
@@ -246,6 +261,14 @@ def _why_exhausted(run: Escalation) -> str:
             return "no level is left and nobody was reached: every page was unreachable or failed for good"
         case Reached.UNKNOWN:
             return "nobody answered and no level is left; no provider has taken a page so far"
+
+
+def _why_not_handed_on(run: Escalation, directory: Directory) -> str:
+    if run.policy is None or not run.policy.next_policy:
+        return ""
+    if directory.following(run.policy) is None:
+        return f"policies/{run.policy.next_policy}, to which it would be handed on, does not exist any more"
+    return f"it was handed on {run.handed_on} times, which is the most"
 
 
 def due_after(planned: datetime, timeout: timedelta, now: datetime) -> datetime:

@@ -66,6 +66,7 @@ class Policy:
     status_updates: bool = True
     page_raised_urgency: bool = True
     on_gap: GapChoice = GapChoice.SKIP
+    next_policy: str = ""
 
     @property
     def has_turns(self) -> bool:
@@ -98,7 +99,7 @@ class Directory:
     """The people a decision may meet: users who can be paged, the members of teams, who is on call in schedules.
 
     `turns`: by policy, the users who have had a turn, whose is longest ago first. `away`: those who are absent. Both are known for
-    policies that page people in turn, and matter to such levels only.
+    policies that page people in turn, and matter to such levels only. `policies`: those to which a run may be handed on.
     """
 
     users: frozenset[str] = frozenset()
@@ -106,6 +107,7 @@ class Directory:
     schedules: Mapping[str, OnCall] | None = None
     turns: Mapping[str, tuple[str, ...]] | None = None
     away: frozenset[str] = frozenset()
+    policies: Mapping[str, Policy] | None = None
 
     def resolve(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """The user ids behind targets, each once, in the order named; unknown and disabled users are left out."""
@@ -113,6 +115,10 @@ class Directory:
         for target in targets:
             found.update((user, None) for user in self._members(target) if user in self.users)
         return tuple(found)
+
+    def following(self, policy: Policy) -> Policy | None:
+        """The policy to which a run is handed on when nobody answers on this one; None when there is none."""
+        return (self.policies or {}).get(policy.next_policy) if policy.next_policy else None
 
     def why(self, targets: Iterable[Target]) -> str:
         """Why these people are on call, for the timeline; empty without schedules."""

@@ -61,6 +61,7 @@ def restart(run: Escalation, event: Restarted, now: datetime, directory: Directo
         policy=policy,
         level=0,
         repeat=0,
+        handed_on=0,
         timer=None,
         acknowledged_by="",
         acknowledge_time=None,

@@ -60,6 +60,14 @@ def warn_of_conditions(policy: Policy, minute: int) -> tuple[Warned, ...]:
     )
 
 
+def warn_of_next(policy: Policy, directory: Directory) -> tuple[Warned, ...]:
+    """The next policy, if it does not exist any more."""
+    if not policy.next_policy or directory.following(policy) is not None:
+        return ()
+    text = f"policies/{policy.next_policy}, to which incidents would be handed on, does not exist: they are exhausted instead"
+    return (Warned(0, None, text),)
+
+
 def _why_nobody(target: Target, directory: Directory, unreachable: Mapping[str, str]) -> str:
     """Empty when at least one person can be reached through the target."""
     users = directory.resolve([target])

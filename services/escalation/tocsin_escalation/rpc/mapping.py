@@ -153,6 +153,7 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         status_updates=message.status_updates != policy_service_pb2.STATUS_UPDATES_NONE,
         page_raised_urgency=message.urgency_raise != policy_service_pb2.URGENCY_RAISE_NOTE,
         on_gap=GAP_CHOICE_NAMES.get(message.on_gap, GapChoice.SKIP),
+        next_policy=message.next_policy.removeprefix("policies/"),
     )
 
 
@@ -197,6 +198,7 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         if policy.page_raised_urgency
         else policy_service_pb2.URGENCY_RAISE_NOTE,
         on_gap=GAP_CHOICES[policy.on_gap],
+        next_policy=f"policies/{policy.next_policy}" if policy.next_policy else "",
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),
@@ -209,6 +211,7 @@ def warnings_to(reachability: Reachability) -> list[policy_service_pb2.PolicyWar
         *_warnings(policy_service_pb2.POLICY_WARNING_KIND_UNREACHABLE, reachability.warned),
         *_warnings(policy_service_pb2.POLICY_WARNING_KIND_TURN, reachability.turns),
         *_warnings(policy_service_pb2.POLICY_WARNING_KIND_CONDITION, reachability.conditions),
+        *_warnings(policy_service_pb2.POLICY_WARNING_KIND_NEXT_POLICY, reachability.following),
     ]
     if not reachability.complete:
         unknown = "whether its targets can be reached is not known: notify did not answer in time"

@@ -40,6 +40,7 @@ WRITABLE = (
     "status_updates",
     "urgency_raise",
     "on_gap",
+    "next_policy",
 )
 
 

@@ -79,6 +79,7 @@ def to_row(r: Record) -> EscalationRow:
         resolve_time=r["resolve_time"],
         added_alerts_noted=r["added_alerts_noted"],
         severity_set=r["severity_set"],
+        handed_on=r["handed_on"],
         last_sequence=r["last_sequence"],
         version=r["version"],
     )
@@ -156,13 +157,13 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
              acknowledged_by = n.acknowledged_by, acknowledge_time = n.acknowledge_time, resolved_by = n.resolved_by,
              resolve_time = n.resolve_time, added_alerts_noted = n.added_alerts_noted, last_sequence = n.last_sequence,
              pages = n.pages, reached = n.reached, version = n.version, update_time = app_now(),
-             title = coalesce(n.title, e.title), severity_set = n.severity_set
+             title = coalesce(n.title, e.title), severity_set = n.severity_set, handed_on = n.handed_on
            FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
              $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
-             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[], $22::text[], $23::boolean[])
-             AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level, repeat, generation, assignees,
-             paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted, last_sequence, pages,
-             reached, version, org_id, title, severity_set)
+             $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[], $22::text[], $23::boolean[],
+             $24::int[]) AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level, repeat, generation,
+             assignees, paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted,
+             last_sequence, pages, reached, version, org_id, title, severity_set, handed_on)
            WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.incident_id for run in runs],
         [run.facts.severity for run in runs],
@@ -187,6 +188,7 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.org_id for run in runs],
         [run.facts.title if run.incident_id in retitled else None for run in runs],
         [run.severity_set for run in runs],
+        [run.handed_on for run in runs],
     )
 
 

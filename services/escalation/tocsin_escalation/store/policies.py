@@ -51,6 +51,7 @@ def to_json(policy: Policy) -> str:
             "status_updates": policy.status_updates,
             "page_raised_urgency": policy.page_raised_urgency,
             "on_gap": policy.on_gap,
+            **({"next_policy": policy.next_policy} if policy.next_policy else {}),
         },
         separators=(",", ":"),
     )
@@ -79,6 +80,7 @@ def from_json(text: str) -> Policy:
         status_updates=data["status_updates"],
         page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
         on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
+        next_policy=data.get("next_policy", ""),
     )
 
 

@@ -106,6 +106,7 @@ escalations: Final = Table(
     column("resolve_time", TIME, nullable=True),
     column("added_alerts_noted", Boolean),
     column("severity_set", Boolean, default="false"),
+    column("handed_on", Integer, default="0"),
     column("last_sequence", BigInteger),
     column("version", Integer),
     primary_key("incident_id"),

@@ -153,6 +153,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A level waits for a user to come on call, because its schedule has a gap and the policy says so."""
     TIMELINE_KIND_LEVEL_PASSED: _TimelineKind.ValueType  # 30
     """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
+    TIMELINE_KIND_HANDED_ON: _TimelineKind.ValueType  # 31
+    """Nobody answered on a policy, and the one that it names as the next goes on."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -219,6 +221,8 @@ TIMELINE_KIND_LEVEL_HELD: TimelineKind.ValueType  # 29
 """A level waits for a user to come on call, because its schedule has a gap and the policy says so."""
 TIMELINE_KIND_LEVEL_PASSED: TimelineKind.ValueType  # 30
 """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
+TIMELINE_KIND_HANDED_ON: TimelineKind.ValueType  # 31
+"""Nobody answered on a policy, and the one that it names as the next goes on."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final

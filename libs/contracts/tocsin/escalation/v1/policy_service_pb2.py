@@ -33,7 +33,7 @@ from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__
 from tocsin.type.v1 import target_pb2 as tocsin_dot_type_dot_v1_dot_target__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+tocsin/escalation/v1/incident_service.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\x1a\x1btocsin/type/v1/target.proto\"\xa8\x01\n\x0eLevelCondition\x12\x41\n\nseverities\x18\x01 \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x37\n\x07windows\x18\x02 \x03(\x0b\x32\x1c.tocsin.escalation.v1.WindowB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x1a\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xb2\x02\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\x12\x37\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LevelModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\x0cturn_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x37\n\tcondition\x18\x05 \x01(\x0b\x32$.tocsin.escalation.v1.LevelCondition\"\x98\x01\n\rPolicyWarning\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.tocsin.escalation.v1.PolicyWarningKind\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x19\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xe5\x05\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x43\n\rurgency_raise\x18\r \x01(\x0e\x32\".tocsin.escalation.v1.UrgencyRaiseB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08warnings\x18\x0e \x03(\x0b\x32#.tocsin.escalation.v1.PolicyWarningB\t\xbaH\x06\x92\x01\x03\x10\xcc\x08\x12\x39\n\x06on_gap\x18\x0f \x01(\x0e\x32\x1f.tocsin.escalation.v1.GapChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse\"Y\n\x1dListUnreachableTargetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"k\n\x11UnreachableTarget\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x0f\n\x07message\x18\x04 \x01(\t\"s\n\x1eListUnreachableTargetsResponse\x12\x38\n\x07targets\x18\x01 \x03(\x0b\x32\'.tocsin.escalation.v1.UnreachableTarget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x02\n\x12\x43heckPolicyRequest\x12=\n\x06policy\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12-\n\x05\x64raft\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyH\x00\x12\x34\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x0bstart_times\x18\x04 \x03(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\x92\x01\x02\x10\x08\x42\x10\n\x07\x63hecked\x12\x05\xbaH\x02\x08\x01\"\x87\x01\n\x0ePolicyForecast\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05steps\x18\x02 \x03(\x0b\x32#.tocsin.escalation.v1.SimulatedStep\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xa1\x01\n\x13\x43heckPolicyResponse\x12\x35\n\x08warnings\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.PolicyWarning\x12\x37\n\tforecasts\x18\x02 \x03(\x0b\x32$.tocsin.escalation.v1.PolicyForecast\x12\x1a\n\x12reachability_known\x18\x03 \x01(\x08*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02*]\n\x0cUrgencyRaise\x12\x1d\n\x19URGENCY_RAISE_UNSPECIFIED\x10\x00\x12\x16\n\x12URGENCY_RAISE_PAGE\x10\x01\x12\x16\n\x12URGENCY_RAISE_NOTE\x10\x02*j\n\tGapChoice\x12\x1a\n\x16GAP_CHOICE_UNSPECIFIED\x10\x00\x12\x13\n\x0fGAP_CHOICE_SKIP\x10\x01\x12\x13\n\x0fGAP_CHOICE_HOLD\x10\x02\x12\x17\n\x13GAP_CHOICE_FALLBACK\x10\x03*S\n\tLevelMode\x12\x1a\n\x16LEVEL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEVEL_MODE_ALL\x10\x01\x12\x16\n\x12LEVEL_MODE_IN_TURN\x10\x02*\xdc\x01\n\x11PolicyWarningKind\x12#\n\x1fPOLICY_WARNING_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fPOLICY_WARNING_KIND_UNREACHABLE\x10\x01\x12\x1f\n\x1bPOLICY_WARNING_KIND_UNKNOWN\x10\x02\x12\x1b\n\x17POLICY_WARNING_KIND_GAP\x10\x03\x12\x1c\n\x18POLICY_WARNING_KIND_TURN\x10\x04\x12!\n\x1dPOLICY_WARNING_KIND_CONDITION\x10\x05\x32\xfb\x06\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12u\n\x0b\x43heckPolicy\x12(.tocsin.escalation.v1.CheckPolicyRequest\x1a).tocsin.escalation.v1.CheckPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12\x96\x01\n\x16ListUnreachableTargets\x12\x33.tocsin.escalation.v1.ListUnreachableTargetsRequest\x1a\x34.tocsin.escalation.v1.ListUnreachableTargetsResponse\"\x11\xaa\xbb\x18\rpolicies:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tocsin/escalation/v1/policy_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+tocsin/escalation/v1/incident_service.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\x1a\x1btocsin/type/v1/target.proto\"\xa8\x01\n\x0eLevelCondition\x12\x41\n\nseverities\x18\x01 \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x37\n\x07windows\x18\x02 \x03(\x0b\x32\x1c.tocsin.escalation.v1.WindowB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x1a\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xb2\x02\n\x05Level\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\x16.tocsin.type.v1.TargetB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\n\x12?\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\xc8\x01\x01\x12\x37\n\x04mode\x18\x03 \x01(\x0e\x32\x1f.tocsin.escalation.v1.LevelModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x41\n\x0cturn_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x37\n\tcondition\x18\x05 \x01(\x0b\x32$.tocsin.escalation.v1.LevelCondition\"\x98\x01\n\rPolicyWarning\x12\x35\n\x04kind\x18\x01 \x01(\x0e\x32\'.tocsin.escalation.v1.PolicyWarningKind\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x19\n\x07message\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xaa\x06\n\x06Policy\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x39\n\x04team\x18\x03 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x37\n\x06levels\x18\x04 \x03(\x0b\x32\x1b.tocsin.escalation.v1.LevelB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14\x12\x1f\n\x0crepeat_count\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\t(\x00\x12/\n\x0f\x66\x61llback_target\x18\x06 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12@\n\x0b\x61\x63k_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x17\n\x0ftenant_fallback\x18\x08 \x01(\x08\x12\x45\n\x0estatus_updates\x18\t \x01(\x0e\x32#.tocsin.escalation.v1.StatusUpdatesB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x43\n\rurgency_raise\x18\r \x01(\x0e\x32\".tocsin.escalation.v1.UrgencyRaiseB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08warnings\x18\x0e \x03(\x0b\x32#.tocsin.escalation.v1.PolicyWarningB\t\xbaH\x06\x92\x01\x03\x10\xcc\x08\x12\x39\n\x06on_gap\x18\x0f \x01(\x0e\x32\x1f.tocsin.escalation.v1.GapChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x43\n\x0bnext_policy\x18\x10 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"\xa6\x01\n\x13\x43reatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\tpolicy_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x06policy\x18\x03 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\"D\n\x14\x43reatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"M\n\x10GetPolicyRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\"A\n\x11GetPolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"O\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListPoliciesResponse\x12.\n\x08policies\x18\x01 \x03(\x0b\x32\x1c.tocsin.escalation.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9d\x01\n\x13UpdatePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x14UpdatePolicyResponse\x12,\n\x06policy\x18\x01 \x01(\x0b\x32\x1c.tocsin.escalation.v1.Policy\"\x88\x01\n\x13\x44\x65letePolicyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x39\n\x04name\x18\x02 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x16\n\x14\x44\x65letePolicyResponse\"Y\n\x1dListUnreachableTargetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"k\n\x11UnreachableTarget\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x12&\n\x06target\x18\x03 \x01(\x0b\x32\x16.tocsin.type.v1.Target\x12\x0f\n\x07message\x18\x04 \x01(\t\"s\n\x1eListUnreachableTargetsResponse\x12\x38\n\x07targets\x18\x01 \x03(\x0b\x32\'.tocsin.escalation.v1.UnreachableTarget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x85\x02\n\x12\x43heckPolicyRequest\x12=\n\x06policy\x18\x01 \x01(\tB+\xbaH(r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12-\n\x05\x64raft\x18\x02 \x01(\x0b\x32\x1c.tocsin.escalation.v1.PolicyH\x00\x12\x34\n\x08severity\x18\x03 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x0bstart_times\x18\x04 \x03(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\x92\x01\x02\x10\x08\x42\x10\n\x07\x63hecked\x12\x05\xbaH\x02\x08\x01\"\x87\x01\n\x0ePolicyForecast\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x05steps\x18\x02 \x03(\x0b\x32#.tocsin.escalation.v1.SimulatedStep\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xa1\x01\n\x13\x43heckPolicyResponse\x12\x35\n\x08warnings\x18\x01 \x03(\x0b\x32#.tocsin.escalation.v1.PolicyWarning\x12\x37\n\tforecasts\x18\x02 \x03(\x0b\x32$.tocsin.escalation.v1.PolicyForecast\x12\x1a\n\x12reachability_known\x18\x03 \x01(\x08*b\n\rStatusUpdates\x12\x1e\n\x1aSTATUS_UPDATES_UNSPECIFIED\x10\x00\x12\x18\n\x14STATUS_UPDATES_PAGED\x10\x01\x12\x17\n\x13STATUS_UPDATES_NONE\x10\x02*]\n\x0cUrgencyRaise\x12\x1d\n\x19URGENCY_RAISE_UNSPECIFIED\x10\x00\x12\x16\n\x12URGENCY_RAISE_PAGE\x10\x01\x12\x16\n\x12URGENCY_RAISE_NOTE\x10\x02*j\n\tGapChoice\x12\x1a\n\x16GAP_CHOICE_UNSPECIFIED\x10\x00\x12\x13\n\x0fGAP_CHOICE_SKIP\x10\x01\x12\x13\n\x0fGAP_CHOICE_HOLD\x10\x02\x12\x17\n\x13GAP_CHOICE_FALLBACK\x10\x03*S\n\tLevelMode\x12\x1a\n\x16LEVEL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEVEL_MODE_ALL\x10\x01\x12\x16\n\x12LEVEL_MODE_IN_TURN\x10\x02*\x81\x02\n\x11PolicyWarningKind\x12#\n\x1fPOLICY_WARNING_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fPOLICY_WARNING_KIND_UNREACHABLE\x10\x01\x12\x1f\n\x1bPOLICY_WARNING_KIND_UNKNOWN\x10\x02\x12\x1b\n\x17POLICY_WARNING_KIND_GAP\x10\x03\x12\x1c\n\x18POLICY_WARNING_KIND_TURN\x10\x04\x12!\n\x1dPOLICY_WARNING_KIND_CONDITION\x10\x05\x12#\n\x1fPOLICY_WARNING_KIND_NEXT_POLICY\x10\x06\x32\xfb\x06\n\rPolicyService\x12y\n\x0c\x43reatePolicy\x12).tocsin.escalation.v1.CreatePolicyRequest\x1a*.tocsin.escalation.v1.CreatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12o\n\tGetPolicy\x12&.tocsin.escalation.v1.GetPolicyRequest\x1a\'.tocsin.escalation.v1.GetPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12x\n\x0cListPolicies\x12).tocsin.escalation.v1.ListPoliciesRequest\x1a*.tocsin.escalation.v1.ListPoliciesResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12y\n\x0cUpdatePolicy\x12).tocsin.escalation.v1.UpdatePolicyRequest\x1a*.tocsin.escalation.v1.UpdatePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12y\n\x0c\x44\x65letePolicy\x12).tocsin.escalation.v1.DeletePolicyRequest\x1a*.tocsin.escalation.v1.DeletePolicyResponse\"\x12\xaa\xbb\x18\x0epolicies:write\x12u\n\x0b\x43heckPolicy\x12(.tocsin.escalation.v1.CheckPolicyRequest\x1a).tocsin.escalation.v1.CheckPolicyResponse\"\x11\xaa\xbb\x18\rpolicies:read\x12\x96\x01\n\x16ListUnreachableTargets\x12\x33.tocsin.escalation.v1.ListUnreachableTargetsRequest\x1a\x34.tocsin.escalation.v1.ListUnreachableTargetsResponse\"\x11\xaa\xbb\x18\rpolicies:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -78,6 +78,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY'].fields_by_name['warnings']._serialized_options = b'\272H\006\222\001\003\020\314\010'
   _globals['_POLICY'].fields_by_name['on_gap']._loaded_options = None
   _globals['_POLICY'].fields_by_name['on_gap']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_POLICY'].fields_by_name['next_policy']._loaded_options = None
+  _globals['_POLICY'].fields_by_name['next_policy']._serialized_options = b'\272H+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\330\001\001'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATEPOLICYREQUEST'].fields_by_name['policy_id']._loaded_options = None
@@ -126,16 +128,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['CheckPolicy']._serialized_options = b'\252\273\030\rpolicies:read'
   _globals['_POLICYSERVICE'].methods_by_name['ListUnreachableTargets']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['ListUnreachableTargets']._serialized_options = b'\252\273\030\rpolicies:read'
-  _globals['_STATUSUPDATES']._serialized_start=3584
-  _globals['_STATUSUPDATES']._serialized_end=3682
-  _globals['_URGENCYRAISE']._serialized_start=3684
-  _globals['_URGENCYRAISE']._serialized_end=3777
-  _globals['_GAPCHOICE']._serialized_start=3779
-  _globals['_GAPCHOICE']._serialized_end=3885
-  _globals['_LEVELMODE']._serialized_start=3887
-  _globals['_LEVELMODE']._serialized_end=3970
-  _globals['_POLICYWARNINGKIND']._serialized_start=3973
-  _globals['_POLICYWARNINGKIND']._serialized_end=4193
+  _globals['_STATUSUPDATES']._serialized_start=3653
+  _globals['_STATUSUPDATES']._serialized_end=3751
+  _globals['_URGENCYRAISE']._serialized_start=3753
+  _globals['_URGENCYRAISE']._serialized_end=3846
+  _globals['_GAPCHOICE']._serialized_start=3848
+  _globals['_GAPCHOICE']._serialized_end=3954
+  _globals['_LEVELMODE']._serialized_start=3956
+  _globals['_LEVELMODE']._serialized_end=4039
+  _globals['_POLICYWARNINGKIND']._serialized_start=4042
+  _globals['_POLICYWARNINGKIND']._serialized_end=4299
   _globals['_LEVELCONDITION']._serialized_start=367
   _globals['_LEVELCONDITION']._serialized_end=535
   _globals['_LEVEL']._serialized_start=538
@@ -143,39 +145,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYWARNING']._serialized_start=847
   _globals['_POLICYWARNING']._serialized_end=999
   _globals['_POLICY']._serialized_start=1002
-  _globals['_POLICY']._serialized_end=1743
-  _globals['_CREATEPOLICYREQUEST']._serialized_start=1746
-  _globals['_CREATEPOLICYREQUEST']._serialized_end=1912
-  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1914
-  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1982
-  _globals['_GETPOLICYREQUEST']._serialized_start=1984
-  _globals['_GETPOLICYREQUEST']._serialized_end=2061
-  _globals['_GETPOLICYRESPONSE']._serialized_start=2063
-  _globals['_GETPOLICYRESPONSE']._serialized_end=2128
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=2130
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=2209
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=2211
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=2306
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=2309
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=2466
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=2468
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=2536
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=2539
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=2675
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2677
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2699
-  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_start=2701
-  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_end=2790
-  _globals['_UNREACHABLETARGET']._serialized_start=2792
-  _globals['_UNREACHABLETARGET']._serialized_end=2899
-  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_start=2901
-  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_end=3016
-  _globals['_CHECKPOLICYREQUEST']._serialized_start=3019
-  _globals['_CHECKPOLICYREQUEST']._serialized_end=3280
-  _globals['_POLICYFORECAST']._serialized_start=3283
-  _globals['_POLICYFORECAST']._serialized_end=3418
-  _globals['_CHECKPOLICYRESPONSE']._serialized_start=3421
-  _globals['_CHECKPOLICYRESPONSE']._serialized_end=3582
-  _globals['_POLICYSERVICE']._serialized_start=4196
-  _globals['_POLICYSERVICE']._serialized_end=5087
+  _globals['_POLICY']._serialized_end=1812
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=1815
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=1981
+  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1983
+  _globals['_CREATEPOLICYRESPONSE']._serialized_end=2051
+  _globals['_GETPOLICYREQUEST']._serialized_start=2053
+  _globals['_GETPOLICYREQUEST']._serialized_end=2130
+  _globals['_GETPOLICYRESPONSE']._serialized_start=2132
+  _globals['_GETPOLICYRESPONSE']._serialized_end=2197
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=2199
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=2278
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=2280
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=2375
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=2378
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=2535
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=2537
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=2605
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=2608
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=2744
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2746
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2768
+  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_start=2770
+  _globals['_LISTUNREACHABLETARGETSREQUEST']._serialized_end=2859
+  _globals['_UNREACHABLETARGET']._serialized_start=2861
+  _globals['_UNREACHABLETARGET']._serialized_end=2968
+  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_start=2970
+  _globals['_LISTUNREACHABLETARGETSRESPONSE']._serialized_end=3085
+  _globals['_CHECKPOLICYREQUEST']._serialized_start=3088
+  _globals['_CHECKPOLICYREQUEST']._serialized_end=3349
+  _globals['_POLICYFORECAST']._serialized_start=3352
+  _globals['_POLICYFORECAST']._serialized_end=3487
+  _globals['_CHECKPOLICYRESPONSE']._serialized_start=3490
+  _globals['_CHECKPOLICYRESPONSE']._serialized_end=3651
+  _globals['_POLICYSERVICE']._serialized_start=4302
+  _globals['_POLICYSERVICE']._serialized_end=5193
 # @@protoc_insertion_point(module_scope)

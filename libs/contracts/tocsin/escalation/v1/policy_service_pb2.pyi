@@ -164,6 +164,8 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
     POLICY_WARNING_KIND_CONDITION: _PolicyWarningKind.ValueType  # 5
     """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
+    POLICY_WARNING_KIND_NEXT_POLICY: _PolicyWarningKind.ValueType  # 6
+    """The policy to which incidents would be handed on was deleted."""
 
 class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
     """What a policy warning is about."""
@@ -180,6 +182,8 @@ POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
 """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 POLICY_WARNING_KIND_CONDITION: PolicyWarningKind.ValueType  # 5
 """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
+POLICY_WARNING_KIND_NEXT_POLICY: PolicyWarningKind.ValueType  # 6
+"""The policy to which incidents would be handed on was deleted."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
 
 @_typing.final
@@ -324,6 +328,7 @@ class Policy(_message.Message):
     URGENCY_RAISE_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     ON_GAP_FIELD_NUMBER: _builtins.int
+    NEXT_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -342,6 +347,11 @@ class Policy(_message.Message):
     """Whether people are paged anew when an incident of low urgency becomes urgent."""
     on_gap: Global___GapChoice.ValueType
     """What a level does that finds no user because of a gap in a schedule."""
+    next_policy: _builtins.str
+    """The policy to which an incident is handed on when every level and repeat has passed without an answer: `policies/{policy}`, another
+    one. It begins at level 1, as it is defined then, and whoever was paged may still answer. Without it, and when it was deleted
+    meanwhile, the incident is exhausted and the fallback target is paged. An incident is handed on 5 times at most.
+    """
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """1 to 20 levels, paged in this order."""
@@ -386,10 +396,11 @@ class Policy(_message.Message):
         urgency_raise: Global___UrgencyRaise.ValueType = ...,
         warnings: _abc.Iterable[Global___PolicyWarning] | None = ...,
         on_gap: Global___GapChoice.ValueType = ...,
+        next_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "next_policy", b"next_policy", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

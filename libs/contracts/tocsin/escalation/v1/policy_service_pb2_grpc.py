@@ -79,7 +79,8 @@ class PolicyServiceServicer:
     def CreatePolicy(self, request, context):
         """Creates a policy.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`
+        (of `next_policy`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

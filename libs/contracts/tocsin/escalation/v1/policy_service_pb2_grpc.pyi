@@ -36,7 +36,8 @@ class PolicyServiceStub:
     CreatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]
     """Creates a policy.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`
+    (of `next_policy`).
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]
     """Reads one policy. Reasons: `POLICY_NOT_FOUND`."""
@@ -74,7 +75,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.CreatePolicyRequest, _policy_service_pb2.CreatePolicyResponse]  # type: ignore[assignment]
     """Creates a policy.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`
+    (of `next_policy`).
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
     """Reads one policy. Reasons: `POLICY_NOT_FOUND`."""
@@ -115,7 +117,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_service_pb2.CreatePolicyResponse, _abc.Awaitable[_policy_service_pb2.CreatePolicyResponse]]:
         """Creates a policy.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `ALREADY_EXISTS`, `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `POLICY_NOT_FOUND`
+        (of `next_policy`).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,21 @@
+"""How often an escalation was handed on to another policy because nobody answered.
+
+Revision ID: 0013
+Revises: 0012
+"""
+
+from alembic import op
+from tocsin_kit.db.migrations import run_script
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_script(op, "ALTER TABLE escalations ADD COLUMN handed_on integer NOT NULL DEFAULT 0")
+
+
+def downgrade() -> None:
+    run_script(op, "ALTER TABLE escalations DROP COLUMN handed_on")

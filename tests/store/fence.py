@@ -54,6 +54,7 @@ _VALUES: Final = {
     "bytea": r"'\x00'",
     "boolean": "true",
     "text[]": f"'{{{TEXT}}}'",
+    "smallint[]": "'{1}'",
     "uuid[]": f"'{{{ID}}}'",
     "interval": "'1 second'",
     "timestamp with time zone": f"'{CLOCK.isoformat()}'",

@@ -23,6 +23,7 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     GetSilenceRequest,
     ListSilencesRequest,
     Silence,
+    SilenceRecurrence,
     UpdateSilenceRequest,
 )
 from tocsin_ingest.app.silences import MOST
@@ -45,6 +46,11 @@ def wanted(minutes: float = 60, **fields: Any) -> Silence:
     fields.setdefault("matchers", [EVERYTHING])
     fields.setdefault("reason", "upgrade of the database")
     return Silence(end_time=after(minutes), **fields)
+
+
+def recurring(zone: str = "UTC", minutes: float = 60, start_time: Timestamp | None = None, **fields: Any) -> Silence:
+    fields.setdefault("until_time", after(60 * 24 * 30))
+    return wanted(minutes, start_time=start_time, recurrence=SilenceRecurrence(time_zone=zone, **fields))
 
 
 async def made(ingest: Ingest, org: str, silence: Silence | None = None, **request: Any) -> Silence:
@@ -93,6 +99,25 @@ async def test_it_may_be_said_for_how_long(ingest: Ingest) -> None:
     for wrong, length in ((wanted(), hour), (silence, Duration()), (silence, Duration(seconds=34560001))):
         error = await error_of(made(ingest, org, wrong, duration=length))
         assert [each.field for each in error.fields] == ["duration"]
+
+
+async def test_one_that_comes_again_shows_its_next_window(ingest: Ingest) -> None:
+    org = new_org()
+    again = SilenceRecurrence(time_zone="Europe/Berlin", until_time=after(60 * 24 * 30))
+    silence = await made(ingest, org, wanted(180, start_time=after(60), recurrence=again))
+    assert silence.recurrence == again
+    assert (silence.state, silence.window_start_time, silence.window_end_time) == (
+        SILENCE_STATE_PENDING,
+        silence.start_time,
+        silence.end_time,
+    )
+    change = UpdateSilenceRequest(silence=Silence(name=silence.name), update_mask=FieldMask(paths=["recurrence"]))
+    once = (await ingest.silences.UpdateSilence(change, metadata=bearer(org))).silence
+    assert (once.HasField("recurrence"), once.end_time) == (False, silence.end_time)
+    change.silence.recurrence.CopyFrom(again)
+    assert (await ingest.silences.UpdateSilence(change, metadata=bearer(org))).silence.recurrence == again
+    over = await ingest.silences.ExpireSilence(ExpireSilenceRequest(name=silence.name), metadata=bearer(org))
+    assert (over.silence.state, over.silence.HasField("window_start_time")) == (SILENCE_STATE_ENDED, False)
 
 
 async def test_one_that_has_not_begun_is_called_off(ingest: Ingest) -> None:
@@ -182,6 +207,15 @@ async def test_lists_go_by_the_end_and_leave_out_what_has_ended(ingest: Ingest) 
         ),
         (lambda: wanted(matchers=[LabelMatcher(label="a", value="b")]), "silence.matchers[0].operator"),
         (lambda: wanted(integration="integrations/nowhere"), "silence.integration"),
+        (lambda: recurring("Europe/Nowhere"), "silence.recurrence.time_zone"),
+        (lambda: recurring("../UTC"), "silence.recurrence.time_zone"),
+        (lambda: recurring(until_time=after(-1)), "silence.recurrence.until_time"),
+        (lambda: recurring(until_time=after(60 * 24 * 401)), "silence.recurrence.until_time"),
+        (lambda: recurring(minutes=60 * 24 * 7 + 5), "silence.end_time"),
+        (lambda: recurring(until_time=after(30), start_time=after(40)), "silence.recurrence"),
+        (lambda: recurring(until_time=None), "silence.recurrence.until_time"),
+        (lambda: recurring(days=[1, 1]), "silence.recurrence.days"),
+        (lambda: recurring(days=[8]), "silence.recurrence.days[0]"),
     ],
 )
 async def test_a_wrong_silence_is_refused_with_the_field(

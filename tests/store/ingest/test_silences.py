@@ -17,6 +17,7 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     CreateSilenceRequest,
     ExpireSilenceRequest,
     Silence,
+    SilenceRecurrence,
     UpdateSilenceRequest,
 )
 from tocsin_ingest.app import silences
@@ -183,7 +184,7 @@ async def test_an_end_waits_for_the_alerts_that_are_being_held_back(database: Da
     replica = Replica(database, org)
     name = await silenced(database, org)
     async with database.transaction(org) as tx:
-        await store.windows(tx, [UUID(name.removeprefix("silences/"))])
+        await store.windows(tx, [UUID(name.removeprefix("silences/"))], await tx.now())
         ending = asyncio.create_task(expires(database, org, name))
         async with database.system() as watching:
             async with asyncio.timeout(30):
@@ -209,6 +210,32 @@ async def test_a_silence_that_is_extended_holds_on(replica: Replica, clock: Mova
     await clock.forward(timedelta(minutes=1))
     await replica.look.round()
     assert await opened(database, org) == ["a is wrong"]
+
+
+async def test_a_window_that_comes_again_silences_each_time_and_pages_at_each_end(
+    replica: Replica, clock: MovableClock
+) -> None:
+    database, org = replica.database, replica.org
+    again = SilenceRecurrence(time_zone="UTC")
+    async with database.transaction(org) as tx:
+        again.until_time.FromDatetime(await tx.now() + timedelta(days=2, minutes=10))
+    await silenced(database, org, minutes=30, recurrence=again)
+    for number, (minutes, outcome) in enumerate(
+        (
+            (0, SILENCED),
+            (30, AlertOutcome.ALERT_OUTCOME_OPENED),
+            (24 * 60 - 30, SILENCED),
+            (30, AlertOutcome.ALERT_OUTCOME_OPENED),
+            (24 * 60 - 30, SILENCED),
+            (10, AlertOutcome.ALERT_OUTCOME_OPENED),
+        )
+    ):
+        await clock.forward(timedelta(minutes=minutes))
+        await replica.look.round()
+        held = await rows(database, org, "SELECT 1 FROM alert_holds")
+        assert held == [], "everything before this moment has been paged"
+        assert (await replica.sends(f"a{number}")).outcome == outcome
+    assert len(await opened(database, org)) == 6
 
 
 async def test_another_silence_in_force_at_the_end_takes_over(replica: Replica, clock: MovableClock) -> None:

@@ -15,9 +15,9 @@ from tocsin_kit.errors import invalid
 from tocsin_kit.ids import format_name, parse_name
 from tocsin_kit.rpc.masks import etag
 
-from tocsin_ingest.store.silences import SilenceRow, Written
+from tocsin_ingest.store.silences import SilenceRow, Written, window_of
 
-WRITABLE: Final = ("matchers", "integration", "start_time", "end_time", "reason")
+WRITABLE: Final = ("matchers", "integration", "start_time", "end_time", "recurrence", "reason")
 
 
 def silence_of(row: SilenceRow, now: datetime) -> Silence:
@@ -26,10 +26,18 @@ def silence_of(row: SilenceRow, now: datetime) -> Silence:
     silence.name = format_name("silences", row.id)
     silence.integration = format_name("integrations", row.integration_id) if row.integration_id else ""
     silence.start_time.FromDatetime(row.start_time)
-    silence.end_time.FromDatetime(row.end_time)
+    silence.end_time.FromDatetime(row.window_end or row.end_time)
+    if row.window_end is not None:
+        silence.recurrence.time_zone = row.time_zone
+        silence.recurrence.days.extend(row.days)  # type: ignore[arg-type]  # the numbers are the same
+        silence.recurrence.until_time.FromDatetime(row.end_time)
+    window = window_of(row, now)
+    if window is not None:
+        silence.window_start_time.FromDatetime(window[0])
+        silence.window_end_time.FromDatetime(window[1])
     silence.reason = row.reason
     silence.author = row.author
-    silence.state = _state(row, now)
+    silence.state = _state(window, now)
     silence.held_alerts = row.held_alerts
     silence.silenced_alerts = row.silenced_alerts
     silence.silenced_messages = row.silenced_messages
@@ -43,12 +51,16 @@ def written_of(silence: Silence, now: datetime) -> Written:
     """What is stored of it. A start that is unset or has passed is `now`. Raises INVALID_FIELD."""
     if not silence.HasField("end_time"):
         raise invalid("silence.end_time", "is required: say until when, or for how long with a duration")
+    again, end = silence.HasField("recurrence"), time_of(silence.end_time)
     return Written(
         integration_id=integration_of(silence),
         matchers=Silence(matchers=silence.matchers).SerializeToString(),
         start_time=start_of(silence, now),
-        end_time=time_of(silence.end_time),
+        end_time=time_of(silence.recurrence.until_time) if again else end,
         reason=silence.reason,
+        time_zone=silence.recurrence.time_zone,
+        days=tuple(sorted(silence.recurrence.days)),
+        window_end=end if again else None,
     )
 
 
@@ -69,7 +81,7 @@ def time_of(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
-def _state(row: SilenceRow, now: datetime) -> SilenceState.ValueType:
-    if row.end_time <= now:
+def _state(window: tuple[datetime, datetime] | None, now: datetime) -> SilenceState.ValueType:
+    if window is None:
         return SILENCE_STATE_ENDED
-    return SILENCE_STATE_ACTIVE if row.start_time <= now else SILENCE_STATE_PENDING
+    return SILENCE_STATE_ACTIVE if window[0] <= now else SILENCE_STATE_PENDING

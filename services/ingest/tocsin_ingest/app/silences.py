@@ -23,8 +23,10 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.compile_rules import check_matchers
 from tocsin_ingest.app.silence_view import WRITABLE, silence_of, start_of, time_of, written_of
+from tocsin_ingest.domain.recurrence import LONGEST as LONGEST_WINDOW
+from tocsin_ingest.domain.zones import UnknownZone, zone
 from tocsin_ingest.store import integrations, silences
-from tocsin_ingest.store.silences import MatchersRow, SilenceRow
+from tocsin_ingest.store.silences import MatchersRow, SilenceRow, Written, window_of
 
 MOST: Final = 200
 """Silences of one tenant that have not ended: each alert is compared with all of them."""
@@ -50,7 +52,7 @@ async def create(tx: Tx, request: CreateSilenceRequest, author: str, budgets: Bu
             raise invalid("duration", "must not be set together with silence.end_time")
         wanted.end_time.FromDatetime(start_of(wanted, now) + request.duration.ToTimedelta())
     silence = written_of(wanted, now)
-    _check_times(silence.start_time, silence.end_time, now)
+    _check_times(silence, now)
     await _check_integration(tx, silence.integration_id)
     _check_matchers(wanted, others)
     silence_id = new_id()
@@ -72,7 +74,7 @@ async def update(tx: Tx, request: UpdateSilenceRequest) -> Silence:
         raise invalid("silence.start_time", "cannot be changed once the silence has begun; leave it as it is")
     silence = written_of(after, now)
     silence = replace(silence, start_time=row.start_time) if begun else silence
-    _check_times(silence.start_time, silence.end_time, now)
+    _check_times(silence, now)
     if silence.integration_id != row.integration_id:
         await _check_integration(tx, silence.integration_id)
     if silence.matchers != row.matchers:
@@ -112,13 +114,31 @@ async def _lock(tx: Tx, name: str, etag: str, path: str = "") -> tuple[SilenceRo
     return row, now
 
 
-def _check_times(start: datetime, end: datetime, now: datetime) -> None:
-    if end <= now:
-        raise invalid("silence.end_time", "must lie in the future; ExpireSilence ends a silence now")
-    if end <= start:
+def _check_times(silence: Written, now: datetime) -> None:
+    again = silence.window_end is not None
+    until = "silence.recurrence.until_time" if again else "silence.end_time"
+    if silence.end_time <= now:
+        raise invalid(until, "must lie in the future; ExpireSilence ends a silence now")
+    if silence.end_time > now + LONGEST:
+        raise invalid(until, f"must be at most {LONGEST.days} days ahead")
+    end = silence.window_end or silence.end_time
+    if end <= silence.start_time:
         raise invalid("silence.end_time", "must be later than start_time")
-    if end > now + LONGEST:
-        raise invalid("silence.end_time", f"must be at most {LONGEST.days} days ahead")
+    if again and end - silence.start_time > LONGEST_WINDOW:
+        raise invalid(
+            "silence.end_time", f"must be at most {LONGEST_WINDOW.days} days after start_time when it comes again"
+        )
+    if again:
+        try:
+            zone(silence.time_zone)
+        except UnknownZone:
+            raise invalid(
+                "silence.recurrence.time_zone", "is no zone of the IANA database, such as Europe/Berlin"
+            ) from None
+        if window_of(silence, now) is None:
+            raise invalid(
+                "silence.recurrence", "has no window before until_time; choose other days or a later until_time"
+            )
 
 
 async def _check_integration(tx: Tx, integration_id: str) -> None:

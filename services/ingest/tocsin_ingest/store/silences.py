@@ -6,12 +6,16 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from tocsin_kit.db.pool import Tx
 
+from tocsin_ingest.domain.recurrence import Recurrence
 from tocsin_ingest.domain.silences import Window
 from tocsin_ingest.domain.snapshot import Silenced
+from tocsin_ingest.domain.zones import UnknownZone, zone
 
-_COLUMNS: Final = """id, integration_id, matchers, start_time, end_time, reason, author, version, create_time, update_time,
+_COLUMNS: Final = """id, integration_id, matchers, start_time, end_time, time_zone, days, window_end, reason, author, version,
+  create_time, update_time,
   (SELECT count(*) FROM alert_holds WHERE alert_holds.org_id = silences.org_id AND silence_id = silences.id) AS held_alerts,
   coalesce((SELECT alerts FROM silence_counts AS c WHERE c.org_id = silences.org_id AND silence_id = silences.id), 0)
     AS silenced_alerts,
@@ -28,6 +32,10 @@ class SilenceRow:
     matchers: bytes
     start_time: datetime
     end_time: datetime
+    time_zone: str
+    """Empty: it does not come again."""
+    days: tuple[int, ...]
+    window_end: datetime | None
     reason: str
     author: str
     version: int
@@ -57,13 +65,35 @@ class Written:
     start_time: datetime
     end_time: datetime
     reason: str
+    time_zone: str = ""
+    days: tuple[int, ...] = ()
+    window_end: datetime | None = None
+
+
+def window_of(row: SilenceRow | Written, now: datetime) -> tuple[datetime, datetime] | None:
+    """The window in force, or else the next one; None: there is none.
+
+    A zone that is known no more has no windows: then somebody is paged.
+    """
+    if row.window_end is None:
+        return (row.start_time, row.end_time) if now < row.end_time else None
+    try:
+        found = recurrence(row.time_zone, row.days, row.start_time, row.window_end, row.end_time)
+    except UnknownZone:
+        return None
+    return found.at(now) or found.following(now)
+
+
+def recurrence(time_zone: str, days: Sequence[int], start: datetime, end: datetime, until: datetime) -> Recurrence:
+    """When a silence comes again. Raises UnknownZone."""
+    return Recurrence(zone(time_zone), frozenset(days), start, end, until)
 
 
 async def insert(tx: Tx, silence_id: UUID, silence: Written, author: str) -> None:
     """Adds a silence."""
     await tx.execute(
-        """INSERT INTO silences (org_id, id, integration_id, matchers, start_time, end_time, reason, author)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        """INSERT INTO silences (org_id, id, integration_id, matchers, start_time, end_time, reason, author, time_zone, days,
+          window_end) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
         tx.org_id,
         silence_id,
         silence.integration_id,
@@ -72,6 +102,9 @@ async def insert(tx: Tx, silence_id: UUID, silence: Written, author: str) -> Non
         silence.end_time,
         silence.reason,
         author,
+        silence.time_zone,
+        list(silence.days),
+        silence.window_end,
     )
 
 
@@ -82,7 +115,7 @@ async def get(tx: Tx, silence_id: UUID, *, lock: bool = False) -> SilenceRow | N
         tx.org_id,
         silence_id,
     )
-    return SilenceRow(*row) if row else None
+    return _row(row) if row else None
 
 
 async def page(
@@ -99,14 +132,15 @@ async def page(
     rows = await tx.fetch(
         f"SELECT {_COLUMNS} FROM silences WHERE {' AND '.join(conditions)} ORDER BY end_time, id LIMIT $2", *parameters
     )
-    return [SilenceRow(*row) for row in rows]
+    return [_row(row) for row in rows]
 
 
 async def change(tx: Tx, silence_id: UUID, silence: Written) -> None:
     """Replaces what can be changed of a locked silence. What it holds back is looked at again."""
     await tx.execute(
         """UPDATE silences SET integration_id = $3, matchers = $4, start_time = $5, end_time = $6, reason = $7,
-          version = version + 1, changed = true, update_time = app_now() WHERE org_id = $1 AND id = $2""",
+          time_zone = $8, days = $9, window_end = $10, version = version + 1, changed = true, update_time = app_now()
+        WHERE org_id = $1 AND id = $2""",
         tx.org_id,
         silence_id,
         silence.integration_id,
@@ -114,6 +148,9 @@ async def change(tx: Tx, silence_id: UUID, silence: Written) -> None:
         silence.start_time,
         silence.end_time,
         silence.reason,
+        silence.time_zone,
+        list(silence.days),
+        silence.window_end,
     )
 
 
@@ -139,18 +176,29 @@ async def about_now(tx: Tx, ahead: float) -> list[MatchersRow]:
     return [MatchersRow(*row) for row in rows]
 
 
-async def windows(tx: Tx, silence_ids: Collection[UUID]) -> Mapping[UUID, Window]:
-    """When they are in force, as the newest commit says. Until the transaction ends nobody changes them.
+async def windows(tx: Tx, silence_ids: Collection[UUID], now: datetime) -> Mapping[UUID, Window]:
+    """The windows of those in force, as the newest commit says. Until the transaction ends nobody changes them.
 
     Without the lock an alert could be held back by a silence that was ended a moment before, after everything that it held
     back has been looked at again: nobody would be paged until its former end.
     """
     rows = await tx.fetch(
-        "SELECT id, version, start_time, end_time FROM silences WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR KEY SHARE",
+        """SELECT id, version, start_time, end_time, time_zone, days, window_end FROM silences
+        WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR KEY SHARE""",
         tx.org_id,
         list(silence_ids),
     )
-    return {row["id"]: Window(row["version"], row["start_time"], row["end_time"]) for row in rows}
+    return {row["id"]: Window(row["version"], *window) for row in rows if (window := _in_force(row, now)) is not None}
+
+
+def _in_force(row: asyncpg.Record, now: datetime) -> tuple[datetime, datetime] | None:
+    if row["window_end"] is None:
+        return row["start_time"], row["end_time"]
+    try:
+        again = recurrence(row["time_zone"], row["days"], row["start_time"], row["window_end"], row["end_time"])
+    except UnknownZone:
+        return None
+    return again.at(now)
 
 
 async def count(tx: Tx, silenced: Mapping[UUID, Silenced]) -> None:
@@ -166,3 +214,7 @@ async def count(tx: Tx, silenced: Mapping[UUID, Silenced]) -> None:
         [silenced[each].alerts for each in ids],
         [silenced[each].messages for each in ids],
     )
+
+
+def _row(row: asyncpg.Record) -> SilenceRow:
+    return SilenceRow(**dict(row) | {"days": tuple(row["days"])})

@@ -79,7 +79,8 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
             snapshot.put_alert(alert)
     if matched := {silence.id for each in messages for silence in each.silences}:
         # The time of the transaction is the time of everything that is decided in it.
-        snapshot.put_windows(await silences.windows(tx, matched), await tx.now())
+        now = await tx.now()
+        snapshot.put_windows(await silences.windows(tx, matched, now), now)
     if timed := {each.key for each in messages if each.started is not None}:
         for key, started in (await ended_firings.read(tx, list(timed))).items():
             snapshot.put_ended(key, started)

@@ -169,7 +169,18 @@ silences: Final = Table(
     column("changed", Boolean, default="false", comment="The alerts that it holds back are to be looked at again"),
     column("create_time", TIME, default=NOW),
     column("update_time", TIME, default=NOW),
+    column(
+        "time_zone", Text, default="''", comment="Empty: it does not come again, and holds from start_time to end_time"
+    ),
+    column(
+        "days",
+        ARRAY(SmallInteger),
+        default="'{}'",
+        comment="Of the week, on which windows begin, Monday is 1; none: every day",
+    ),
+    column("window_end", TIME, nullable=True, comment="Of the first window, of one that comes again"),
     primary_key("org_id", "id"),
+    check("(time_zone = '') = (window_end IS NULL)", name="silences_recurring"),
     check("reason <> ''"),
     check("version > 0"),
     check("start_time <= end_time", name="silences_order"),

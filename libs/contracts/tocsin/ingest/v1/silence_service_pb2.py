@@ -28,15 +28,22 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tocsin.ingest.v1 import integration_service_pb2 as tocsin_dot_ingest_dot_v1_dot_integration__service__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
+from tocsin.type.v1 import weekday_pb2 as tocsin_dot_type_dot_v1_dot_weekday__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/ingest/v1/silence_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*tocsin/ingest/v1/integration_service.proto\x1a\x1btocsin/type/v1/access.proto\"\xde\x05\n\x07Silence\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12G\n\x0bintegration\x18\x03 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x06reason\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x19\n\x06\x61uthor\x18\x07 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x37\n\x05state\x18\x08 \x01(\x0e\x32\x1e.tocsin.ingest.v1.SilenceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0bheld_alerts\x18\t \x01(\x03\x12\x17\n\x0fsilenced_alerts\x18\n \x01(\x03\x12\x19\n\x11silenced_messages\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n\x19silence.matches_something\x12Nneeds a matcher or an integration; to silence everything, match severity =~ .*\x1a\x31size(this.matchers) > 0 || this.integration != \'\'\"\xab\x01\n\x14\x43reateSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07silence\x18\x02 \x01(\x0b\x32\x19.tocsin.ingest.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xb0\xbd\x10\x32\x02\x08\x01\"C\n\x15\x43reateSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"B\n\x11GetSilenceRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^silences/[0-9a-f-]{36}$\"@\n\x12GetSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"f\n\x13ListSilencesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x15\n\rinclude_ended\x18\x03 \x01(\x08\"\\\n\x14ListSilencesResponse\x12+\n\x08silences\x18\x01 \x03(\x0b\x32\x19.tocsin.ingest.v1.Silence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x14UpdateSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07silence\x18\x02 \x01(\x0b\x32\x19.tocsin.ingest.v1.SilenceB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x15UpdateSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"}\n\x14\x45xpireSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^silences/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"C\n\x15\x45xpireSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence*{\n\x0cSilenceState\x12\x1d\n\x19SILENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SILENCE_STATE_PENDING\x10\x01\x12\x18\n\x14SILENCE_STATE_ACTIVE\x10\x02\x12\x17\n\x13SILENCE_STATE_ENDED\x10\x03\x32\xd0\x04\n\x0eSilenceService\x12t\n\rCreateSilence\x12&.tocsin.ingest.v1.CreateSilenceRequest\x1a\'.tocsin.ingest.v1.CreateSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:write\x12j\n\nGetSilence\x12#.tocsin.ingest.v1.GetSilenceRequest\x1a$.tocsin.ingest.v1.GetSilenceResponse\"\x11\xaa\xbb\x18\rsilences:read\x12p\n\x0cListSilences\x12%.tocsin.ingest.v1.ListSilencesRequest\x1a&.tocsin.ingest.v1.ListSilencesResponse\"\x11\xaa\xbb\x18\rsilences:read\x12t\n\rUpdateSilence\x12&.tocsin.ingest.v1.UpdateSilenceRequest\x1a\'.tocsin.ingest.v1.UpdateSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:write\x12t\n\rExpireSilence\x12&.tocsin.ingest.v1.ExpireSilenceRequest\x1a\'.tocsin.ingest.v1.ExpireSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/ingest/v1/silence_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a*tocsin/ingest/v1/integration_service.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1ctocsin/type/v1/weekday.proto\"\xa5\x01\n\x11SilenceRecurrence\x12\x1c\n\ttime_zone\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12:\n\x04\x64\x61ys\x18\x02 \x03(\x0e\x32\x17.tocsin.type.v1.WeekdayB\x13\xbaH\x10\x92\x01\r\x10\x07\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x36\n\nuntil_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x83\x07\n\x07Silence\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12G\n\x0bintegration\x18\x03 \x01(\tB2\xbaH/r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x06reason\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12\x19\n\x06\x61uthor\x18\x07 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x37\n\x05state\x18\x08 \x01(\x0e\x32\x1e.tocsin.ingest.v1.SilenceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x13\n\x0bheld_alerts\x18\t \x01(\x03\x12\x17\n\x0fsilenced_alerts\x18\n \x01(\x03\x12\x19\n\x11silenced_messages\x18\x0b \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x37\n\nrecurrence\x18\x0f \x01(\x0b\x32#.tocsin.ingest.v1.SilenceRecurrence\x12\x35\n\x11window_start_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fwindow_end_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n\x19silence.matches_something\x12Nneeds a matcher or an integration; to silence everything, match severity =~ .*\x1a\x31size(this.matchers) > 0 || this.integration != \'\'\"\xab\x01\n\x14\x43reateSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07silence\x18\x02 \x01(\x0b\x32\x19.tocsin.ingest.v1.SilenceB\x06\xbaH\x03\xc8\x01\x01\x12>\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xb0\xbd\x10\x32\x02\x08\x01\"C\n\x15\x43reateSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"B\n\x11GetSilenceRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^silences/[0-9a-f-]{36}$\"@\n\x12GetSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"f\n\x13ListSilencesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x15\n\rinclude_ended\x18\x03 \x01(\x08\"\\\n\x14ListSilencesResponse\x12+\n\x08silences\x18\x01 \x03(\x0b\x32\x19.tocsin.ingest.v1.Silence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x14UpdateSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07silence\x18\x02 \x01(\x0b\x32\x19.tocsin.ingest.v1.SilenceB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x15UpdateSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence\"}\n\x14\x45xpireSilenceRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^silences/[0-9a-f-]{36}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"C\n\x15\x45xpireSilenceResponse\x12*\n\x07silence\x18\x01 \x01(\x0b\x32\x19.tocsin.ingest.v1.Silence*{\n\x0cSilenceState\x12\x1d\n\x19SILENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SILENCE_STATE_PENDING\x10\x01\x12\x18\n\x14SILENCE_STATE_ACTIVE\x10\x02\x12\x17\n\x13SILENCE_STATE_ENDED\x10\x03\x32\xd0\x04\n\x0eSilenceService\x12t\n\rCreateSilence\x12&.tocsin.ingest.v1.CreateSilenceRequest\x1a\'.tocsin.ingest.v1.CreateSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:write\x12j\n\nGetSilence\x12#.tocsin.ingest.v1.GetSilenceRequest\x1a$.tocsin.ingest.v1.GetSilenceResponse\"\x11\xaa\xbb\x18\rsilences:read\x12p\n\x0cListSilences\x12%.tocsin.ingest.v1.ListSilencesRequest\x1a&.tocsin.ingest.v1.ListSilencesResponse\"\x11\xaa\xbb\x18\rsilences:read\x12t\n\rUpdateSilence\x12&.tocsin.ingest.v1.UpdateSilenceRequest\x1a\'.tocsin.ingest.v1.UpdateSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:write\x12t\n\rExpireSilence\x12&.tocsin.ingest.v1.ExpireSilenceRequest\x1a\'.tocsin.ingest.v1.ExpireSilenceResponse\"\x12\xaa\xbb\x18\x0esilences:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.ingest.v1.silence_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SILENCERECURRENCE'].fields_by_name['time_zone']._loaded_options = None
+  _globals['_SILENCERECURRENCE'].fields_by_name['time_zone']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_SILENCERECURRENCE'].fields_by_name['days']._loaded_options = None
+  _globals['_SILENCERECURRENCE'].fields_by_name['days']._serialized_options = b'\272H\020\222\001\r\020\007\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_SILENCERECURRENCE'].fields_by_name['until_time']._loaded_options = None
+  _globals['_SILENCERECURRENCE'].fields_by_name['until_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SILENCE'].fields_by_name['name']._loaded_options = None
   _globals['_SILENCE'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_SILENCE'].fields_by_name['matchers']._loaded_options = None
@@ -85,30 +92,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SILENCESERVICE'].methods_by_name['UpdateSilence']._serialized_options = b'\252\273\030\016silences:write'
   _globals['_SILENCESERVICE'].methods_by_name['ExpireSilence']._loaded_options = None
   _globals['_SILENCESERVICE'].methods_by_name['ExpireSilence']._serialized_options = b'\252\273\030\016silences:write'
-  _globals['_SILENCESTATE']._serialized_start=1997
-  _globals['_SILENCESTATE']._serialized_end=2120
-  _globals['_SILENCE']._serialized_start=262
-  _globals['_SILENCE']._serialized_end=996
-  _globals['_CREATESILENCEREQUEST']._serialized_start=999
-  _globals['_CREATESILENCEREQUEST']._serialized_end=1170
-  _globals['_CREATESILENCERESPONSE']._serialized_start=1172
-  _globals['_CREATESILENCERESPONSE']._serialized_end=1239
-  _globals['_GETSILENCEREQUEST']._serialized_start=1241
-  _globals['_GETSILENCEREQUEST']._serialized_end=1307
-  _globals['_GETSILENCERESPONSE']._serialized_start=1309
-  _globals['_GETSILENCERESPONSE']._serialized_end=1373
-  _globals['_LISTSILENCESREQUEST']._serialized_start=1375
-  _globals['_LISTSILENCESREQUEST']._serialized_end=1477
-  _globals['_LISTSILENCESRESPONSE']._serialized_start=1479
-  _globals['_LISTSILENCESRESPONSE']._serialized_end=1571
-  _globals['_UPDATESILENCEREQUEST']._serialized_start=1574
-  _globals['_UPDATESILENCEREQUEST']._serialized_end=1730
-  _globals['_UPDATESILENCERESPONSE']._serialized_start=1732
-  _globals['_UPDATESILENCERESPONSE']._serialized_end=1799
-  _globals['_EXPIRESILENCEREQUEST']._serialized_start=1801
-  _globals['_EXPIRESILENCEREQUEST']._serialized_end=1926
-  _globals['_EXPIRESILENCERESPONSE']._serialized_start=1928
-  _globals['_EXPIRESILENCERESPONSE']._serialized_end=1995
-  _globals['_SILENCESERVICE']._serialized_start=2123
-  _globals['_SILENCESERVICE']._serialized_end=2715
+  _globals['_SILENCESTATE']._serialized_start=2360
+  _globals['_SILENCESTATE']._serialized_end=2483
+  _globals['_SILENCERECURRENCE']._serialized_start=292
+  _globals['_SILENCERECURRENCE']._serialized_end=457
+  _globals['_SILENCE']._serialized_start=460
+  _globals['_SILENCE']._serialized_end=1359
+  _globals['_CREATESILENCEREQUEST']._serialized_start=1362
+  _globals['_CREATESILENCEREQUEST']._serialized_end=1533
+  _globals['_CREATESILENCERESPONSE']._serialized_start=1535
+  _globals['_CREATESILENCERESPONSE']._serialized_end=1602
+  _globals['_GETSILENCEREQUEST']._serialized_start=1604
+  _globals['_GETSILENCEREQUEST']._serialized_end=1670
+  _globals['_GETSILENCERESPONSE']._serialized_start=1672
+  _globals['_GETSILENCERESPONSE']._serialized_end=1736
+  _globals['_LISTSILENCESREQUEST']._serialized_start=1738
+  _globals['_LISTSILENCESREQUEST']._serialized_end=1840
+  _globals['_LISTSILENCESRESPONSE']._serialized_start=1842
+  _globals['_LISTSILENCESRESPONSE']._serialized_end=1934
+  _globals['_UPDATESILENCEREQUEST']._serialized_start=1937
+  _globals['_UPDATESILENCEREQUEST']._serialized_end=2093
+  _globals['_UPDATESILENCERESPONSE']._serialized_start=2095
+  _globals['_UPDATESILENCERESPONSE']._serialized_end=2162
+  _globals['_EXPIRESILENCEREQUEST']._serialized_start=2164
+  _globals['_EXPIRESILENCEREQUEST']._serialized_end=2289
+  _globals['_EXPIRESILENCERESPONSE']._serialized_start=2291
+  _globals['_EXPIRESILENCERESPONSE']._serialized_end=2358
+  _globals['_SILENCESERVICE']._serialized_start=2486
+  _globals['_SILENCESERVICE']._serialized_end=3078
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tocsin.ingest.v1 import integration_service_pb2 as _integration_service_pb2
+from tocsin.type.v1 import weekday_pb2 as _weekday_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,7 +33,7 @@ class _SilenceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SilenceS
     SILENCE_STATE_UNSPECIFIED: _SilenceState.ValueType  # 0
     """Never sent."""
     SILENCE_STATE_PENDING: _SilenceState.ValueType  # 1
-    """It has not begun."""
+    """It has not begun, or is between two of its windows."""
     SILENCE_STATE_ACTIVE: _SilenceState.ValueType  # 2
     """In force: alerts that it matches page no user."""
     SILENCE_STATE_ENDED: _SilenceState.ValueType  # 3
@@ -44,12 +45,48 @@ class SilenceState(_SilenceState, metaclass=_SilenceStateEnumTypeWrapper):
 SILENCE_STATE_UNSPECIFIED: SilenceState.ValueType  # 0
 """Never sent."""
 SILENCE_STATE_PENDING: SilenceState.ValueType  # 1
-"""It has not begun."""
+"""It has not begun, or is between two of its windows."""
 SILENCE_STATE_ACTIVE: SilenceState.ValueType  # 2
 """In force: alerts that it matches page no user."""
 SILENCE_STATE_ENDED: SilenceState.ValueType  # 3
 """Over. It is shown for 30 days."""
 Global___SilenceState: _TypeAlias = SilenceState  # noqa: Y015
+
+@_typing.final
+class SilenceRecurrence(_message.Message):
+    """A silence that comes again: on each of these days at the same time on the wall of a place, until the same time on the wall. A
+    time that the clocks skip is the first instant after the gap; of a time that they show twice the first is meant.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """A zone of the IANA database, such as `Europe/Berlin`."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_weekday_pb2.Weekday.ValueType]:
+        """The days on which a window begins; none: every day."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """When all ends: no window begins or goes on then; at most 400 days ahead."""
+
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+        days: _abc.Iterable[_weekday_pb2.Weekday.ValueType] | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "time_zone", b"time_zone", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SilenceRecurrence: _TypeAlias = SilenceRecurrence  # noqa: Y015
 
 @_typing.final
 class Silence(_message.Message):
@@ -71,6 +108,9 @@ class Silence(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    RECURRENCE_FIELD_NUMBER: _builtins.int
+    WINDOW_START_TIME_FIELD_NUMBER: _builtins.int
+    WINDOW_END_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only: `silences/{uuid}`."""
     integration: _builtins.str
@@ -116,6 +156,20 @@ class Silence(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def recurrence(self) -> Global___SilenceRecurrence:
+        """When it comes again. `start_time` and `end_time` are then those of the first window, which is at most 7 days long; what is not
+        over at the end of a window pages, and is held back again by the next one only if it is resolved and fires again.
+        """
+
+    @_builtins.property
+    def window_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only: when the window in force began, or the next one begins. Unset when it has ended."""
+
+    @_builtins.property
+    def window_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only: when that window ends."""
+
     def __init__(
         self,
         *,
@@ -133,10 +187,13 @@ class Silence(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        recurrence: Global___SilenceRecurrence | None = ...,
+        window_start_time: _timestamp_pb2.Timestamp | None = ...,
+        window_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "recurrence", b"recurrence", "start_time", b"start_time", "update_time", b"update_time", "window_end_time", b"window_end_time", "window_start_time", b"window_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "end_time", b"end_time", "etag", b"etag", "held_alerts", b"held_alerts", "integration", b"integration", "matchers", b"matchers", "name", b"name", "reason", b"reason", "silenced_alerts", b"silenced_alerts", "silenced_messages", b"silenced_messages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "end_time", b"end_time", "etag", b"etag", "held_alerts", b"held_alerts", "integration", b"integration", "matchers", b"matchers", "name", b"name", "reason", b"reason", "recurrence", b"recurrence", "silenced_alerts", b"silenced_alerts", "silenced_messages", b"silenced_messages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "window_end_time", b"window_end_time", "window_start_time", b"window_start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,7 +374,7 @@ class UpdateSilenceRequest(_message.Message):
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     @_builtins.property
     def silence(self) -> Global___Silence:
-        """The new values, with the name, and the etag that was read. Matchers, integration, times and reason can be changed; the start only
+        """The new values, with the name, and the etag that was read. Matchers, integration, times, recurrence and reason can be changed; the start only
         of one that has not begun.
         Checked as a whole after the change is applied.
         """

@@ -62,7 +62,7 @@ class AuditEntry(_message.Message):
 
     @_builtins.property
     def after(self) -> _struct_pb2.Struct:
-        """The answer to the call, as a repeat of it would be answered. It holds no secrets. Larger ones than 32 KiB are left out."""
+        """The answer to the call, as a repeat of it would be answered. It holds no secrets. Of one larger than 32 KiB only the size is kept."""
 
     def __init__(
         self,

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import columns_of
 
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
-from tocsin_escalation.store import on_call
+from tocsin_escalation.store import on_call, tables
+from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
 
 
@@ -40,10 +42,6 @@ class TeamRow:
     update_time: datetime | None = None
 
 
-USER = columns(UserRow)
-TEAM = columns(TeamRow)
-
-
 def _user(record: Record) -> UserRow:
     return UserRow(**dict(record))
 
@@ -52,80 +50,68 @@ def _team(record: Record) -> TeamRow:
     return TeamRow(**{**dict(record), "members": tuple(record["members"])})
 
 
-async def get_user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow | None:
-    """One user of this tenant."""
-    query = f"SELECT {USER} FROM users WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return _user(record) if record else None
-
-
-async def get_team(tx: Tx, id_: str, *, lock: bool = False) -> TeamRow | None:
-    """One team of this tenant."""
-    query = f"SELECT {TEAM} FROM teams WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return _team(record) if record else None
-
-
-async def users_after(tx: Tx, after: str, limit: int) -> list[UserRow]:
-    """This tenant's users by id, behind `after`."""
-    query = f"SELECT {USER} FROM users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
-    return [_user(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
-
-
-async def teams_after(tx: Tx, after: str, limit: int) -> list[TeamRow]:
-    """This tenant's teams by id, behind `after`."""
-    query = f"SELECT {TEAM} FROM teams WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
-    return [_team(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+_USERS: Final = Named(
+    tables.users,
+    columns_of(tables.users, UserRow),
+    _user,
+    written=("display_name", "time_zone", "disabled"),
+)
+_TEAMS: Final = Named(tables.teams, columns_of(tables.teams, TeamRow), _team, written=("display_name", "members"))
+get_user: Final = _USERS.get
+get_team: Final = _TEAMS.get
+users_after: Final = _USERS.page
+teams_after: Final = _TEAMS.page
+delete_team: Final = _TEAMS.delete
 
 
 async def insert_user(tx: Tx, user: UserRow) -> UserRow | None:
     """A new user; None when the id is taken."""
-    query = f"""INSERT INTO users (org_id, id, display_name, time_zone, disabled) VALUES ($1, $2, $3, $4, $5)
-                ON CONFLICT ON CONSTRAINT users_pkey DO NOTHING RETURNING {USER}"""
-    record = await tx.fetchrow(query, tx.org_id, user.id, user.display_name, user.time_zone, user.disabled)
+    record = await tx.fetchrow(*_USERS.inserting(org_id=tx.org_id, **_written(user)))
     return _user(record) if record else None
 
 
 async def insert_team(tx: Tx, team: TeamRow) -> TeamRow | None:
     """A new team; None when the id is taken."""
-    query = f"""INSERT INTO teams (org_id, id, display_name, members) VALUES ($1, $2, $3, $4)
-                ON CONFLICT ON CONSTRAINT teams_pkey DO NOTHING RETURNING {TEAM}"""
-    record = await tx.fetchrow(query, tx.org_id, team.id, team.display_name, list(team.members))
+    record = await tx.fetchrow(*_TEAMS.inserting(org_id=tx.org_id, **_written_team(team)))
     return _team(record) if record else None
 
 
 async def update_user(tx: Tx, user: UserRow) -> UserRow:
     """A locked user's new values."""
-    query = f"""UPDATE users SET display_name = $3, time_zone = $4, disabled = $5, version = version + 1,
-                  update_time = app_now() WHERE org_id = $1 AND id = $2 RETURNING {USER}"""
-    record = await tx.fetchrow(query, tx.org_id, user.id, user.display_name, user.time_zone, user.disabled)
+    record = await tx.fetchrow(*_USERS.updating(org_id=tx.org_id, **_written(user)))
     assert record is not None, "the row is locked by this transaction"
     return _user(record)
 
 
 async def update_team(tx: Tx, team: TeamRow) -> TeamRow:
     """A locked team's new values."""
-    query = f"""UPDATE teams SET display_name = $3, members = $4, version = version + 1, update_time = app_now()
-                WHERE org_id = $1 AND id = $2 RETURNING {TEAM}"""
-    record = await tx.fetchrow(query, tx.org_id, team.id, team.display_name, list(team.members))
+    record = await tx.fetchrow(*_TEAMS.updating(org_id=tx.org_id, **_written_team(team)))
     assert record is not None, "the row is locked by this transaction"
     return _team(record)
 
 
+def _written(user: UserRow) -> dict[str, object]:
+    return {
+        "id": user.id,
+        "display_name": user.display_name,
+        "time_zone": user.time_zone,
+        "disabled": user.disabled,
+    }
+
+
+def _written_team(team: TeamRow) -> dict[str, object]:
+    return {"id": team.id, "display_name": team.display_name, "members": list(team.members)}
+
+
 async def delete_user(tx: Tx, id_: str) -> None:
     """A locked user's end; teams forget them."""
-    await tx.execute("DELETE FROM users WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+    await _USERS.delete(tx, id_)
     await tx.execute(
         """UPDATE teams SET members = array_remove(members, $2), version = version + 1, update_time = app_now()
            WHERE org_id = $1 AND members @> ARRAY[$2::text]""",
         tx.org_id,
         id_,
     )
-
-
-async def delete_team(tx: Tx, id_: str) -> None:
-    """A locked team's end."""
-    await tx.execute("DELETE FROM teams WHERE org_id = $1 AND id = $2", tx.org_id, id_)
 
 
 async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:

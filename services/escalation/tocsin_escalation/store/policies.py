@@ -11,6 +11,8 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
+from tocsin_escalation.store import tables
+from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
 
 _KEPT: Final = 256
@@ -121,20 +123,16 @@ def _row(record: Record) -> PolicyRow:
     )
 
 
-COLUMNS = "id, definition, display_name, tenant_fallback, version, create_time, update_time"
-
-
-async def get(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow | None:
-    """One policy of this tenant, locked for a change if asked."""
-    query = f"SELECT {COLUMNS} FROM policies WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return _row(record) if record else None
-
-
-async def page(tx: Tx, after: str, limit: int) -> list[PolicyRow]:
-    """This tenant's policies by id, behind `after`."""
-    query = f"SELECT {COLUMNS} FROM policies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
-    return [_row(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+_C: Final = tables.policies.c
+_TABLE: Final = Named(
+    tables.policies,
+    (_C.id, _C.definition, _C.display_name, _C.tenant_fallback, _C.version, _C.create_time, _C.update_time),
+    _row,
+    written=("display_name", "definition", "tenant_fallback"),
+)
+get: Final = _TABLE.get
+page: Final = _TABLE.page
+delete: Final = _TABLE.delete
 
 
 async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[tuple[str, str], Policy]:
@@ -175,15 +173,8 @@ async def insert(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
     """A new policy; None when the id is taken."""
     if tenant_fallback:
         await _clear_fallback(tx)
-    record = await tx.fetchrow(
-        f"""INSERT INTO policies (org_id, id, display_name, definition, tenant_fallback) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT ON CONSTRAINT policies_pkey DO NOTHING RETURNING {COLUMNS}""",
-        tx.org_id,
-        policy.id,
-        display_name,
-        to_json(policy),
-        tenant_fallback,
-    )
+    new = _TABLE.inserting(org_id=tx.org_id, **_written(policy, display_name, tenant_fallback))
+    record = await tx.fetchrow(*new)
     if record:
         await _keep_turns(tx, policy)
     return _row(record) if record else None
@@ -193,24 +184,11 @@ async def update(tx: Tx, policy: Policy, display_name: str, tenant_fallback: boo
     """A locked policy's new values."""
     if tenant_fallback:
         await _clear_fallback(tx, but=policy.id)
-    record = await tx.fetchrow(
-        f"""UPDATE policies SET display_name = $3, definition = $4, tenant_fallback = $5,
-              version = version + 1, update_time = app_now()
-            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
-        tx.org_id,
-        policy.id,
-        display_name,
-        to_json(policy),
-        tenant_fallback,
-    )
+    changed = _TABLE.updating(org_id=tx.org_id, **_written(policy, display_name, tenant_fallback))
+    record = await tx.fetchrow(*changed)
     assert record is not None, "the row is locked by this transaction"
     await _keep_turns(tx, policy)
     return _row(record)
-
-
-async def delete(tx: Tx, id_: str) -> None:
-    """A locked policy's end."""
-    await tx.execute("DELETE FROM policies WHERE org_id = $1 AND id = $2", tx.org_id, id_)
 
 
 async def _keep_turns(tx: Tx, policy: Policy) -> None:
@@ -219,6 +197,15 @@ async def _keep_turns(tx: Tx, policy: Policy) -> None:
         await tx.execute(
             "INSERT INTO policy_turns (org_id, policy_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", tx.org_id, policy.id
         )
+
+
+def _written(policy: Policy, display_name: str, tenant_fallback: bool) -> dict[str, object]:
+    return {
+        "id": policy.id,
+        "display_name": display_name,
+        "definition": to_json(policy),
+        "tenant_fallback": tenant_fallback,
+    }
 
 
 async def _clear_fallback(tx: Tx, but: str = "") -> None:

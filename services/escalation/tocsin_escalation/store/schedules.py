@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import columns_of
 
 from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
@@ -18,6 +18,8 @@ from tocsin_escalation.domain.schedules.model import (
     Turn,
     Unit,
 )
+from tocsin_escalation.store import tables
+from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
 
 
@@ -34,9 +36,6 @@ class ScheduleRow:
     version: int = 1
     create_time: datetime | None = None
     update_time: datetime | None = None
-
-
-COLUMNS = columns(ScheduleRow)
 
 
 def layers_to_json(layers: tuple[Layer, ...]) -> str:
@@ -95,17 +94,16 @@ def _row(record: Record) -> ScheduleRow:
     return ScheduleRow(**{**dict(record), "layers": layers_from_json(record["layers"])})
 
 
-async def get(tx: Tx, id_: str, *, lock: bool = False) -> ScheduleRow | None:
-    """One schedule of this tenant, locked for a change if asked."""
-    query = f"SELECT {COLUMNS} FROM schedules WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return _row(record) if record else None
-
-
-async def page(tx: Tx, after: str, limit: int) -> list[ScheduleRow]:
-    """This tenant's schedules by id, behind `after`."""
-    query = f"SELECT {COLUMNS} FROM schedules WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3"
-    return [_row(record) for record in await tx.fetch(query, tx.org_id, after, limit)]
+_TABLE: Final = Named(
+    tables.schedules,
+    columns_of(tables.schedules, ScheduleRow),
+    _row,
+    written=("display_name", "description", "time_zone", "stand_in", "layers"),
+)
+get: Final = _TABLE.get
+page: Final = _TABLE.page
+delete: Final = _TABLE.delete
+"""Its overrides go with it."""
 
 
 async def page_ids(tx: Tx, only: list[str], after: str, limit: int) -> list[str]:
@@ -123,32 +121,23 @@ async def page_ids(tx: Tx, only: list[str], after: str, limit: int) -> list[str]
 
 async def insert(tx: Tx, row: ScheduleRow) -> ScheduleRow | None:
     """A new schedule; None when the id is taken."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO schedules (org_id, id, display_name, description, time_zone, stand_in, layers)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)
-            ON CONFLICT ON CONSTRAINT schedules_pkey DO NOTHING RETURNING {COLUMNS}""",
-        *_values(tx, row),
-    )
+    record = await tx.fetchrow(*_TABLE.inserting(org_id=tx.org_id, **_written(row)))
     return _row(record) if record else None
 
 
 async def update(tx: Tx, row: ScheduleRow) -> ScheduleRow:
     """A locked schedule's new values."""
-    record = await tx.fetchrow(
-        f"""UPDATE schedules SET display_name = $3, description = $4, time_zone = $5, stand_in = $6, layers = $7,
-              version = version + 1, update_time = app_now()
-            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
-        *_values(tx, row),
-    )
+    record = await tx.fetchrow(*_TABLE.updating(org_id=tx.org_id, **_written(row)))
     assert record is not None, "the row is locked by this transaction"
     return _row(record)
 
 
-async def delete(tx: Tx, id_: str) -> None:
-    """A locked schedule's end, and that of its overrides."""
-    await tx.execute("DELETE FROM schedules WHERE org_id = $1 AND id = $2", tx.org_id, id_)
-
-
-def _values(tx: Tx, row: ScheduleRow) -> tuple[object, ...]:
-    layers = layers_to_json(row.layers)
-    return (tx.org_id, row.id, row.display_name, row.description, row.time_zone, row.stand_in, layers)
+def _written(row: ScheduleRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "display_name": row.display_name,
+        "description": row.description,
+        "time_zone": row.time_zone,
+        "stand_in": row.stand_in,
+        "layers": layers_to_json(row.layers),
+    }

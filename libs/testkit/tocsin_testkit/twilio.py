@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 from aiohttp import web
 
@@ -101,6 +102,20 @@ class TwilioServer(Provider):
             fields["ErrorCode"] = str(code)
         status_code, _ = await self.posts(message.callback, fields, signature=sign(token, message.callback, fields))
         return status_code
+
+    async def receives(self, number: str, text: str, url: str, *, sid: str = "", token: str = TOKEN) -> tuple[int, str]:
+        """A person sends a message to the sender's number; the HTTP status of the webhook, and what it answers the person."""
+        fields = {
+            "AccountSid": ACCOUNT,
+            "Body": text,
+            "From": number,
+            "MessageSid": sid or f"SM{next(self._numbers):032x}",
+            "NumMedia": "0",
+            "To": SENDER,
+        }
+        status, answer = await self.posts(url, fields, signature=sign(token, url, fields))
+        said = ElementTree.fromstring(answer).findtext("Message") if status == 200 else None
+        return status, said or ""
 
     async def rings(self, call: Call, status: str, *, token: str = TOKEN, **more: str) -> int:
         """Call the status callback of a call; `more` are further fields, such as SipResponseCode."""

@@ -137,6 +137,10 @@ class NotifySettings(ServiceSettings):
     twilio_sms_segments: int = Field(3, validation_alias="TWILIO_SMS_SEGMENTS", ge=1, le=10)
     """The most segments of one text message. Each is charged: 153 characters, or 67 with any outside of GSM-7."""
 
+    twilio_replies: bool = Field(False, validation_alias="TWILIO_REPLIES")
+    """Whether the provider's webhook for incoming messages is set to NOTIFY_PUBLIC_URL + `/v1/twilio/reply`. On: each page by text
+    message says how to answer by reply. TWILIO_FROM must be a number or a messaging service then."""
+
     telegram_bot_token: SecretStr = Field(SecretStr(""), validation_alias="TELEGRAM_BOT_TOKEN")
     """The token of the operator's bot at Telegram. Empty: nothing is sent by Telegram."""
     telegram_webhook_secret: Annotated[SecretStr, AfterValidator(_secret_tokens)] = Field(
@@ -194,6 +198,8 @@ class NotifySettings(ServiceSettings):
             raise ValueError("NOTIFY_LEASE must exceed NOTIFY_ATTEMPT_TIMEOUT by at least 5 seconds")
         if self.twilio_account_sid and not (self.twilio_account.tokens and self.twilio_from):
             raise ValueError("TWILIO_ACCOUNT_SID needs TWILIO_AUTH_TOKEN and TWILIO_FROM")
+        if self.twilio_replies and not (self.public_url and self.twilio_from.startswith(("+", "MG"))):
+            raise ValueError("TWILIO_REPLIES needs NOTIFY_PUBLIC_URL, and a TWILIO_FROM that can be replied to")
         return self
 
     @property
@@ -245,6 +251,7 @@ class NotifySettings(ServiceSettings):
             sms_segments=self.twilio_sms_segments,
             caller=self.twilio_voice_from or (self.twilio_from if self.twilio_from.startswith("+") else ""),
             ring_seconds=self.twilio_ring_seconds,
+            replies=self.twilio_replies,
         )
 
     @property

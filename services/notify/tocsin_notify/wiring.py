@@ -50,6 +50,7 @@ from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
+from tocsin_notify.app.sms_replies import SmsReplies
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.channels.callbacks import CallbackUrls
@@ -241,7 +242,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             runtime.http.add_routes(SlackInteractions(settings.slack_account, slack, callbacks, presses).routes())
         if twilio.sid:
             signed = SignedByTwilio(twilio, settings.public_url)
-            runtime.http.add_routes(TwilioMessages(signed, receipts).routes())
+            runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses)).routes())
             runtime.http.add_routes(TwilioCalls(signed, receipts, presses).routes())
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")

@@ -22,14 +22,18 @@ ACROSS_TENANTS = {
     "sequels.claim": "senders of what came after take turns of all tenants",
     "sequels.close_fences": "senders of what came after take turns of all tenants",
     "receipts.tenant_of": "a chat's button names a notification, signed, and not its tenant",
+    "sms_replies.pages": "a phone number names no tenant; what follows is done for the tenant of the page",
+    "sms_replies.is_known": "a phone number names no tenant",
+    "sms_replies.stop": "whoever has the phone wants no more messages, of no tenant",
+    "sms_replies.start": "whoever has the phone wants messages again",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""
 NOT_CALLED = {"retention.delete_old"}
 """Takes a statement; those are prepared only."""
 
-OF_THE_OWNER = {"notifications.conclude"}
-"""Counts in `queue_counters`, which is no tenant's. Calls may not write to such tables, and use none that does."""
+OF_THE_OWNER = {"notifications.conclude", "sms_replies.may_answer", "sms_replies.understood"}
+"""Count in `queue_counters` and `sms_senders`, which are no tenant's. Calls may not write to them, and use none that does."""
 
 
 async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, database_url: str) -> None:

@@ -210,6 +210,20 @@ async def test_a_call_that_reached_nobody_takes_the_next_method_at_once(
         assert (letter["reason"] == "PERMANENT_FAILURE") is permanent
 
 
+async def test_a_call_of_which_nothing_more_is_heard_takes_the_next_method_at_its_time_out(
+    world: World, twilio: TwilioServer
+) -> None:
+    org = new_org()
+    async with running(world, twilio, receipt_timeout=1800) as notify:
+        await with_mail_behind(world, notify, org)
+        await notify.submit(job(org))
+        assert await twilio.rings(await called(twilio), "ringing") == 204
+        await world.forward(timedelta(minutes=31))
+        await world.inbox.wait_for(lambda m: m.address == "ana@example.com", "the mail that was due in an hour")
+        row = await world.row("SELECT state_reason FROM notifications WHERE org_id = $1 AND channel = 'voice'", org)
+        assert row["state_reason"] == "no receipt within 1800 s of the provider's yes"
+
+
 async def test_whoever_hears_the_call_is_reached_and_a_mailbox_is_not(world: World, twilio: TwilioServer) -> None:
     org, other = new_org(), new_org()
     async with running(world, twilio) as notify:

@@ -65,3 +65,14 @@ def test_every_kind_has_a_text_of_the_segments_allowed(kind: Kind) -> None:
         assert text.endswith("... (level 2)")
     if kind is Kind.VERIFICATION:
         assert text.startswith("123456 is your")
+
+
+@pytest.mark.parametrize(("limit", "ending"), [(1, "/link"), (2, "Reply 904a to ack, 904e to escalate.")])
+def test_how_to_reply_is_said_where_there_is_room(limit: int, ending: str) -> None:
+    job = pb.NotificationJob(title="Disk full " * 100, incident=f"incidents/{uuid.UUID(int=7)}", level=2)
+    target, now = Target(Channel.SMS, "+4915112345678"), datetime(2026, 1, 2, tzinfo=UTC)
+    link = "https://tocsin.example.com/" + "t" * 80 + "/link"
+    made = Delivery("k", uuid.uuid4(), "acme", Kind.NEW_INCIDENT, job, target, 1, now, link=link)
+    text = sms_text(made, limit, replies=True)
+    assert segments(text) <= limit
+    assert text.endswith(ending)

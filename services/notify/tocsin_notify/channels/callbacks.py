@@ -17,6 +17,7 @@ from tocsin_notify.domain.action import Action
 TWILIO_STATUS: Final = "/v1/twilio/status"
 TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
+TWILIO_REPLY: Final = "/v1/twilio/reply"
 BUTTON: Final = "/v1/button"
 LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
 """The buttons of a page that answer in place, as each channel shows them."""

@@ -35,7 +35,7 @@ class SmsChannel:
         fields = [
             ("To", delivery.target.address),
             ("MessagingServiceSid" if account.sender.startswith("MG") else "From", account.sender),
-            ("Body", sms_text(delivery, account.sms_segments)),
+            ("Body", sms_text(delivery, account.sms_segments, replies=account.replies)),
             ("ValidityPeriod", str(account.sms_validity)),
         ]
         status = self._callbacks.twilio_status(delivery)

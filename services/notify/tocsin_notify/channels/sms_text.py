@@ -7,10 +7,12 @@ texts are cut to a number of segments.
 
 import re
 from typing import Final
+from uuid import UUID
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import severity_word
 from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.sms_reply import code_of
 
 _BASIC: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -40,6 +42,8 @@ _PLAIN: Final = str.maketrans(
 )
 _SPACE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _CUT: Final = "..."
+_LEAST: Final = 40
+"""Characters of the title that matter more than how to reply."""
 
 
 def segments(text: str) -> int:
@@ -76,8 +80,8 @@ def fit(text: str, limit: int, after: str = "") -> str:
     return plain[:low].rstrip() + _CUT + after
 
 
-def sms_text(delivery: Delivery, limit: int) -> str:
-    """What the phone shows, the important first, in at most `limit` segments."""
+def sms_text(delivery: Delivery, limit: int, *, replies: bool = False) -> str:
+    """What the phone shows, the important first, in at most `limit` segments. `replies`: it says how to answer by reply."""
     job = delivery.job
     after = ""
     match delivery.kind:
@@ -96,4 +100,8 @@ def sms_text(delivery: Delivery, limit: int) -> str:
         case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
             text = f"{severity_word(job.severity).upper()}: {job.title}"
             after = (f" (level {job.level})" if job.level else "") + (f" {delivery.link}" if delivery.link else "")
+            if replies and job.incident:
+                code = code_of(UUID(job.incident.rpartition("/")[2]), delivery.target.address)
+                how = f" Reply {code}a to ack, {code}e to escalate."
+                after += how if segments("x" * _LEAST + after + how) <= limit else ""
     return fit(text, limit, after)

@@ -28,6 +28,8 @@ class TwilioAccount:
     caller: str = ""
     """The number that calls come from, in E.164. Empty: nobody is called."""
     ring_seconds: int = 30
+    replies: bool = False
+    """Replies to its messages come to this service."""
 
     def __repr__(self) -> str:
         return f"TwilioAccount({self.sid}, {self.base_url})"

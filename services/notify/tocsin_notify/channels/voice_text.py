@@ -12,7 +12,7 @@ from tocsin_notify.domain.page import PAGES, Kind
 
 _TITLE_LENGTH: Final = 200
 """TwiML in a request holds 4000 characters (twilio.com/docs/voice/api/call-resource), and the title stands in it twice."""
-_UNSPEAKABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff\s]+")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff\s]+")
 _SECONDS: Final = 8
 KEYS: Final = "Press 1 to acknowledge. Press 2 to page the next level. Press 3 to hear it again."
 _NO_KEY: Final = "No key was pressed. Goodbye."
@@ -24,7 +24,7 @@ def spoken(delivery: Delivery, key_url: str) -> str:
     text = _text(delivery)
     if delivery.kind not in PAGES or not key_url:
         end = _NOBODY if delivery.kind in PAGES else "Goodbye."
-        return _response(_say(text), _pause(), _say(text), _say(end))
+        return twiml(_say(text), _pause(), _say(text), _say(end))
     return asking(f"{text} {KEYS}", key_url, times=2)
 
 
@@ -32,18 +32,23 @@ def asking(text: str, key_url: str, *, times: int = 1) -> str:
     """Say it, and take one key, while it is said or for some seconds after it."""
     said = _pause().join([_say(text)] * times)
     gather = f'<Gather input="dtmf" numDigits="1" timeout="{_SECONDS}" method="POST" action={quoteattr(key_url)}>'
-    return _response(f"{gather}{said}</Gather>", _say(_NO_KEY))
+    return twiml(f"{gather}{said}</Gather>", _say(_NO_KEY))
 
 
 def saying(text: str) -> str:
     """Say it and hang up."""
-    return _response(_say(text))
+    return twiml(_say(text))
 
 
 def page_text(job: NotificationJob) -> str:
     """A page, read out."""
     where = f" Level {job.level}." if job.level else ""
     return f"Tocsin: {severity_word(job.severity)} incident: {_title(job)}.{where}"
+
+
+def plain(text: str) -> str:
+    """As it stands in an element: without what XML cannot hold."""
+    return escape(_UNPRINTABLE.sub(" ", text).strip())
 
 
 def _text(delivery: Delivery) -> str:
@@ -74,12 +79,13 @@ def _name(actor: str) -> str:
 
 
 def _say(text: str) -> str:
-    return f"<Say>{escape(_UNSPEAKABLE.sub(' ', text).strip())}</Say>"
+    return f"<Say>{plain(text)}</Say>"
 
 
 def _pause() -> str:
     return '<Pause length="1"/>'
 
 
-def _response(*parts: str) -> str:
+def twiml(*parts: str) -> str:
+    """A whole answer of these elements."""
     return f'<?xml version="1.0" encoding="UTF-8"?><Response>{"".join(parts)}</Response>'

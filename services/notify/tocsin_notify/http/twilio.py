@@ -3,6 +3,7 @@
 Everything is refused that the account has not signed. A provider that gets no 2xx may tell it again.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,10 +14,13 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.receipts import Receipts
-from tocsin_notify.channels.callbacks import TWILIO_STATUS
+from tocsin_notify.app.sms_replies import SmsReplies
+from tocsin_notify.channels.callbacks import TWILIO_REPLY, TWILIO_STATUS
 from tocsin_notify.channels.posting import printable
+from tocsin_notify.channels.sms_text import fit
 from tocsin_notify.channels.twilio import SIGNATURE_HEADER, TwilioAccount, is_signed
 from tocsin_notify.channels.twilio_codes import Fault, fault_of
+from tocsin_notify.channels.voice_text import plain, twiml
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.http.attempts import attempt_of
@@ -38,6 +42,10 @@ _MESSAGE_STATUS: Final = {
     "canceled": Evidence.FAILED,
 }
 _LONGEST_NUMBER: Final = 9
+_NUMBER: Final = re.compile(r"\+[1-9][0-9]{3,14}")
+"""Short codes and names of senders are no person's."""
+_LONGEST_REPLY: Final = 1600
+_REPLY_SEGMENTS: Final = 2
 
 
 class SignedByTwilio:
@@ -67,15 +75,16 @@ class SignedByTwilio:
 
 
 class TwilioMessages:
-    """The route that Twilio calls when something becomes of a message."""
+    """The routes that Twilio calls when something becomes of a message, and when somebody sends one."""
 
-    def __init__(self, signed: SignedByTwilio, receipts: Receipts) -> None:
+    def __init__(self, signed: SignedByTwilio, receipts: Receipts, replies: SmsReplies) -> None:
         self._signed = signed
         self._receipts = receipts
+        self._replies = replies
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """To be added to the HTTP server."""
-        return (web.post(TWILIO_STATUS, self.status),)
+        return web.post(TWILIO_STATUS, self.status), web.post(TWILIO_REPLY, self.reply)
 
     async def status(self, request: web.Request) -> web.Response:
         """What became of a message. 404: of one that is not known here (any more)."""
@@ -86,6 +95,24 @@ class TwilioMessages:
             return web.Response(status=204)
         known = await self._receipts.take(attempt_of(request.query), _receipt(evidence, fields))
         return web.Response(status=204 if known else 404)
+
+    async def reply(self, request: web.Request) -> web.Response:
+        """What to answer to a message that came in, as TwiML (twilio.com/docs/messaging/twiml)."""
+        fields = await self._signed.fields(request)
+        number, sid = fields.get("From", ""), printable(fields.get("MessageSid", ""))[:LONGEST_ID]
+        if not _NUMBER.fullmatch(number) or not sid:
+            _log.info("twilio_reply_of_no_number", sid=sid)
+            return _message("")
+        return _message(await self._replies.take(number, fields.get("Body", "")[:_LONGEST_REPLY], sid))
+
+
+def answer(content: str) -> web.Response:
+    """TwiML."""
+    return web.Response(text=content, content_type="text/xml", charset="utf-8", headers={"Cache-Control": "no-store"})
+
+
+def _message(text: str) -> web.Response:
+    return answer(twiml(f"<Message>{plain(fit(text, _REPLY_SEGMENTS))}</Message>") if text else twiml())
 
 
 def error_code(fields: Mapping[str, str]) -> int:

@@ -18,7 +18,7 @@ from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.calls import answered_by, ended
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.http.attempts import attempt_of
-from tocsin_notify.http.twilio import LONGEST_ID, SignedByTwilio
+from tocsin_notify.http.twilio import LONGEST_ID, SignedByTwilio, answer
 
 _log = get_logger(__name__)
 
@@ -63,19 +63,19 @@ class TwilioCalls:
         attempt, digit, url = attempt_of(request.query), fields.get("Digits", ""), self._signed.url(request)
         if digit == _REPEAT:
             job = await self._presses.job(attempt)
-            return _twiml(saying(_NOT_DONE[Answer.UNKNOWN]) if job is None else asking(f"{page_text(job)} {KEYS}", url))
+            return answer(saying(_NOT_DONE[Answer.UNKNOWN]) if job is None else asking(f"{page_text(job)} {KEYS}", url))
         action = _ACTIONS.get(digit)
         if action is None:
-            return _twiml(asking(f"This key has no meaning. {KEYS}", url))
+            return answer(asking(f"This key has no meaning. {KEYS}", url))
         press = Press(attempt, action, "phone", _sid(fields), f"key {digit}")
-        answer = await self._presses.take(press)
-        if answer is Answer.DONE:
-            return _twiml(saying(_DONE[action]))
-        if answer is Answer.LAST_LEVEL:
-            return _twiml(asking("Nothing was done: there is no further level. Press 1 to acknowledge.", url))
-        if answer is Answer.LATER:
-            return _twiml(asking(f"It is not certain that it was done. Press {digit} again.", url))
-        return _twiml(saying(_NOT_DONE[answer]))
+        taken = await self._presses.take(press)
+        if taken is Answer.DONE:
+            return answer(saying(_DONE[action]))
+        if taken is Answer.LAST_LEVEL:
+            return answer(asking("Nothing was done: there is no further level. Press 1 to acknowledge.", url))
+        if taken is Answer.LATER:
+            return answer(asking(f"It is not certain that it was done. Press {digit} again.", url))
+        return answer(saying(_NOT_DONE[taken]))
 
 
 def _receipt(attempt: AttemptName, fields: Mapping[str, str]) -> Receipt | None:
@@ -96,7 +96,3 @@ def _receipt(attempt: AttemptName, fields: Mapping[str, str]) -> Receipt | None:
 
 def _sid(fields: Mapping[str, str]) -> str:
     return printable(fields.get("CallSid", ""))[:LONGEST_ID]
-
-
-def _twiml(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/xml", charset="utf-8", headers={"Cache-Control": "no-store"})

@@ -72,10 +72,14 @@ _CHANGED: Final = {"version": _C.version + constant(1), "update_time": sa.func.a
 _VERIFY_TIME: Final = sa.case(
     (param("verified", sa.Boolean), sa.func.coalesce(_C.verify_time, sa.func.app_now())), else_=sa.null()
 )
+# What STOP switched off is the user's own choice once they change it: START leaves it alone then.
+_STOP_TIME: Final = sa.case(
+    (sa.and_(_WRITABLE["disabled"], _C.address == _WRITABLE["address"]), _C.stop_time), else_=sa.null()
+)
 _UPDATE: Final = Statement(
     sa.update(contact_methods)
     .where(_ONE)
-    .values(_WRITABLE | _CHANGED | {"verify_time": _VERIFY_TIME})
+    .values(_WRITABLE | _CHANGED | {"verify_time": _VERIFY_TIME, "stop_time": _STOP_TIME})
     .returning(*_COLUMNS)
 )
 _DELETE: Final = Statement(
@@ -84,7 +88,7 @@ _DELETE: Final = Statement(
     .values(
         _CHANGED
         | {"delete_time": sa.func.app_now(), "address": constant(""), "key_id": constant("")}
-        | {"secret": sa.null(), "verify_time": sa.null()}
+        | {"secret": sa.null(), "verify_time": sa.null(), "stop_time": sa.null()}
     )
 )
 _OWNERS: Final = Statement(

@@ -40,6 +40,7 @@ contact_methods: Final = Table(
     column("create_time", TIME, default=NOW),
     column("update_time", TIME, default=NOW),
     column("delete_time", TIME, nullable=True),
+    column("stop_time", TIME, nullable=True),
     primary_key("id"),
     check("channel ~ '^[a-z][a-z0-9_]{0,31}$'", name="contact_methods_channel"),
     check(
@@ -49,10 +50,11 @@ contact_methods: Final = Table(
     check("delete_time IS NULL OR (address = '' AND verify_time IS NULL)", name="deleted_is_forgotten"),
     index("contact_methods_by_user", "org_id", "user_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_oldest", "org_id", "create_time", "id", where="delete_time IS NULL"),
+    index("contact_methods_by_number", "address", where="channel = 'sms' AND delete_time IS NULL"),
     index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )
 """Ways to reach a user. The row of a deleted one stays for the notifications that name it. One of nobody (an empty user) is where a
-method led before another user changed it, for the notice of that."""
+method led before another user changed it, for the notice of that. `stop_time`: when its phone said STOP, which disabled it."""
 
 rule_sets: Final = Table(
     "rule_sets",
@@ -320,6 +322,17 @@ messages: Final = Table(
     index("messages_oldest", "update_time", where="state <> 'scheduled'"),
 )
 """Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
+
+sms_senders: Final = Table(
+    "sms_senders",
+    METADATA,
+    column("number", Text),
+    column("answers", Integer, default="0"),
+    column("update_time", TIME, default=NOW),
+    primary_key("number"),
+    index("sms_senders_oldest", "update_time"),
+)
+"""How often a number was answered that said what means nothing here. A number names no tenant."""
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)

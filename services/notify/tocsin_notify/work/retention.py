@@ -31,6 +31,7 @@ class Retention:
             "dead_letters": days * _DAY,
             "messages": days * _DAY,
             "verifications": _VERIFICATIONS_KEPT,
+            "sms_senders": days * _DAY,
             "contact_methods": _FORMER_KEPT,
         }
 

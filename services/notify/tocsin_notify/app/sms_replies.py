@@ -1,0 +1,89 @@
+"""A person answers a page by text message, or wants no more of them."""
+
+from typing import Final
+from uuid import UUID
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.logging import get_logger
+
+from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
+from tocsin_notify.app.receipts import AttemptName
+from tocsin_notify.domain.page import PAGES
+from tocsin_notify.domain.sms_reply import Reply, Request, Texted, code_of, meant, read_reply
+from tocsin_notify.store import sms_replies
+from tocsin_notify.store.sms_replies import TextedPage
+
+_log = get_logger(__name__)
+
+MOST_ANSWERS: Final = 5
+"""To what is not understood, for each number until it says something that is: two machines that answer each other end so."""
+_LISTED: Final = 3
+_STRANGER: Final = "This number is nobody's here. Add it to your contact methods in Tocsin and verify it."
+_HOW: Final = "Answer a page with its code and a letter: 12a acknowledges, 12e pages the next level, 12r resolves."
+
+
+class SmsReplies:
+    """Takes what came to the number that sends; the same message taken twice acts once."""
+
+    def __init__(self, db: Database, presses: Presses) -> None:
+        self._db = db
+        self._presses = presses
+
+    async def take(self, number: str, text: str, sid: str) -> str:
+        """The answer to send back; empty for none. `sid`: the provider's name for the message. Raises DATABASE_UNAVAILABLE."""
+        match read_reply(text):
+            case Reply() as reply:
+                return await self._act(number, reply, sid)
+            case Request.UNCLEAR:
+                return await self._unclear(number, "")
+            case Request.STOP | Request.START as request:
+                # The provider itself answers these (twilio.com/docs/messaging/tutorials/advanced-opt-out).
+                await self._db.run(None, lambda tx: self._switch(tx, number, request))
+                return ""
+
+    async def _switch(self, tx: Tx, number: str, request: Request) -> None:
+        change = sms_replies.stop if request is Request.STOP else sms_replies.start
+        for org_id, user in await change(tx, number):
+            _log.warning("sms_stopped" if request is Request.STOP else "sms_started", org_id=org_id, user=user)
+
+    async def _act(self, number: str, reply: Reply, sid: str) -> str:
+        async with self._db.system() as tx:
+            pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}
+        texted = [Texted(each.incident, each.stopped) for each in pages.values()]
+        incidents = meant(reply, texted, number)
+        if len(incidents) != 1:
+            return await self._unclear(number, _which(reply, [pages[each] for each in incidents], number))
+        async with self._db.system() as tx:
+            await sms_replies.understood(tx, number)
+        page = pages[incidents[0]]
+        answer = await self._presses.take(
+            Press(
+                AttemptName(page.org_id, page.id, page.attempts), reply.action, "sms", sid, code=f"reply {reply.action}"
+            )
+        )
+        if answer is Answer.LATER:
+            return "It is not certain that it was done. Send it again."
+        return f"{ANSWERS[answer].format(done=reply.action.done)} {_title(page)}"
+
+    async def _unclear(self, number: str, why: str) -> str:
+        async with self._db.system() as tx:
+            if not await sms_replies.may_answer(tx, number, MOST_ANSWERS):
+                return ""
+            known = await sms_replies.is_known(tx, number)
+        return (why or _HOW) if known else _STRANGER
+
+
+def _which(reply: Reply, pages: list[TextedPage], number: str) -> str:
+    if not pages:
+        return "Nothing was done: no page of today has this code." if reply.code else "Nothing was done: no page waits."
+    if reply.code is not None:
+        return "Nothing was done: several pages have this code. Open the link in the message."
+    codes: list[UUID] = [page.incident for page in pages[:_LISTED]]
+    listed = "; ".join(f"{code_of(each, number)} {_title(page)}" for each, page in zip(codes, pages, strict=False))
+    more = f"; and {len(pages) - _LISTED} more" if len(pages) > _LISTED else ""
+    return f"Nothing was done: say which. {listed}{more}"
+
+
+def _title(page: TextedPage) -> str:
+    return NotificationJob.FromString(page.job).title[:60]

@@ -1,0 +1,88 @@
+"""What a person answers by text message: `12a`, `ack 12`, `STOP`.
+
+Each incident has a code of at most three digits for each phone. It is computed and stored nowhere. Two incidents that were
+sent to one phone on one day may have the same code, rarely: then nothing is done, and the person is told to open the link.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+from uuid import UUID
+
+from tocsin_notify.domain.action import Action
+
+_MOST: Final = 999
+_WORDS: Final = {
+    "a": Action.ACKNOWLEDGE,
+    "ack": Action.ACKNOWLEDGE,
+    "acknowledge": Action.ACKNOWLEDGE,
+    "e": Action.ESCALATE,
+    "esc": Action.ESCALATE,
+    "escalate": Action.ESCALATE,
+    "r": Action.RESOLVE,
+    "resolve": Action.RESOLVE,
+    "c": Action.RESOLVE,
+    "close": Action.RESOLVE,
+}
+_REPLY: Final = re.compile(r"(?:([0-9]{1,3})[ ]?([a-z]+)|([a-z]+)[ ]?([0-9]{1,3})|([a-z]+))[.!]?")
+# twilio.com/docs/messaging/tutorials/advanced-opt-out, and CTIA's handbook of messaging: a message of this one word.
+_STOP: Final = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"})
+_START: Final = frozenset({"start", "unstop", "yes"})
+
+
+class Request(Enum):
+    """What a message wants that names no action."""
+
+    STOP = auto()
+    START = auto()
+    UNCLEAR = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An action, on the incident with this code. None: on the only one there is."""
+
+    action: Action
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Texted:
+    """An incident that was sent to the phone. `stopped`: somebody has answered it, or it is over."""
+
+    incident: UUID
+    stopped: bool
+
+
+def code_of(incident: UUID, number: str) -> int:
+    """The incident's code on this phone (E.164): 1 to 999."""
+    digest = hashlib.sha256(incident.bytes + number.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % _MOST + 1
+
+
+def read_reply(text: str) -> Reply | Request:
+    """What the message says, in any case and with spaces around."""
+    words = " ".join(text.lower().split())
+    if words in _STOP:
+        return Request.STOP
+    if words in _START:
+        return Request.START
+    found = _REPLY.fullmatch(words)
+    if found is None:
+        return Request.UNCLEAR
+    action = _WORDS.get(found[2] or found[3] or found[5])
+    digits = found[1] or found[4]
+    return Request.UNCLEAR if action is None else Reply(action, int(digits) if digits else None)
+
+
+def meant(reply: Reply, texted: Sequence[Texted], number: str) -> list[UUID]:
+    """The incidents that the reply may mean: one, if it is clear. Those that nobody has answered come before the others.
+
+    Without a code only an incident that nobody has answered can be meant.
+    """
+    named = [each for each in texted if reply.code is None or code_of(each.incident, number) == reply.code]
+    waiting = [each.incident for each in named if not each.stopped]
+    return waiting or ([] if reply.code is None else [each.incident for each in named])

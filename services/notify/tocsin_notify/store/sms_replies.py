@@ -1,0 +1,85 @@
+"""What a phone number stands for. It names no tenant: these are statements of all tenants, but for the actions that follow."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.rows import columns
+
+from tocsin_notify.domain.page import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class TextedPage:
+    """The latest text message about one incident to the number. `stopped`: the incident was answered since, or is over."""
+
+    org_id: str
+    id: UUID
+    attempts: int
+    incident: UUID
+    job: bytes
+    stopped: bool
+
+
+_MOST: Final = 1000
+_PAGES: Final = f"""
+SELECT {columns(TextedPage)} FROM (
+  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, p.job, f.reason IS NOT NULL AS stopped
+  FROM contact_methods c
+  JOIN notifications n ON n.org_id = c.org_id AND n.user_id = c.user_id AND n.contact_method = c.id
+  JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+  WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
+    AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
+  ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC LIMIT {_MOST}
+) AS texted
+"""
+_KNOWN: Final = """
+SELECT EXISTS (SELECT FROM contact_methods
+  WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND verify_time IS NOT NULL AND user_id <> '')
+"""
+_STOP: Final = """
+UPDATE contact_methods SET disabled = true, stop_time = app_now(), version = version + 1, update_time = app_now()
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND NOT disabled RETURNING org_id, user_id
+"""
+_START: Final = """
+UPDATE contact_methods SET disabled = false, stop_time = NULL, version = version + 1, update_time = app_now()
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id
+"""
+_ANSWER: Final = """
+INSERT INTO sms_senders AS s (number, answers) VALUES ($1, 1)
+ON CONFLICT (number) DO UPDATE SET answers = s.answers + 1, update_time = app_now() WHERE s.answers < $2
+RETURNING answers
+"""
+
+
+async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage]:
+    """The incidents whose pages went to this number, as far as the number is proven; at most a thousand, of 23 hours."""
+    return [TextedPage(*row) for row in await tx.fetch(_PAGES, number, list(kinds))]
+
+
+async def is_known(tx: Tx, number: str) -> bool:
+    """Whether somebody has proved that the number is theirs."""
+    return bool(await tx.fetchval(_KNOWN, number))
+
+
+async def stop(tx: Tx, number: str) -> list[tuple[str, str]]:
+    """Nothing is sent to the number any more; whose contact methods (tenant and user) were switched off by this."""
+    return [(row["org_id"], row["user_id"]) for row in await tx.fetch(_STOP, number)]
+
+
+async def start(tx: Tx, number: str) -> list[tuple[str, str]]:
+    """What `stop` switched off, and nobody has changed since, is on again; whose."""
+    return [(row["org_id"], row["user_id"]) for row in await tx.fetch(_START, number)]
+
+
+async def may_answer(tx: Tx, number: str, most: int) -> bool:
+    """Whether what it said, which means nothing here, is answered once more; counts it."""
+    return await tx.fetchval(_ANSWER, number, most) is not None
+
+
+async def understood(tx: Tx, number: str) -> None:
+    """It said something that was understood: from here on it is counted anew."""
+    await tx.execute("DELETE FROM sms_senders WHERE number = $1", number)

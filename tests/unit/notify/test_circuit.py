@@ -234,3 +234,15 @@ def test_with_zero_it_never_opens() -> None:
     circuits, _ = registry(Clock(), failures=0)
     fail(circuits, SMS, many=1000)
     assert not circuits.any_open()
+
+
+def test_what_is_looked_for_again_is_said_once_until_it_was_taken() -> None:
+    told: list[str] = []
+    circuits, _ = registry(Clock(), told)
+    fail(circuits, SMS)
+    circuits.look_again([Channel.SMS])
+    circuits.look_again([])
+    assert told == ["opened"]
+    assert circuits.take_opened() == [Channel.SMS]
+    circuits.look_again([Channel.SMS])
+    assert told == ["opened", "opened"]

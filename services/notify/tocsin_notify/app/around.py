@@ -20,7 +20,7 @@ from tocsin_notify.app.targets import destination_of
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.circuit import Way
 from tocsin_notify.domain.failover import Add, Elsewhere, PullForward, Sibling, go_around
-from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Page, State, is_slow, priority_of
+from tocsin_notify.domain.page import PAGES, SLOW, Channel, DeathReason, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, failures, notifications, pages, people
 from tocsin_notify.store.candidates import Candidate
@@ -87,6 +87,13 @@ class Around:
     async def waiting(self) -> None:
         """What waits for another attempt by a provider whose circuit has opened since does not wait any longer. Raises as above."""
         channels = self._circuits.take_opened()
+        try:
+            await self._look_through(channels)
+        except BaseException:
+            self._circuits.look_again(channels)
+            raise
+
+    async def _look_through(self, channels: Sequence[Channel]) -> None:
         after = _FIRST
         while channels:
             async with self._db.system() as tx:

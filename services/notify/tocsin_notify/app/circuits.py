@@ -5,7 +5,7 @@ What is known is kept in memory only: a new process begins with every provider t
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -84,6 +84,13 @@ class Circuits:
         channels, self._just_opened = sorted(self._just_opened), set()
         return channels
 
+    def look_again(self, channels: Iterable[Channel]) -> None:
+        """What waits for another attempt by these is to be looked through once more: some of it came to wait just now."""
+        before = len(self._just_opened)
+        self._just_opened.update(channels)
+        if len(self._just_opened) > before:
+            self._opened()
+
     def failing(self, org_id: str, targets: Mapping[UUID, StoredTarget]) -> set[UUID]:
         """Which of these contact methods of a user lead to a provider whose circuit is open."""
         return {
@@ -149,7 +156,6 @@ class Circuits:
     def _say_opened(self, provider: Provider, circuit: Circuit, outcome: Outcome) -> None:
         reason = outcome.reason if isinstance(outcome, Retryable) else ""
         self._open.add(provider)
-        self._just_opened.add(provider.channel)
         self._metrics.circuits_opened.labels(provider.channel).inc()
         self._metrics.circuits_open.labels(provider.channel).inc()
         _log.error(
@@ -158,7 +164,7 @@ class Circuits:
             reason=reason,
             meaning="it fails for many: pages take the next method of their user, and one page now and then tries it",
         )
-        self._opened()
+        self.look_again([provider.channel])
 
     def _say_closed(self, provider: Provider, seconds: float) -> None:
         self._closed(provider)

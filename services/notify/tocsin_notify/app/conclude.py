@@ -67,6 +67,12 @@ class Conclude:
             passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind})
         self._around.hint(passed)
         waiting = [row for row in waiting if row.id not in passed.ids]
+        # A circuit that opened during this transaction looked for what waits before this could be seen.
+        self._circuits.look_again(
+            providers[row.id].channel
+            for row in waiting
+            if row not in behind and Kind(row.type) in PAGES and self._circuits.is_open(providers[row.id])
+        )
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
         self._hints.arm(followed.later)
         self._hints.now(followed.now)

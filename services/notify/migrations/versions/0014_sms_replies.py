@@ -1,14 +1,14 @@
 """Replies by text message: numbers that are looked up, numbers that said STOP, and how often strangers were answered.
 
-Revision ID: 0013
-Revises: 0012
+Revision ID: 0014
+Revises: 0013
 """
 
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -11,6 +11,7 @@ from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
+from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceStub
 from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
@@ -18,6 +19,7 @@ from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
+from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+    from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceAsyncStub
     from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
     from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceAsyncStub
     from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
     from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceAsyncStub
     from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceAsyncStub
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
+    from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
     from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
@@ -114,6 +118,11 @@ class AioClient:
         return IncidentServiceStub(self.channel("escalation"))
 
     @cached_property
+    def reminders(self) -> "ReminderServiceAsyncStub":
+        """Who is reminded of which incident, and when."""
+        return ReminderServiceStub(self.channel("escalation"))
+
+    @cached_property
     def policies(self) -> "PolicyServiceAsyncStub":
         """Who is paged in which order."""
         return PolicyServiceStub(self.channel("escalation"))
@@ -142,6 +151,11 @@ class AioClient:
     def contacts(self) -> "ContactServiceAsyncStub":
         """Contact methods and notification rules of users."""
         return ContactServiceStub(self.channel("notify"))
+
+    @cached_property
+    def messages(self) -> "MessageServiceAsyncStub":
+        """Messages to users and addresses, at once and at a time."""
+        return MessageServiceStub(self.channel("notify"))
 
     @cached_property
     def notifications(self) -> "NotificationServiceAsyncStub":

@@ -28,6 +28,7 @@ integrations: Final = Table(
     primary_key("org_id", "integration_id"),
     check("display_name <> ''"),
     check("version > 0"),
+    index("integrations_auto_resolve", "org_id", where="auto_resolve_after IS NOT NULL"),
 )
 """Where alerts come from, and how they are routed."""
 

@@ -1,7 +1,7 @@
 """A provider fails for many at once: pages take the next method without waiting, and nobody is left without one."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,8 @@ import pytest
 import structlog
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.store import candidates
 from tocsin_testkit.twilio import TwilioServer, error
 
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until
@@ -90,6 +92,44 @@ async def test_pages_take_the_next_method_without_waiting_and_the_text_follows_w
         await world.forward(PACE)
         await until(lambda: all(len(twilio.to(number(index))) == 1 for index in range(6)))
         assert all(world.arrived(mail(index)) == 1 for index in range(6))
+
+
+async def test_a_page_that_another_session_holds_keeps_nobody_else_waiting(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with world.replica(**twilio.settings(), **HOUR, **NO_PROBE) as notify:
+        await outage(world, notify, twilio, org, many=4)
+        twilio.refuse[number(4)] = [error(503, 20503) for _ in range(100)]
+        user = await person(world, notify, org, 4)
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM pages WHERE user_id = 'users/u0' FOR UPDATE")
+            await notify.submit(job(org, user=user))
+            await mailed(world, 1, 2, 3, 4)
+            assert world.arrived(mail(0)) == 0
+        await mailed(world, 0)
+
+
+async def test_what_was_tried_before_is_found_in_parts_earliest_due_first(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with world.replica(**twilio.settings(), **HOUR, circuit_failures=0) as notify:
+        await outage(world, notify, twilio, org, many=5)
+        await until(partial(all_wait, world))
+        expected = [
+            row["id"]
+            for row in await world.admin.fetch("SELECT id FROM notifications WHERE tries > 0 ORDER BY due_time, id")
+        ]
+        found, last = list[uuid.UUID](), (datetime(1970, 1, 1, tzinfo=UTC), uuid.UUID(int=0))
+        async with notify.runtime.database.system() as tx:
+            for many in (2, 2, 1):
+                part, following = await candidates.tried_before(tx, [Channel.SMS], *last, 2)
+                assert len(part) == many
+                found += [each.id for each in part]
+                assert (following is None) == (many < 2)
+                last = following or last
+        assert found == expected
+
+
+async def all_wait(world: World) -> bool:
+    return await world.states("channel = 'sms' AND tries > 0") == ["pending"] * 5
 
 
 async def texted_only(world: World, org: str, index: int = 50) -> str:

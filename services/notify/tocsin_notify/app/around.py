@@ -7,10 +7,12 @@ provider serves again. One that has no better method beside it is tried like any
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.circuits import Circuits, Provider, provider_of
@@ -32,7 +34,7 @@ from tocsin_notify.store.rows import NotificationHead
 _log = get_logger(__name__)
 
 _MOST: Final = 200
-_FIRST: Final = UUID(int=0)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class Passed:
     kept: list[Kept] = field(default_factory=list)
     went_around: list[tuple[Kept, Provider]] = field(default_factory=list)
     """For the first time."""
+    left: set[UUID] = field(default_factory=set)
+    """Another session holds their pages: nothing was decided about these."""
 
     @property
     def ids(self) -> set[UUID]:
@@ -70,40 +74,59 @@ class Around:
         self._metrics = metrics
         self._policy = policy
         self._chance = chance
+        self._channels: Sequence[Channel] = ()
+        """What waits for these is being looked through, and goes on behind `_after`."""
+        self._after = _FIRST
+        self._again: set[Channel] = set()
+        """What waits for these is to be looked through once more: pages of it were held by another session."""
 
-    async def __call__(self, found: Sequence[Candidate]) -> list[Candidate]:
-        """Those of these that are to be tried where they are; the pages of the others are on their way elsewhere.
+    async def __call__(self, found: Sequence[Candidate]) -> tuple[list[Candidate], int]:
+        """Those of these that are to be tried where they are; and how many took another way.
 
+        The others are in neither: another session holds their pages at this moment. They stay due, for a later round.
         Raises DATABASE_UNAVAILABLE, and CONFLICT when another replica decided about the same pages: then nothing is changed.
         """
         if not self._circuits.any_open():
-            return list(found)
+            return list(found), 0
         behind = [each for each in found if self._circuits.is_open(_provider(each))]
         gone: set[UUID] = set()
+        left: set[UUID] = set()
         for start in range(0, len(behind), _MOST):
-            gone |= await self._pass(behind[start : start + _MOST], early=False)
-        return [each for each in found if each.id not in gone]
+            passed = await self._pass(behind[start : start + _MOST], early=False)
+            gone |= passed.ids
+            left |= passed.left
+        return [each for each in found if each.id not in gone | left], len(gone)
 
-    async def waiting(self) -> None:
-        """What waits for another attempt by a provider whose circuit has opened since does not wait any longer. Raises as above."""
-        channels = self._circuits.take_opened()
+    async def waiting(self) -> bool:
+        """What waits for another attempt by a provider whose circuit has opened since does not wait any longer.
+
+        Looks at a bounded part of it; whether there is more. An error is logged, and the same part comes next time:
+        what is due is claimed meanwhile.
+        """
+        if not self._channels:
+            self._channels, self._after = sorted({*self._circuits.take_opened(), *self._again}), _FIRST
+            self._again = set()
+        if not self._channels:
+            return False
         try:
-            await self._look_through(channels)
-        except BaseException:
-            self._circuits.look_again(channels)
-            raise
+            last = await self._look()
+        except TocsinError as error:
+            _log.warning("look_around_failed", error=error.message, meaning="it is tried again with the next round")
+            return False
+        if last is None:
+            self._channels = ()
+            return not self._again  # others may have opened meanwhile; what was held is looked at with the next sweep
+        self._after = last
+        return True
 
-    async def _look_through(self, channels: Sequence[Channel]) -> None:
-        after = _FIRST
-        while channels:
-            async with self._db.system() as tx:
-                found = await candidates.tried_before(tx, channels, after, _MOST)
-            behind = [each for each in found if self._circuits.is_open(_provider(each))]
-            if behind:
-                await self._pass(behind, early=True)
-            if len(found) < _MOST:
-                return
-            after = found[-1].id
+    async def _look(self) -> tuple[datetime, UUID] | None:
+        async with self._db.system() as tx:
+            found, last = await candidates.tried_before(tx, self._channels, *self._after, _MOST)
+        behind = [each for each in found if self._circuits.is_open(_provider(each))]
+        if behind:
+            passed = await self._pass(behind, early=True)
+            self._again |= {each.channel for each in behind if each.id in passed.left}
+        return last
 
     async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]]) -> Passed:
         """Decide about these pages, which wait and whose rows the caller holds."""
@@ -124,16 +147,18 @@ class Around:
                 "notification_went_around", org_id=kept.org_id, notification=str(kept.id), channel=str(provider.channel)
             )
 
-    async def _pass(self, behind: Sequence[Candidate], *, early: bool) -> set[UUID]:
+    async def _pass(self, behind: Sequence[Candidate], *, early: bool) -> Passed:
         providers = {each.id: _provider(each) for each in behind}
         passed = Passed()
         async with self._db.system() as tx:
-            locked = await pages.lock(tx, await candidates.pages_of(tx, providers))
+            owners = await candidates.pages_of(tx, providers)
+            locked = await pages.lock(tx, set(owners.values()), only_free=True)
+            passed.left = {id for id, (_, page) in owners.items() if page not in locked}
             rows = await candidates.hold_pages(tx, providers, locked, PAGES, early=early)
             heads = {row.id: (row, providers[row.id]) for row in rows}
             await self._decide(tx, heads, {id: page for id, (page, _) in locked.items()}, passed, may_try=not early)
         self.hint(passed)
-        return passed.ids
+        return passed
 
     async def _decide(
         self,

@@ -85,7 +85,8 @@ class Deliver:
             return
         async with self._db.system() as tx:
             found = await candidates.named(tx, ids)
-        await self._claim(await self._around(found))
+        there, _ = await self._around(found)
+        await self._claim(there)
 
     async def everything(self) -> None:
         """Rounds until one finds no more."""
@@ -103,13 +104,13 @@ class Deliver:
             return False
         self._backlog.forget()
         self._rounds += 1
-        await self._around.waiting()
         async with self._db.system() as tx:
             expired = await candidates.expired(tx, max(1, self._slots.free(CRITICAL)))
         progress, _ = await self._claim(expired)
         for priority in LANES:
             progress += await self._round(priority)
-        return progress > 0
+        more = await self._around.waiting()  # behind what is due: it would only have waited longer
+        return more or progress > 0
 
     async def _round(self, priority: int) -> int:
         free = self._slots.free(priority)
@@ -132,8 +133,7 @@ class Deliver:
             if look == 0:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
                 self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
-            there = await self._around(found)
-            gone = len(found) - len(there)
+            there, gone = await self._around(found)
             found_room, full = await self._claim(_in_turn(there, self._served[priority]))
             claimed += found_room + gone
             if not full or not self._slots.free(priority):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -44,13 +45,15 @@ SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.ad
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
 WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' ORDER BY n.priority, n.due_time
 """
+# In the order of the index `notifications_due`: in the order of ids the planner may walk all that was ever sent.
 _TRIED_BEFORE: Final = f"""
-SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
+SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address, n.due_time
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
-WHERE n.state = 'pending' AND n.tries > 0 AND n.priority < {SLOW[CRITICAL]} AND n.channel = ANY($1::text[]) AND n.id > $2
-ORDER BY n.id LIMIT $3
+WHERE n.state = 'pending' AND n.tries > 0 AND n.priority < {SLOW[CRITICAL]} AND n.channel = ANY($1::text[])
+  AND (n.due_time, n.id) > ($2, $3)
+ORDER BY n.due_time, n.id LIMIT $4
 """
-_PAGES_OF: Final = "SELECT DISTINCT org_id, page_id FROM notifications WHERE id = ANY($1::uuid[]) AND state = 'pending'"
+_PAGES_OF: Final = "SELECT id, org_id, page_id FROM notifications WHERE id = ANY($1::uuid[]) AND state = 'pending'"
 # What another session holds at this moment is left: it is being claimed, or stopped.
 _HOLD_PAGES: Final = f"""
 SELECT {columns(NotificationHead, of="n")} FROM notifications n
@@ -98,14 +101,21 @@ async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
     return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
 
 
-async def tried_before(tx: Tx, channels: Collection[Channel], after: UUID, limit: int) -> list[Candidate]:
-    """What waits for another attempt through these channels, by ids from `after` on; not what is tried on slowly."""
-    return [_candidate(row) for row in await tx.fetch(_TRIED_BEFORE, list(channels), after, limit)]
+async def tried_before(
+    tx: Tx, channels: Collection[Channel], after: datetime, after_id: UUID, limit: int
+) -> tuple[list[Candidate], tuple[datetime, UUID] | None]:
+    """What waits for another attempt through these channels, earliest due first; not what is tried on slowly.
+
+    It begins behind the due time and id given; also returns those of the last row, None when there are no more.
+    """
+    rows = await tx.fetch(_TRIED_BEFORE, list(channels), after, after_id, limit)
+    last = (rows[-1]["due_time"], rows[-1]["id"]) if len(rows) == limit else None
+    return [_candidate(row) for row in rows], last
 
 
-async def pages_of(tx: Tx, ids: Collection[UUID]) -> set[tuple[str, UUID]]:
-    """The pages (tenant, id) of these notifications, as far as they wait."""
-    return {(row["org_id"], row["page_id"]) for row in await tx.fetch(_PAGES_OF, list(ids))}
+async def pages_of(tx: Tx, ids: Collection[UUID]) -> dict[UUID, tuple[str, UUID]]:
+    """The page (tenant, id) of each of these notifications that waits."""
+    return {row["id"]: (row["org_id"], row["page_id"]) for row in await tx.fetch(_PAGES_OF, list(ids))}
 
 
 async def hold_pages(

@@ -52,6 +52,7 @@ _LOCK: Final = """
 SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.job FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY p.id FOR NO KEY UPDATE OF p
 """
+_LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,15 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
     )
 
 
-async def lock(tx: Tx, pages: Collection[tuple[str, UUID]]) -> dict[UUID, tuple[Page, bytes]]:
-    """The pages (tenant, id) with their jobs, held against others who give up notifications of them."""
-    rows = await tx.fetch(_LOCK, [org_id for org_id, _ in pages], [id for _, id in pages])
+async def lock(
+    tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False
+) -> dict[UUID, tuple[Page, bytes]]:
+    """The pages (tenant, id) with their jobs, held against others who give up notifications of them.
+
+    `only_free`: without those that another session holds at this moment.
+    """
+    statement = _LOCK_FREE if only_free else _LOCK
+    rows = await tx.fetch(statement, [org_id for org_id, _ in pages], [id for _, id in pages])
     return {row["id"]: (_page(row), row["job"]) for row in rows}
 
 

@@ -27,6 +27,7 @@ async def test_ingest_dies_before_it_hands_an_incident_over(fleet: Fleet, tenant
     tell("ingest dies before it hands an incident over", after_death_ms=round((page.at - died) * 1000))
 
 
+@pytest.mark.long
 async def test_ingest_dies_before_it_notes_that_an_incident_was_taken(fleet: Fleet, tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
@@ -60,6 +61,7 @@ async def test_escalation_dies_while_it_fires_a_timer(fleet: Fleet, tenant: Tena
     await tenant.passes(minutes=5)
 
 
+@pytest.mark.long
 async def test_escalation_dies_with_pages_claimed_and_not_handed_over(fleet: Fleet, tenant: Tenant) -> None:
     """Neither way is open: Redis is away, and so is notify."""
     [ana] = await tenant.people("ana")
@@ -75,6 +77,7 @@ async def test_escalation_dies_with_pages_claimed_and_not_handed_over(fleet: Fle
     await ana.is_paged(incident)
 
 
+@pytest.mark.long
 async def test_escalation_dies_with_pages_handed_over_and_still_leased(fleet: Fleet, tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
@@ -102,6 +105,7 @@ async def test_escalation_dies_between_an_acknowledge_and_its_answer(fleet: Flee
     await tenant.passes(minutes=30)
 
 
+@pytest.mark.long
 async def test_notify_dies_while_it_stores_a_page(fleet: Fleet, tenant: Tenant) -> None:
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
@@ -163,6 +167,7 @@ async def test_everything_dies_in_the_middle_of_an_escalation(fleet: Fleet, tena
     await tenant.passes(minutes=5)
 
 
+@pytest.mark.long
 async def test_an_older_notify_that_does_not_know_the_call(fleet: Fleet, tenant: Tenant) -> None:
     """It answers UNIMPLEMENTED. What it was told is told again until a newer one takes it; no OK is given meanwhile."""
     ana, _ = await tenant.people("ana", "ben")

@@ -42,9 +42,11 @@ async def test_everybody_lives(fleet: Fleet, tenant: Tenant) -> None:
     ("service", "table", "event"),
     [
         ("notify", "outbox", "INSERT"),  # it knows, and has not written it down
-        ("notify", "outbox", "UPDATE"),  # it has written it down, and told nobody
+        pytest.param("notify", "outbox", "UPDATE", marks=pytest.mark.long),  # it has written it down, and told nobody
         ("escalation", "escalations", "UPDATE OF level"),  # it was told, and has not committed
-        ("notify", "outbox", "DELETE"),  # it has told, and does not know that it has
+        pytest.param(
+            "notify", "outbox", "DELETE", marks=pytest.mark.long
+        ),  # it has told, and does not know that it has
     ],
 )
 async def test_somebody_dies_between_the_page_and_the_next_level(

@@ -71,6 +71,7 @@ async def test_redis_is_gone_for_ten_minutes(fleet: Fleet, tenant: Tenant) -> No
     await tenant.passes(minutes=10)
 
 
+@pytest.mark.long
 async def test_redis_is_full(fleet: Fleet, tenant: Tenant) -> None:
     """It takes nothing new and fires what it has. Nobody notices: the rest goes from row to row."""
     load = await Load.prepare(tenant)

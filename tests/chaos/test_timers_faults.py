@@ -32,6 +32,7 @@ async def test_replicas_share_the_work(safe: Valkey, replicas: int) -> None:
         assert len(await own.record.acts()) == 3000 + 120
 
 
+@pytest.mark.long
 async def test_a_flush_is_armed_again(tmp_path: Path, safe: Valkey) -> None:
     async with server(tmp_path / "redis") as valkey, owner(valkey, safe, "flush") as own:
         async with worker_processes(workers(valkey, safe, "flush", 2)):
@@ -61,7 +62,9 @@ async def test_redis_killed_and_restarted(tmp_path: Path, safe: Valkey, kept: bo
         await own.verdict(f"SIGKILL of Redis, {'append-only file' if kept else 'nothing kept'}")
 
 
-@pytest.mark.parametrize("step", ["promoted", "read", "executed", "acked"])
+@pytest.mark.parametrize(
+    "step", ["executed", *(pytest.param(step, marks=pytest.mark.long) for step in ("promoted", "read", "acked"))]
+)
 async def test_workers_killed_at_every_step(safe: Valkey, step: str) -> None:
     """Two processes die right after (or, for executed, right before the ack of) that step; a third one clears up."""
     queue = f"step-{step}"

@@ -172,7 +172,7 @@ async def test_a_nudge_does_not_wait_for_the_sweep(db: Database, eventually: Eve
     assert [text[0] for text in receiver.texts] == ["0", "0", "1", "1", "2", "2"]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 async def test_order_holds_under_random_failures_and_three_replicas(
     open_database: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -100,7 +100,7 @@ async def tried_on(world: World, notify: Notify, orgs: list[str], severity: int,
     ("fresh", "flood"),
     [
         (CRITICAL, WARNING),
-        (WARNING, CRITICAL),
+        pytest.param(WARNING, CRITICAL, marks=pytest.mark.long),
         pytest.param(CRITICAL, CRITICAL, marks=pytest.mark.long),
         pytest.param(WARNING, WARNING, marks=pytest.mark.long),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_notify.domain.action import Action
-from tocsin_notify.domain.sms_reply import Reply, Request, Texted, code_of, meant, read_reply
+from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
 
 ANA = "+4915112345678"
 
@@ -48,22 +48,44 @@ def test_any_text_is_read(text: str) -> None:
     assert isinstance(read, Request) or read.code is None or 0 <= read.code <= 999
 
 
-TEXTED = st.lists(st.builds(Texted, st.uuids(), st.booleans()), max_size=30, unique_by=lambda each: each.incident)
+TEXTED = st.lists(
+    st.builds(Texted, st.uuids(), st.booleans(), st.booleans()), max_size=30, unique_by=lambda each: each.incident
+)
 
 
 @given(TEXTED, st.sampled_from([Action.ACKNOWLEDGE, Action.ESCALATE]))
-def test_a_code_means_only_incidents_that_have_it_and_waiting_ones_first(texted: list[Texted], action: Action) -> None:
+def test_a_code_means_the_only_incident_that_has_it(texted: list[Texted], action: Action) -> None:
     for each in texted:
         code = code_of(each.incident, ANA)
         assert 1 <= code <= 999
-        found = meant(Reply(action, code), texted, ANA)
-        same = [other for other in texted if code_of(other.incident, ANA) == code]
-        waiting = [other.incident for other in same if not other.stopped]
-        assert found == (waiting or [other.incident for other in same])
-    assert meant(Reply(action), texted, ANA) == [each.incident for each in texted if not each.stopped]
+        same = [other.incident for other in texted if code_of(other.incident, ANA) == code]
+        assert candidates(Reply(action, code), texted, ANA) == same
+        assert meant(Reply(action, code), texted, ANA) == (same[0] if len(same) == 1 else None)
+
+
+@given(TEXTED)
+def test_without_a_code_only_the_only_incident_is_meant_and_only_if_it_was_sent_lately(texted: list[Texted]) -> None:
+    possible = [each for each in texted if each.lately or not each.stopped]
+    assert candidates(Reply(Action.ACKNOWLEDGE), texted, ANA) == [each.incident for each in possible]
+    found = meant(Reply(Action.ACKNOWLEDGE), texted, ANA)
+    assert found == (possible[0].incident if len(possible) == 1 and possible[0].lately else None)
+
+
+def test_an_incident_that_may_not_be_on_the_phone_yet_is_not_taken_for_an_answered_one() -> None:
+    read = Texted(uuid.UUID(int=1), stopped=True, lately=True)
+    under_way = Texted(uuid.UUID(int=2), stopped=False, lately=True)
+    assert meant(Reply(Action.ACKNOWLEDGE), [read, under_way], ANA) is None
+    assert meant(Reply(Action.ACKNOWLEDGE), [read], ANA) == read.incident
+
+
+def test_a_code_that_a_waiting_and_an_answered_incident_share_means_neither() -> None:
+    code = code_of(uuid.UUID(int=1), ANA)
+    twin = next(each for each in (uuid.UUID(int=n) for n in range(2, 100_000)) if code_of(each, ANA) == code)
+    texted = [Texted(uuid.UUID(int=1), stopped=True, lately=True), Texted(twin, stopped=False, lately=True)]
+    assert meant(Reply(Action.ACKNOWLEDGE, code), texted, ANA) is None
 
 
 def test_a_code_of_no_incident_means_nothing() -> None:
     incident = uuid.UUID(int=1)
     other = code_of(incident, ANA) % 999 + 1
-    assert meant(Reply(Action.ACKNOWLEDGE, other), [Texted(incident, stopped=False)], ANA) == []
+    assert meant(Reply(Action.ACKNOWLEDGE, other), [Texted(incident, stopped=False, lately=True)], ANA) is None

@@ -10,7 +10,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
 from tocsin_notify.app.receipts import AttemptName
 from tocsin_notify.domain.page import PAGES
-from tocsin_notify.domain.sms_reply import Reply, Request, Texted, code_of, meant, read_reply
+from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
 from tocsin_notify.store import sms_replies
 from tocsin_notify.store.sms_replies import TextedPage
 
@@ -50,13 +50,14 @@ class SmsReplies:
     async def _act(self, number: str, reply: Reply, sid: str) -> str:
         async with self._db.system() as tx:
             pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}
-        texted = [Texted(each.incident, each.stopped) for each in pages.values()]
-        incidents = meant(reply, texted, number)
-        if len(incidents) != 1:
-            return await self._unclear(number, _which(reply, [pages[each] for each in incidents], number))
+        texted = [Texted(each.incident, each.stopped, each.lately) for each in pages.values()]
+        incident = meant(reply, texted, number)
+        if incident is None:
+            possible = [pages[each] for each in candidates(reply, texted, number)]
+            return await self._unclear(number, _which(reply, possible, number))
         async with self._db.system() as tx:
             await sms_replies.understood(tx, number)
-        page = pages[incidents[0]]
+        page = pages[incident]
         answer = await self._presses.take(
             Press(
                 AttemptName(page.org_id, page.id, page.attempts), reply.action, "sms", sid, code=f"reply {reply.action}"

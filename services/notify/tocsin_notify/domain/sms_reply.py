@@ -2,6 +2,9 @@
 
 Each incident has a code of at most three digits for each phone. It is computed and stored nowhere. Two incidents that were
 sent to one phone on one day may have the same code, rarely: then nothing is done, and the person is told to open the link.
+
+A text message that was handed to the provider may not be on the phone yet. So a reply never means an incident because somebody
+has answered the others meanwhile: the author may have read only about one of the others.
 """
 
 import hashlib
@@ -43,7 +46,7 @@ class Request(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An action, on the incident with this code. None: on the only one there is."""
+    """An action, on the incident with this code. None: on the only one that was sent lately."""
 
     action: Action
     code: int | None = None
@@ -51,10 +54,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Texted:
-    """An incident that was sent to the phone. `stopped`: somebody has answered it, or it is over."""
+    """An incident that was sent to the phone. `stopped`: somebody has answered it, or it is over. `lately`: within an hour."""
 
     incident: UUID
     stopped: bool
+    lately: bool
 
 
 def code_of(incident: UUID, number: str) -> int:
@@ -78,11 +82,17 @@ def read_reply(text: str) -> Reply | Request:
     return Request.UNCLEAR if action is None else Reply(action, int(digits) if digits else None)
 
 
-def meant(reply: Reply, texted: Sequence[Texted], number: str) -> list[UUID]:
-    """The incidents that the reply may mean: one, if it is clear. Those that nobody has answered come before the others.
+def candidates(reply: Reply, texted: Sequence[Texted], number: str) -> list[UUID]:
+    """The incidents that the reply may mean: those with its code. Without a code: those sent lately, and those that wait."""
+    if reply.code is None:
+        return [each.incident for each in texted if each.lately or not each.stopped]
+    return [each.incident for each in texted if code_of(each.incident, number) == reply.code]
 
-    Without a code only an incident that nobody has answered can be meant.
-    """
-    named = [each for each in texted if reply.code is None or code_of(each.incident, number) == reply.code]
-    waiting = [each.incident for each in named if not each.stopped]
-    return waiting or ([] if reply.code is None else [each.incident for each in named])
+
+def meant(reply: Reply, texted: Sequence[Texted], number: str) -> UUID | None:
+    """The incident that the reply means, if only one is possible. Without a code it was also sent lately."""
+    found = candidates(reply, texted, number)
+    if len(found) != 1:
+        return None
+    lately = reply.code is not None or any(each.lately for each in texted if each.incident == found[0])
+    return found[0] if lately else None

@@ -13,7 +13,10 @@ from tocsin_notify.domain.page import Kind
 
 @dataclass(frozen=True, slots=True)
 class TextedPage:
-    """The latest text message about one incident to the number. `stopped`: the incident was answered since, or is over."""
+    """The latest text message about one incident to the number.
+
+    `stopped`: the incident was answered since, or is over. `lately`: its latest attempt began within the last hour.
+    """
 
     org_id: str
     id: UUID
@@ -21,15 +24,18 @@ class TextedPage:
     incident: UUID
     job: bytes
     stopped: bool
+    lately: bool
 
 
 _MOST: Final = 1000
 _PAGES: Final = f"""
 SELECT {columns(TextedPage)} FROM (
-  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, p.job, f.reason IS NOT NULL AS stopped
+  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, p.job, f.reason IS NOT NULL AS stopped,
+    coalesce(a.start_time, n.create_time) > app_now() - interval '1 hour' AS lately
   FROM contact_methods c
   JOIN notifications n ON n.org_id = c.org_id AND n.user_id = c.user_id AND n.contact_method = c.id
   JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+  LEFT JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
   WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
     AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])

@@ -19,6 +19,18 @@ from tests.store.notify.support import Notify, World, bearer, job, new_org, unti
 URL = PUBLIC + "/v1/twilio/reply"
 CODE = re.compile(r"Reply (\d{1,3})a to ack, \1e to escalate\.$")
 
+# Incidents that sort before every random one.
+OLDER_PAGES = """
+INSERT INTO pages SELECT made.* FROM pages p, generate_series(1, $2::int) AS n,
+  lpad(n::text, 32, '0') AS other, jsonb_populate_record(p, jsonb_build_object('id', other, 'incident', other)) AS made
+WHERE p.org_id = $1
+"""
+OLDER_NOTIFICATIONS = """
+INSERT INTO notifications SELECT made.* FROM notifications n, pages p, jsonb_populate_record(n, jsonb_build_object(
+  'id', p.id, 'page_id', p.id, 'incident', p.id, 'create_time', n.create_time - interval '1 minute')) AS made
+WHERE n.org_id = $1 AND p.org_id = $1 AND p.id <> n.page_id
+"""
+
 
 async def texted(twilio: TwilioServer, number: str = ANA, count: int = 1) -> str:
     """The code in the latest of so many messages."""
@@ -93,6 +105,18 @@ async def test_of_several_the_code_says_which_and_without_one_nothing_is_done(
         assert f"{other} Disk full on db-1" in said
         assert f"{code} " not in said
         assert len(world.escalation.responders.answers) == 1
+
+
+async def test_of_more_incidents_than_are_looked_at_the_newest_count(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with running(world, twilio, TWILIO_REPLIES=True) as notify:
+        await world.method(org, sms=ANA)
+        _, code = await paged(world, notify, twilio, org)
+        await world.admin.execute(OLDER_PAGES, org, 1000)
+        await world.admin.execute(OLDER_NOTIFICATIONS, org)
+        said = await says(twilio, "a")
+        assert said.startswith(f"Nothing was done: say which. {code} Disk full on db-1; ")
+        assert said.endswith("; and 997 more")
 
 
 async def test_what_cannot_be_done_is_said_so(world: World, twilio: TwilioServer) -> None:

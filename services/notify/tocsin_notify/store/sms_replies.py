@@ -30,8 +30,8 @@ class TextedPage:
 _MOST: Final = 1000
 _PAGES: Final = f"""
 SELECT {columns(TextedPage)} FROM (
-  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, p.job, f.reason IS NOT NULL AS stopped,
-    coalesce(a.start_time, n.create_time) > app_now() - interval '1 hour' AS lately
+  SELECT DISTINCT ON (n.org_id, n.incident) n.org_id, n.id, n.attempts, n.incident, n.create_time, p.job,
+    f.reason IS NOT NULL AS stopped, coalesce(a.start_time, n.create_time) > app_now() - interval '1 hour' AS lately
   FROM contact_methods c
   JOIN notifications n ON n.org_id = c.org_id AND n.user_id = c.user_id AND n.contact_method = c.id
   JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
@@ -39,8 +39,8 @@ SELECT {columns(TextedPage)} FROM (
   LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
   WHERE c.channel = 'sms' AND c.address = $1 AND c.delete_time IS NULL AND c.verify_time IS NOT NULL
     AND n.create_time > app_now() - interval '23 hours' AND n.attempts > 0 AND p.type = ANY($2::text[])
-  ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC LIMIT {_MOST}
-) AS texted
+  ORDER BY n.org_id, n.incident, n.create_time DESC, n.id DESC
+) AS texted ORDER BY create_time DESC, id DESC LIMIT {_MOST}
 """
 _KNOWN: Final = """
 SELECT EXISTS (SELECT FROM contact_methods
@@ -62,7 +62,7 @@ RETURNING answers
 
 
 async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage]:
-    """The incidents whose pages went to this number, as far as the number is proven; at most a thousand, of 23 hours."""
+    """The incidents whose pages went to this number, as far as the number is proven; the newest thousand of 23 hours."""
     return [TextedPage(*row) for row in await tx.fetch(_PAGES, number, list(kinds))]
 
 

@@ -15,12 +15,13 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
+# Validated by 0015: reading all pages here would hold up every page meanwhile.
 CHECKS = """
 ALTER TABLE pages DROP CONSTRAINT pages_type, ADD CONSTRAINT pages_type CHECK
   (type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised',
-   'contact_changed'{more})),
+   'contact_changed'{more})) NOT VALID,
   DROP CONSTRAINT pages_incident,
-  ADD CONSTRAINT pages_incident CHECK ({free}(incident IS NULL) = (type IN ('test', 'verification', 'contact_changed')));
+  ADD CONSTRAINT pages_incident CHECK ({free}(incident IS NULL) = (type IN ('test', 'verification', 'contact_changed'))) NOT VALID;
 """
 TABLE = """
 ALTER TABLE pages ADD COLUMN expire_time timestamptz;

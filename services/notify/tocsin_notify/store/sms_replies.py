@@ -72,7 +72,10 @@ async def is_known(tx: Tx, number: str) -> bool:
 
 
 async def stop(tx: Tx, number: str) -> list[tuple[str, str]]:
-    """Nothing is sent to the number any more; whose contact methods (tenant and user) were switched off by this."""
+    """Switches off the contact methods with this number; whose they were (tenant and user).
+
+    Tests, codes of verification and messages to the number itself are not held back here. The provider refuses those.
+    """
     return [(row["org_id"], row["user_id"]) for row in await tx.fetch(_STOP, number)]
 
 

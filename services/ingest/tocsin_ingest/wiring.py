@@ -137,7 +137,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
-    quiet = QuietIncidents(database, metrics, relay.nudge)
+    quiet = QuietIncidents(database, metrics, relay.nudge, settings.quiet_seconds, time.monotonic)
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

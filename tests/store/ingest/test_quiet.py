@@ -1,7 +1,7 @@
 """Incidents of which nothing is heard any more, on a real database: resolved in time, and never one that a trigger has touched."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -25,10 +25,12 @@ class House:
         self.database = database
         self.clock = MovableClock([url])
         self.nudges = 0
+        self.elapsed = 0.0
         self.search = self.replica()
 
     def replica(self) -> QuietIncidents:
-        return QuietIncidents(self.database, IngestMetrics(CollectorRegistry()), self._nudge)
+        metrics = IngestMetrics(CollectorRegistry())
+        return QuietIncidents(self.database, metrics, self._nudge, 20.0, lambda: self.elapsed)
 
     def _nudge(self) -> None:
         self.nudges += 1
@@ -40,6 +42,7 @@ class House:
             await integrations.insert(tx, "prom", "Prometheus", "", b"", (), after)
 
         await self.database.run(org, work)
+        await self.search.round()
         return org
 
     async def triggers(self, org: str, key: str, group: str = "") -> int:
@@ -116,8 +119,10 @@ async def test_two_replicas_resolve_each_incident_once(house: House) -> None:
     org = await house.tenant(timedelta(minutes=5))
     for number in range(10):
         await house.triggers(org, f"disk{number}")
+    replicas = [house.replica() for _ in range(2)]
+    assert [await each.round() for each in replicas] == [0, 0]
     await house.clock.forward(timedelta(minutes=6))
-    resolved = await asyncio.gather(*(house.replica().round() for _ in range(2)))
+    resolved = await asyncio.gather(*(each.round() for each in replicas))
     assert sum(resolved) == 10
     await check(house.database, org)
 
@@ -129,8 +134,8 @@ async def test_a_trigger_that_comes_between_the_search_and_the_lock_keeps_it_ope
     await house.triggers(org, "disk")
     search, found = quiet.open_after, list[quiet.OpenIncident]()
 
-    async def searching(tx: Tx, after: None, limit: int) -> list[quiet.OpenIncident]:
-        found.extend(await search(tx, after, limit))
+    async def searching(tx: Tx, after: None, limit: int, since: datetime) -> list[quiet.OpenIncident]:
+        found.extend(await search(tx, after, limit, since))
         await house.triggers(org, "disk")
         return found
 
@@ -152,6 +157,30 @@ async def test_every_open_incident_is_looked_at_however_many_there_are(
     rounds = [await house.search.round() for _ in range(4)]
     assert sum(rounds) == 9
     assert max(rounds) <= 4, "a round is bounded"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_an_outage_of_this_service_or_its_database_is_no_silence_of_the_sender(
+    house: House, restarted: bool
+) -> None:
+    org = await house.tenant(timedelta(minutes=15))
+    for key in ("disk", "load"):
+        await house.triggers(org, key)
+    house.elapsed += 20 * 60
+    if restarted:
+        house.search = house.replica()
+    assert await house.passes(minutes=20) == 0, "nothing could come meanwhile"
+    assert await house.passes(minutes=14) == 0
+    await house.triggers(org, "load")
+    assert await house.passes(minutes=2) == 1, "of the other the sender has said nothing for 16 minutes without a gap"
+    assert await house.open(org) == 1
+
+
+async def test_a_gap_of_less_than_three_rounds_is_no_outage(house: House) -> None:
+    org = await house.tenant(timedelta(minutes=5))
+    await house.triggers(org, "disk")
+    house.elapsed += 59
+    assert await house.passes(minutes=6) == 1
 
 
 @pytest.mark.parametrize(

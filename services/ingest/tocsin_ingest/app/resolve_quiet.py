@@ -1,12 +1,12 @@
 """Resolve incidents of which nothing was heard for as long as their integration says.
 
 The rows are the timer: a round looks at what is open and how long ago its alerts came, so nothing is lost with a process, and
-any number of replicas may look.
+any number of replicas may look. What a replica keeps in memory can only delay: since when its rounds have run without a gap.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -24,46 +24,76 @@ ACTOR: Final = "services/ingest"
 _BATCH: Final = 1000
 _BATCHES_A_ROUND: Final = 20
 _TOGETHER: Final = 100
+_SHORTEST_GAP: Final = 60.0
+"""Seconds without a successful search that are no outage, however often rounds run: a busy machine is late by as much."""
+_ROUNDS_OF_A_GAP: Final = 3
 
 
 class QuietIncidents:
-    """Walks the open incidents, 20,000 a round, from where the last round ended."""
+    """Walks the open incidents, 20,000 a round, from where the last round ended.
 
-    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
+    While this service or its database is away, no trigger can come. So an incident is resolved only if searches have run
+    without a gap for as long as its integration says.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: IngestMetrics,
+        nudge: Callable[[], None],
+        every: float,
+        elapsed: Callable[[], float],
+    ) -> None:
+        """`every`: seconds between rounds. `elapsed`: seconds that only grow, such as `time.monotonic`."""
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
+        self._gap = max(_SHORTEST_GAP, _ROUNDS_OF_A_GAP * every)
+        self._elapsed = elapsed
+        self._searched: float | None = None
+        self._since: datetime | None = None
         self._position: UUID | None = None
 
     async def round(self) -> int:
         """How many were resolved. Raises DATABASE_UNAVAILABLE."""
         async with self._database.system() as tx:
+            await self._without_gap_since(tx)
             if not await quiet.wanted(tx):
                 return 0
         resolved = 0
         for _ in range(_BATCHES_A_ROUND):
             async with self._database.system() as tx:
-                page = await quiet.open_after(tx, self._position, _BATCH)
+                since = await self._without_gap_since(tx)
+                page = await quiet.open_after(tx, self._position, _BATCH, since)
             self._position = page[-1].group_key if len(page) == _BATCH else None
-            resolved += await self._resolve([each for each in page if each.quiet])
+            resolved += await self._resolve([each for each in page if each.quiet], since)
             if self._position is None:
                 break
         return resolved
 
-    async def _resolve(self, found: Sequence[OpenIncident]) -> int:
+    async def _without_gap_since(self, tx: Tx) -> datetime:
+        """Since when searches have run without a gap, by the database's clock."""
+        now = await tx.now()
+        elapsed = self._elapsed()
+        if self._since is None or self._searched is None or elapsed - self._searched > self._gap:
+            self._since = now
+        self._searched = elapsed
+        return self._since
+
+    async def _resolve(self, found: Sequence[OpenIncident], since: datetime) -> int:
         by_tenant: defaultdict[str, list[OpenIncident]] = defaultdict(list)
         for each in found:
             by_tenant[each.org_id].append(each)
         resolved = 0
         for org_id, incidents in by_tenant.items():
             for first in range(0, len(incidents), _TOGETHER):
-                resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER])
+                resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER], since)
         return resolved
 
-    async def _resolve_some(self, org_id: str, incidents: Sequence[OpenIncident]) -> int:
+    async def _resolve_some(self, org_id: str, incidents: Sequence[OpenIncident], since: datetime) -> int:
         async def work(tx: Tx) -> dict[UUID, timedelta]:
             await lock_integrations(tx, {each.integration_id for each in incidents})
-            over = await quiet.still_quiet(tx, [each.id for each in incidents])
+            over = await quiet.still_quiet(tx, [each.id for each in incidents], since)
             by_time: defaultdict[timedelta, list[UUID]] = defaultdict(list)
             for incident_id, after in over.items():
                 by_time[after].append(incident_id)

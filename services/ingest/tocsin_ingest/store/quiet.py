@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from tocsin_kit.db.pool import Tx
 
 # An incident may begin with an old alert: one that a silence had held back.
 _QUIET: Final = """integrations.auto_resolve_after IS NOT NULL
+    AND $3::timestamptz <= app_now() - integrations.auto_resolve_after
     AND incidents.create_time <= app_now() - integrations.auto_resolve_after AND NOT EXISTS (
     SELECT FROM alerts WHERE alerts.incident_id = incidents.id AND alerts.org_id IS NOT DISTINCT FROM incidents.org_id
       AND alerts.state = 'firing' AND alerts.last_receive_time > app_now() - integrations.auto_resolve_after)"""
@@ -46,14 +47,18 @@ async def wanted(tx: Tx) -> bool:
     return bool(await tx.fetchval(_WANTED))
 
 
-async def open_after(tx: Tx, after: UUID | None, limit: int) -> list[OpenIncident]:
-    """Up to `limit` open incidents of all tenants in the order of their group keys, behind `after`."""
-    return [OpenIncident(*row) for row in await tx.fetch(_OPEN_AFTER, after, limit)]
+async def open_after(tx: Tx, after: UUID | None, limit: int, since: datetime) -> list[OpenIncident]:
+    """Up to `limit` open incidents of all tenants in the order of their group keys, behind `after`.
+
+    `since`: triggers could come all the time from then on. Nothing is quiet by what did not come before.
+    """
+    return [OpenIncident(*row) for row in await tx.fetch(_OPEN_AFTER, after, limit, since)]
 
 
-async def still_quiet(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, timedelta]:
+async def still_quiet(tx: Tx, incident_ids: Sequence[UUID], since: datetime) -> dict[UUID, timedelta]:
     """Those of the tenant's incidents that are open and quiet, with the time after which they are to be resolved.
 
     Their integrations must be locked, or a trigger that is being committed is not seen.
     """
-    return {row["id"]: row["auto_resolve_after"] for row in await tx.fetch(_STILL, tx.org_id, list(incident_ids))}
+    rows = await tx.fetch(_STILL, tx.org_id, list(incident_ids), since)
+    return {row["id"]: row["auto_resolve_after"] for row in rows}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_notify.app.conclude import Conclude
@@ -251,6 +252,38 @@ async def test_when_the_method_that_took_over_fails_too_the_page_goes_on(world: 
         assert letter["detail"].startswith("550 no such user")
         states = await world.admin.fetch("SELECT channel, state FROM notifications WHERE user_id = $1", user)
         assert {(row["channel"], row["state"]) for row in states} >= {("sms", "pending"), ("email", "dead")}
+
+
+async def test_a_page_that_went_around_and_is_taken_by_nobody_is_said_to_be_delayed(
+    world: World, twilio: TwilioServer
+) -> None:
+    org = new_org()
+    async with world.replica(**twilio.settings(), **NO_PROBE) as notify:
+        await outage(world, notify, twilio, org)
+        await until(lambda: circuits_open(notify) == 1)
+        twilio.refuse[number(6)] = [error(503, 20503) for _ in range(100)]
+        world.mail.refuse[mail(6)] = "550 no such user"
+        page = job(org, user=await person(world, notify, org, 6))
+        with structlog.testing.capture_logs() as lines:
+            await notify.submit(page)
+            await until(lambda: delayed(world, page.page))
+        assert [line["event"] for line in lines].count("notification_tried_on") == 1
+        before = twilio.requests
+        await world.forward(PACE)
+        await until(lambda: twilio.requests > before)
+        await until(partial(all_tried, world, 6))
+        assert len(delayed(world, page.page)) == 1, "said once"
+
+
+def delayed(world: World, page: str) -> list[escalation_pb.PageOutcome]:
+    kind = escalation_pb.PAGE_OUTCOME_KIND_DELAYED
+    return [each for each in world.escalation.outcomes if each.kind == kind and each.page == page]
+
+
+async def all_tried(world: World, tries: int) -> bool:
+    """Whether the person whose text went around waits for another try after so many."""
+    where = "user_id = 'users/u6' AND channel = 'sms' AND tries >= $1"
+    return await world.states(where, tries) == ["pending"]
 
 
 async def test_a_test_page_goes_through_and_proves_that_it_is_mended(world: World, twilio: TwilioServer) -> None:

@@ -7,7 +7,7 @@ provider serves again. One that has no better method beside it is tried like any
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from tocsin_notify.domain.page import PAGES, SLOW, Channel, DeathReason, Page, S
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, failures, notifications, pages, people
 from tocsin_notify.store.candidates import Candidate
-from tocsin_notify.store.failures import Kept
+from tocsin_notify.store.failures import Begun, Kept
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.people import Person
 from tocsin_notify.store.rows import NotificationHead
@@ -177,9 +177,7 @@ class Around:
         for head, provider in heads.values():
             page, person = locked[head.page_id], known[head.org_id, head.user_id]
             family = siblings[head.page_id]
-            siblings[head.page_id] = self._choose(
-                head, provider, page, person, family, begun[head.id][1], passed, may_try
-            )
+            siblings[head.page_id] = self._choose(head, provider, page, person, family, begun[head.id], passed, may_try)
         if passed.pulled:
             await failures.pull_forward(tx, passed.pulled)
         if passed.added:
@@ -194,7 +192,7 @@ class Around:
         page: Page,
         person: Person,
         family: list[Sibling],
-        age: float,
+        begun: Begun,
         passed: Passed,
         may_try: bool,
     ) -> list[Sibling]:
@@ -202,7 +200,7 @@ class Around:
         again = is_slow(head.priority)
         failing = self._circuits.failing(head.org_id, person.targets)
         own = next(each for each in family if each.id == head.id)
-        wait = keep_trying(page.kind, DeathReason.ATTEMPTS_EXHAUSTED, age, self._policy, self._chance())
+        wait = keep_trying(page.kind, DeathReason.ATTEMPTS_EXHAUSTED, begun.age, self._policy, self._chance())
         choice = go_around(page, own, family, person.methods, failing, again=again)
         way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND
         if choice is None or wait is None or way is Way.THROUGH:
@@ -218,11 +216,12 @@ class Around:
             case Elsewhere():
                 pass
         to = choice.method.id if isinstance(choice, Add) else choice.method
+        until = begun.time + timedelta(seconds=max(self._policy.window, begun.age + wait.seconds))
         kept = Kept(
             head.org_id,
             head.id,
             f"{provider.channel} fails for many at present, so contactMethods/{to} has the page too; it is tried on until "
-            "somebody reacts",
+            f"{until:%Y-%m-%d %H:%M:%S} UTC",
             SLOW[priority_of(page.kind, page.urgency)],
             0.0 if way is Way.PROBE else wait.seconds,
         )

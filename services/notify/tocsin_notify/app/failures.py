@@ -27,7 +27,7 @@ from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Method, Page, St
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.dead_letters import NewDeadLetter
-from tocsin_notify.store.failures import Kept
+from tocsin_notify.store.failures import Begun, Kept
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.rows import NotificationHead
 
@@ -147,7 +147,7 @@ class Failures:
         job: bytes,
         family: list[Sibling],
         methods: Sequence[Method],
-        begun: tuple[datetime, float],
+        begun: Begun,
         rows: _Rows,
     ) -> None:
         match fail_over(page, failed.contact_method, family, methods):
@@ -163,18 +163,19 @@ class Failures:
                 family[:] = still_tried(family, failed.id)
                 return
             case None:
-                begin_time, age = begun
-                wait = keep_trying(page.kind, failed.reason, age, self._policy, self._chance(), failed.after)
+                wait = keep_trying(page.kind, failed.reason, begun.age, self._policy, self._chance(), failed.after)
                 if wait is not None:
-                    kept = self._kept(failed, page, begin_time, wait.seconds)
+                    # One that went around its provider is slow before its attempts are used up.
+                    first = not is_slow(failed.priority) or begun.tries == self._policy.attempts
+                    kept = self._kept(failed, page, begun.time, wait.seconds, first=first)
                     rows.kept.append(kept)
                     family[:] = still_tried(family, failed.id)
-                    if not is_slow(failed.priority):
+                    if first:
                         rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
                     return
                 outcome = "; no other contact method is left"
                 if page.kind in PAGES and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
-                    outcome += f", and it was tried for {timedelta(seconds=round(age))}"
+                    outcome += f", and it was tried for {timedelta(seconds=round(begun.age))}"
                 over = all(sibling.state is State.DEAD for sibling in family)
                 if page.kind in PAGES and over and failed.page_id not in rows.over:
                     rows.over.add(failed.page_id)
@@ -198,9 +199,9 @@ class Failures:
         )
         self._metrics.dead_letters.labels(failed.reason).inc()
 
-    def _kept(self, failed: Failed, page: Page, begin_time: datetime, delay: float) -> Kept:
+    def _kept(self, failed: Failed, page: Page, begin_time: datetime, delay: float, *, first: bool) -> Kept:
         until = begin_time + timedelta(seconds=self._policy.window)
-        if not is_slow(failed.priority):
+        if first:
             _log.error(
                 "notification_tried_on",
                 **_fields(failed),

@@ -21,7 +21,7 @@ WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('pe
 """
 # The attempts of the present count of tries: those before it belong to a dead letter that was redriven.
 _BEGUN: Final = """
-SELECT n.id, coalesce(a.start_time, n.create_time) AS begin_time, app_now() AS now
+SELECT n.id, coalesce(a.start_time, n.create_time) AS begin_time, app_now() AS now, n.tries
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN notifications n ON n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id
 LEFT JOIN attempts a ON a.notification_id = n.id AND a.number = n.attempts - n.tries + 1
@@ -71,6 +71,15 @@ class Kept:
     delay: float
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When a notification was tried for the first time, how many seconds ago that is, and how often it was tried since."""
+
+    time: datetime
+    age: float
+    tries: int
+
+
 Named = tuple[str, UUID]
 """A tenant and the id of a row of its."""
 
@@ -80,10 +89,13 @@ async def kill(tx: Tx, reasons: Mapping[Named, str]) -> None:
     await tx.execute(_KILL, *_split(reasons), list(reasons.values()))
 
 
-async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, tuple[datetime, float]]:
-    """When each was tried for the first time (a redriven one: since then), and how many seconds ago that is."""
+async def begun(tx: Tx, ids: Collection[Named]) -> dict[UUID, Begun]:
+    """Since when and how often each was tried; a redriven one: since then."""
     rows = await tx.fetch(_BEGUN, *_split(ids))
-    return {row["id"]: (row["begin_time"], (row["now"] - row["begin_time"]).total_seconds()) for row in rows}
+    return {
+        row["id"]: Begun(row["begin_time"], (row["now"] - row["begin_time"]).total_seconds(), row["tries"])
+        for row in rows
+    }
 
 
 async def keep(tx: Tx, kept: Sequence[Kept]) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.resolve_quiet import ACTOR, QuietIncidents, words
 from tocsin_ingest.domain.decide import Outcome
+from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations, quiet
 from tocsin_kit.db.pool import Database, Tx
@@ -49,6 +50,9 @@ class House:
         [answer] = await commit(committer(self.database), org, [message(key, group=group, org=org)])
         return answer.outcome
 
+    async def resolves(self, org: str, key: str, group: str = "") -> None:
+        await commit(committer(self.database), org, [message(key, Action.RESOLVE, group=group, org=org)])
+
     async def open(self, org: str) -> int:
         return len(await rows(self.database, org, "SELECT FROM incidents WHERE state = 'open'"))
 
@@ -85,6 +89,17 @@ async def test_a_repeat_of_any_of_its_alerts_keeps_it_open(house: House) -> None
         await house.triggers(org, "load", group="db")
     assert await house.open(org) == 1
     assert await house.passes(hours=2, minutes=1) == 1
+    await check(house.database, org)
+
+
+async def test_an_alert_that_came_lately_and_is_resolved_keeps_the_others_open(house: House) -> None:
+    org = await house.tenant(timedelta(hours=2))
+    await house.triggers(org, "disk", group="db")
+    assert await house.passes(hours=1, minutes=55) == 0
+    await house.triggers(org, "load", group="db")
+    await house.resolves(org, "load", group="db")
+    assert await house.passes(minutes=10) == 0
+    assert await house.passes(hours=2) == 1
     await check(house.database, org)
 
 

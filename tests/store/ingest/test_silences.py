@@ -140,6 +140,12 @@ async def test_what_still_fires_opens_its_incident_at_the_end_though_the_replica
     assert await rows(database, org, "SELECT * FROM alert_holds") == []
     [alert] = await rows(database, org, "SELECT count, state FROM alerts WHERE dedup_key = 'a'")
     assert tuple(alert) == (2, "firing")
+    [heard] = await rows(
+        database,
+        org,
+        "SELECT a.last_receive_time = i.create_time AS at_the_end FROM alerts a JOIN incidents i ON i.id = a.incident_id",
+    )
+    assert heard["at_the_end"], "an open incident that it joins would count as quiet at once"
 
 
 async def test_a_trigger_after_the_end_needs_no_look(replica: Replica, clock: MovableClock) -> None:

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-# An incident may begin with an old alert: one that a silence had held back.
+# An incident may begin with an old alert: one that a silence had held back. An alert that was resolved counts as well: its
+# sender was alive at that time.
 _QUIET: Final = """integrations.auto_resolve_after IS NOT NULL
     AND $3::timestamptz <= app_now() - integrations.auto_resolve_after
     AND incidents.create_time <= app_now() - integrations.auto_resolve_after AND NOT EXISTS (
     SELECT FROM alerts WHERE alerts.incident_id = incidents.id AND alerts.org_id IS NOT DISTINCT FROM incidents.org_id
-      AND alerts.state = 'firing' AND alerts.last_receive_time > app_now() - integrations.auto_resolve_after)"""
+      AND alerts.last_receive_time > app_now() - integrations.auto_resolve_after)"""
 _WANTED: Final = "SELECT EXISTS (SELECT FROM integrations WHERE auto_resolve_after IS NOT NULL)"
 # By group key, because an index of the open incidents in that order is there already.
 _OPEN_AFTER: Final = f"""

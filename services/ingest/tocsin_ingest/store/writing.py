@@ -28,6 +28,7 @@ _APPEND = outbox.insert_from(
 
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
 # the planner has no choice to get wrong (see the migration).
+# An alert that fires at the end of its silence is heard at that moment, or its incident would count as quiet at once.
 # `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
 UPDATE = f"""
 WITH changed_incidents AS (
@@ -42,7 +43,8 @@ WITH changed_incidents AS (
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
     source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
     start_time = u.start_time,
-    last_receive_time = CASE WHEN u.count > alerts.count OR u.state = 'resolved' THEN app_now() ELSE alerts.last_receive_time END,
+    last_receive_time = CASE WHEN u.count > alerts.count OR u.state = 'resolved'
+      OR (alerts.state = 'suppressed' AND u.state = 'firing') THEN app_now() ELSE alerts.last_receive_time END,
     resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
   FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
     $15::text[], $16::bytea[]) AS u(id, state, incident_id, count, start_time, severity, summary, source, newest)

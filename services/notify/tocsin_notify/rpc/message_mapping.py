@@ -23,6 +23,9 @@ _UNREAD: Final = datetime.min.replace(tzinfo=UTC)
 
 def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
     """A message with what became of it."""
+    state = state_of(row.state, steps)
+    # A cancel that came too late leaves its reason in the row.
+    kept = "" if state is MessageState.SENT else row.state_reason
     message = pb.Message(
         name=f"messages/{row.id}",
         subject=row.subject,
@@ -31,8 +34,8 @@ def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
         urgency=URGENCIES_OF[row.urgency],
         send_time=timestamp(row.send_time),
         expire_after=duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
-        state=_STATES[state_of(row.state, steps)],
-        state_reason=row.state_reason or next((step.reason for step in reversed(steps) if step.reason), ""),
+        state=_STATES[state],
+        state_reason=kept or next((step.reason for step in reversed(steps) if step.reason), ""),
         sender=row.sender,
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),

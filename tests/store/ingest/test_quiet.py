@@ -1,10 +1,13 @@
 """Incidents of which nothing is heard any more, on a real database: resolved in time, and never one that a trigger has touched."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin_ingest.app.resolve_quiet import ACTOR, QuietIncidents, words
 from tocsin_ingest.domain.decide import Outcome
@@ -12,6 +15,7 @@ from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations, quiet
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock
 
 from tests.store.ingest.support import new_org
@@ -149,7 +153,7 @@ async def test_a_trigger_that_comes_between_the_search_and_the_lock_keeps_it_ope
     await house.triggers(org, "disk")
     search, found = quiet.open_after, list[quiet.OpenIncident]()
 
-    async def searching(tx: Tx, after: None, limit: int, since: datetime) -> list[quiet.OpenIncident]:
+    async def searching(tx: Tx, after: UUID, limit: int, since: datetime) -> list[quiet.OpenIncident]:
         found.extend(await search(tx, after, limit, since))
         await house.triggers(org, "disk")
         return found
@@ -158,6 +162,27 @@ async def test_a_trigger_that_comes_between_the_search_and_the_lock_keeps_it_ope
     assert await house.passes(minutes=6) == 0
     assert [each.quiet for each in found] == [True]
     assert await house.open(org) == 1
+
+
+@pytest.mark.parametrize("failing", [1, 3])
+async def test_a_tenant_whose_incidents_cannot_be_resolved_now_holds_up_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    orgs = [await house.tenant(timedelta(minutes=5)) for _ in range(4)]
+    for org in orgs:
+        await house.triggers(org, "disk")
+    still_quiet, failed = quiet.still_quiet, set[str]()
+
+    async def fails(tx: Tx, ids: Sequence[UUID], since: datetime) -> dict[UUID, timedelta]:
+        if tx.org_id in failed or len(failed) < failing:
+            failed.add(tx.org_id)
+            raise TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "another transaction holds the row")
+        return await still_quiet(tx, ids, since)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quiet, "still_quiet", fails)
+        assert await house.passes(minutes=6) == 4 - failing
+    assert await house.search.round() == failing
 
 
 async def test_every_open_incident_is_looked_at_however_many_there_are(

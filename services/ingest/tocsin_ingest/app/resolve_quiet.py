@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.metrics import IngestMetrics
@@ -27,6 +28,9 @@ _TOGETHER: Final = 100
 _SHORTEST_GAP: Final = 60.0
 """Seconds without a successful search that are no outage, however often rounds run: a busy machine is late by as much."""
 _ROUNDS_OF_A_GAP: Final = 3
+_START: Final = UUID(int=0)
+_MOST_FAILURES: Final = 10
+"""Tenants of one batch whose incidents may fail to be resolved before the round ends: the database may be away."""
 
 
 class QuietIncidents:
@@ -52,7 +56,7 @@ class QuietIncidents:
         self._elapsed = elapsed
         self._searched: float | None = None
         self._since: datetime | None = None
-        self._position: UUID | None = None
+        self._position = _START
 
     async def round(self) -> int:
         """How many were resolved. Raises DATABASE_UNAVAILABLE."""
@@ -65,9 +69,9 @@ class QuietIncidents:
             async with self._database.system() as tx:
                 since = await self._without_gap_since(tx)
                 page = await quiet.open_after(tx, self._position, _BATCH, since)
-            self._position = page[-1].group_key if len(page) == _BATCH else None
+            self._position = page[-1].group_key if len(page) == _BATCH else _START
             resolved += await self._resolve([each for each in page if each.quiet], since)
-            if self._position is None:
+            if self._position == _START:
                 break
         return resolved
 
@@ -84,10 +88,16 @@ class QuietIncidents:
         by_tenant: defaultdict[str, list[OpenIncident]] = defaultdict(list)
         for each in found:
             by_tenant[each.org_id].append(each)
-        resolved = 0
+        resolved = failures = 0
         for org_id, incidents in by_tenant.items():
-            for first in range(0, len(incidents), _TOGETHER):
-                resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER], since)
+            try:
+                for first in range(0, len(incidents), _TOGETHER):
+                    resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER], since)
+            except TocsinError as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                _log.warning("incidents_quiet_failed", org_id=org_id, reason=error.reason_name, error=error.message)
         return resolved
 
     async def _resolve_some(self, org_id: str, incidents: Sequence[OpenIncident], since: datetime) -> int:

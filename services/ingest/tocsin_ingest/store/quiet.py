@@ -20,7 +20,7 @@ _WANTED: Final = "SELECT EXISTS (SELECT FROM integrations WHERE auto_resolve_aft
 _OPEN_AFTER: Final = f"""
 WITH page AS MATERIALIZED (
   SELECT group_key, org_id, id, integration_id, create_time FROM incidents
-  WHERE state = 'open' AND ($1::uuid IS NULL OR group_key > $1) ORDER BY group_key LIMIT $2)
+  WHERE state = 'open' AND group_key > $1 ORDER BY group_key LIMIT $2)
 SELECT incidents.group_key, incidents.org_id, incidents.id, incidents.integration_id, coalesce({_QUIET}, false) AS quiet
 FROM page AS incidents LEFT JOIN integrations USING (org_id, integration_id)
 ORDER BY incidents.group_key
@@ -48,7 +48,7 @@ async def wanted(tx: Tx) -> bool:
     return bool(await tx.fetchval(_WANTED))
 
 
-async def open_after(tx: Tx, after: UUID | None, limit: int, since: datetime) -> list[OpenIncident]:
+async def open_after(tx: Tx, after: UUID, limit: int, since: datetime) -> list[OpenIncident]:
     """Up to `limit` open incidents of all tenants in the order of their group keys, behind `after`.
 
     `since`: triggers could come all the time from then on. Nothing is quiet by what did not come before.

@@ -1,15 +1,17 @@
 """Levels that are for some incidents only, or for some hours of the week."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tocsin_escalation.app.turning import running
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES, Condition, left_out
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Edited, Escalated, Started, Unacknowledged
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Edited, Escalated, Event, Started, Unacknowledged
 from tocsin_escalation.domain.policy import GapChoice, Level, OnCall, Policy, Target
 from tocsin_escalation.domain.schedules.clock import WEEK, clock, minute_of
 from tocsin_escalation.domain.schedules.model import Window
@@ -148,6 +150,77 @@ def test_an_incident_that_becomes_urgent_goes_through_the_levels_that_it_was_not
     known = begun(policy(level(user("ben")), only(SEVERE, user("ana"))), severity=3)
     known.take(event)  # type: ignore[arg-type]
     assert known.paged() == [(1, "ben")], "the level is for it before and after: its people are paged anew"
+
+
+CRITICAL = Condition((1,))
+RAISES = [AlertsAdded(2, 1, "worse", 1), Edited("users/dora", severity=1)]
+
+
+@pytest.mark.parametrize("event", RAISES)
+@pytest.mark.parametrize("page_raised_urgency", [True, False])
+def test_an_error_that_becomes_critical_goes_through_the_levels_that_it_passed(
+    event: AlertsAdded | Edited, page_raised_urgency: bool
+) -> None:
+    run_on = policy(only(CRITICAL, user("ana")), level(user("ben")), page_raised_urgency=page_raised_urgency)
+    story = begun(run_on, severity=2)
+    assert story.paged() == [(2, "ben")]
+    story.take(event)
+    assert (story.paged(), story.run.repeat, story.stopped()) == ([(1, "ana")], 0, 1)
+    story.passes(5)
+    story.timer_fires()
+    assert story.paged() == [(2, "ben")]
+
+
+@pytest.mark.parametrize("event", RAISES)
+def test_an_error_that_no_level_was_for_begins_again_when_it_becomes_critical(event: AlertsAdded | Edited) -> None:
+    story = begun(policy(only(CRITICAL, user("ana")), only(CRITICAL, user("ben"))), severity=2)
+    assert (story.run.state, story.paged()) == (State.EXHAUSTED, [])
+    story.take(event)
+    assert (story.run.state, story.paged(), story.due()) == (State.TRIGGERED, [(1, "ana")], 5)
+
+
+@pytest.mark.parametrize("event", RAISES)
+@pytest.mark.parametrize("page_raised_urgency", [True, False])
+def test_an_error_that_a_person_holds_stays_with_that_person_when_it_becomes_critical(
+    event: AlertsAdded | Edited, page_raised_urgency: bool
+) -> None:
+    run_on = policy(only(CRITICAL, user("ana")), level(user("ben")), page_raised_urgency=page_raised_urgency)
+    story = begun(run_on, severity=2)
+    story.take(Acknowledged("users/ben"))
+    story.take(event)
+    assert (story.run.state, story.decisions[-1].commands) == (State.ACKNOWLEDGED, ())
+
+
+@pytest.mark.parametrize("event", [AlertsAdded(2, 3, "worse", 1), Edited("users/dora", severity=3)])
+def test_an_info_that_becomes_a_warning_goes_through_the_levels_that_it_passed(event: AlertsAdded | Edited) -> None:
+    story = begun(policy(only(Condition((3,)), user("ana")), level(user("ben"))), severity=4)
+    story.take(event)
+    assert story.paged() == [(1, "ana")]
+
+
+def test_a_severity_that_changes_no_level_or_falls_pages_nobody() -> None:
+    story = begun(policy(only(SEVERE, user("ana")), level(user("ben"))), severity=2)
+    story.take(AlertsAdded(2, 1, "worse", 1))
+    assert story.paged() == []
+    fallen = begun(policy(only(Condition((3,)), user("ana")), level(user("ben"))), severity=2)
+    fallen.take(Edited("users/dora", severity=3))
+    assert fallen.paged() == []
+
+
+@pytest.mark.parametrize("was", sorted(SEVERITIES))
+@pytest.mark.parametrize("severity", sorted(SEVERITIES))
+def test_turns_and_next_policies_are_loaded_for_each_raised_severity(was: int, severity: int) -> None:
+    run_on = policy(level(user("ana")))
+    run = begun(run_on, severity=was).run
+    for event in (AlertsAdded(2, severity, "worse", 1), Edited("users/dora", severity=severity)):
+        named = running(Occurred(run.incident_id, event), run)
+        assert named == ([("acme", run_on)] if severity < was else [])
+
+
+@dataclass(frozen=True)
+class Occurred:
+    incident_id: UUID
+    event: Event
 
 
 def test_a_policy_warns_of_incidents_for_which_no_level_is() -> None:

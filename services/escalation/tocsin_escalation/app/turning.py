@@ -60,9 +60,9 @@ def of_policies(named: Iterable[tuple[str, Policy]]) -> set[Key]:
 def _may_page(run: Escalation, event: Event) -> bool:
     match event:
         case AlertsAdded(severity=severity):
-            return severity <= 2 and not run.facts.urgent
+            return 0 < severity < run.facts.severity
         case Edited(severity=severity):
-            return severity is not None and severity <= 2 and not run.facts.urgent
+            return severity is not None and severity < run.facts.severity
         case PageOutcome():
             return event.ends
         case Started() | TimerFired() | Unacknowledged() | Escalated() | Reassigned() | Restarted():

@@ -43,7 +43,7 @@ from tocsin_escalation.domain.paging import (
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.responders import add_responders, edit, restart
 from tocsin_escalation.domain.turns import holder
-from tocsin_escalation.domain.urgency import raise_urgency
+from tocsin_escalation.domain.urgency import raise_severity
 
 # Redis and PostgreSQL may disagree by the drift of two clocks; a timer this early is as good as due.
 EARLY_TOLERANCE = timedelta(milliseconds=100)
@@ -134,8 +134,9 @@ def _unused_generation(now: datetime) -> int:
 
 
 def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """New alerts page again only if they make the incident urgent; on one that a person holds they are noted, once per
-    generation.
+    """New alerts page again only if they make the incident urgent, or severe enough for a level that it passed.
+
+    On one that a person holds they are noted, once per generation.
     """
     # A repeat of an alert that is known says nothing new to a person who has set the severity; an alert of a new key does.
     may_raise = not run.severity_set or event.new_keys > 0
@@ -144,9 +145,7 @@ def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: D
     severity = event.severity if worse else run.facts.severity
     facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)
     following = replace(run, facts=facts, added_alerts_noted=run.added_alerts_noted or quiet)
-    raised = Decision(following)
-    if facts.urgent and not run.facts.urgent and run.policy is not None and run.policy.page_raised_urgency:
-        raised = raise_urgency(following, run.facts.severity, now, directory, timer_id)
+    raised = raise_severity(following, run.facts, now, directory, timer_id)
     notes = []
     if worse:
         notes.append(Note(NoteKind.SEVERITY_RAISED, "", f"severity raised by: {event.summary}", run.level))

@@ -20,7 +20,7 @@ from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, 
 from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
 from tocsin_escalation.domain.paging import halt, start_level
 from tocsin_escalation.domain.policy import Directory
-from tocsin_escalation.domain.urgency import raise_urgency
+from tocsin_escalation.domain.urgency import raise_severity
 
 
 def add_responders(run: Escalation, event: RespondersAdded, now: datetime, directory: Directory) -> Decision:
@@ -73,7 +73,7 @@ def restart(run: Escalation, event: Restarted, now: datetime, directory: Directo
 
 
 def edit(run: Escalation, event: Edited, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """Correct title and severity. An incident that becomes urgent so is paged anew, as when an alert raises it."""
+    """Correct title and severity. A raised severity pages as when an alert raises it."""
     facts, said = run.facts, []
     if event.title is not None and event.title != facts.title:
         said.append(f"title: {event.title} (was: {facts.title})")
@@ -85,7 +85,5 @@ def edit(run: Escalation, event: Edited, now: datetime, directory: Directory, ti
         return Decision(run, already=True)
     following = replace(run, facts=facts, severity_set=run.severity_set or event.severity is not None)
     note = Note(NoteKind.EDITED, event.actor, "; ".join(said), run.level)
-    if facts.urgent and not run.facts.urgent and run.policy is not None and run.policy.page_raised_urgency:
-        raised = raise_urgency(following, run.facts.severity, now, directory, timer_id)
-        return Decision(raised.next, raised.commands, (note, *raised.notes))
-    return Decision(following, (), (note,))
+    raised = raise_severity(following, run.facts, now, directory, timer_id)
+    return Decision(raised.next, raised.commands, (note, *raised.notes))

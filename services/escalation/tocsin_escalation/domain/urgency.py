@@ -1,7 +1,8 @@
-"""A calm incident became urgent: an alert of critical or error joined one of warning or info.
+"""The severity of an incident was raised, by an alert or by a person.
 
-Its people were paged by the rules for low urgency, which may wait for an hour or for the morning. So the present level is
-paged anew, by the rules for high urgency. This happens at most once in the life of an incident: its severity never falls.
+When it became urgent (critical or error, after warning or info), its people were paged by the rules for low urgency, which may
+wait for an hour or for the morning. So the present level is paged anew, by the rules for high urgency. At any raise, the policy
+begins again if it passed a level that is for the new severity: otherwise the people of that level would never be paged.
 """
 
 from dataclasses import replace
@@ -9,17 +10,27 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, StopPages, page_id
-from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.escalation import Escalation, Facts, State
 from tocsin_escalation.domain.gaps import holds
 from tocsin_escalation.domain.paging import current_level, halt, level_timer, page_users, start_level
 from tocsin_escalation.domain.policy import Directory
 
 
-def raise_urgency(run: Escalation, was: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    """What follows for a run that is not resolved; its severity is the new one already, and was another."""
-    if run.state in (State.ACKNOWLEDGED, State.SNOOZED):
-        return _tell_holder(run, now)
-    stop = StopPages(run.generation, "superseded: the incident became urgent and is paged anew")
+def raise_severity(run: Escalation, was: Facts, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """What follows for a run that is not resolved, if its severity is worse than it `was`. Nothing when it is the same or fell."""
+    if run.policy is None or run.facts.severity >= was.severity:
+        return Decision(run)
+    held = run.state in (State.ACKNOWLEDGED, State.SNOOZED)
+    if run.facts.urgent and not was.urgent and run.policy.page_raised_urgency:
+        return _tell_holder(run, now) if held else _page_anew(run, was.severity, now, directory, timer_id)
+    # A person holds it, and knew already how urgent it is.
+    if held or not _passed_wrongly(run, was.severity, now):
+        return Decision(run)
+    return _page_anew(run, was.severity, now, directory, timer_id)
+
+
+def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    stop = StopPages(run.generation, "superseded: the severity was raised and the incident is paged anew")
     step = current_level(run)
     if run.state is State.EXHAUSTED or step is None or not run.assignees:
         # A level that waits for somebody to come on call costs no repeat: nobody of it has been paged.

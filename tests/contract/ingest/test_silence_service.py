@@ -37,10 +37,21 @@ R = ErrorReason
 EVERYTHING = LabelMatcher(label="severity", operator=MatchOperator.MATCH_OPERATOR_MATCHES, value=".*")
 
 
+class Clock:
+    """The database's clock, read once for each test; tests leave whole minutes between what they compare."""
+
+    now = datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+async def clock(ingest: Ingest) -> None:
+    async with ingest.database.transaction(new_org()) as tx:
+        Clock.now = await tx.now()
+
+
 def after(minutes: float) -> Timestamp:
-    """By this machine's clock; tests leave whole minutes between what they compare."""
     stamp = Timestamp()
-    stamp.FromDatetime(datetime.now(UTC) + timedelta(minutes=minutes))
+    stamp.FromDatetime(Clock.now + timedelta(minutes=minutes))
     return stamp
 
 

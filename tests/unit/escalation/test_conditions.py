@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tocsin_escalation.app.turning import running
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES, Condition, left_out
-from tocsin_escalation.domain.decision import NoteKind
+from tocsin_escalation.domain.decision import NoteKind, Refusal
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Edited, Escalated, Event, Started, Unacknowledged
 from tocsin_escalation.domain.policy import GapChoice, Level, OnCall, Policy, Target
@@ -19,7 +19,7 @@ from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.warnings import warn_of_conditions
 from tocsin_escalation.store.policies import from_json, to_json
 
-from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, user
+from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, Story, level, policy, schedule, team, user
 from tests.unit.escalation.schedules.writing import EVERY_DAY, WORKDAYS, hours
 
 OFFICE = Condition(windows=(hours(WORKDAYS, 8, 18),), zone="Europe/Berlin")
@@ -114,6 +114,25 @@ def test_a_person_who_names_a_level_pages_it_and_the_next_level_is_the_next_one_
     following = begun(run_on)
     following.take(Escalated("users/ana"))
     assert following.paged() == [(3, "cem")]
+
+
+@pytest.mark.parametrize("last", [only(OFFICE, user("ben")), level(team("empty"))])
+def test_escalating_is_refused_when_no_level_that_follows_pages_anybody(last: Level) -> None:
+    story = begun(policy(level(user("ana")), last))
+    before = story.run
+    refused = story.take(Escalated("users/ana"))
+    assert (refused.refusal, refused.commands, refused.notes) == (Refusal.NO_NEXT_LEVEL, (), ())
+    assert story.run == before, "ana stays paged, and her time to answer goes on"
+
+
+def test_escalating_goes_on_to_a_repeat_or_the_fallback_target_when_no_level_that_follows_is_for_it() -> None:
+    levels = (level(user("ana")), only(OFFICE, user("ben")))
+    repeated = begun(policy(*levels, repeat_count=1))
+    repeated.take(Escalated("users/ana"))
+    assert repeated.paged() == [(1, "ana")]
+    fallen_back = begun(policy(*levels, fallback_target=user("dora")))
+    fallen_back.take(Escalated("users/ana"))
+    assert (fallen_back.run.state, fallen_back.run.assignees) == (State.EXHAUSTED, ("dora",))
 
 
 def test_a_level_that_has_begun_goes_on_whatever_the_time() -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
-from tocsin_escalation.domain.decision import Decision, Note, NoteKind, PageType, Refusal, StopPages
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, Refusal, StopPages
 from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -244,6 +244,10 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event.via)}", wanted)
     started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0)
+    pages = any(isinstance(command, Page) for command in started.commands)
+    if not level and not pages and started.next.state is State.EXHAUSTED:
+        # Otherwise the incident would be exhausted by a command that succeeds, and nobody would be paged any more.
+        return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
     return Decision(started.next, started.commands, (note, *started.notes))
 
 

@@ -216,23 +216,27 @@ class Life(RuleBasedStateMachine):
     def alerts_added(self, severity: int, new_keys: int) -> None:
         before, pages, held = self.run, self.paged.total(), self.held
         self.take(AlertsAdded(self.run.facts.alert_count + 1, severity, "again", new_keys))
-        raised = (
-            before.policy is not None
-            and before.policy.page_raised_urgency
-            and severity <= 2 < before.facts.severity
-            and (new_keys > 0 or not before.severity_set)
+        was = before.facts.severity
+        worse = severity < was and (new_keys > 0 or not before.severity_set)
+        passed = before.policy is not None and any(
+            each.condition.holds(severity, self.now) and not each.condition.holds(was, self.now)
+            for each in before.policy.levels[: before.level]
         )
+        urgent = before.policy is not None and before.policy.page_raised_urgency and severity <= 2 < was
+        raised = worse and (urgent or passed)
         if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED):
-            assert self.paged.total() == pages, "only urgency pages again, and only what nobody holds"
+            assert self.paged.total() == pages, (
+                "only urgency and a level passed before page again, and only what nobody holds"
+            )
             assert (self.run.state, self.run.timer, self.run.generation) == (
                 before.state,
                 before.timer,
                 before.generation,
             )
         elif before.state is State.TRIGGERED:
-            assert self.run.generation == before.generation + 1
+            handed_on = self.run.handed_on - before.handed_on
+            assert self.run.generation == before.generation + 1 + handed_on
             assert self.stopped_up_to == before.generation, "the pending low pages are superseded"
-            passed = any(each.condition is not ALWAYS for each in before.policy.levels) if before.policy else False
             if held or passed:
                 return
             assert (self.run.level, self.run.assignees) == (before.level, before.assignees)

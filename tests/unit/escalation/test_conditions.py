@@ -72,6 +72,15 @@ def test_the_hours_are_those_on_the_wall_also_when_the_clocks_change(utc: str, p
     assert [who for _, who in begun(policy(only(OFFICE, user("ana")), level(user("ben"))), now).paged()] == [paged]
 
 
+def test_a_level_whose_time_zone_is_known_no_more_pages_at_any_hour() -> None:
+    gone = replace(OFFICE, severities=(1,), zone="Europe/Nowhere")
+    run_on = policy(only(gone, user("ana")), level(user("ben")))
+    assert begun(run_on).paged() == [(1, "ana")]
+    assert begun(run_on, severity=2).paged() == [(2, "ben")], "its severities still hold"
+    assert left_out([gone], 1, minute_of(NOON)) is None
+    assert left_out([gone], 2, minute_of(NOON)) == (minute_of(NOON), minute_of(NOON) + WEEK)
+
+
 def test_a_night_belongs_to_the_day_it_begins_on() -> None:
     night = Condition(windows=(Window(frozenset({4}), 22 * 60, 8 * 60),), zone="UTC")
     friday = datetime(2026, 3, 6, 22, 0, tzinfo=UTC)

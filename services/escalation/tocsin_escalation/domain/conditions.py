@@ -37,8 +37,17 @@ class Condition:
         return ""
 
     def times(self, since: int, until: int) -> list[Interval]:
-        """When the windows are open within [since, until), in minutes."""
-        return opened(self.windows, clock(self.zone), since, until) if self.windows else [(since, until)]
+        """When the windows are open within [since, until), in minutes.
+
+        Always with a zone that the time zone database has no more: then somebody is paged.
+        """
+        if not self.windows:
+            return [(since, until)]
+        try:
+            there = clock(self.zone)
+        except UnknownZone:
+            return [(since, until)]
+        return opened(self.windows, there, since, until)
 
     def problem(self) -> tuple[str, str] | None:
         """The field, and what is wrong with it beyond its shape."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from tocsin_escalation.app import foresee, people, policies
@@ -137,7 +137,8 @@ async def test_a_policy_begins_to_page_in_turn_when_it_is_changed_so(desk: Desk)
 
 async def test_who_is_away_or_cannot_be_reached_is_passed_over_and_the_simulation_says_so(desk: Desk) -> None:
     await write(desk)
-    now = datetime.now(UTC)
+    async with desk.db.transaction(ORG) as tx:
+        now = await tx.now()
     away = AbsenceRow(uuid4(), "ana", now - timedelta(hours=1), now + timedelta(hours=1), "ill", "users/ana")
     await desk.db.run(ORG, lambda tx: absences.insert(tx, away))
     foreseen = await foresee.on_policy(desk.db, Notify(), ORG, "rota", None, 1)

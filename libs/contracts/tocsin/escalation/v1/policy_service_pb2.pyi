@@ -64,7 +64,9 @@ class _UrgencyRaiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UrgencyR
     snoozed it is told by a page of its own kind, which never escalates.
     """
     URGENCY_RAISE_NOTE: _UrgencyRaise.ValueType  # 2
-    """The timeline says so, and no user is paged for it."""
+    """The timeline says so, and no user is paged for it. A level that was passed because it is for the new severity is paged all the
+    same.
+    """
 
 class UrgencyRaise(_UrgencyRaise, metaclass=_UrgencyRaiseEnumTypeWrapper):
     """What follows when an incident's urgency rises: it was of warning or info severity, and an alert of critical or error joins."""
@@ -77,7 +79,9 @@ superseded. An exhausted incident starts again at level 1. The person who has ac
 snoozed it is told by a page of its own kind, which never escalates.
 """
 URGENCY_RAISE_NOTE: UrgencyRaise.ValueType  # 2
-"""The timeline says so, and no user is paged for it."""
+"""The timeline says so, and no user is paged for it. A level that was passed because it is for the new severity is paged all the
+same.
+"""
 Global___UrgencyRaise: _TypeAlias = UrgencyRaise  # noqa: Y015
 
 class _GapChoice:

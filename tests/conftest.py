@@ -1,8 +1,7 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
-import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
@@ -21,14 +20,13 @@ settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
 
 
-def pytest_collection() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""
-    gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """From here on they are never looked through again."""
+    with collector.resting():
+        collected = yield
     collector.tune()
+    return collected
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,11 +28,7 @@ def resting() -> Iterator[None]:
 
 
 def tune() -> None:
-    """Call once, when a service is built: what exists now stays for good and is never looked through again.
-
-    It also enables the collector, which services disable while they import their modules.
-    """
-    gc.enable()
+    """Call once, when a service is built: what exists now stays for good and is never looked through again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)

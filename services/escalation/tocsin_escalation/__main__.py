@@ -1,9 +1,4 @@
 """`python -m tocsin_escalation serve | migrate | check`."""
-# ruff: noqa: E402
-
-import gc
-
-gc.disable()  # It takes a quarter of the time that the imports take, and they leave no garbage. `tocsin_kit.collector` enables it.
 
 from pathlib import Path
 

@@ -27,14 +27,15 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 SERVICE = textwrap.dedent(
     f"""
-    import asyncio
-    import gc
-    gc.disable()
-    from pathlib import Path
-    from aiohttp import web
-    from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
-    from tocsin_kit.logging import get_logger
-    from tocsin_kit.settings import ServiceSettings, service_settings
+    from tocsin_kit import collector
+    with collector.resting():
+        import asyncio
+        import gc
+        from pathlib import Path
+        from aiohttp import web
+        from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
+        from tocsin_kit.logging import get_logger
+        from tocsin_kit.settings import ServiceSettings, service_settings
 
     class Settings(ServiceSettings):
         model_config = service_settings("WIDGET_")

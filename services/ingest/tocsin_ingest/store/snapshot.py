@@ -19,17 +19,17 @@ from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 # transaction after this many milliseconds of silence. Everything that follows looks rows up by key, no matter what the planner
 # believes about tables it has no statistics of.
 _LOCK = """
-SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_seqscan', 'off', true),
-  set_config('enable_mergejoin', 'off', true), set_config('enable_hashjoin', 'off', true), pg_advisory_xact_lock(key)
+SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_mergejoin', 'off', true),
+  set_config('enable_hashjoin', 'off', true), pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
 
 _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.severity, incidents.alert_count,
   incidents.firing_count, incidents.event_sequence"""
 
-# What is suppressed alone may be held: for other alerts the key of the join is NULL, and no index is entered.
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
+# Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
 _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 READ = f"""
 WITH live AS MATERIALIZED (

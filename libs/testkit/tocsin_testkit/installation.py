@@ -121,6 +121,15 @@ class Installation:
         """Wait until nothing is due and nothing is under way anywhere."""
         await until_idle(self.stack.plan.databases)
 
+    def ended(self) -> list[str]:
+        """Which services have ended, by themselves or because a test did not start them again; with their last lines."""
+        children = [process.process for replicas in self.stack.services.values() for process in replicas]
+        return [
+            f"{child.output.name} exited with {child.returncode}\n{child.output.tail()}"
+            for child in children
+            if child.returncode is not None
+        ]
+
     async def database(self, service: str) -> asyncpg.Connection:
         """A connection to a service's database that sees every tenant. For tests about rows; close it."""
         return await asyncpg.connect(self.stack.plan.databases[service], server_settings={"tocsin.org_id": "*"})

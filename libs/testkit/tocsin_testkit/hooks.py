@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
@@ -16,7 +17,7 @@ class HookServer:
     """Listens on a free loopback port; every path is one user's webhook.
 
     `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
-    get no answer until they are taken out again. `on_request` is told of every request when it arrives and may wait; it
+    get no answer until they are taken out again, and `held[path]` counts the requests that came to one meanwhile. `on_request` is told of every request when it arrives and may wait; it
     returns the status to answer with, or None to cut the connection.
     """
 
@@ -25,6 +26,7 @@ class HookServer:
         self._runner: web.AppRunner | None = None
         self.answers: dict[str, list[tuple[int, dict[str, str]]]] = {}
         self.hang: dict[str, asyncio.Event] = {}
+        self.held: Counter[str] = Counter()
         self.refused: list[tuple[str, float]] = []
         self.on_request: Callable[[web.Request, Received], Awaitable[int | None]] | None = None
         self.port = 0
@@ -59,6 +61,7 @@ class HookServer:
         body = await request.read()
         arrived = time.monotonic()
         if path in self.hang:
+            self.held[path] += 1
             await self.hang[path].wait()
         if self.answers.get(path):
             status, headers = self.answers[path].pop(0)

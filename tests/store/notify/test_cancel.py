@@ -131,6 +131,7 @@ async def test_a_provider_that_hangs_holds_up_no_cancel(world: World, notify: No
     await world.method(org, webhook="ana")
     world.hooks.hang["ana"] = asyncio.Event()
     await notify.submit(job(org, incident))
+    await until(lambda: world.hooks.held["ana"])
     began = time.monotonic()
     answer = await notify.cancel(org, incident)
     assert time.monotonic() - began < within(8.0), "before the hanging call timed out"
@@ -212,6 +213,7 @@ async def test_a_call_that_crossed_and_failed_for_good_does_not_fail_over(world:
     await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 0))
     world.hooks.hang["ana"] = asyncio.Event()
     await notify.submit(job(org, incident))
+    await until(lambda: world.hooks.held["ana"])
     await notify.cancel(org, incident)
     world.hooks.will_answer("ana", [410])
     world.hooks.hang["ana"].set()

@@ -134,11 +134,7 @@ async def test_a_cancel_while_the_attempt_is_under_way_lets_no_other_follow(worl
     held = world.hooks.hang["ana"] = asyncio.Event()
     world.hooks.will_answer("ana", [503])
     sent = await sender.send()
-
-    async def under_way() -> bool:
-        return await world.states("org_id = $1", sender.org) == ["sending"]
-
-    await until(under_way)
+    await until(lambda: world.hooks.held["ana"])
     assert not await sender.cancel(sent)
     held.set()
     await sender.becomes(sent, State.MESSAGE_STATE_CANCELLED)

@@ -130,6 +130,7 @@ async def test_a_stop_lets_calls_end_and_gives_back_what_does_not(world: World) 
     world.hooks.hang["stuck"] = asyncio.Event()
     async with world.replica() as replica:
         await replica.submit(job(org), job(org, user="users/bob"))
+        await until(lambda: world.hooks.held["slow"] and world.hooks.held["stuck"])
         asyncio.get_running_loop().call_later(0.3, world.hooks.hang["slow"].set)
     by_user = {
         row["user_id"]: row for row in await world.admin.fetch("SELECT user_id, state, state_reason FROM notifications")
@@ -153,11 +154,7 @@ async def test_a_late_yes_counts_when_the_row_went_back_to_wait(world: World) ->
     world.hooks.hang["ana"] = asyncio.Event()
     async with world.replica(backoff_base=3000.0, backoff_cap=3000.0) as first:
         await first.submit(job(org))
-
-        async def sending() -> bool:
-            return await world.states() == ["sending"]
-
-        await until(sending)
+        await until(lambda: world.hooks.held["ana"])
         await world.admin.execute(
             """UPDATE notifications SET state = 'pending', lease_until = NULL, due_time = app_now() + interval '1 hour',
                  attempts = 2, tries = 2"""

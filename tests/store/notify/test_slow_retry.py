@@ -243,7 +243,7 @@ async def test_a_try_that_crosses_with_a_cancel_is_the_last(world: World, notify
     await tried(world, 5)
     world.hooks.hang["ana"] = asyncio.Event()
     await world.forward(PACE)
-    await ends(world, "sending")
+    await until(lambda: world.hooks.held["ana"])
     assert "tried on" in (await world.row("SELECT state_reason FROM notifications"))["state_reason"]
     answer = await notify.cancel(org, incident)
     assert (answer.cancelled, answer.crossed) == (0, 1)

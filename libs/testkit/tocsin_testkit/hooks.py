@@ -17,8 +17,9 @@ class HookServer:
     """Listens on a free loopback port; every path is one user's webhook.
 
     `answers[path]` holds statuses (with headers) to give, one per request, before the usual 200; `hang` holds paths that
-    get no answer until they are taken out again, and `held[path]` counts the requests that came to one meanwhile. `on_request` is told of every request when it arrives and may wait; it
-    returns the status to answer with, or None to cut the connection.
+    get no answer until they are taken out again, and `held[path]` counts the requests that came to one meanwhile.
+    `on_request` is told of every request when it arrives and may wait; it returns the status to answer with, or None to
+    cut the connection.
     """
 
     def __init__(self, inbox: Inbox) -> None:

@@ -1,20 +1,24 @@
 """Turns on a real database: fair while two replicas start levels at the same time, and never a reason to wait for long."""
 
 import asyncio
+import contextlib
+import random
 from collections import Counter
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from tocsin_escalation.app import foresee, people, policies
-from tocsin_escalation.app.apply_events import Result, apply_events
+from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
+from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.fire_timers import fire_timers
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, PageOutcome, TimerFired
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
-from tocsin_escalation.store import absences, turns
+from tocsin_escalation.store import absences, escalations, turns
 from tocsin_escalation.store import policies as policy_store
 from tocsin_escalation.store.absences import AbsenceRow
 from tocsin_escalation.store.directory import TeamRow, UserRow
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk, Notify
 
@@ -28,6 +32,8 @@ ROTA = Policy(
         Level((Target(TargetKind.USER, "ana"),), timedelta(minutes=10)),
     ),
 )
+
+HANDING_ON = Policy("handing-on", (Level((Target(TargetKind.USER, "ben"),), timedelta(minutes=5)),), next_policy="rota")
 
 
 async def write(desk: Desk) -> None:
@@ -54,8 +60,15 @@ async def test_two_replicas_share_out_the_turns_fairly(desk: Desk) -> None:
     await write(desk)
     arrivals = [desk.opening(policy="rota") for _ in range(30)]
     batches = [arrivals[at : at + 2] for at in range(0, 30, 2)]
-    results = await asyncio.gather(*(apply_events(desk.db, desk.effects, batch) for batch in batches))
-    assert results == [[Result.APPLIED] * 2] * 15
+
+    async def open_all(batch: list[Arrival]) -> None:
+        async with asyncio.timeout(60):
+            while Result.BUSY in (results := await apply_events(desk.db, desk.effects, batch)):
+                assert results == [Result.BUSY] * 2, "a policy that is held elsewhere"
+                await asyncio.sleep(random.uniform(0, 0.05))
+        assert results == [Result.APPLIED] * 2
+
+    await asyncio.gather(*map(open_all, batches))
     counted = Counter[str]()
     for arrival in arrivals:
         [(_, who)] = await desk.paged(arrival.incident_id)
@@ -153,3 +166,66 @@ async def test_who_is_away_or_cannot_be_reached_is_passed_over_and_the_simulatio
     assert [page.user for step in later.plan.steps for page in step.note.pages][:1] == ["ana"], (
         "back, and never had a turn"
     )
+
+
+async def test_a_turn_that_is_held_delays_no_opening_of_anybody_else(desk: Desk) -> None:
+    await write(desk)
+    await desk.db.run(ORG, lambda tx: policies.create(tx, HANDING_ON, "Handing on", False))
+    held, ahead, free, stranger = (
+        desk.opening(policy="rota"),
+        desk.opening(policy="handing-on"),
+        desk.opening(),
+        desk.opening(org_id="umbrella"),
+    )
+    batch = [held, ahead, free, stranger]
+    async with desk.db.system() as tx:
+        await turns.lock(tx, [(ORG, "rota")])
+        assert await apply_events(desk.db, desk.effects, batch) == [
+            Result.BUSY,
+            Result.BUSY,
+            Result.APPLIED,
+            Result.APPLIED,
+        ]
+        assert await desk.paged(free.incident_id) == [(1, "ana")]
+        assert await desk.paged(held.incident_id) == []
+        async with desk.db.transaction(ORG) as other:
+            assert await escalations.known(other, [held.incident_id, ahead.incident_id]) == set(), "nothing was done"
+    duplicates = [Result.DUPLICATE] * 2
+    assert await apply_events(desk.db, desk.effects, batch) == [Result.APPLIED, Result.APPLIED, *duplicates]
+    assert await desk.paged(held.incident_id) == [(1, "ana")]
+
+
+async def test_a_held_turn_is_waited_for_by_the_outcome_that_takes_it_alone(desk: Desk) -> None:
+    await write(desk)
+    waiting, free = await desk.opens(policy="rota"), await desk.opens()
+    told = [Told(ORG, incident, await unreachable(desk, incident)) for incident in (waiting, free)]
+    async with desk.db.system() as tx:
+        await turns.lock(tx, [(ORG, "rota")])
+        applying = asyncio.create_task(apply_outcomes(desk.db, desk.effects, told))
+        async with asyncio.timeout(30):
+            while len(await desk.paged(free)) < 2 and not applying.done():
+                await asyncio.sleep(0.01)
+        assert await desk.paged(free) == [(1, "ana"), (2, "ben")]
+        assert await desk.paged(waiting) == [(1, "ana")]
+    with contextlib.suppress(TocsinError):  # on a slow machine it has waited too long, and notify tells it again
+        await applying
+    again = await apply_outcomes(desk.db, desk.effects, told)
+    assert again[1] == OutcomeResult.DUPLICATE
+    assert await desk.paged(waiting) == [(1, "ana"), (1, "ben")]
+
+
+async def test_turns_of_several_policies_are_written_together(desk: Desk) -> None:
+    await write(desk)
+    await desk.db.run(ORG, lambda tx: policies.create(tx, Policy("second", ROTA.levels), "Second", False))
+    batch = [desk.opening(policy=policy) for policy in ("rota", "second", "rota")]
+    assert await apply_events(desk.db, desk.effects, batch) == [Result.APPLIED] * 3
+    async with desk.db.transaction(ORG) as tx:
+        assert await turns.read(tx, [(ORG, "rota"), (ORG, "second")]) == {
+            (ORG, "rota"): ("ana", "ben"),
+            (ORG, "second"): ("ana",),
+        }
+
+
+async def unreachable(desk: Desk, incident: UUID) -> PageOutcome:
+    page = next(iter((await desk.run(incident)).pages))
+    return PageOutcome(page, "ana", OutcomeKind.UNREACHABLE, 1, reason="no verified contact method")

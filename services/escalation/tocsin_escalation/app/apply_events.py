@@ -1,12 +1,13 @@
 """What ingest says became of incidents: the way escalations begin and end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
 
+from tocsin_escalation.app import turning
 from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
@@ -23,6 +24,7 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
     UNKNOWN_INCIDENT = "unknown_incident"
+    BUSY = "busy"
 
 
 Policies = Mapping[tuple[str, str], Policy]
@@ -62,9 +64,31 @@ class Placed:
     starts: bool = False
 
 
-async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Apply events, idempotent by their incident's own numbers; all of them in one transaction."""
+class _Held(Exception):
+    """Another transaction takes turns of policies on which these incidents may page: what is locked for them is let go."""
 
+    def __init__(self, incidents: Collection[UUID]) -> None:
+        self.incidents = incidents
+
+
+async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
+    """Apply events, idempotent by their incident's own numbers; all of them in one transaction.
+
+    It never waits for a turn: incidents whose policy is taking one elsewhere are left out (BUSY), since a replica that stands
+    still inside its transaction would hold up the openings of every tenant.
+    """
+    busy = set[UUID]()
+    while left := [each for each in arrivals if each.incident_id not in busy]:
+        try:
+            results = iter(await _apply(db, effects, left))
+        except _Held as held:
+            busy.update(held.incidents)
+        else:
+            return [Result.BUSY if each.incident_id in busy else next(results) for each in arrivals]
+    return [Result.BUSY] * len(arrivals)
+
+
+async def _apply(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
     async def work(tx: Tx) -> list[Result]:
         runs = await _lock(tx, arrivals)
         placed = _place_all(arrivals, runs)
@@ -72,12 +96,35 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
             going_on = [_step(each, found, {}) for each in applied if not each.starts]
+            taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
+            if taking.held:
+                raise _Held(taking.held)
             starting = [(org_id, policy) for (org_id, _), policy in found.items()]
-            known = await Known.read(tx, runs, going_on, _targets(found, runs.values()), starting=starting)
+            known = await Known.read(
+                tx,
+                runs,
+                going_on,
+                _targets(found, runs.values()),
+                starting=starting,
+                ahead=taking.ahead,
+                locked=taking.locked,
+            )
             await advance(tx, [_step(each, found, known.people) for each in applied], effects, known, entries=False)
         return [each.result for each in placed]
 
     return await db.run(None, work)
+
+
+def _running(
+    applied: Sequence[Placed], going_on: Sequence[Step], found: Policies, runs: Mapping[UUID, Escalation]
+) -> dict[UUID, list[tuple[str, Policy]]]:
+    """The policies on which each incident may page by these events. One that starts may take its own or the tenant's fallback."""
+    running = turning.running_of(going_on, runs)
+    for arrival in (each.arrival for each in applied if each.starts):
+        named = (arrival.event.policy, "") if isinstance(arrival.event, Opening) else ()
+        policies_ = [found.get((arrival.org_id, id_)) for id_ in dict.fromkeys(named)]
+        running.setdefault(arrival.incident_id, []).extend((arrival.org_id, each) for each in policies_ if each)
+    return running
 
 
 async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> dict[UUID, Escalation]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
+from tocsin_escalation.app import turning
 from tocsin_escalation.app.advance import Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Escalation
@@ -35,13 +36,31 @@ class Told:
 
 
 async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -> list[OutcomeResult]:
-    """Apply outcomes, each once however often it is told; all of them in one transaction.
+    """Apply outcomes, each once however often it is told.
+
+    All are one transaction, but those that may page on a policy of which another transaction takes a turn: these wait for
+    it by themselves, when the others are committed and hold no lock any more. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    """
+    results, held = await _apply(db, effects, told)
+    if held:
+        # What was applied above is a duplicate now, and keeps its first answer.
+        again = [place for place, each in enumerate(told) if each.incident_id in held]
+        waited, _ = await _apply(db, effects, [told[place] for place in again], wait=True)
+        for place, result in zip(again, waited, strict=True):
+            results[place] = result
+    return results
+
+
+async def _apply(
+    db: Database, effects: Effects, told: Sequence[Told], *, wait: bool = False
+) -> tuple[list[OutcomeResult], set[UUID]]:
+    """With `wait` False, incidents whose turns another transaction takes are left as they are, and named in the answer.
 
     The incident is locked before the timeline is asked what it holds, so that two replicas that are told the same at the
-    same time take it one after the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    same time take it one after the other.
     """
 
-    async def work(tx: Tx) -> list[OutcomeResult]:
+    async def work(tx: Tx) -> tuple[list[OutcomeResult], set[UUID]]:
         locked = await escalations.lock(tx, list({each.incident_id for each in told}))
         # The lock shows every tenant's rows: an incident named together with another tenant is not there.
         runs = {each.incident_id: locked[each.incident_id] for each in told if _owns(locked, each)}
@@ -57,13 +76,24 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
                 known.add(each.outcome.key)
                 results.append(OutcomeResult.APPLIED)
                 steps.append(Step(each.incident_id, each.outcome, org_id=each.org_id))
-        if steps:
-            # What was sent, or is tried on, changes no level: most outcomes need no people.
-            moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
-            await advance(tx, steps, effects, await Known.read(tx, runs, moving), entries=False)
-        return results
+        return results, await _take(tx, effects, runs, steps, wait=wait) if steps else set()
 
     return await db.run(None, work)
+
+
+async def _take(
+    tx: Tx, effects: Effects, runs: Mapping[UUID, Escalation], steps: Sequence[Step], *, wait: bool
+) -> set[UUID]:
+    """The incidents that were left alone."""
+    # What was sent, or is tried on, changes no level: most outcomes need no people and no turns.
+    moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
+    taking = await turning.lock_for(tx, turning.running_of(moving, runs), wait=wait)
+    free = [step for step in steps if step.incident_id not in taking.held]
+    if free:
+        moving = [step for step in moving if step.incident_id not in taking.held]
+        known = await Known.read(tx, runs, moving, ahead=taking.ahead, locked=taking.locked)
+        await advance(tx, free, effects, known, entries=False)
+    return set(taking.held)
 
 
 def _owns(locked: Mapping[UUID, Escalation], told: Told) -> bool:

@@ -7,7 +7,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import handing_on, turning
+from tocsin_escalation.app import turning
 from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
@@ -33,13 +33,10 @@ async def fire_timers(
     async def work(tx: Tx) -> list[Fired]:
         runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
-        running = {step.incident_id: turning.running(step, runs[step.incident_id]) for step in steps}
-        ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
-        keys = {id_: turning.of_policies([*named, *handing_on.from_(named, ahead)]) for id_, named in running.items()}
-        locked = await turning.lock(tx, set().union(*keys.values()), wait=wait)
-        steps = [step for step in steps if not keys[step.incident_id] & locked.busy]
+        taking = await turning.lock_for(tx, turning.running_of(steps, runs), wait=wait)
+        steps = [step for step in steps if step.incident_id not in taking.held]
         if steps:
-            known = await Known.read(tx, runs, steps, ahead=ahead, locked=locked)
+            known = await Known.read(tx, runs, steps, ahead=taking.ahead, locked=taking.locked)
             await _take(tx, steps, effects, known, way)
         taken = {step.incident_id for step in steps}
         left = [(incident_id, event) for incident_id, event in fired if incident_id not in taken]

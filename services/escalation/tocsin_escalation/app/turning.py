@@ -1,12 +1,14 @@
 """Whose turn it is, for decisions about policies that page one in turn. Other policies cost nothing here."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
+from tocsin_escalation.app import handing_on
+from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import (
     AlertsAdded,
@@ -78,6 +80,31 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
     known = set() if wait else set(await turns.read(tx, keys))
     locked = await turns.lock(tx, keys, wait=wait)
     return Locked(locked, frozenset(known - locked.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What incidents may page on. `held`: incidents of which another transaction takes a turn."""
+
+    ahead: Ahead
+    locked: Locked
+    held: frozenset[UUID]
+
+
+async def lock_for(tx: Tx, running: Mapping[UUID, Sequence[tuple[str, Policy]]], *, wait: bool) -> Taking:
+    """Lock the turns that incidents may take on these policies, and on those to which they hand on. With `wait` none is held."""
+    ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
+    keys = {id_: of_policies([*named, *handing_on.from_(named, ahead)]) for id_, named in running.items()}
+    locked = await lock(tx, set().union(*keys.values()), wait=wait)
+    return Taking(ahead, locked, frozenset(id_ for id_, wanted in keys.items() if wanted & locked.busy))
+
+
+def running_of(steps: Iterable[Stepping], runs: Mapping[UUID, Escalation]) -> dict[UUID, list[tuple[str, Policy]]]:
+    """The policies on which these steps may page, by incident."""
+    found: dict[UUID, list[tuple[str, Policy]]] = {}
+    for step in steps:
+        found.setdefault(step.incident_id, []).extend(running(step, runs.get(step.incident_id)))
+    return found
 
 
 async def add(tx: Tx, people: Mapping[str, Directory], keys: Collection[Key], locked: Locked) -> dict[str, Directory]:

@@ -1,5 +1,6 @@
 """Whose turn it is at levels that page one in turn, in PostgreSQL."""
 
+import json
 from collections.abc import Collection, Mapping
 
 from tocsin_kit.db.pool import Tx
@@ -13,6 +14,11 @@ _LOCK = f"{_KNOWN} ORDER BY t.org_id, t.policy_id FOR UPDATE OF t"
 _AWAY = """SELECT DISTINCT a.org_id, a.user_id FROM absences a
            JOIN unnest($1::text[], $2::text[]) AS w(org_id, user_id) USING (org_id, user_id)
            WHERE a.start_time <= app_now() AND a.end_time > app_now()"""
+
+# unnest flattens arrays of arrays, so lists of people travel as JSON.
+_SAVE = """UPDATE policy_turns t SET users = ARRAY(SELECT jsonb_array_elements_text(n.users))
+           FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS n(org_id, policy_id, users)
+           WHERE t.org_id = n.org_id AND t.policy_id = n.policy_id"""
 
 
 async def read(tx: Tx, keys: Collection[Key]) -> dict[Key, tuple[str, ...]]:
@@ -33,10 +39,9 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> dict[Key,
 
 async def save(tx: Tx, turns: Mapping[Key, tuple[str, ...]]) -> None:
     """Write locked ones. One whose policy was deleted is gone: its incidents go on, and no turn is remembered."""
-    for (org_id, policy_id), users in turns.items():
-        await tx.execute(
-            "UPDATE policy_turns SET users = $3 WHERE org_id = $1 AND policy_id = $2", org_id, policy_id, list(users)
-        )
+    if turns:
+        users = [json.dumps(had) for had in turns.values()]
+        await tx.execute(_SAVE, [org for org, _ in turns], [id_ for _, id_ in turns], users)
 
 
 async def away(tx: Tx, people: Collection[tuple[str, str]]) -> set[tuple[str, str]]:

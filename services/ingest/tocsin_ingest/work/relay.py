@@ -1,5 +1,6 @@
 """Hands incident events to escalation, from the outbox."""
 
+import random
 from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -29,6 +30,8 @@ _CAUSES: Final = {
 }
 """Results that no repeat of the event alone can change, and why the incident is opened anew after them."""
 _REFUSED: Final = (Verdict.CONTENT, Verdict.FAULT)
+_BUSY_PAUSE: Final = 0.05
+"""Seconds, more or less by half, until an event whose policy was held is sent again: a turn is taken within milliseconds."""
 
 
 class EventSink(Protocol):
@@ -119,7 +122,9 @@ def _with_opening(record: IncidentRecord, event: IncidentEvent, cause: str) -> l
 
 def _not_yet(result: IncidentEventResult.ValueType) -> Retry:
     name = IncidentEventResult.Name(result) if result in IncidentEventResult.values() else str(result)
-    return Retry(name, blocked=result in _CAUSES)
+    busy = result == IncidentEventResult.INCIDENT_EVENT_RESULT_BUSY
+    after = _BUSY_PAUSE * random.uniform(0.5, 1.5) if busy else None
+    return Retry(name, after=after, blocked=result in _CAUSES)
 
 
 def _event(row: OutboxRow) -> IncidentEvent:

@@ -38,6 +38,10 @@ class _IncidentEventResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_I
     """An earlier event of the incident is missing; send it first, then this one again."""
     INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: _IncidentEventResult.ValueType  # 4
     """The tenant has no such incident here; an `opened` must come first."""
+    INCIDENT_EVENT_RESULT_BUSY: _IncidentEventResult.ValueType  # 5
+    """Nothing was done: another transaction is taking a turn of the policy on which the event may page. Send it again a moment later. Events
+    of other incidents in the same request are applied.
+    """
 
 class IncidentEventResult(_IncidentEventResult, metaclass=_IncidentEventResultEnumTypeWrapper):
     """The result of applying an event."""
@@ -52,6 +56,10 @@ INCIDENT_EVENT_RESULT_OUT_OF_ORDER: IncidentEventResult.ValueType  # 3
 """An earlier event of the incident is missing; send it first, then this one again."""
 INCIDENT_EVENT_RESULT_UNKNOWN_INCIDENT: IncidentEventResult.ValueType  # 4
 """The tenant has no such incident here; an `opened` must come first."""
+INCIDENT_EVENT_RESULT_BUSY: IncidentEventResult.ValueType  # 5
+"""Nothing was done: another transaction is taking a turn of the policy on which the event may page. Send it again a moment later. Events
+of other incidents in the same request are applied.
+"""
 Global___IncidentEventResult: _TypeAlias = IncidentEventResult  # noqa: Y015
 
 class _PageOutcomeKind:

@@ -354,7 +354,8 @@ class Policy(_message.Message):
     next_policy: _builtins.str
     """The policy to which an incident is handed on when every level and repeat has passed without an answer: `policies/{policy}`, another
     one. It begins at level 1, as it is defined then, and whoever was paged may still answer. Without it, and when it was deleted
-    meanwhile, the incident is exhausted and the fallback target is paged. An incident is handed on 5 times at most.
+    meanwhile, the incident is exhausted and the fallback target is paged. An incident is handed on 5 times at most. What levels the
+    policy before has passed is forgotten: a severity that is raised later begins only the present policy again.
     """
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:

@@ -181,6 +181,21 @@ def audit_entries(metadata: MetaData) -> Table:
     )
 
 
+def audit_resources(metadata: MetaData) -> Table:
+    """The other table of `tocsin_kit.db.audit`. Its triggers are in the migration alone."""
+    return Table(
+        "audit_resources",
+        metadata,
+        column("org_id", Text),
+        column("resource", Text),
+        column("entry_id", BigInteger),
+        column("create_time", TIME),
+        primary_key("org_id", "resource", "entry_id"),
+        index("audit_resources_by_entry", "entry_id"),
+        comment="Which audit entries are about a resource; a trigger of audit_entries keeps them",
+    )
+
+
 def queue_pauses(metadata: MetaData) -> Table:
     """The table of `tocsin_kit.db.queues`."""
     return Table(

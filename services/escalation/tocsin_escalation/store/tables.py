@@ -391,5 +391,6 @@ reminders: Final = Table(
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)
+audit_resources: Final = kit.audit_resources(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)
 queue_pauses: Final = kit.queue_pauses(METADATA)

@@ -337,5 +337,6 @@ sms_senders: Final = Table(
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)
+audit_resources: Final = kit.audit_resources(METADATA)
 tenant_limits: Final = kit.tenant_limits(METADATA)
 queue_pauses: Final = kit.queue_pauses(METADATA)

@@ -13,7 +13,7 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import order
+from tests import bytecode, order
 
 # A busy machine is no fault of an example: no test asserts a time.
 settings.register_profile("tocsin", deadline=None)
@@ -21,9 +21,10 @@ settings.load_profile("tocsin")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Modules and items are no garbage, and there are many: looking through them takes a third of the collection's time."""
     with collector.resting():
+        bytecode.import_in_turn(session.config)
         collected = yield
     collector.tune()
     return collected

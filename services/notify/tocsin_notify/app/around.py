@@ -18,11 +18,12 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.circuits import Circuits, Provider, provider_of
 from tocsin_notify.app.failures import replacement, still_tried
 from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.slots import Slot
 from tocsin_notify.app.targets import destination_of
-from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
+from tocsin_notify.domain.attempt import RetryPolicy, slow_pace
 from tocsin_notify.domain.circuit import Way
 from tocsin_notify.domain.failover import Add, Elsewhere, PullForward, Sibling, go_around
-from tocsin_notify.domain.page import PAGES, SLOW, Channel, DeathReason, Page, State, is_slow, priority_of
+from tocsin_notify.domain.page import PAGES, SLOW, Channel, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, failures, notifications, pages, people
 from tocsin_notify.store.candidates import Candidate
@@ -80,6 +81,14 @@ class Around:
         self._again: set[Channel] = set()
         """What waits for these is to be looked through once more: pages of it were held by another session."""
 
+    def fails(self, channel: Channel) -> bool:
+        """Whether the one provider of a channel fails for many."""
+        return self._circuits.is_open(Provider(channel))
+
+    def is_open(self, slot: Slot) -> bool:
+        """Whether pages go around the provider that a call of this slot is for."""
+        return self._circuits.is_open(provider_of(slot.org_id, slot.channel, slot.destination))
+
     async def __call__(self, found: Sequence[Candidate]) -> tuple[list[Candidate], int]:
         """Those of these that are to be tried where they are; and how many took another way.
 
@@ -128,13 +137,11 @@ class Around:
             self._again |= {each.channel for each in behind if each.id in passed.left}
         return last
 
-    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]]) -> Passed:
-        """Decide about these pages, which wait and whose rows the caller holds."""
+    async def take(self, tx: Tx, heads: Mapping[UUID, tuple[NotificationHead, Provider]], held: pages.Held) -> Passed:
+        """Decide about these, which wait. The caller holds their rows and, as `held`, their pages."""
         passed = Passed()
         if heads:
-            rows = [head for head, _ in heads.values()]
-            locked = await pages.lock(tx, {(row.org_id, row.page_id) for row in rows})
-            await self._decide(tx, heads, {id: page for id, (page, _) in locked.items()}, passed, may_try=False)
+            await self._decide(tx, heads, held, passed, may_try=False)
         return passed
 
     def hint(self, passed: Passed) -> None:
@@ -156,7 +163,7 @@ class Around:
             passed.left = {id for id, (_, page) in owners.items() if page not in locked}
             rows = await candidates.hold_pages(tx, providers, locked, PAGES, early=early)
             heads = {row.id: (row, providers[row.id]) for row in rows}
-            await self._decide(tx, heads, {id: page for id, (page, _) in locked.items()}, passed, may_try=not early)
+            await self._decide(tx, heads, locked, passed, may_try=not early)
         self.hint(passed)
         return passed
 
@@ -164,7 +171,7 @@ class Around:
         self,
         tx: Tx,
         heads: Mapping[UUID, tuple[NotificationHead, Provider]],
-        locked: Mapping[UUID, Page],
+        locked: pages.Held,
         passed: Passed,
         *,
         may_try: bool,
@@ -175,7 +182,7 @@ class Around:
         siblings = await failures.siblings(tx, {(row.org_id, row.page_id) for row in rows})
         begun = await failures.begun(tx, [(row.org_id, row.id) for row in rows])
         for head, provider in heads.values():
-            page, person = locked[head.page_id], known[head.org_id, head.user_id]
+            (page, _), person = locked[head.page_id], known[head.org_id, head.user_id]
             family = siblings[head.page_id]
             siblings[head.page_id] = self._choose(head, provider, page, person, family, begun[head.id], passed, may_try)
         if passed.pulled:
@@ -200,10 +207,12 @@ class Around:
         again = is_slow(head.priority)
         failing = self._circuits.failing(head.org_id, person.targets)
         own = next(each for each in family if each.id == head.id)
-        wait = keep_trying(page.kind, DeathReason.ATTEMPTS_EXHAUSTED, begun.age, self._policy, self._chance())
-        choice = go_around(page, own, family, person.methods, failing, again=again)
+        wait = slow_pace(begun.age, self._policy, self._chance())
+        # The window bounds how long a page is tried on. It does not decide whether its user's next method has the page at once.
+        over = again and begun.age >= self._policy.window
+        choice = None if over else go_around(page, own, family, person.methods, failing, again=again)
         way = self._circuits.way(provider, head.contact_method) if may_try else Way.AROUND
-        if choice is None or wait is None or way is Way.THROUGH:
+        if choice is None or way is Way.THROUGH:
             return family
         match choice:
             case PullForward(notification=next_one):

@@ -18,7 +18,7 @@ from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retry
 from tocsin_notify.domain.failover import cannot_wait
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications
+from tocsin_notify.store import notifications, pages
 from tocsin_notify.store.notifications import Conclusion
 from tocsin_notify.store.rows import Concluded
 
@@ -61,10 +61,14 @@ class Conclude:
         async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
-            followed = await self._failures.follow(tx, failed)
-            waiting = [row for row in rows if row.state == "pending" and row.id not in followed.dead]
+            waiting = [row for row in rows if row.state == "pending"]
             behind = [row for row in waiting if Kind(row.type) in PAGES and self._circuits.is_open(providers[row.id])]
-            passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind})
+            # All pages at once, in one order: two transactions that each came to hold a part of the other's would deadlock.
+            held = await pages.lock(tx, {(row.org_id, row.page_id) for row in (*failed, *behind)})
+            followed = await self._failures.follow(tx, failed, held)
+            waiting = [row for row in waiting if row.id not in followed.dead]
+            behind = [row for row in behind if row.id not in followed.dead]
+            passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
         self._around.hint(passed)
         waiting = [row for row in waiting if row.id not in passed.ids]
         # A circuit that opened during this transaction looked for what waits before this could be seen.

@@ -19,7 +19,7 @@ from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.page import CRITICAL, LANES, DeathReason, Kind
+from tocsin_notify.domain.page import LANES, Channel, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, notifications
 from tocsin_notify.store.candidates import Candidate
@@ -33,8 +33,12 @@ _log = get_logger(__name__)
 MOST_PER_CLAIM: Final = 200
 """Each claim holds that many advisory locks at most; PostgreSQL's shared lock table is finite."""
 _ORGS_PER_ROUND: Final = 200
+_LEAST_PER_ORG: Final = 8
+"""Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
 _LOOKS: Final = 10
-"""In one round at most. Each passes over the contact methods that the looks before it found busy."""
+"""In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
+that still are."""
+_MOST_EXPIRED: Final = 1000
 _DEEP: Final = 8
 """One of so many rounds looks behind what is crowded although something in front of it could leave."""
 
@@ -75,6 +79,8 @@ class Deliver:
         self._lease = lease
         self._cursors = dict.fromkeys(LANES, "")
         self._served = dict.fromkeys(LANES, "")
+        self._busy: dict[int, dict[UUID, Slot]] = {priority: {} for priority in LANES}
+        """Contact methods that the last round of each lane passed over."""
         self._rounds = 0
         self.stopping = False
         """Set: nothing more is claimed."""
@@ -105,7 +111,8 @@ class Deliver:
         self._backlog.forget()
         self._rounds += 1
         async with self._db.system() as tx:
-            expired = await candidates.expired(tx, max(1, self._slots.free(CRITICAL)))
+            # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
+            expired = await candidates.expired(tx, _MOST_EXPIRED)
         progress, _ = await self._claim(expired)
         for priority in LANES:
             progress += await self._round(priority)
@@ -113,64 +120,92 @@ class Deliver:
         return more or progress > 0
 
     async def _round(self, priority: int) -> int:
-        free = self._slots.free(priority)
-        if not free:
+        if not self._slots.free(priority):
             self._backlog.left = True
             return 0
         cursor = self._cursors[priority]
         claimed = 0
-        passed_over: set[UUID] = set()
+        busy = self._still_busy(priority)
         for look in range(_LOOKS):
+            free = self._slots.free(priority)
+            if not free:
+                self._backlog.left = True
+                break
+            full = self._full_channels(priority)
+            self._backlog.full |= full
             async with self._db.system() as tx:
-                found, more = await candidates.due(
+                found, last = await candidates.due(
                     tx,
                     priority,
                     after_org=cursor,
                     orgs=_ORGS_PER_ROUND,
-                    per_org=min(free, self._slots.per_org),
-                    but=passed_over,
+                    per_org=min(max(free, _LEAST_PER_ORG), self._slots.per_org),
+                    but=busy,
+                    but_channels=full,
                 )
             if look == 0:
                 # The next round goes on behind the tenants of this one, and begins again after the last.
-                self._cursors[priority] = max((each.org_id for each in found), default="") if more else ""
+                self._cursors[priority] = last
             there, gone = await self._around(found)
-            found_room, full = await self._claim(_in_turn(there, self._served[priority]))
+            found_room, waiting = await self._claim(_in_turn(there, self._served[priority]))
             claimed += found_room + gone
-            if not full or not self._slots.free(priority):
+            if not waiting:
                 break
+            busy |= waiting
             # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
             # some of these leave, the next round follows at once, and most rounds need no second look.
             if found_room and self._rounds % _DEEP:
                 break
-            passed_over |= full
+        self._busy[priority] = busy
         return claimed
 
-    async def _claim(self, found: Sequence[Candidate]) -> tuple[int, set[UUID]]:
-        """How many were claimed; and the contact methods of those that wait for calls to the same destination to end."""
+    def _still_busy(self, priority: int) -> dict[UUID, Slot]:
+        """The contact methods that the last round passed over, as far as their destination has no room yet.
+
+        Those behind a circuit that is open are looked at again: their pages may go around it.
+        """
+        busy = self._busy[priority]
+        still = {id: slot for id, slot in busy.items() if self._slots.crowded(slot) and not self._around.is_open(slot)}
+        self._backlog.crowded |= {
+            (slot.org_id, key) for slot in still.values() if (key := self._slots.crowded(slot)) is not None
+        }
+        return still
+
+    def _full_channels(self, priority: int) -> set[Channel]:
+        """Channels whose rows are not looked at now: none of them could leave, and none goes around its provider."""
+        return {
+            channel for channel in Channel if self._slots.is_full(channel, priority) and not self._around.fails(channel)
+        }
+
+    async def _claim(self, found: Sequence[Candidate]) -> tuple[int, dict[UUID, Slot]]:
+        """How many were claimed; and the contact methods of those that wait for calls to the same destination, or by the same
+        channel, to end."""
         claimed = 0
-        full: set[UUID] = set()
+        busy: dict[UUID, Slot] = {}
         crowded: set[tuple[str, int, UUID | str]] = set()
         for start in range(0, len(found), MOST_PER_CLAIM):
             taken: dict[UUID, tuple[Slot, Candidate]] = {}
             for each in found[start : start + MOST_PER_CLAIM]:
                 destination = destination_of(each.contact_method, each.channel, each.address)
+                slot = Slot(each.org_id, each.channel, each.priority, destination)
                 lane = each.org_id, each.priority
                 if destination and ((*lane, destination.method) in crowded or (*lane, destination.host) in crowded):
-                    full.add(each.contact_method)
-                    continue
-                slot = Slot(each.org_id, each.channel, each.priority, destination)
-                if self._slots.take(slot):
+                    busy[each.contact_method] = slot
+                elif self._slots.take(slot):
                     taken[each.id] = (slot, each)
                 elif (key := self._slots.crowded(slot)) is not None:
                     crowded.add((*lane, key))
-                    full.add(each.contact_method)
+                    busy[each.contact_method] = slot
+                elif self._slots.is_full(each.channel, each.priority):
+                    self._backlog.full.add(each.channel)
+                    busy[each.contact_method] = slot
                 else:
                     self._backlog.left = True
             self._served |= {each.priority: each.org_id for _, each in taken.values()}
             if taken:
                 claimed += await self._claim_with_slots(taken)
         self._backlog.crowded |= {(org_id, key) for org_id, _, key in crowded}
-        return claimed, full
+        return claimed, busy
 
     async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:
         keys = {id: _key(candidate) for id, (_, candidate) in taken.items()}

@@ -105,15 +105,16 @@ class Failures:
         self._metrics = metrics
         self._chance = chance
 
-    async def follow(self, tx: Tx, failed: Sequence[Failed]) -> Followed:
+    async def follow(self, tx: Tx, failed: Sequence[Failed], held: pages.Held | None = None) -> Followed:
         """Fail over, try on, or end these and keep dead letters; what is to be hinted at after the commit.
 
         Two replicas that give up notifications of one page do so one after the other: each sees what the other chose.
+        `held`: their pages, if the caller has locked them, because it locks more.
         """
         if not failed:
             return Followed()
         owned = {(each.org_id, each.page_id) for each in failed}
-        locked = await pages.lock(tx, owned)
+        locked = await pages.lock(tx, owned) if held is None else held
         known = await people.read(tx, {(each.org_id, each.user_id) for each in failed})
         siblings = await failures.siblings(tx, owned)
         begun = await failures.begun(tx, [(each.org_id, each.id) for each in failed])

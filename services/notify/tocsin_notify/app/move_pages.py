@@ -60,7 +60,7 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
                 )
     await notifications.repoint(tx, moved)
     await notifications.cancel(tx, cancelled)
-    followed = await failures.follow(tx, lost)
+    followed = await failures.follow(tx, lost, locked)
     if followed.told:
         tx.after_commit(failures.nudge)
     return [*moved, *followed.now]

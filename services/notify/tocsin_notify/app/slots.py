@@ -97,11 +97,7 @@ class Slots:
         """Whether the slot is the caller's now; then it must `release` it."""
         if not self.free(slot.priority):
             return False
-        slow = is_slow(slot.priority)
-        room = self._room_in(slot)
-        if self._by_channel[slot.channel] >= room:
-            return False
-        if slow and self._slow_by_channel[slot.channel] >= _slow_share(room):
+        if self.is_full(slot.channel, slot.priority):
             return False
         if self._by_org[slot.org_id, slot.priority] >= self._share(slot):
             return False
@@ -114,10 +110,17 @@ class Slots:
         self._by_org[slot.org_id, slot.priority] += 1
         if slot.destination is not None:
             self._lanes.enter(slot.org_id, slot.priority, self._share(slot), slot.destination)
-        if slow:
+        if is_slow(slot.priority):
             self._slow += 1
             self._slow_by_channel[slot.channel] += 1
         return True
+
+    def is_full(self, channel: Channel, priority: int) -> bool:
+        """Whether this channel may have no more calls at once of this priority, no matter whose."""
+        room = self._room_in(channel, priority)
+        if self._by_channel[channel] >= room:
+            return True
+        return is_slow(priority) and self._slow_by_channel[channel] >= _slow_share(room)
 
     def crowded(self, slot: Slot) -> UUID | str | None:
         """The contact method or the host that may have no more calls at once (`app.lanes`), no matter what else is free."""
@@ -156,12 +159,12 @@ class Slots:
         """The tenant's slots for this priority."""
         return _slow_share(self._limits.per_org) if is_slow(slot.priority) else self._limits.per_org
 
-    def _room_in(self, slot: Slot) -> int:
+    def _room_in(self, channel: Channel, priority: int) -> int:
         """A channel's slots are reserved in the same proportion as all slots."""
-        room = self._channels[slot.channel]
-        if self._failing(slot.channel):
+        room = self._channels[channel]
+        if self._failing(channel):
             room = _slow_share(room)
-        if slot.priority == CRITICAL:
+        if priority == CRITICAL:
             return room
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 

@@ -106,12 +106,20 @@ def keep_trying(
     outlasts its provider's absence, up to `window`. News and tests keep to their attempts: "it is over" helps nobody
     hours later, and the user who asked for a test message or a code waits for it now.
 
+    `slow_pace` says how long it waits.
+    """
+    if kind not in PAGES or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
+        return None
+    return slow_pace(age, policy, chance, after)
+
+
+def slow_pace(age: float, policy: RetryPolicy, chance: float, after: float | None = None) -> RetryIn:
+    """How long a page waits that is tried on, or whose provider fails for many; `age`, `chance` and `after` as above.
+
     Between two tries lies up to a tenth of the age: once the provider is back, the page is later by no more than a tenth
     of its absence. A fixed pace would be several hundred tries, and as many copies where a provider takes a message but
     answers too late. At least half of it: a provider that refuses at once makes no loop of it.
     """
-    if kind not in PAGES or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
-        return None
     longest = min(policy.slow_cap, max(policy.slow_base, age / 10))
     return _not_before((1.0 + chance) / 2 * longest, after, policy)
 

@@ -16,7 +16,8 @@ from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import NotificationHead
 
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
-# in the index, so a tenant with a million due rows costs no more than one with ten.
+# in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
+# without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
 _CANDIDATES: Final = """
 WITH RECURSIVE orgs(org_id, n) AS (
   (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
@@ -25,20 +26,22 @@ WITH RECURSIVE orgs(org_id, n) AS (
           WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
   FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
 )
-SELECT d.*, c.address, o.n FROM orgs o CROSS JOIN LATERAL (
+SELECT o.org_id AS tenant, o.n, d.*, c.address FROM orgs o LEFT JOIN LATERAL (
   SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
   FROM notifications
   WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
-    AND contact_method <> ALL($5::uuid[])
+    AND contact_method <> ALL($5::uuid[]) AND channel <> ALL($6::text[])
   ORDER BY due_time LIMIT $4
-) d JOIN contact_methods c ON c.id = d.contact_method
+) d ON true
+LEFT JOIN contact_methods c ON c.id = d.contact_method
 WHERE o.org_id IS NOT NULL
 ORDER BY d.turn, o.n
 """
 _EXPIRED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
-WHERE n.state = 'sending' AND n.lease_until <= app_now() ORDER BY n.lease_until LIMIT $1
+WHERE n.state = 'sending' AND n.lease_until <= app_now()
+ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
 _NAMED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
@@ -81,18 +84,26 @@ class Candidate:
 
 
 async def due(
-    tx: Tx, priority: int, *, after_org: str, orgs: int, per_org: int, but: Collection[UUID] = ()
-) -> tuple[list[Candidate], bool]:
-    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and whether there may be more tenants.
+    tx: Tx,
+    priority: int,
+    *,
+    after_org: str,
+    orgs: int,
+    per_org: int,
+    but: Collection[UUID] = (),
+    but_channels: Collection[Channel] = (),
+) -> tuple[list[Candidate], str]:
+    """Due rows in fair order, of at most `orgs` tenants after `after_org`; and the last of these, empty if there are no more.
 
-    `but`: contact methods whose rows are passed over.
+    `but`, `but_channels`: contact methods and channels whose rows are passed over.
     """
-    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org, list(but))
-    return [_candidate(row) for row in rows], any(row["n"] >= orgs for row in rows)
+    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org, list(but), list(but_channels))
+    last = next((row["tenant"] for row in rows if row["n"] >= orgs), "")
+    return [_candidate(row) for row in rows if row["id"] is not None], last
 
 
 async def expired(tx: Tx, limit: int) -> list[Candidate]:
-    """Rows whose sender vanished."""
+    """Rows whose sender vanished: one turn of every tenant before the second turn of any."""
     return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit)]
 
 

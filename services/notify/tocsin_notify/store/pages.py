@@ -1,6 +1,6 @@
 """Pages, and the fences that stop them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -84,6 +84,10 @@ class Stored:
     """The queue is paused."""
 
 
+Held = Mapping[UUID, tuple[Page, bytes]]
+"""Pages that a transaction holds, each with its job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
     """Pages of this incident up to this generation are stopped."""
@@ -121,13 +125,14 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
     )
 
 
-async def lock(
-    tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False
-) -> dict[UUID, tuple[Page, bytes]]:
+async def lock(tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False) -> Held:
     """The pages (tenant, id) with their jobs, held against others who give up notifications of them.
 
-    `only_free`: without those that another session holds at this moment.
+    A transaction that holds pages takes no further ones by waiting: it would deadlock with one that holds those and waits for
+    these. `only_free`: without those that another session holds at this moment.
     """
+    if not pages:
+        return {}
     statement = _LOCK_FREE if only_free else _LOCK
     rows = await tx.fetch(statement, [org_id for org_id, _ in pages], [id for _, id in pages])
     return {row["id"]: (_page(row), row["job"]) for row in rows}

@@ -75,6 +75,7 @@ class SlackServer(Provider):
         button = message.buttons[label]
         value = how.pop("value", button.get("value", ""))
         action = {"type": "button", "action_id": button["action_id"], "block_id": "x", "value": value}
+        action["action_ts"] = how.pop("at", "1548426417.840180")
         payload = {
             "type": "block_actions",
             "user": {"id": member, "username": "ana"},

@@ -48,10 +48,13 @@ class TelegramServer(Provider):
         """The variables that make a service use it."""
         return {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_WEBHOOK_SECRET": SECRET, "TELEGRAM_BASE_URL": self.url}
 
-    async def presses(self, message: Message, label: str, user: int, *, data: str = "") -> dict[str, Any]:
-        """A person presses a button; the call that the bot answers with. `data`: what a client sends that does not play by it."""
+    async def presses(
+        self, message: Message, label: str, user: int, *, data: str = "", id: str = "4382bfdwdsb323b2d9"
+    ) -> dict[str, Any]:
+        """A person presses a button; the call that the bot answers with. `data`: what a client sends that does not play by it.
+        `id`: of this press."""
         query = {
-            "id": "4382bfdwdsb323b2d9",
+            "id": id,
             "from": {"id": user, "is_bot": False, "first_name": "Ana"},
             "message": {"message_id": message.id, "chat": {"id": message.chat}},
             "data": data or message.buttons[label],

@@ -165,6 +165,10 @@ async def test_a_telegram_button_acts_as_whoever_pressed(world: World, telegram:
             assert (await telegram.presses(in_group, "Next level", ANA))["text"] == "The next level is paged."
         assert (await telegram.presses(in_group, "Acknowledge", ANA))["text"] == "Acknowledged."
         assert answered.acted == [("escalate", "users/ana", "telegram"), ("acknowledge", "users/ana", "telegram")]
+        for _ in range(2):  # the incident may have been handed back since; the next level is no matter of two presses
+            await telegram.presses(in_group, "Acknowledge", ANA, id="another press")
+            await telegram.presses(in_group, "Next level", ANA, id="a third press")
+        assert [each[0] for each in answered.acted] == ["escalate", "acknowledge", "acknowledge"]
         answered.refuses = ErrorReason.ERROR_REASON_INCIDENT_RESOLVED
         assert "is over" in (await telegram.presses(in_group, "Next level", ANA))["text"]
         await until(lambda: _all_sent(world, org))
@@ -230,6 +234,10 @@ async def test_a_slack_button_acts_as_whoever_pressed(world: World, slack: Slack
             assert await slack.presses(in_channel, "Acknowledge", "UANA00001") == 200
         assert await slack.presses(in_channel, "Open", "UBEN00001") == 200
         assert answered.acted == [("acknowledge", "users/ana", "slack")]
+        for at in ("1548426418.1", "1548426418.1", "1548426419.2"):
+            await slack.presses(in_channel, "Acknowledge", "UANA00001", at=at)
+            await slack.presses(in_channel, "Next level", "UANA00001", at=at)
+        assert sorted(each[0] for each in answered.acted) == ["acknowledge"] * 3 + ["escalate"]
         assert len(slack.whispers) == 1
         answered.refuses = ErrorReason.ERROR_REASON_NO_NEXT_LEVEL
         await slack.presses(in_channel, "Next level", "UANA00001")

@@ -78,6 +78,47 @@ async def test_a_reply_answers_for_the_person_whose_number_it_is(
         assert tuple(row) == ("answered", f"reply {action}")
 
 
+async def test_a_reply_that_is_told_again_means_what_it_meant_at_first(world: World, twilio: TwilioServer) -> None:
+    """A later page of the incident, another incident, and time that passes would give it another meaning."""
+    org = new_org()
+    async with running(world, twilio, TWILIO_REPLIES=True) as notify:
+        await world.method(org, sms=ANA)
+        incident, _ = await paged(world, notify, twilio, org)
+        said = await says(twilio, "e", sid="SM1")
+        assert said == "The next level is paged. Disk full on db-1"
+        again = job(org, incident, type=pb.NOTIFICATION_TYPE_ESCALATION, generation=2, level=2)
+        await notify.submit(again)
+        await texted(twilio, count=2)
+        assert await says(twilio, "e", sid="SM1") == said
+        await world.forward(timedelta(hours=2))
+        await paged(world, notify, twilio, org, count=3)
+        told = await asyncio.gather(*(says(twilio, "e", sid="SM1") for _ in range(3)))
+        assert told == [said] * 3
+        assert world.escalation.responders.acted == [("escalate", "users/ana", "sms")]
+        assert {each.incident for each in world.escalation.responders.answers} == {f"incidents/{incident}"}
+
+
+async def test_what_is_not_understood_and_stop_and_start_count_once_when_they_are_told_again(
+    world: World, twilio: TwilioServer
+) -> None:
+    org = new_org()
+    async with running(world, twilio, TWILIO_REPLIES=True):
+        sms = await world.method(org, sms=ANA)
+        answers = await asyncio.gather(*(says(twilio, "hello", BEN, sid="SM9") for _ in range(7)))
+        assert len(set(answers)) == 1
+        assert answers[0]
+        assert await world.admin.fetchval("SELECT answers FROM sms_senders WHERE number = $1", BEN) == 1
+        for text, sid, off in [
+            ("STOP", "S1", True),
+            ("START", "S2", False),
+            ("STOP", "S3", True),
+            ("START", "S2", True),
+        ]:
+            assert await says(twilio, text, sid=sid) == ""
+            row = await world.row("SELECT disabled FROM contact_methods WHERE id = $1", sms)
+            assert row["disabled"] is off, (text, sid)
+
+
 async def test_of_several_the_code_says_which_and_without_one_nothing_is_done(
     world: World, twilio: TwilioServer
 ) -> None:

@@ -1,5 +1,6 @@
 """A person answers a page by a button or a key of the channel that brought it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
@@ -67,12 +68,20 @@ class Presser:
     channel: Channel
     address: str
 
+    def press(self, attempt: AttemptName, action: Action, occurrence: str) -> "Press":
+        """A button of the attempt's message, pressed by them."""
+        via, code = str(self.channel), f"button {action}"
+        return Press(attempt, action, via, f"button {self.address}", code, self, occurrence)
+
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened; one event acts once.
+    """`via`: the channel in words, for the timeline. `event`: the provider's name for what happened, or who pressed; one event
+    acts once.
 
     `code` is kept with the evidence. Without `by` it was the person whom the page was for: nobody else has the button.
+    `occurrence`: the provider's name for this one press of a button that can be pressed again. The button acts on each, except for
+    the next level: two presses of a person who is half asleep page one level.
     """
 
     attempt: AttemptName
@@ -81,6 +90,13 @@ class Press:
     event: str
     code: str = ""
     by: Presser | None = None
+    occurrence: str = ""
+
+    @property
+    def request(self) -> str:
+        """What escalation knows it by when it comes again."""
+        occurrence = "" if self.action is Action.ESCALATE else self.occurrence
+        return " ".join(filter(None, (self.via, self.event, str(self.action), occurrence)))
 
 
 class Presses:
@@ -102,14 +118,11 @@ class Presses:
         async with self._db.system() as tx:
             return (await tx.now()).timestamp()
 
-    async def find_and_take(self, notification: UUID, attempt: int, action: Action, by: Presser) -> Answer:
-        """Like `take`, for a button that does not name its tenant."""
+    async def find_and_take(self, notification: UUID, attempt: int, press: Callable[[AttemptName], Press]) -> Answer:
+        """Like `take`, for what names a notification and not its tenant; `press` of the attempt, once that is known."""
         async with self._db.system() as tx:
             org_id = await store.tenant_of(tx, notification)
-        if org_id is None:
-            return Answer.UNKNOWN
-        name = AttemptName(org_id, notification, attempt)
-        return await self.take(Press(name, action, str(by.channel), f"button {by.address}", f"button {action}", by))
+        return Answer.UNKNOWN if org_id is None else await self.take(press(AttemptName(org_id, notification, attempt)))
 
     async def take(self, press: Press) -> Answer:
         """Do it, once for each event. The answer is noted as evidence even if the action fails. Raises DATABASE_UNAVAILABLE."""
@@ -129,7 +142,7 @@ class Presses:
         person = Person(name.org_id, user, f"incidents/{row.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
-            request_id = uuid5(row.page_id, f"{press.via} {press.event} {press.action}")
+            request_id = uuid5(row.page_id, press.request)
             await self._escalation.act(person, press.action, "", request_id, press.via)
         except TocsinError as error:
             answer = _meaning(error)

@@ -8,11 +8,11 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
-from tocsin_notify.app.receipts import AttemptName
+from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import PAGES
 from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
 from tocsin_notify.store import sms_replies
-from tocsin_notify.store.sms_replies import TextedPage
+from tocsin_notify.store.sms_replies import TextedPage, TextReceived
 
 _log = get_logger(__name__)
 
@@ -24,7 +24,11 @@ _HOW: Final = "Answer a page with its code and a letter: 12a acknowledges, 12e p
 
 
 class SmsReplies:
-    """Takes what came to the number that sends; the same message taken twice acts once."""
+    """Takes what came to the number that sends; the same message taken twice acts once.
+
+    What a message means is decided when it comes for the first time, and kept. A later page, or time that passes, would give it
+    another meaning when the provider tells it again.
+    """
 
     def __init__(self, db: Database, presses: Presses) -> None:
         self._db = db
@@ -32,47 +36,59 @@ class SmsReplies:
 
     async def take(self, number: str, text: str, sid: str) -> str:
         """The answer to send back; empty for none. `sid`: the provider's name for the message. Raises DATABASE_UNAVAILABLE."""
+        received = await self._db.run(None, lambda tx: self._received(tx, number, text, sid))
+        if received.notification_id is None:
+            return received.said
+        action = Action(received.action)
+        answer = await self._presses.find_and_take(
+            received.notification_id,
+            received.attempt,
+            lambda name: Press(name, action, "sms", sid, code=f"reply {action}"),
+        )
+        if answer is Answer.LATER:
+            return "It is not certain that it was done. Send it again."
+        return f"{ANSWERS[answer].format(done=action.done)} {received.said}"
+
+    async def _received(self, tx: Tx, number: str, text: str, sid: str) -> TextReceived:
+        before = await sms_replies.begin(tx, sid)
+        if before is not None:
+            return before
+        received = await self._read(tx, number, text)
+        await sms_replies.note(tx, sid, received)
+        return received
+
+    async def _read(self, tx: Tx, number: str, text: str) -> TextReceived:
         match read_reply(text):
             case Reply() as reply:
-                return await self._act(number, reply, sid)
+                return await self._meant(tx, number, reply)
             case Request.UNCLEAR:
-                return await self._unclear(number, "")
+                return await self._unclear(tx, number, "")
             case Request.STOP | Request.START as request:
                 # The provider itself answers these (twilio.com/docs/messaging/tutorials/advanced-opt-out).
-                await self._db.run(None, lambda tx: self._switch(tx, number, request))
-                return ""
+                await self._switch(tx, number, request)
+                return TextReceived()
 
     async def _switch(self, tx: Tx, number: str, request: Request) -> None:
         change = sms_replies.stop if request is Request.STOP else sms_replies.start
         for org_id, user in await change(tx, number):
             _log.warning("sms_stopped" if request is Request.STOP else "sms_started", org_id=org_id, user=user)
 
-    async def _act(self, number: str, reply: Reply, sid: str) -> str:
-        async with self._db.system() as tx:
-            pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}
+    async def _meant(self, tx: Tx, number: str, reply: Reply) -> TextReceived:
+        pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}
         texted = [Texted(each.incident, each.stopped, each.lately) for each in pages.values()]
         incident = meant(reply, texted, number)
         if incident is None:
             possible = [pages[each] for each in candidates(reply, texted, number)]
-            return await self._unclear(number, _which(reply, possible, number))
-        async with self._db.system() as tx:
-            await sms_replies.understood(tx, number)
+            return await self._unclear(tx, number, _which(reply, possible, number))
+        await sms_replies.understood(tx, number)
         page = pages[incident]
-        answer = await self._presses.take(
-            Press(
-                AttemptName(page.org_id, page.id, page.attempts), reply.action, "sms", sid, code=f"reply {reply.action}"
-            )
-        )
-        if answer is Answer.LATER:
-            return "It is not certain that it was done. Send it again."
-        return f"{ANSWERS[answer].format(done=reply.action.done)} {_title(page)}"
+        return TextReceived(str(reply.action), page.id, page.attempts, _title(page))
 
-    async def _unclear(self, number: str, why: str) -> str:
-        async with self._db.system() as tx:
-            if not await sms_replies.may_answer(tx, number, MOST_ANSWERS):
-                return ""
-            known = await sms_replies.is_known(tx, number)
-        return (why or _HOW) if known else _STRANGER
+    async def _unclear(self, tx: Tx, number: str, why: str) -> TextReceived:
+        if not await sms_replies.may_answer(tx, number, MOST_ANSWERS):
+            return TextReceived()
+        known = await sms_replies.is_known(tx, number)
+        return TextReceived(said=(why or _HOW) if known else _STRANGER)
 
 
 def _which(reply: Reply, pages: list[TextedPage], number: str) -> str:

@@ -14,7 +14,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presser, Presses
+from tocsin_notify.app.presses import ANSWERS, Answer, Presser, Presses
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount, is_signed
@@ -81,7 +81,7 @@ class SlackInteractions:
         else:
             action = Action(names["action"])
             by = Presser(Channel.SLACK, member)
-            press = Press(attempt_of(names), action, str(Channel.SLACK), f"button {member}", f"button {action}", by)
+            press = by.press(attempt_of(names), action, str(pressed.get("action_ts", "")))
             answer, done = await self._presses.take(press), action.done
         if answer is Answer.DONE:
             return  # the message itself will say so

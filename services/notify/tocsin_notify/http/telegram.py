@@ -65,8 +65,10 @@ class TelegramUpdates:
         if read is None or not isinstance(sender, dict):
             return _answer(query, "This button is not one of ours, or too old.")
         notification, attempt, action = read
-        by = Presser(Channel.TELEGRAM, str(sender.get("id", "")))
-        answer = await self._presses.find_and_take(notification, attempt, action, by)
+        by, occurrence = Presser(Channel.TELEGRAM, str(sender.get("id", ""))), str(query.get("id", ""))
+        answer = await self._presses.find_and_take(
+            notification, attempt, lambda name: by.press(name, action, occurrence)
+        )
         return _answer(query, ANSWERS[answer].format(done=action.done))
 
 

@@ -27,6 +27,19 @@ class TextedPage:
     lately: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    """What a message that came in was taken to mean: `action` on the page of an attempt, whose title is `said`.
+
+    Without an action nothing was done, and `said` is what was answered.
+    """
+
+    action: str = ""
+    notification_id: UUID | None = None
+    attempt: int = 0
+    said: str = ""
+
+
 _MOST: Final = 1000
 _PAGES: Final = f"""
 SELECT {columns(TextedPage)} FROM (
@@ -54,11 +67,31 @@ _START: Final = """
 UPDATE contact_methods SET disabled = false, stop_time = NULL, version = version + 1, update_time = app_now()
 WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id
 """
+# A second request with the same name waits here until the first one has decided what it means.
+_BEGIN: Final = "INSERT INTO texts_received (sid) VALUES ($1) ON CONFLICT (sid) DO NOTHING RETURNING sid"
+_MEANT: Final = f"SELECT {columns(TextReceived)} FROM texts_received WHERE sid = $1"
+_NOTE: Final = "UPDATE texts_received SET action = $2, notification_id = $3, attempt = $4, said = $5 WHERE sid = $1"
 _ANSWER: Final = """
 INSERT INTO sms_senders AS s (number, answers) VALUES ($1, 1)
 ON CONFLICT (number) DO UPDATE SET answers = s.answers + 1, update_time = app_now() WHERE s.answers < $2
 RETURNING answers
 """
+
+
+async def begin(tx: Tx, sid: str) -> TextReceived | None:
+    """None: the message with this name comes for the first time. `note` what it means in the same transaction.
+
+    Otherwise what it meant then. Held until the transaction ends.
+    """
+    if await tx.fetchval(_BEGIN, sid) is not None:
+        return None
+    row = await tx.fetchrow(_MEANT, sid)
+    return TextReceived(*row) if row is not None else TextReceived()
+
+
+async def note(tx: Tx, sid: str, received: TextReceived) -> None:
+    """Keep what it means."""
+    await tx.execute(_NOTE, sid, received.action, received.notification_id, received.attempt, received.said)
 
 
 async def pages(tx: Tx, number: str, kinds: Collection[Kind]) -> list[TextedPage]:

@@ -334,6 +334,21 @@ sms_senders: Final = Table(
 )
 """How often a number was answered that said what means nothing here. A number names no tenant."""
 
+texts_received: Final = Table(
+    "texts_received",
+    METADATA,
+    column("sid", Text),
+    column("action", Text, default="''"),
+    column("notification_id", UUID, nullable=True),
+    column("attempt", Integer, default="0"),
+    column("said", Text, default="''"),
+    column("create_time", TIME, default=NOW),
+    primary_key("sid"),
+    check("(action = '') = (notification_id IS NULL)", name="texts_received_action"),
+    index("texts_received_oldest", "create_time"),
+)
+"""Text messages that came in, by the provider's name for them, with what each was taken to mean. A number names no tenant."""
+
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

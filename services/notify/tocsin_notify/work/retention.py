@@ -15,6 +15,8 @@ _ROUNDS: Final = 40
 
 _DAY: Final = 86_400.0
 _VERIFICATIONS_KEPT: Final = _DAY
+_TEXTS_KEPT: Final = 2 * _DAY
+"""Longer than a page can be answered by text message: what comes again later finds no page."""
 _FORMER_KEPT: Final = _DAY
 """Where a method led before another user changed it, and addresses of messages: as long as a notification may take."""
 
@@ -32,6 +34,7 @@ class Retention:
             "messages": days * _DAY,
             "verifications": _VERIFICATIONS_KEPT,
             "sms_senders": days * _DAY,
+            "texts_received": _TEXTS_KEPT,
             "contact_methods": _FORMER_KEPT,
         }
 

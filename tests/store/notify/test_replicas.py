@@ -36,7 +36,8 @@ async def test_two_replicas_deliver_a_backlog_once(world: World) -> None:
     keys = Counter(message.key for message in world.inbox.messages)
     assert len(keys) == 300
     assert set(keys.values()) == {1}
-    assert await world.admin.fetchval("SELECT count(*) FROM attempts") == 300
+    # An attempt whose process stood still may be refused before it calls: then another one follows.
+    assert await world.admin.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'sent'") == 300
 
 
 async def test_killed_between_the_providers_yes_and_our_commit_it_is_sent_again_under_the_same_key(

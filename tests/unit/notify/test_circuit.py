@@ -51,6 +51,32 @@ def test_failures_a_minute_apart_are_no_outage() -> None:
     assert not circuit.is_open
 
 
+def test_a_failure_counts_for_less_than_a_minute() -> None:
+    circuit = CLOSED
+    for receiver in range(POLICY.failures - 1):
+        circuit = heard(circuit, receiver, failed=True, now=0.0)
+    assert not heard(circuit, 99, failed=True, now=POLICY.window).is_open
+    assert heard(circuit, 99, failed=True, now=POLICY.window - 0.001).is_open
+
+
+def test_nothing_is_remembered_of_a_provider_once_no_failure_is_left() -> None:
+    circuit = heard(CLOSED, 1, failed=True, now=0.0)
+    assert heard(circuit, 2, failed=False, now=1.0) is not CLOSED
+    assert heard(circuit, 1, failed=False, now=1.0) is CLOSED
+    assert heard(circuit, 2, failed=False, now=POLICY.window) is CLOSED
+
+
+def test_a_message_that_is_served_opens_nothing_although_what_was_served_before_is_too_old_to_count() -> None:
+    circuit = heard(CLOSED, -1, failed=True, now=0.0)
+    for receiver in range(3):
+        circuit = heard(circuit, receiver, failed=False, now=0.0)
+    for receiver in range(3, 3 + POLICY.failures):
+        circuit = heard(circuit, receiver, failed=True, now=1.0)
+    assert not circuit.is_open
+    assert not heard(circuit, 99, failed=False, now=POLICY.window).is_open
+    assert heard(circuit, 99, failed=True, now=POLICY.window).is_open
+
+
 def test_a_provider_that_serves_every_second_one_stays_closed() -> None:
     circuit = CLOSED
     for receiver in range(1000):
@@ -98,6 +124,8 @@ def test_a_probe_of_which_nothing_is_heard_holds_up_no_other_for_ever() -> None:
         (Retryable("503"), True),
         (Retryable("the token is wrong", AWAY), True),
         (Retryable("429", 1.0), None),
+        (Retryable("429", POLICY.patience), None),
+        (Retryable("429", POLICY.patience + 0.5), True),
         (Retryable("450 mailbox busy", recipient=True), None),
     ],
 )

@@ -1,14 +1,14 @@
 """Text messages that came in, so that one that the provider tells twice acts once.
 
-Revision ID: 0016
-Revises: 0015
+Revision ID: 0017
+Revises: 0016
 """
 
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,8 @@ import time
 import uuid
 from typing import Final
 
+from asyncpg.pgproto.pgproto import UUID
+
 from tocsin_kit.errors import invalid
 
 SLUG: Final = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -29,7 +31,16 @@ def new_id() -> uuid.UUID:
     with _lock:
         _last = moment = moment if moment > _last else _last + 1
     noise = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
-    return uuid.UUID(int=(moment >> 12) << 80 | 0x7 << 76 | (moment & 0xFFF) << 64 | 0x2 << 62 | noise)
+    number = (moment >> 12) << 80 | 0x7 << 76 | (moment & 0xFFF) << 64 | 0x2 << 62 | noise
+    return id_of(number.to_bytes(16, "big"))
+
+
+def id_of(data: bytes) -> uuid.UUID:
+    """The UUID of these 16 bytes, as the database driver makes it of a row.
+
+    It is a `uuid.UUID` and equal to one, and is made, hashed and written out many times faster.
+    """
+    return UUID(data)
 
 
 def format_name(*parts: object) -> str:
@@ -59,5 +70,5 @@ def parse_uuid_name(name: str, collection: str, *, field: str = "name") -> uuid.
     """
     head, _, tail = name.partition("/")
     if head == collection and _UUID.fullmatch(tail):
-        return uuid.UUID(tail)
+        return UUID(tail)
     raise invalid(field, f"must be a name of the form {collection}/{{uuid}}, the uuid in lower case with hyphens")

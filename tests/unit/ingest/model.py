@@ -7,6 +7,7 @@ from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.fingerprint import alert_key, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_kit.ids import id_of
 
 ORG = "acme"
 INTEGRATION = "prom"
@@ -28,8 +29,8 @@ def message(
     return Message(
         integration_id=integration,
         dedup_key=key,
-        key=alert_key(org, integration, key),
-        group_key=group_key(org, integration, key, "policies/p", by, {"group": group}),
+        key=id_of(alert_key(org, integration, key)),
+        group_key=id_of(group_key(org, integration, key, "policies/p", by, {"group": group})),
         action=action,
         actor=actor,
         policy="policies/p",

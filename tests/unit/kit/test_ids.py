@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin_kit import ids
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.ids import format_name, new_id, parse_name, parse_names, parse_uuid_name
+from tocsin_kit.ids import format_name, id_of, new_id, parse_name, parse_names, parse_uuid_name
 
 
 def test_ids_grow_and_are_version_7() -> None:
@@ -59,3 +59,13 @@ def test_a_uuid_has_one_spelling() -> None:
     ):
         with pytest.raises(TocsinError):
             parse_uuid_name(bad, "widgets")
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_an_id_of_the_driver_is_the_same_as_one_of_the_standard_library(data: bytes) -> None:
+    ours, theirs = id_of(data), uuid.UUID(bytes=data)
+    assert isinstance(ours, uuid.UUID)
+    assert (ours, hash(ours), str(ours), ours.bytes, ours.int) == (theirs, hash(theirs), str(theirs), data, theirs.int)
+    assert {ours: 1}[theirs] == {theirs: 1}[ours] == 1
+    assert ours <= theirs <= ours
+    assert not ours < theirs

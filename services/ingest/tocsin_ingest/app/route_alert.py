@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin_kit.ids import id_of
 
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
@@ -53,8 +54,8 @@ def route_alert(
     return Message(
         routing.integration_id,
         dedup_key,
-        alert_key(org_id, routing.integration_id, dedup_key),
-        group_key(org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels),
+        id_of(alert_key(org_id, routing.integration_id, dedup_key)),
+        id_of(group_key(org_id, routing.integration_id, dedup_key, path.policy, path.group_by, labels)),
         action,
         actor,
         path.policy,

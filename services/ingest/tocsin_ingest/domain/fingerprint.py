@@ -1,12 +1,11 @@
 """Which alerts are the same one, and which belong together.
 
 Keys are hashes over the whole scope, tenant and integration included: one short column to look for, no matter what a sender
-puts into it, and no key of one tenant can be another's.
+puts into it, and no key of one tenant can be another's. They have the 16 bytes of a UUID, since a column of that type holds them.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from uuid import UUID
 
 
 def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
@@ -16,14 +15,14 @@ def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
     return _digest("text", source, summary).hex()
 
 
-def alert_key(org_id: str, integration_id: str, dedup_key: str) -> UUID:
+def alert_key(org_id: str, integration_id: str, dedup_key: str) -> bytes:
     """Two alerts with the same one are the same alert."""
-    return UUID(bytes=_digest("alert", org_id, integration_id, dedup_key)[:16])
+    return _digest("alert", org_id, integration_id, dedup_key)[:16]
 
 
 def group_key(
     org_id: str, integration_id: str, dedup_key: str, policy: str, group_by: Sequence[str], labels: Mapping[str, str]
-) -> UUID:
+) -> bytes:
     """Two alerts with the same one share an incident: those that agree in the labels `group_by` names.
 
     A missing label has the value "". Without `group_by` an alert shares its incident with its own dedup key only. The
@@ -31,9 +30,9 @@ def group_key(
     team's incident would page nobody of its own.
     """
     if not group_by:
-        return UUID(bytes=_digest("single", org_id, integration_id, dedup_key)[:16])
+        return _digest("single", org_id, integration_id, dedup_key)[:16]
     values = (part for name in sorted(group_by) for part in (name, labels.get(name, "")))
-    return UUID(bytes=_digest("group", org_id, integration_id, policy, *values)[:16])
+    return _digest("group", org_id, integration_id, policy, *values)[:16]
 
 
 def _digest(*parts: str) -> bytes:

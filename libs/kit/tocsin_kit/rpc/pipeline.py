@@ -7,7 +7,6 @@ wrong). gRPC's own unary handlers get a message that was read before; so every m
 a stranger's message stays in the 64 KiB that HTTP/2 lets it send unasked.
 """
 
-import asyncio
 import contextlib
 import inspect
 import time
@@ -32,6 +31,7 @@ from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.rooms import CallRooms
 from tocsin_kit.rpc.validation import validate
+from tocsin_kit.time_limit import TimeLimit, TooLate
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -65,6 +65,8 @@ class Pipeline:
     ) -> None:
         self.rooms: Final = CallRooms(max_calls, max_streams, metrics)
         self._read_seconds = read_seconds
+        self._reading = TimeLimit(read_seconds)
+        self._handling = TimeLimit(max_call_seconds)
         self._authenticators = authenticators
         self._credentials = credentials
         self._budgets = budgets
@@ -103,6 +105,8 @@ class _Method:
         self._total = pipeline._metrics.rpc_total
         self._max_call_seconds = pipeline._max_call_seconds
         self._read_seconds = pipeline._read_seconds
+        self._reading = pipeline._reading
+        self._handling = pipeline._handling
         self._rooms = pipeline.rooms
         self._method = method
         self._access = access
@@ -126,7 +130,7 @@ class _Method:
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
         decode, read, calls, budgets = self.decode, self._read, self._rooms.calls, self._budgets
-        begin, succeed, fail, max_seconds = self._begin, self._succeed, self._fail, self._max_call_seconds
+        begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
         async def serve(_: object, context: Context) -> Message:
             began = time.perf_counter()
@@ -142,7 +146,7 @@ class _Method:
                     if call.deadline is not None:
                         response: Message = await behaviour(request, context)
                     else:
-                        response = await _within(behaviour(request, context), max_seconds)
+                        response = await within(behaviour(request, context))
                 finally:
                     calls.leave(org_id)
             except BaseException as error:
@@ -236,11 +240,9 @@ class _Method:
 
     async def _read(self, context: Context) -> bytes:
         """The one message of a unary call, which must have come within a time."""
-        limit = asyncio.timeout(self._read_seconds)
         try:
-            async with limit:
-                data = await context.read()
-        except TimeoutError:
+            data = await self._reading.wait(context.read())
+        except TooLate:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
                 f"the message did not come within {self._read_seconds:g} s; send it at once",
@@ -248,6 +250,16 @@ class _Method:
         if data is grpc.aio.EOF:
             raise DecodeError("no message came, or one that gRPC refused")
         return data  # type: ignore[no-any-return]
+
+    async def _within(self, work: Awaitable[Message]) -> Message:
+        """The server's own limit, for callers that would wait for ever."""
+        try:
+            return await self._handling.wait(work)
+        except TooLate:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
+                f"the call took longer than the {self._max_call_seconds:g} s the server allows a call without a deadline",
+            ) from None
 
     async def _begin(self, context: Context) -> Call:
         """Who calls and how long they wait; makes the call current. Raises for anyone who may not go on."""
@@ -316,18 +328,3 @@ class _Method:
         await context.abort(
             answer.code, answer.message, trailing_metadata=((DETAILS_KEY, to_status(answer).SerializeToString()),)
         )
-
-
-async def _within(work: Awaitable[Message], seconds: float) -> Message:
-    """The server's own limit, for callers that would wait for ever."""
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            return await work
-    except TimeoutError:
-        if limit.expired():
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_DEADLINE_TOO_SHORT,
-                f"the call took longer than the {seconds:g} s the server allows a call without a deadline",
-            ) from None
-        raise

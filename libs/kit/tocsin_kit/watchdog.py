@@ -21,6 +21,8 @@ _BEAT: Final = 0.05
 """Seconds between beats."""
 BLOCKED: Final = 0.1
 """Seconds without a turn of the loop that are worth a log line."""
+_LATE: Final = _BEAT + BLOCKED / 2
+"""Seconds since a beat after which the thread looks at what the loop does."""
 _PREFIX: Final = "HandleExceptions["  # what grpc.aio calls the task of an RPC, before the method
 _LIBRARIES: Final = ("site-packages", "/asyncio/", "<frozen")
 
@@ -60,8 +62,15 @@ class Watchdog:
         _log.warning("loop_blocked", seconds=round(late, 3), running=running, line=line)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-        while not self._ended.wait(_BEAT / 2):
-            if self._found is None and time.monotonic() - self._beat > _BEAT + BLOCKED / 2:
+        # It sleeps until the loop could be late at the earliest: to wake up it needs the interpreter's lock, and a busy loop
+        # that has to hand the lock over stands still until this thread is given a processor.
+        wait = _LATE
+        while not self._ended.wait(wait):
+            wait = _LATE - (time.monotonic() - self._beat)
+            if wait > 0:
+                continue
+            wait = _BEAT / 2
+            if self._found is None:
                 frame = sys._current_frames().get(thread_id)
                 task = asyncio.current_task(loop)
                 # No task: between two of them. The next look may find the one that blocks.

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 from tocsin_kit import collector
 from tocsin_stack.postgres import Postgres
@@ -18,6 +19,14 @@ from tests import bytecode, order
 # A busy machine is no fault of an example: no test asserts a time.
 settings.register_profile("tocsin", deadline=None)
 settings.load_profile("tocsin")
+
+# Without this, an error that a service logs in a test's own process is shown with all local variables, for a tenth of a second.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,10 +43,11 @@ async def test_a_timer_fires_once_when_it_is_due_with_its_ids(broker: TimerBroke
             return message
 
     broker.add_middlewares(Look())
+    armed, due = time.monotonic(), in_seconds(0.3)
+    await acts.act.kicker().with_schedule_id("a").schedule_by_time(source, due, "a")
+    earlier = due - timedelta(seconds=0.1)
+    await acts.act.kicker().with_schedule_id("b").with_task_id("b7").schedule_by_time(source, earlier, "b")
     async with working(broker):
-        armed = time.monotonic()
-        await acts.act.kicker().with_schedule_id("a").schedule_by_time(source, in_seconds(0.3), "a")
-        await acts.act.kicker().with_schedule_id("b").with_task_id("b7").schedule_by_time(source, in_seconds(0.2), "b")
         await until(lambda: len(acts.seen) == 2, "both fire")
         assert acts.seen == [("act", "b"), ("act", "a")]
         assert 0.29 < acts.at["a"] - armed < within(2)

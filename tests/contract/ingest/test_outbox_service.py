@@ -15,7 +15,6 @@ from tocsin_kit.ids import new_id
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, peer, resolve, running, trigger
 
 SCOPES = ("outbox:read", "outbox:write")
-OPERATOR = bearer("*", SCOPES, "users/operator")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +35,11 @@ async def replica(postgres: Any, picky: FakeEscalation) -> AsyncIterator[Ingest]
 @pytest.fixture
 def outbox(replica: Ingest) -> Any:
     return OutboxServiceStub(replica.channel)
+
+
+def operator() -> tuple[tuple[str, str], ...]:
+    """Made for each call: a token that is made while tests are collected has expired before a late one runs."""
+    return bearer("*", SCOPES, "users/operator")
 
 
 async def refused(replica: Ingest, outbox: Any, org: str, count: int = 1) -> list[pb.OutboxMessage]:
@@ -132,14 +136,14 @@ async def test_pages_are_walked_and_filters_narrow_them(replica: Ingest, outbox:
     request = pb.ListDeadMessagesRequest(page_size=2, org_id=org, kind="incident_event")
     names: list[str] = []
     while True:
-        response = await outbox.ListDeadMessages(request, metadata=OPERATOR)
+        response = await outbox.ListDeadMessages(request, metadata=operator())
         names += [each.name for each in response.messages]
         if not response.next_page_token:
             break
         request.page_token = response.next_page_token
     assert names == [each.name for each in dead]
     other = pb.ListDeadMessagesRequest(org_id=org, kind="page")
-    assert (await outbox.ListDeadMessages(other, metadata=OPERATOR)).messages == []
+    assert (await outbox.ListDeadMessages(other, metadata=operator())).messages == []
 
 
 async def test_a_tenant_sees_its_own_messages_only_and_needs_the_scopes(replica: Ingest, outbox: Any) -> None:
@@ -163,5 +167,5 @@ async def test_a_tenant_sees_its_own_messages_only_and_needs_the_scopes(replica:
         outbox.RedriveMessages(pb.RedriveMessagesRequest(names=[dead.name]), metadata=bearer(org, ("outbox:read",))),
     ):
         assert await reason_of(call) == "SCOPE_MISSING"
-    every = await outbox.ListDeadMessages(pb.ListDeadMessagesRequest(page_size=500), metadata=OPERATOR)
+    every = await outbox.ListDeadMessages(pb.ListDeadMessagesRequest(page_size=500), metadata=operator())
     assert dead.name in [each.name for each in every.messages]

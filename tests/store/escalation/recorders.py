@@ -17,6 +17,7 @@ from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.store import escalations, timeline
 from tocsin_escalation.store.directory import UserRow
 from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -154,4 +155,4 @@ class Desk:
 
     async def sweep(self) -> int:
         """One round of the sweep, without Redis."""
-        return await sweep_overdue(self.db, self.effects, 0.0, 100)
+        return await sweep_overdue(self.db, self.effects, QUEUE, 0.0, 100)

@@ -5,7 +5,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import grpc
 import pytest
@@ -69,6 +69,41 @@ async def test_poison_of_one_tenant_does_not_hold_up_another(
         await eventually(all_dead, seconds=30)
     assert len(peer.calls) < 6 * count
     assert await is_empty(db)
+
+
+async def test_a_row_that_comes_while_its_tenant_leaves_the_side_road_waits_for_no_sweep(
+    db: Database, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The side road has just seen that nothing is left; the common deliveries still leave the tenant out."""
+    peer = Peer()
+    peer.refuse = lambda row: too_large() if row.payload.startswith(b"poison") else None
+    late, looked = asyncio.Event(), asyncio.Event()
+    relay = Relay(db, peer.deliver, kinds=[KIND], sweep_every=3600)
+    of, fair = outbox_claims.Claims.of, outbox_claims.Claims.fair
+
+    async def held(self: outbox_claims.Claims, org_id: str, limit: int) -> outbox_claims.Claimed:
+        found = await of(self, org_id, limit)
+        if not found.rows and not late.is_set():
+            await put(db, org_id, [b"late"])
+            late.set()
+            relay.nudge()
+            await looked.wait()
+        return found
+
+    async def noted(
+        self: outbox_claims.Claims, limit: int, *, after: str, without: Collection[str]
+    ) -> outbox_claims.Claimed:
+        found = await fair(self, limit, after=after, without=without)
+        if late.is_set():
+            looked.set()
+        return found
+
+    monkeypatch.setattr(outbox_claims.Claims, "of", held)
+    monkeypatch.setattr(outbox_claims.Claims, "fair", noted)
+    async with relaying(relay):
+        await put(db, "attacker", [b"poison 1", b"poison 2"])
+        relay.nudge()
+        await eventually(lambda: is_true(peer.of("attacker") == [b"late"]))
 
 
 async def test_neighbours_of_a_refused_row_go_through_and_it_dies_with_its_reason(

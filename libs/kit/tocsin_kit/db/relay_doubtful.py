@@ -138,7 +138,7 @@ class Doubtful:
                 started += len(claimed.rows)
                 self._start(org_id, claimed.rows)
             elif not claimed.more:
-                del self._doubts[org_id]
+                self._leaves(org_id)
         if len(self._busy) < self._parallel:
             claimed = await self._claims.refused(_REFUSED_ROWS, after=self._cursor, without=self._busy.keys())
             self._cursor = claimed.cursor
@@ -148,6 +148,11 @@ class Doubtful:
             if claimed.more or claimed.cursor:
                 self._nudged.set()
         return started
+
+    def _leaves(self, org_id: str) -> None:
+        del self._doubts[org_id]
+        # The common deliveries left its rows out until now: one may have come since this road looked.
+        self._released()
 
     def _start(self, org_id: str, rows: Sequence[OutboxRow]) -> None:
         task = asyncio.create_task(self._deliver(org_id, rows))
@@ -164,8 +169,7 @@ class Doubtful:
         if doubt is None or rows[0].refusals > 0:
             return
         if settled.clean:
-            del self._doubts[org_id]
-            self._released()
+            self._leaves(org_id)
         elif doubt.not_before <= time.monotonic():
             _postpone(doubt)
 

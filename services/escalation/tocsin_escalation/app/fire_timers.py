@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -74,13 +75,15 @@ async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
     log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
 
 
-async def sweep_overdue(db: Database, effects: Effects, grace: float, limit: int) -> int:
+async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float, limit: int) -> int:
     """Fire what is overdue straight from PostgreSQL, whether or not Redis knows of it; how many that were.
 
-    What another transaction holds is left to the next round.
+    None while `queue` is paused. What another transaction holds is left to the next round.
     """
 
     async with db.claim() as tx:
+        if await queues.is_paused(tx, queue):
+            return 0
         due = await timers.overdue(tx, grace, limit)
     if not due:
         return 0

@@ -1,6 +1,5 @@
 """The loops that make Redis disposable: fire what is overdue, arm again what is due soon, notice what cannot be."""
 
-from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
 
@@ -29,14 +28,8 @@ class Sweeps:
 
     async def fire_overdue(self) -> None:
         """Fire what Redis did not: at most the sweep's pause late."""
-        async with self._db.system() as tx:
-            if await queues.is_paused(tx, QUEUE):
-                return
-        settings = self._settings
-        while (
-            await sweep_overdue(self._db, self._effects, settings.sweep_grace_seconds, settings.sweep_batch)
-            == settings.sweep_batch
-        ):
+        grace, batch = self._settings.sweep_grace_seconds, self._settings.sweep_batch
+        while await sweep_overdue(self._db, self._effects, QUEUE, grace, batch) == batch:
             pass
 
     async def rearm_soon(self) -> None:

@@ -237,11 +237,21 @@ class Notify:
         return int((await self.internal.SubmitNotifications(request, metadata=internal())).stored)
 
     async def cancel(
-        self, org: str, incident: uuid.UUID, generation: int = 1, reason: str = "acknowledged by users/ana"
+        self,
+        org: str,
+        incident: uuid.UUID,
+        generation: int = 1,
+        reason: str = "acknowledged by users/ana",
+        *,
+        spares_lasting: bool = False,
     ) -> internal_pb.CancelNotificationsResponse:
         """Stop one incident's pages."""
         cancellation = internal_pb.Cancellation(
-            org_id=org, incident=f"incidents/{incident}", generation=generation, reason=reason
+            org_id=org,
+            incident=f"incidents/{incident}",
+            generation=generation,
+            reason=reason,
+            spares_lasting=spares_lasting,
         )
         request = internal_pb.CancelNotificationsRequest(cancellations=[cancellation])
         response: internal_pb.CancelNotificationsResponse = await self.internal.CancelNotifications(

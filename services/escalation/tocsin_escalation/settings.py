@@ -14,7 +14,8 @@ class EscalationSettings(ServiceSettings):
     worker_rate_per_second: float = Field(0, ge=0)
     """Timers fired per second by all replicas together. 0: no limit."""
     sweep_seconds: float = Field(1.0, gt=0, le=60)
-    """How often overdue timers are looked for in PostgreSQL. Without Redis a timer is late by about this."""
+    """How often overdue timers are looked for in PostgreSQL. Without Redis a timer is late by about this.
+    Reminders are looked for as often, with and without Redis: one is late by at most 1.1 times this and the time of the round."""
     sweep_grace_seconds: float = Field(0.3, ge=0, le=60)
     """How long Redis has to fire a due timer before the sweep does."""
     sweep_batch: int = Field(500, ge=1, le=5000)

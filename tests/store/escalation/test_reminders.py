@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app import reminders
 from tocsin_escalation.app.reminders import Remind, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
@@ -98,6 +98,40 @@ async def test_one_that_comes_again_and_again_ends_with_the_acknowledge(desk: De
     await desk.passes(hours=5)
     await remind(desk)
     assert len(await sent(desk)) == 3, "it has ended"
+
+
+async def test_only_the_end_of_its_incident_stops_one_that_comes_once(desk: Desk) -> None:
+    """An acknowledge while notify tries again must not swallow what it would not have stopped a minute before."""
+    incident = await desk.opens()
+    await create(desk, incident)
+    await create(desk, incident, user="ben", every=HOUR)
+    await desk.passes(hours=1, seconds=1)
+    await remind(desk)
+    lasting = {job.user: job.outlasts_acknowledge for job in await sent(desk)}
+    assert lasting == {"users/ana": True, "users/ben": False}
+    await desk.take(incident, Snoozed("users/ana", HOUR))
+    await desk.take(incident, Acknowledged("users/ana"))
+    await desk.take(incident, Resolved("users/ana"))
+    async with desk.db.system() as tx:
+        rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = 'cancel' ORDER BY id")
+    orders = [internal_service_pb2.Cancellation.FromString(row["payload"]) for row in rows]
+    assert [(order.reason, order.spares_lasting) for order in orders] == [
+        ("snoozed by users/ana", True),
+        ("acknowledged by users/ana", True),
+        ("resolved by users/ana", False),
+    ]
+
+
+async def test_one_sweep_leaves_nothing_behind_that_is_due(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a reminder is late by the sweep's pause and its round at most, however many are due."""
+    monkeypatch.setattr(reminders, "BATCH", 2)
+    incident = await desk.opens()
+    rows = [await create(desk, incident, delay=HOUR + index * timedelta(milliseconds=1)) for index in range(5)]
+    later = await create(desk, incident, delay=2 * HOUR)
+    await desk.passes(hours=1, seconds=1)
+    await remind(desk)
+    assert [(await now(desk, row)).state for row in rows] == [ReminderState.DONE] * 5
+    assert (await now(desk, later)).state is ReminderState.SCHEDULED
 
 
 async def test_it_is_silent_while_the_incident_is_snoozed(desk: Desk) -> None:

@@ -48,5 +48,9 @@ def notification_job(run: Escalation, page: Page) -> notification_pb2.Notificati
 def cancellation(run: Escalation, stop: StopPages) -> internal_service_pb2.Cancellation:
     """The order to stop an incident's pages."""
     return internal_service_pb2.Cancellation(
-        org_id=run.org_id, incident=f"incidents/{run.incident_id}", generation=stop.generation, reason=stop.reason
+        org_id=run.org_id,
+        incident=f"incidents/{run.incident_id}",
+        generation=stop.generation,
+        reason=stop.reason,
+        spares_lasting=not stop.final,
     )

@@ -155,4 +155,5 @@ def job_of(row: ReminderRow, standing: Standing) -> notification_pb2.Notificatio
         actor=row.creator,
         text=row.text or f"The incident is {standing.state}.",
         about=incident,
+        outlasts_acknowledge=row.every is None,
     )

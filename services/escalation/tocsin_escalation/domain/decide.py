@@ -283,7 +283,7 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     following = replace(halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event.via)}{why}", run.level)
-    stop = StopPages(run.generation, f"resolved by {actor}")
+    stop = StopPages(run.generation, f"resolved by {actor}", final=True)
     return Decision(following, (stop, *news(following, PageType.RESOLUTION, actor, now)), (note,))
 
 

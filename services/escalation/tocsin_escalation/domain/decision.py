@@ -35,10 +35,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StopPages:
-    """Stop every page of `generation` and before."""
+    """Stop every page of `generation` and before. `final`: reminders that come once as well, because the incident is over."""
 
     generation: int
     reason: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

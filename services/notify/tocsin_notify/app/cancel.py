@@ -1,7 +1,7 @@
 """Stop the pages of incidents: nothing starts any more once this has returned (I5)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import grpc
@@ -46,8 +46,10 @@ class Cancel:
         highest: dict[tuple[str, UUID], Fence] = {}
         for fence in fences:
             key = fence.org_id, fence.incident
-            if key not in highest or highest[key].generation < fence.generation:
-                highest[key] = fence
+            other = highest.get(key, fence)
+            higher = fence if other.generation < fence.generation else other
+            final = max(fence.final_generation, other.final_generation)
+            highest[key] = replace(higher, final_generation=final)
         incidents = sorted(highest)
         try:
             async with self._gatekeeper.watching():

@@ -260,4 +260,5 @@ def replacement(head: NotificationHead, page: Page, method: Method, step: int) -
         state=State.PENDING,
         reason=f"took over from notifications/{head.id}",
         delay=0.0,
+        outlasts=page.outlasts,
     )

@@ -39,7 +39,7 @@ def read_job(job: pb.NotificationJob) -> NewPage:
         org_id=job.org_id,
         user_id=job.user,
         incident=parse_uuid_name(job.incident, "incidents", field="incident"),
-        page=Page(kind, urgency, CHANNELS.get(job.channel_override)),
+        page=Page(kind, urgency, CHANNELS.get(job.channel_override), outlasts=job.outlasts_acknowledge),
         priority=priority_of(kind, urgency),
         generation=job.generation,
         planned_time=_planned_time(job),

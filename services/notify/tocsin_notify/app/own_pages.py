@@ -76,6 +76,7 @@ async def store_planned(
             state=State.PENDING if fence is None else State.CANCELLED,
             reason=fence or "",
             delay=step.delay,
+            outlasts=page.page.outlasts,
         )
         for step in planned
     ]

@@ -124,6 +124,7 @@ def _notification(page: NewPage, method: UUID, channel: Channel) -> NewNotificat
         state=State.PENDING,
         reason="",
         delay=0.0,
+        outlasts=False,
     )
 
 

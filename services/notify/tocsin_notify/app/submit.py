@@ -194,6 +194,7 @@ class _Round:
             state=state,
             reason=reason,
             delay=step.delay,
+            outlasts=page.page.outlasts,
         )
 
     def _may_start(self, page: NewPage) -> bool:

@@ -91,6 +91,8 @@ class Page:
     channel_override: Channel | None = None
     only_method: UUID | None = None
     """This contact method and no other: tests and verification codes."""
+    outlasts: bool = False
+    """Only a final stop of its incident stops it, such as its end; no acknowledge."""
 
 
 @dataclass(frozen=True, slots=True)

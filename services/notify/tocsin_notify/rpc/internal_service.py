@@ -15,7 +15,7 @@ from tocsin_notify.app.jobs import read_job
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store import people, reads
-from tocsin_notify.store.pages import Fence
+from tocsin_notify.store.pages import NOTHING, Fence
 
 _MOST_DESCRIBED = 100
 
@@ -92,6 +92,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
                     incident=parse_uuid_name(each.incident, "incidents", field=f"cancellations[{index}].incident"),
                     generation=each.generation,
                     reason=each.reason.replace("\0", " ")[:1024],
+                    final_generation=NOTHING if each.spares_lasting else each.generation,
                 )
                 for index, each in enumerate(request.cancellations)
             ]

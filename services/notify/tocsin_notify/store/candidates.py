@@ -11,6 +11,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, SLOW, Channel, Kind
+from tocsin_notify.store.fences import stops
 from tocsin_notify.store.notifications import EARLY
 from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import NotificationHead
@@ -65,7 +66,7 @@ WHERE n.id = ANY($1::uuid[]) AND n.page_id = ANY($2::uuid[]) AND n.state = 'pend
   AND ($4 OR n.due_time <= app_now() + make_interval(secs => {EARLY}))
   AND NOT {PAUSED}
   AND NOT EXISTS (SELECT FROM cancel_fences f
-                  WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
+                  WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
 ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 """
 

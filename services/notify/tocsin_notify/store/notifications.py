@@ -11,6 +11,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, State
+from tocsin_notify.store.fences import stops
 from tocsin_notify.store.outcomes import SENT
 from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming, Waiting
@@ -21,17 +22,17 @@ EARLY: Final = 0.1
 _INSERT: Final = """
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::int[], $7::smallint[],
-    $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[], $13::float8[])
+    $8::uuid[], $9::text[], $10::int[], $11::text[], $12::text[], $13::float8[], $16::boolean[])
     AS g(id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
-         state_reason, delay)
+         state_reason, delay, outlasts)
 ), stored AS (
   INSERT INTO notifications (id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel,
-    step, state, state_reason, due_time, lease_until, attempts, tries)
+    step, state, state_reason, due_time, lease_until, attempts, tries, outlasts)
   SELECT id, org_id, page_id, user_id, incident, generation, priority, contact_method, channel, step, state,
     state_reason,
     CASE WHEN state = 'pending' THEN app_now() + make_interval(secs => delay) END,
     CASE WHEN state = 'sending' THEN app_now() + make_interval(secs => $14) END,
-    (state = 'sending')::int, (state = 'sending')::int
+    (state = 'sending')::int, (state = 'sending')::int, outlasts
   FROM given
   ON CONFLICT ON CONSTRAINT notifications_once_per_step DO NOTHING
   RETURNING id, org_id, state
@@ -65,7 +66,7 @@ WITH mine AS (
   FROM mine m
   JOIN pages p ON p.id = m.page_id AND p.org_id IS NOT DISTINCT FROM m.org_id
   JOIN contact_methods c ON c.id = m.contact_method
-  LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND f.generation >= m.generation
+  LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND {stops("f", "m")}
 ), decided AS (
   SELECT *, app_now() AS now, CASE WHEN stop_reason IS NOT NULL THEN 'cancelled' WHEN NOT usable THEN 'unusable'
                  WHEN was = 'sending' AND tries > $2 THEN 'exhausted' ELSE 'sending' END AS verdict
@@ -116,7 +117,7 @@ WITH given AS (
     g.verdict, g.detail, g.delay, g.report, f.reason AS fence_reason
   FROM held n
   JOIN given g ON g.id = n.id AND g.org_id IS NOT DISTINCT FROM n.org_id
-  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
   WHERE (n.state = 'sending' AND n.attempts = g.number)
     OR (n.state = 'pending' AND g.verdict = 'sent' AND g.number > n.failed_attempt)
 ), decided AS (
@@ -144,33 +145,33 @@ SELECT {columns(Concluded)} FROM (
 ) AS concluded
 """
 
-_MAY_START: Final = """
+_MAY_START: Final = f"""
 SELECT EXISTS (
   SELECT FROM notifications n
   WHERE n.org_id = $1 AND n.id = $2 AND n.state = 'sending' AND n.attempts = $3 AND n.lease_until > app_now()
     AND NOT EXISTS (SELECT FROM cancel_fences f
-                    WHERE f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation)
+                    WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
 )
 """
 
 # What another session holds at this moment is left: it meets the fence when it is due, and a process that stands still with
 # it holds up no acknowledge.
-_CANCEL: Final = """
+_CANCEL: Final = f"""
 WITH given AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)),
 mine AS (
   SELECT n.id, n.state, f.reason FROM given g
   JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
-  JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.generation <= f.generation
+  JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
     AND (n.state = 'pending' OR (n.state = 'sending' AND n.lease_until <= app_now()))
   ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notifications n SET state = 'cancelled', state_reason = m.reason, due_time = NULL, lease_until = NULL
 FROM mine m WHERE n.id = m.id RETURNING n.id
 """
-_CROSSED: Final = """
+_CROSSED: Final = f"""
 SELECT count(*) FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
 JOIN cancel_fences f ON f.org_id = g.org_id AND f.incident = g.incident
-JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND n.generation <= f.generation
+JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {stops("f", "n")}
   AND n.state = 'sending'
 """
 
@@ -193,11 +194,11 @@ UPDATE notifications n SET state = 'cancelled', state_reason = g.reason, due_tim
 FROM unnest($1::uuid[], $2::text[]) AS g(id, reason)
 WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM $3 AND n.state = 'pending'
 """
-_REDRIVE: Final = """
+_REDRIVE: Final = f"""
 WITH judged AS (
   SELECT n.id, f.reason, p.priority FROM notifications n
   JOIN pages p ON p.id = n.page_id AND p.org_id IS NOT DISTINCT FROM n.org_id
-  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+  LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
   WHERE n.id = ANY($1::uuid[]) AND ($2 = '*' OR n.org_id = $2) AND n.state = 'dead' ORDER BY n.id FOR UPDATE OF n
 )
 UPDATE notifications n SET
@@ -228,6 +229,8 @@ class NewNotification(NotificationHead):
     state: State
     reason: str
     delay: float
+    outlasts: bool
+    """Its page's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,7 @@ async def insert(tx: Tx, rows: Sequence[NewNotification], lease: float = 0.0, se
         [row.delay for row in rows],
         lease,
         sender,
+        [row.outlasts for row in rows],
     )
     return {row["id"] for row in made}
 

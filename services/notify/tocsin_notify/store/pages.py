@@ -11,6 +11,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
+from tocsin_notify.store.fences import stops
 from tocsin_notify.store.queues import PAUSED
 
 # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
@@ -18,38 +19,47 @@ _INSERT: Final = f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
     $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
-    $15::timestamptz[])
+    $15::timestamptz[], $16::boolean[])
     AS g(id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
-         channel_override, only_method, job, expire_time)
+         channel_override, only_method, job, expire_time, outlasts)
 ), stored AS (
   INSERT INTO pages (id, org_id, user_id, incident, type, urgency, priority, level, repeat, generation, planned_time,
-    channel_override, only_method, job, expire_time)
+    channel_override, only_method, job, expire_time, outlasts)
   SELECT * FROM given ORDER BY id
   ON CONFLICT (id) DO NOTHING
-  RETURNING id, org_id, incident, generation
+  RETURNING id, org_id, incident, generation, outlasts
 )
 SELECT s.id, f.reason AS fence_reason, app_now() AS now,
   {PAUSED} AS paused
 FROM stored s
-LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND f.generation >= s.generation
+LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
+"""
+
+_FENCE_OF: Final = f"""
+SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts) AS p
+WHERE f.org_id = $1 AND f.incident = $2 AND {stops("f", "p")}
 """
 
 CANCELS: Final = "/* tocsin cancel */"
 """Marks the statements in which a cancel may wait for another session (`store.gatekeeper`)."""
 
+NOTHING: Final = -1
+"""A generation before all others."""
 _FENCE: Final = f"""{CANCELS}
-INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, followed)
-SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[]) ORDER BY 1, 2
+INSERT INTO cancel_fences AS f (org_id, incident, generation, reason, final_generation, followed)
+SELECT *, false FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[]) ORDER BY 1, 2
 ON CONFLICT (org_id, incident) DO UPDATE SET
   reason = CASE WHEN excluded.generation > f.generation THEN excluded.reason ELSE f.reason END,
   generation = greatest(f.generation, excluded.generation),
+  final_generation = greatest(coalesce(f.final_generation, f.generation), excluded.final_generation),
   followed = f.followed AND excluded.generation <= f.generation,
   update_time = app_now()
 """
 
 # FOR NO KEY UPDATE: transactions that give up notifications of one page go one after the other, while inserts may go on.
 _LOCK: Final = """
-SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.job FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
+SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.outlasts, p.job
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY p.id FOR NO KEY UPDATE OF p
 """
 _LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
@@ -96,6 +106,8 @@ class Fence:
     incident: UUID
     generation: int
     reason: str
+    final_generation: int
+    """Up to which generation it stops those that outlast an acknowledge as well; `NOTHING`: it spares them."""
 
 
 async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
@@ -117,6 +129,7 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
         [page.page.only_method for page in pages],
         [page.job.SerializeToString() for page in pages],
         [page.expire_time for page in pages],
+        [page.page.outlasts for page in pages],
     )
     return Stored(
         {row["id"]: row["fence_reason"] for row in rows},
@@ -147,10 +160,11 @@ async def ensure(tx: Tx, page: NewPage) -> str | None:
     """Store the page unless it is there; the reason it is stopped, if it is."""
     await insert(tx, [page])
     reason: str | None = await tx.fetchval(
-        "SELECT reason FROM cancel_fences WHERE org_id = $1 AND incident = $2 AND generation >= $3",
+        _FENCE_OF,
         page.org_id,
         page.incident,
         page.generation,
+        page.page.outlasts,
     )
     return reason
 
@@ -158,7 +172,8 @@ async def ensure(tx: Tx, page: NewPage) -> str | None:
 def _page(row: asyncpg.Record) -> Page:
     """A page from a row that has its columns."""
     override = row["channel_override"]
-    return Page(Kind(row["type"]), Urgency(row["urgency"]), Channel(override) if override else None, row["only_method"])
+    channel = Channel(override) if override else None
+    return Page(Kind(row["type"]), Urgency(row["urgency"]), channel, row["only_method"], row["outlasts"])
 
 
 async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
@@ -169,4 +184,5 @@ async def raise_fences(tx: Tx, fences: Sequence[Fence]) -> None:
         [fence.incident for fence in fences],
         [fence.generation for fence in fences],
         [fence.reason for fence in fences],
+        [fence.final_generation for fence in fences],
     )

@@ -7,15 +7,16 @@ from uuid import UUID
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.evidence import Receipt
+from tocsin_notify.store.fences import stops
 from tocsin_notify.store.rows import AnsweredPage, Receipted, Unreceipted
 
-_LOCK: Final = """
+_LOCK: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
   n.attempts, n.tries, a.evidence, p.type, p.job, f.reason AS fence_reason
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
-LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
 WHERE n.org_id = $1 AND n.id = $2 FOR UPDATE OF n
 """
 _NOTE: Final = """
@@ -39,12 +40,12 @@ WHERE org_id = $1 AND id = $2 AND state = 'sent'
 """
 # What is older is not waited for any more: receipts may have been switched on since. The channels whose providers tell what
 # became of a message are those of the index `notifications_receipts_due`.
-_OVERDUE: Final = """
+_OVERDUE: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method,
   n.send_time > app_now() - make_interval(secs => $1 + 3600) AND f.reason IS NULL AS matters, p.type
 FROM notifications n
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
-LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND f.generation >= n.generation
+LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
 WHERE n.state = 'sent' AND n.channel IN ('sms', 'voice') AND NOT n.receipt_settled
   AND n.send_time <= app_now() - make_interval(secs => $1)
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED

@@ -128,6 +128,7 @@ pages: Final = Table(
     column("job", LargeBinary),
     column("create_time", TIME, default=NOW),
     column("expire_time", TIME, nullable=True),
+    column("outlasts", Boolean, default="false"),
     primary_key("id"),
     check(
         "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised', "
@@ -170,6 +171,7 @@ notifications: Final = Table(
     column("followed", Integer, default="0"),
     column("follow_due", TIME, nullable=True),
     column("follow_tries", Integer, default="0"),
+    column("outlasts", Boolean, default="false"),
     primary_key("id"),
     UniqueConstraint("page_id", "contact_method", "step", name="notifications_once_per_step"),
     foreign_key(["page_id"], "pages", ["id"], name="notifications_page_fkey", ondelete="CASCADE"),
@@ -228,6 +230,7 @@ cancel_fences: Final = Table(
     column("reason", Text),
     column("update_time", TIME, default=NOW),
     column("followed", Boolean, default="true"),
+    column("final_generation", Integer, nullable=True),
     primary_key("org_id", "incident"),
     index("cancel_fences_oldest", "update_time"),
     index("cancel_fences_to_follow", "update_time", where="NOT followed"),

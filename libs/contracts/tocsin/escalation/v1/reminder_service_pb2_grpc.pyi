@@ -31,7 +31,11 @@ class ReminderServiceStub:
 
     A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once AcknowledgeIncident or ResolveIncident has returned, no reminder from before it is sent.
+    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+
+    A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
+    and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
     """
 
     @_typing.overload
@@ -62,7 +66,11 @@ class ReminderServiceAsyncStub(ReminderServiceStub):
 
     A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once AcknowledgeIncident or ResolveIncident has returned, no reminder from before it is sent.
+    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+
+    A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
+    and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -89,7 +97,11 @@ class ReminderServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
-    resolved, and is silent while it is snoozed. Once AcknowledgeIncident or ResolveIncident has returned, no reminder from before it is sent.
+    resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+
+    A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
+    and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
     """
 
     @_abc_1.abstractmethod

@@ -29,6 +29,7 @@ class Cancellation(_message.Message):
     INCIDENT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SPARES_LASTING_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The tenant."""
     incident: _builtins.str
@@ -37,6 +38,8 @@ class Cancellation(_message.Message):
     """Pages of this generation and all before it."""
     reason: _builtins.str
     """Why, in words a responder understands: `acknowledged by users/ana`."""
+    spares_lasting: _builtins.bool
+    """Jobs with `outlasts_acknowledge` go on. Unset: the cancel is final, and stops them as well."""
     def __init__(
         self,
         *,
@@ -44,10 +47,11 @@ class Cancellation(_message.Message):
         incident: _builtins.str = ...,
         generation: _builtins.int = ...,
         reason: _builtins.str = ...,
+        spares_lasting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "incident", b"incident", "org_id", b"org_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "incident", b"incident", "org_id", b"org_id", "reason", b"reason", "spares_lasting", b"spares_lasting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -322,6 +322,7 @@ class NotificationJob(_message.Message):
     ORDERED_LINKS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
+    OUTLASTS_ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -356,6 +357,8 @@ class NotificationJob(_message.Message):
     """What a message says; empty for all other types."""
     about: _builtins.str
     """What a message is about, by name; empty for all other types. Only `incident` says what stops it."""
+    outlasts_acknowledge: _builtins.bool
+    """Only a final cancel of the incident stops it, such as that of a resolve: no acknowledge, snooze or reassign. For reminders that come once."""
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""
@@ -391,10 +394,11 @@ class NotificationJob(_message.Message):
         ordered_links: _abc.Iterable[Global___NotificationLink] | None = ...,
         text: _builtins.str = ...,
         about: _builtins.str = ...,
+        outlasts_acknowledge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["planned_time", b"planned_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

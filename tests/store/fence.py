@@ -57,6 +57,7 @@ _VALUES: Final = {
     "smallint[]": "'{1}'",
     "uuid[]": f"'{{{ID}}}'",
     "interval": "'1 second'",
+    "timestamp with time zone[]": f"'{{{CLOCK.isoformat()}}}'",
     "timestamp with time zone": f"'{CLOCK.isoformat()}'",
 }
 

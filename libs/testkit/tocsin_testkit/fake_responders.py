@@ -59,6 +59,15 @@ class FakeResponders(IncidentServiceServicer):
         await self._note("resolve", request, context)
         return pb.ResolveIncidentResponse()
 
+    async def BatchAcknowledgeIncidents(
+        self, request: pb.BatchAcknowledgeIncidentsRequest, context: Any
+    ) -> pb.BatchAcknowledgeIncidentsResponse:
+        await self._serve(context)
+        who = _subject(str(dict(context.invocation_metadata())["authorization"]))
+        for name in request.names:
+            self.answers.append(Answered("acknowledge", who, name, request.via, f"{request.request_id} {name}"))
+        return pb.BatchAcknowledgeIncidentsResponse()
+
     async def GetIncident(self, request: pb.GetIncidentRequest, context: Any) -> pb.GetIncidentResponse:
         await self._serve(context)
         return pb.GetIncidentResponse()

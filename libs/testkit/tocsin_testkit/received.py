@@ -14,7 +14,7 @@ class Received:
     """`email` or `webhook`."""
     kind: str
     """`new_incident`, `escalation`, `urgency_raised`, `acknowledgment`, `resolution`, `test`, `verification`,
-    `contact_changed` or `message`."""
+    `contact_changed`, `message` or `bundle`."""
     subject: str
     incident: str
     """`incidents/{uuid}`; empty for tests and codes."""

@@ -32,6 +32,9 @@ class NotifyMetrics:
         )
         self.pages = Counter("tocsin_notify_pages", "Jobs handed over", ("outcome",), registry=registry)
         self.dead_letters = Counter("tocsin_notify_dead_letters", "Given up", ("reason",), registry=registry)
+        self.bundles = Counter(
+            "tocsin_notify_bundles", "Messages that stood for several pages of one person", registry=registry
+        )
         self.cancelled = Counter("tocsin_notify_cancelled", "Notifications stopped", registry=registry)
         self.crossed = Counter(
             "tocsin_notify_crossed", "Calls that were under way when their incident was stopped", registry=registry

@@ -104,6 +104,14 @@ class NotifySettings(ServiceSettings):
     fence_retention_days: float = Field(8.0, gt=0)
     """Days that the record of a cancelled generation is kept. A page of it that arrives later than that would be sent."""
 
+    storm_pages: int = Field(10, ge=0, le=1000)
+    """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones come together, as one message, until
+    none came for that long. Critical pages do not count, and always come at once. 0: pages are never bundled."""
+    storm_window_seconds: float = Field(300.0, ge=1, le=86_400)
+    """See NOTIFY_STORM_PAGES."""
+    storm_collect_seconds: float = Field(30.0, ge=1, le=3600)
+    """From the first page that comes together with others to their message. Doubled for each further message of the same storm, up
+    to four times as long."""
     public_url: Annotated[str, AfterValidator(_base_url)] = ""
     """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
     that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""

@@ -32,6 +32,7 @@ from tocsin_timers.connections import Connections
 from tocsin_notify.app.answer import Answers
 from tocsin_notify.app.around import Around
 from tocsin_notify.app.backlog import Backlog
+from tocsin_notify.app.bundles import Bundles
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.circuits import Circuits, Provider
@@ -53,6 +54,7 @@ from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.sms_replies import SmsReplies
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
+from tocsin_notify.app.whole_bundles import WholeBundles
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
@@ -60,6 +62,7 @@ from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
@@ -182,8 +185,24 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         hung_after=settings.attempt_timeout * 0.9,
         backlog=backlog,
     )
+    bundling = BundlePolicy(
+        settings.storm_pages,
+        settings.storm_window_seconds,
+        settings.storm_collect_seconds,
+        settings.storm_collect_seconds * 4,
+    )
     submit = Submit(
-        gate, calls, slots, cipher, hints, metrics, circuits, lease=settings.lease, presence=presence, nudge=relay.nudge
+        gate,
+        calls,
+        slots,
+        cipher,
+        hints,
+        metrics,
+        circuits,
+        lease=settings.lease,
+        presence=presence,
+        nudge=relay.nudge,
+        bundling=bundling,
     )
     deliver = Deliver(
         db,
@@ -232,8 +251,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     responders = Responders(to_responders, settings.signing_keys)
     if settings.public_url and runtime.serves:
         receipts = Receipts(db, failures, hints, metrics)
-        presses = Presses(db, responders, receipts)
-        runtime.http.add_routes(AnswerPages(links, Answers(db, responders)).routes())
+        whole = WholeBundles(db, responders)
+        presses = Presses(db, responders, receipts, whole)
+        runtime.http.add_routes(AnswerPages(links, Answers(db, responders, whole)).routes())
         runtime.http.add_routes(Buttons(callbacks, presses).routes())
         if settings.telegram_account.secrets:
             runtime.http.add_routes(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
@@ -282,6 +302,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
+    loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures)))
     loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))

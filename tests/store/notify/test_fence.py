@@ -13,6 +13,7 @@ ACROSS_TENANTS = {
     "candidates.pages_of": "senders take turns of all tenants",
     "candidates.hold_pages": "senders take turns of all tenants",
     "notifications.claim": "senders take turns of all tenants",
+    "bundles.claim": "bundles of all tenants are sent when they are due",
     "messages.claim": "messages of all tenants are released when they are due",
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",

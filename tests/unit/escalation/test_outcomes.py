@@ -47,6 +47,8 @@ def test_a_level_with_somebody_who_was_reached_waits_for_them() -> None:
     story = Story(policy(level(team("core")), level(user("ana"))))
     story.page_ends("cem", SENT, channel="e-mail", attempts=2)
     assert message(story) == "e-mail to cem accepted after 2 attempts"
+    story.page_ends("cem", SENT, channel="sms", attempts=1, reason="in one message for 17 pages")
+    assert message(story) == "sms to cem accepted, in one message for 17 pages"
     story.page_ends("ben", UNREACHABLE, reason=NO_METHOD)
     assert story.paged() == []
     assert story.due() == 5

@@ -13,7 +13,7 @@ from tocsin_notify.domain.attempt import (
     judge,
     keep_trying,
 )
-from tocsin_notify.domain.page import PAGES, DeathReason, Kind
+from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 
 POLICY = RetryPolicy()
 
@@ -63,7 +63,7 @@ def test_jitter_spreads_over_the_whole_step() -> None:
 def test_a_page_without_another_method_is_tried_on_at_a_slow_pace(
     chance: float, after: float | None, age: float
 ) -> None:
-    for kind in PAGES:
+    for kind in WAKING:
         verdict = keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, age, POLICY, chance, after)
         assert verdict is not None
         asked = min(after or 0.0, POLICY.longest_retry_after)
@@ -102,5 +102,5 @@ def test_a_page_that_is_too_old_is_over() -> None:
 def test_what_failed_for_good_and_what_is_no_page_is_not_tried_on() -> None:
     for reason in set(DeathReason) - {DeathReason.ATTEMPTS_EXHAUSTED}:
         assert keep_trying(Kind.NEW_INCIDENT, reason, 60.0, POLICY, 0.5) is None
-    for kind in set(Kind) - PAGES:
+    for kind in set(Kind) - WAKING:
         assert keep_trying(kind, DeathReason.ATTEMPTS_EXHAUSTED, 60.0, POLICY, 0.5) is None

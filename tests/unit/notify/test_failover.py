@@ -15,7 +15,7 @@ from tocsin_notify.domain.failover import (
     fail_over,
     go_around,
 )
-from tocsin_notify.domain.page import PAGES, Channel, Kind, Method, Page, State, Urgency
+from tocsin_notify.domain.page import WAKING, Channel, Kind, Method, Page, State, Urgency
 
 PAGE = Page(Kind.NEW_INCIDENT, Urgency.HIGH)
 A, B, C = (Method(uuid.UUID(int=number), Channel.WEBHOOK, verified=True) for number in (1, 2, 3))
@@ -79,7 +79,7 @@ def test_a_page_does_not_wait_for_a_provider_that_asks_for_more_than_its_patienc
     kind: Kind, after: float | None, patience: float
 ) -> None:
     policy = RetryPolicy(patience=patience)
-    expected = kind in PAGES and after is not None and after > patience
+    expected = kind in WAKING and after is not None and after > patience
     assert cannot_wait(kind, Retryable("busy", after), policy) is expected
     assert not cannot_wait(kind, Sent(), policy)
     assert not cannot_wait(kind, Permanent("gone"), policy)

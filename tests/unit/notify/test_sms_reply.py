@@ -89,3 +89,10 @@ def test_a_code_of_no_incident_means_nothing() -> None:
     incident = uuid.UUID(int=1)
     other = code_of(incident, ANA) % 999 + 1
     assert meant(Reply(Action.ACKNOWLEDGE, other), [Texted(incident, stopped=False, lately=True)], ANA) is None
+
+
+def test_codes_have_one_to_three_digits_and_each_phone_has_its_own() -> None:
+    incidents = [uuid.UUID(int=number) for number in range(20_000)]
+    codes = [code_of(each, ANA) for each in incidents]
+    assert (min(codes), max(codes)) == (1, 999)
+    assert codes != [code_of(each, "+4915187654321") for each in incidents]

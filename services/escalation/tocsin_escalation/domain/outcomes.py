@@ -61,6 +61,8 @@ def tell(outcome: PageOutcome) -> Note:
             text = f"{channel} to {who} accepted"
             if outcome.attempts > 1:
                 text += f" after {outcome.attempts} attempts"
+            if outcome.reason:
+                text += f", {outcome.reason}"
         case OutcomeKind.DELIVERED:
             text = f"{channel} to {who} delivered"
         case OutcomeKind.DELAYED:

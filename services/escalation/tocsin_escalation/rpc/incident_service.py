@@ -196,7 +196,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             _method(request),
             request,
             pb.BatchAcknowledgeIncidentsResponse,
-            [Step(id_, Acknowledged(_actor())) for id_ in ids],
+            [Step(id_, Acknowledged(_actor(), request.via)) for id_ in ids],
             lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=_results(ids, answers)),
         )
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.incident_pb2 import Incident
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -16,6 +16,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.store import link_uses
+from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.link_uses import Use
 
 _log = get_logger(__name__)
@@ -41,10 +42,17 @@ class Escalation(Protocol):
         """Idempotent by `request_id`."""
         ...
 
+    async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
+        """At most 250 incidents, by name; each by itself. Idempotent by `request_id`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before."""
+    """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before.
+
+    `members`: the pages that came as one message, the oldest first; None of a page that came by itself.
+    """
 
     link: AnswerLink
     person: Person
@@ -52,6 +60,7 @@ class View:
     now: datetime
     uses: Sequence[Use]
     incident: Incident | None = None
+    members: Sequence[BundledPage] | None = None
 
     @property
     def expired(self) -> bool:
@@ -64,6 +73,18 @@ class View:
         return any(use.turn >= self.link.turn and use.done for use in self.uses)
 
 
+class Whole(Protocol):
+    """The pages that came as one message (`app.whole_bundles`)."""
+
+    async def pages(self, org_id: str, bundle: UUID) -> Sequence[BundledPage]:
+        """The latest of each incident."""
+        ...
+
+    async def acknowledge(self, org_id: str, user: str, bundle: UUID, via: str) -> None:
+        """All that is still true."""
+        ...
+
+
 class LinkUsed(Exception):
     """The link was used, or is being used at this moment."""
 
@@ -71,15 +92,16 @@ class LinkUsed(Exception):
 class Answers:
     """Shows, and acts once for each link."""
 
-    def __init__(self, db: Database, escalation: Escalation) -> None:
+    def __init__(self, db: Database, escalation: Escalation, whole: "Whole") -> None:
         self._db = db
         self._escalation = escalation
+        self._whole = whole
 
     async def look(self, link: AnswerLink) -> View | None:
         """Changes nothing. None: the page is forgotten."""
         view = await self._read(link)
-        if view is None:
-            return None
+        if view is None or view.members is not None:
+            return view
         try:
             incident = await self._escalation.incident(view.person)
         except TocsinError as error:
@@ -103,8 +125,11 @@ class Answers:
         if not await self._db.run(link.org_id, begin):
             raise LinkUsed
         try:
-            request_id = uuid5(link.page, f"{link.turn} {action} {text}")
-            await self._escalation.act(view.person, action, text, request_id, "link")
+            if view.members is not None:
+                await self._whole.acknowledge(link.org_id, view.person.user, link.page, "link")
+            else:
+                request_id = uuid5(link.page, f"{link.turn} {action} {text}")
+                await self._escalation.act(view.person, action, text, request_id, "link")
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
                 async with self._db.transaction(link.org_id) as tx:
@@ -124,4 +149,6 @@ class Answers:
                 return None
             uses = await link_uses.uses(tx, link.page)
         person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
-        return View(link, person, NotificationJob.FromString(row.job), row.now, uses)
+        job = NotificationJob.FromString(row.job)
+        members = await self._whole.pages(link.org_id, link.page) if job.type == NOTIFICATION_TYPE_BUNDLE else None
+        return View(link, person, job, row.now, uses, members=members)

@@ -23,7 +23,7 @@ from tocsin_notify.app.targets import destination_of
 from tocsin_notify.domain.attempt import RetryPolicy, slow_pace
 from tocsin_notify.domain.circuit import Way
 from tocsin_notify.domain.failover import Add, Elsewhere, PullForward, Sibling, go_around
-from tocsin_notify.domain.page import PAGES, SLOW, Channel, Page, State, is_slow, priority_of
+from tocsin_notify.domain.page import SLOW, WAKING, Channel, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, failures, notifications, pages, people
 from tocsin_notify.store.candidates import Candidate
@@ -161,7 +161,7 @@ class Around:
             owners = await candidates.pages_of(tx, providers)
             locked = await pages.lock(tx, set(owners.values()), only_free=True)
             passed.left = {id for id, (_, page) in owners.items() if page not in locked}
-            rows = await candidates.hold_pages(tx, providers, locked, PAGES, early=early)
+            rows = await candidates.hold_pages(tx, providers, locked, WAKING, early=early)
             heads = {row.id: (row, providers[row.id]) for row in rows}
             await self._decide(tx, heads, locked, passed, may_try=not early)
         self.hint(passed)

@@ -10,9 +10,11 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.bundles import GENERATION
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications, pages
+from tocsin_notify.store import bundles, notifications, pages
+from tocsin_notify.store.bundles import Named
 from tocsin_notify.store.gate import incident_key, wait_for_started_calls
 from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.pages import Fence
@@ -56,6 +58,10 @@ class Cancel:
                 async with self._db.system() as tx:
                     await pages.raise_fences(tx, [highest[incident] for incident in incidents])
                     cancelled = await notifications.cancel_fenced(tx, incidents)
+                    touched = await bundles.touched(tx, incidents)
+                if touched:
+                    over = await self._stop_bundles(touched, cancelled)
+                    incidents = sorted({*incidents, *over})
                 async with self._db.system() as tx:
                     await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
                     cancelled += await notifications.cancel_fenced(tx, incidents)
@@ -82,3 +88,17 @@ class Cancel:
                 reason=fence.reason,
             )
         return Stopped(len(cancelled), crossed)
+
+    async def _stop_bundles(self, touched: Sequence[Named], cancelled: list[UUID]) -> list[Named]:
+        """What of these waits with others is cancelled. A bundle that was sent, and holds nothing more that is true, is fenced like
+        an incident: these are returned."""
+        async with self._db.system() as tx:
+            stopped, over = await bundles.stop(tx, touched)
+            cancelled += stopped
+            if over:
+                reason = "every page in it was answered"
+                await pages.raise_fences(
+                    tx, [Fence(org_id, id, GENERATION, reason, GENERATION) for org_id, id in sorted(over)]
+                )
+                cancelled += await notifications.cancel_fenced(tx, over)
+        return over

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from tocsin_kit.db.pool import Database
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
@@ -16,9 +17,9 @@ from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
 from tocsin_notify.domain.failover import cannot_wait
-from tocsin_notify.domain.page import PAGES, DeathReason, Kind
+from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import notifications, pages
+from tocsin_notify.store import bundles, notifications, pages
 from tocsin_notify.store.notifications import Conclusion
 from tocsin_notify.store.rows import Concluded
 
@@ -62,12 +63,13 @@ class Conclude:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
             waiting = [row for row in rows if row.state == "pending"]
-            behind = [row for row in waiting if Kind(row.type) in PAGES and self._circuits.is_open(providers[row.id])]
+            behind = [row for row in waiting if Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])]
             # All pages at once, in one order: two transactions that each came to hold a part of the other's would deadlock.
             held = await pages.lock(tx, {(row.org_id, row.page_id) for row in (*failed, *behind)})
             followed = await self._failures.follow(tx, failed, held)
             waiting = [row for row in waiting if row.id not in followed.dead]
             behind = [row for row in behind if row.id not in followed.dead]
+            await page_outcomes.append_sent(tx, await self._bundled(tx, rows, finished))
             passed = await self._around.take(tx, {row.id: (row, providers[row.id]) for row in behind}, held)
         self._around.hint(passed)
         waiting = [row for row in waiting if row.id not in passed.ids]
@@ -75,7 +77,7 @@ class Conclude:
         self._circuits.look_again(
             providers[row.id].channel
             for row in waiting
-            if row not in behind and Kind(row.type) in PAGES and self._circuits.is_open(providers[row.id])
+            if row not in behind and Kind(row.type) in WAKING and self._circuits.is_open(providers[row.id])
         )
         self._hints.arm([Hint(row.id, row.delay, row.priority) for row in waiting])
         self._hints.arm(followed.later)
@@ -87,6 +89,21 @@ class Conclude:
             if row.id not in tried_on:  # of those it was said once, when it began
                 self._note(row, "dead" if row.id in followed.dead else row.state)
         return [None] * len(finished)
+
+    async def _bundled(self, tx: Tx, rows: Sequence[Concluded], finished: Sequence[Finished]) -> list[PageOutcome]:
+        """What escalation is told of the pages of bundles that were sent."""
+        sent = {row.id: row for row in rows if row.type == Kind.BUNDLE and row.state == State.SENT}
+        if not sent:
+            return []
+        starts = {each.start.delivery.notification: each.start for each in finished}
+        held = await bundles.members(tx, {(row.org_id, row.page_id) for row in sent.values()})
+        return [
+            told
+            for id, row in sent.items()
+            for told in page_outcomes.sent_together(
+                held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
+            )
+        ]
 
     def _conclusion(self, finished: Finished) -> Conclusion:
         delivery = finished.start.delivery

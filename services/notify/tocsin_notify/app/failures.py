@@ -23,9 +23,9 @@ from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hint
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
-from tocsin_notify.domain.page import PAGES, SLOW, DeathReason, Method, Page, State, is_slow, priority_of
+from tocsin_notify.domain.page import PAGES, SLOW, WAKING, DeathReason, Kind, Method, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, failures, notifications, pages, people
+from tocsin_notify.store import bundles, dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.failures import Begun, Kept
 from tocsin_notify.store.notifications import NewNotification
@@ -84,6 +84,8 @@ class _Rows:
     letters: list[NewDeadLetter] = field(default_factory=list)
     reasons: dict[tuple[str, UUID], str] = field(default_factory=dict)
     outcomes: list[PageOutcome] = field(default_factory=list)
+    bundles: dict[tuple[str, UUID], tuple[str, bool]] = field(default_factory=dict)
+    """Bundles that have failed: why, and whether a provider had taken their message."""
     over: set[UUID] = field(default_factory=set)
     """Pages that have failed: said once, even when two of their notifications ended in this transaction."""
 
@@ -133,6 +135,10 @@ class Failures:
             await failures.pull_forward(tx, rows.pulled)
         if rows.added:
             await notifications.insert(tx, rows.added)
+        if rows.bundles:
+            together = await bundles.members(tx, rows.bundles)
+            for (_, id), (why, undelivered) in rows.bundles.items():
+                rows.outcomes += page_outcomes.failed_together(together[id], why, None, undelivered=undelivered)
         await page_outcomes.append(tx, rows.outcomes)
         return Followed(
             now=[*(id for _, id in rows.pulled), *(row.id for row in rows.added)],
@@ -171,17 +177,20 @@ class Failures:
                     kept = self._kept(failed, page, begun.time, wait.seconds, first=first)
                     rows.kept.append(kept)
                     family[:] = still_tried(family, failed.id)
-                    if first:
+                    if first and page.kind in PAGES:
                         rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
                     return
                 outcome = "; no other contact method is left"
-                if page.kind in PAGES and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
+                if page.kind in WAKING and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
                     outcome += f", and it was tried for {timedelta(seconds=round(begun.age))}"
                 over = all(sibling.state is State.DEAD for sibling in family)
-                if page.kind in PAGES and over and failed.page_id not in rows.over:
+                if page.kind in WAKING and over and failed.page_id not in rows.over:
                     rows.over.add(failed.page_id)
                     undelivered = any(sibling.taken for sibling in family)
-                    rows.outcomes.append(_ended(failed, job, methods, undelivered=undelivered))
+                    if page.kind is Kind.BUNDLE:
+                        rows.bundles[failed.org_id, failed.page_id] = failed.detail, undelivered
+                    else:
+                        rows.outcomes.append(_ended(failed, job, methods, undelivered=undelivered))
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.org_id, failed.id] = detail

@@ -21,6 +21,7 @@ KINDS: Final = {
     pb.NOTIFICATION_TYPE_URGENCY_RAISED: Kind.URGENCY_RAISED,
     pb.NOTIFICATION_TYPE_CONTACT_CHANGED: Kind.CONTACT_CHANGED,
     pb.NOTIFICATION_TYPE_MESSAGE: Kind.MESSAGE,
+    pb.NOTIFICATION_TYPE_BUNDLE: Kind.BUNDLE,
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 _SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
@@ -48,7 +49,13 @@ def read_job(job: pb.NotificationJob) -> NewPage:
 
 
 def read_kept(job: pb.NotificationJob) -> NewPage:
-    """A job from a dead letter: as `read_job`, or that of a message, whose page is kept and knows what the job does not say."""
+    """A job from a dead letter: as `read_job`, or that of a message or a bundle, whose page is kept and knows what the job does not
+    say."""
+    if KINDS.get(job.type) is Kind.BUNDLE:
+        urgency = urgency_of(Kind.BUNDLE, severe=job.severity in _SEVERE)
+        id = parse_uuid_name(job.page, "pages", field="page")
+        page, lane = Page(Kind.BUNDLE, urgency), priority_of(Kind.BUNDLE, urgency)
+        return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _planned_time(job), job)
     if KINDS.get(job.type) is not Kind.MESSAGE or job.incident:
         return read_job(job)
     urgency = urgency_of(Kind.MESSAGE, severe=job.severity in _SEVERE)

@@ -7,7 +7,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.failures import Failed, Failures, Followed
 from tocsin_notify.app.hints import Hints
-from tocsin_notify.domain.page import PAGES, DeathReason, Kind
+from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 from tocsin_notify.store import receipts
 from tocsin_notify.store.rows import Unreceipted
 
@@ -47,7 +47,7 @@ class MissingReceipts:
             return 0, Followed()
         await receipts.settle(tx, [(row.org_id, row.id) for row in rows])
         reason = f"no receipt within {self._timeout:g} s of the provider's yes"
-        missing = [_failed(row, reason) for row in rows if row.matters and Kind(row.type) in PAGES]
+        missing = [_failed(row, reason) for row in rows if row.matters and Kind(row.type) in WAKING]
         followed = await self._failures.follow(tx, missing)
         for each in missing:
             if each.id in followed.dead:

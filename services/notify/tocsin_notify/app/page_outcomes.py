@@ -14,6 +14,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.app.jobs import CHANNELS
 from tocsin_notify.domain.page import Channel
+from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.outcomes import NOT_REACHED, SENT
 
 _CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
@@ -45,6 +46,41 @@ def sent(job: NotificationJob, notification: UUID, channel: Channel, attempts: i
 def delivered(job: NotificationJob, notification: UUID, channel: Channel) -> pb.PageOutcome:
     """A provider says that it arrived."""
     return _outcome(job, pb.PAGE_OUTCOME_KIND_DELIVERED, notification=notification, channel=channel)
+
+
+def sent_together(
+    members: Sequence[BundledPage], notification: UUID, channel: Channel, attempts: int
+) -> list[pb.PageOutcome]:
+    """A provider took the one message for all of these; told of those that are still true."""
+    return [
+        _outcome(
+            NotificationJob.FromString(each.job),
+            pb.PAGE_OUTCOME_KIND_SENT,
+            notification=notification,
+            channel=channel,
+            attempts=attempts,
+            reason=_together(members),
+        )
+        for each in members
+        if each.stopped is None
+    ]
+
+
+def failed_together(
+    members: Sequence[BundledPage], reason: str, channel: Channel | None, *, undelivered: bool
+) -> list[pb.PageOutcome]:
+    """The one message for all of these could not be delivered by any contact method."""
+    return [
+        failed(
+            NotificationJob.FromString(each.job), f"{_together(members)}: {reason}", channel, undelivered=undelivered
+        )
+        for each in members
+        if each.stopped is None
+    ]
+
+
+def _together(members: Sequence[BundledPage]) -> str:
+    return f"in one message for {len(members)} pages"
 
 
 async def append(tx: Tx, outcomes: Sequence[pb.PageOutcome]) -> None:

@@ -9,12 +9,12 @@ from uuid import UUID, uuid5
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_notify.app.answer import Escalation, Person
+from tocsin_notify.app.answer import Escalation, Person, Whole
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.evidence import Evidence, Receipt
@@ -102,8 +102,9 @@ class Press:
 class Presses:
     """Acts as the person whom the page was for, or who pressed."""
 
-    def __init__(self, db: Database, escalation: Escalation, receipts: Receipts) -> None:
+    def __init__(self, db: Database, escalation: Escalation, receipts: Receipts, whole: Whole) -> None:
         self._db = db
+        self._whole = whole
         self._escalation = escalation
         self._receipts = receipts
 
@@ -142,8 +143,13 @@ class Presses:
         person = Person(name.org_id, user, f"incidents/{row.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
-            request_id = uuid5(row.page_id, press.request)
-            await self._escalation.act(person, press.action, "", request_id, press.via)
+            if NotificationJob.FromString(row.job).type == NOTIFICATION_TYPE_BUNDLE:
+                if press.action is not Action.ACKNOWLEDGE:
+                    return Answer.UNKNOWN
+                await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)
+            else:
+                request_id = uuid5(row.page_id, press.request)
+                await self._escalation.act(person, press.action, "", request_id, press.via)
         except TocsinError as error:
             answer = _meaning(error)
             _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)

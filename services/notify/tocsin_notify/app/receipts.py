@@ -14,7 +14,7 @@ from tocsin_notify.app.hints import Hints
 from tocsin_notify.domain.evidence import Evidence, Receipt, moves_on
 from tocsin_notify.domain.page import PAGES, Channel, Kind, State
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import receipts
+from tocsin_notify.store import bundles, receipts
 from tocsin_notify.store.rows import Receipted
 
 _log = get_logger(__name__)
@@ -93,6 +93,10 @@ class Receipts:
             await receipts.mark_sent(tx, attempt.notification, attempt.number, row.fence_reason)
         if Kind(row.type) in PAGES:
             await page_outcomes.append_sent(tx, _told(row, sent=sent, evidence=receipt.evidence))
+        if Kind(row.type) is Kind.BUNDLE and sent:
+            held = await bundles.members(tx, [(row.org_id, row.page_id)])
+            told = page_outcomes.sent_together(held[row.page_id], row.id, Channel(row.channel), row.tries)
+            await page_outcomes.append_sent(tx, told)
         if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
             await receipts.settle(tx, [(row.org_id, row.id)])
         current = row.attempts == attempt.number and (sent or state is State.SENT)

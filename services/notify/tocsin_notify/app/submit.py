@@ -1,10 +1,12 @@
 """Take pages in: store, plan, and start what is due at once, in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
+from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -15,11 +17,13 @@ from tocsin_notify.app.circuits import Circuits, provider_of
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
+from tocsin_notify.domain.bundling import BundlePolicy, place
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, failures, notifications, pages, people
+from tocsin_notify.store import bundles, dead_letters, failures, notifications, pages, people
+from tocsin_notify.store.bundles import Joined
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.gate import Gate, incident_key
@@ -29,6 +33,8 @@ from tocsin_notify.store.people import Person
 from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
+
+_NEVER_WAIT: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL})
 
 
 class Submit:
@@ -51,8 +57,10 @@ class Submit:
         lease: float,
         presence: Presence,
         nudge: Callable[[], None],
+        bundling: BundlePolicy,
     ) -> None:
         """`nudge`: tells the relay that escalation is to hear of a page."""
+        self._bundling = bundling
         self._presence = presence
         self._nudge = nudge
         self._gate = gate
@@ -79,8 +87,11 @@ class Submit:
                 if fresh and stored.now is not None:
                     round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
                     known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
+                    able = [page for page in fresh if stored.fences[page.id] is None and _may_wait(page)]
+                    together = await self._bundle(passage.tx, able, known, stored.now)
                     for page in fresh:
-                        round_.plan(page, known[page.org_id, page.user_id], stored.fences[page.id])
+                        person, fence = known[page.org_id, page.user_id], stored.fences[page.id]
+                        round_.plan(page, person, fence, together.get(page.id))
                     if round_.rows:
                         made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
                         round_.keep(made)
@@ -109,6 +120,37 @@ class Submit:
         self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
         return answers
 
+    async def _bundle(
+        self, tx: Tx, able: Sequence[NewPage], known: Mapping[tuple[str, str], Person], now: datetime
+    ) -> dict[UUID, UUID]:
+        """The bundle of each of these that is above its person's budget."""
+        if self._bundling.pages <= 0:
+            return {}
+        able = [page for page in able if _is_planned(page, known[page.org_id, page.user_id])]
+        if not able:
+            return {}
+        held = await bundles.paces(tx, {(page.org_id, page.user_id) for page in able})
+        joined: list[Joined] = []
+        for page in able:
+            placed = place(held[page.org_id, page.user_id], now, self._bundling, new_id)
+            held[page.org_id, page.user_id] = placed.pace
+            if placed.bundle is not None and page.incident is not None:
+                joined.append(Joined(page.org_id, placed.bundle, page.id, page.incident, page.generation))
+        await bundles.keep(tx, held)
+        if joined:
+            await bundles.join(tx, joined)
+        return {each.page_id: each.bundle for each in joined}
+
+
+def _may_wait(page: NewPage) -> bool:
+    """Whether it may be sent together with others. Critical pages never wait, nor does what names its own way."""
+    of_people = page.page.kind in PAGES and page.incident is not None and not page.page.outlasts
+    return of_people and page.job.severity not in _NEVER_WAIT and page.page.channel_override is None
+
+
+def _is_planned(page: NewPage, person: Person) -> bool:
+    return bool(plan(page.page, person.methods, person.rules))
+
 
 class _Round:
     """One transaction's worth of planning."""
@@ -131,14 +173,14 @@ class _Round:
         self._now = now
         self._direct = direct
 
-    def plan(self, page: NewPage, person: Person, fence: str | None) -> None:
+    def plan(self, page: NewPage, person: Person, fence: str | None, bundle: UUID | None) -> None:
         planned = plan(page.page, person.methods, person.rules)
         if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
         for step in planned:
-            self.rows.append(self._row(page, person, step, fence))
+            self.rows.append(self._row(page, person, step, fence, bundle))
 
     def keep(self, made: set[UUID]) -> None:
         """Forget the starts whose rows another replica made before."""
@@ -173,11 +215,15 @@ class _Round:
         hints.disarm(self._superseded)
         self._metrics.cancelled.inc(len(self._superseded))
 
-    def _row(self, page: NewPage, person: Person, step: Planned, fence: str | None) -> NewNotification:
+    def _row(
+        self, page: NewPage, person: Person, step: Planned, fence: str | None, bundle: UUID | None
+    ) -> NewNotification:
         id = new_id()
         state, reason = State.PENDING, ""
         if fence is not None:
             state, reason = State.CANCELLED, fence
+        elif bundle is not None:
+            state, reason = State.BUNDLED, f"sent together with other pages, as pages/{bundle}"
         elif step.delay <= 0 and self._may_start(page):
             state, reason = self._seat(id, page, person, step)
         return NewNotification(

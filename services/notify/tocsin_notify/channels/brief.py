@@ -5,7 +5,7 @@ from typing import Final
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import severity_word
-from tocsin_notify.domain.page import NEWS, PAGES, Kind
+from tocsin_notify.domain.page import NEWS, WAKING, Kind
 
 _LOUD: Final = frozenset({"critical", "error"})
 _LONGEST: Final = 1000
@@ -26,7 +26,7 @@ def loudness(delivery: Delivery) -> Loudness:
     """How loud it has to be."""
     if delivery.kind in NEWS:
         return Loudness.NEWS
-    if delivery.kind not in PAGES:
+    if delivery.kind not in WAKING:
         return Loudness.ASKED_FOR
     return Loudness.WAKES if severity_word(delivery.job.severity) in _LOUD else Loudness.PAGE
 
@@ -41,7 +41,7 @@ def brief(delivery: Delivery) -> str:
             text = "This is a test. Nothing is wrong, and nothing is to be done."
         case Kind.CONTACT_CHANGED:
             text = f"{job.actor} {job.title}. If you did not agree to it, tell your administrator."
-        case Kind.MESSAGE:
+        case Kind.MESSAGE | Kind.BUNDLE:
             text = job.text
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {_name(job.actor)}."

@@ -27,7 +27,7 @@ from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, severity_word, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.page import PAGES, Channel
+from tocsin_notify.domain.page import WAKING, Channel, Kind
 
 _log = get_logger(__name__)
 
@@ -166,10 +166,10 @@ class EmailChannel:
             "Auto-Submitted": "auto-generated",  # RFC 3834: no vacation answers
             "Tocsin-Delivery": delivery.key,
         }
-        if job.incident:
+        if job.incident and delivery.kind is not Kind.BUNDLE:
             thread = f"<{job.incident.replace('/', '-')}@{self._domain}>"
             headers |= {"In-Reply-To": thread, "References": thread, "Tocsin-Incident": job.incident}
-        if delivery.kind in PAGES and severity_word(job.severity) in ("critical", "error"):
+        if delivery.kind in WAKING and severity_word(job.severity) in ("critical", "error"):
             headers["Importance"] = "high"
         return compose(headers, body(delivery))
 

@@ -97,6 +97,9 @@ def sms_text(delivery: Delivery, limit: int, *, replies: bool = False) -> str:
             text = f"Acknowledged by {job.actor or 'its source'}: {job.title}"
         case Kind.RESOLUTION:
             text = f"Resolved by {job.actor or 'its source'}: {job.title}"
+        case Kind.BUNDLE:
+            text = f"{severity_word(job.severity).upper()}: {job.title}"
+            after = f" {delivery.link}" if delivery.link else ""
         case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
             text = f"{severity_word(job.severity).upper()}: {job.title}"
             after = (f" (level {job.level})" if job.level else "") + (f" {delivery.link}" if delivery.link else "")

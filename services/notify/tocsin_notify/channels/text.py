@@ -47,6 +47,8 @@ def subject(delivery: Delivery) -> str:
             text = f"[security] {job.actor} changed how Tocsin reaches you"
         case Kind.MESSAGE:
             text = f"[message] {job.title or job.text}"
+        case Kind.BUNDLE:
+            text = f"[{severity_word(job.severity)}] {job.title}"
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
     return one_line(text, _SUBJECT_LENGTH)
@@ -69,6 +71,9 @@ def body(delivery: Delivery) -> str:
         case Kind.MESSAGE:
             about = [f"About: {job.about}"] if job.about else []
             lines = [job.text, *_answer(delivery), "", *about, f"Sent by {job.actor} with Tocsin."]
+        case Kind.BUNDLE:
+            why = "More pages came for you than you get one by one, so these come together."
+            lines = [job.title, "", why, *_answer(delivery), "", job.text]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
             verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
             lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
@@ -108,7 +113,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
             "policy": job.policy,
             "links": [{"text": text, "href": href} for text, href in _links(job)],
         }
-        if job.incident
+        if job.incident and delivery.kind is not Kind.BUNDLE
         else None,
         "level": job.level,
         "repeat": job.repeat,
@@ -118,6 +123,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "message": {"title": job.title, "text": job.text, "about": job.about or None}
         if delivery.kind is Kind.MESSAGE
         else None,
+        "bundle": {"title": job.title, "text": job.text} if delivery.kind is Kind.BUNDLE else None,
         "answer_url": delivery.link or None,
     }
 

@@ -8,7 +8,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import severity_word
-from tocsin_notify.domain.page import PAGES, Kind
+from tocsin_notify.domain.page import PAGES, WAKING, Kind
 
 _TITLE_LENGTH: Final = 200
 """TwiML in a request holds 4000 characters (twilio.com/docs/voice/api/call-resource), and the title stands in it twice."""
@@ -23,7 +23,7 @@ def spoken(delivery: Delivery, key_url: str) -> str:
     """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
     text = _text(delivery)
     if delivery.kind not in PAGES or not key_url:
-        end = _NOBODY if delivery.kind in PAGES else "Goodbye."
+        end = _NOBODY if delivery.kind in WAKING else "Goodbye."
         return twiml(_say(text), _pause(), _say(text), _say(end))
     return asking(f"{text} {KEYS}", key_url, times=2)
 
@@ -66,6 +66,8 @@ def _text(delivery: Delivery) -> str:
             return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
         case Kind.RESOLUTION:
             return f"Tocsin: resolved by {_name(job.actor)}: {_title(job)}."
+        case Kind.BUNDLE:
+            return f"Tocsin: {severity_word(job.severity)}: {_title(job)}."
         case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
             return page_text(job)
 

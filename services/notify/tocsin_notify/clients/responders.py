@@ -1,6 +1,6 @@
 """Escalation, for a person who answers a page: each call carries a short-lived credential of that person."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -54,6 +54,11 @@ class Responders:
             case Action.NOTE:
                 note = pb.AddNoteRequest(request_id=id, name=name, text=text)
                 await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
+
+    async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:
+        """At most 250 incidents. One that is over, or forgotten, does not keep the others."""
+        request = pb.BatchAcknowledgeIncidentsRequest(request_id=str(request_id), names=names, via=via)
+        await self._call(self._stub.BatchAcknowledgeIncidents, request, person, _ACT_SECONDS)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, person: Person, seconds: float) -> Any:
         token = mint(self._keys, org_id=person.org_id, subject=person.user, scopes=_SCOPES, ttl=_TOKEN_SECONDS)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tocsin_notify.domain.page import PAGES, DeathReason, Kind
+from tocsin_notify.domain.page import WAKING, DeathReason, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def keep_trying(
 
     `slow_pace` says how long it waits.
     """
-    if kind not in PAGES or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
+    if kind not in WAKING or reason is not DeathReason.ATTEMPTS_EXHAUSTED or age >= policy.window:
         return None
     return slow_pace(age, policy, chance, after)
 

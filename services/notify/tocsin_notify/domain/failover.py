@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
-from tocsin_notify.domain.page import ONE_WAY, PAGES, RINGING, Kind, Method, Page, State
+from tocsin_notify.domain.page import ONE_WAY, RINGING, WAKING, Kind, Method, Page, State
 
 FAILOVER_STEP = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
@@ -100,7 +100,7 @@ def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
 
     A provider that asks for fifteen minutes is as good as away for a user who is to be woken. News can wait.
     """
-    return kind in PAGES and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
+    return kind in WAKING and isinstance(outcome, Retryable) and (outcome.after or 0.0) > policy.patience
 
 
 def _allowed(method: Method, page: Page) -> bool:

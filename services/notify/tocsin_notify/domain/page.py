@@ -18,6 +18,7 @@ class Kind(StrEnum):
     URGENCY_RAISED = "urgency_raised"
     CONTACT_CHANGED = "contact_changed"
     MESSAGE = "message"
+    BUNDLE = "bundle"
 
 
 class Channel(StrEnum):
@@ -49,13 +50,15 @@ class Urgency(StrEnum):
 
 
 class State(StrEnum):
-    """Where a notification is: pending -> sending -> sent; back to pending for a retry; cancelled and dead are ends."""
+    """Where a notification is: pending -> sending -> sent; back to pending for a retry; cancelled and dead are ends. So is
+    bundled: it is sent together with others, by the notifications of their bundle's page."""
 
     PENDING = "pending"
     SENDING = "sending"
     SENT = "sent"
     CANCELLED = "cancelled"
     DEAD = "dead"
+    BUNDLED = "bundled"
 
 
 class DeathReason(StrEnum):
@@ -68,7 +71,9 @@ class DeathReason(StrEnum):
 
 
 PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED})
-"""The kinds that wake people; the others are news."""
+"""The kinds that escalation hands over for people to react to, and whose outcomes it is told."""
+WAKING: Final = PAGES | {Kind.BUNDLE}
+"""The kinds that wake people: pages, and the one that stands for several."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
 ONE_WAY: Final = NEWS | {Kind.MESSAGE}
 """Sent through one contact method, that does not ring; through another one only if that fails."""
@@ -121,12 +126,12 @@ class Rule:
 
 def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
     """High for pages of critical and error incidents, which must wake their receiver, and messages about such. News never is."""
-    return Urgency.HIGH if severe and kind in PAGES | {Kind.MESSAGE} else Urgency.LOW
+    return Urgency.HIGH if severe and kind in WAKING | {Kind.MESSAGE} else Urgency.LOW
 
 
 def priority_of(kind: Kind, urgency: Urgency) -> int:
     """Which lane: high-urgency pages go first, everything else shares the rest."""
-    return CRITICAL if kind in PAGES and urgency is Urgency.HIGH else NORMAL
+    return CRITICAL if kind in WAKING and urgency is Urgency.HIGH else NORMAL
 
 
 def is_slow(priority: int) -> bool:

@@ -12,7 +12,9 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.answer import Answers, LinkUsed, View
 from tocsin_notify.channels.links import PATH, Links
 from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.http.answer_page import HEADERS, answer_page, message_page
+from tocsin_notify.http.bundle_page import bundle_page
 from tocsin_notify.http.forms import read_form
 
 _log = get_logger(__name__)
@@ -44,7 +46,7 @@ class AnswerPages:
         view = await self._view(request)
         if view is None:
             return _unknown()
-        return _html(answer_page(view), 410 if view.expired else 200)
+        return _html(self._shown(view), 410 if view.expired else 200)
 
     async def act(self, request: web.Request) -> web.Response:
         """303 to the link that goes on from here, or the page with the reason why nothing was done."""
@@ -56,7 +58,9 @@ class AnswerPages:
         try:
             action = Action(fields.get("action", ""))
         except ValueError:
-            return _html(answer_page(view, problem="Nothing was done: use one of the buttons."), 400)
+            return _html(self._shown(view, "Nothing was done: use one of the buttons."), 400)
+        if view.members is not None and action is not Action.ACKNOWLEDGE:
+            return _html(self._shown(view, "Nothing was done: open one of them first."), 400)
         if action is Action.NOTE and not text:
             return _html(answer_page(view, problem="Nothing was done: the note is empty."), 400)
         try:
@@ -79,7 +83,15 @@ class AnswerPages:
 
     async def _again(self, view: View, problem: str, status: int) -> web.Response:
         """The page as things stand after the attempt."""
-        return _html(answer_page(await self._answers.look(view.link) or view, problem=problem), status)
+        return _html(self._shown(await self._answers.look(view.link) or view, problem), status)
+
+    def _shown(self, view: View, problem: str = "") -> str:
+        if view.members is None:
+            return answer_page(view, problem=problem)
+        links = {
+            page.id: self._links.token(AnswerLink(view.link.org_id, page.id, view.link.expire)) for page in view.members
+        }
+        return bundle_page(view, view.members, links, problem=problem)
 
 
 def _html(text: str, status: int = 200) -> web.Response:

@@ -24,6 +24,7 @@ body{margin:0 auto;padding:16px;max-width:34rem;background:#0d1015;color:#e6e9ee
 font:17px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.4rem;line-height:1.25;margin:.4rem 0 .8rem}
 p{margin:.4rem 0}
+a{color:#8ab4ff}
 .who,.fine{color:#9aa4b2;font-size:.92rem}
 .severity{display:inline-block;padding:.1rem .5rem;border-radius:.35rem;background:#2a313c;font-weight:600}
 .critical,.error{background:#7d1f24;color:#fff}
@@ -73,16 +74,16 @@ def answer_page(view: View, *, problem: str = "") -> str:
     severity = severity_word(incident.severity if incident is not None else view.job.severity)
     source = incident.source if incident is not None else view.job.source
     parts = [
-        f'<p class="who">Page for <strong>{escape(_short(view.person.user))}</strong></p>',
+        f'<p class="who">Page for <strong>{escape(short(view.person.user))}</strong></p>',
         f"<h1>{escape(title)}</h1>",
         f'<p><span class="severity {severity}">{severity}</span> {escape(source)}</p>',
     ]
     if problem:
         parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')
-    parts += [f'<p class="said">{escape(line)}</p>' for line in _said(view)]
+    parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
     parts.append(f'<div class="state">{"".join(f"<p>{escape(line)}</p>" for line in _state(view))}</div>')
     parts += _forms(view)
-    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{_time(view.now)}</p>')
+    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(view.now)}</p>')
     return document(title, parts)
 
 
@@ -100,11 +101,11 @@ def message_page(title: str, text: str) -> str:
     return document(title, [f"<h1>{escape(title)}</h1>", f"<p>{escape(text)}</p>"])
 
 
-def _said(view: View) -> list[str]:
+def said(view: View) -> list[str]:
     """What was done by links of this page: by this one, if it is spent, or by those before it."""
-    who = _short(view.person.user)
+    who = short(view.person.user)
     done = [use for use in view.uses if use.done]
-    lines = [f"{who} {_DONE[Action(use.action)]} at {_time(use.use_time)}." for use in done]
+    lines = [f"{who} {_DONE[Action(use.action)]} at {time_words(use.use_time)}." for use in done]
     if view.spent:
         lines.append("This link was used, so it only shows how things stand.")
     elif view.expired:
@@ -116,13 +117,15 @@ def _state(view: View) -> list[str]:
     incident = view.incident
     if incident is None:
         return ["How the incident stands cannot be told at the moment. The buttons work as soon as it can."]
-    on_it = ", ".join(map(_short, incident.assignees))
+    on_it = ", ".join(map(short, incident.assignees))
     match incident.state:
         case pb.INCIDENT_STATE_RESOLVED:
-            return [f"Resolved by {_short(incident.resolved_by)} at {_time(incident.resolve_time.ToDatetime(UTC))}."]
+            return [
+                f"Resolved by {short(incident.resolved_by)} at {time_words(incident.resolve_time.ToDatetime(UTC))}."
+            ]
         case pb.INCIDENT_STATE_ACKNOWLEDGED:
-            at = _time(incident.acknowledge_time.ToDatetime(UTC))
-            lines = [f"Acknowledged by {_short(incident.acknowledged_by)} at {at}."]
+            at = time_words(incident.acknowledge_time.ToDatetime(UTC))
+            lines = [f"Acknowledged by {short(incident.acknowledged_by)} at {at}."]
             what, until = "Paged again", ", unless it is resolved before"
         case pb.INCIDENT_STATE_SNOOZED:
             lines = ["Snoozed: nobody is paged."]
@@ -133,7 +136,7 @@ def _state(view: View) -> list[str]:
             lines = [f"Nobody has answered yet. Paged at level {incident.level}: {on_it or 'nobody'}."]
             what, until = "Next step", ", unless somebody answers"
     if incident.HasField("next_step_time"):
-        lines.append(f"{what} at {_time(incident.next_step_time.ToDatetime(UTC))}{until}.")
+        lines.append(f"{what} at {time_words(incident.next_step_time.ToDatetime(UTC))}{until}.")
     return lines
 
 
@@ -154,9 +157,9 @@ def _forms(view: View) -> list[str]:
     return forms
 
 
-def _short(user: str) -> str:
+def short(user: str) -> str:
     return user.removeprefix("users/")
 
 
-def _time(moment: datetime) -> str:
+def time_words(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%H:%M} UTC on {moment.astimezone(UTC):%d %b}"

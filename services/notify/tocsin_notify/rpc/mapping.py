@@ -34,6 +34,7 @@ STATES: Final = {
     pb.NOTIFICATION_STATE_SENT: State.SENT,
     pb.NOTIFICATION_STATE_CANCELLED: State.CANCELLED,
     pb.NOTIFICATION_STATE_DEAD: State.DEAD,
+    pb.NOTIFICATION_STATE_BUNDLED: State.BUNDLED,
 }
 _OUTCOMES: Final = {
     "started": pb.ATTEMPT_OUTCOME_STARTED,
@@ -160,7 +161,8 @@ def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notifica
         page=f"pages/{row.page_id}",
         type=_TYPES_OF[Kind(row.type)],
         user=row.user_id,
-        incident=f"incidents/{row.incident}" if row.incident else "",
+        # The incident of a bundle is the bundle itself, and nobody else's.
+        incident=f"incidents/{row.incident}" if row.incident and row.type != Kind.BUNDLE else "",
         contact_method=f"contactMethods/{row.contact_method}",
         channel=CHANNELS_OF[Channel(row.channel)],
         state=_STATES_OF[State(row.state)],

@@ -21,6 +21,9 @@ STATEMENTS: Final = {
     "dead_letters": _older("dead_letters", "create_time"),
     "verifications": _older("verifications", "create_time"),
     "sms_senders": _older("sms_senders", "update_time"),
+    "paces": """DELETE FROM paces WHERE ctid IN (
+  SELECT ctid FROM paces WHERE bundle IS NULL AND update_time < app_now() - make_interval(secs => $1)
+  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     "texts_received": _older("texts_received", "create_time"),
     "messages": """DELETE FROM messages WHERE id IN (
   SELECT id FROM messages WHERE state <> 'scheduled' AND update_time < app_now() - make_interval(secs => $1)

@@ -6,6 +6,7 @@ A migration that changes one changes this file in the same commit; tests/store/t
 from typing import Final
 
 from sqlalchemy import (
+    ARRAY,
     UUID,
     BigInteger,
     Boolean,
@@ -132,7 +133,7 @@ pages: Final = Table(
     primary_key("id"),
     check(
         "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised', "
-        "'contact_changed', 'message')",
+        "'contact_changed', 'message', 'bundle')",
         name="pages_type",
     ),
     check(
@@ -176,7 +177,7 @@ notifications: Final = Table(
     UniqueConstraint("page_id", "contact_method", "step", name="notifications_once_per_step"),
     foreign_key(["page_id"], "pages", ["id"], name="notifications_page_fkey", ondelete="CASCADE"),
     foreign_key(["contact_method"], "contact_methods", ["id"], name="notifications_method_fkey"),
-    check("state IN ('pending', 'sending', 'sent', 'cancelled', 'dead')", name="notifications_state"),
+    check("state IN ('pending', 'sending', 'sent', 'cancelled', 'dead', 'bundled')", name="notifications_state"),
     check("(state = 'pending') = (due_time IS NOT NULL)", name="pending_has_due_time"),
     check("(state = 'sending') = (lease_until IS NOT NULL)", name="sending_has_lease"),
     check("(state = 'sent') = (send_time IS NOT NULL)", name="sent_has_time"),
@@ -336,6 +337,40 @@ sms_senders: Final = Table(
     index("sms_senders_oldest", "update_time"),
 )
 """How often a number was answered that said what means nothing here. A number names no tenant."""
+
+paces: Final = Table(
+    "paces",
+    METADATA,
+    column("org_id", Text),
+    column("user_id", Text),
+    column("alone", ARRAY(TIME), default="'{}'"),
+    column("storm_until", TIME, nullable=True),
+    column("bundle", UUID, nullable=True),
+    column("bundle_due", TIME, nullable=True),
+    column("bundles", Integer, default="0"),
+    column("update_time", TIME, default=NOW),
+    primary_key("org_id", "user_id"),
+    check("(bundle IS NULL) = (bundle_due IS NULL)", name="paces_bundle"),
+    index("paces_due", "bundle_due", where="bundle IS NOT NULL"),
+    index("paces_by_bundle", "bundle", where="bundle IS NOT NULL"),
+    index("paces_oldest", "update_time"),
+)
+"""What each person got lately, and the bundle that collects their further pages."""
+
+bundle_pages: Final = Table(
+    "bundle_pages",
+    METADATA,
+    column("org_id", Text),
+    column("bundle", UUID),
+    column("page_id", UUID),
+    column("incident", UUID),
+    column("generation", Integer),
+    primary_key("page_id"),
+    foreign_key(["page_id"], "pages", ["id"], name="bundle_pages_page_fkey", ondelete="CASCADE"),
+    index("bundle_pages_by_bundle", "bundle"),
+    index("bundle_pages_by_incident", "org_id", "incident"),
+)
+"""Pages that are sent together. The bundle is the id of the page that stands for them, once it is due, and that page's incident."""
 
 texts_received: Final = Table(
     "texts_received",

@@ -17,6 +17,8 @@ _DAY: Final = 86_400.0
 _VERIFICATIONS_KEPT: Final = _DAY
 _TEXTS_KEPT: Final = 2 * _DAY
 """Longer than a page can be answered by text message: what comes again later finds no page."""
+_PACES_KEPT: Final = 2 * _DAY
+"""Longer than a storm's window can be."""
 _FORMER_KEPT: Final = _DAY
 """Where a method led before another user changed it, and addresses of messages: as long as a notification may take."""
 
@@ -35,6 +37,7 @@ class Retention:
             "verifications": _VERIFICATIONS_KEPT,
             "sms_senders": days * _DAY,
             "texts_received": _TEXTS_KEPT,
+            "paces": _PACES_KEPT,
             "contact_methods": _FORMER_KEPT,
         }
 

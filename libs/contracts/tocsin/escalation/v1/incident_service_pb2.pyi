@@ -1107,8 +1107,11 @@ class BatchAcknowledgeIncidentsRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    via: _builtins.str
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`incidents/{uuid}`, 1 to 250."""
@@ -1118,10 +1121,11 @@ class BatchAcknowledgeIncidentsRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        via: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "request_id", b"request_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -709,7 +709,7 @@ class PageOutcome(_message.Message):
     attempts: _builtins.int
     """How many attempts were made through this contact method."""
     reason: _builtins.str
-    """Why, in words a responder understands; empty when the page was sent."""
+    """Why, in words a responder understands. When the page was sent: that it was in one message with others, or empty."""
     level: _builtins.int
     """The level of the page, counted from 1; 0 for a page beside the levels."""
     undelivered: _builtins.bool

@@ -50,6 +50,10 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. One that names an incident is a reminder, which is
     stopped with the incident's pages. Not a page.
     """
+    NOTIFICATION_TYPE_BUNDLE: _NotificationType.ValueType  # 10
+    """More pages came for this user than their budget (NOTIFY_STORM_PAGES): one message for all that came since. `title` counts them, `text` lists the first
+    of them. Its page is named by the notifications of each of them, which are BUNDLED.
+    """
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why a user is notified."""
@@ -75,6 +79,10 @@ NOTIFICATION_TYPE_CONTACT_CHANGED: NotificationType.ValueType  # 8
 NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
 """A person or a service account (`actor`) sent a message. `title` is its subject, `text` what it says. One that names an incident is a reminder, which is
 stopped with the incident's pages. Not a page.
+"""
+NOTIFICATION_TYPE_BUNDLE: NotificationType.ValueType  # 10
+"""More pages came for this user than their budget (NOTIFY_STORM_PAGES): one message for all that came since. `title` counts them, `text` lists the first
+of them. Its page is named by the notifications of each of them, which are BUNDLED.
 """
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
@@ -184,6 +192,8 @@ class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Not
     """Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or another notification of the page was sent."""
     NOTIFICATION_STATE_DEAD: _NotificationState.ValueType  # 5
     """Given up; a dead letter tells why."""
+    NOTIFICATION_STATE_BUNDLED: _NotificationState.ValueType  # 6
+    """Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names."""
 
 class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper):
     """Where a notification is in its life."""
@@ -200,6 +210,8 @@ NOTIFICATION_STATE_CANCELLED: NotificationState.ValueType  # 4
 """Stopped before it was sent: acknowledged, snoozed, resolved, reassigned, or another notification of the page was sent."""
 NOTIFICATION_STATE_DEAD: NotificationState.ValueType  # 5
 """Given up; a dead letter tells why."""
+NOTIFICATION_STATE_BUNDLED: NotificationState.ValueType  # 6
+"""Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names."""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
 class _AttemptOutcome:

@@ -1,0 +1,50 @@
+"""The answer page of several pages that came as one message: each leads to its own answer page, and one button takes them all."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Final
+from uuid import UUID
+
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+
+from tocsin_notify.app.answer import View
+from tocsin_notify.channels.text import severity_word
+from tocsin_notify.domain.action import Action
+from tocsin_notify.http.answer_page import document, said, short, time_words
+from tocsin_notify.store.bundles import BundledPage
+
+_MOST: Final = 1000
+"""Rows that are shown. Those that nobody has answered come first, so acknowledging what is shown makes room for the rest."""
+
+
+def bundle_page(view: View, pages: Sequence[BundledPage], links: Mapping[UUID, str], *, problem: str = "") -> str:
+    """For the person who opened the link. `links`: the last part of the URL of each page's own answer page."""
+    waiting = [page for page in pages if page.stopped is None]
+    over = [page for page in pages if page.stopped is not None]
+    parts = [
+        f'<p class="who">Pages for <strong>{escape(short(view.person.user))}</strong></p>',
+        f"<h1>{escape(view.job.title)}</h1>",
+    ]
+    if problem:
+        parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')
+    parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
+    state = f"{len(waiting)} of {len(pages)} wait for an answer." if waiting else "Each of them was answered."
+    parts.append(f'<div class="state"><p>{escape(state)}</p></div>')
+    if waiting and not (view.spent or view.expired):
+        parts.append(
+            '<form method="post"><button class="acknowledge" name="action" value="'
+            f'{Action.ACKNOWLEDGE}">Acknowledge all {len(waiting)}: I am on it</button></form>'
+        )
+    parts += [_row(page, links[page.id]) for page in (waiting + over)[:_MOST]]
+    if len(pages) > _MOST:
+        parts.append(f'<p class="fine">and {len(pages) - _MOST} more</p>')
+    parts.append(f'<p class="fine">{time_words(view.now)}</p>')
+    return document(view.job.title, parts)
+
+
+def _row(page: BundledPage, link: str) -> str:
+    job = NotificationJob.FromString(page.job)
+    severity = severity_word(job.severity)
+    what = f'<a href="{escape(link)}">{escape(job.title)}</a>'
+    fine = escape(page.stopped) if page.stopped is not None else f"since {time_words(page.since)}"
+    return f'<div class="state"><p><span class="severity {severity}">{severity}</span> {what}</p><p class="fine">{fine}</p></div>'

@@ -1,0 +1,174 @@
+"""What each person got lately, and the pages that are sent to them together; always in sets."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_notify.domain.bundling import Pace
+from tocsin_notify.store.pages import CANCELS
+
+User = tuple[str, str]
+"""Tenant and `users/{user}`."""
+Named = tuple[str, UUID]
+"""A tenant and the id of a bundle or incident of its."""
+
+# Held until the transaction ends, in one order: submits of two replicas that page the same people wait for each other.
+_PACES: Final = """
+INSERT INTO paces AS p (org_id, user_id) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2
+ON CONFLICT (org_id, user_id) DO UPDATE SET update_time = app_now()
+RETURNING p.org_id, p.user_id, p.alone, p.storm_until, p.bundle, p.bundle_due, p.bundles
+"""
+_KEEP: Final = """
+UPDATE paces p SET alone = g.alone::timestamptz[], storm_until = g.storm_until, bundle = g.bundle, bundle_due = g.bundle_due,
+  bundles = g.bundles
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[], $6::timestamptz[], $7::int[])
+  AS g(org_id, user_id, alone, storm_until, bundle, bundle_due, bundles)
+WHERE p.org_id = g.org_id AND p.user_id = g.user_id
+"""
+_JOIN: Final = """
+INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
+"""
+# Waits for submits that put something into one of these at this moment: the members are read by a later statement, which sees it.
+_CLAIM: Final = """
+WITH due AS (
+  SELECT org_id, user_id, bundle FROM paces WHERE bundle IS NOT NULL AND bundle_due <= app_now()
+  ORDER BY org_id, user_id LIMIT $1 FOR UPDATE
+)
+UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
+RETURNING d.org_id, d.user_id, d.bundle
+"""
+_MEMBERS: Final = """
+SELECT b.bundle, p.id, p.user_id, p.incident, p.job, coalesce(p.planned_time, p.create_time) AS since, p.urgency,
+  f.reason AS stopped
+FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
+JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
+LEFT JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+ORDER BY since, p.id
+"""
+_TOUCHED: Final = """
+SELECT DISTINCT b.org_id, b.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
+JOIN bundle_pages b ON b.org_id = g.org_id AND b.incident = g.incident
+JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+"""
+_HOLD: Final = f"""{CANCELS}
+SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN paces p ON p.org_id = g.org_id AND p.bundle = g.bundle ORDER BY p.org_id, p.user_id FOR UPDATE OF p
+"""
+_CANCEL: Final = f"""{CANCELS}
+WITH mine AS (
+  SELECT n.id, f.reason FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+  JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
+  JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
+  JOIN notifications n ON n.org_id = b.org_id AND n.page_id = b.page_id AND n.state = 'bundled'
+  WHERE NOT EXISTS (SELECT FROM pages p WHERE p.org_id = b.org_id AND p.id = b.bundle)
+  ORDER BY n.id FOR UPDATE OF n
+)
+UPDATE notifications n SET state = 'cancelled', state_reason = m.reason FROM mine m WHERE n.id = m.id RETURNING n.id
+"""
+_OVER: Final = """
+SELECT g.org_id, g.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN pages p ON p.org_id = g.org_id AND p.id = g.bundle
+WHERE NOT EXISTS (
+  SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle AND NOT EXISTS (
+    SELECT FROM cancel_fences f WHERE f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BundledPage:
+    """One page of a bundle. `stopped`: why its incident was stopped since, if it was."""
+
+    bundle: UUID
+    id: UUID
+    user_id: str
+    incident: UUID
+    job: bytes
+    since: datetime
+    urgency: str
+    stopped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A page that goes into a bundle."""
+
+    org_id: str
+    bundle: UUID
+    page_id: UUID
+    incident: UUID
+    generation: int
+
+
+async def paces(tx: Tx, users: Collection[User]) -> dict[User, Pace]:
+    """What these got lately, held until the transaction ends."""
+    rows = await tx.fetch(_PACES, [org_id for org_id, _ in users], [user for _, user in users])
+    return {
+        (row["org_id"], row["user_id"]): Pace(
+            tuple(row["alone"]), row["storm_until"], row["bundle"], row["bundle_due"], row["bundles"]
+        )
+        for row in rows
+    }
+
+
+async def keep(tx: Tx, changed: Mapping[User, Pace]) -> None:
+    """Write down what they have got now."""
+    await tx.execute(
+        _KEEP,
+        [org_id for org_id, _ in changed],
+        [user for _, user in changed],
+        ["{" + ",".join(at.isoformat() for at in pace.alone) + "}" for pace in changed.values()],
+        [pace.storm_until for pace in changed.values()],
+        [pace.bundle for pace in changed.values()],
+        [pace.bundle_due for pace in changed.values()],
+        [pace.bundles for pace in changed.values()],
+    )
+
+
+async def join(tx: Tx, joined: Sequence[Joined]) -> None:
+    """Put these pages into their bundles."""
+    await tx.execute(
+        _JOIN,
+        [each.org_id for each in joined],
+        [each.bundle for each in joined],
+        [each.page_id for each in joined],
+        [each.incident for each in joined],
+        [each.generation for each in joined],
+    )
+
+
+async def claim(tx: Tx, limit: int) -> list[tuple[str, str, UUID]]:
+    """Bundles that are due, closed by it: tenant, user and id. Pages that come from now on begin another one."""
+    return [(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
+
+
+async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[BundledPage]]:
+    """The pages of each of these, the oldest first."""
+    found: dict[UUID, list[BundledPage]] = {id: [] for _, id in bundles}
+    for row in await tx.fetch(_MEMBERS, *_split(bundles)):
+        found[row["bundle"]].append(BundledPage(*row))
+    return found
+
+
+async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
+    """The bundles that hold pages of these incidents that a fence stops."""
+    return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *_split(incidents))]
+
+
+async def stop(tx: Tx, bundles: Collection[Named]) -> tuple[list[UUID], list[Named]]:
+    """Cancel what fences stop in these and was not sent; which bundles were sent and hold nothing more that is true.
+
+    Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
+    """
+    await tx.execute(_HOLD, *_split(bundles))
+    cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]
+    return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *_split(bundles))]
+
+
+def _split(named: Collection[Named]) -> tuple[list[str], list[UUID]]:
+    return [org_id for org_id, _ in named], [id for _, id in named]

@@ -1,0 +1,185 @@
+"""A storm: pages above a person's budget come as one message, none is lost, and the one message is answered like any other."""
+
+import asyncio
+import re
+import uuid
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import aiohttp
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.notify.v1 import notification_service_pb2 as service_pb
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin_testkit.received import Received
+
+from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, until
+
+TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_collect_seconds": 30.0}
+PUBLIC = "https://tocsin.example.com"
+COLLECTED = timedelta(seconds=31)
+SENT = escalation_pb.PAGE_OUTCOME_KIND_SENT
+FAILED = escalation_pb.PAGE_OUTCOME_KIND_FAILED
+
+
+def bundles(world: World, address: str = "ana") -> list[Received]:
+    return [each for each in world.inbox.messages if each.kind == "bundle" and each.address == address]
+
+
+async def storm(notify: Notify, org: str, *severities: int, user: str = "users/ana") -> list[pb.NotificationJob]:
+    """So many pages, each of another incident; the first two are sent by themselves."""
+    jobs = [job(org, uuid.uuid4(), user=user, severity=severity) for severity in severities]
+    for each in jobs:
+        await notify.submit(each)
+    return jobs
+
+
+def incident_of(page: pb.NotificationJob) -> uuid.UUID:
+    return uuid.UUID(page.incident.rpartition("/")[2])
+
+
+def outcomes(world: World, kind: int) -> dict[str, str]:
+    """Pages of which this was told, each with the reason."""
+    return {each.page: each.reason for each in world.escalation.outcomes if each.kind == kind}
+
+
+async def test_pages_above_the_budget_come_as_one_message_and_a_critical_one_at_once(world: World) -> None:
+    org, other = new_org(), new_org()
+    for tenant, user, path in [(org, "users/ana", "ana"), (org, "users/ben", "ben"), (other, "users/ana", "other")]:
+        await world.method(tenant, user, webhook=path)
+    async with world.replica(**TWO) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING, SEVERITY_ERROR, WARNING, CRITICAL)
+        await notify.submit(job(org, user="users/ben", severity=WARNING), job(other, severity=WARNING))
+        await until(lambda: world.arrived("ana") == 3 and world.arrived("ben") == 1 and world.arrived("other") == 1)
+        alone = {each.incident for each in world.inbox.messages if each.address == "ana"}
+        assert alone == {jobs[0].incident, jobs[1].incident, jobs[5].incident}, "a critical page never waits"
+        listed = await notify.notifications.ListNotifications(
+            service_pb.ListNotificationsRequest(states=[pb.NOTIFICATION_STATE_BUNDLED]), metadata=bearer(org)
+        )
+        together = {each.page: each.state_reason for each in listed.notifications}
+        assert set(together) == {each.page for each in jobs[2:5]}
+        await world.forward(COLLECTED)
+        await until(lambda: world.arrived("ana") == 4)
+        [bundle] = bundles(world)
+        assert re.fullmatch(
+            r"\[error\] 3 more pages: 1 error, 2 warning, the oldest since \d\d:\d\d UTC", bundle.subject
+        )
+        await until(lambda: len(outcomes(world, SENT)) == 8)
+        told = outcomes(world, SENT)
+        assert {told[each.page] for each in jobs[2:5]} == {"in one message for 3 pages"}
+        assert {told[each.page] for each in (*jobs[:2], jobs[5])} == {""}
+        row = await world.row(
+            "SELECT id, state, incident FROM notifications WHERE incident = page_id AND org_id = $1", org
+        )
+        assert row["state"] == "sent"
+        assert set(together.values()) == {f"sent together with other pages, as pages/{row['incident']}"}
+        assert await notify.submit(*jobs) == 0, "handed over again, nothing is sent again"
+        await world.forward(timedelta(seconds=400))
+        await storm(notify, org, WARNING)
+        await until(lambda: world.arrived("ana") == 5)
+        assert len(bundles(world)) == 1, "the storm is over"
+
+
+async def test_what_was_answered_meanwhile_is_in_no_message(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/ben", webhook="ben")
+    async with world.replica(**TWO) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING, WARNING)
+        bens = await storm(notify, org, WARNING, WARNING, WARNING, user="users/ben")
+        for answered in (jobs[2], bens[2]):
+            await notify.cancel(org, incident_of(answered))
+        states = await world.states("page_id = ANY($1::uuid[])", [jobs[2].page[6:], jobs[3].page[6:], bens[2].page[6:]])
+        assert sorted(states) == ["bundled", "cancelled", "cancelled"]
+        await world.forward(COLLECTED)
+        await until(lambda: len(bundles(world)) == 1)
+        assert bundles(world)[0].subject == "[warning] 1 more page: Disk full on db-1"
+        await until(partial(nothing_collects, world))
+        assert bundles(world, "ben") == []
+
+
+async def nothing_collects(world: World) -> bool:
+    return not await world.admin.fetch("SELECT FROM paces WHERE bundle IS NOT NULL")
+
+
+async def test_the_steps_of_a_bundle_end_when_the_last_page_in_it_is_answered(world: World) -> None:
+    org = new_org()
+    first = await world.method(org, webhook="ana")
+    second = await world.method(org, webhook="later")
+    async with world.replica(**TWO) as notify:
+        await notify.set_rules(org, "users/ana", (pb.URGENCY_LOW, first, 0), (pb.URGENCY_LOW, second, 300))
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING, WARNING)
+        await world.forward(COLLECTED)
+        await until(lambda: len(bundles(world)) == 1)
+        later = "incident = page_id AND contact_method = $1"
+        for answered, state in ((jobs[2], "pending"), (jobs[3], "cancelled")):
+            await notify.cancel(org, incident_of(answered))
+            assert await world.states(later, second) == [state]
+        states = await world.states("page_id = ANY($1::uuid[])", [jobs[2].page[6:], jobs[3].page[6:]])
+        assert set(states) == {"bundled"}, "what was sent stays so"
+
+
+async def test_a_bundle_that_nobody_takes_is_told_of_each_page_in_it(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO) as notify:
+        jobs = await storm(notify, org, WARNING, WARNING)
+        await until(lambda: world.arrived("ana") == 2)
+        jobs += await storm(notify, org, WARNING, WARNING)
+        world.hooks.will_answer("ana", [410] * 10)
+        await world.forward(COLLECTED)
+        await until(lambda: len(outcomes(world, FAILED)) == 2)
+        told = outcomes(world, FAILED)
+        assert set(told) == {each.page for each in jobs[2:]}
+        assert all("in one message for 2 pages" in reason for reason in told.values())
+        letter = await world.row("SELECT reason, page_id FROM dead_letters WHERE org_id = $1", org)
+        assert letter["reason"] == "PERMANENT_FAILURE"
+
+
+async def test_a_bundle_is_answered_as_a_whole_or_one_by_one(world: World) -> None:
+    org = new_org()
+    await world.method(org, email="ana@example.com")
+    world.escalation.responders.there = True
+    async with world.replica(public_url=PUBLIC, **TWO) as notify, aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{notify.runtime.http.port}"
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING, SEVERITY_ERROR, WARNING)
+        await world.forward(COLLECTED)
+        mail = await world.inbox.wait_for(lambda m: " more pages: " in m.subject, "the bundle")
+        text = mail.body.decode().replace("=\r\n", "").replace("=3D", "=")
+        link = next(word for word in text.split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
+        async with session.get(link) as page:
+            assert page.status == 200
+            shown = await page.text()
+        single = re.findall(r'<a href="([^"]+)">Disk full on db-1</a>', shown)
+        assert len(single) == 3
+        assert "3 of 3 wait for an answer." in shown
+        async with session.get(f"{base}/p/{single[0]}") as page:
+            assert page.status == 200
+            assert "Acknowledge: I am on it" in await page.text()
+        await notify.cancel(org, incident_of(jobs[2]), reason="acknowledged by users/ben")
+        async with session.post(link, data={"action": "resolve"}, allow_redirects=False) as answer:
+            assert answer.status == 400
+        async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
+            assert answer.status == 303
+        answered = world.escalation.responders
+        assert answered.acted == [("acknowledge", "users/ana", "link")] * 2
+        assert {each.incident for each in answered.answers} == {each.incident for each in jobs[3:]}
+        async with session.get(link) as page:
+            shown = await page.text()
+        assert "acknowledged by users/ben" in shown
+        assert "ana acknowledged it at" in shown
+        assert "<form" not in shown
+
+
+async def test_replicas_that_page_the_same_person_at_once_share_one_budget_and_one_bundle(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO) as one, world.replica(**TWO) as other:
+        jobs = [job(org, severity=WARNING) for _ in range(20)]
+        await asyncio.gather(*((one, other)[number % 2].submit(each) for number, each in enumerate(jobs)))
+        await until(lambda: world.arrived("ana") == 2)
+        assert len(await world.states("state = 'bundled'")) == 18
+        await world.forward(COLLECTED)
+        await until(lambda: len(bundles(world)) == 1)
+        assert bundles(world)[0].subject.startswith("[warning] 18 more pages: 18 warning,")

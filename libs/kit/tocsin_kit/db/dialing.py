@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from tocsin_kit.db.known_types import Session
+
 Connection = asyncpg.Connection
 
 _STAGGER: Final = 0.7
@@ -66,6 +68,7 @@ async def dial(
             command_timeout=command_timeout,
             statement_cache_size=statement_cache_size,
             target_session_attrs=SessionAttribute.read_write,
+            connection_class=Session,
             server_settings={"application_name": name, **_SETTINGS, **(settings or {})},
         )
         _watch_network(connection)

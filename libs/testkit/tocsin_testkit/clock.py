@@ -1,16 +1,26 @@
 """Moving time: the one clock everything reads is a function in each database, and a test may replace it."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
 import asyncpg
 
 
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 class MovableClock:
     """All databases' `app_now()` at once. Time only goes forward, as it does for everybody."""
 
-    def __init__(self, urls: Iterable[str]) -> None:
+    def __init__(self, urls: Iterable[str], execute: Callable[[str, str], Awaitable[None]] = _execute) -> None:
+        """`execute`: runs SQL in the database with that URL."""
         self._urls = list(urls)
+        self._execute = execute
         self.offset = timedelta()
 
     async def forward(self, by: timedelta) -> None:
@@ -18,11 +28,8 @@ class MovableClock:
         self.offset += by
         seconds = self.offset.total_seconds()
         for url in self._urls:
-            connection = await asyncpg.connect(url)
-            try:
-                await connection.execute(
-                    f"""CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
-                        AS 'SELECT now() + make_interval(secs => {seconds})'"""
-                )
-            finally:
-                await connection.close()
+            await self._execute(
+                url,
+                f"""CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
+                    AS 'SELECT now() + make_interval(secs => {seconds})'""",
+            )

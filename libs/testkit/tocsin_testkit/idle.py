@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
-import asyncpg
-
 from tocsin_testkit.busy import within
+from tocsin_testkit.owner_sessions import OwnerSessions
 
 # What each service still has to do now. Escalation's `page` rows repeat what was handed over already, notify's `page_sent`
 # rows only inform; they cause no page.
@@ -24,21 +23,16 @@ BUSY = {
 PATIENCE = 30.0
 
 
-async def until_idle(databases: Mapping[str, str]) -> None:
+async def until_idle(databases: Mapping[str, str], sessions: OwnerSessions) -> None:
     """Return once every service has had nothing to do twice in a row. Raises AssertionError after 30 s of an idle machine."""
-    connections = {
-        name: await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"}) for name, url in databases.items()
-    }
+    counts: dict[str, int] = {}
     try:
         async with asyncio.timeout(within(PATIENCE)):
             still = 0
             while still < 2:
-                counts = {name: await connections[name].fetchval(query) for name, query in BUSY.items()}
+                counts = {name: await sessions.fetchval(databases[name], query) for name, query in BUSY.items()}
                 # A page on its way through Redis is in no table for a moment: the second look is after that moment.
                 still = still + 1 if not any(counts.values()) else 0
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"still busy after {PATIENCE:g} s: {counts}") from None
-    finally:
-        for connection in connections.values():
-            await connection.close()

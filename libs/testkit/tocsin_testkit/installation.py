@@ -16,6 +16,7 @@ from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.idle import until_idle
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
+from tocsin_testkit.owner_sessions import OwnerSessions
 from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.twilio import TwilioServer
 
@@ -63,6 +64,7 @@ class Installation:
         self._data_dir = data_dir
         self._replicas = replicas
         self._prepared = prepared
+        self._sessions = OwnerSessions()
         self._environment = LOCAL | (QUICK if quick else {}) | dict(environment or {})
 
     async def __aenter__(self) -> Self:
@@ -82,12 +84,13 @@ class Installation:
         )
         await self.stack.__aenter__()
         self.phones.reach[PUBLIC_URL] = self.notify_url
-        self.clock = MovableClock(self.stack.plan.databases.values())
+        self.clock = MovableClock(self.stack.plan.databases.values(), self._sessions.execute)
         self.channels = Channels({name: self.stack.plan.target(name) for name in self.stack.services})
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.channels.close()
+        await self._sessions.close()
         await self.stack.stop()
         await self.phones.stop()
         await self.hooks.stop()
@@ -120,7 +123,7 @@ class Installation:
 
     async def idle(self) -> None:
         """Wait until nothing is due and nothing is under way anywhere."""
-        await until_idle(self.stack.plan.databases)
+        await until_idle(self.stack.plan.databases, self._sessions)
 
     def ended(self) -> list[str]:
         """Which services have ended, by themselves or because a test did not start them again; with their last lines."""

@@ -11,6 +11,7 @@ from typing import Final
 from tocsin_stack.plan import StackSettings
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
+from tocsin_stack.service import SERVICES
 from tocsin_stack.stack import Stack
 
 _STACK: Final = "stack"
@@ -35,9 +36,12 @@ class Prepared:
         """A running server with the databases `tocsin_ingest`, `tocsin_escalation` and `tocsin_notify` to clone."""
         with scratch() as folder:
             await self.copy_to(folder)
-            server = Postgres(folder / "postgres", fsync=False)
+            # A database of each test is gone before autovacuum would come by; it costs a process for each all the same.
+            server = Postgres(folder / "postgres", fsync=False, settings={"autovacuum": "off"})
             await server.start()
             try:
+                for service in SERVICES:
+                    await server.warm(f"tocsin_{service.name}")
                 yield server
             finally:
                 await server.stop()

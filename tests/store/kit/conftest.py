@@ -23,6 +23,7 @@ OpenDatabase = Callable[..., Awaitable[Database]]
 async def kit_template(postgres: Postgres) -> str:
     owner = await postgres.ensure_database("kit_template", "kit")
     await upgrade(owner, MIGRATIONS, tenant_url=await postgres.ensure_tenant_login("kit_template", "kit"))
+    await postgres.warm("kit_template")
     return "kit_template"
 
 

@@ -4,3 +4,8 @@ import os
 from typing import Final
 
 LONG: Final = os.environ.get("TEST_ROUNDS") == "long"
+
+
+def examples(count: int) -> int:
+    """How many examples Hypothesis tries, of the `count` of a long round."""
+    return count if LONG else max(20, count // 4)

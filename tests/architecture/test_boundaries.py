@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,7 +90,7 @@ def test_sql_and_rows_of_the_driver_stay_in_the_store(service: str) -> None:
     for path in sorted(package.rglob("*.py")):
         if package / "store" in path.parents:
             continue
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute):
@@ -107,7 +107,7 @@ def test_no_statement_of_a_service_names_a_table_of_the_kit(service: str) -> Non
     assert {"outbox", "requests"} <= TABLES_OF_THE_KIT
     found: list[str] = []
     for path in sorted((ROOT / "services" / service / f"tocsin_{service}" / "store").rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             named: set[str] = set()
@@ -130,7 +130,7 @@ def test_nothing_is_pickled() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Not for type checkers only either: who reads one of a circle has to read them all."""
     named = {module_name(path): path for path in SOURCES}
-    graph = {name: imported(path, named.keys()) & (named.keys() - {name}) for name, path in named.items()}
+    graph = {name: imported(path, frozenset(named)) & (named.keys() - {name}) for name, path in named.items()}
     while True:
         used = set().union(*graph.values())
         inside = {
@@ -148,10 +148,16 @@ def module_name(path: Path) -> str:
     return ".".join(parts[start:]).removesuffix(".__init__")
 
 
-def imported(path: Path, named: Set[str] = frozenset()) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imported(path: Path, named: frozenset[str] = frozenset()) -> set[str]:
     """Every module a file imports, wherever in the file. `named`: modules that may be imported from their package."""
     modules: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

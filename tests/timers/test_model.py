@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tocsin_timers.delivery import DONE, Delivery, Outcome
 from tocsin_timers.shard import Shard
 
+from tests.rounds import examples
 from tests.timers.conftest import MakeBroker
 
 FAR = 1 << 52
@@ -234,7 +235,7 @@ class Run:
         assert {id.decode(): value for id, value in messages.items()} == kept
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=15, max_size=60))
 async def test_redis_does_what_the_model_does(history: list[tuple[object, ...]], make_broker: MakeBroker) -> None:
     broker = make_broker(queue=f"model{next(_queues)}", priorities=PRIORITIES)

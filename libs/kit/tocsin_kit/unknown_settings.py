@@ -69,5 +69,12 @@ def _nearest(variable: str, own: str, known: Iterable[str]) -> str:
 
 def _misspelled(variable: str, known: Iterable[str]) -> str:
     family = variable.split("_")[0]
-    alike, meant = max((SequenceMatcher(None, variable, name).ratio(), name) for name in known)
+    alike, meant = max((_likeness(variable, name), name) for name in known)
     return meant if alike >= (NEAR_OF_FAMILY if meant.split("_")[0] == family else NEAR) else ""
+
+
+def _likeness(variable: str, name: str) -> float:
+    """0 where it is below every bound: to count it takes 30 us, for every variable with every setting at every start."""
+    matcher = SequenceMatcher(None, variable, name)
+    bounded = matcher.real_quick_ratio() >= NEAR_OF_FAMILY and matcher.quick_ratio() >= NEAR_OF_FAMILY
+    return matcher.ratio() if bounded else 0.0

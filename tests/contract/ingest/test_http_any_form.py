@@ -30,6 +30,7 @@ from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 from tocsin_testkit.busy import within
 
+from tests.rounds import examples
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
 
 TRIES = 5
@@ -327,7 +328,7 @@ EVENTS = OBJECTS.flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lists(one_of(OBJECTS, JSON), max_size=5),
     EVENTS,

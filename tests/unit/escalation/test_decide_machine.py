@@ -34,6 +34,7 @@ from tocsin_escalation.domain.paging import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
 from tocsin_escalation.domain.turns import holder, taken
 
+from tests.rounds import examples
 from tests.unit.escalation.people import NOON, level, policy, schedule, team, user
 
 PEOPLE = ("ana", "ben", "cem")
@@ -341,4 +342,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestLife.settings = settings(max_examples=examples(150), stateful_step_count=30, deadline=None)

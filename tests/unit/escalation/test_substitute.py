@@ -11,6 +11,8 @@ from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
 from tocsin_kit.db.outbox import OutboxRow
 from tocsin_kit.rpc.validation import validate
 
+from tests.rounds import examples
+
 text = st.text(max_size=300)
 
 
@@ -18,7 +20,7 @@ def row(payload: bytes) -> OutboxRow:
     return OutboxRow(1, "org", "", "page", payload, datetime(2026, 1, 1, tzinfo=UTC), 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(title=text, source=text, actor=text, policy=text, links=st.dictionaries(text, text, max_size=3))
 def test_a_page_reaches_its_user_with_less(
     title: str, source: str, actor: str, policy: str, links: dict[str, str]

@@ -16,6 +16,7 @@ from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.snapshot import Pending, Snapshot
 from tocsin_kit.ids import new_id
 
+from tests.rounds import examples
 from tests.unit.ingest.model import Naive, message
 from tests.unit.ingest.strategies import batches
 
@@ -118,7 +119,7 @@ def test_events_keep_their_order_around_an_acknowledge() -> None:
     assert events.last_sequence == 4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(batches)
 def test_any_sequence_does_what_the_model_does(given_batches: list[list[Message]]) -> None:
     naive, stored = Naive(), Stored()

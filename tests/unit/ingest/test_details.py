@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tocsin_ingest.app.details import LIMIT, check_details, json_length
 from tocsin_kit.errors import TocsinError
 
+from tests.rounds import examples
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -18,7 +20,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.dictionaries(TEXT, VALUES, max_size=5))
 def test_the_length_is_that_of_the_json(details: dict[str, Any]) -> None:
     struct = Struct()

@@ -10,6 +10,8 @@ from tocsin_ingest.work.substitute import strip, substitute
 from tocsin_kit.db.outbox import OutboxRow
 from tocsin_kit.rpc.validation import validate
 
+from tests.rounds import examples
+
 text = st.text(max_size=300)
 
 
@@ -22,7 +24,7 @@ def event(**fields: object) -> IncidentEvent:
     return IncidentEvent(event_id="1", org_id="org", incident=name, sequence=3, **fields)  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(title=text, source=text, policy=text, labels=st.dictionaries(text, text, max_size=3), severity=st.integers(0, 9))
 def test_an_opening_keeps_what_paging_needs_and_says_what_is_missing(
     title: str, source: str, policy: str, labels: dict[str, str], severity: int

@@ -18,6 +18,8 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertsReque
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.rpc.storable import MAX_VIOLATIONS, make_storable
 
+from tests.rounds import examples
+
 text = st.text(st.sampled_from("a\0\ufffd\x7f\N{GRINNING FACE}"), max_size=4)
 number = st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, 0.0])
 
@@ -59,7 +61,7 @@ def alerts(draw: st.DrawFn) -> AlertInput:
     return alert
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(alerts())
 def test_every_alert_becomes_one_that_postgresql_and_json_hold(alert: AlertInput) -> None:
     request = SendAlertRequest(alert=alert)
@@ -75,7 +77,7 @@ def test_every_alert_becomes_one_that_postgresql_and_json_hold(alert: AlertInput
     assert again == request, "repaired once is repaired for good"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(alerts())
 def test_nothing_else_changes(alert: AlertInput) -> None:
     make_storable(request := SendAlertRequest(alert=alert))

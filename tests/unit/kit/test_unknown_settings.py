@@ -38,11 +38,10 @@ def test_a_variable_that_nothing_reads_is_named(variable: str, nearest: str) -> 
 
 def test_every_known_variable_with_a_letter_less_is_named() -> None:
     for known in variables_of(IngestLike):
-        for at in range(len(known)):
-            variable = known[:at] + known[at + 1 :]
-            if variable.startswith(("ESCALATION_", "NOTIFY_")):
-                continue  # the service of that name reports it
-            assert [each.variable for each in unknown_variables(IngestLike, {variable: "1"})] == [variable]
+        variables = {known[:at] + known[at + 1 :] for at in range(len(known))}
+        # A variable that bears another service's prefix is reported by that service.
+        named = sorted(each for each in variables if not each.startswith(("ESCALATION_", "NOTIFY_")))
+        assert [each.variable for each in unknown_variables(IngestLike, dict.fromkeys(variables, "1"))] == named
 
 
 @pytest.mark.parametrize(

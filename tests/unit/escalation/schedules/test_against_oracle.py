@@ -10,7 +10,7 @@ from tocsin_escalation.domain.schedules.resolve import resolve
 from tests.unit.escalation.schedules.oracle import Oracle
 from tests.unit.escalation.schedules.random_schedules import random_schedule
 
-SCHEDULES = int(os.environ.get("FUZZ_SCHEDULES", "1000"))
+SCHEDULES = int(os.environ.get("FUZZ_SCHEDULES", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", "9"))
 PARTS = 20
 """Each a test of its own, so that `make fuzz-schedules` uses every core."""

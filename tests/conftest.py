@@ -14,10 +14,10 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import bytecode, order
+from tests import bytecode, order, rounds
 
 # A busy machine is no fault of an example: no test asserts a time.
-settings.register_profile("tocsin", deadline=None)
+settings.register_profile("tocsin", deadline=None, max_examples=rounds.examples(200))
 settings.load_profile("tocsin")
 
 # Without this, an error that a service logs in a test's own process is shown with all local variables, for a tenth of a second.
@@ -42,6 +42,14 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Choose the order."""
     order.sort(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """End servers that no test of this worker will use again."""
+    torn_down = yield
+    order.end_what_is_over(item, nextitem)
+    return torn_down
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Which tests a worker of pytest-xdist runs together, and which begin first."""
+"""Which tests a worker of pytest-xdist runs together, which begin first, and when the servers that many share end."""
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -20,6 +20,13 @@ _FIRST: Final = (
 )
 """The longest first, so that no worker is left alone with them."""
 
+_SHARED: Final = ("fleet", "world")
+"""Fixtures of the session that start a whole Tocsin. One that idles takes an eighth of a core, its sweeps being so frequent.
+
+Files whose tests use the same one come one after the other, and it ends with the last of them.
+"""
+_STAGE: Final = pytest.StashKey[int]()
+
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class carries no types
     """A file's tests stay together, and so do all that share the fleet."""
@@ -29,8 +36,41 @@ class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # the base class ca
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """In place; within a folder the order stays."""
-    items.sort(key=_rank)
+    """In place; within a stage and a folder the order stays."""
+    stages: dict[str, int] = {}
+    for item in items:
+        stages[_file(item)] = min(_wanted(item), stages.get(_file(item), len(_SHARED)))
+    for item in items:
+        item.stash[_STAGE] = stages[_file(item)]
+    items.sort(key=lambda item: (item.stash[_STAGE], _rank(item)))
+
+
+def end_what_is_over(item: pytest.Item, following: pytest.Item | None) -> None:
+    """Tear down what tests share of whom none is to come in this process.
+
+    Were one to come all the same, its fixture would be set up anew.
+    """
+    if following is None or following.stash[_STAGE] == item.stash[_STAGE]:
+        return
+    of_item: Any = item
+    for name in _SHARED:
+        for fixture in item.session._fixturemanager.getfixturedefs(name, item) or ():
+            if fixture.scope == "session":
+                fixture.finish(of_item._request)
+
+
+def _wanted(item: pytest.Item) -> int:
+    """Which of `_SHARED`; tests without one come last."""
+    if item.nodeid.startswith(_TOGETHER):
+        return 0
+    of_item: Any = item
+    fixtures = of_item._fixtureinfo.name2fixturedefs
+    wanted = (each for each, name in enumerate(_SHARED) if name in fixtures and fixtures[name][-1].scope == "session")
+    return next(wanted, len(_SHARED))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def _rank(item: pytest.Item) -> int:

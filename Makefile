@@ -50,7 +50,7 @@ test-long: $(READY) ## As make test, with the tests that stay under load for lon
 	@TEST_ROUNDS=long $(PY) -m pytest -n $(WORKERS) --no-loadscope-reorder $(T)
 
 test-unit: $(READY) ## Run the tests that need no server
-	@$(PY) -m pytest tests/unit tests/architecture
+	@$(PY) -m pytest -n auto --no-loadscope-reorder tests/unit tests/architecture
 
 abuse: $(READY) ## Attack the product from outside for longer than the tests do (ABUSE_SECONDS=60)
 	@ABUSE_SECONDS=$(ABUSE_SECONDS) $(PY) -m pytest tests/abuse

@@ -21,7 +21,7 @@ _FIRST: Final = (
 """The longest first, so that no worker is left alone with them."""
 
 _SHARED: Final = ("fleet", "world")
-"""Fixtures of the session that start a whole Tocsin. One that idles takes an eighth of a core, its sweeps being so frequent.
+"""Fixtures of the session that start a whole Tocsin. One that idles takes a tenth of a core, its sweeps being so frequent.
 
 Files whose tests use the same one come one after the other, and it ends with the last of them.
 """

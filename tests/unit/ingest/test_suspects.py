@@ -22,6 +22,12 @@ async def test_a_grace_must_pass() -> None:
     assert suspects.lasting() == []
 
 
+async def test_what_could_not_be_tried_stays_due() -> None:
+    suspects = Suspects[str](0.0)
+    suspects.due(["a"])
+    assert [suspects.due(["a"]) for _ in range(3)] == [["a"]] * 3
+
+
 async def test_what_mending_does_not_help_comes_again_after_growing_pauses() -> None:
     clock = asyncio.get_running_loop().time
     suspects = Suspects[str](0.001)
@@ -30,6 +36,7 @@ async def test_what_mending_does_not_help_comes_again_after_growing_pauses() -> 
         before = clock()
         if suspects.due(["a"]):
             due.append((before, clock()))
+            suspects.tried(["a"])
         await asyncio.sleep(0)
     pauses = [later - earlier for (earlier, _), (_, later) in itertools.pairwise(due)]
     assert all(pause >= 0.002 * 2**number for number, pause in enumerate(pauses))

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.suspects import Suspects
@@ -25,6 +26,8 @@ _log = get_logger(__name__)
 BATCH: Final = 500
 _BATCHES_A_ROUND: Final = 10
 _MENDED_TOGETHER: Final = 100
+_MOST_FAILURES: Final = 10
+"""Tenants of one page whose incidents may fail to be mended before the round ends: the database may be away."""
 _BECAUSE: Final = {
     Difference.NOT_ESCALATED: "escalation did not know the incident",
     Difference.BEHIND: "escalation lacked events of the incident",
@@ -104,8 +107,7 @@ class Reconciler:
         for cursor in (self._here, self._there):
             for _ in range(_BATCHES_A_ROUND):
                 _, found = await cursor.step()
-                due = cursor.suspects.due(found)
-                await self._mend(due)
+                await self._mend(cursor.suspects.due(found), cursor.suspects.tried)
                 if cursor.position is None:
                     cursor.suspects.forget_others()
                     break
@@ -123,7 +125,7 @@ class Reconciler:
                 report.compared += compared
                 report.found += found
                 if mend:
-                    report.mended |= await self._mend(found)
+                    report.mended |= await self._mend(found, cursor.suspects.tried)
                 if cursor.position is None:
                     break
         return report
@@ -155,14 +157,26 @@ class Reconciler:
                 )
         return _Page(len(page), found, page[-1].id if len(page) == BATCH else None)
 
-    async def _mend(self, found: Sequence[Differing]) -> set[tuple[str, UUID]]:
+    async def _mend(
+        self, found: Sequence[Differing], tried: Callable[[Sequence[Differing]], None]
+    ) -> set[tuple[str, UUID]]:
+        """Which were mended. What cannot be mended at the moment does not hold up other tenants, and is not `tried`."""
         by_tenant: defaultdict[str, list[Differing]] = defaultdict(list)
         for each in found:
             by_tenant[each.org_id].append(each)
         mended: set[tuple[str, UUID]] = set()
+        failures = 0
         for org_id, differing in by_tenant.items():
-            for first in range(0, len(differing), _MENDED_TOGETHER):
-                mended |= await self._mend_some(org_id, differing[first : first + _MENDED_TOGETHER])
+            try:
+                for first in range(0, len(differing), _MENDED_TOGETHER):
+                    some = differing[first : first + _MENDED_TOGETHER]
+                    mended |= await self._mend_some(org_id, some)
+                    tried(some)
+            except TocsinError as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                _log.warning("incidents_not_mended", org_id=org_id, reason=error.reason_name, error=error.message)
         return mended
 
     async def _mend_some(self, org_id: str, differing: Sequence[Differing]) -> set[tuple[str, UUID]]:

@@ -22,7 +22,7 @@ class _Suspect:
 class Suspects(Generic[T]):
     """Remembers what differs, for at most 100,000 at a time. Something is due once it has lasted for `grace` seconds.
 
-    What stays although it was due comes due again after growing pauses, up to an hour: mending it did not help.
+    What stays although it was tried to be mended comes due again after growing pauses, up to an hour.
     """
 
     def __init__(self, grace: float) -> None:
@@ -42,9 +42,15 @@ class Suspects(Generic[T]):
             suspect.seen = True
             if now >= suspect.due:
                 due.append(each)
+        return due
+
+    def tried(self, mended: Iterable[T]) -> None:
+        """These were to be mended just now: what is seen once more was not mended by that."""
+        now = asyncio.get_running_loop().time()
+        for each in mended:
+            if (suspect := self._known.get(each)) is not None:
                 suspect.pause = min(_LONGEST_PAUSE, 2 * suspect.pause)
                 suspect.due = now + suspect.pause
-        return due
 
     def forget_others(self) -> None:
         """Everything was looked at: what was not seen since the last time differs no more."""

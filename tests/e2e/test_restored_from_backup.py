@@ -165,27 +165,46 @@ async def test_an_operator_sees_what_differs_before_it_is_mended(tenant: Tenant)
     assert about(await reconcile(tenant), incident) == []
 
 
-async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant: Tenant) -> None:
-    """Ingest is restored to before the resolve: without more, the next firing would join it and page nobody."""
+async def before_the_resolve(tenant: Tenant) -> None:
+    """Ingest's only incident of the tenant is as it was before it was resolved, and its alert too."""
+    await tenant.world.idle()
+    async with rows_of(tenant, "ingest") as connection, connection.transaction():
+        await connection.execute(
+            """UPDATE incidents SET state = 'open', firing_count = 1, event_sequence = 1, resolve_time = NULL,
+              resolved_by = NULL WHERE org_id = $1""",
+            tenant.org_id,
+        )
+        # When it was received for the last time, a resolve counts as well.
+        await connection.execute(
+            """UPDATE alerts SET state = 'firing', resolve_time = NULL, last_receive_time = create_time
+               WHERE org_id = $1""",
+            tenant.org_id,
+        )
+
+
+async def test_a_trigger_that_joined_what_was_over_pages_all_the_same(tenant: Tenant) -> None:
+    """It came before the two were compared, and its sender sends it once."""
     [ana] = await tenant.people("ana")
     prom = await tenant.integration(await tenant.policy([ana]))
     incident = await prom.triggers("db down", dedup_key="db")
     await ana.is_paged(incident)
-    async with rows_of(tenant, "ingest") as connection:
-        alerts = await connection.fetch("SELECT id FROM alerts WHERE org_id = $1", tenant.org_id)
-        await prom.resolves("db")
-        await ana.is_told(incident, "resolution")
-        await tenant.world.idle()
-        async with connection.transaction():
-            await connection.execute(
-                """UPDATE incidents SET state = 'open', firing_count = 1, event_sequence = 1, resolve_time = NULL,
-                  resolved_by = NULL WHERE org_id = $1""",
-                tenant.org_id,
-            )
-            await connection.execute(
-                "UPDATE alerts SET state = 'firing', resolve_time = NULL WHERE id = ANY($1)",
-                [alert["id"] for alert in alerts],
-            )
+    await prom.resolves("db")
+    await ana.is_told(incident, "resolution")
+    await before_the_resolve(tenant)
+    await prom.sends("db down once more", dedup_key="db")
+    [second] = await tenant.incidents_titled("db down once more")
+    await ana.is_paged(second)
+
+
+async def test_what_ingest_holds_open_and_escalation_has_closed_is_closed(tenant: Tenant) -> None:
+    """Without more, the next firing would join it and page nobody."""
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    await prom.resolves("db")
+    await ana.is_told(incident, "resolution")
+    await before_the_resolve(tenant)
     assert about(await reconcile(tenant), incident) == ["RESOLVED_IN_ESCALATION"]
     second = await prom.triggers("db down", dedup_key="db")
     assert second != incident

@@ -88,7 +88,9 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         answers = [known.get(claim) for claim in claims]
         return pb.CompareIncidentsResponse(
             standings=[
-                pb.IncidentStanding(known=True, resolved=found.resolved, sequence=found.sequence)
+                pb.IncidentStanding(
+                    known=True, resolved=found.resolved, sequence=found.sequence, resolve_time=found.resolve_time
+                )
                 if found
                 else pb.IncidentStanding()
                 for found in answers

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
 _OF = """
-SELECT e.org_id, e.incident_id, e.state = 'resolved' AS resolved, e.last_sequence AS sequence
+SELECT e.org_id, e.incident_id, e.state = 'resolved' AS resolved, e.last_sequence AS sequence, e.resolve_time
 FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, incident_id)
 JOIN escalations e ON e.incident_id = asked.incident_id AND e.org_id IS NOT DISTINCT FROM asked.org_id
 """
 _OPEN_AFTER = """
-SELECT org_id, incident_id, false AS resolved, last_sequence AS sequence FROM escalations
+SELECT org_id, incident_id, false AS resolved, last_sequence AS sequence, NULL AS resolve_time
+FROM escalations
 WHERE state <> 'resolved' AND ($1::uuid IS NULL OR incident_id > $1) ORDER BY incident_id LIMIT $2
 """
 
@@ -25,6 +27,7 @@ class Standing:
     incident_id: UUID
     resolved: bool
     sequence: int
+    resolve_time: datetime | None
 
 
 async def of(tx: Tx, claims: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], Standing]:

@@ -8,6 +8,7 @@ is over, and no event will ever change that. The comparison runs all the time, a
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -59,6 +60,7 @@ class Differing:
     difference: Difference
     here: int | None = field(compare=False)
     there: int | None = field(compare=False)
+    resolved_there: datetime | None = field(compare=False, default=None)
 
 
 class Standings(Protocol):
@@ -137,7 +139,14 @@ class Reconciler:
         idle = [each for each in page if not each.waiting]
         there = await self._escalation.standings([(each.org_id, each.id) for each in idle]) if idle else []
         found = [
-            Differing(each.org_id, each.id, difference, each.sequence, standing.sequence if standing else None)
+            Differing(
+                each.org_id,
+                each.id,
+                difference,
+                each.sequence,
+                standing.sequence if standing else None,
+                standing.resolve_time if standing else None,
+            )
             for each, standing in zip(idle, there, strict=True)
             if (difference := of_open_here(each.sequence, standing)) is not None
         ]
@@ -215,9 +224,11 @@ async def _mend_in(tx: Tx, differing: Sequence[Differing]) -> set[UUID]:
         counted = await differences.count_on(tx, ahead)
         seen = [(each, number) for each, number in ahead if each in counted]
         done |= await differences.open_anew(tx, seen, _BECAUSE[Difference.AHEAD])
-    over = [each.id for each in differing if each.difference is Difference.RESOLVED_IN_ESCALATION]
+    over = [each for each in differing if each.difference is Difference.RESOLVED_IN_ESCALATION]
     if over:
-        done |= (await resolving.resolve(tx, over, _ACTOR)).keys()
+        # A trigger that joined the incident after it was over was answered OK, and its sender may send no other one.
+        await resolving.spare(tx, [(each.id, each.resolved_there) for each in over if each.resolved_there])
+        done |= (await resolving.resolve(tx, [each.id for each in over], _ACTOR)).keys()
     closing = [each for each in differing if each.difference in _CLOSED_THERE]
     if closing:
         known = await resolving.find(tx, [each.id for each in closing])

@@ -1,6 +1,7 @@
 """What ingest asks of escalation."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentClaim,
     IncidentEvent,
     IncidentEventResult,
+    IncidentStanding,
     ListOpenIncidentsRequest,
 )
 from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceStub
@@ -55,7 +57,7 @@ class Escalation:
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
-        return [Standing(each.resolved, each.sequence) if each.known else None for each in response.standings]
+        return [_standing(each) for each in response.standings]
 
     async def open_after(self, after: UUID | None, limit: int) -> list[OpenThere]:
         """Incidents that are not resolved there, by id, behind `after`. Raises SERVICE_UNAVAILABLE."""
@@ -77,3 +79,10 @@ class Escalation:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service=_SERVICE) from error
         return response.results
+
+
+def _standing(given: IncidentStanding) -> Standing | None:
+    if not given.known:
+        return None
+    time = given.resolve_time.ToDatetime(UTC) if given.HasField("resolve_time") else None
+    return Standing(given.resolved, given.sequence, time)

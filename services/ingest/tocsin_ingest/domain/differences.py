@@ -6,6 +6,7 @@ other side's record.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 
@@ -22,10 +23,14 @@ class Difference(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An incident on one side: whether it is resolved there, and the number of the last event known there."""
+    """An incident on one side: whether it is resolved there, since when, and the number of the last event known there.
+
+    `resolve_time` is None where it is not known, as in answers of a version that does not tell it.
+    """
 
     resolved: bool
     sequence: int
+    resolve_time: datetime | None = None
 
 
 def of_open_here(sequence: int, there: Standing | None) -> Difference | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from tocsin_kit.db import outbox
@@ -19,6 +20,21 @@ UPDATE incidents SET state = 'resolved', firing_count = 0, event_sequence = even
   resolve_time = app_now(), resolved_by = $3
 WHERE id = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND state = 'open'
 RETURNING id, event_sequence
+"""
+
+
+# Held back by no silence and due at once: the next look for ended silences opens an incident for what still fires.
+_SPARE = """
+WITH spared AS (
+  UPDATE alerts SET state = 'suppressed', incident_id = NULL
+  FROM unnest($2::uuid[], $3::timestamptz[]) AS over (id, time)
+  WHERE alerts.incident_id = over.id AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state = 'firing'
+    AND alerts.last_receive_time > over.time
+  RETURNING alerts.id
+)
+INSERT INTO alert_holds (org_id, alert_id, silence_id, due_time)
+SELECT $1, id, '00000000-0000-0000-0000-000000000000', app_now() FROM spared
+ON CONFLICT (alert_id) DO NOTHING
 """
 
 
@@ -40,6 +56,14 @@ async def find(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Known]:
         incident_ids,
     )
     return {row["id"]: Known(row["integration_id"], row["state"] == "open", row["event_sequence"]) for row in rows}
+
+
+async def spare(tx: Tx, over: Sequence[tuple[UUID, datetime]]) -> None:
+    """Takes firing alerts out of incidents (id, when it was over) that came after it; they open or join another one.
+
+    To be called before the incidents are resolved, in the same transaction. Their integrations must be locked.
+    """
+    await tx.execute(_SPARE, tx.org_id, [each for each, _ in over], [time for _, time in over])
 
 
 async def resolve(tx: Tx, incident_ids: Sequence[UUID], actor: str, because: str = "") -> dict[UUID, int]:

@@ -526,22 +526,28 @@ class IncidentStanding(_message.Message):
     KNOWN_FIELD_NUMBER: _builtins.int
     RESOLVED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     known: _builtins.bool
     """False when the tenant has no such incident here."""
     resolved: _builtins.bool
     """Whether it is resolved here."""
     sequence: _builtins.int
     """The number of the last event that was applied."""
+    @_builtins.property
+    def resolve_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was resolved, if it is."""
+
     def __init__(
         self,
         *,
         known: _builtins.bool = ...,
         resolved: _builtins.bool = ...,
         sequence: _builtins.int = ...,
+        resolve_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolve_time", b"resolve_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "resolve_time", b"resolve_time", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,7 +47,7 @@ async def test_an_incident_that_cannot_be_mended_now_holds_up_no_other_tenants(d
             sent[org] = (await ingest.alerts.SendAlert(trigger("k"), metadata=bearer(org))).incident
         await until(lambda: set(sent.values()) <= forgetful.events.keys())
         session = await asyncpg.connect(database_url, server_settings={"tocsin.org_id": "*"})
-        first = await session.fetchrow("SELECT org_id, integration_id FROM incidents ORDER BY group_key LIMIT 1")
+        [first, *_] = await session.fetch("SELECT org_id, integration_id FROM incidents ORDER BY group_key")
         number = _lock_key(first["org_id"], first["integration_id"])
         await session.execute("SELECT pg_advisory_lock($1)", number)
         forgetful.events.clear()

@@ -16,6 +16,7 @@ from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outc
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, OutcomeKind, PageOutcome, Resolved
+from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import policies, standings
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -89,7 +90,10 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         return pb.CompareIncidentsResponse(
             standings=[
                 pb.IncidentStanding(
-                    known=True, resolved=found.resolved, sequence=found.sequence, resolve_time=found.resolve_time
+                    known=True,
+                    resolved=found.resolved,
+                    sequence=found.sequence,
+                    resolve_time=timestamp(found.resolve_time),
                 )
                 if found
                 else pb.IncidentStanding()

@@ -12,8 +12,11 @@ from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin_testkit.ntfy import NtfyServer
 from tocsin_testkit.received import Received
+from tocsin_testkit.twilio import TwilioServer
 
+from tests.store.notify.phones import ANA, running
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, bearer, job, new_org, until
 
 TWO: dict[str, Any] = {"storm_pages": 2, "storm_window_seconds": 300.0, "storm_collect_seconds": 30.0}
@@ -74,6 +77,8 @@ async def test_pages_above_the_budget_come_as_one_message_and_a_critical_one_at_
         )
         assert row["state"] == "sent"
         assert set(together.values()) == {f"sent together with other pages, as pages/{row['incident']}"}
+        page = await world.row("SELECT urgency, priority FROM pages WHERE type = 'bundle'")
+        assert (page["urgency"], page["priority"]) == ("high", 0), "as its most urgent page"
         assert await notify.submit(*jobs) == 0, "handed over again, nothing is sent again"
         await world.forward(timedelta(seconds=400))
         await storm(notify, org, WARNING)
@@ -86,10 +91,14 @@ async def test_what_was_answered_meanwhile_is_in_no_message(world: World) -> Non
     await world.method(org, webhook="ana")
     await world.method(org, "users/ben", webhook="ben")
     async with world.replica(**TWO) as notify:
+        stopped = uuid.uuid4()
+        await notify.cancel(org, stopped)
+        await notify.submit(job(org, stopped, severity=WARNING))  # uses nothing of the budget
         jobs = await storm(notify, org, WARNING, WARNING, WARNING, WARNING)
+        await until(lambda: world.arrived("ana") == 2)
         bens = await storm(notify, org, WARNING, WARNING, WARNING, user="users/ben")
         for answered in (jobs[2], bens[2]):
-            await notify.cancel(org, incident_of(answered))
+            assert (await notify.cancel(org, incident_of(answered))).cancelled == 1
         states = await world.states("page_id = ANY($1::uuid[])", [jobs[2].page[6:], jobs[3].page[6:], bens[2].page[6:]])
         assert sorted(states) == ["bundled", "cancelled", "cancelled"]
         await world.forward(COLLECTED)
@@ -170,6 +179,40 @@ async def test_a_bundle_is_answered_as_a_whole_or_one_by_one(world: World) -> No
         assert "acknowledged by users/ben" in shown
         assert "ana acknowledged it at" in shown
         assert "<form" not in shown
+
+
+async def test_a_bundle_is_acknowledged_by_a_key_of_the_phone_and_by_a_button(
+    world: World, twilio: TwilioServer
+) -> None:
+    org = new_org()
+    await world.method(org, voice=ANA)
+    async with NtfyServer(world.inbox) as ntfy, running(world, twilio, **TWO) as notify:
+        await world.method(org, "users/ben", ntfy=f"{ntfy.url}/ben")
+        ntfy.reach = twilio.reach
+        jobs = await storm(notify, org, WARNING, WARNING, WARNING, SEVERITY_ERROR)
+        bens = await storm(notify, org, WARNING, WARNING, WARNING, user="users/ben")
+        await until(lambda: len(twilio.calls_to(ANA)) == 2 and len(ntfy.to("ben")) == 2)
+        await world.forward(COLLECTED)
+        await until(lambda: len(twilio.calls_to(ANA)) == 3 and len(ntfy.to("ben")) == 3)
+        call = twilio.calls_to(ANA)[2]
+        assert call.script.says[0].startswith("Tocsin: error: 2 more pages: 1 error, 1 warning, the oldest since ")
+        assert "Press 1 to acknowledge all of them." in call.script.says[0]
+        assert "has no meaning" in (await twilio.presses(call, "2")).says[0]
+        assert (await twilio.presses(call, "3")).says[0].startswith("Tocsin: error: 2 more pages: ")
+        assert "You have acknowledged it" in (await twilio.presses(call, "1")).says[0]
+        answered = world.escalation.responders
+        assert answered.acted == [("acknowledge", "users/ana", "phone")] * 2
+        assert {each.incident for each in answered.answers} == {each.incident for each in jobs[2:]}
+        push = ntfy.to("ben")[2]
+        assert push.labels == ["Acknowledge all", "Open"]
+        assert (await ntfy.presses(push, "Acknowledge all"))[0] == 200
+        assert answered.acted[2:] == [("acknowledge", "users/ben", "ntfy")]
+        assert answered.answers[-1].incident == bens[2].incident
+        row = await world.row(
+            """SELECT evidence FROM attempts a JOIN notifications n ON n.id = a.notification_id
+               WHERE n.incident = n.page_id AND n.user_id = 'users/ben'"""
+        )
+        assert row["evidence"] == "answered"
 
 
 async def test_replicas_that_page_the_same_person_at_once_share_one_budget_and_one_bundle(world: World) -> None:

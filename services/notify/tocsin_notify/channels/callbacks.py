@@ -13,20 +13,28 @@ from multidict import MultiMapping
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.page import PAGES, Kind
 
 TWILIO_STATUS: Final = "/v1/twilio/status"
 TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
 TWILIO_REPLY: Final = "/v1/twilio/reply"
 BUTTON: Final = "/v1/button"
-LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
-"""The buttons of a page that answer in place, as each channel shows them."""
+_LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
+_LABELS_OF_BUNDLES: Final = {"Acknowledge all": Action.ACKNOWLEDGE}
 _PURPOSE: Final = b"tocsin button\0"
 _MAC: Final = "mac"
 _MAC_BYTES: Final = 16
 _SHORT_PURPOSE: Final = b"tocsin short button\0"
 _SHORT: Final = (Action.ACKNOWLEDGE, Action.ESCALATE)
 _DATA_BYTES: Final = 16 + 4 + 1
+
+
+def labels_of(kind: Kind) -> Mapping[str, Action]:
+    """The buttons that answer in place, as each channel shows them; none where there is nothing to answer."""
+    if kind is Kind.BUNDLE:
+        return _LABELS_OF_BUNDLES
+    return _LABELS if kind in PAGES else {}
 
 
 class CallbackUrls:

@@ -15,13 +15,13 @@ from yarl import URL
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit
 from tocsin_notify.channels.brief import Loudness, brief, loudness
-from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
+from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.text import subject
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.page import PAGES, Channel
+from tocsin_notify.domain.page import WAKING, Channel
 
 _TOPIC: Final = re.compile(r"/[A-Za-z0-9_-]{1,64}")
 _ANSWER_BYTES: Final = 16_384
@@ -74,14 +74,14 @@ class NtfyChannel:
         }
         if delivery.link:
             message["click"] = delivery.link
-        if delivery.kind in PAGES:
+        if delivery.kind in WAKING:
             message["actions"] = self._actions(delivery)
         return message
 
     def _actions(self, delivery: Delivery) -> list[dict[str, Any]]:
         """At most three (docs.ntfy.sh/publish#action-buttons)."""
         actions: list[dict[str, Any]] = []
-        for label, action in LABELS.items():
+        for label, action in labels_of(delivery.kind).items():
             url = self._callbacks.button(delivery, action)
             if url:
                 actions.append({"action": "http", "label": label, "url": url, "method": "POST", "clear": True})

@@ -15,14 +15,14 @@ from yarl import URL
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Always, BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import brief
-from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
+from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.posting import Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.slack_codes import refusal
 from tocsin_notify.channels.text import one_line, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.page import PAGES, Channel
+from tocsin_notify.domain.page import Channel
 
 _ANSWER_BYTES: Final = 65_536
 _ID: Final = re.compile(r"[CGDUW][A-Z0-9]{6,20}")
@@ -79,8 +79,8 @@ class SlackChannel:
 
     def _buttons(self, delivery: Delivery) -> list[dict[str, Any]]:
         buttons: list[dict[str, Any]] = []
-        if delivery.kind in PAGES and self._account.secrets:
-            for label, action in LABELS.items():
+        if self._account.secrets:
+            for label, action in labels_of(delivery.kind).items():
                 names = self._callbacks.named(delivery, action)
                 if names:
                     buttons.append(_button(label, f"tocsin_{action}", value=urlencode(names)))

@@ -14,13 +14,13 @@ from yarl import URL
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
-from tocsin_notify.channels.callbacks import LABELS, CallbackUrls
+from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.text import one_line, subject
 from tocsin_notify.domain.attempt import AWAY, Outcome, Permanent, Retryable, Sent
-from tocsin_notify.domain.page import PAGES, Channel
+from tocsin_notify.domain.page import Channel
 
 _ANSWER_BYTES: Final = 16_384
 _CHAT: Final = re.compile(r"-?[0-9]{1,15}")
@@ -72,8 +72,9 @@ class TelegramChannel:
 
     def _buttons(self, delivery: Delivery) -> list[list[dict[str, str]]]:
         rows = []
-        if delivery.kind in PAGES and self._account.secrets:
-            data = ((label, self._callbacks.data(delivery, action)) for label, action in LABELS.items())
+        if self._account.secrets:
+            named = labels_of(delivery.kind).items()
+            data = ((label, self._callbacks.data(delivery, action)) for label, action in named)
             rows.append([{"text": label, "callback_data": each} for label, each in data if each])
         if delivery.link.startswith("https://"):
             rows.append([{"text": "Open", "url": delivery.link}])

@@ -4,17 +4,18 @@ import re
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import severity_word
-from tocsin_notify.domain.page import PAGES, WAKING, Kind
+from tocsin_notify.domain.page import WAKING, Kind
 
 _TITLE_LENGTH: Final = 200
 """TwiML in a request holds 4000 characters (twilio.com/docs/voice/api/call-resource), and the title stands in it twice."""
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff\s]+")
 _SECONDS: Final = 8
-KEYS: Final = "Press 1 to acknowledge. Press 2 to page the next level. Press 3 to hear it again."
+_KEYS: Final = "Press 1 to acknowledge. Press 2 to page the next level. Press 3 to hear it again."
+_KEYS_OF_BUNDLES: Final = "Press 1 to acknowledge all of them. Press 3 to hear it again."
 _NO_KEY: Final = "No key was pressed. Goodbye."
 _NOBODY: Final = "Keys cannot be taken. Please answer in Tocsin. Goodbye."
 
@@ -22,10 +23,10 @@ _NOBODY: Final = "Keys cannot be taken. Please answer in Tocsin. Goodbye."
 def spoken(delivery: Delivery, key_url: str) -> str:
     """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
     text = _text(delivery)
-    if delivery.kind not in PAGES or not key_url:
+    if delivery.kind not in WAKING or not key_url:
         end = _NOBODY if delivery.kind in WAKING else "Goodbye."
         return twiml(_say(text), _pause(), _say(text), _say(end))
-    return asking(f"{text} {KEYS}", key_url, times=2)
+    return asking(f"{text} {keys_of(delivery.job)}", key_url, times=2)
 
 
 def asking(text: str, key_url: str, *, times: int = 1) -> str:
@@ -40,8 +41,15 @@ def saying(text: str) -> str:
     return twiml(_say(text))
 
 
+def keys_of(job: NotificationJob) -> str:
+    """What each key does."""
+    return _KEYS_OF_BUNDLES if job.type == NOTIFICATION_TYPE_BUNDLE else _KEYS
+
+
 def page_text(job: NotificationJob) -> str:
-    """A page, read out."""
+    """A page, or the one that stands for several, read out."""
+    if job.type == NOTIFICATION_TYPE_BUNDLE:
+        return f"Tocsin: {severity_word(job.severity)}: {_title(job)}."
     where = f" Level {job.level}." if job.level else ""
     return f"Tocsin: {severity_word(job.severity)} incident: {_title(job)}.{where}"
 
@@ -66,9 +74,7 @@ def _text(delivery: Delivery) -> str:
             return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
         case Kind.RESOLUTION:
             return f"Tocsin: resolved by {_name(job.actor)}: {_title(job)}."
-        case Kind.BUNDLE:
-            return f"Tocsin: {severity_word(job.severity)}: {_title(job)}."
-        case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
+        case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED | Kind.BUNDLE:
             return page_text(job)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.presses import Answer, Press, Presses
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.channels.callbacks import TWILIO_CALL, TWILIO_KEY
 from tocsin_notify.channels.posting import printable
-from tocsin_notify.channels.voice_text import KEYS, asking, page_text, saying
+from tocsin_notify.channels.voice_text import asking, keys_of, page_text, saying
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.calls import answered_by, ended
 from tocsin_notify.domain.evidence import Evidence, Receipt
@@ -61,12 +62,15 @@ class TwilioCalls:
         """What to say to the person who pressed a key."""
         fields = await self._signed.fields(request)
         attempt, digit, url = attempt_of(request.query), fields.get("Digits", ""), self._signed.url(request)
-        if digit == _REPEAT:
-            job = await self._presses.job(attempt)
-            return answer(saying(_NOT_DONE[Answer.UNKNOWN]) if job is None else asking(f"{page_text(job)} {KEYS}", url))
         action = _ACTIONS.get(digit)
-        if action is None:
-            return answer(asking(f"This key has no meaning. {KEYS}", url))
+        if action is not Action.ACKNOWLEDGE:
+            job = await self._presses.job(attempt)
+            if job is None:
+                return answer(saying(_NOT_DONE[Answer.UNKNOWN]))
+            if digit == _REPEAT:
+                return answer(asking(f"{page_text(job)} {keys_of(job)}", url))
+            if action is None or job.type == NOTIFICATION_TYPE_BUNDLE:
+                return answer(asking(f"This key has no meaning. {keys_of(job)}", url))
         press = Press(attempt, action, "phone", _sid(fields), f"key {digit}")
         taken = await self._presses.take(press)
         if taken is Answer.DONE:

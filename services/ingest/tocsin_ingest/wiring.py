@@ -110,7 +110,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
-    look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics).round)
+    quiet = QuietIncidents(database, metrics, relay.nudge, settings.quiet_seconds, time.monotonic)
+    look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics, lambda: quiet.since).round)
 
     def silences_changed(org_id: str) -> None:
         directory.silences_changed(org_id)
@@ -137,7 +138,6 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
-    quiet = QuietIncidents(database, metrics, relay.nudge, settings.quiet_seconds, time.monotonic)
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

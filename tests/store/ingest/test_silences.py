@@ -1,7 +1,7 @@
 """Silences on a real PostgreSQL, without Redis: nobody stays unpaged by a silence that is over, whatever dies or is late."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from prometheus_client import CollectorRegistry
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, AlertInput, AlertOutcome
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
@@ -20,7 +21,7 @@ from tocsin.ingest.v1.silence_service_pb2 import (
     SilenceRecurrence,
     UpdateSilenceRequest,
 )
-from tocsin_ingest.app import silences
+from tocsin_ingest.app import look_again, silences
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.look_again import LookAgain
@@ -32,6 +33,7 @@ from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.batches import Batches
 from tocsin_kit.budgets import OBJECTS, Budgets, Limit
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 from tocsin_testkit.clock import MovableClock
 
@@ -52,7 +54,9 @@ class Replica:
         self.batches: Batches[Entry, SendAlertResponse] = Batches(
             CommitBatch(database, self.metrics, lambda: None), most=100, lane=lambda entry: entry.org_id, at_once=2
         )
-        self.look = LookAgain(database, self.directory, self.batches, self.metrics)
+        self.since: datetime | None = None
+        """Since when triggers could come all the time."""
+        self.look = LookAgain(database, self.directory, self.batches, self.metrics, lambda: self.since)
 
     async def sends(self, key: str, integration: str = "", **fields: Any) -> SendAlertResponse:
         alert = AlertInput(dedup_key=key, summary=f"{key} is wrong", labels={"env": "prod"}, **fields)
@@ -117,6 +121,54 @@ async def clock(database_url: str) -> MovableClock:
     clock = MovableClock([database_url])
     await clock.forward(timedelta(hours=-5))
     return clock
+
+
+@pytest.mark.parametrize(("heard", "watched", "opens"), [(0, 0, []), (25, 0, ["a is wrong"]), (0, 25, ["a is wrong"])])
+async def test_what_its_integration_takes_for_over_opens_nothing_at_the_end(
+    replica: Replica, database: Database, org: str, clock: MovableClock, heard: int, watched: int, opens: list[str]
+) -> None:
+    """After ten minutes without a word; `heard` in this minute at last, and triggers could come from minute `watched` on."""
+    async with database.transaction(org) as tx:
+        await integrations.insert(tx, "prom", "Prometheus", "", b"", (), timedelta(minutes=10))
+    await silenced(database, org, minutes=30)
+    for minute, passed in ((0, 0), (25, 25), (30, 5)):
+        await clock.forward(timedelta(minutes=passed))
+        if minute == watched:
+            async with database.transaction(org) as tx:
+                replica.since = await tx.now()
+        if minute in (0, heard):
+            await replica.sends("a", "prom")
+    await replica.look.round()
+    assert await opened(database, org) == opens
+    [alert] = await rows(database, org, "SELECT state FROM alerts")
+    assert alert["state"] == ("firing" if opens else "resolved")
+    assert await rows(database, org, "SELECT * FROM alert_holds") == []
+
+
+async def test_a_tenant_whose_alerts_must_wait_keeps_no_other_waiting(
+    replica: Replica, database: Database, org: str, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowded, submit = new_org(), replica.batches.submit
+
+    async def overloaded(entry: Entry) -> SendAlertResponse:
+        if entry.org_id == crowded:
+            raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too much waits")
+        return await submit(entry)
+
+    for tenant in (crowded, org):
+        await silenced(database, tenant, minutes=30)
+        sender = Replica(database, tenant)
+        for number in range(3):
+            await sender.sends(f"k{number}")
+    await clock.forward(timedelta(minutes=31))
+    monkeypatch.setattr(look_again, "_AT_ONCE", 2)
+    monkeypatch.setattr(replica.batches, "submit", overloaded)
+    await replica.look.round()
+    assert sorted(await opened(database, org)) == ["k0 is wrong", "k1 is wrong", "k2 is wrong"]
+    assert len(await rows(database, crowded, "SELECT * FROM alert_holds")) == 3
+    monkeypatch.undo()
+    await replica.look.round()
+    assert len(await opened(database, crowded)) == 3
 
 
 async def test_what_still_fires_opens_its_incident_at_the_end_though_the_replica_that_took_it_is_gone(

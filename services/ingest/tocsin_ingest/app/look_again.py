@@ -6,7 +6,9 @@ it is held back no more.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -46,20 +48,26 @@ class LookAgain:
         directory: Directory,
         batches: Batches[Entry, SendAlertResponse],
         metrics: IngestMetrics,
+        since: Callable[[], datetime | None],
     ) -> None:
+        """`since`: since when triggers could come all the time (`QuietIncidents.since`)."""
         self._database = database
         self._directory = directory
         self._batches = batches
         self._metrics = metrics
+        self._since = since
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
         while await self._hurry() == _HURRIED_AT_ONCE:
             pass
+        waiting: set[str] = set()
         while True:
             async with self._database.system() as tx:
-                due = await holds.due(tx, _AT_ONCE)
-            if not await self._look_at(due) or len(due) < _AT_ONCE:
+                due = await holds.due(tx, _AT_ONCE, without=waiting, since=self._since())
+            # A tenant whose alerts must wait is left out, or it would be first again, and all others would wait with it.
+            waiting |= await self._look_at(due)
+            if len(due) < _AT_ONCE:
                 break
         async with self._database.system() as tx:
             self._metrics.holds_overdue.set(await holds.overdue(tx, _LATE))
@@ -67,22 +75,22 @@ class LookAgain:
     async def _hurry(self) -> int:
         return await self._database.run(None, lambda tx: holds.hurry(tx, _HURRIED_AT_ONCE))
 
-    async def _look_at(self, due: list[DueAlert]) -> bool:
-        """Whether all of them were looked at; the others stay due."""
+    async def _look_at(self, due: list[DueAlert]) -> set[str]:
+        """The tenants of which some could not be looked at; these stay due."""
         for org_id in {each.org_id for each in due}:
             # What was read before a silence ended here or at another replica must not hold them back once more.
             self._directory.silences_changed(org_id)
         outcomes = await asyncio.gather(*map(self._look, due), return_exceptions=True)
-        done = True
+        waiting: set[str] = set()
         for each, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, TocsinError):
-                done = False
+                waiting.add(each.org_id)
                 _log.warning("held_alert_waits", org_id=each.org_id, alert=str(each.id), reason=outcome.reason_name)
             elif isinstance(outcome, Exception):
                 await self._postpone(each, outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
-        return done
+        return waiting
 
     async def _look(self, due: DueAlert) -> None:
         if due.state is not AlertState.SUPPRESSED:
@@ -96,7 +104,8 @@ class LookAgain:
         message = replace(
             message,
             key=due.key,
-            action=Action.TRIGGER,
+            # Its sender never says that an alert is over: nobody is paged for one that its integration takes for over.
+            action=Action.RESOLVE if due.quiet else Action.TRIGGER,
             content=due.newest,
             started=due.start_time,
             seen=due.count,

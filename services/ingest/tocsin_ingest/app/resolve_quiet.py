@@ -58,6 +58,12 @@ class QuietIncidents:
         self._since: datetime | None = None
         self._position = _START
 
+    @property
+    def since(self) -> datetime | None:
+        """Since when triggers could come all the time, by the database's clock, as far as this replica knows."""
+        current = self._searched is not None and self._elapsed() - self._searched <= self._gap
+        return self._since if current else None
+
     async def round(self) -> int:
         """How many were resolved. Raises DATABASE_UNAVAILABLE."""
         async with self._database.system() as tx:

@@ -141,6 +141,8 @@ def _look_again(
     """A held alert whose hold may be over. One that was heard of, or was resolved, in the meantime has been decided anew."""
     if alert is None or alert.state is not AlertState.SUPPRESSED or alert.hold is None or alert.count != message.seen:
         return _IGNORED
+    if message.action is Action.RESOLVE:
+        return _resolve(message, alert, incident)
     # It is no message of a sender's: it does not count as one.
     return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold)
 

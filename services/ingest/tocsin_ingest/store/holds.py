@@ -1,6 +1,6 @@
 """Alerts that silences hold back, and when each is looked at again. The row is the timer: it needs no copy elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -49,18 +49,25 @@ WITH RECURSIVE orgs AS (
     SELECT alert_id, due_time FROM alert_holds
     WHERE alert_holds.org_id = orgs.org_id AND due_time <= app_now() ORDER BY due_time LIMIT $1
   ) AS mine
+  WHERE orgs.org_id <> ALL($2::text[])
 ), taken AS (
   SELECT org_id, alert_id, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
 )
-SELECT alerts.org_id, alerts.id, integration_id, dedup_key, key, state, newest, count, start_time
+SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time,
+  coalesce($3::timestamptz <= app_now() - auto_resolve_after
+    AND last_receive_time <= app_now() - auto_resolve_after, false) AS quiet
 FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
 ORDER BY turn, due_time
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DueAlert:
-    """A held alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger."""
+    """A held alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger.
+
+    `quiet`: it has not been heard of for as long as its integration says that its incidents are open without a word.
+    """
 
     org_id: str
     id: UUID
@@ -71,6 +78,7 @@ class DueAlert:
     newest: bytes
     count: int
     start_time: datetime | None
+    quiet: bool
 
 
 async def write(tx: Tx, holds: Mapping[UUID, Hold | None]) -> None:
@@ -93,9 +101,12 @@ async def hurry(tx: Tx, limit: int) -> int:
     return moved
 
 
-async def due(tx: Tx, limit: int) -> list[DueAlert]:
-    """Up to `limit` alerts of all tenants that are due."""
-    rows = await tx.fetch(DUE, limit)
+async def due(tx: Tx, limit: int, *, without: Collection[str], since: datetime | None) -> list[DueAlert]:
+    """Up to `limit` alerts that are due, of all tenants but those in `without`.
+
+    `since`: triggers could come all the time from then on. None: nothing is known to be quiet.
+    """
+    rows = await tx.fetch(DUE, limit, sorted(without), since)
     return [DueAlert(**dict(row) | {"state": AlertState(row["state"])}) for row in rows]
 
 

@@ -21,6 +21,7 @@ from tocsin_testkit.tenant import Tenant
 from tests.contract.errors import failure
 
 Code = grpc.StatusCode
+ELSEWHERE = f"incidents/{uuid.UUID(int=9)}"
 ANA = target_pb2.Target(user="users/ana")
 LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
 OFFICE = sp.Window(days=[sp.WEEKDAY_MONDAY], start="09:00", end="17:00")
@@ -209,6 +210,14 @@ async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
         ("UpdateIncident", ip.UpdateIncidentRequest(name="x", title="y"), "name"),
         ("UpdateIncident", ip.UpdateIncidentRequest(name=NOBODY, title="x" * 1025), "title"),
         ("UpdateIncident", ip.UpdateIncidentRequest(name=NOBODY, severity=cast(Any, 9)), "severity"),
+        ("MergeIncident", ip.MergeIncidentRequest(name="incidents/x", into=NOBODY), "name"),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY), "into"),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=NOBODY), "into"),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into="incidents/" + "-" * 36), "into"),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=ELSEWHERE, request_id="x"), "request_id"),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=ELSEWHERE, etag="x" * 65), "etag"),
+        ("UnmergeIncident", ip.UnmergeIncidentRequest(name="incidents/x"), "name"),
+        ("UnmergeIncident", ip.UnmergeIncidentRequest(name=NOBODY, request_id="x"), "request_id"),
         ("AddNote", ip.AddNoteRequest(name=NOBODY), "text"),
         ("AddNote", ip.AddNoteRequest(name=NOBODY, text="x" * 4097), "text"),
         ("BatchAcknowledgeIncidents", ip.BatchAcknowledgeIncidentsRequest(names=[NOBODY, NOBODY]), "names"),
@@ -251,6 +260,8 @@ async def test_a_command_that_cannot_be(tenant: Tenant, method: str, request_: A
         ("SnoozeIncident", ip.SnoozeIncidentRequest(name=NOBODY, duration=Duration(seconds=60))),
         ("EscalateIncident", ip.EscalateIncidentRequest(name=NOBODY)),
         ("RestartIncident", ip.RestartIncidentRequest(name=NOBODY)),
+        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=ELSEWHERE)),
+        ("UnmergeIncident", ip.UnmergeIncidentRequest(name=NOBODY)),
         ("UpdateIncident", ip.UpdateIncidentRequest(name=NOBODY, title="disk full")),
         ("ResolveIncident", ip.ResolveIncidentRequest(name=NOBODY)),
         ("ListTimeline", ip.ListTimelineRequest(incident=NOBODY)),

@@ -180,6 +180,7 @@ async def test_a_button_that_cannot_be_served_says_why(world: World, ntfy: NtfyS
         answered = world.escalation.responders
         for reason, expected in [
             (ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, 409),
+            (ErrorReason.ERROR_REASON_INCIDENT_STATE, 409),
             (ErrorReason.ERROR_REASON_NO_NEXT_LEVEL, 409),
             (ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED, 503),
         ]:

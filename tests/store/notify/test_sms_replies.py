@@ -168,6 +168,7 @@ async def test_what_cannot_be_done_is_said_so(world: World, twilio: TwilioServer
         answered = world.escalation.responders
         for refused, words in [
             (ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, "Nothing was done: the incident is over."),
+            (ErrorReason.ERROR_REASON_INCIDENT_STATE, "the incident is merged into another one. Act on that one."),
             (ErrorReason.ERROR_REASON_NO_NEXT_LEVEL, "Nothing was done: there is no further level."),
             (ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED, "Send it again."),
         ]:

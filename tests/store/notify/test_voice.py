@@ -163,6 +163,7 @@ async def test_an_answer_that_cannot_be_taken_is_said_so(world: World, twilio: T
         for refused, words, more in [
             (ErrorReason.ERROR_REASON_INCIDENT_RESOLVED, "the incident is over", False),
             (ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND, "the incident is over", False),
+            (ErrorReason.ERROR_REASON_INCIDENT_STATE, "merged into another one", False),
             (ErrorReason.ERROR_REASON_NO_NEXT_LEVEL, "no further level", True),
             (ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED, "not certain", True),
         ]:

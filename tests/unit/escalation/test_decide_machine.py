@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,6 +18,8 @@ from tocsin_escalation.domain.events import (
     Edited,
     Escalated,
     Event,
+    Merged,
+    MergedFrom,
     OutcomeKind,
     PageOutcome,
     Reassigned,
@@ -28,6 +30,7 @@ from tocsin_escalation.domain.events import (
     Started,
     TimerFired,
     Unacknowledged,
+    Unmerged,
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
 from tocsin_escalation.domain.paging import MOST_HAND_ONS
@@ -208,7 +211,7 @@ class Life(RuleBasedStateMachine):
     def edit(self, title: str | None, severity: int | None) -> None:
         before, pages = self.run, self.paged.total()
         self.take(Edited("users/ana", title, severity))
-        if before.state is not State.RESOLVED and severity is not None:
+        if before.state not in (State.RESOLVED, State.MERGED) and severity is not None:
             assert self.run.facts.severity == severity
         if severity is None:
             assert (self.paged.total(), self.run.generation) == (pages, before.generation)
@@ -225,7 +228,7 @@ class Life(RuleBasedStateMachine):
         )
         urgent = before.policy is not None and before.policy.page_raised_urgency and severity <= 2 < was
         raised = worse and (urgent or passed)
-        if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED):
+        if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED, State.MERGED):
             assert self.paged.total() == pages, (
                 "only urgency and a level passed before page again, and only what nobody holds"
             )
@@ -263,7 +266,7 @@ class Life(RuleBasedStateMachine):
         if not current or arrived or kind is OutcomeKind.DELAYED:
             assert self.paged.total() == pages, "only a failure at the current level moves anything"
             assert (self.run.level, self.run.timer, self.run.state) == (before.level, before.timer, before.state)
-        if before.state in (State.ACKNOWLEDGED, State.SNOOZED):
+        if before.state in (State.ACKNOWLEDGED, State.SNOOZED, State.MERGED):
             assert self.run.state is before.state, "acknowledge beats everything"
 
     @precondition(lambda self: self.run.state is State.TRIGGERED)
@@ -293,6 +296,27 @@ class Life(RuleBasedStateMachine):
             and self.run.pages.get(page.id) in (PageState.OPEN, PageState.SENT)
         ]
 
+    @rule(into=st.sampled_from([UUID(int=1), UUID(int=2)]))
+    def merge(self, into: UUID) -> None:
+        pages = self.paged.total()
+        self.take(Merged("users/ana", into))
+        assert self.paged.total() == pages
+
+    @precondition(lambda self: self.run.state is State.MERGED)
+    @rule()
+    def unmerge(self) -> None:
+        self.take(Unmerged("users/ana"))
+        assert self.run.state in (State.TRIGGERED, State.EXHAUSTED)
+        assert self.run.merged_into is None
+
+    @rule(severity=st.integers(1, 4))
+    def another_is_merged_into_it(self, severity: int) -> None:
+        before = self.run
+        self.take(MergedFrom("users/ana", UUID(int=3), "disk full", severity, 1))
+        if before.state not in (State.RESOLVED, State.MERGED):
+            assert self.run.facts.severity == min(severity, before.facts.severity)
+            assert self.run.facts.alert_count == before.facts.alert_count
+
     @rule()
     def resolve(self) -> None:
         self.take(Resolved("integrations/prom"))
@@ -301,7 +325,7 @@ class Life(RuleBasedStateMachine):
     def a_timer_runs_exactly_where_one_must(self) -> None:
         if self.started and self.run.state in (State.TRIGGERED, State.SNOOZED):
             assert self.run.timer is not None
-        if self.run.state in (State.EXHAUSTED, State.RESOLVED):
+        if self.run.state in (State.EXHAUSTED, State.RESOLVED, State.MERGED):
             assert self.run.timer is None
 
     @invariant()

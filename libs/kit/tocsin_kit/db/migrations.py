@@ -161,9 +161,6 @@ CREATE TABLE audit_resources (
 );
 COMMENT ON TABLE audit_resources IS 'Which audit entries are about a resource; a trigger of audit_entries keeps them';
 CREATE INDEX audit_resources_by_entry ON audit_resources (entry_id);
-SET LOCAL tocsin.org_id = '*';
-INSERT INTO audit_resources (org_id, resource, entry_id, create_time)
-    SELECT DISTINCT e.org_id, r.name, e.id, e.create_time FROM audit_entries e, unnest(e.resources) AS r(name);
 CREATE FUNCTION follow_audit_entries() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
@@ -177,6 +174,10 @@ END
 $$;
 CREATE TRIGGER audit_resources_follow AFTER INSERT OR DELETE ON audit_entries
     FOR EACH ROW EXECUTE FUNCTION follow_audit_entries();
+-- Behind the trigger, which holds up new entries until this is committed: none is left out.
+SET LOCAL tocsin.org_id = '*';
+INSERT INTO audit_resources (org_id, resource, entry_id, create_time)
+    SELECT DISTINCT e.org_id, r.name, e.id, e.create_time FROM audit_entries e, unnest(e.resources) AS r(name);
 CREATE TRIGGER audit_resources_are_kept BEFORE UPDATE OR DELETE ON audit_resources
     FOR EACH ROW EXECUTE FUNCTION keep_audit_entries();
 CREATE TRIGGER audit_resources_are_not_emptied BEFORE TRUNCATE ON audit_resources

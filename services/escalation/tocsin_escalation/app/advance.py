@@ -21,10 +21,11 @@ from tocsin_escalation.app import handing_on, jobs, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
+from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
-from tocsin_escalation.domain.events import Event, Reassigned, RespondersAdded, Restarted, Started
+from tocsin_escalation.domain.events import Event, Reassigned, Resolved, RespondersAdded, Restarted, Started
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
 from tocsin_escalation.store import directory, escalations, timeline, timers, turns
@@ -76,11 +77,16 @@ async def advance(
     transaction has locked and read already. Without `entries` the results carry no timeline entries: cheaper, for
     callers that do not read them.
     """
+    followed: list[Step] = []
     if known is None:
-        runs = await escalations.lock(tx, list({step.incident_id for step in steps}))
-        known = await Known.read(tx, runs, steps)
+        kin = any(isinstance(step.event, Resolved) for step in steps)
+        runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
+        followed = following(steps, runs)
+        known = await Known.read(tx, runs, [*steps, *followed])
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id)
     answers = [work.take(step) for step in steps]
+    for step in followed:
+        work.take(step)
     await work.write(tx, effects, entries=entries)
     if not entries:
         return answers
@@ -90,6 +96,12 @@ async def advance(
         else answer
         for answer in answers
     ]
+
+
+def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
+    """What the steps mean for incidents that are merged with theirs. `runs` were locked with their kin."""
+    found = merging.follow([(step.incident_id, step.event) for step in steps], runs)
+    return [Step(id_, event, org_id=runs[id_].org_id) for id_, event in found if id_ in runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +307,18 @@ def refused(run: Escalation, refusal: Refusal) -> TocsinError:
                 reasons.ERROR_REASON_NO_NEXT_LEVEL,
                 f"{name} is at level {run.level} of {last}; there is no level above it to escalate to",
                 metadata={"name": name, "level": str(run.level)},
+            )
+        case Refusal.INCIDENT_MERGED:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is merged into incidents/{run.merged_into}: act on that one, or take this one out with UnmergeIncident",
+                metadata={"name": name, "state": run.state.value, "merged_into": f"incidents/{run.merged_into}"},
+            )
+        case Refusal.NOT_MERGED:
+            return TocsinError(
+                reasons.ERROR_REASON_INCIDENT_STATE,
+                f"{name} is {run.state.value}; only a merged incident can be taken out of another one",
+                metadata={"name": name, "state": run.state.value},
             )
         case Refusal.INCIDENT_STATE:
             return TocsinError(

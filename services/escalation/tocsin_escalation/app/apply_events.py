@@ -8,7 +8,7 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Tx
 
 from tocsin_escalation.app import turning
-from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance
+from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance, following
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -96,6 +96,8 @@ async def _apply(db: Database, effects: Effects, arrivals: Sequence[Arrival]) ->
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
             going_on = [_step(each, found, {}) for each in applied if not each.starts]
+            followed = following(going_on, runs)
+            going_on += followed
             taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
             if taking.held:
                 raise _Held(taking.held)
@@ -109,7 +111,8 @@ async def _apply(db: Database, effects: Effects, arrivals: Sequence[Arrival]) ->
                 ahead=taking.ahead,
                 locked=taking.locked,
             )
-            await advance(tx, [_step(each, found, known.people) for each in applied], effects, known, entries=False)
+            steps = [_step(each, found, known.people) for each in applied]
+            await advance(tx, [*steps, *followed], effects, known, entries=False)
         return [each.result for each in placed]
 
     return await db.run(None, work)
@@ -133,7 +136,7 @@ async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> dict[UUID, Escalation]:
     new = await escalations.insert(tx, [_blank(a) for a in first.values()])
     runs = {id_: _blank(first[id_]) for id_ in new}
     if old := sorted({a.incident_id for a in arrivals} - new):
-        runs |= await escalations.lock(tx, old)
+        runs |= await escalations.lock(tx, old, kin=True)
     return runs
 
 

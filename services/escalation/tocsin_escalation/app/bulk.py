@@ -32,8 +32,8 @@ class Action(Enum):
 
 
 _NEEDS_NONE: Final = {
-    Action.ACKNOWLEDGE: (State.ACKNOWLEDGED, State.RESOLVED),
-    Action.SNOOZE: (State.SNOOZED, State.RESOLVED),
+    Action.ACKNOWLEDGE: (State.ACKNOWLEDGED, State.MERGED, State.RESOLVED),
+    Action.SNOOZE: (State.SNOOZED, State.MERGED, State.RESOLVED),
     Action.RESOLVE: (State.RESOLVED,),
 }
 """The states in which an incident needs no such action: it is left out."""

@@ -1,6 +1,6 @@
 """What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -11,10 +11,12 @@ from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app.advance import Advanced, Step, advance
+from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.confirm import Cancelling, confirm_stopped
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import Resolved
+from tocsin_escalation.store import escalations
 
 log = get_logger(__name__)
 
@@ -93,6 +95,37 @@ class Commands:
         await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
         return response
 
+    async def together(
+        self,
+        org_id: str,
+        method: str,
+        request: Message,
+        response_type: type[R],
+        incident_ids: Sequence[UUID],
+        plan: Callable[[Mapping[UUID, Escalation]], Sequence[Step]],
+        respond: Callable[[Sequence[Advanced]], R],
+    ) -> R:
+        """Several steps that hold together: when one is refused none is taken, and its error is raised. Idempotent by request_id.
+
+        `plan` says which, of the incidents as they are locked, with those with which they are merged; it may raise too.
+        """
+
+        async def work(tx: Tx) -> R:
+            async def take() -> R:
+                runs = await escalations.lock(tx, list(incident_ids), kin=True)
+                steps = plan(runs)
+                answers = await advance(tx, steps, self.effects, await Known.read(tx, runs, steps))
+                done = [answer for answer in answers if isinstance(answer, Advanced)]
+                if len(done) < len(answers):
+                    raise next(answer for answer in answers if isinstance(answer, TocsinError))
+                return respond(done)
+
+            return await once(tx, method, request, response_type, take)
+
+        response = await self.db.run(org_id, work)
+        await confirm_stopped(self.db, org_id, self.notify, incident_ids)
+        return response
+
     async def answered(self, org_id: str, method: str, request: Message, response_type: type[R]) -> R | None:
         """What this request was answered before, with the certainty again that pages have stopped; None for a new one."""
         async with self.db.transaction(org_id) as tx:
@@ -106,9 +139,18 @@ class Commands:
     async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
         """Have ingest resolve these, and return what is left to do here: one step for each.
 
-        One that ingest does not know is resolved here alone. Ingest's database was restored from a backup, or it has
-        forgotten what was over long ago; either way nothing else would end it.
+        Incidents that are merged into them are resolved before, here as well: they would page again otherwise. One that ingest does
+        not know is resolved here alone. Ingest's database was restored from a backup, or it has forgotten what was over long ago;
+        either way nothing else would end it.
         """
+        async with self.db.transaction(org_id) as tx:
+            parts = [id_ for id_ in await escalations.merged_into(tx, incident_ids) if id_ not in incident_ids]
+        if parts:
+            steps = await self._closing(org_id, actor, parts, via)
+            await self.db.run(org_id, lambda tx: advance(tx, steps, self.effects))
+        return await self._closing(org_id, actor, incident_ids, via)
+
+    async def _closing(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str) -> list[Step]:
         closed = await self.ingest.resolve(org_id, actor, incident_ids)
         unknown = [str(id_) for id_, answer in zip(incident_ids, closed, strict=True) if answer.sequence is None]
         if unknown:

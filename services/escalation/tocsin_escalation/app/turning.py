@@ -15,12 +15,14 @@ from tocsin_escalation.domain.events import (
     Edited,
     Escalated,
     Event,
+    MergedFrom,
     PageOutcome,
     Reassigned,
     Restarted,
     Started,
     TimerFired,
     Unacknowledged,
+    Unmerged,
 )
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.store import turns
@@ -67,7 +69,9 @@ def _may_page(run: Escalation, event: Event) -> bool:
             return severity is not None and severity < run.facts.severity
         case PageOutcome():
             return event.ends
-        case Started() | TimerFired() | Unacknowledged() | Escalated() | Reassigned() | Restarted():
+        case MergedFrom(severity=severity):
+            return 0 < severity < run.facts.severity
+        case Started() | TimerFired() | Unacknowledged() | Unmerged() | Escalated() | Reassigned() | Restarted():
             return True
         case _:
             return False

@@ -1,6 +1,7 @@
 """The whole escalation policy: no clock, no I/O, no exceptions for late events.
 
-    TRIGGERED -> ACKNOWLEDGED -> (ack timeout) -> TRIGGERED, SNOOZED -> TRIGGERED, EXHAUSTED, RESOLVED (absorbing)
+    TRIGGERED -> ACKNOWLEDGED -> (ack timeout) -> TRIGGERED, SNOOZED -> TRIGGERED, EXHAUSTED, RESOLVED (absorbing);
+    each but RESOLVED -> MERGED -> TRIGGERED
 
 Every person's command and every change of hands bumps the generation: timers of older ones do nothing.
 """
@@ -18,6 +19,8 @@ from tocsin_escalation.domain.events import (
     Edited,
     Escalated,
     Event,
+    Merged,
+    MergedFrom,
     Noted,
     PageOutcome,
     Reassigned,
@@ -28,7 +31,10 @@ from tocsin_escalation.domain.events import (
     Started,
     TimerFired,
     Unacknowledged,
+    Unmerged,
+    UnmergedFrom,
 )
+from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
 from tocsin_escalation.domain.outcomes import take_outcome, tell
 from tocsin_escalation.domain.paging import (
     current_level,
@@ -54,6 +60,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
     """What `event` does to `run`. `timer_id` names the timer that the decision may arm."""
     if run.state is State.RESOLVED and not isinstance(event, Noted):
         return _after_the_end(run, event)
+    if run.state is State.MERGED and not isinstance(event, Noted | Resolved | Merged | Unmerged | PageOutcome):
+        return while_merged(run, event)
     match event:
         case Started():
             return _start(run, event, now, directory, timer_id)
@@ -82,6 +90,14 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return edit(run, event, now, directory, timer_id)
         case Noted(actor=actor, text=text):
             return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
+        case Merged():
+            return merge(run, event)
+        case MergedFrom():
+            return take_in(run, event, now, directory, timer_id)
+        case Unmerged():
+            return _unmerge(run, event, now, directory, timer_id)
+        case UnmergedFrom():
+            return let_out(run, event)
         case Resolved():
             return _resolve(run, event, now)
         case PageOutcome():
@@ -98,7 +114,7 @@ def _after_the_end(run: Escalation, event: Event) -> Decision:
             return Decision(run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after resolve"),))
         case PageOutcome():
             return Decision(run, notes=(tell(event),))
-        case Started() | AlertsAdded():
+        case Started() | AlertsAdded() | UnmergedFrom():
             return Decision(run, already=True)
         case _:
             return Decision(run, refusal=Refusal.INCIDENT_RESOLVED)
@@ -150,9 +166,9 @@ def _add_alerts(run: Escalation, event: AlertsAdded, now: datetime, directory: D
     if worse:
         notes.append(Note(NoteKind.SEVERITY_RAISED, "", f"severity raised by: {event.summary}", run.level))
     if event.new_keys or (quiet and not run.added_alerts_noted):
-        notes.append(
-            Note(NoteKind.ALERTS_ADDED, "", f"{event.alert_count} alerts now; newest: {event.summary}", run.level)
-        )
+        where = f" of incidents/{event.source}, which is merged into this one" if event.source else ""
+        told = f"an alert{where}" if where else f"{event.alert_count} alerts now; newest"
+        notes.append(Note(NoteKind.ALERTS_ADDED, "", f"{told}: {event.summary}", run.level))
     return Decision(raised.next, raised.commands, (*notes, *raised.notes))
 
 
@@ -278,13 +294,24 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), (note, *paged.notes))
 
 
+def _unmerge(run: Escalation, event: Unmerged, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """Trigger again at the level at which it was merged: whoever had acknowledged it is told anew, and may do so again."""
+    if run.state is not State.MERGED:
+        return Decision(run, refusal=Refusal.NOT_MERGED)
+    why = f"because {event.because}" if event.because else f"by {event.actor}"
+    note = Note(NoteKind.UNMERGED, event.actor, f"an incident of its own again, {why}", run.level)
+    return _page_again(replace(next_generation(run), merged_into=None), note, now, now, directory, timer_id)
+
+
 def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     actor = event.actor
     following = replace(halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
     note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event.via)}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}", final=True)
-    return Decision(following, (stop, *news(following, PageType.RESOLUTION, actor, now)), (note,))
+    # Of a merged one people hear through the other incident.
+    told = () if run.state is State.MERGED else news(following, PageType.RESOLUTION, actor, now)
+    return Decision(following, (stop, *told), (note,))
 
 
 def _by(via: str) -> str:

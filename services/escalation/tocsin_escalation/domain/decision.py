@@ -87,6 +87,10 @@ class NoteKind(StrEnum):
     LEVEL_HELD = "level_held"
     LEVEL_PASSED = "level_passed"
     HANDED_ON = "handed_on"
+    MERGED = "merged"
+    MERGED_FROM = "merged_from"
+    UNMERGED = "unmerged"
+    UNMERGED_FROM = "unmerged_from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class Refusal(StrEnum):
     LEVEL_UNKNOWN = "LEVEL_UNKNOWN"
     NO_RESPONDERS = "NO_RESPONDERS"
     NO_POLICY = "NO_POLICY"
+    INCIDENT_MERGED = "INCIDENT_MERGED"
+    NOT_MERGED = "NOT_MERGED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class State(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     SNOOZED = "snoozed"
     EXHAUSTED = "exhausted"
+    MERGED = "merged"
     RESOLVED = "resolved"
 
 
@@ -84,6 +85,7 @@ class Escalation:
 
     `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
     `handed_on`: how often the run was handed on at the end of a policy since one was chosen for it.
+    `merged_into`: the incident into which this one was merged; also when it was resolved afterwards.
     `severity_set`: a person has said how severe it is, so that repeats of alerts that are known do not change it.
     """
 
@@ -108,5 +110,6 @@ class Escalation:
     added_alerts_noted: bool = False
     severity_set: bool = False
     handed_on: int = 0
+    merged_into: UUID | None = None
     last_sequence: int = 0
     version: int = 1

@@ -26,12 +26,16 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class AlertsAdded:
-    """More alerts were folded into the incident."""
+    """More alerts were folded into the incident.
+
+    `source`: into which incident they were, when that one is merged into this one. They count there, not here.
+    """
 
     alert_count: int
     severity: int
     summary: str
     new_keys: int
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,43 @@ class Resolved:
     via: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """It is one with the incident `into`, says a person. `along`: it was merged before, into an incident that is merged now."""
+
+    actor: str
+    into: UUID
+    along: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MergedFrom:
+    """Another incident, `source`, was merged into this one."""
+
+    actor: str
+    source: UUID
+    title: str
+    severity: int
+    alert_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmerged:
+    """It is an incident of its own again: says a person, or `because` the other one ended."""
+
+    actor: str
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmergedFrom:
+    """`source` is no part of this incident any more, because a person said so, or because it is `over`."""
+
+    actor: str
+    source: UUID
+    over: bool = False
+
+
 class OutcomeKind(StrEnum):
     """What became of a page."""
 
@@ -177,6 +218,10 @@ Event = (
     | Restarted
     | Edited
     | Noted
+    | Merged
+    | MergedFrom
+    | Unmerged
+    | UnmergedFrom
     | Resolved
     | PageOutcome
 )

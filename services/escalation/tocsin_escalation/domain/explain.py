@@ -237,6 +237,8 @@ def _why_never(run: Escalation) -> str:
             return f"the incident was resolved by {run.resolved_by}"
         case State.ACKNOWLEDGED if run.timer is None:
             return f"it is acknowledged by {run.acknowledged_by}, until somebody gives it back"
+        case State.MERGED:
+            return f"the incident is merged into incidents/{run.merged_into}; ask about that one"
         case State.EXHAUSTED:
             return "the incident is exhausted: no level and no repeat is left"
         case _:

@@ -23,6 +23,7 @@ from tocsin_escalation.app import bulk, foresee, read, targets
 from tocsin_escalation.app.advance import Advanced, Step
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.explain import Describing, explain_page
+from tocsin_escalation.app.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -187,6 +188,42 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         [step] = await self._commands.resolving(org_id, _actor(), [id_], request.via)
         return await self._one(request, pb.ResolveIncidentResponse, step, respond)
 
+    async def MergeIncident(self, request: pb.MergeIncidentRequest, context: Context) -> pb.MergeIncidentResponse:
+        source, target = mapping.incident_id(request.name), mapping.incident_id(request.into, "into")
+        if source == target:
+            raise invalid("into", "must be another incident")
+
+        def respond(done: Sequence[Advanced]) -> pb.MergeIncidentResponse:
+            _note_before(done[0])
+            return pb.MergeIncidentResponse(incident=_incident(done[0]), already_merged=done[0].already)
+
+        return await self._commands.together(
+            current_call().org_id,
+            _method(request),
+            request,
+            pb.MergeIncidentResponse,
+            [source, target],
+            lambda runs: plan_merge(runs, source, target, _actor(), request.etag),
+            respond,
+        )
+
+    async def UnmergeIncident(self, request: pb.UnmergeIncidentRequest, context: Context) -> pb.UnmergeIncidentResponse:
+        source = mapping.incident_id(request.name)
+
+        def respond(done: Sequence[Advanced]) -> pb.UnmergeIncidentResponse:
+            _note_before(done[0])
+            return pb.UnmergeIncidentResponse(incident=_incident(done[0]))
+
+        return await self._commands.together(
+            current_call().org_id,
+            _method(request),
+            request,
+            pb.UnmergeIncidentResponse,
+            [source],
+            lambda runs: plan_unmerge(runs, source, _actor(), request.etag),
+            respond,
+        )
+
     async def BatchAcknowledgeIncidents(
         self, request: pb.BatchAcknowledgeIncidentsRequest, context: Context
     ) -> pb.BatchAcknowledgeIncidentsResponse:
@@ -224,8 +261,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         """One command on one incident. Most answers hold the incident and nothing else."""
 
         def noted(done: Advanced) -> R:
-            if done.before is not None:
-                note_before(mapping.incident(done.before))
+            _note_before(done)
             return respond(done) if respond is not None else response(incident=_incident(done))
 
         return await self._commands.one(
@@ -321,6 +357,12 @@ def _ids(names: Sequence[str]) -> list[UUID]:
 
 def _incident(done: Advanced) -> incident_pb2.Incident:
     return mapping.incident(done.run, done.update_time)
+
+
+def _note_before(done: Advanced) -> None:
+    """For the audit log."""
+    if done.before is not None:
+        note_before(mapping.incident(done.before))
 
 
 def _unknown(id_: UUID) -> TocsinError:

@@ -27,6 +27,7 @@ STATES = {
     State.SNOOZED: incident_pb2.INCIDENT_STATE_SNOOZED,
     State.EXHAUSTED: incident_pb2.INCIDENT_STATE_EXHAUSTED,
     State.RESOLVED: incident_pb2.INCIDENT_STATE_RESOLVED,
+    State.MERGED: incident_pb2.INCIDENT_STATE_MERGED,
 }
 REACHED = {
     Reached.UNKNOWN: incident_pb2.REACHED_UNKNOWN,
@@ -99,6 +100,7 @@ def incident(run: Escalation, update_time: datetime | None = None) -> incident_p
         etag=etag(run.version),
         links=[incident_pb2.IncidentLink(href=href, text=text) for href, text in run.facts.links],
         reached=REACHED[run.reached],
+        merged_into=f"incidents/{run.merged_into}" if run.merged_into else "",
     )
 
 

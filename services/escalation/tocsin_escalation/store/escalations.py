@@ -80,27 +80,48 @@ def to_row(r: Record) -> EscalationRow:
         added_alerts_noted=r["added_alerts_noted"],
         severity_set=r["severity_set"],
         handed_on=r["handed_on"],
+        merged_into=r["merged_into"],
         last_sequence=r["last_sequence"],
         version=r["version"],
     )
     return EscalationRow(run, r["update_time"])
 
 
-async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True) -> dict[UUID, Escalation]:
+_KIN: Final = f"""$1::uuid[]
+  || ARRAY(SELECT merged_into FROM escalations WHERE incident_id = ANY($1::uuid[]) AND merged_into IS NOT NULL AND state = 'merged'
+           AND {_MINE})
+  || ARRAY(SELECT incident_id FROM escalations WHERE merged_into = ANY($1::uuid[]) AND state = 'merged' AND {_MINE})"""
+
+
+async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: bool = False) -> dict[UUID, Escalation]:
     """Lock those of these escalations that the transaction's tenant has, a system transaction: those of every tenant.
 
     In id order, so that two batches that share some cannot deadlock. `wait` False leaves out those that another transaction holds.
+    `kin`: also the incidents into which they are merged, and those that are merged into them; these are waited for.
 
     Two statements on purpose: one that locks and joins would, after waiting for the lock, see the new escalation beside
     the timer of its old snapshot (READ COMMITTED re-reads the locked row only), and a timer that an acknowledge has just
     ended would fire.
     """
-    ids = list(incident_ids)
-    locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}
-                  ORDER BY incident_id FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
-    locked = [record["incident_id"] for record in await tx.fetch(locking, ids, tx.org_id)]
+    locked = await _lock(tx, incident_ids, wait=wait, kin=kin)
+    # What was merged while this transaction waited for a lock is not in the snapshot that it locked by.
+    while kin and (further := await _kin(tx, incident_ids) - set(locked)):
+        locked += await _lock(tx, list(further), wait=True, kin=False)
     records = await tx.fetch(*_READ_LOCKED(ids=locked, org_id=tx.org_id))
     return {record["incident_id"]: to_row(record).run for record in records}
+
+
+async def _lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool, kin: bool) -> list[UUID]:
+    wanted = _KIN if kin else "$1::uuid[]"
+    locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY({wanted}) AND {_MINE}
+                  ORDER BY incident_id FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
+    return [record["incident_id"] for record in await tx.fetch(locking, list(incident_ids), tx.org_id)]
+
+
+async def _kin(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
+    """Those that exist: a target that was forgotten is no kin."""
+    query = f"SELECT incident_id FROM escalations WHERE incident_id = ANY({_KIN}) AND {_MINE}"
+    return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
@@ -157,13 +178,14 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
              acknowledged_by = n.acknowledged_by, acknowledge_time = n.acknowledge_time, resolved_by = n.resolved_by,
              resolve_time = n.resolve_time, added_alerts_noted = n.added_alerts_noted, last_sequence = n.last_sequence,
              pages = n.pages, reached = n.reached, version = n.version, update_time = app_now(),
-             title = coalesce(n.title, e.title), severity_set = n.severity_set, handed_on = n.handed_on
+             title = coalesce(n.title, e.title), severity_set = n.severity_set, handed_on = n.handed_on,
+             merged_into = n.merged_into
            FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::text[], $5::jsonb[], $6::boolean[], $7::int[], $8::int[],
              $9::int[], $10::jsonb[], $11::jsonb[], $12::text[], $13::timestamptz[], $14::text[], $15::timestamptz[],
              $16::boolean[], $17::bigint[], $18::jsonb[], $19::text[], $20::int[], $21::text[], $22::text[], $23::boolean[],
-             $24::int[]) AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level, repeat, generation,
-             assignees, paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time, added_alerts_noted,
-             last_sequence, pages, reached, version, org_id, title, severity_set, handed_on)
+             $24::int[], $25::uuid[]) AS n(incident_id, severity, alert_count, state, policy, on_fallback_policy, level, repeat,
+             generation, assignees, paged_users, acknowledged_by, acknowledge_time, resolved_by, resolve_time,
+             added_alerts_noted, last_sequence, pages, reached, version, org_id, title, severity_set, handed_on, merged_into)
            WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.incident_id for run in runs],
         [run.facts.severity for run in runs],
@@ -189,6 +211,7 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.facts.title if run.incident_id in retitled else None for run in runs],
         [run.severity_set for run in runs],
         [run.handed_on for run in runs],
+        [run.merged_into for run in runs],
     )
 
 
@@ -220,6 +243,14 @@ async def get_many(tx: Tx, incident_ids: Sequence[UUID]) -> dict[UUID, Escalatio
     """Several escalations of this tenant."""
     records = await tx.fetch(*_GET_MANY(org_id=tx.org_id, ids=list(incident_ids)))
     return {record["incident_id"]: to_row(record) for record in records}
+
+
+async def merged_into(tx: Tx, incident_ids: Sequence[UUID]) -> list[UUID]:
+    """The unresolved incidents of this tenant that are merged into these."""
+    query = (
+        "SELECT incident_id FROM escalations WHERE org_id = $1 AND merged_into = ANY($2::uuid[]) AND state = 'merged'"
+    )
+    return [record["incident_id"] for record in await tx.fetch(query, tx.org_id, list(incident_ids))]
 
 
 async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:

@@ -94,11 +94,7 @@ escalations: Final = Table(
     column("generation", Integer),
     column("assignees", ARRAY(Text)),
     column("paged_users", ARRAY(Text)),
-    column(
-        "pages",
-        JSONB,
-        default='\'{"00000000-0000-0000-0000-000000000000": "open"}\'',
-    ),
+    column("pages", JSONB, default='\'{"00000000-0000-0000-0000-000000000000": "open"}\''),
     column("reached", Text, default="'unknown'"),
     column("acknowledged_by", Text),
     column("acknowledge_time", TIME, nullable=True),
@@ -107,10 +103,14 @@ escalations: Final = Table(
     column("added_alerts_noted", Boolean),
     column("severity_set", Boolean, default="false"),
     column("handed_on", Integer, default="0"),
+    column("merged_into", UUID, nullable=True),
     column("last_sequence", BigInteger),
     column("version", Integer),
     primary_key("incident_id"),
-    check("state IN ('triggered', 'acknowledged', 'snoozed', 'exhausted', 'resolved')", name="escalations_state"),
+    check(
+        "state IN ('triggered', 'acknowledged', 'snoozed', 'exhausted', 'resolved', 'merged')", name="escalations_state"
+    ),
+    check("state <> 'merged' OR merged_into IS NOT NULL", name="merged_has_target"),
     check("(state = 'resolved') = (resolve_time IS NOT NULL)", name="resolved_has_time"),
     check("state <> 'acknowledged' OR acknowledged_by <> ''", name="acknowledged_has_actor"),
     check("state <> 'triggered' OR policy IS NOT NULL", name="running_has_policy"),
@@ -122,6 +122,7 @@ escalations: Final = Table(
     index("escalations_by_team", "org_id", "team", "create_time DESC", "incident_id DESC", where="team <> ''"),
     index("escalations_by_assignee", "assignees", using="gin", where="state <> 'resolved'"),
     index("escalations_resolved", "resolve_time", where="state = 'resolved'"),
+    index("escalations_merged", "merged_into", where="state = 'merged'"),
     index("escalations_open", "incident_id", where="state <> 'resolved'"),
 )
 """The run of one incident: its state, its level, and the policy as it was when the run began."""

@@ -41,6 +41,8 @@ class Answer(Enum):
     """The page is too old."""
     OVER = auto()
     """The incident is resolved, or forgotten."""
+    MERGED = auto()
+    """The incident is merged into another one."""
     LAST_LEVEL = auto()
     """There is no further level to page."""
     LATER = auto()
@@ -54,6 +56,7 @@ ANSWERS: Final = {
     Answer.UNKNOWN: "Nothing was done: the page is no longer known.",
     Answer.STALE: "Nothing was done: the page is too old.",
     Answer.OVER: "Nothing was done: the incident is over.",
+    Answer.MERGED: "Nothing was done: the incident is merged into another one. Act on that one.",
     Answer.LAST_LEVEL: "Nothing was done: there is no further level.",
     Answer.LATER: "It is not certain that it was done. Press it again.",
     Answer.STRANGER: "Nothing was done: add this account to your contact methods and verify it, so that it is known whose it is.",
@@ -163,6 +166,9 @@ def _meaning(error: TocsinError) -> Answer:
         return Answer.OVER
     if error.reason == ErrorReason.ERROR_REASON_NO_NEXT_LEVEL:
         return Answer.LAST_LEVEL
+    if error.reason == ErrorReason.ERROR_REASON_INCIDENT_STATE:
+        # The only state but the resolved one in which an answer from a phone is refused.
+        return Answer.MERGED
     if error.code is grpc.StatusCode.FAILED_PRECONDITION:
         return Answer.OVER
     return Answer.LATER

@@ -22,6 +22,7 @@ _log = get_logger(__name__)
 _LONGEST_NOTE: Final = 4096
 _PROBLEMS: Final = {
     ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "Nothing was done: the incident is over.",
+    ErrorReason.ERROR_REASON_INCIDENT_STATE: "Nothing was done: the incident is merged into another one. Act on that one.",
     ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND: "Nothing was done: the incident is no longer known.",
     ErrorReason.ERROR_REASON_NO_NEXT_LEVEL: "Nothing was done: there is no further level to page.",
     ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "It is not certain yet that paging has stopped. Press the button again.",

@@ -23,6 +23,7 @@ _STATUS: Final = {
     Answer.UNKNOWN: 404,
     Answer.STALE: 410,
     Answer.OVER: 409,
+    Answer.MERGED: 409,
     Answer.LAST_LEVEL: 409,
     Answer.LATER: 503,
     Answer.STRANGER: 403,

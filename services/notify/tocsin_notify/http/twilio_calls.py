@@ -34,6 +34,7 @@ _NOT_DONE: Final = {
     Answer.UNKNOWN: "Nothing was done: the incident is no longer known. Goodbye.",
     Answer.STALE: "Nothing was done: this call is too old. Goodbye.",
     Answer.OVER: "Nothing was done: the incident is over. Goodbye.",
+    Answer.MERGED: "Nothing was done: the incident is merged into another one. Act on that one. Goodbye.",
 }
 
 

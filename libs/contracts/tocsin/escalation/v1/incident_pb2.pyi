@@ -39,6 +39,8 @@ class _IncidentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inciden
     """Every level and repeat has passed and no user answered. No user is paged any more; an error is logged and counted."""
     INCIDENT_STATE_RESOLVED: _IncidentState.ValueType  # 5
     """Resolved. This state is final."""
+    INCIDENT_STATE_MERGED: _IncidentState.ValueType  # 6
+    """Merged into another incident, `merged_into`: no user is paged for this one."""
 
 class IncidentState(_IncidentState, metaclass=_IncidentStateEnumTypeWrapper):
     """Where an incident's escalation is."""
@@ -55,6 +57,8 @@ INCIDENT_STATE_EXHAUSTED: IncidentState.ValueType  # 4
 """Every level and repeat has passed and no user answered. No user is paged any more; an error is logged and counted."""
 INCIDENT_STATE_RESOLVED: IncidentState.ValueType  # 5
 """Resolved. This state is final."""
+INCIDENT_STATE_MERGED: IncidentState.ValueType  # 6
+"""Merged into another incident, `merged_into`: no user is paged for this one."""
 Global___IncidentState: _TypeAlias = IncidentState  # noqa: Y015
 
 class _Reached:
@@ -155,6 +159,14 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
     TIMELINE_KIND_HANDED_ON: _TimelineKind.ValueType  # 31
     """Nobody answered on a policy, and the one that it names as the next goes on."""
+    TIMELINE_KIND_MERGED: _TimelineKind.ValueType  # 32
+    """The incident was merged into another one: its pages are stopped."""
+    TIMELINE_KIND_MERGED_FROM: _TimelineKind.ValueType  # 33
+    """Another incident was merged into this one."""
+    TIMELINE_KIND_UNMERGED: _TimelineKind.ValueType  # 34
+    """The incident is one of its own again, and was triggered."""
+    TIMELINE_KIND_UNMERGED_FROM: _TimelineKind.ValueType  # 35
+    """Another incident is no part of this one any more: it is one of its own again, or resolved."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -223,6 +235,14 @@ TIMELINE_KIND_LEVEL_PASSED: TimelineKind.ValueType  # 30
 """A level is not for such an incident, or not at this time: its condition does not hold. The next one was started at once."""
 TIMELINE_KIND_HANDED_ON: TimelineKind.ValueType  # 31
 """Nobody answered on a policy, and the one that it names as the next goes on."""
+TIMELINE_KIND_MERGED: TimelineKind.ValueType  # 32
+"""The incident was merged into another one: its pages are stopped."""
+TIMELINE_KIND_MERGED_FROM: TimelineKind.ValueType  # 33
+"""Another incident was merged into this one."""
+TIMELINE_KIND_UNMERGED: TimelineKind.ValueType  # 34
+"""The incident is one of its own again, and was triggered."""
+TIMELINE_KIND_UNMERGED_FROM: TimelineKind.ValueType  # 35
+"""Another incident is no part of this one any more: it is one of its own again, or resolved."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final
@@ -277,6 +297,7 @@ class Incident(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
     REACHED_FIELD_NUMBER: _builtins.int
+    MERGED_INTO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`incidents/{uuid}`."""
     title: _builtins.str
@@ -313,6 +334,8 @@ class Incident(_message.Message):
     """Send it back, and the command fails if the incident has changed since it was read."""
     reached: Global___Reached.ValueType
     """Whether any page was taken by a provider. It changes without a new `etag`, so that the outcome of a page never makes a person's command fail."""
+    merged_into: _builtins.str
+    """The incident into which it was merged: `incidents/{uuid}`. It stays when the incident is resolved while it is merged."""
     @_builtins.property
     def assignees(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who is responsible: the users paged at the current level, or the one who acknowledged. `users/{user}`."""
@@ -380,10 +403,11 @@ class Incident(_message.Message):
         etag: _builtins.str = ...,
         links: _abc.Iterable[Global___IncidentLink] | None = ...,
         reached: Global___Reached.ValueType = ...,
+        merged_into: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "create_time", b"create_time", "next_step_time", b"next_step_time", "resolve_time", b"resolve_time", "snooze_end_time", b"snooze_end_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "acknowledged_by", b"acknowledged_by", "alert_count", b"alert_count", "assignees", b"assignees", "create_time", b"create_time", "etag", b"etag", "generation", b"generation", "integration", b"integration", "labels", b"labels", "level", b"level", "links", b"links", "name", b"name", "next_step_time", b"next_step_time", "on_fallback_policy", b"on_fallback_policy", "policy", b"policy", "reached", b"reached", "repeat", b"repeat", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "snooze_end_time", b"snooze_end_time", "source", b"source", "state", b"state", "team", b"team", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledge_time", b"acknowledge_time", "acknowledged_by", b"acknowledged_by", "alert_count", b"alert_count", "assignees", b"assignees", "create_time", b"create_time", "etag", b"etag", "generation", b"generation", "integration", b"integration", "labels", b"labels", "level", b"level", "links", b"links", "merged_into", b"merged_into", "name", b"name", "next_step_time", b"next_step_time", "on_fallback_policy", b"on_fallback_policy", "policy", b"policy", "reached", b"reached", "repeat", b"repeat", "resolve_time", b"resolve_time", "resolved_by", b"resolved_by", "severity", b"severity", "snooze_end_time", b"snooze_end_time", "source", b"source", "state", b"state", "team", b"team", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

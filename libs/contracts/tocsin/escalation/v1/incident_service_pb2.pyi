@@ -948,6 +948,122 @@ class UpdateIncidentResponse(_message.Message):
 Global___UpdateIncidentResponse: _TypeAlias = UpdateIncidentResponse  # noqa: Y015
 
 @_typing.final
+class MergeIncidentRequest(_message.Message):
+    """Request of MergeIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    INTO_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """The incident whose pages stop: `incidents/{uuid}`."""
+    etag: _builtins.str
+    """If set, must be the current one of `name`."""
+    into: _builtins.str
+    """The incident that goes on: `incidents/{uuid}`, another one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        into: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "into", b"into", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeIncidentRequest: _TypeAlias = MergeIncidentRequest  # noqa: Y015
+
+@_typing.final
+class MergeIncidentResponse(_message.Message):
+    """Response of MergeIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    ALREADY_MERGED_FIELD_NUMBER: _builtins.int
+    already_merged: _builtins.bool
+    """It was merged into this incident before; nothing changed."""
+    @_builtins.property
+    def incident(self) -> _incident_pb2.Incident:
+        """The merged incident as it is now."""
+
+    def __init__(
+        self,
+        *,
+        incident: _incident_pb2.Incident | None = ...,
+        already_merged: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_merged", b"already_merged", "incident", b"incident"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeIncidentResponse: _TypeAlias = MergeIncidentResponse  # noqa: Y015
+
+@_typing.final
+class UnmergeIncidentRequest(_message.Message):
+    """Request of UnmergeIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """`incidents/{uuid}`."""
+    etag: _builtins.str
+    """If set, must be the incident's current one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnmergeIncidentRequest: _TypeAlias = UnmergeIncidentRequest  # noqa: Y015
+
+@_typing.final
+class UnmergeIncidentResponse(_message.Message):
+    """Response of UnmergeIncident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incident(self) -> _incident_pb2.Incident:
+        """The incident as it is now."""
+
+    def __init__(
+        self,
+        *,
+        incident: _incident_pb2.Incident | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnmergeIncidentResponse: _TypeAlias = UnmergeIncidentResponse  # noqa: Y015
+
+@_typing.final
 class AddNoteRequest(_message.Message):
     """Request of AddNote."""
 

@@ -100,6 +100,16 @@ class IncidentServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentResponse.FromString,
                 _registered_method=True)
+        self.MergeIncident = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/MergeIncident',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentResponse.FromString,
+                _registered_method=True)
+        self.UnmergeIncident = channel.unary_unary(
+                '/tocsin.escalation.v1.IncidentService/UnmergeIncident',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentResponse.FromString,
+                _registered_method=True)
         self.BatchAcknowledgeIncidents = channel.unary_unary(
                 '/tocsin.escalation.v1.IncidentService/BatchAcknowledgeIncidents',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.BatchAcknowledgeIncidentsRequest.SerializeToString,
@@ -262,6 +272,31 @@ class IncidentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MergeIncident(self, request, context):
+        """Merges an incident into another one, when both are about the same: its pages stop, and people act on the other one.
+
+        Its alerts still come to it, also later ones of the same key; each is told in the timeline of the other incident and may raise
+        its severity, which pages as usual. The other incident becomes as severe as the worst one in it. Incidents that were merged into
+        this one follow it. When the other incident is resolved by a person, so is this one; when it is resolved by its sender and this
+        one still fires, this one is triggered again by itself. Merging again into the same incident is OK and sets `already_merged`.
+        When it has returned OK, no provider call starts for earlier pages of this incident. Idempotent by `request_id`. Reasons:
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED` (of either), `INCIDENT_STATE` (either is merged into another one), `INVALID_FIELD`,
+        `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnmergeIncident(self, request, context):
+        """Takes an incident out of the one into which it was merged: it is triggered again at its level, and that level is paged anew.
+
+        The other incident keeps its severity. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+        `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BatchAcknowledgeIncidents(self, request, context):
         """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
@@ -388,6 +423,16 @@ def add_IncidentServiceServicer_to_server(servicer, server):
                     servicer.ResolveIncident,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentResponse.SerializeToString,
+            ),
+            'MergeIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeIncident,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentResponse.SerializeToString,
+            ),
+            'UnmergeIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnmergeIncident,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentResponse.SerializeToString,
             ),
             'BatchAcknowledgeIncidents': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchAcknowledgeIncidents,
@@ -772,6 +817,60 @@ class IncidentService:
             '/tocsin.escalation.v1.IncidentService/ResolveIncident',
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.ResolveIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/MergeIncident',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.MergeIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnmergeIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.IncidentService/UnmergeIncident',
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_incident__service__pb2.UnmergeIncidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

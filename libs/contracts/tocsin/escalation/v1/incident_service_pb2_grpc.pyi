@@ -104,6 +104,23 @@ class IncidentServiceStub:
     Resolving a resolved incident is OK and sets `already_resolved`. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
     `ETAG_MISMATCH`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
     """
+    MergeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.MergeIncidentRequest, _incident_service_pb2.MergeIncidentResponse]
+    """Merges an incident into another one, when both are about the same: its pages stop, and people act on the other one.
+
+    Its alerts still come to it, also later ones of the same key; each is told in the timeline of the other incident and may raise
+    its severity, which pages as usual. The other incident becomes as severe as the worst one in it. Incidents that were merged into
+    this one follow it. When the other incident is resolved by a person, so is this one; when it is resolved by its sender and this
+    one still fires, this one is triggered again by itself. Merging again into the same incident is OK and sets `already_merged`.
+    When it has returned OK, no provider call starts for earlier pages of this incident. Idempotent by `request_id`. Reasons:
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED` (of either), `INCIDENT_STATE` (either is merged into another one), `INVALID_FIELD`,
+    `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    UnmergeIncident: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.UnmergeIncidentRequest, _incident_service_pb2.UnmergeIncidentResponse]
+    """Takes an incident out of the one into which it was merged: it is triggered again at its level, and that level is paged anew.
+
+    The other incident keeps its severity. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+    `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
     BatchAcknowledgeIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.BatchAcknowledgeIncidentsRequest, _incident_service_pb2.BatchAcknowledgeIncidentsResponse]
     """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
 
@@ -214,6 +231,23 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
 
     Resolving a resolved incident is OK and sets `already_resolved`. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
     `ETAG_MISMATCH`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+    """
+    MergeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.MergeIncidentRequest, _incident_service_pb2.MergeIncidentResponse]  # type: ignore[assignment]
+    """Merges an incident into another one, when both are about the same: its pages stop, and people act on the other one.
+
+    Its alerts still come to it, also later ones of the same key; each is told in the timeline of the other incident and may raise
+    its severity, which pages as usual. The other incident becomes as severe as the worst one in it. Incidents that were merged into
+    this one follow it. When the other incident is resolved by a person, so is this one; when it is resolved by its sender and this
+    one still fires, this one is triggered again by itself. Merging again into the same incident is OK and sets `already_merged`.
+    When it has returned OK, no provider call starts for earlier pages of this incident. Idempotent by `request_id`. Reasons:
+    `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED` (of either), `INCIDENT_STATE` (either is merged into another one), `INVALID_FIELD`,
+    `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+    """
+    UnmergeIncident: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.UnmergeIncidentRequest, _incident_service_pb2.UnmergeIncidentResponse]  # type: ignore[assignment]
+    """Takes an incident out of the one into which it was merged: it is triggered again at its level, and that level is paged anew.
+
+    The other incident keeps its severity. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+    `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
     """
     BatchAcknowledgeIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.BatchAcknowledgeIncidentsRequest, _incident_service_pb2.BatchAcknowledgeIncidentsResponse]  # type: ignore[assignment]
     """Acknowledges up to 250 incidents, with an answer for each in the same order: one failure does not fail the others.
@@ -400,6 +434,35 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Resolving a resolved incident is OK and sets `already_resolved`. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`,
         `ETAG_MISMATCH`, `SERVICE_UNAVAILABLE`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeIncident(
+        self,
+        request: _incident_service_pb2.MergeIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.MergeIncidentResponse, _abc.Awaitable[_incident_service_pb2.MergeIncidentResponse]]:
+        """Merges an incident into another one, when both are about the same: its pages stop, and people act on the other one.
+
+        Its alerts still come to it, also later ones of the same key; each is told in the timeline of the other incident and may raise
+        its severity, which pages as usual. The other incident becomes as severe as the worst one in it. Incidents that were merged into
+        this one follow it. When the other incident is resolved by a person, so is this one; when it is resolved by its sender and this
+        one still fires, this one is triggered again by itself. Merging again into the same incident is OK and sets `already_merged`.
+        When it has returned OK, no provider call starts for earlier pages of this incident. Idempotent by `request_id`. Reasons:
+        `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED` (of either), `INCIDENT_STATE` (either is merged into another one), `INVALID_FIELD`,
+        `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
+        """
+
+    @_abc_1.abstractmethod
+    def UnmergeIncident(
+        self,
+        request: _incident_service_pb2.UnmergeIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_incident_service_pb2.UnmergeIncidentResponse, _abc.Awaitable[_incident_service_pb2.UnmergeIncidentResponse]]:
+        """Takes an incident out of the one into which it was merged: it is triggered again at its level, and that level is paged anew.
+
+        The other incident keeps its severity. Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`,
+        `INCIDENT_STATE`, `ETAG_MISMATCH`, `CANCEL_UNCONFIRMED`.
         """
 
     @_abc_1.abstractmethod

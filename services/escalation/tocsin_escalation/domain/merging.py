@@ -1,0 +1,140 @@
+"""Incidents that are one for the people who react to them.
+
+A merged incident pages nobody. Its alerts still come to it, and raise the severity of the incident into which it was merged.
+It never outlives that one unseen: when the other one is resolved and this one is not, it pages again by itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Refusal, StopPages
+from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    AlertsAdded,
+    Event,
+    Merged,
+    MergedFrom,
+    Resolved,
+    Started,
+    TimerFired,
+    Unmerged,
+    UnmergedFrom,
+)
+from tocsin_escalation.domain.paging import halt
+from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.urgency import raise_severity
+
+
+def merge(run: Escalation, event: Merged) -> Decision:
+    """Stop all pages. One that is merged already stays where it is, unless that incident is merged further (`along`)."""
+    note = Note(NoteKind.MERGED, event.actor, f"merged into incidents/{event.into} by {event.actor}", run.level)
+    if run.state is State.MERGED:
+        if run.merged_into == event.into:
+            return Decision(run, already=True)
+        if not event.along:
+            return Decision(run, refusal=Refusal.INCIDENT_MERGED)
+        return Decision(replace(run, merged_into=event.into), notes=(note,))
+    stop = StopPages(run.generation, f"merged into incidents/{event.into} by {event.actor}")
+    following = replace(
+        halt(run),
+        state=State.MERGED,
+        merged_into=event.into,
+        assignees=(),
+        acknowledged_by="",
+        acknowledge_time=None,
+        timer=None,
+    )
+    return Decision(following, (stop,), (note,))
+
+
+def take_in(run: Escalation, event: MergedFrom, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
+    """The incident is as severe as the worst one in it, and pages as when an alert of a new key raises its severity."""
+    alerts = "1 alert" if event.alert_count == 1 else f"{event.alert_count} alerts"
+    told = f"incidents/{event.source} ({event.title}), of {alerts}, was merged into this one by {event.actor}"
+    facts = replace(run.facts, severity=min(event.severity or run.facts.severity, run.facts.severity))
+    raised = raise_severity(replace(run, facts=facts), run.facts, now, directory, timer_id)
+    note = Note(NoteKind.MERGED_FROM, event.actor, told, run.level)
+    return Decision(raised.next, raised.commands, (note, *raised.notes))
+
+
+def let_out(run: Escalation, event: UnmergedFrom) -> Decision:
+    """The other one goes on by itself, or is over. The severity stays as it is."""
+    what = f"is resolved by {event.actor}" if event.over else f"was taken out of this one by {event.actor or 'itself'}"
+    return Decision(
+        run, notes=(Note(NoteKind.UNMERGED_FROM, event.actor, f"incidents/{event.source} {what}", run.level),)
+    )
+
+
+def while_merged(run: Escalation, event: Event) -> Decision:
+    """What happens to a merged incident, but merge, unmerge, resolve, notes and outcomes of its earlier pages."""
+    match event:
+        case AlertsAdded():
+            severity = min(event.severity or run.facts.severity, run.facts.severity)
+            facts = replace(run.facts, alert_count=max(event.alert_count, run.facts.alert_count), severity=severity)
+            note = Note(
+                NoteKind.ALERTS_ADDED, "", f"{event.alert_count} alerts now; newest: {event.summary}", run.level
+            )
+            return Decision(replace(run, facts=facts), notes=(note,) if event.new_keys else ())
+        case TimerFired(timer_id=fired):
+            return Decision(
+                run, notes=(Note(NoteKind.STALE, f"timers/{fired}", "timer fired after a merge", run.level),)
+            )
+        case Acknowledged(actor=actor) if actor.startswith("integrations/"):
+            # A sender says so and cannot be asked to say it of the other incident: refused, it would say so again for ever.
+            note = Note(
+                NoteKind.NOTE, actor, f"acknowledged by {actor}, while it is merged into another one", run.level
+            )
+            return Decision(run, notes=(note,))
+        case Started():
+            return Decision(run, already=True)
+        case _:
+            return Decision(run, refusal=Refusal.INCIDENT_MERGED)
+
+
+def refuse(source: Escalation, target: Escalation) -> Refusal | None:
+    """Why `source` cannot be merged into `target`, as far as the target is the reason.
+
+    A target that is merged itself is refused, so that no incidents are merged into each other in a ring, and none is merged
+    into one that does not page.
+    """
+    match target.state:
+        case State.RESOLVED:
+            return Refusal.INCIDENT_RESOLVED
+        case State.MERGED:
+            return Refusal.INCIDENT_MERGED
+        case _:
+            return None
+
+
+def merge_all(
+    source: Escalation, target: Escalation, parts: Iterable[Escalation], actor: str
+) -> Iterator[tuple[UUID, Event]]:
+    """Everything that one merge is. `parts`: incidents that are merged into the source; they follow it."""
+    yield source.incident_id, Merged(actor, target.incident_id)
+    facts = source.facts
+    yield target.incident_id, MergedFrom(actor, source.incident_id, facts.title, facts.severity, facts.alert_count)
+    for part in parts:
+        yield part.incident_id, Merged(actor, target.incident_id, along=True)
+
+
+def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]) -> Iterator[tuple[UUID, Event]]:
+    """What events of a transaction mean for the incidents with which theirs are merged. To be taken after them.
+
+    `runs` are the incidents as they were before, with those into which they are merged and those that are merged into them.
+    """
+    events = list(events)
+    over = {id_: event.actor for id_, event in events if isinstance(event, Resolved)}
+    for id_, event in events:
+        run = runs.get(id_)
+        if run is None or run.state is not State.MERGED or run.merged_into is None:
+            continue
+        if isinstance(event, AlertsAdded):
+            yield run.merged_into, replace(event, source=id_)
+        elif isinstance(event, Resolved):
+            yield run.merged_into, UnmergedFrom(event.actor, id_, over=True)
+    for id_, run in runs.items():
+        if run.state is State.MERGED and run.merged_into in over and id_ not in over:
+            yield id_, Unmerged("", f"incidents/{run.merged_into}, into which it was merged, is resolved")

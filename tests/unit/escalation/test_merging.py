@@ -1,0 +1,259 @@
+"""Incidents that are merged: who is paged, where alerts go, and that none is forgotten in another one."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tocsin_escalation.domain.decide import decide
+from tocsin_escalation.domain.decision import Decision, NoteKind, Page, Refusal
+from tocsin_escalation.domain.escalation import Escalation, Facts, State
+from tocsin_escalation.domain.events import (
+    Acknowledged,
+    AlertsAdded,
+    Edited,
+    Escalated,
+    Event,
+    Merged,
+    MergedFrom,
+    Noted,
+    OutcomeKind,
+    Reassigned,
+    Resolved,
+    RespondersAdded,
+    Restarted,
+    Snoozed,
+    Started,
+    Unacknowledged,
+    Unmerged,
+    UnmergedFrom,
+)
+from tocsin_escalation.domain.merging import follow, merge_all, refuse
+
+from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, stale, user
+
+ANA, BEN = "users/ana", "users/ben"
+OTHER, THIRD = UUID(int=1), UUID(int=2)
+
+
+def merged() -> Story:
+    story = Story()
+    story.take(Merged(ANA, OTHER))
+    return story
+
+
+def test_a_merged_incident_stops_its_pages_and_pages_nobody() -> None:
+    story = merged()
+    assert (story.run.state, story.run.merged_into, story.run.timer) == (State.MERGED, OTHER, None)
+    assert story.stopped() == 1
+    assert story.said() == [NoteKind.MERGED]
+    assert story.decisions[-1].notes[0].message == f"merged into incidents/{OTHER} by users/ana"
+    story.take(stale())
+    story.take(AlertsAdded(7, 1, "again", 1))
+    assert (story.paged(), story.run.facts.alert_count) == ([], 7)
+    assert story.said() == [NoteKind.ALERTS_ADDED]
+    story.take(AlertsAdded(8, 1, "again", 0))
+    assert story.said() == [], "repeats say nothing"
+
+
+def test_taken_out_again_it_pages_its_level_anew() -> None:
+    story = Story()
+    story.passes(5)
+    story.timer_fires()
+    story.take(Acknowledged(BEN))
+    story.take(Merged(ANA, OTHER))
+    assert (story.run.acknowledged_by, story.run.assignees) == ("", ())
+    story.take(Unmerged(ANA))
+    assert story.paged() == [(2, "ben"), (2, "cem")]
+    assert (story.run.state, story.run.merged_into, story.due()) == (State.TRIGGERED, None, 10)
+    assert story.said() == [NoteKind.UNMERGED, NoteKind.LEVEL_PAGED]
+
+
+@pytest.mark.parametrize("state", ["exhausted", "snoozed", "before"])
+def test_whatever_it_was_before_it_pages_when_it_is_taken_out(state: str) -> None:
+    story = Story()
+    if state == "snoozed":
+        story.take(Snoozed(ANA, 60 * MINUTE))
+    elif state == "exhausted":
+        while story.run.state is not State.EXHAUSTED:
+            story.passes(5)
+            story.timer_fires()
+    story.take(Merged(ANA, OTHER))
+    story.take(Unmerged(ANA))
+    assert story.run.state is State.TRIGGERED
+    assert story.paged()
+    assert story.run.timer is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Acknowledged(BEN),
+        Unacknowledged(BEN),
+        Snoozed(BEN, MINUTE),
+        Escalated(BEN),
+        Reassigned(BEN, targets=(user("ana"),)),
+        RespondersAdded(BEN, (user("ana"),)),
+        Restarted(BEN, THREE),
+        Edited(BEN, severity=2),
+        Merged(BEN, THIRD),
+        MergedFrom(BEN, THIRD, "disk full", 1, 1),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_people_act_on_the_other_incident(event: Event) -> None:
+    story = merged()
+    before = story.run
+    assert story.take(event).refusal is Refusal.INCIDENT_MERGED
+    assert story.run == before
+
+
+def test_what_is_not_for_the_other_incident_is_still_taken() -> None:
+    story = merged()
+    assert story.take(Merged(ANA, OTHER)).already
+    story.take(Noted(ANA, "same disk"))
+    assert story.said() == [NoteKind.NOTE]
+    story.take(Acknowledged("integrations/prom"))
+    assert (story.said(), story.run.state) == ([NoteKind.NOTE], State.MERGED)
+    story.page_ends("ana", OutcomeKind.SENT)
+    assert story.said() == [NoteKind.PAGE_SENT]
+    story.take(Merged(ANA, THIRD, along=True))
+    assert (story.run.merged_into, story.said()) == (THIRD, [NoteKind.MERGED])
+
+
+def test_the_end_of_a_merged_incident_is_no_news() -> None:
+    told = Story(replace(THREE, status_updates=True))
+    told.take(Resolved(BEN))
+    assert told.told(), "otherwise the next one says nothing"
+    story = Story(replace(THREE, status_updates=True))
+    story.take(Merged(ANA, OTHER))
+    story.take(Resolved(BEN))
+    assert (story.run.state, story.told()) == (State.RESOLVED, [])
+    assert story.run.merged_into == OTHER, "the record says where it was"
+
+
+def test_only_a_merged_incident_is_taken_out() -> None:
+    story = Story()
+    assert story.take(Unmerged(ANA)).refusal is Refusal.NOT_MERGED
+    story.take(Resolved(ANA))
+    assert story.take(Unmerged(ANA)).refusal is Refusal.INCIDENT_RESOLVED
+    assert story.take(Merged(ANA, OTHER)).refusal is Refusal.INCIDENT_RESOLVED
+
+
+def test_the_other_incident_becomes_as_severe_as_the_worst_one_in_it_and_pages_so() -> None:
+    story = Story()
+    story.run = replace(story.run, facts=replace(story.run.facts, severity=3))
+    story.take(MergedFrom(ANA, THIRD, "disk full", 1, 2))
+    assert story.run.facts.severity == 1
+    assert story.paged() == [(1, "ana")], "it became urgent"
+    message = f"incidents/{THIRD} (disk full), of 2 alerts, was merged into this one by users/ana"
+    assert story.decisions[-1].notes[0].message == message
+    story.take(MergedFrom(ANA, OTHER, "disk", 4, 1))
+    assert (story.run.facts.severity, story.paged()) == (1, [])
+    story.take(UnmergedFrom(ANA, THIRD))
+    assert (story.run.facts.severity, story.said()) == (1, [NoteKind.UNMERGED_FROM])
+
+
+def test_an_alert_of_a_merged_incident_is_told_where_people_look_and_counts_where_it_came() -> None:
+    story = Story()
+    story.take(AlertsAdded(9, 1, "slow", 1, source=THIRD))
+    [note] = story.decisions[-1].notes
+    assert note.message == f"an alert of incidents/{THIRD}, which is merged into this one: slow"
+    assert story.run.facts.alert_count == 9
+
+
+class Incidents(RuleBasedStateMachine):
+    """Four incidents that are merged and taken apart in any order, as `advance` does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: dict[UUID, Escalation] = {}
+        self.ids = [UUID(int=number) for number in range(4)]
+        self.paged = set[UUID]()
+
+    @initialize(severities=st.lists(st.integers(1, 4), min_size=4, max_size=4))
+    def open(self, severities: list[int]) -> None:
+        for id_, severity in zip(self.ids, severities, strict=True):
+            self.runs[id_] = Escalation("acme", id_, Facts("db down", "db1", severity, "", NOON))
+            self.take([(id_, Started(THREE))])
+
+    def take(self, events: Iterable[tuple[UUID, Event]]) -> list[Decision]:
+        """One transaction; the decisions about the events themselves."""
+        events = list(events)
+        before = dict(self.runs)
+        self.paged = set()
+        decisions = [self.decide(id_, event) for id_, event in events]
+        for id_, event in follow(events, before):
+            self.decide(id_, event)
+        for id_ in self.paged:
+            assert self.runs[id_].state is not State.MERGED, "merged, and paged by the same transaction"
+        return decisions
+
+    def decide(self, id_: UUID, event: Event) -> Decision:
+        run = self.runs[id_]
+        decision = decide(run, event, NOON, EVERYBODY, uuid4())
+        if decision.refusal is None:
+            self.runs[id_] = decision.next
+        if any(isinstance(command, Page) and command.level for command in decision.commands):
+            self.paged.add(id_)
+        return decision
+
+    @rule(pair=st.permutations(range(4)))
+    def merge(self, pair: list[int]) -> None:
+        source, target = self.runs[self.ids[pair[0]]], self.runs[self.ids[pair[1]]]
+        parts = [
+            run for run in self.runs.values() if run.merged_into == source.incident_id and run.state is State.MERGED
+        ]
+        if refuse(source, target) is not None or source.state in (State.MERGED, State.RESOLVED):
+            return
+        assert not any(decision.refusal for decision in self.take(merge_all(source, target, parts, ANA)))
+        for part in (source, *parts):
+            assert self.runs[part.incident_id].merged_into == target.incident_id
+        assert self.runs[target.incident_id].facts.severity <= source.facts.severity
+
+    @rule(number=st.integers(0, 3))
+    def unmerge(self, number: int) -> None:
+        run = self.runs[self.ids[number]]
+        [decision] = self.take([(run.incident_id, Unmerged(ANA))])
+        if run.state is State.MERGED:
+            assert self.paged == {run.incident_id}
+        else:
+            assert decision.refusal is not None
+
+    @rule(number=st.integers(0, 3), severity=st.integers(1, 4), new_keys=st.integers(0, 1))
+    def alert(self, number: int, severity: int, new_keys: int) -> None:
+        run = self.runs[self.ids[number]]
+        self.take([(run.incident_id, AlertsAdded(2, severity, "again", new_keys))])
+        if run.state is State.MERGED:
+            assert run.merged_into is not None
+            assert self.runs[run.merged_into].facts.severity <= severity
+            assert self.paged <= {run.merged_into}
+
+    @rule(numbers=st.lists(st.integers(0, 3), min_size=1, unique=True))
+    def resolve(self, numbers: list[int]) -> None:
+        over = {self.ids[number] for number in numbers}
+        left = {
+            run.incident_id
+            for run in self.runs.values()
+            if run.state is State.MERGED and run.merged_into in over and run.incident_id not in over
+        }
+        ended = {id_ for id_ in over if self.runs[id_].state is State.RESOLVED}
+        self.take([(id_, Resolved("integrations/prom")) for id_ in over])
+        assert self.paged == left, "whatever still fires pages by itself again"
+        assert all(self.runs[id_].state is State.RESOLVED for id_ in over | ended)
+
+    @invariant()
+    def nothing_is_merged_into_what_pages_nobody(self) -> None:
+        for run in self.runs.values():
+            if run.state is State.MERGED:
+                assert run.merged_into is not None
+                assert self.runs[run.merged_into].state not in (State.MERGED, State.RESOLVED)
+            elif run.state is not State.RESOLVED:
+                assert run.merged_into is None
+
+
+TestIncidents = Incidents.TestCase
+TestIncidents.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

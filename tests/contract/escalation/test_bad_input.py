@@ -212,7 +212,6 @@ async def test_a_page_token_of_another_query(tenant: Tenant) -> None:
         ("UpdateIncident", ip.UpdateIncidentRequest(name=NOBODY, severity=cast(Any, 9)), "severity"),
         ("MergeIncident", ip.MergeIncidentRequest(name="incidents/x", into=NOBODY), "name"),
         ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY), "into"),
-        ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=NOBODY), "into"),
         ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into="incidents/" + "-" * 36), "into"),
         ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=ELSEWHERE, request_id="x"), "request_id"),
         ("MergeIncident", ip.MergeIncidentRequest(name=NOBODY, into=ELSEWHERE, etag="x" * 65), "etag"),

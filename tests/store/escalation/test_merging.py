@@ -153,6 +153,8 @@ async def test_what_cannot_be_merged(desk: Desk) -> None:
         ((source, third), reasons.ERROR_REASON_INCIDENT_STATE),
         ((third, source), reasons.ERROR_REASON_INCIDENT_STATE),
         ((target, source), reasons.ERROR_REASON_INCIDENT_STATE),
+        ((third, third), reasons.ERROR_REASON_INVALID_FIELD),
+        ((source, source), reasons.ERROR_REASON_INVALID_FIELD),
         ((third, over), reasons.ERROR_REASON_INCIDENT_RESOLVED),
         ((over, third), reasons.ERROR_REASON_INCIDENT_RESOLVED),
         ((third, foreign.incident_id), reasons.ERROR_REASON_INCIDENT_NOT_FOUND),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import invalid, not_found
 
 from tocsin_escalation.app.advance import Step, refused
 from tocsin_escalation.domain import merging
@@ -15,9 +15,11 @@ from tocsin_escalation.domain.events import Unmerged, UnmergedFrom
 def plan_merge(runs: Mapping[UUID, Escalation], source: UUID, target: UUID, actor: str, etag: str) -> list[Step]:
     """The steps of a merge; the first is the source's, the second the target's. A repeat is one step, of the source alone.
 
-    Raises INCIDENT_NOT_FOUND, INCIDENT_RESOLVED and INCIDENT_STATE, the latter two of the target.
+    Raises INCIDENT_NOT_FOUND, INVALID_FIELD for the incident itself, INCIDENT_RESOLVED and INCIDENT_STATE of the target.
     """
     into, merged = _known(runs, target), _known(runs, source)
+    if source == target:
+        raise invalid("into", "must be another incident")
     repeats = merged.state is State.MERGED and merged.merged_into == target
     refusal = None if repeats else merging.refuse(merged, into)
     if refusal is not None:

@@ -34,7 +34,7 @@ def plan_unmerge(runs: Mapping[UUID, Escalation], source: UUID, actor: str, etag
     """The steps that take an incident out of the one into which it was merged; the first is its own. Raises INCIDENT_NOT_FOUND."""
     merged = _known(runs, source)
     steps = [Step(source, Unmerged(actor), etag)]
-    if merged.state is State.MERGED and merged.merged_into in runs:
+    if merged.state is State.MERGED and merged.merged_into is not None and merged.merged_into in runs:
         steps.append(Step(merged.merged_into, UnmergedFrom(actor, source)))
     return steps
 

@@ -1,6 +1,8 @@
 """Two incidents about one thing: merged, and taken apart again."""
 
 import grpc
+from google.protobuf.json_format import MessageToDict
+from tocsin.audit.v1 import audit_service_pb2
 from tocsin.escalation.v1 import incident_pb2
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_testkit.tenant import Tenant
@@ -15,7 +17,9 @@ async def test_ana_merges_two_incidents_and_is_paged_for_one_of_them(tenant: Ten
     for incident in (database, disk):
         await ana.is_paged(incident, level=1)
     merging = pb.MergeIncidentRequest(name=database, into=disk)
-    merged = (await ana.own.incidents.MergeIncident(merging)).incident
+    answer = await ana.own.incidents.MergeIncident(merging)
+    merged = answer.incident
+    assert (answer.target.name, answer.target.state) == (disk, incident_pb2.INCIDENT_STATE_TRIGGERED)
     assert (merged.state, merged.merged_into) == (incident_pb2.INCIDENT_STATE_MERGED, disk)
     assert (await ana.own.incidents.MergeIncident(merging)).already_merged
     error = await failure(ana.own.incidents.AcknowledgeIncident(pb.AcknowledgeIncidentRequest(name=database)))
@@ -33,6 +37,27 @@ async def test_ana_merges_two_incidents_and_is_paged_for_one_of_them(tenant: Ten
     kinds = [incident_pb2.TimelineKind.Name(entry.kind) for entry in await tenant.timeline(database)]
     assert [kind for kind in kinds if "MERGED" in kind] == ["TIMELINE_KIND_MERGED", "TIMELINE_KIND_UNMERGED"]
     await ana.resolves(database)
+
+
+async def test_the_audit_log_finds_a_merge_by_either_incident(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana], minutes=60))
+    database, disk = await prom.triggers("db down", dedup_key="db"), await prom.triggers("disk full", dedup_key="disk")
+    for incident in (database, disk):
+        await ana.is_paged(incident, level=1)
+    await ana.own.incidents.MergeIncident(pb.MergeIncidentRequest(name=database, into=disk))
+    taken_out = await ana.own.incidents.UnmergeIncident(pb.UnmergeIncidentRequest(name=database))
+    assert (taken_out.incident.merged_into, taken_out.target.name) == ("", disk)
+    await ana.is_paged(database, level=1)
+    for incident in (database, disk):
+        asked = audit_service_pb2.ListAuditEntriesRequest(resource=incident)
+        found = (await tenant.admin.audit["escalation"].ListAuditEntries(asked)).entries
+        assert [entry.method.rpartition("/")[2] for entry in found] == ["UnmergeIncident", "MergeIncident"]
+        assert {entry.actor for entry in found} == {ana.name}
+        before = [MessageToDict(entry.before)["state"] for entry in found]
+        assert before == ["INCIDENT_STATE_MERGED", "INCIDENT_STATE_TRIGGERED"]
+    await ana.resolves(database)
+    await ana.resolves(disk)
 
 
 async def test_a_person_who_resolves_the_one_resolves_the_other_with_it(tenant: Tenant) -> None:

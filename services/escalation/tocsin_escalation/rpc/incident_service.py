@@ -193,7 +193,9 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
 
         def respond(done: Sequence[Advanced]) -> pb.MergeIncidentResponse:
             _note_before(done[0])
-            return pb.MergeIncidentResponse(incident=_incident(done[0]), already_merged=done[0].already)
+            return pb.MergeIncidentResponse(
+                incident=_incident(done[0]), already_merged=done[0].already, target=_target(done)
+            )
 
         return await self._commands.together(
             current_call().org_id,
@@ -210,7 +212,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
 
         def respond(done: Sequence[Advanced]) -> pb.UnmergeIncidentResponse:
             _note_before(done[0])
-            return pb.UnmergeIncidentResponse(incident=_incident(done[0]))
+            return pb.UnmergeIncidentResponse(incident=_incident(done[0]), target=_target(done))
 
         return await self._commands.together(
             current_call().org_id,
@@ -355,6 +357,11 @@ def _ids(names: Sequence[str]) -> list[UUID]:
 
 def _incident(done: Advanced) -> incident_pb2.Incident:
     return mapping.incident(done.run, done.update_time)
+
+
+def _target(done: Sequence[Advanced]) -> incident_pb2.Incident | None:
+    """The other incident of a merge. The audit log finds the entry by it, too."""
+    return _incident(done[1]) if len(done) > 1 else None
 
 
 def _note_before(done: Advanced) -> None:

@@ -989,21 +989,27 @@ class MergeIncidentResponse(_message.Message):
 
     INCIDENT_FIELD_NUMBER: _builtins.int
     ALREADY_MERGED_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     already_merged: _builtins.bool
     """It was merged into this incident before; nothing changed."""
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
         """The merged incident as it is now."""
 
+    @_builtins.property
+    def target(self) -> _incident_pb2.Incident:
+        """The incident that goes on, as it is now; unset when nothing changed."""
+
     def __init__(
         self,
         *,
         incident: _incident_pb2.Incident | None = ...,
         already_merged: _builtins.bool = ...,
+        target: _incident_pb2.Incident | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_merged", b"already_merged", "incident", b"incident"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_merged", b"already_merged", "incident", b"incident", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1046,18 +1052,24 @@ class UnmergeIncidentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INCIDENT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def incident(self) -> _incident_pb2.Incident:
         """The incident as it is now."""
+
+    @_builtins.property
+    def target(self) -> _incident_pb2.Incident:
+        """The incident out of which it was taken."""
 
     def __init__(
         self,
         *,
         incident: _incident_pb2.Incident | None = ...,
+        target: _incident_pb2.Incident | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

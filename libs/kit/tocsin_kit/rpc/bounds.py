@@ -50,9 +50,9 @@ class Bounds:
     def excess(self, message: Message, prefix: str = "") -> FieldViolation | None:
         """The first list or map with more entries than allowed; None when all fit. Visits no more than is allowed."""
         for step in self._steps:
-            found = step.excess(message, f"{prefix}.{step.name}" if prefix else step.name)
+            found = step.excess(message)
             if found is not None:
-                return found
+                return _below(prefix, found) if prefix else found
         return None
 
     def entries(self, message: Message) -> int:
@@ -71,25 +71,30 @@ class _Step:
         self._map = is_map(field)
         self._struct = field.message_type is not None and field.message_type.full_name == _STRUCT
 
-    def excess(self, message: Message, path: str) -> FieldViolation | None:
+    def excess(self, message: Message) -> FieldViolation | None:
+        """Paths are made once something is found, on the way back: most messages have nothing to be found."""
+        name, inner = self.name, self._inner
         if not self._repeated:
-            if not message.HasField(self.name):
+            if not message.HasField(name):
                 return None
             if self._struct:
-                return _struct_excess(getattr(message, self.name), path)
-            return self._inner.excess(getattr(message, self.name), path) if self._inner is not None else None
-        entries = getattr(message, self.name)
+                return _struct_excess(getattr(message, name), name)
+            return inner.excess(getattr(message, name), name) if inner is not None else None
+        entries = getattr(message, name)
         if len(entries) > self._limit:
-            return FieldViolation(path, f"must have at most {self._limit} entries, has {len(entries)}; send fewer")
-        if self._inner is not None:
-            if self._map:
-                numbered = ((key_path(path, key), entries[key]) for key in entries)
-            else:
-                numbered = ((f"{path}[{index}]", entry) for index, entry in enumerate(entries))
-            for where, entry in numbered:
-                found = self._inner.excess(entry, where)
+            return FieldViolation(name, f"must have at most {self._limit} entries, has {len(entries)}; send fewer")
+        if inner is None:
+            return None
+        if self._map:
+            for key in entries:
+                found = inner.excess(entries[key])
                 if found is not None:
-                    return found
+                    return _below(key_path(name, key), found)
+            return None
+        for index, entry in enumerate(entries):
+            found = inner.excess(entry)
+            if found is not None:
+                return _below(f"{name}[{index}]", found)
         return None
 
     def entries(self, message: Message) -> int:
@@ -103,6 +108,11 @@ class _Step:
         if inner is not None:
             inside = sum(inner.entries(each) for each in (entries.values() if self._map else entries))
         return len(entries) + inside
+
+
+def _below(path: str, found: FieldViolation) -> FieldViolation:
+    """The violation as it is named from above: `found` names it from what is at `path`."""
+    return FieldViolation(f"{path}.{found.field}", found.description)
 
 
 @cache

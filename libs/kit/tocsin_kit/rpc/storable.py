@@ -95,6 +95,12 @@ class _Plan:
     fields: tuple[_Field, ...] = ()
     timed: tuple[_Field, ...] = ()
     """Those of the fields below which a time may be."""
+    lists: tuple[str, ...] = ()
+    """The lists and maps among them."""
+    times: tuple[str, ...] = ()
+    """Those that are a time."""
+    above: tuple[tuple[str, "_Plan"], ...] = ()
+    """The messages among them, with what is in each."""
     texts: Callable[[Iterable[Any]], Iterable[str]] | None = None
     """All text of a list of such messages, if each field is a single text: such lists are looked through at once."""
 
@@ -118,6 +124,10 @@ def _plan(descriptor: Descriptor) -> _Plan:
         fields = [each for field in descriptor.fields if (each := _field(field)) is not None]
         plan.fields = tuple(fields)
         plan.timed = tuple(each for each in fields if _is_timed(each))
+        plan.lists = tuple(each.name for each in plan.timed if each.repeated or each.check == "map")
+        single = [each for each in plan.timed if each.name not in plan.lists]
+        plan.times = tuple(each.name for each in single if each.type is None or each.check in _TIMES)
+        plan.above = tuple((each.name, _plan(each.type)) for each in single if each.type and each.check not in _TIMES)
         if all(each.check == "string" and not each.repeated for each in fields):
             plan.texts = _reader(each.name for each in fields)
         plan.has_machine = any(
@@ -169,15 +179,15 @@ def _check_of(field: FieldDescriptor) -> str:
 
 def _has_time(message: Any, plan: _Plan) -> bool:
     """Whether a time is set in the message, or may be: lists and maps are not looked into."""
-    for field in plan.timed:
-        if field.repeated or field.check == "map":
-            if len(getattr(message, field.name)):
-                return True
-        elif message.HasField(field.name):
-            if field.type is None or field.check in _TIMES:
-                return True
-            if _has_time(getattr(message, field.name), _plan(field.type)):
-                return True
+    for name in plan.times:
+        if message.HasField(name):
+            return True
+    for name in plan.lists:
+        if len(getattr(message, name)):
+            return True
+    for name, inner in plan.above:  # noqa: SIM110 - a generator costs more than the look, and this runs for every request
+        if message.HasField(name) and _has_time(getattr(message, name), inner):
+            return True
     return False
 
 

@@ -1,6 +1,7 @@
 """Commit a batch of one tenant's alerts: one transaction, a handful of statements, an answer for each."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -61,9 +62,13 @@ class CommitBatch:
         batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
-        for entry, decision in zip(batch.fresh, batch.decisions, strict=True):
-            of = self._metrics.alerts if entry.message.seen is None else self._metrics.looked_again
-            of.labels(decision.outcome.name.lower()).inc()
+        counts = Counter(
+            (entry.message.seen is None, decision.outcome)
+            for entry, decision in zip(batch.fresh, batch.decisions, strict=True)
+        )
+        for (sent, outcome), count in counts.items():
+            of = self._metrics.alerts if sent else self._metrics.looked_again
+            of.labels(outcome.name.lower()).inc(count)
         if batch.urgent:
             self._nudge()
         return batch.answers()

@@ -1,6 +1,6 @@
 """What becomes of an incident, as escalation hears it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.severity import Severity
@@ -56,9 +56,10 @@ def fold(last: Event | None, event: Event) -> Event | None:
     """
     match last, event:
         case Opened(), AlertsAdded():
-            return replace(last, alert_count=event.alert_count, severity=event.severity)
+            return Opened(last.first, event.severity, event.alert_count)
         case AlertsAdded(), AlertsAdded():
-            return replace(event, new_keys=last.new_keys + event.new_keys, worse=last.worse or event.worse)
+            new_keys, worse = last.new_keys + event.new_keys, last.worse or event.worse
+            return AlertsAdded(event.alert_count, event.severity, event.summary, new_keys, worse)
         case Acknowledged(), Acknowledged() if last == event:
             return last
     return None

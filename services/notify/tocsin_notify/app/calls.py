@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_kit.logging import get_logger
+from tocsin_kit.time_limit import TimeLimit
 
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.circuits import Circuits, Provider, provider_of
@@ -78,6 +79,7 @@ class Calls:
         self._metrics = metrics
         self._circuits = circuits
         self._timeout = timeout
+        self._limit = TimeLimit(timeout)
         self._hung_after = hung_after
         self._backlog = backlog
         self._link = link
@@ -139,8 +141,8 @@ class Calls:
         channel = self._channels[start.delivery.target.channel]
         began = monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
-                outcome = await channel.send(replace(start.delivery, link=self._link(start.delivery)), permit)
+            delivery = replace(start.delivery, link=self._link(start.delivery))
+            outcome = await self._limit.wait(channel.send(delivery, permit))
         except TimeoutError:
             outcome = Retryable(f"no answer within {self._timeout:g} s")
         except asyncio.CancelledError:

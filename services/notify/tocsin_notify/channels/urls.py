@@ -10,6 +10,7 @@ Hosts that look like numbers must be an IPv4 address of four decimal parts. The 
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -35,6 +36,7 @@ class BadUrl(BadAddress):
     """Nothing can be called by this URL."""
 
 
+@lru_cache(maxsize=1024)
 def read_url(text: str, *, allow_private: bool) -> URL:
     """The URL as it is called. Raises BadUrl; unless `allow_private`, also for addresses that are visibly private.
 

@@ -68,7 +68,8 @@ async def beginning(response: aiohttp.ClientResponse, limit: int = _BODY_LIMIT) 
     """
     content = b""
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        # What is here as a whole is not waited for. A timer would cost more than all else that is done with a short answer.
+        async with asyncio.timeout(None if response.content.is_eof() else _BODY_SECONDS):
             while len(content) < limit and not response.content.at_eof():
                 content += await response.content.read(limit - len(content))
     except (aiohttp.ClientError, OSError):  # a time-out is an OSError

@@ -45,6 +45,12 @@ async def write(desk: Desk) -> None:
     await desk.db.run(ORG, work)
 
 
+async def hold(tx: Tx) -> None:
+    """Take the turn and stand still, however long the machine needs for the rest of the test."""
+    await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    await turns.lock(tx, [(ORG, "rota")])
+
+
 async def had(desk: Desk) -> tuple[str, ...]:
     async with desk.db.transaction(ORG) as tx:
         return (await turns.read(tx, [(ORG, "rota")])).get((ORG, "rota"), ())
@@ -110,7 +116,7 @@ async def test_a_replica_that_holds_a_turn_holds_up_no_other_policy_and_no_ackno
     fired = [(waiting, await due(desk, waiting)), (other, await due(desk, other))]
     await desk.passes(minutes=6)
     async with desk.db.system() as tx:
-        await turns.lock(tx, [(ORG, "rota")])
+        await hold(tx)
         async with asyncio.timeout(30):
             assert await fire_timers(desk.db, desk.effects, fired) == fired[:1], "left for later"
             await desk.take(waiting, Acknowledged("users/ana"))
@@ -179,7 +185,7 @@ async def test_a_turn_that_is_held_delays_no_opening_of_anybody_else(desk: Desk)
     )
     batch = [held, ahead, free, stranger]
     async with desk.db.system() as tx:
-        await turns.lock(tx, [(ORG, "rota")])
+        await hold(tx)
         assert await apply_events(desk.db, desk.effects, batch) == [
             Result.BUSY,
             Result.BUSY,
@@ -200,7 +206,7 @@ async def test_a_held_turn_is_waited_for_by_the_outcome_that_takes_it_alone(desk
     waiting, free = await desk.opens(policy="rota"), await desk.opens()
     told = [Told(ORG, incident, await unreachable(desk, incident)) for incident in (waiting, free)]
     async with desk.db.system() as tx:
-        await turns.lock(tx, [(ORG, "rota")])
+        await hold(tx)
         applying = asyncio.create_task(apply_outcomes(desk.db, desk.effects, told))
         async with asyncio.timeout(30):
             while len(await desk.paged(free)) < 2 and not applying.done():

@@ -115,8 +115,8 @@ async def test_what_is_not_understood_and_stop_and_start_count_once_when_they_ar
             ("START", "S2", True),
         ]:
             assert await says(twilio, text, sid=sid) == ""
-            row = await world.row("SELECT disabled FROM contact_methods WHERE id = $1", sms)
-            assert row["disabled"] is off, (text, sid)
+            row = await world.row("SELECT disabled, stop_time FROM contact_methods WHERE id = $1", sms)
+            assert (row["disabled"], row["stop_time"] is not None) == (off, off), (text, sid)
 
 
 async def test_of_several_the_code_says_which_and_without_one_nothing_is_done(
@@ -180,6 +180,24 @@ async def test_what_cannot_be_done_is_said_so(world: World, twilio: TwilioServer
         await world.forward(timedelta(days=2))
         assert await says(twilio, f"{code}a") == "Nothing was done: no page of today has this code."
         assert answered.acted == []
+
+
+async def test_only_what_was_sent_to_a_number_that_is_proven_is_meant(world: World, twilio: TwilioServer) -> None:
+    org = new_org()
+    async with running(world, twilio, TWILIO_REPLIES=True) as notify:
+        sms = await world.method(org, sms=ANA)
+        later = await world.method(org, "users/later", sms=ANA)
+        mail = await world.method(org, "users/later", email="later@example.com")
+        await notify.set_rules(org, "users/later", (pb.URGENCY_HIGH, mail, 0), (pb.URGENCY_HIGH, later, 3600))
+        incident, code = await paged(world, notify, twilio, org)
+        await notify.submit(job(org, user="users/later"))
+        assert await says(twilio, "a") == "Acknowledged. Disk full on db-1", "the other one is not on the phone yet"
+        assert {each.incident for each in world.escalation.responders.answers} == {f"incidents/{incident}"}
+        await world.admin.execute("UPDATE contact_methods SET verify_time = NULL WHERE id = $1", sms)
+        assert await says(twilio, f"{code}e") == "Nothing was done: no page of today has this code."
+        assert len(world.escalation.responders.answers) == 1
+        await world.method(org, "", sms=BEN)
+        assert (await says(twilio, "hello", BEN)).startswith("This number is nobody's here.")
 
 
 async def test_strangers_are_answered_five_times_and_no_more_also_at_once(world: World, twilio: TwilioServer) -> None:

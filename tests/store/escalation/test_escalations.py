@@ -1,22 +1,24 @@
 """What must hold in the rows, whoever races whom."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Advanced, Step
+from tocsin_escalation.app.advance import Advanced, Known, Step
 from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.command import Closed, Commands
 from tocsin_escalation.app.fire_timers import fire_timers
-from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
 from tocsin_escalation.store import escalations, timers
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk, Notify
@@ -128,6 +130,26 @@ async def test_one_broken_row_does_not_hold_up_the_others(desk: Desk) -> None:
     assert row is not None
     assert row["attempts"] == 1
     assert row["retry_time"] >= before + timedelta(seconds=2.5)
+
+
+async def test_a_timer_that_loses_the_database_each_time_holds_up_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incidents = [await desk.opens() for _ in range(5)]
+    await desk.passes(minutes=6)
+    read = Known.read
+
+    async def losing(tx: Tx, runs: Mapping[UUID, Escalation], *rest: Any, **more: Any) -> Known:
+        if incidents[2] in runs:
+            await tx.fetchval("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await read(tx, runs, *rest, **more)
+
+    monkeypatch.setattr(Known, "read", losing)
+    await desk.sweep()
+    for incident in incidents:
+        assert ((2, "ben") in await desk.paged(incident)) == (incident != incidents[2])
+    async with desk.db.system() as tx:
+        assert await tx.fetchval("SELECT attempts FROM timers WHERE incident_id = $1", incidents[2]) == 1
 
 
 async def test_a_due_timer_that_does_nothing_is_not_tried_again_at_once(desk: Desk) -> None:

@@ -1,8 +1,9 @@
-"""Fire due timers: as a set that waits for no lock, and one by one when it fails, so that no row can hold up the others."""
+"""Fire due timers: as a set that waits for no lock, and in halves when it fails, so that no row can hold up the others."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
+from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
@@ -31,8 +32,13 @@ async def fire_timers(
     `way` says who found them due, `redis` or `sweep`: the lateness of both is measured apart.
     """
 
+    begun = False
+
     async def work(tx: Tx) -> list[Fired]:
+        nonlocal begun
+        begun = False
         runs = await escalations.lock(tx, list({incident_id for incident_id, _ in fired}), wait=wait)
+        begun = True
         steps = [Step(incident_id, event) for incident_id, event in fired if incident_id in runs]
         taking = await turning.lock_for(tx, turning.running_of(steps, runs), wait=wait)
         steps = [step for step in steps if step.incident_id not in taking.held]
@@ -46,14 +52,21 @@ async def fire_timers(
 
     try:
         return await db.run(None, work)
-    except TocsinError:
-        raise
-    except Exception:
+    except Exception as error:
+        # A database that is away is nobody's fault. One that ends a transaction which has begun may do so because of one of these:
+        # deciding about it took too long. It would be the first of each batch again, and the others would wait behind it.
+        if isinstance(error, TocsinError) and not (begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE):
+            raise
         if len(fired) == 1:
             await _postpone(db, effects, fired[0][0])
             return []
         log.exception("timer_batch_failed", timers=len(fired))
-        return [held for one in fired for held in await fire_timers(db, effects, [one], way, wait=wait)]
+        half = len(fired) // 2
+        return [
+            held
+            for part in (fired[:half], fired[half:])
+            for held in await fire_timers(db, effects, part, way, wait=wait)
+        ]
 
 
 async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, way: str) -> None:

@@ -3,15 +3,15 @@
 from tocsin_escalation.domain.policy import OnCall
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import Coverage, Schedule
-from tocsin_escalation.domain.schedules.questions import standing
+from tocsin_escalation.domain.schedules.paging import Work, now
 from tocsin_escalation.domain.schedules.words import tell
 
 
-def on_call_at(schedule: Schedule, minute: int) -> OnCall:
-    """With the reason in words, and, in a gap, who comes on next."""
-    here = standing(schedule, minute)
+def on_call_at(schedule: Schedule, minute: int, work: Work | None = None) -> OnCall:
+    """With the reason in words, and, in a gap, who comes on next. `work`: what looking ahead may cost, with other schedules."""
+    here = now(schedule, minute, work or Work())
     gap = here.segment.coverage is Coverage.GAP
-    next_ = here.next if gap else None
+    next_ = here.next
     return OnCall(
         here.segment.people,
         tell(schedule.id, here.segment),

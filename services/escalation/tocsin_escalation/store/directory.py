@@ -1,6 +1,7 @@
 """Users and teams in PostgreSQL."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,6 +13,8 @@ from tocsin_kit.db.statements import columns_of
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Schedule
+from tocsin_escalation.domain.schedules.paging import WORK_TOGETHER, Work
 from tocsin_escalation.store import on_call, tables
 from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
@@ -180,7 +183,13 @@ async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, di
     now = await tx.now()
     minute = minute_of(now)
     schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+    # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
+    return await asyncio.to_thread(_at, schedules, minute)
+
+
+def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dict[str, OnCall]]:
     found: dict[str, dict[str, OnCall]] = {}
+    work = Work(WORK_TOGETHER)
     for (org, id_), schedule in schedules.items():
-        found.setdefault(org, {})[id_] = on_call_at(schedule, minute)
+        found.setdefault(org, {})[id_] = on_call_at(schedule, minute, work)
     return found

@@ -53,24 +53,41 @@ class _Slot:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class _Line:
-    """A layer's spans with what each deals."""
+    """A layer's spans, and what each deals once somebody asks: those who look ahead stop long before the last span."""
 
-    layer: Layer
-    spans: list[tuple[Span, tuple[_Slot, ...]]]
+    def __init__(self, layer: Layer, since: int, until: int) -> None:
+        self.layer = layer
+        self.spans = list(spans(layer, since, until))
+        self._dealt: tuple[Span, tuple[_Slot, ...]] | None = None
+
+    def slots(self, span: Span) -> tuple[_Slot, ...]:
+        """Pieces of one span come one after the other, so the newest answer is kept."""
+        if self._dealt is None or self._dealt[0] is not span:
+            self._dealt = (span, _slots(self.layer, span))
+        return self._dealt[1]
 
 
 def resolve(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
     """Who is on call within [since, until), without holes: gaps are segments too. Raises ValueError when it is empty."""
+    found: list[Segment] = []
+    for piece in pieces(schedule, since, until):
+        if found and same(found[-1], piece):
+            found[-1] = replace(found[-1], end=piece.end)
+        else:
+            found.append(piece)
+    return tuple(found)
+
+
+def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
+    """As `resolve`, one by one as they are asked for, and equal neighbours are not one yet. Raises ValueError."""
     if since >= until:
         raise ValueError("the stretch of time is empty")
-    lines = [_line(layer, since, until) for layer in _by_rank(schedule.layers)]
+    lines = [_Line(layer, since, until) for layer in _by_rank(schedule.layers)]
     overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
     periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
     edges = sorted(_edges(schedule, lines, overrides, periods, since, until))
     positions = [0] * len(lines)
-    found: list[Segment] = []
     for start, end in pairwise(edges):
         period = next((each for each in reversed(periods) if each.start <= start < each.end), None)
         if period is not None:
@@ -78,21 +95,12 @@ def resolve(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
         else:
             active = [each for each in overrides if each.start <= start < each.end] if overrides else []
             slots = _overridden(_dealt(lines, positions, start, active), active)
-        segment = _segment(start, end, slots, schedule)
-        if found and _same(found[-1], segment):
-            found[-1] = replace(found[-1], end=end)
-        else:
-            found.append(segment)
-    return tuple(found)
+        yield _segment(start, end, slots, schedule)
 
 
 def _by_rank(layers: tuple[Layer, ...]) -> list[Layer]:
     """Highest first; of one rank as they were written down."""
     return sorted(layers, key=lambda layer: -layer.rank)
-
-
-def _line(layer: Layer, since: int, until: int) -> _Line:
-    return _Line(layer, [(span, _slots(layer, span)) for span in spans(layer, since, until)])
 
 
 def _slots(layer: Layer, span: Span) -> tuple[_Slot, ...]:
@@ -118,7 +126,7 @@ def _edges(
     """Every instant at which anything could change."""
     edges = {since, until}
     for line in lines:
-        for span, _ in line.spans:
+        for span in line.spans:
             edges.add(span.start)
             edges.add(span.end)
     others = [(each.start, each.end) for each in overrides] + [(each.start, each.end) for each in periods]
@@ -136,13 +144,13 @@ def _dealt(lines: list[_Line], positions: list[int], start: int, active: list[Ov
         if masked and line.layer.rank != rank:
             break
         dealt, position = line.spans, positions[number]
-        while position < len(dealt) and dealt[position][0].end <= start:
+        while position < len(dealt) and dealt[position].end <= start:
             position += 1
         positions[number] = position
-        if position == len(dealt) or dealt[position][0].start > start:
+        if position == len(dealt) or dealt[position].start > start:
             continue
         rank = line.layer.rank
-        slots = dealt[position][1]
+        slots = line.slots(dealt[position])
         for override in active:
             if override.scope is Scope.LAYER and override.of == line.layer.id:
                 slots = _put_in(override)
@@ -237,7 +245,8 @@ def _there(user: str, schedule: Schedule, start: int) -> bool:
     return not any(begins <= start < ends for begins, ends in schedule.absences.get(user, ()))
 
 
-def _same(one: Segment, other: Segment) -> bool:
+def same(one: Segment, other: Segment) -> bool:
+    """Whether the same people are on call for the same reasons."""
     return (one.people, one.sources, one.coverage, one.away) == (
         other.people,
         other.sources,

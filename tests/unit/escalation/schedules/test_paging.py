@@ -1,0 +1,96 @@
+"""Paging asks a schedule for one minute, and looks ahead with bounded work: no schedule that can be written holds up the others."""
+
+from random import Random
+from typing import Any
+
+import pytest
+from tocsin_escalation.domain.on_call import on_call_at
+from tocsin_escalation.domain.schedules import resolve
+from tocsin_escalation.domain.schedules.model import FOREVER, Layer, Mode, Schedule, Segment, Turn, Unit, Window
+from tocsin_escalation.domain.schedules.paging import WORK, Work, now
+from tocsin_escalation.domain.schedules.questions import standing
+
+from tests.unit.escalation.schedules.random_schedules import random_schedule
+from tests.unit.escalation.schedules.writing import layer, utc
+
+NOW = utc("2026-01-07 10:00")
+
+
+def dense(*, concurrent: int, **more: Any) -> Schedule:
+    """Ten layers that add up, each with turns of an hour, the longest line-up and 50 windows a day."""
+    line_up = tuple(tuple(f"u0-{place}-{i}" for i in range(2)) for place in range(50))
+    windows = tuple(Window(frozenset(range(7)), 28 * number, 20) for number in range(50))
+    layers = tuple(
+        Layer(
+            f"l{number}",
+            (Turn(Unit.HOUR, 1),),
+            anchor=utc("2026-01-05 00:00") + number,
+            line_up=line_up,
+            zone="UTC",
+            mode=Mode.ADD,
+            windows=windows,
+            concurrent=concurrent,
+        )
+        for number in range(10)
+    )
+    return Schedule("dense", "UTC", layers, **more)
+
+
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many people were dealt, by the pieces that were made."""
+    found: list[int] = []
+    segment = resolve._segment
+
+    def counting(start: int, end: int, slots: tuple[Any, ...], schedule: Schedule) -> Segment:
+        found.append(len(slots) + 1)
+        return segment(start, end, slots, schedule)
+
+    monkeypatch.setattr(resolve, "_segment", counting)
+    return found
+
+
+@pytest.mark.parametrize("concurrent", [1, 5, 50])
+def test_a_dense_schedule_costs_no_more_than_its_budget(concurrent: int, dealt: list[int]) -> None:
+    found = on_call_at(dense(concurrent=concurrent), NOW)
+    assert found.users
+    assert sum(dealt) <= 2 * WORK
+
+
+def test_a_dense_schedule_whose_people_are_all_gone_costs_no_more_either(dealt: list[int]) -> None:
+    gone = frozenset(f"u0-{place}-{i}" for place in range(50) for i in range(2))
+    found = on_call_at(dense(concurrent=50, unusable=gone), NOW)
+    assert found.gap
+    assert sum(dealt) <= 2 * WORK
+
+
+def test_schedules_of_one_transaction_share_what_is_left(dealt: list[int]) -> None:
+    work = Work(WORK)
+    for _ in range(5):
+        on_call_at(dense(concurrent=5), NOW, work)
+    assert work.left >= 0
+    assert sum(dealt) <= 2 * WORK
+
+
+def test_what_one_schedule_uses_up_shortens_no_ordinary_one() -> None:
+    work = Work(0)
+    heavy = now(dense(concurrent=50), NOW, work)
+    assert heavy.segment.people
+    week = now(Schedule("web", "UTC", (layer("ana", "ben"),)), NOW, work)
+    assert (week.segment.people, week.segment.end) == (("ana",), utc("2026-01-12 09:00"))
+    coming = now(Schedule("api", "UTC", (layer("ana", start="2026-02-02 09:00"),)), NOW, work)
+    assert coming.next is not None
+    assert (coming.next.people, coming.next.start) == (("ana",), utc("2026-02-02 09:00"))
+
+
+def test_paging_and_lists_say_the_same() -> None:
+    for seed in range(60):
+        schedule, since, until = random_schedule(Random(seed), 48)
+        for minute in range(since, until, 397):
+            wide, found = standing(schedule, minute), now(schedule, minute, Work())
+            assert (found.segment.people, found.segment.sources) == (wide.segment.people, wide.segment.sources)
+            assert found.segment.coverage is wide.segment.coverage
+            if FOREVER not in (found.segment.end, wide.segment.end):
+                assert found.segment.end == wide.segment.end
+            if found.next and wide.next:
+                assert (found.next.start, found.next.people) == (wide.next.start, wide.next.people)

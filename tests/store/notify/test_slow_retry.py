@@ -342,6 +342,21 @@ async def test_a_later_page_of_the_incident_takes_the_place_of_one_that_is_tried
     assert world.arrived("ana") == 1
 
 
+async def test_a_later_page_that_waits_for_its_delay_leaves_the_earlier_one_alone(world: World, notify: Notify) -> None:
+    """When the provider is back, the person hears of the incident at once."""
+    org, incident = new_org(), new_id()
+    hook = await world.method(org, webhook="ana")
+    world.hooks.will_answer("ana", [503] * 100)
+    await notify.submit(job(org, incident))
+    await tried(world, 5)
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 3600))
+    await notify.submit(job(org, incident, type=pb.NOTIFICATION_TYPE_ESCALATION, level=2))
+    world.hooks.answers.clear()
+    await world.forward(PACE)
+    await until(lambda: world.arrived("ana") == 1)
+    await ends(world, "sent", "pending")
+
+
 async def test_a_later_page_that_takes_another_way_leaves_the_earlier_one_alone(world: World, notify: Notify) -> None:
     org, incident = new_org(), new_id()
     await world.method(org, webhook="ana")

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pytest
+from tocsin_notify.app.conclude import _storable
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Permanent, Retryable, Sent
 
@@ -172,3 +173,22 @@ async def test_a_page_whose_answer_breaks_off_rings_once(world: World) -> None:
         await until(lambda: ended(world, org))
         assert await world.states("org_id = $1", org) == ["sent"]
     assert calls == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-OpenSSH_9.7\r\n\r\n", b"HTTP/1.1 500 \xff\xfe no\r\nContent-Length: 0\r\n\r\n"]
+)
+async def test_an_answer_in_no_form_can_be_noted_and_tells_no_secret(answer: bytes) -> None:
+    """The path of a chat's hook is its secret, and what PostgreSQL cannot hold would lose the outcome of the attempt."""
+
+    async def serve(line: Line) -> None:
+        await read_request(line)
+        await line.say(answer)
+
+    channel = WebhookChannel(timeout=40.0, allow_private=True, concurrency=10)
+    async with listening(serve) as port:
+        outcome = await channel.send(delivery(f"http://127.0.0.1:{port}/a-secret"), ALLOWED)
+    await channel.close()
+    assert isinstance(outcome, Retryable)
+    assert "a-secret" not in outcome.reason
+    assert _storable(outcome.reason).encode()

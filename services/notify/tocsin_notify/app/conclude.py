@@ -177,5 +177,8 @@ def _failed(row: Concluded, outcome: Outcome) -> Failed:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL takes no NUL; the contract promises at most 1024 characters."""
-    return text.replace("\0", " ")[:_DETAIL_LIMIT]
+    """PostgreSQL takes no NUL, and no half of a surrogate pair, which is how libraries hand on a byte that is not UTF-8.
+
+    The contract promises at most 1024 characters.
+    """
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()[:_DETAIL_LIMIT]

@@ -189,10 +189,11 @@ class _Round:
 
     async def supersede(self, tx: Tx) -> None:
         """A page that is tried on has no say any more once a later one of its incident takes the same way: when the
-        provider is back, one of them is enough. First pages have nothing before them, so they pay nothing for it.
+        provider is back, one of them is enough. One that waits for its delay has its say only then. First pages have nothing
+        before them, so they pay nothing for it.
         """
         live = (State.PENDING, State.SENDING)
-        newer = [row for row in self.rows if row.page_id in self._again and row.state in live]
+        newer = [row for row in self.rows if row.page_id in self._again and row.state in live and row.delay <= 0]
         if newer:
             self._superseded = await failures.supersede(tx, newer)
 

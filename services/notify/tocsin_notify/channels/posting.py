@@ -174,7 +174,9 @@ def _date(value: str) -> datetime | None:
 
 
 def _describe(error: BaseException) -> str:
-    return printable(str(error) or type(error).__name__)[:DETAIL_LIMIT]
+    # The text of this error ends with the URL, and a provider's token or a hook's secret is in that.
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return printable(text or type(error).__name__)[:DETAIL_LIMIT]
 
 
 class _Request(BytesPayload):

@@ -23,8 +23,13 @@ class SlackAccount:
         return f"SlackAccount({self.base_url})"
 
 
-def is_signed(account: SlackAccount, stamp: str, body: bytes, given: str, now: float) -> bool:
-    """Whether the app's signing secret signed this body at `stamp`, within five minutes of `now` (unix seconds).
+def is_fresh(stamp: str, now: float) -> bool:
+    """Whether a signed stamp lies within five minutes of `now` (unix seconds)."""
+    return abs(now - int(stamp)) <= FRESH_SECONDS
+
+
+def is_signed(account: SlackAccount, stamp: str, body: bytes, given: str) -> bool:
+    """Whether the app's signing secret signed this body with this `stamp`, a number of seconds.
 
     Compares in constant time, and before anything of the body is read.
     """
@@ -33,7 +38,7 @@ def is_signed(account: SlackAccount, stamp: str, body: bytes, given: str, now: f
     right = False
     for secret in account.secrets:
         right |= hmac.compare_digest(signature(secret, stamp, body), given.encode("utf-8", "surrogateescape"))
-    return right and abs(now - int(stamp)) <= FRESH_SECONDS
+    return right
 
 
 def signature(secret: str, stamp: str, body: bytes) -> bytes:

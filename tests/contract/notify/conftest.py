@@ -1,4 +1,4 @@
-from tests.contract.notify.caller import caller
+from tests.contract.notify.caller import caller, door, visitor
 from tests.store.notify.support import (
     database_url,
     hooks,
@@ -10,4 +10,16 @@ from tests.store.notify.support import (
     world,
 )
 
-__all__ = ["caller", "database_url", "hooks", "inbox", "mail", "notify", "redis_url", "shared_valkey", "world"]
+__all__ = [
+    "caller",
+    "database_url",
+    "door",
+    "hooks",
+    "inbox",
+    "mail",
+    "notify",
+    "redis_url",
+    "shared_valkey",
+    "visitor",
+    "world",
+]

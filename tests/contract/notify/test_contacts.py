@@ -181,8 +181,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("contact", "field"), BAD)
-async def test_bad_contact_methods(caller: Caller, contact: pb.ContactMethod, field: str) -> None:
-    error = await refused(caller.create(contact))
+async def test_bad_contact_methods(visitor: Caller, contact: pb.ContactMethod, field: str) -> None:
+    error = await refused(visitor.create(contact))
     assert (error.reason_name, error.code) == ("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT)
     assert field in {violation.field for violation in error.fields}
 

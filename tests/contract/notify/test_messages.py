@@ -14,7 +14,7 @@ from tocsin_notify.app.messages import WITH_ADDRESS
 from tocsin_notify.channels.registry import TYPES
 from tocsin_testkit.twilio import TwilioServer
 
-from tests.contract.notify.caller import refused
+from tests.contract.notify.caller import Door, refused
 from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
 from tests.store.notify.phones import twilio
 from tests.store.notify.support import Notify, World, new_org
@@ -63,7 +63,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "field"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED])
-async def test_what_cannot_be_sent_names_the_field(sender: Sender, given: pb.Message, field: str) -> None:
+async def test_what_cannot_be_sent_names_the_field(door: Door, given: pb.Message, field: str) -> None:
+    sender = Sender(door.notify, door.world, new_org())
     error = await refused(sender.call("SendMessage", pb.SendMessageRequest(message=given)))
     assert (error.code, error.reason_name) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert [violation.field for violation in error.fields] == [field]

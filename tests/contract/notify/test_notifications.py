@@ -11,7 +11,7 @@ from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2 as queue_pb
 
-from tests.contract.notify.caller import refused
+from tests.contract.notify.caller import Door, refused
 from tests.store.notify.support import Notify, World, bearer, internal, job, new_org, operator, until
 
 
@@ -199,14 +199,14 @@ async def test_another_tenants_dead_letters_do_not_exist(world: World, notify: N
         ({"planned_time": Timestamp(seconds=10**15)}, "jobs[0].planned_time"),
     ],
 )
-async def test_bad_jobs(notify: Notify, fields: dict[str, Any], violation: str) -> None:
+async def test_bad_jobs(door: Door, fields: dict[str, Any], violation: str) -> None:
     bad = job("acme")
     for name, value in fields.items():
         if isinstance(value, Timestamp):
             getattr(bad, name).CopyFrom(value)
         else:
             setattr(bad, name, value)
-    error = await refused(notify.submit(bad))
+    error = await refused(door.notify.submit(bad))
     assert (error.reason_name, error.code) == ("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT)
     assert violation in {each.field for each in error.fields}
 
@@ -234,8 +234,8 @@ SCOPED = [
 
 
 @pytest.mark.parametrize(("service", "method", "request_", "scope"), SCOPED)
-async def test_who_may_not_learns_nothing(notify: Notify, service: str, method: str, request_: Any, scope: str) -> None:
-    call = getattr(getattr(notify, service), method)
+async def test_who_may_not_learns_nothing(door: Door, service: str, method: str, request_: Any, scope: str) -> None:
+    call = getattr(getattr(door.notify, service), method)
     assert (await refused(call(request_))).code is grpc.StatusCode.UNAUTHENTICATED
     error = await refused(call(request_, metadata=bearer("acme", ("alerts:read",))))
     assert (error.reason_name, dict(error.metadata)) == ("SCOPE_MISSING", {"scope": scope})

@@ -71,7 +71,7 @@ async def test_rules_name_ones_own_methods_only(caller: Caller, notify: Notify) 
         ),
     ],
 )
-async def test_bad_rules(caller: Caller, rule: pb.NotificationRule, field: str) -> None:
+async def test_bad_rules(visitor: Caller, rule: pb.NotificationRule, field: str) -> None:
     given = pb.NotificationRules(user=ANA, rules=[rule])
-    error = await refused(caller.UpdateNotificationRules(pb.UpdateNotificationRulesRequest(notification_rules=given)))
+    error = await refused(visitor.UpdateNotificationRules(pb.UpdateNotificationRulesRequest(notification_rules=given)))
     assert f"notification_rules.rules[0].{field}" in {violation.field for violation in error.fields}

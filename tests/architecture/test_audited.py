@@ -15,8 +15,8 @@ SOURCES = [
     *(path for service in ("ingest", "escalation", "notify") for path in (ROOT / "services" / service).rglob("*.py")),
     *(ROOT / "libs/kit/tocsin_kit/rpc").glob("*.py"),
 ]
-ALERTS = {"SendAlert", "SendAlerts", "StreamAlerts"}
-"""An alert is its own record, and millions of them a day would bury the log."""
+ALERTS = {"SendAlert", "SendAlerts", "StreamAlerts", "SendHeartbeat"}
+"""An alert is its own record, a heartbeat shows in its integration, and millions of them a day would bury the log."""
 WRITES = {"once", "write_entry"}
 BEFORE = {"note_before", "apply_update_mask"}
 DEPTH = 4

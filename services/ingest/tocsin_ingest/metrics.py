@@ -74,6 +74,11 @@ class IngestMetrics:
             "Incidents resolved because no trigger has come for as long as their integration says",
             registry=registry,
         )
+        self.heartbeats_missing = Counter(
+            "tocsin_ingest_heartbeats_missing",
+            "Heartbeats that have not come in time; the log line heartbeat_missing names the integration",
+            registry=registry,
+        )
         self.refused = Counter(
             "tocsin_ingest_refused",
             "Alerts refused for good, by their format and the reason; the log names the integration",

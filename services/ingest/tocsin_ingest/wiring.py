@@ -31,6 +31,8 @@ from tocsin_timers.connections import Connections
 
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.heartbeats import EVERY as HEARTBEATS_EVERY
+from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.incident_records import IncidentRecords
 from tocsin_ingest.app.look_again import EVERY as LOOK_EVERY
 from tocsin_ingest.app.look_again import LookAgain
@@ -40,6 +42,7 @@ from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.resolve_quiet import QuietIncidents
 from tocsin_ingest.app.send_alert import ALERTS, AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
+from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.metrics import IngestMetrics
@@ -97,16 +100,18 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     redis = Connections.from_url(settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0)
     intake = AlertIntake(directory, budgets, limit, commits)
 
+    alive = Heartbeats(database, directory, metrics, relay.nudge, time.monotonic)
+
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
-        alert_service.AlertService(intake, database, pages, window=settings.stream_window, stop=runtime.stop),
+        alert_service.AlertService(intake, alive, database, pages, window=settings.stream_window, stop=runtime.stop),
         alert_service.NAME,
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )
     runtime.rpc.add(
-        integration_service.IntegrationService(database, escalation, directory, pages, budgets),
+        integration_service.IntegrationService(database, escalation, directory, alive, pages, budgets),
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
@@ -134,10 +139,12 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
         runtime.http.add_routes(routes(intake, directory, runtime.rpc, refusals, bodies))
+        runtime.http.add_routes(heartbeat.routes(alive, directory, runtime.rpc))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
+    runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, alive.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

@@ -246,6 +246,14 @@ def rule(**fields: Any) -> Integration:
         (Integration(display_name="x", source_ranges=["192.0.2.1"] * 51), "integration.source_ranges"),
         (Integration(display_name="x", auto_resolve_after=Duration(seconds=299)), "integration.auto_resolve_after"),
         (Integration(display_name="x", auto_resolve_after=Duration(seconds=2592001)), "integration.auto_resolve_after"),
+        (Integration(display_name="x", heartbeat_interval=Duration(seconds=119)), "integration.heartbeat_interval"),
+        (Integration(display_name="x", heartbeat_interval=Duration(seconds=2678401)), "integration.heartbeat_interval"),
+        (
+            Integration(
+                display_name="x", heartbeat_interval=Duration(seconds=120), auto_resolve_after=Duration(seconds=300)
+            ),
+            "integration.heartbeat_interval",
+        ),
     ],
 )
 async def test_a_bad_field_is_named_on_create_and_on_update(
@@ -257,7 +265,16 @@ async def test_a_bad_field_is_named_on_create_and_on_update(
     changed = Integration()
     changed.CopyFrom(integration)
     changed.name = name
-    mask = FieldMask(paths=["display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after"])
+    mask = FieldMask(
+        paths=[
+            "display_name",
+            "default_policy",
+            "routing_rules",
+            "source_ranges",
+            "auto_resolve_after",
+            "heartbeat_interval",
+        ]
+    )
     update = UpdateIntegrationRequest(integration=changed, update_mask=mask)
     for call in (
         ingest.integrations.CreateIntegration(create, metadata=bearer(org)),

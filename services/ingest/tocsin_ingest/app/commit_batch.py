@@ -74,6 +74,14 @@ class CommitBatch:
         return batch.answers()
 
 
+async def decide_and_write(tx: Tx, messages: Sequence[Message]) -> tuple[Sequence[Decision], bool]:
+    """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once."""
+    snapshot = Snapshot(new_id)
+    await fill(tx, snapshot, messages)
+    decisions = snapshot.apply(messages)
+    return decisions, await write(tx, snapshot)
+
+
 class _Batch:
     """One attempt at one transaction."""
 
@@ -90,10 +98,7 @@ class _Batch:
         await self._sort_out_repeats(tx)
         if self.fresh:
             messages = [entry.message for entry in self.fresh]
-            snapshot = Snapshot(new_id)
-            await fill(tx, snapshot, messages)
-            self.decisions = snapshot.apply(messages)
-            self.urgent = await write(tx, snapshot)
+            self.decisions, self.urgent = await decide_and_write(tx, messages)
             await self._remember(tx)
         return self
 

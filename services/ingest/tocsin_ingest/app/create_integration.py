@@ -11,9 +11,9 @@ from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
-from tocsin_ingest.app.integration_view import integration_of, quiet_of, ranges_of, rules_of
+from tocsin_ingest.app.integration_view import heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store import heartbeats, integrations
 
 METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
@@ -29,6 +29,7 @@ async def create_integration(
     wanted = request.integration
     compile_rules(wanted.routing_rules)
     ranges = ranges_of(wanted)
+    interval = heartbeat_of(wanted)
     await require_policies(policies, org_id, wanted)
     integration_id = request.integration_id or str(new_id())
 
@@ -46,6 +47,8 @@ async def create_integration(
                 raise TocsinError(
                     ErrorReason.ERROR_REASON_ALREADY_EXISTS, f"{name} exists already", metadata={"name": name}
                 )
+            if interval is not None:
+                await heartbeats.expect(tx, integration_id, interval)
             key = await issue_key(tx, integration_id, lifetime_of(request))
             row = await integrations.get(tx, integration_id)
             assert row is not None

@@ -4,13 +4,21 @@ from datetime import timedelta
 from typing import Final
 
 from tocsin.ingest.v1.integration_service_pb2 import Integration
+from tocsin_kit.errors import invalid
 from tocsin_kit.ids import format_name
 from tocsin_kit.keys.sources import parse_ranges
 from tocsin_kit.rpc.masks import etag
 
 from tocsin_ingest.store.integrations import IntegrationRow
 
-WRITABLE: Final = ("display_name", "routing_rules", "default_policy", "source_ranges", "auto_resolve_after")
+WRITABLE: Final = (
+    "display_name",
+    "routing_rules",
+    "default_policy",
+    "source_ranges",
+    "auto_resolve_after",
+    "heartbeat_interval",
+)
 
 
 def integration_of(row: IntegrationRow) -> Integration:
@@ -26,6 +34,13 @@ def integration_of(row: IntegrationRow) -> Integration:
     integration.etag = etag(row.version)
     if row.auto_resolve_after is not None:
         integration.auto_resolve_after.FromTimedelta(row.auto_resolve_after)
+    if row.heartbeat_interval is not None:
+        integration.heartbeat_interval.FromTimedelta(row.heartbeat_interval)
+    if row.heartbeat_time is not None:
+        integration.heartbeat_time.FromDatetime(row.heartbeat_time)
+    if row.heartbeat_due_time is not None:
+        integration.heartbeat_due_time.FromDatetime(row.heartbeat_due_time)
+    integration.heartbeat_missing = row.heartbeat_missing
     if row.key_expire_time is not None:
         integration.key_expire_time.FromDatetime(row.key_expire_time)
     return integration
@@ -39,6 +54,16 @@ def ranges_of(integration: Integration) -> tuple[str, ...]:
 def quiet_of(integration: Integration) -> timedelta | None:
     """After how long without a trigger its incidents are resolved; None: never."""
     return integration.auto_resolve_after.ToTimedelta() if integration.HasField("auto_resolve_after") else None
+
+
+def heartbeat_of(integration: Integration) -> timedelta | None:
+    """How often a heartbeat must come; None: none is expected. Raises INVALID_FIELD beside `auto_resolve_after`."""
+    if not integration.HasField("heartbeat_interval"):
+        return None
+    if integration.HasField("auto_resolve_after"):
+        # The alert of missing heartbeats is triggered once, so its incident would be resolved as quiet while they are missing.
+        raise invalid("integration.heartbeat_interval", "must not be set together with auto_resolve_after")
+    return integration.heartbeat_interval.ToTimedelta()
 
 
 def rules_of(integration: Integration) -> bytes:

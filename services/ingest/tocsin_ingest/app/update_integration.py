@@ -1,21 +1,22 @@
 """Change an integration."""
 
-from collections.abc import Callable
-
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import Integration, UpdateIntegrationRequest, UpdateIntegrationResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
-from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.compile_rules import compile_rules
-from tocsin_ingest.app.integration_view import WRITABLE, integration_of, quiet_of, ranges_of, rules_of
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.heartbeats import Heartbeats
+from tocsin_ingest.app.integration_view import WRITABLE, heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store import heartbeats, integrations
+from tocsin_ingest.store.snapshot import lock_integrations
 
 METHOD = "tocsin.ingest.v1.IntegrationService/UpdateIntegration"
 
@@ -25,9 +26,10 @@ async def update_integration(
     policies: PolicyChecker,
     org_id: str,
     request: UpdateIntegrationRequest,
-    changed: Callable[[str, str], None],
+    alive: Heartbeats,
+    directory: Directory,
 ) -> UpdateIntegrationResponse:
-    """The integration as it is now. `changed(org_id, integration_id)` is called after the commit.
+    """The integration as it is now. Alerts that come after the commit are routed by it.
 
     Raises INTEGRATION_NOT_FOUND, ETAG_MISMATCH, UPDATE_MASK_INVALID, INVALID_FIELD, POLICY_NOT_FOUND,
     SERVICE_UNAVAILABLE.
@@ -44,8 +46,13 @@ async def update_integration(
     ranges = ranges_of(written)
     await require_policies(policies, org_id, written)
 
+    routing = await directory.routing(org_id, integration_id) if "heartbeat_interval" in paths else None
+
     async def work(tx: Tx) -> UpdateIntegrationResponse:
         async def update() -> UpdateIntegrationResponse:
+            if routing is not None:
+                # In this order, as whoever decides about its alerts locks it first.
+                await lock_integrations(tx, {integration_id})
             row = await integrations.get(tx, integration_id, lock=True)
             if row is None:
                 raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, given.name)
@@ -57,11 +64,15 @@ async def update_integration(
             await integrations.update(
                 tx, integration_id, after.display_name, after.default_policy, rules_of(after), kept, quiet_of(after)
             )
+            if heartbeat_of(after) != row.heartbeat_interval:
+                await heartbeats.expect(tx, integration_id, heartbeat_of(after))
+                if row.heartbeat_missing and routing is not None and not after.HasField("heartbeat_interval"):
+                    await alive.resolve(tx, routing, current_call().principal.subject)
             now = await integrations.get(tx, integration_id)
             assert now is not None
             return UpdateIntegrationResponse(integration=integration_of(now))
 
-        tx.after_commit(lambda: changed(org_id, integration_id))
+        tx.after_commit(lambda: directory.changed(org_id, integration_id))
         return await once(tx, METHOD, request, UpdateIntegrationResponse, update)
 
     return await database.run(org_id, work)

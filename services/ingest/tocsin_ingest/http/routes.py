@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
-from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
@@ -23,6 +22,7 @@ from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.http import alertmanager, documents, opsgenie, pagerduty, pagerduty_v1
 from tocsin_ingest.http.body import Bodies, Refused
+from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Answer, Format, Item, Results, is_transient
 
@@ -62,7 +62,7 @@ class _Receiver:
         self._format = form
         self._intake = intake
         self._directory = directory
-        self._credentials = rpc.credentials
+        self._rpc = rpc
         self._budgets = rpc.budgets
         self._refusals = refusals
         self._bodies = bodies
@@ -71,9 +71,9 @@ class _Receiver:
         """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
         sender: Sender | None = None
         try:
-            key = _clean_key(self._format.key(request))
+            key = clean_key(self._format.key(request))
             if key:
-                sender = await self._sender(key, request)
+                sender = await sender_of(self._rpc, self._directory, key, request)
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
                 data = await loan.read(request)
@@ -82,7 +82,8 @@ class _Receiver:
                 document = await documents.read(data, self._format.list_field)
                 document.fields.update(self._format.beside(request))
                 if sender is None:
-                    sender = await self._sender(_clean_key(self._format.body_key(document.fields)), request)
+                    key = clean_key(self._format.body_key(document.fields))
+                    sender = await sender_of(self._rpc, self._directory, key, request)
                     self._count(sender, RPCS)
                 self._count(sender, BYTES, len(data))
                 results = await self._take_all(sender, document)
@@ -104,15 +105,6 @@ class _Receiver:
             self._budgets.take(sender.org_id, limit, count)
         except TocsinError as error:
             raise Refused(503, error) from error
-
-    async def _sender(self, key: str, request: web.Request) -> Sender:
-        if not key:
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_CREDENTIAL_MISSING,
-                "send an integration key: `Authorization: Bearer tik_…`, or where the format has its place for it",
-            )
-        peer = request.remote or ""
-        return Sender.of(await self._credentials.judge((self._directory,), key, lambda: peer, way="http"))
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
         """The whole body. Without a known sender only the metrics can tell."""
@@ -175,8 +167,3 @@ class _Receiver:
         except Exception as error:
             _log.warning("alert_undecodable", format=self._format.name, place=place, error=repr(error)[:300])
             raise invalid(place, f"cannot be read as an alert: {type(error).__name__}") from error
-
-
-def _clean_key(key: str) -> str:
-    """Blanks and line ends come along when a key is copied."""
-    return "".join(key.split())

@@ -18,6 +18,8 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertsRequest,
     SendAlertsResponse,
     SendAlertsResult,
+    SendHeartbeatRequest,
+    SendHeartbeatResponse,
     StreamAlertsRequest,
     StreamAlertsResponse,
 )
@@ -29,6 +31,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
+from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
@@ -42,10 +45,18 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     """See the contract. `window`: how many alerts of one stream may be unanswered; `stop` ends streams."""
 
     def __init__(
-        self, intake: AlertIntake, database: Database, pages: PageTokens, *, window: int, stop: asyncio.Event
+        self,
+        intake: AlertIntake,
+        alive: Heartbeats,
+        database: Database,
+        pages: PageTokens,
+        *,
+        window: int,
+        stop: asyncio.Event,
     ) -> None:
         self._stop = stop
         self._intake = intake
+        self._alive = alive
         self._database = database
         self._pages = pages
         self._window = window
@@ -78,6 +89,17 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         async with closing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
+
+    async def SendHeartbeat(self, request: SendHeartbeatRequest, context: _Context) -> SendHeartbeatResponse:
+        """The integration is alive."""
+        sender = Sender.of(current_call().principal)
+        integration_id = sender.integration_id
+        if integration_id is None:
+            integration_id = parse_name(request.integration, "integrations", field="integration")
+        due, returned = await self._alive.beat(sender.org_id, integration_id)
+        response = SendHeartbeatResponse(returned=returned)
+        response.due_time.FromDatetime(due)
+        return response
 
     async def GetAlert(self, request: GetAlertRequest, context: _Context) -> GetAlertResponse:
         """One alert."""

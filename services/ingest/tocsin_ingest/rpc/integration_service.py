@@ -29,6 +29,7 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_ingest.app.create_integration import create_integration
 from tocsin_ingest.app.delete_integration import delete_integration
 from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.integration_view import integration_of
 from tocsin_ingest.app.policies import PolicyChecker
 from tocsin_ingest.app.rotate_integration_key import rotate_integration_key
@@ -43,11 +44,18 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     """See the contract."""
 
     def __init__(
-        self, database: Database, policies: PolicyChecker, directory: Directory, pages: PageTokens, budgets: Budgets
+        self,
+        database: Database,
+        policies: PolicyChecker,
+        directory: Directory,
+        alive: Heartbeats,
+        pages: PageTokens,
+        budgets: Budgets,
     ) -> None:
         self._database = database
         self._policies = policies
         self._directory = directory
+        self._alive = alive
         self._pages = pages
         self._budgets = budgets
 
@@ -81,7 +89,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     ) -> UpdateIntegrationResponse:
         """The integration after the change."""
         org_id = current_call().org_id
-        return await update_integration(self._database, self._policies, org_id, request, self._directory.changed)
+        return await update_integration(self._database, self._policies, org_id, request, self._alive, self._directory)
 
     async def DeleteIntegration(
         self, request: DeleteIntegrationRequest, context: _Context

@@ -29,6 +29,11 @@ class IntegrationRow:
     """Where its keys may be used; empty: anywhere."""
     auto_resolve_after: timedelta | None
     """Its incidents are resolved after so long without a trigger; None: never."""
+    heartbeat_interval: timedelta | None
+    """A heartbeat must come once in so long; None: none is expected."""
+    heartbeat_time: datetime | None
+    heartbeat_due_time: datetime | None
+    heartbeat_missing: bool
     version: int
     create_time: datetime
     update_time: datetime
@@ -210,6 +215,10 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["routing_rules"],
         tuple(row["source_ranges"]),
         row["auto_resolve_after"],
+        row["heartbeat_interval"],
+        row["heartbeat_time"],
+        row["heartbeat_due_time"],
+        row["heartbeat_missing"],
         row["version"],
         row["create_time"],
         row["update_time"],

@@ -25,10 +25,27 @@ integrations: Final = Table(
     column("update_time", TIME, default=NOW),
     column("source_ranges", ARRAY(Text), default="'{}'"),
     column("auto_resolve_after", INTERVAL, nullable=True),
+    column("heartbeat_interval", INTERVAL, nullable=True),
+    column("heartbeat_time", TIME, nullable=True),
+    column("heartbeat_due_time", TIME, nullable=True),
+    column("heartbeat_watch_time", TIME, nullable=True, comment="When a search for missing heartbeats last ran"),
+    column("heartbeat_missing", Boolean, default="false"),
     primary_key("org_id", "integration_id"),
     check("display_name <> ''"),
     check("version > 0"),
+    check(
+        "(heartbeat_interval IS NULL) = (heartbeat_due_time IS NULL)"
+        " AND (heartbeat_interval IS NULL) = (heartbeat_watch_time IS NULL)"
+        " AND (heartbeat_interval IS NOT NULL OR NOT heartbeat_missing)",
+        name="integrations_heartbeat",
+    ),
     index("integrations_auto_resolve", "org_id", where="auto_resolve_after IS NOT NULL"),
+    index(
+        "integrations_heartbeats",
+        "org_id",
+        "heartbeat_due_time",
+        where="heartbeat_interval IS NOT NULL AND NOT heartbeat_missing",
+    ),
 )
 """Where alerts come from, and how they are routed."""
 

@@ -52,6 +52,11 @@ class AlertServiceStub:
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsResponse.FromString,
                 _registered_method=True)
+        self.SendHeartbeat = channel.unary_unary(
+                '/tocsin.ingest.v1.AlertService/SendHeartbeat',
+                request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.SerializeToString,
+                response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.FromString,
+                _registered_method=True)
         self.GetAlert = channel.unary_unary(
                 '/tocsin.ingest.v1.AlertService/GetAlert',
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.GetAlertRequest.SerializeToString,
@@ -96,6 +101,16 @@ class AlertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SendHeartbeat(self, request, context):
+        """Says that the integration is alive, which must happen once in its `heartbeat_interval`. OK means committed. Resolves the alert that
+        its missing heartbeats have triggered.
+
+        Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAlert(self, request, context):
         """Reads one alert. Reasons: `ALERT_NOT_FOUND`.
         """
@@ -127,6 +142,11 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     servicer.StreamAlerts,
                     request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsRequest.FromString,
                     response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsResponse.SerializeToString,
+            ),
+            'SendHeartbeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendHeartbeat,
+                    request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.FromString,
+                    response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.SerializeToString,
             ),
             'GetAlert': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAlert,
@@ -223,6 +243,33 @@ class AlertService:
             '/tocsin.ingest.v1.AlertService/StreamAlerts',
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsRequest.SerializeToString,
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.StreamAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendHeartbeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.ingest.v1.AlertService/SendHeartbeat',
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.SerializeToString,
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.FromString,
             options,
             channel_credentials,
             insecure,

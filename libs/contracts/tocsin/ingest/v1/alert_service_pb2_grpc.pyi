@@ -50,6 +50,12 @@ class AlertServiceStub:
     """Takes alerts in for as long as the stream lives, answering each as soon as it is committed; answers carry the request's
     `sequence` and may come in another order. For high volume. A bad alert is answered with its error; the stream goes on.
     """
+    SendHeartbeat: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SendHeartbeatRequest, _alert_service_pb2.SendHeartbeatResponse]
+    """Says that the integration is alive, which must happen once in its `heartbeat_interval`. OK means committed. Resolves the alert that
+    its missing heartbeats have triggered.
+
+    Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
+    """
     GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]
@@ -76,6 +82,12 @@ class AlertServiceAsyncStub(AlertServiceStub):
     StreamAlerts: _aio.StreamStreamMultiCallable[_alert_service_pb2.StreamAlertsRequest, _alert_service_pb2.StreamAlertsResponse]  # type: ignore[assignment]
     """Takes alerts in for as long as the stream lives, answering each as soon as it is committed; answers carry the request's
     `sequence` and may come in another order. For high volume. A bad alert is answered with its error; the stream goes on.
+    """
+    SendHeartbeat: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SendHeartbeatRequest, _alert_service_pb2.SendHeartbeatResponse]  # type: ignore[assignment]
+    """Says that the integration is alive, which must happen once in its `heartbeat_interval`. OK means committed. Resolves the alert that
+    its missing heartbeats have triggered.
+
+    Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
     """
     GetAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]  # type: ignore[assignment]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
@@ -118,6 +130,18 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_alert_service_pb2.StreamAlertsResponse], _abc.AsyncIterator[_alert_service_pb2.StreamAlertsResponse]]:
         """Takes alerts in for as long as the stream lives, answering each as soon as it is committed; answers carry the request's
         `sequence` and may come in another order. For high volume. A bad alert is answered with its error; the stream goes on.
+        """
+
+    @_abc_1.abstractmethod
+    def SendHeartbeat(
+        self,
+        request: _alert_service_pb2.SendHeartbeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_service_pb2.SendHeartbeatResponse, _abc.Awaitable[_alert_service_pb2.SendHeartbeatResponse]]:
+        """Says that the integration is alive, which must happen once in its `heartbeat_interval`. OK means committed. Resolves the alert that
+        its missing heartbeats have triggered.
+
+        Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

@@ -148,6 +148,10 @@ class Integration(_message.Message):
     KEY_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_RANGES_FIELD_NUMBER: _builtins.int
     AUTO_RESOLVE_AFTER_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -156,6 +160,8 @@ class Integration(_message.Message):
     """Where alerts go that no rule names a policy for: `policies/{policy}`. Empty: the tenant's fallback policy."""
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
+    heartbeat_missing: _builtins.bool
+    """Output only. No heartbeat has come by `heartbeat_due_time`."""
     @_builtins.property
     def routing_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingRule]:
         """At most 100, tried in order. Their regular expressions together may count 10,000 instructions of RE2, 20 for each expression and
@@ -192,6 +198,23 @@ class Integration(_message.Message):
         it well above their longest repeat interval. 5 minutes to 30 days.
         """
 
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """The integration must call `AlertService.SendHeartbeat` at least this often. When no call has come for this long, also when none has ever
+        come, its alert with the key `tocsin.heartbeat` is triggered, and resolved when a call comes again. Unset: no call is expected; its alert
+        is resolved when this is unset. A change counts the time anew. After an outage of Tocsin of more
+        than a minute the time counts anew; set it a minute or more above the interval of the calls, so that a shorter one pages nobody. 2 minutes
+        to 31 days; not together with `auto_resolve_after`, which would resolve the incident while the calls are still missing.
+        """
+
+    @_builtins.property
+    def heartbeat_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the newest heartbeat came. Unset: none has come since `heartbeat_interval` was set."""
+
+    @_builtins.property
+    def heartbeat_due_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the next heartbeat must have come. Unset: none is expected."""
+
     def __init__(
         self,
         *,
@@ -206,10 +229,14 @@ class Integration(_message.Message):
         key_expire_time: _timestamp_pb2.Timestamp | None = ...,
         source_ranges: _abc.Iterable[_builtins.str] | None = ...,
         auto_resolve_after: _duration_pb2.Duration | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
+        heartbeat_due_time: _timestamp_pb2.Timestamp | None = ...,
+        heartbeat_missing: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,165 @@
+"""Heartbeats: an integration that must call in, the incident when it does not, and the end of that when it does again.
+
+The mark `missing` and the alert are written in one transaction, so a process that dies leaves both or neither. Redis holds nothing
+of this.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.logging import get_logger
+
+from tocsin_ingest.app.commit_batch import decide_and_write
+from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.resolve_quiet import words
+from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.domain.message import Message
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store import heartbeats
+from tocsin_ingest.store.heartbeats import Heartbeat
+from tocsin_ingest.store.snapshot import lock_integrations
+
+_log = get_logger(__name__)
+
+KEY: Final = "tocsin.heartbeat"
+"""The dedup key of the alert of an integration's missing heartbeats."""
+EVERY: Final = 2.0
+"""Seconds between two rounds: how late an incident may be opened after a heartbeat was due."""
+GAP: Final = timedelta(seconds=60)
+"""Without a search for longer than this, Tocsin or its database was away, and could take no heartbeat. As for quiet incidents:
+a busy machine is late by as much."""
+_NOTED_EVERY: Final = timedelta(seconds=10)
+_ACTOR: Final = "services/ingest"
+_AT_ONCE: Final = 200
+_SUMMARY: Final = 1024
+_LABELS: Final = {"heartbeat": "missing"}
+
+
+class Heartbeats:
+    """`beat` takes one, `round` finds those that are missing, of all tenants."""
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Directory,
+        metrics: IngestMetrics,
+        nudge: Callable[[], None],
+        elapsed: Callable[[], float],
+    ) -> None:
+        """`elapsed`: seconds that only grow, such as `time.monotonic`."""
+        self._database = database
+        self._directory = directory
+        self._metrics = metrics
+        self._nudge = nudge
+        self._elapsed = elapsed
+        self._searched: float | None = None
+
+    async def beat(self, org_id: str, integration_id: str) -> tuple[datetime, bool]:
+        """When the next one must have come, and whether heartbeats were missing until now.
+
+        Raises INVALID_FIELD (none is expected), INTEGRATION_NOT_FOUND, DATABASE_UNAVAILABLE.
+        """
+        async with self._database.transaction(org_id) as tx:
+            due = await heartbeats.receive(tx, integration_id)
+        if due is not None:
+            return due, False
+        routing = await self._directory.routing(org_id, integration_id)
+
+        async def work(tx: Tx) -> tuple[datetime | None, bool]:
+            await lock_integrations(tx, {integration_id})
+            before = await heartbeats.lock(tx, integration_id)
+            due = await heartbeats.come_back(tx, integration_id)
+            if before is not None and before.heartbeat_missing:
+                await self.resolve(tx, routing, f"integrations/{integration_id}")
+            return due, before is not None and before.heartbeat_missing
+
+        due, returned = await self._database.run(org_id, work)
+        if due is None:
+            text = f"integrations/{integration_id} has no heartbeat_interval; set one with UpdateIntegration"
+            raise invalid("integration", text)
+        if returned:
+            self._nudge()
+            _log.info("heartbeat_returned", org_id=org_id, integration=integration_id)
+        return due, returned
+
+    async def resolve(self, tx: Tx, routing: Routing, actor: str) -> None:
+        """Resolves the alert of missing heartbeats. The integration must be locked for decisions."""
+        alert = AlertInput(action=ALERT_ACTION_RESOLVE, dedup_key=KEY, labels=_LABELS)
+        await decide_and_write(tx, [route_alert(self._directory, tx.org_id, actor, routing, alert)])
+
+    async def round(self) -> None:
+        """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
+        await self._note_the_search()
+        while True:
+            async with self._database.system() as tx:
+                due = await heartbeats.due(tx, _AT_ONCE)
+            if not await self._miss_all(due) or len(due) < _AT_ONCE:
+                return
+
+    async def _note_the_search(self) -> None:
+        """After a gap, heartbeats get their whole time again, except where another replica has watched them meanwhile."""
+        elapsed = self._elapsed()
+        gap = self._searched is None or elapsed - self._searched > GAP.total_seconds()
+
+        async def work(tx: Tx) -> None:
+            if gap:
+                await heartbeats.excuse(tx, GAP)
+            await heartbeats.watch(tx, _NOTED_EVERY)
+
+        await self._database.run(None, work)
+        self._searched = elapsed
+
+    async def _miss_all(self, due: Sequence[Heartbeat]) -> bool:
+        """Whether all of them were marked; the others stay due."""
+        by_tenant: defaultdict[str, list[Heartbeat]] = defaultdict(list)
+        for each in due:
+            by_tenant[each.org_id].append(each)
+        done = True
+        for org_id, missing in by_tenant.items():
+            try:
+                await self._miss(org_id, missing)
+            except TocsinError as error:
+                done = False
+                _log.warning("heartbeats_wait", org_id=org_id, reason=error.reason_name, error=error.message)
+            except Exception as error:
+                done = False
+                _log.error("heartbeats_failed", org_id=org_id, exc_info=error)
+        return done
+
+    async def _miss(self, org_id: str, due: Sequence[Heartbeat]) -> None:
+        messages = {each.integration_id: await self._message(each) for each in due}
+
+        async def work(tx: Tx) -> set[str]:
+            await lock_integrations(tx, messages)
+            # One that came in the meantime is not due any more.
+            missing = await heartbeats.miss(tx, list(messages))
+            if missing:
+                await decide_and_write(tx, [messages[each] for each in sorted(missing)])
+            return missing
+
+        missing = await self._database.run(org_id, work)
+        for each in missing:
+            _log.warning("heartbeat_missing", org_id=org_id, integration=each)
+        if missing:
+            self._metrics.heartbeats_missing.inc(len(missing))
+            self._nudge()
+
+    async def _message(self, heartbeat: Heartbeat) -> Message:
+        routing = await self._directory.routing(heartbeat.org_id, heartbeat.integration_id)
+        name = heartbeat.display_name
+        alert = AlertInput(
+            action=ALERT_ACTION_TRIGGER,
+            dedup_key=KEY,
+            summary=f"no heartbeat from {name} for {words(heartbeat.heartbeat_interval)}"[:_SUMMARY],
+            source=name,
+            labels=_LABELS,
+            client="Tocsin",
+        )
+        last = heartbeat.heartbeat_time
+        alert.details["last heartbeat"] = "none has come" if last is None else last.isoformat(timespec="seconds")
+        return route_alert(self._directory, heartbeat.org_id, _ACTOR, routing, alert)

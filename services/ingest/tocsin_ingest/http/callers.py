@@ -1,0 +1,25 @@
+"""Who posts: the integration that an integration key stands for."""
+
+from aiohttp import web
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.rpc.server import RpcServer
+
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.send_alert import Sender
+
+
+async def sender_of(rpc: RpcServer, directory: Directory, key: str, request: web.Request) -> Sender:
+    """Raises CREDENTIAL_MISSING, CREDENTIAL_INVALID, SOURCE_NOT_ALLOWED, RATE_LIMITED."""
+    if not key:
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_CREDENTIAL_MISSING,
+            "send an integration key: `Authorization: Bearer tik_…`, or where the format has its place for it",
+        )
+    peer = request.remote or ""
+    return Sender.of(await rpc.credentials.judge((directory,), key, lambda: peer, way="http"))
+
+
+def clean_key(key: str) -> str:
+    """Blanks and line ends come along when a key is copied."""
+    return "".join(key.split())

@@ -1,0 +1,47 @@
+"""Heartbeats by HTTP: POST or GET `/v1/heartbeat`, as whatever runs by the clock can call.
+
+The integration key is a bearer token or the end of the path. A body is not read.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from aiohttp import web
+from tocsin_kit.budgets import RPCS
+from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.http import http_status
+from tocsin_kit.rpc.failures import masked
+from tocsin_kit.rpc.server import RpcServer
+
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.heartbeats import Heartbeats
+from tocsin_ingest.http.callers import clean_key, sender_of
+from tocsin_ingest.http.format import header_or_path_key, is_transient, refuse, retry_after
+
+PATHS: Final = ("/v1/heartbeat", "/v1/heartbeat/{key}")
+
+
+def routes(alive: Heartbeats, directory: Directory, rpc: RpcServer) -> Iterable[web.AbstractRouteDef]:
+    """POST and GET of each path, with and without a slash at its end. A HEAD is none: it asks and says nothing."""
+
+    async def receive(request: web.Request) -> web.Response:
+        try:
+            sender = await sender_of(rpc, directory, clean_key(header_or_path_key(request)), request)
+            rpc.budgets.take(sender.org_id, RPCS, 1)
+            if sender.integration_id is None:
+                raise invalid("Authorization", "must be an integration key, which names its integration")
+            due, returned = await alive.beat(sender.org_id, sender.integration_id)
+        except Exception as failure:
+            return _refuse(masked(failure))
+        return web.json_response({"status": "success", "due_time": due.isoformat(), "returned": returned})
+
+    for path in (*PATHS, *(f"{path}/" for path in PATHS)):
+        yield web.post(path, receive)
+        yield web.get(path, receive, allow_head=False)
+
+
+def _refuse(error: TocsinError) -> web.Response:
+    response = refuse(http_status(error), error)
+    if is_transient(error):
+        response.headers.update(retry_after(error.retry_after or 1.0))
+    return response

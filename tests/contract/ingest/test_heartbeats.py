@@ -1,5 +1,7 @@
 """Heartbeats as their senders call them: by gRPC and by HTTP, and what wrong calls are answered."""
 
+from typing import Any
+
 import aiohttp
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -16,7 +18,7 @@ from tests.contract.ingest.test_integration_service import error_of
 from tests.store.ingest.support import Ingest, bearer, key, new_org
 
 
-async def made(ingest: Ingest, org: str, **fields: Duration) -> tuple[str, str]:
+async def made(ingest: Ingest, org: str, **fields: Any) -> tuple[str, str]:
     request = CreateIntegrationRequest(integration=Integration(display_name="backup", **fields))
     answer = await ingest.integrations.CreateIntegration(request, metadata=bearer(org))
     return answer.integration.name, answer.key

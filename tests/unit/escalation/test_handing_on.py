@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tocsin_escalation.domain.choice import choose
+from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, Reassigned, Restarted, Started, TimerFired
@@ -137,3 +138,13 @@ def test_due_times_do_not_drift_from_policy_to_policy() -> None:
 def test_a_frozen_policy_keeps_its_next_one() -> None:
     assert from_json(to_json(TEAM)) == TEAM
     assert "next_policy" not in to_json(COMPANY)
+
+
+def test_policies_that_page_nobody_now_are_gone_through_once_whatever_their_repeats() -> None:
+    """Each level that is left out is a row of the timeline, in the transaction in which other incidents wait."""
+    levels = [replace(level(user("ana")), condition=Condition(severities=(4,))) for _ in range(20)]
+    ring = [replace(policy(*levels, repeat_count=9), id=f"p{n}", next_policy=f"p{(n + 1) % 6}") for n in range(6)]
+    story = Story(ring[0], knowing(*ring))
+    assert story.run.state is State.EXHAUSTED
+    assert story.said().count(NoteKind.LEVEL_PASSED) == 20 * (MOST_HAND_ONS + 1)
+    assert NoteKind.REPEATED not in story.said()

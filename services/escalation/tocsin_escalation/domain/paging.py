@@ -30,22 +30,25 @@ def start_level(
     """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
 
     So is one whose condition does not hold, unless this level is `wanted`: by a person who named it, or as it has begun before.
-    After the last level the policy begins again while repeats are left; then the escalation is exhausted. `planned` is
-    when the level was due: the next due time counts from it, so that lateness never adds up.
+    After the last level the policy begins again while repeats are left; then the escalation is exhausted. A policy none of whose
+    levels pages anybody now is not repeated. `planned` is when the level was due: the next due time counts from it, so that
+    lateness never adds up.
     """
     notes: list[Note] = []
     policy = run.policy
+    from_the_first = level == 1
     while policy is not None:
         if level > len(policy.levels):
-            if run.repeat >= policy.repeat_count:
+            # Every level was tried in this very moment, so that a repeat would find nobody either.
+            if run.repeat >= policy.repeat_count or from_the_first:
                 following = directory.following(policy)
                 if following is None or run.handed_on >= MOST_HAND_ONS:
                     break
                 told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
                 notes.append(Note(NoteKind.HANDED_ON, "", told))
-                run, policy, level = _hand_on(run, following), following, 1
+                run, policy, level, from_the_first = _hand_on(run, following), following, 1, True
                 continue
-            run = replace(run, repeat=run.repeat + 1)
+            run, from_the_first = replace(run, repeat=run.repeat + 1), True
             notes.append(
                 Note(NoteKind.REPEATED, "", f"nobody answered; repeat {run.repeat} of {policy.repeat_count}", level=1)
             )

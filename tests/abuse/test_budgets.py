@@ -105,6 +105,11 @@ async def test_objects_are_limited_by_tenant(world: World, operator: Clients) ->
     assert (error.reason_name, error.metadata) == ("LIMIT_REACHED", {"limit": "users", "allowed": "1"})
     error = await refusal(lambda: ana.adds_email(verify=False))
     assert (error.reason_name, error.metadata["limit"]) == ("LIMIT_REACHED", "contact_methods")
+    listed = await ana.own.contacts.ListContactMethods(contact_service_pb2.ListContactMethodsRequest())
+    await ana.own.contacts.DeleteContactMethod(
+        contact_service_pb2.DeleteContactMethodRequest(name=listed.contact_methods[0].name)
+    )
+    await ana.adds_email(verify=False)
 
 
 async def test_codes_and_test_pages_are_limited_and_pages_are_not(world: World, operator: Clients) -> None:

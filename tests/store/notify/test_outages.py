@@ -1,6 +1,7 @@
 """Redis gone, flushed, full of rubbish; PostgreSQL cut off; the queue paused."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -321,3 +322,24 @@ async def test_old_rows_go_and_live_ones_stay(world: World, notify: Notify) -> N
     assert gone == 4
     assert await world.states() == ["pending"]
     assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 1
+
+
+async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_nobody(world: World, notify: Notify) -> None:
+    """What says that it is over is kept for as long as the dead letter waits."""
+    from tocsin_notify.work.retention import Retention
+
+    org, incident = new_org(), uuid.uuid4()
+    await notify.submit(job(org, incident))
+    await notify.cancel(org, incident)
+    await world.method(org, webhook="ana")
+    for table, column in (("cancel_fences", "update_time"), ("dead_letters", "create_time")):
+        await world.admin.execute(f"UPDATE {table} SET {column} = {column} - interval '12 days'")
+    retention = Retention(notify.runtime.database, days=90, fence_days=8)
+    await retention()
+    [letter] = await world.admin.fetch("SELECT id FROM dead_letters")
+    request = service_pb.RedriveDeadLettersRequest(names=[f"deadLetters/{letter['id']}"])
+    assert len((await notify.notifications.RedriveDeadLetters(request, metadata=operator())).redriven) == 1
+    assert await world.states() == ["cancelled"]
+    await retention()
+    assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 0
+    assert world.arrived("ana") == 0

@@ -74,7 +74,9 @@ class ContactService(pb_grpc.ContactServiceServicer):
 
             async def create() -> pb.CreateContactMethodResponse:
                 nonlocal secret
-                await require_room(tx, "contact_methods", self._budgets)
+                # Not the addresses of messages, which belong to no user, and not what was deleted.
+                kept = "user_id <> '' AND delete_time IS NULL"
+                await require_room(tx, "contact_methods", self._budgets, where=kept)
                 contact = await self._contacts.create(tx, mapping.given_from(request.contact_method), by)
                 secret = self._contacts.reveal(tx.org_id, contact)
                 return pb.CreateContactMethodResponse(contact_method=mapping.contact_to(contact))

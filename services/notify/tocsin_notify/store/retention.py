@@ -17,7 +17,12 @@ STATEMENTS: Final = {
   SELECT p.id FROM pages p WHERE p.create_time < app_now() - make_interval(secs => $1)
     AND NOT EXISTS (SELECT FROM notifications n WHERE n.page_id = p.id AND n.state IN ('pending', 'sending'))
   ORDER BY p.create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    "cancel_fences": _older("cancel_fences", "update_time"),
+    # Without its fence a dead letter that is redriven would page for an incident that is over.
+    "cancel_fences": """DELETE FROM cancel_fences WHERE ctid IN (
+  SELECT f.ctid FROM cancel_fences f WHERE f.update_time < app_now() - make_interval(secs => $1)
+    AND NOT EXISTS (SELECT FROM dead_letters d
+                    WHERE d.org_id = f.org_id AND d.incident = f.incident AND d.redrive_time IS NULL)
+  ORDER BY f.update_time LIMIT $2 FOR UPDATE OF f SKIP LOCKED)""",
     "dead_letters": _older("dead_letters", "create_time"),
     "verifications": _older("verifications", "create_time"),
     "sms_senders": _older("sms_senders", "update_time"),

@@ -264,6 +264,7 @@ dead_letters: Final = Table(
     index("dead_letters_newest", "org_id", "create_time DESC", "id DESC"),
     index("dead_letters_waiting", "org_id", "create_time DESC", "id DESC", where="redrive_time IS NULL"),
     index("dead_letters_oldest", "create_time"),
+    index("dead_letters_of_incident", "org_id", "incident", where="redrive_time IS NULL AND incident IS NOT NULL"),
 )
 """What could not be read or sent, kept until an operator redrives or discards it."""
 

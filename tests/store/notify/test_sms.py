@@ -268,6 +268,28 @@ async def test_a_failure_that_may_pass_is_tried_on_where_there_is_no_other_metho
         assert await world.states("org_id = $1", org) == ["sent"]
 
 
+@pytest.mark.parametrize(("later", "state"), [("retryable", "pending"), ("sent", "sent"), ("started", "sent")])
+async def test_an_attempt_that_was_not_delivered_counts_unless_a_later_one_was_taken(
+    world: World, twilio: TwilioServer, later: str, state: str
+) -> None:
+    """The answer to the first one was lost, so that another one began; then a receipt said that the first was taken."""
+    org = new_org()
+    async with running(world, twilio) as notify:
+        await world.method(org, sms=ANA)
+        await notify.submit(job(org))
+        message = await taken(twilio)
+        await until(lambda: _states(world, org, "sent"))
+        await world.admin.execute(
+            """WITH other AS (UPDATE notifications SET attempts = 2 WHERE org_id = $1 RETURNING id)
+               INSERT INTO attempts (org_id, notification_id, number, outcome, end_time)
+               SELECT $1, id, 2, $2, CASE WHEN $2 <> 'started' THEN app_now() END FROM other""",
+            org,
+            later,
+        )
+        assert await twilio.tells(message, "undelivered", 30003) == 204
+        assert await world.states("org_id = $1", org) == [state]
+
+
 async def test_an_acknowledged_page_is_not_sent_elsewhere_when_its_receipt_says_that_it_failed(
     world: World, twilio: TwilioServer
 ) -> None:

@@ -99,7 +99,7 @@ class Receipts:
             await page_outcomes.append_sent(tx, told)
         if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
             await receipts.settle(tx, [(row.org_id, row.id)])
-        current = row.attempts == attempt.number and (sent or state is State.SENT)
+        current = not row.outdone and (sent or state is State.SENT)
         if receipt.evidence is not Evidence.FAILED or not current or row.fence_reason is not None:
             return _Taken(True, row.channel, news=True, sent=sent)
         await receipts.mark_failed(tx, attempt.notification, receipt.reason)

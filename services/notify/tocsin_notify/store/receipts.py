@@ -12,7 +12,9 @@ from tocsin_notify.store.rows import AnsweredPage, Receipted, Unreceipted
 
 _LOCK: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
-  n.attempts, n.tries, a.evidence, p.type, p.job, f.reason AS fence_reason
+  n.tries, a.evidence, p.type, p.job, f.reason AS fence_reason,
+  EXISTS (SELECT FROM attempts l WHERE l.org_id = n.org_id AND l.notification_id = n.id AND l.number > $3
+          AND (l.outcome IN ('started', 'sent') OR l.evidence <> '')) AS outdone
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id

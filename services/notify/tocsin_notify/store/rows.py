@@ -59,16 +59,19 @@ class Concluded(NotificationHead):
 
 @dataclass(frozen=True, slots=True)
 class Receipted(NotificationHead):
-    """One whose receipt came, with what was known of the attempt before, and why its incident was stopped if it was."""
+    """One whose receipt came, with what was known of the attempt before, and why its incident was stopped if it was.
+
+    `outdone`: a later attempt is under way, or the provider took it.
+    """
 
     channel: str
     state: str
-    attempts: int
     tries: int
     evidence: str
     type: str
     job: bytes
     fence_reason: str | None
+    outdone: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,20 @@ async def test_whoever_hears_the_call_is_reached_and_a_mailbox_is_not(world: Wor
         await until(lambda: any(each.kind == failed and each.org_id == other for each in world.escalation.outcomes))
 
 
+async def test_attempts_that_never_rang_are_no_first_call(world: World, twilio: TwilioServer) -> None:
+    """Some phones let through only the second call in a row."""
+    org = new_org()
+    twilio.refuse[ANA] = [error(503, 20503), error(503, 20503)]
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        await notify.submit(job(org))
+        assert await twilio.rings(await called(twilio), "no-answer") == 204
+        assert await world.states("org_id = $1", org) == ["pending"], "it is called once more"
+        await world.forward(timedelta(minutes=2))
+        assert await twilio.rings(await called(twilio, count=2), "no-answer") == 204
+        assert await world.states("org_id = $1", org) == ["dead"]
+
+
 async def test_what_nobody_signed_presses_no_key(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio) as notify:

@@ -47,6 +47,16 @@ class Receipts:
         self._hints = hints
         self._metrics = metrics
 
+    async def call_number(self, attempt: AttemptName) -> int:
+        """Which call in a row the attempt is, from 1: attempts that never became a call do not count.
+
+        Raises DATABASE_UNAVAILABLE.
+        """
+        if attempt.number == 1:
+            return 1
+        async with self._db.transaction(attempt.org_id) as tx:
+            return 1 + await receipts.calls_before(tx, attempt.notification, attempt.number)
+
     async def take(self, attempt: AttemptName, receipt: Receipt) -> bool:
         """Write down what was told; whether the attempt is known here. Idempotent.
 

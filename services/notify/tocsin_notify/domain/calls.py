@@ -34,32 +34,35 @@ class Verdict:
     death: DeathReason = DeathReason.ATTEMPTS_EXHAUSTED
 
 
-def answered_by(who: str, attempt: int) -> Verdict | None:
-    """The provider has listened to what picked up; `who` is its word for it. None: it cannot tell."""
+def answered_by(who: str, call: int) -> Verdict | None:
+    """The provider has listened to what picked up; `who` is its word for it. None: it cannot tell.
+
+    `call`: which call in a row it is, from 1.
+    """
     if who == _HUMAN:
         return Verdict(Evidence.DELIVERED, who)
     if who.startswith(_MACHINES):
         what = "a fax machine" if who == "fax" else "a mailbox or an answering machine"
-        return Verdict(Evidence.FAILED, who, f"{what} took the call: {who}", _death(attempt))
+        return Verdict(Evidence.FAILED, who, f"{what} took the call: {who}", _death(call))
     return None
 
 
-def ended(status: str, who: str, sip_code: str, attempt: int) -> Verdict | None:
+def ended(status: str, who: str, sip_code: str, call: int) -> Verdict | None:
     """The call is over. `sip_code`: the carrier's code, if there is one. None: a status that is not known."""
     code = " ".join(filter(None, (status, who if status == "completed" else sip_code)))[:64]
     if status == "completed":
-        heard = answered_by(who, attempt)
+        heard = answered_by(who, call)
         if heard is not None:
             return Verdict(heard.evidence, code, heard.reason, heard.death)
         return Verdict(
-            Evidence.FAILED, code, "the call ended without a key, and nobody knows who took it", _death(attempt)
+            Evidence.FAILED, code, "the call ended without a key, and nobody knows who took it", _death(call)
         )
     if status not in _NOT_REACHED:
         return None
     gone = status == "failed" and sip_code in _NO_NUMBER
-    death = DeathReason.PERMANENT_FAILURE if gone else _death(attempt)
+    death = DeathReason.PERMANENT_FAILURE if gone else _death(call)
     return Verdict(Evidence.FAILED, code, f"{_NOT_REACHED[status]}: {code}", death)
 
 
-def _death(attempt: int) -> DeathReason:
-    return DeathReason.PERMANENT_FAILURE if attempt >= _LAST_CALL else DeathReason.ATTEMPTS_EXHAUSTED
+def _death(call: int) -> DeathReason:
+    return DeathReason.PERMANENT_FAILURE if call >= _LAST_CALL else DeathReason.ATTEMPTS_EXHAUSTED

@@ -11,7 +11,7 @@ from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.presses import Answer, Press, Presses
-from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.channels.callbacks import TWILIO_CALL, TWILIO_KEY
 from tocsin_notify.channels.posting import printable
 from tocsin_notify.channels.voice_text import asking, keys_of, page_text, saying
@@ -54,7 +54,7 @@ class TwilioCalls:
         """What became of a call, or who picked it up. 404: of a call that is not known here (any more)."""
         fields = await self._signed.fields(request)
         attempt = attempt_of(request.query)
-        receipt = _receipt(attempt, fields)
+        receipt = _receipt(await self._receipts.call_number(attempt), fields)
         if receipt is None:
             return web.Response(status=204)
         return web.Response(status=204 if await self._receipts.take(attempt, receipt) else 404)
@@ -83,16 +83,16 @@ class TwilioCalls:
         return answer(saying(_NOT_DONE[taken]))
 
 
-def _receipt(attempt: AttemptName, fields: Mapping[str, str]) -> Receipt | None:
-    """None: it says nothing new."""
+def _receipt(call: int, fields: Mapping[str, str]) -> Receipt | None:
+    """Of the call with this number in a row. None: it says nothing new."""
     sid, status = _sid(fields), fields.get("CallStatus", "")
     who = fields.get("AnsweredBy", "")
     if status in _UNDER_WAY and not who:
         return Receipt(Evidence.ACCEPTED, sid, status)
     if status in ("", *_UNDER_WAY):
-        verdict = answered_by(who, attempt.number)
+        verdict = answered_by(who, call)
     else:
-        verdict = ended(status, who, fields.get("SipResponseCode", ""), attempt.number)
+        verdict = ended(status, who, fields.get("SipResponseCode", ""), call)
     if verdict is None:
         _log.info("twilio_call_status_unknown", status=printable(status)[:LONGEST_ID], who=printable(who)[:LONGEST_ID])
         return None

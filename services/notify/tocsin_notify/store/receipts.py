@@ -59,6 +59,11 @@ JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
 WHERE n.org_id = $1 AND n.id = $2
 """
+# A redrive begins anew with `tries`, and not with the numbers of the attempts.
+_CALLS_BEFORE: Final = """
+SELECT count(*) FROM attempts a JOIN notifications n ON n.org_id = a.org_id AND n.id = a.notification_id
+WHERE a.org_id = $1 AND a.notification_id = $2 AND a.number < $3 AND a.number > n.attempts - n.tries AND a.evidence <> ''
+"""
 _SETTLE: Final = """
 UPDATE notifications n SET receipt_settled = true
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id) WHERE n.org_id = g.org_id AND n.id = g.id
@@ -79,6 +84,12 @@ async def lock(tx: Tx, notification: UUID, attempt: int) -> Receipted | None:
     """The notification, held, with the evidence of this attempt and the reason why its incident was stopped, if it was."""
     row = await tx.fetchrow(_LOCK, tx.org_id, notification, attempt)
     return None if row is None else Receipted(**dict(row))
+
+
+async def calls_before(tx: Tx, notification: UUID, attempt: int) -> int:
+    """How many earlier attempts of the same run the provider has told something of: these were calls."""
+    found: int = await tx.fetchval(_CALLS_BEFORE, tx.org_id, notification, attempt)
+    return found
 
 
 async def note(tx: Tx, notification: UUID, attempt: int, receipt: Receipt) -> None:

@@ -17,6 +17,7 @@ READING = ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "Re
 MUTATING_WITHOUT_ID = {
     "SendAlerts": "each alert carries its own",
     "StreamAlerts": "each alert carries its own",
+    "SendHeartbeat": "calling twice is calling in",
     "PauseQueue": "pausing a paused queue is OK",
     "ResumeQueue": "resuming a running queue is OK",
     "ApplyIncidentEvents": "idempotent by each incident's event numbers",

@@ -124,6 +124,24 @@ async def test_a_link_shows_and_acts_once(tenant: Tenant, browser: Browser) -> N
     assert (await tenant.incident(incident)).resolved_by == "users/ana"
 
 
+async def test_a_link_that_was_used_for_a_note_still_acknowledges(tenant: Tenant, browser: Browser) -> None:
+    """The phone has dropped the page that followed; the message with the link is still there."""
+    incident, link = await paged(tenant)
+    for text in ("on my way", "at the laptop"):
+        await browser.opens(link)
+        if browser.headers.get("Location"):
+            await browser.opens(f"{link.rpartition('/')[0]}/{browser.headers['Location']}")
+        assert await browser.presses("note", text=text) == 303
+    assert await browser.opens(link) == 303
+    await browser.opens(f"{link.rpartition('/')[0]}/{browser.headers['Location']}")
+    assert await browser.presses("acknowledge") == 303
+    assert (await tenant.incident(incident)).acknowledged_by == "users/ana"
+    assert await browser.opens(link) == 303
+    await browser.opens(f"{link.rpartition('/')[0]}/{browser.headers['Location']}")
+    assert "ana acknowledged it at" in browser.says
+    assert browser.buttons == []
+
+
 async def test_i_cannot_pages_the_next_level(tenant: Tenant, browser: Browser) -> None:
     incident, link = await paged(tenant)
     await browser.opens(link)

@@ -72,6 +72,18 @@ class View:
         """Whether it was used."""
         return any(use.turn >= self.link.turn and use.done for use in self.uses)
 
+    @property
+    def beyond_notes(self) -> AnswerLink:
+        """The link that goes on from here, if this one and those after it were used for notes; else itself.
+
+        A person who adds a note by the link in a message must still be able to acknowledge by it.
+        """
+        noted = {use.turn for use in self.uses if use.done and use.action == Action.NOTE}
+        link = self.link
+        while link.turn in noted and link.next() != link:
+            link = link.next()
+        return link
+
 
 class Whole(Protocol):
     """The pages that came as one message (`app.whole_bundles`)."""

@@ -43,10 +43,15 @@ class AnswerPages:
         return web.get(PATH + "{token}", self.show), web.post(PATH + "{token}", self.act)
 
     async def show(self, request: web.Request) -> web.Response:
-        """404 for a link that was not made here, 410 for one that is too old, 200 for any other."""
+        """404 for a link that was not made here, 410 for one that is too old, 200 for any other.
+
+        303 to the one that goes on from here for one that was used for a note.
+        """
         view = await self._view(request)
         if view is None:
             return _unknown()
+        if view.beyond_notes != view.link:
+            return self._leads_to(view.beyond_notes)
         return _html(self._shown(view), 410 if view.expired else 200)
 
     async def act(self, request: web.Request) -> web.Response:
@@ -75,8 +80,11 @@ class AnswerPages:
                 _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(action), error=error.message)
             passing = problem is _PASSING or error.code is grpc.StatusCode.UNAVAILABLE
             return await self._again(view, problem, 503 if passing else 409)
+        return self._leads_to(following)
+
+    def _leads_to(self, link: AnswerLink) -> web.Response:
         # Relative, so that it leads back through every proxy in between.
-        return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(following)})
+        return web.Response(status=303, headers={**HEADERS, "Location": self._links.token(link)})
 
     async def _view(self, request: web.Request) -> View | None:
         link = self._links.read(request.match_info["token"])

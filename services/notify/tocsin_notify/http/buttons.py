@@ -5,6 +5,7 @@ Only a POST acts, since previews and scanners fetch URLs. The answer is a line o
 
 from collections.abc import Iterable
 from typing import Final
+from uuid import uuid4
 
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -14,6 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
 from tocsin_notify.channels.callbacks import BUTTON, CallbackUrls
 from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.attempts import attempt_of
 
 _log = get_logger(__name__)
@@ -50,6 +52,10 @@ class Buttons:
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this service has not made this URL")
         action = Action(names["action"])
-        press = Press(attempt_of(names), action, names["via"], "button", f"button {action}")
+        # An ntfy app names no press. Acknowledging twice does nothing, but a press after the acknowledgement has lapsed must not be
+        # answered with what was said to the first one. Pushover tells of an acknowledgement, and may tell twice.
+        again = action is Action.ACKNOWLEDGE and names["via"] == Channel.NTFY
+        once_each = str(uuid4()) if again else ""
+        press = Press(attempt_of(names), action, names["via"], "button", f"button {action}", occurrence=once_each)
         answer = await self._presses.take(press)
         return web.Response(status=_STATUS[answer], text=ANSWERS[answer].format(done=action.done))

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_ingest.app import heartbeats as app
-from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import heartbeats, integrations
@@ -159,7 +160,7 @@ async def test_one_that_comes_after_the_search_saw_it_due_pages_nobody(
     org = await house.tenant()
     await house.clock.forward(timedelta(minutes=61))
     async with house.database.system() as tx:
-        seen = [each for each in await heartbeats.due(tx, 10) if each.org_id == org]
+        seen = [each for each in await heartbeats.due(tx, 10, without=()) if each.org_id == org]
     assert not await house.beats(org)
     await house.alive._miss(org, seen)
     assert await house.open(org) == []
@@ -170,7 +171,7 @@ async def test_tenants_take_turns(house: House) -> None:
     one = await house.tenant(timedelta(minutes=3))
     await house.clock.forward(timedelta(minutes=4))
     async with house.database.system() as tx:
-        first = [each.org_id for each in await heartbeats.due(tx, 4)]
+        first = [each.org_id for each in await heartbeats.due(tx, 4, without=())]
     assert (first.count(one), first.count(many)) == (1, 3)
     await house.alive.round()
     assert (len(await house.open(many)), len(await house.open(one))) == (6, 1)
@@ -182,3 +183,23 @@ async def test_none_is_expected_any_more(house: House) -> None:
     assert await house.open(org) == []
     with pytest.raises(TocsinError, match="has no heartbeat_interval"):
         await house.beats(org)
+
+
+async def test_a_tenant_whose_heartbeats_cannot_be_marked_keeps_no_other_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = await house.tenant(), await house.tenant(HOUR + timedelta(minutes=1))
+    routing = Directory.routing
+
+    async def refused(self: Directory, org_id: str, integration_id: str) -> Routing:
+        if org_id == stuck:
+            raise TocsinError(ErrorReason.ERROR_REASON_CONFLICT, "somebody else has it")
+        return await routing(self, org_id, integration_id)
+
+    monkeypatch.setattr(Directory, "routing", refused)
+    monkeypatch.setattr(app, "_AT_ONCE", 1)
+    await house.passes(minutes=62)
+    assert (await house.open(stuck), len(await house.open(other))) == ([], 1)
+    monkeypatch.undo()
+    await house.alive.round()
+    assert len(await house.open(stuck)) == 1

@@ -16,7 +16,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
 from tocsin_ingest.app.directory import Directory, Routing
-from tocsin_ingest.app.resolve_quiet import words
+from tocsin_ingest.app.resolve_quiet import SHORTEST_GAP, words
 from tocsin_ingest.app.route_alert import route_alert
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.metrics import IngestMetrics
@@ -30,9 +30,8 @@ KEY: Final = "tocsin.heartbeat"
 """The dedup key of the alert of an integration's missing heartbeats."""
 EVERY: Final = 2.0
 """Seconds between two rounds: how late an incident may be opened after a heartbeat was due."""
-GAP: Final = timedelta(seconds=60)
-"""Without a search for longer than this, Tocsin or its database was away, and could take no heartbeat. As for quiet incidents:
-a busy machine is late by as much."""
+GAP: Final = timedelta(seconds=SHORTEST_GAP)
+"""Without a search for longer than this, Tocsin or its database was away, and could take no heartbeat."""
 _NOTED_EVERY: Final = timedelta(seconds=10)
 _ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
@@ -95,10 +94,13 @@ class Heartbeats:
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
         await self._note_the_search()
+        waiting: set[str] = set()
         while True:
             async with self._database.system() as tx:
-                due = await heartbeats.due(tx, _AT_ONCE)
-            if not await self._miss_all(due) or len(due) < _AT_ONCE:
+                due = await heartbeats.due(tx, _AT_ONCE, without=waiting)
+            # A tenant of which one could not be marked is left out, or it would be first again, and all others would wait with it.
+            waiting |= await self._miss_all(due)
+            if len(due) < _AT_ONCE:
                 return
 
     async def _note_the_search(self) -> None:
@@ -114,22 +116,22 @@ class Heartbeats:
         await self._database.run(None, work)
         self._searched = elapsed
 
-    async def _miss_all(self, due: Sequence[Heartbeat]) -> bool:
-        """Whether all of them were marked; the others stay due."""
+    async def _miss_all(self, due: Sequence[Heartbeat]) -> set[str]:
+        """The tenants of which some could not be marked; these stay due."""
         by_tenant: defaultdict[str, list[Heartbeat]] = defaultdict(list)
         for each in due:
             by_tenant[each.org_id].append(each)
-        done = True
+        waiting: set[str] = set()
         for org_id, missing in by_tenant.items():
             try:
                 await self._miss(org_id, missing)
             except TocsinError as error:
-                done = False
+                waiting.add(org_id)
                 _log.warning("heartbeats_wait", org_id=org_id, reason=error.reason_name, error=error.message)
             except Exception as error:
-                done = False
+                waiting.add(org_id)
                 _log.error("heartbeats_failed", org_id=org_id, exc_info=error)
-        return done
+        return waiting
 
     async def _miss(self, org_id: str, due: Sequence[Heartbeat]) -> None:
         messages = {each.integration_id: await self._message(each) for each in due}

@@ -25,7 +25,7 @@ ACTOR: Final = "services/ingest"
 _BATCH: Final = 1000
 _BATCHES_A_ROUND: Final = 20
 _TOGETHER: Final = 100
-_SHORTEST_GAP: Final = 60.0
+SHORTEST_GAP: Final = 60.0
 """Seconds without a successful search that are no outage, however often rounds run: a busy machine is late by as much."""
 _ROUNDS_OF_A_GAP: Final = 3
 _START: Final = UUID(int=0)
@@ -52,7 +52,7 @@ class QuietIncidents:
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
-        self._gap = max(_SHORTEST_GAP, _ROUNDS_OF_A_GAP * every)
+        self._gap = max(SHORTEST_GAP, _ROUNDS_OF_A_GAP * every)
         self._elapsed = elapsed
         self._searched: float | None = None
         self._since: datetime | None = None

@@ -22,7 +22,7 @@ class _Suspect:
 class Suspects(Generic[T]):
     """Remembers what differs, for at most 100,000 at a time. Something is due once it has lasted for `grace` seconds.
 
-    What stays although it was tried to be mended comes due again after growing pauses, up to an hour.
+    What stays after it was `tried` comes due again after growing pauses, up to an hour.
     """
 
     def __init__(self, grace: float) -> None:

@@ -1,6 +1,6 @@
 """Heartbeats of integrations: when one came, and which have not come in time. The row is the timer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,6 +28,7 @@ WITH RECURSIVE orgs AS (
     WHERE integrations.org_id = orgs.org_id AND {_AWAITED} AND heartbeat_due_time <= app_now()
     ORDER BY heartbeat_due_time LIMIT $1
   ) AS mine
+  WHERE orgs.org_id <> ALL($2::text[])
 )
 SELECT org_id, integration_id, display_name, heartbeat_interval, heartbeat_time, heartbeat_due_time, heartbeat_missing
 FROM turns ORDER BY turn, heartbeat_due_time LIMIT $1
@@ -124,9 +125,9 @@ async def come_back(tx: Tx, integration_id: str) -> datetime | None:
     return due
 
 
-async def due(tx: Tx, limit: int) -> list[Heartbeat]:
-    """Up to `limit` heartbeats of all tenants that have not come in time and are not marked so."""
-    return [Heartbeat(*row) for row in await tx.fetch(DUE, limit)]
+async def due(tx: Tx, limit: int, *, without: Collection[str]) -> list[Heartbeat]:
+    """Up to `limit` heartbeats that have not come in time and are not marked so, of all tenants but those in `without`."""
+    return [Heartbeat(*row) for row in await tx.fetch(DUE, limit, sorted(without))]
 
 
 async def miss(tx: Tx, integration_ids: Sequence[str]) -> set[str]:

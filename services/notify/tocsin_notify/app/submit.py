@@ -1,6 +1,6 @@
 """Take pages in: store, plan, and start what is due at once, in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -87,11 +87,14 @@ class Submit:
                 if fresh and stored.now is not None:
                     round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
                     known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
-                    able = [page for page in fresh if stored.fences[page.id] is None and _may_wait(page)]
-                    together = await self._bundle(passage.tx, able, known, stored.now)
+                    steps = {page.id: _planned(page, known[page.org_id, page.user_id]) for page in fresh}
+                    able = [
+                        page for page in fresh if stored.fences[page.id] is None and steps[page.id] and _may_wait(page)
+                    ]
+                    together = await self._bundle(passage.tx, able, stored.now)
                     for page in fresh:
                         person, fence = known[page.org_id, page.user_id], stored.fences[page.id]
-                        round_.plan(page, person, fence, together.get(page.id))
+                        round_.plan(page, person, steps[page.id], fence, together.get(page.id))
                     if round_.rows:
                         made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
                         round_.keep(made)
@@ -120,14 +123,9 @@ class Submit:
         self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
         return answers
 
-    async def _bundle(
-        self, tx: Tx, able: Sequence[NewPage], known: Mapping[tuple[str, str], Person], now: datetime
-    ) -> dict[UUID, UUID]:
+    async def _bundle(self, tx: Tx, able: Sequence[NewPage], now: datetime) -> dict[UUID, UUID]:
         """The bundle of each of these that is above its person's budget."""
-        if self._bundling.pages <= 0:
-            return {}
-        able = [page for page in able if _is_planned(page, known[page.org_id, page.user_id])]
-        if not able:
+        if self._bundling.pages <= 0 or not able:
             return {}
         held = await bundles.paces(tx, {(page.org_id, page.user_id) for page in able})
         joined: list[Joined] = []
@@ -148,8 +146,8 @@ def _may_wait(page: NewPage) -> bool:
     return of_people and page.job.severity not in _NEVER_WAIT and page.page.channel_override is None
 
 
-def _is_planned(page: NewPage, person: Person) -> bool:
-    return bool(plan(page.page, person.methods, person.rules))
+def _planned(page: NewPage, person: Person) -> list[Planned]:
+    return plan(page.page, person.methods, person.rules)
 
 
 class _Round:
@@ -173,8 +171,9 @@ class _Round:
         self._now = now
         self._direct = direct
 
-    def plan(self, page: NewPage, person: Person, fence: str | None, bundle: UUID | None) -> None:
-        planned = plan(page.page, person.methods, person.rules)
+    def plan(
+        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, bundle: UUID | None
+    ) -> None:
         if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:

@@ -106,7 +106,7 @@ def page_of(org_id: str, user: str, id: UUID, members: Sequence[BundledPage]) ->
     """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
     jobs = [pb.NotificationJob.FromString(each.job) for each in members]
     listed = [
-        Member(id, job.title[:_TITLE], severity_word(job.severity), each.since)
+        Member(job.title[:_TITLE], severity_word(job.severity), each.since)
         for job, each in zip(jobs, members, strict=True)
     ]
     high = any(each.urgency == Urgency.HIGH for each in members)

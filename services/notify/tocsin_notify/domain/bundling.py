@@ -45,14 +45,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where one page goes: by itself, or into `bundle`. `opened`: it is the first one in there."""
+    """Where one page goes: by itself, or into `bundle`."""
 
     pace: Pace
     bundle: UUID | None = None
-    opened: bool = False
-
-
-CALM = Pace()
 
 
 def place(pace: Pace, now: datetime, policy: BundlePolicy, new_id: Callable[[], UUID]) -> Placed:
@@ -69,14 +65,13 @@ def place(pace: Pace, now: datetime, policy: BundlePolicy, new_id: Callable[[], 
     wait = min(policy.longest, policy.collect * 2.0 ** min(pace.bundles, 60))
     id = new_id()
     due, until = now + timedelta(seconds=wait), now + window
-    return Placed(Pace(pace.alone, until, id, due, pace.bundles + 1), id, opened=True)
+    return Placed(Pace(pace.alone, until, id, due, pace.bundles + 1), id)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A page of a bundle that is still true. `severity` in words; `since`: when its level was due."""
 
-    page: UUID
     title: str
     severity: str
     since: datetime

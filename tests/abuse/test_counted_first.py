@@ -153,3 +153,12 @@ def test_a_long_key_does_not_make_a_long_answer() -> None:
     with pytest.raises(TocsinError) as caught:
         validate(request)
     assert len(to_status(caught.value).SerializeToString()) < 1024
+
+
+def test_text_that_cannot_be_stored_is_told_beside_the_other_violations_of_a_small_message() -> None:
+    with pytest.raises(TocsinError) as caught:
+        validate(CreateIntegrationRequest(integration={"display_name": "a\0b"}, request_id="?"))  # type: ignore[arg-type]
+    assert "NUL" in caught.value.fields[0].description
+    many: Any = [{"display_name": "a\0b", "matchers": [{"label": "l", "operator": 1}] * 20}] * 100
+    with pytest.raises(TocsinError, match="NUL"):
+        validate(CreateIntegrationRequest(integration={"display_name": "x", "routing_rules": many}))  # type: ignore[arg-type]

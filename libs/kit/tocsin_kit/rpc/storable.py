@@ -75,6 +75,12 @@ def make_storable(message: Message, prefix: str = "") -> None:
         raise invalid_fields(walk.violations)
 
 
+def repairs(message: Message) -> bool:
+    """Whether `make_storable` may change a message of this type, so that it must come before the rules are applied."""
+    plan = _plan(cast(Descriptor, message.DESCRIPTOR))
+    return plan.machine or plan.has_machine
+
+
 @dataclass(frozen=True, slots=True)
 class _Field:
     name: str

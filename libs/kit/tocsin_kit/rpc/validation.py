@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from tocsin_kit.errors import FieldViolation, invalid_fields
 from tocsin_kit.rpc.bounds import bounds_of, key_path
-from tocsin_kit.rpc.storable import make_storable
+from tocsin_kit.rpc.storable import make_storable, repairs
 
 _validator: Final = protovalidate.Validator()
 MAX_VIOLATIONS: Final = 50
@@ -23,21 +23,25 @@ def validate(message: Message, prefix: str = "") -> None:
     """Raises INVALID_FIELD with one violation per field that breaks a rule; paths begin with `prefix`, if given.
 
     Entries are counted before one is looked at (`tocsin_kit.rpc.bounds`). Text that cannot be stored breaks a rule too;
-    in what machines write it is repaired (`tocsin_kit.rpc.storable`). Validation ends at the first violation; it goes on
-    to find more, at most 50, only in messages of few entries. Call it for each item of a batch whose items the
-    annotations leave out: `validate(item, f"items[{i}]")`.
+    in what machines write it is repaired first (`tocsin_kit.rpc.storable`). A message of many entries is told its first
+    violation, and its text is looked through only when it has none; a message of few is told all, at most 50. Call it
+    for each item of a batch whose items the annotations leave out: `validate(item, f"items[{i}]")`.
     """
     bounds = bounds_of(message.DESCRIPTOR)
     if bounds.counts:
         excess = bounds.excess(message, prefix)
         if excess is not None:
             raise invalid_fields((excess,))
-    make_storable(message, prefix)
+    storable_first = repairs(message)
+    if storable_first:
+        make_storable(message, prefix)
     violations = _validator.collect_violations(message, fail_fast=True)
-    if violations:
-        if not bounds.counts or bounds.entries(message) <= _FEW_ENTRIES:
-            violations = _validator.collect_violations(message)
+    if violations and bounds.counts and bounds.entries(message) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(violations, prefix))
+    if not storable_first:
+        make_storable(message, prefix)
+    if violations:
+        raise invalid_fields(_by_field(_validator.collect_violations(message), prefix))
 
 
 def warm(message_type: type[Message]) -> None:

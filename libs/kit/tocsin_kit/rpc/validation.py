@@ -1,6 +1,7 @@
 """Shape rules: what the `buf.validate` annotations of a message demand, reported field by field.
 
-The only module that knows protovalidate, so that its engine can be replaced.
+The only module that knows protovalidate, so that its engine can be replaced. It words every violation, and is not asked about
+messages that certainly have none (`tocsin_kit.rpc.sure`).
 """
 
 from typing import Any, Final
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 from tocsin_kit.errors import FieldViolation, invalid_fields
 from tocsin_kit.rpc.bounds import bounds_of, key_path
 from tocsin_kit.rpc.storable import make_storable, repairs
+from tocsin_kit.rpc.sure import sure_of
 
 _validator: Final = protovalidate.Validator()
 MAX_VIOLATIONS: Final = 50
@@ -35,7 +37,8 @@ def validate(message: Message, prefix: str = "") -> None:
     storable_first = repairs(message)
     if storable_first:
         make_storable(message, prefix)
-    violations = _validator.collect_violations(message, fail_fast=True)
+    sure = sure_of(message.DESCRIPTOR)(message)
+    violations = [] if sure else _validator.collect_violations(message, fail_fast=True)
     if violations and bounds.counts and bounds.entries(message) > _FEW_ENTRIES:
         raise invalid_fields(_by_field(violations, prefix))
     if not storable_first:
@@ -47,6 +50,7 @@ def validate(message: Message, prefix: str = "") -> None:
 def warm(message_type: type[Message]) -> None:
     """Compile the type's rules now, which takes milliseconds, and not while the first caller waits."""
     bounds_of(message_type.DESCRIPTOR)
+    sure_of(message_type.DESCRIPTOR)
     _validator.collect_violations(message_type())
 
 

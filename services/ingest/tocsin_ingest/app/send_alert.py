@@ -18,6 +18,7 @@ from tocsin_ingest.app.alert_size import check_size
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.known_rules import teach_rules
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated, route_alert
 
@@ -50,6 +51,7 @@ class AlertIntake:
         self._budgets = budgets
         self._limit = limit
         self._batches = batches
+        teach_rules()
 
     async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
         """Returns once the alert is committed. `request` must have passed `validate`.

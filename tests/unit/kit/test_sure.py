@@ -111,16 +111,17 @@ def test_what_is_sure_breaks_no_rule_in_any_request() -> None:
     assert doubtful > 1000
 
 
-ALERT = {"dedup_key": "k", "summary": "disk full", "source": "db1", "labels": {"team": "db"}}
+def asked(action: Any = 0, severity: Any = 0, request_id: str = "", **fields: Any) -> SendAlertRequest:
+    return SendAlertRequest(request_id=request_id, alert=AlertInput(action=action, severity=severity, **fields))
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        SendAlertRequest(alert=AlertInput(**ALERT)),
-        SendAlertRequest(alert=AlertInput(summary="s", links=[Link(href="https://x", text="x")], severity=1)),
-        SendAlertRequest(request_id="019374ab-1234-7000-8000-0123456789ab", alert=AlertInput(action=3, source="s")),
-        SendAlertRequest(integration="integrations/a", alert=AlertInput(summary="s", details={"a": {"b": [1, "x"]}})),
+        asked(dedup_key="k", summary="disk full", source="db1", labels={"team": "db"}),
+        asked(summary="s", links=[Link(href="https://x", text="x")], severity=1),
+        asked(request_id="019374ab-1234-7000-8000-0123456789ab", action=3, source="s"),
+        asked(summary="s", details={"a": {"b": [1, "x"]}}),
         SendAlertsRequest(alerts=[SendAlertRequest()] * 1000),
         GetAlertRequest(name="alerts/019374ab-1234-7000-8000-0123456789ab"),
     ],
@@ -137,8 +138,8 @@ def test_ordinary_requests_are_sure(message: Message) -> None:
     [
         SendAlertRequest(),
         SendAlertRequest(alert=AlertInput()),
-        SendAlertRequest(alert=AlertInput(action=2)),
-        SendAlertRequest(alert=AlertInput(action=7, summary="s")),
+        asked(action=2),
+        asked(action=7, summary="s"),
         SendAlertRequest(alert=AlertInput(summary="s" * 1025)),
         SendAlertRequest(alert=AlertInput(summary="s", labels={"": "x"})),
         SendAlertRequest(alert=AlertInput(summary="s", labels={"x": "y" * 1025})),

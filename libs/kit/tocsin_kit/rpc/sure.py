@@ -104,7 +104,11 @@ def _of_oneofs(descriptor: Descriptor) -> Iterable[Check]:
     for oneof in descriptor.oneofs:
         rules: Any = oneof.GetOptions().Extensions[validate_pb2.oneof]
         if rules.required:
-            yield lambda message, name=oneof.name: message.WhichOneof(name) is not None
+            yield _is_chosen(oneof.name)
+
+
+def _is_chosen(oneof: str) -> Check:
+    return lambda message: message.WhichOneof(oneof) is not None
 
 
 def _of_field(field: FieldDescriptor) -> Check | None:

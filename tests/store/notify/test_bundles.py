@@ -226,3 +226,47 @@ async def test_replicas_that_page_the_same_person_at_once_share_one_budget_and_o
         await world.forward(COLLECTED)
         await until(lambda: len(bundles(world)) == 1)
         assert bundles(world)[0].subject.startswith("[warning] 18 more pages: 18 warning,")
+
+
+async def test_a_page_that_cannot_be_read_goes_alone_and_holds_up_no_bundle(world: World) -> None:
+    """It says what its row says: whose it is and of which incident. Its person's later steps keep their time."""
+    org = new_org()
+    first = await world.method(org, webhook="ana")
+    second = await world.method(org, webhook="later")
+    await world.method(org, "users/ben", webhook="ben")
+    async with world.replica(**TWO) as notify:
+        await notify.set_rules(org, "users/ana", (pb.URGENCY_LOW, first, 0), (pb.URGENCY_LOW, second, 300))
+        anas = await storm(notify, org, *[WARNING] * 5)
+        bens = await storm(notify, org, *[WARNING] * 4, user="users/ben")
+        await until(lambda: world.arrived("ana") == 2 and world.arrived("ben") == 2)
+        await world.admin.execute("UPDATE pages SET job = '\\xff' WHERE id = $1", uuid.UUID(anas[3].page[6:]))
+        await world.forward(COLLECTED)
+        await until(lambda: bundles(world, "ben") and bundles(world) and world.arrived("ana") == 4)
+        assert bundles(world, "ben")[0].subject.startswith("[warning] 2 more pages")
+        assert bundles(world)[0].subject.startswith("[warning] 2 more pages")
+        [alone] = [each for each in world.inbox.messages if each.incident == anas[3].incident]
+        assert (alone.kind, "cannot be read" in alone.subject) == ("new_incident", True)
+        later = "contact_method = $1 AND page_id = $2"
+        assert await world.states(later, second, uuid.UUID(anas[3].page[6:])) == ["pending"]
+        await until(lambda: {anas[2].page, anas[3].page, bens[2].page} <= set(outcomes(world, SENT)))
+        assert "in one message for 2 pages" in outcomes(world, SENT)[anas[2].page]
+        assert outcomes(world, SENT)[anas[3].page] == ""
+        await notify.cancel(org, incident_of(anas[3]))
+        assert await world.states(later, second, uuid.UUID(anas[3].page[6:])) == ["cancelled"]
+
+
+async def test_a_bundle_whose_page_became_unreadable_is_concluded_and_told(world: World) -> None:
+    """What became of one message must not hang on the words of a page in it: it would be sent again for want of a row."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(**TWO) as notify:
+        jobs = await storm(notify, org, *[WARNING] * 5)
+        await until(lambda: world.arrived("ana") == 2)
+        world.hooks.hang["ana"] = asyncio.Event()
+        await world.forward(COLLECTED)
+        await until(lambda: world.hooks.held["ana"])
+        await world.admin.execute("UPDATE pages SET job = '\\xff' WHERE id = $1", uuid.UUID(jobs[3].page[6:]))
+        world.hooks.hang["ana"].set()
+        await until(lambda: {each.page for each in jobs[2:]} <= set(outcomes(world, SENT)))
+        assert len(bundles(world)) == 1
+        assert await world.states("incident = page_id") == ["sent"]

@@ -8,13 +8,15 @@ from uuid import UUID, uuid5
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.incident_pb2 import Incident
-from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.answer_link import AnswerLink
+from tocsin_notify.domain.page import Kind
 from tocsin_notify.store import link_uses
 from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.link_uses import Use
@@ -161,6 +163,7 @@ class Answers:
                 return None
             uses = await link_uses.uses(tx, link.page)
         person = Person(link.org_id, row.user_id, f"incidents/{row.incident}")
-        job = NotificationJob.FromString(row.job)
-        members = await self._whole.pages(link.org_id, link.page) if job.type == NOTIFICATION_TYPE_BUNDLE else None
+        kind = Kind(row.type)
+        job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
+        members = await self._whole.pages(link.org_id, link.page) if kind is Kind.BUNDLE else None
         return View(link, person, job, row.now, uses, members=members)

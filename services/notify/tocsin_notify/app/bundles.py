@@ -1,27 +1,32 @@
 """Bundles that are due become pages: one message for all the pages in it, sent by the person's rules like any other."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.failures import Failures
-from tocsin_notify.app.hints import Hints
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.stored_jobs import job_of_member, readable
+from tocsin_notify.channels.text import one_line, severity_word
 from tocsin_notify.domain.bundling import Member, summary
 from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import bundles, notifications, pages, people
-from tocsin_notify.store.bundles import BundledPage
+from tocsin_notify.store.bundles import Alone, BundledPage
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
+from tocsin_notify.store.people import Person
 
 _log = get_logger(__name__)
 
@@ -30,6 +35,7 @@ GENERATION: Final = 1
 _MOST: Final = 50
 _LISTED: Final = 20
 _TITLE: Final = 120
+_ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
 
 
 class Bundles:
@@ -46,70 +52,110 @@ class Bundles:
         while True:
             async with self._db.system() as tx:
                 due = await bundles.claim(tx, _MOST)
-                made, told = await self._send(tx, due) if due else ([], False)
-            self._hints.now([row.id for row in made])
-            if told:
+                made = await self._make(tx, due) if due else _Made()
+            self._hints.now([row.id for row in made.rows])
+            self._hints.now([id for id, delay, _ in made.released if delay <= 0])
+            self._hints.arm([Hint(id, delay, priority) for id, delay, priority in made.released if delay > 0])
+            if made.unreachable:
                 self._failures.nudge()
             if len(due) < _MOST:
                 return
 
-    async def _send(self, tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> tuple[list[NewNotification], bool]:
+    async def _make(self, tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> "_Made":
         held = await bundles.members(tx, [(org_id, id) for org_id, _, id in due])
         known = await people.read(tx, {(org_id, user) for org_id, user, _ in due})
-        made: list[NewPage] = []
-        rows: list[NewNotification] = []
-        unreachable = []
+        made = _Made()
         for org_id, user, id in due:
             true = [each for each in held[id] if each.stopped is None]
             if not true:
                 continue  # all of it was answered meanwhile
             person = known[org_id, user]
-            page = page_of(org_id, user, id, true)
-            planned = plan(page.page, person.methods, person.rules)
-            made.append(page)
-            rows += [
-                NewNotification(
-                    id=new_id(),
-                    org_id=org_id,
-                    page_id=id,
-                    user_id=user,
-                    incident=id,
-                    generation=GENERATION,
-                    priority=page.priority,
-                    contact_method=step.method.id,
-                    channel=step.method.channel,
-                    step=step.step,
-                    state=State.PENDING,
-                    reason="",
-                    delay=step.delay,
-                    outlasts=False,
-                )
-                for step in planned
-            ]
-            if not planned:
-                why = why_unreachable(person.methods)
-                unreachable += [
-                    page_outcomes.unreachable(pb.NotificationJob.FromString(each.job), why) for each in true
-                ]
-                _log.error("nobody_to_notify", org_id=org_id, page=f"pages/{id}", user=user, detail=why)
-            _log.warning("pages_bundled", org_id=org_id, user=user, page=f"pages/{id}", pages=len(true))
-            self._metrics.bundles.inc()
-        if made:
-            await pages.insert(tx, made)
-        if rows:
-            await notifications.insert(tx, rows)
-        await page_outcomes.append(tx, unreachable)
-        return rows, bool(unreachable)
+            listed, odd = _read(org_id, true)
+            made.alone += [_alone(org_id, each, person) for each in odd]
+            if listed:
+                made.pages.append(page_of(org_id, user, id, listed))
+                self._plan(made, made.pages[-1], person, [each.page for each in listed])
+        if made.pages:
+            await pages.insert(tx, made.pages)
+        if made.rows:
+            await notifications.insert(tx, made.rows)
+        if made.alone:
+            made.released = await bundles.release(tx, made.alone, _ALONE)
+        await page_outcomes.append(tx, made.unreachable)
+        return made
+
+    def _plan(self, made: "_Made", page: NewPage, person: Person, members: Sequence[BundledPage]) -> None:
+        planned = plan(page.page, person.methods, person.rules)
+        made.rows += [
+            NewNotification(
+                id=new_id(),
+                org_id=page.org_id,
+                page_id=page.id,
+                user_id=page.user_id,
+                incident=page.id,
+                generation=GENERATION,
+                priority=page.priority,
+                contact_method=step.method.id,
+                channel=step.method.channel,
+                step=step.step,
+                state=State.PENDING,
+                reason="",
+                delay=step.delay,
+                outlasts=False,
+            )
+            for step in planned
+        ]
+        fields = {"org_id": page.org_id, "user": page.user_id, "page": f"pages/{page.id}"}
+        if not planned:
+            why = why_unreachable(person.methods)
+            made.unreachable += [page_outcomes.unreachable(job_of_member(page.org_id, each), why) for each in members]
+            _log.error("nobody_to_notify", detail=why, **fields)
+        _log.warning("pages_bundled", pages=len(members), **fields)
+        self._metrics.bundles.inc()
 
 
-def page_of(org_id: str, user: str, id: UUID, members: Sequence[BundledPage]) -> NewPage:
+@dataclass(slots=True)
+class _Made:
+    """What one transaction makes. `released`: id, delay and priority of the notifications of pages that go alone."""
+
+    pages: list[NewPage] = field(default_factory=list)
+    rows: list[NewNotification] = field(default_factory=list)
+    unreachable: list[PageOutcome] = field(default_factory=list)
+    alone: list[Alone] = field(default_factory=list)
+    released: list[tuple[UUID, float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a bundle, read. `severity`: of its job."""
+
+    page: BundledPage
+    member: Member
+    severity: Severity.ValueType
+
+
+def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], list[BundledPage]]:
+    """Those that can be shown in one message; and the others, each of which goes alone, so that they keep no bundle waiting."""
+    listed: list[Listed] = []
+    odd: list[BundledPage] = []
+    for each in members:
+        try:
+            job = readable(each.job, org_id, each.id)
+            if job is not None:
+                member = Member(one_line(job.title, _TITLE), severity_word(job.severity), each.since)
+                _line(member)
+                listed.append(Listed(each, member, job.severity))
+                continue
+        except Exception:
+            # Whatever is wrong with this one: raised, it would undo the claim of all bundles, in each round.
+            _log.exception("bundled_page_unfit", org_id=org_id, page=f"pages/{each.id}")
+        odd.append(each)
+    return listed, odd
+
+
+def page_of(org_id: str, user: str, id: UUID, listed: Sequence[Listed]) -> NewPage:
     """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
-    jobs = [pb.NotificationJob.FromString(each.job) for each in members]
-    listed = [
-        Member(job.title[:_TITLE], severity_word(job.severity), each.since)
-        for job, each in zip(jobs, members, strict=True)
-    ]
-    high = any(each.urgency == Urgency.HIGH for each in members)
+    high = any(each.page.urgency == Urgency.HIGH for each in listed)
     page = Page(Kind.BUNDLE, Urgency.HIGH if high else Urgency.LOW)
     more = [f"and {len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
     job = pb.NotificationJob(
@@ -118,9 +164,19 @@ def page_of(org_id: str, user: str, id: UUID, members: Sequence[BundledPage]) ->
         type=pb.NOTIFICATION_TYPE_BUNDLE,
         user=user,
         incident=f"incidents/{id}",
-        title=summary(listed),
-        severity=min(each.severity for each in jobs),
+        title=summary([each.member for each in listed]),
+        severity=min(each.severity for each in listed),
         generation=GENERATION,
-        text="\n".join([*(f"{each.since:%H:%M} {each.severity}: {each.title}" for each in listed[:_LISTED]), *more]),
+        text="\n".join([*(_line(each.member) for each in listed[:_LISTED]), *more]),
     )
     return NewPage(id, org_id, user, id, page, priority_of(page.kind, page.urgency), GENERATION, None, job)
+
+
+def _line(member: Member) -> str:
+    return f"{member.since:%H:%M} {member.severity}: {member.title}"
+
+
+def _alone(org_id: str, member: BundledPage, person: Person) -> Alone:
+    page = Page(Kind(member.type), Urgency(member.urgency))
+    steps = plan(page, person.methods, person.rules)
+    return Alone(org_id, member.id, [(step.method.id, step.step, step.delay) for step in steps])

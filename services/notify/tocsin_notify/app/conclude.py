@@ -101,7 +101,7 @@ class Conclude:
             told
             for id, row in sent.items()
             for told in page_outcomes.sent_together(
-                held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
+                row.org_id, held[row.page_id], id, starts[id].delivery.target.channel, starts[id].tries
             )
         ]
 

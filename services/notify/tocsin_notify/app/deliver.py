@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID
 
 import grpc
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -17,6 +16,7 @@ from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.slots import Slot, Slots
+from tocsin_notify.app.stored_jobs import job_of
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.page import LANES, Channel, DeathReason, Kind
@@ -258,7 +258,7 @@ class Deliver:
                     org_id=row.org_id,
                     page_id=row.page_id,
                     kind=Kind(row.type),
-                    job=NotificationJob.FromString(row.job),
+                    job=job_of(row, Kind(row.type), row.job),
                     method=row.contact_method,
                     target=row.target,
                     attempt=row.attempts,

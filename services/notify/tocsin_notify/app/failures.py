@@ -21,6 +21,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hint
+from tocsin_notify.app.stored_jobs import job_of
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
 from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
 from tocsin_notify.domain.page import PAGES, SLOW, WAKING, DeathReason, Kind, Method, Page, State, is_slow, priority_of
@@ -137,8 +138,8 @@ class Failures:
             await notifications.insert(tx, rows.added)
         if rows.bundles:
             together = await bundles.members(tx, rows.bundles)
-            for (_, id), (why, undelivered) in rows.bundles.items():
-                rows.outcomes += page_outcomes.failed_together(together[id], why, None, undelivered=undelivered)
+            for (org_id, id), (why, undelivered) in rows.bundles.items():
+                rows.outcomes += page_outcomes.failed_together(org_id, together[id], why, None, undelivered=undelivered)
         await page_outcomes.append(tx, rows.outcomes)
         return Followed(
             now=[*(id for _, id in rows.pulled), *(row.id for row in rows.added)],
@@ -178,7 +179,7 @@ class Failures:
                     rows.kept.append(kept)
                     family[:] = still_tried(family, failed.id)
                     if first and page.kind in PAGES:
-                        rows.outcomes.append(_delayed(failed, job, kept.reason, methods))
+                        rows.outcomes.append(_delayed(failed, job_of(failed, page.kind, job), kept.reason, methods))
                     return
                 outcome = "; no other contact method is left"
                 if page.kind in WAKING and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
@@ -190,7 +191,9 @@ class Failures:
                     if page.kind is Kind.BUNDLE:
                         rows.bundles[failed.org_id, failed.page_id] = failed.detail, undelivered
                     else:
-                        rows.outcomes.append(_ended(failed, job, methods, undelivered=undelivered))
+                        rows.outcomes.append(
+                            _ended(failed, job_of(failed, page.kind, job), methods, undelivered=undelivered)
+                        )
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.org_id, failed.id] = detail
@@ -233,15 +236,15 @@ def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
     return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
 
 
-def _delayed(failed: Failed, job: bytes, reason: str, methods: Sequence[Method]) -> PageOutcome:
+def _delayed(failed: Failed, job: NotificationJob, reason: str, methods: Sequence[Method]) -> PageOutcome:
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
-    return page_outcomes.delayed(NotificationJob.FromString(job), failed.id, reason, channel)
+    return page_outcomes.delayed(job, failed.id, reason, channel)
 
 
-def _ended(failed: Failed, job: bytes, methods: Sequence[Method], *, undelivered: bool) -> PageOutcome:
+def _ended(failed: Failed, job: NotificationJob, methods: Sequence[Method], *, undelivered: bool) -> PageOutcome:
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
     reason = f"{channel} failed for good: {failed.detail}" if channel else failed.detail
-    return page_outcomes.failed(NotificationJob.FromString(job), reason, channel, undelivered=undelivered)
+    return page_outcomes.failed(job, reason, channel, undelivered=undelivered)
 
 
 def _fields(failed: Failed) -> dict[str, str]:

@@ -13,6 +13,7 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.app.jobs import CHANNELS
+from tocsin_notify.app.stored_jobs import job_of_member
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.outcomes import NOT_REACHED, SENT
@@ -49,12 +50,12 @@ def delivered(job: NotificationJob, notification: UUID, channel: Channel) -> pb.
 
 
 def sent_together(
-    members: Sequence[BundledPage], notification: UUID, channel: Channel, attempts: int
+    org_id: str, members: Sequence[BundledPage], notification: UUID, channel: Channel, attempts: int
 ) -> list[pb.PageOutcome]:
     """A provider took the one message for all of these; told of those that are still true."""
     return [
         _outcome(
-            NotificationJob.FromString(each.job),
+            job_of_member(org_id, each),
             pb.PAGE_OUTCOME_KIND_SENT,
             notification=notification,
             channel=channel,
@@ -67,13 +68,11 @@ def sent_together(
 
 
 def failed_together(
-    members: Sequence[BundledPage], reason: str, channel: Channel | None, *, undelivered: bool
+    org_id: str, members: Sequence[BundledPage], reason: str, channel: Channel | None, *, undelivered: bool
 ) -> list[pb.PageOutcome]:
     """The one message for all of these could not be delivered by any contact method."""
     return [
-        failed(
-            NotificationJob.FromString(each.job), f"{_together(members)}: {reason}", channel, undelivered=undelivered
-        )
+        failed(job_of_member(org_id, each), f"{_together(members)}: {reason}", channel, undelivered=undelivered)
         for each in members
         if each.stopped is None
     ]

@@ -9,16 +9,17 @@ from uuid import UUID, uuid5
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answer import Escalation, Person, Whole
 from tocsin_notify.app.receipts import AttemptName, Receipts
+from tocsin_notify.app.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.evidence import Evidence, Receipt
-from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import contacts
 from tocsin_notify.store import receipts as store
 
@@ -115,7 +116,9 @@ class Presses:
         """What the page was made of; None when it is not known here (any more)."""
         async with self._db.transaction(attempt.org_id) as tx:
             row = await store.answered_page(tx, attempt.notification, attempt.number)
-        return None if row is None else NotificationJob.FromString(row.job)
+        if row is None:
+            return None
+        return job_of_page(attempt.org_id, row.page_id, Kind(row.type), row.user_id, row.incident, row.job)
 
     async def now(self) -> float:
         """Unix seconds of the clock that everything here goes by."""
@@ -146,7 +149,7 @@ class Presses:
         person = Person(name.org_id, user, f"incidents/{row.incident}")
         fields = {"org_id": person.org_id, "user": person.user, "incident": person.incident, "via": press.via}
         try:
-            if NotificationJob.FromString(row.job).type == NOTIFICATION_TYPE_BUNDLE:
+            if row.type == Kind.BUNDLE:
                 if press.action is not Action.ACKNOWLEDGE:
                     return Answer.UNKNOWN
                 await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.failures import Failed, Failures, Followed
 from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.stored_jobs import job_of
 from tocsin_notify.domain.evidence import Evidence, Receipt, moves_on
 from tocsin_notify.domain.page import PAGES, Channel, Kind, State
 from tocsin_notify.metrics import NotifyMetrics
@@ -105,7 +105,7 @@ class Receipts:
             await page_outcomes.append_sent(tx, _told(row, sent=sent, evidence=receipt.evidence))
         if Kind(row.type) is Kind.BUNDLE and sent:
             held = await bundles.members(tx, [(row.org_id, row.page_id)])
-            told = page_outcomes.sent_together(held[row.page_id], row.id, Channel(row.channel), row.tries)
+            told = page_outcomes.sent_together(row.org_id, held[row.page_id], row.id, Channel(row.channel), row.tries)
             await page_outcomes.append_sent(tx, told)
         if receipt.evidence not in (Evidence.ACCEPTED, Evidence.FAILED):
             await receipts.settle(tx, [(row.org_id, row.id)])
@@ -119,7 +119,7 @@ class Receipts:
 
 def _told(row: Receipted, *, sent: bool, evidence: Evidence) -> list[PageOutcome]:
     """What escalation learns from it: that the page was taken, if its answer did not say so, and that it arrived."""
-    job, channel = NotificationJob.FromString(row.job), Channel(row.channel)
+    job, channel = job_of(row, Kind(row.type), row.job), Channel(row.channel)
     told = [page_outcomes.sent(job, row.id, channel, attempts=row.tries)] if sent else []
     if evidence is Evidence.DELIVERED:
         told.append(page_outcomes.delivered(job, row.id, channel))

@@ -3,11 +3,11 @@
 from typing import Final
 from uuid import UUID
 
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
+from tocsin_notify.app.stored_jobs import title_of
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.page import PAGES
 from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
@@ -103,4 +103,4 @@ def _which(reply: Reply, pages: list[TextedPage], number: str) -> str:
 
 
 def _title(page: TextedPage) -> str:
-    return NotificationJob.FromString(page.job).title[:60]
+    return title_of(page.job)[:60]

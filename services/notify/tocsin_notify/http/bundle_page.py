@@ -5,9 +5,8 @@ from html import escape
 from typing import Final
 from uuid import UUID
 
-from tocsin.notify.v1.notification_pb2 import NotificationJob
-
 from tocsin_notify.app.answer import View
+from tocsin_notify.app.stored_jobs import job_of_member
 from tocsin_notify.channels.text import severity_word
 from tocsin_notify.domain.action import Action
 from tocsin_notify.http.answer_page import document, said, short, time_words
@@ -35,15 +34,15 @@ def bundle_page(view: View, pages: Sequence[BundledPage], links: Mapping[UUID, s
             '<form method="post"><button class="acknowledge" name="action" value="'
             f'{Action.ACKNOWLEDGE}">Acknowledge all {len(waiting)}: I am on it</button></form>'
         )
-    parts += [_row(page, links[page.id]) for page in (waiting + over)[:_MOST]]
+    parts += [_row(view.person.org_id, page, links[page.id]) for page in (waiting + over)[:_MOST]]
     if len(pages) > _MOST:
         parts.append(f'<p class="fine">and {len(pages) - _MOST} more</p>')
     parts.append(f'<p class="fine">{time_words(view.now)}</p>')
     return document(view.job.title, parts)
 
 
-def _row(page: BundledPage, link: str) -> str:
-    job = NotificationJob.FromString(page.job)
+def _row(org_id: str, page: BundledPage, link: str) -> str:
+    job = job_of_member(org_id, page)
     severity = severity_word(job.severity)
     what = f'<a href="{escape(link)}">{escape(job.title)}</a>'
     fine = escape(page.stopped) if page.stopped is not None else f"since {time_words(page.since)}"

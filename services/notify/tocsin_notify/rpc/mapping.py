@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
@@ -17,6 +18,7 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_notify.app.contacts import Given
 from tocsin_notify.app.jobs import CHANNELS, KINDS
+from tocsin_notify.app.stored_jobs import title_of
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
@@ -175,7 +177,7 @@ def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notifica
         send_time=timestamp(sent),
         lateness=duration(sent - planned) if sent and planned else None,
         attempts=[attempt_to(attempt) for attempt in attempts],
-        title=pb.NotificationJob.FromString(row.job).title,
+        title=title_of(row.job),
     )
 
 
@@ -214,7 +216,10 @@ def dead_letter_to(row: DeadLetterHead) -> pb.DeadLetter:
     )
     if isinstance(row, DeadLetter):
         if row.job is not None:
-            letter.job.MergeFromString(row.job)
+            try:
+                letter.job.MergeFromString(row.job)
+            except DecodeError:
+                letter.raw = row.job
         if row.raw is not None:
             letter.raw = row.raw
     return letter

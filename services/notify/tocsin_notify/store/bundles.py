@@ -43,13 +43,28 @@ UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = 
 RETURNING d.org_id, d.user_id, d.bundle
 """
 _MEMBERS: Final = """
-SELECT b.bundle, p.id, p.user_id, p.incident, p.job, coalesce(p.planned_time, p.create_time) AS since, p.urgency,
-  f.reason AS stopped
+SELECT b.bundle, p.id, p.user_id, p.incident, p.generation, p.type, p.job,
+  coalesce(p.planned_time, p.create_time) AS since, p.urgency, f.reason AS stopped
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
 JOIN bundle_pages b ON b.org_id = g.org_id AND b.bundle = g.bundle
 JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
 LEFT JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.generation >= b.generation
 ORDER BY since, p.id
+"""
+# The steps keep the times that their person's rules give them now: (method, step) is unique within a page.
+_RELEASE: Final = """
+WITH mine AS (
+  SELECT n.id, coalesce(d.delay, 0) AS delay FROM unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
+  JOIN notifications n ON n.org_id = g.org_id AND n.page_id = g.page_id AND n.state = 'bundled'
+  LEFT JOIN unnest($3::uuid[], $4::uuid[], $5::int[], $6::float8[]) AS d(page_id, method, step, delay)
+    ON d.page_id = n.page_id AND d.method = n.contact_method AND d.step = n.step
+  ORDER BY n.id FOR UPDATE OF n
+), left_alone AS (
+  DELETE FROM bundle_pages b USING unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
+  WHERE b.org_id = g.org_id AND b.page_id = g.page_id
+)
+UPDATE notifications n SET state = 'pending', state_reason = $7, due_time = app_now() + make_interval(secs => m.delay)
+FROM mine m WHERE n.id = m.id RETURNING n.id, m.delay, n.priority
 """
 _TOUCHED: Final = """
 SELECT DISTINCT b.org_id, b.bundle FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident)
@@ -88,6 +103,8 @@ class BundledPage:
     id: UUID
     user_id: str
     incident: UUID
+    generation: int
+    type: str
     job: bytes
     since: datetime
     urgency: str
@@ -103,6 +120,15 @@ class Joined:
     page_id: UUID
     incident: UUID
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A page that leaves its bundle. `steps`: method, step and delay in seconds of each that its person's rules give it now."""
+
+    org_id: str
+    page_id: UUID
+    steps: Sequence[tuple[UUID, int, float]]
 
 
 async def paces(tx: Tx, users: Collection[User]) -> dict[User, Pace]:
@@ -153,6 +179,25 @@ async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[Bundled
     for row in await tx.fetch(_MEMBERS, *_split(bundles)):
         found[row["bundle"]].append(BundledPage(*row))
     return found
+
+
+async def release(tx: Tx, alone: Sequence[Alone], reason: str) -> list[tuple[UUID, float, int]]:
+    """Send these by themselves; what waits for it now: id, delay in seconds and priority of each notification.
+
+    Run it in the transaction that claimed their bundles: a cancel that waits for it finds these like any other that waits.
+    """
+    steps = [(each.page_id, method, step, delay) for each in alone for method, step, delay in each.steps]
+    rows = await tx.fetch(
+        _RELEASE,
+        [each.org_id for each in alone],
+        [each.page_id for each in alone],
+        [page for page, _, _, _ in steps],
+        [method for _, method, _, _ in steps],
+        [step for _, _, step, _ in steps],
+        [delay for _, _, _, delay in steps],
+        reason,
+    )
+    return [(row["id"], row["delay"], row["priority"]) for row in rows]
 
 
 async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:

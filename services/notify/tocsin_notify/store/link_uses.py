@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-_PAGE: Final = "SELECT user_id, incident, job, app_now() AS now FROM pages WHERE org_id = $1 AND id = $2"
+_PAGE: Final = "SELECT user_id, incident, type, job, app_now() AS now FROM pages WHERE org_id = $1 AND id = $2"
 _USES: Final = """
 SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
 """
@@ -31,6 +31,7 @@ class LinkedPage:
 
     user_id: str
     incident: UUID | None
+    type: str
     job: bytes
     now: datetime
 

@@ -53,7 +53,7 @@ WHERE n.state = 'sent' AND n.channel IN ('sms', 'voice') AND NOT n.receipt_settl
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
 _PAGE: Final = """
-SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.job, app_now() AS now
+SELECT n.page_id, n.user_id, n.incident, a.start_time, a.provider_id, p.type, p.job, app_now() AS now
 FROM notifications n
 JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = $3
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id

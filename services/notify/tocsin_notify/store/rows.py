@@ -91,6 +91,7 @@ class AnsweredPage:
     incident: UUID | None
     start_time: datetime
     provider_id: str
+    type: str
     job: bytes
     now: datetime
 

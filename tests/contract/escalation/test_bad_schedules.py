@@ -15,8 +15,10 @@ from tests.contract.errors import failure
 
 Code = grpc.StatusCode
 DAY = sp.Turn(unit=sp.TURN_UNIT_DAY, count=1)
+HOUR = sp.Turn(unit=sp.TURN_UNIT_HOUR, count=1)
 NOBODY = sp.LineUpEntry()
 ALL = [sp.WEEKDAY_MONDAY]
+MINUTE = sp.Window(days=ALL, start="09:00", end="09:01")
 
 
 def layer(**fields: Any) -> sp.Layer:
@@ -85,6 +87,15 @@ def window(**fields: Any) -> sp.Layer:
             "schedule.layers[0].effective_end_time",
         ),
         (create(layer(effective_end_time=Timestamp(seconds=60))), "schedule.layers[0].effective_end_time"),
+        (
+            create(
+                *(
+                    layer(layer_id=f"l{n}", turns=[HOUR], line_up=[NOBODY] * 50, windows=[MINUTE] * 50, concurrent=50)
+                    for n in range(10)
+                )
+            ),
+            "schedule.layers",
+        ),
     ],
 )
 async def test_a_schedule_that_cannot_be(tenant: Tenant, request_: pb.CreateScheduleRequest, field: str) -> None:

@@ -18,6 +18,7 @@ from tocsin_escalation.store import escalations, timers
 from tocsin_kit.errors import TocsinError
 
 from tests.store.escalation.recorders import ORG, Desk, Notify
+from tests.store.escalation.test_turns import hold, write
 
 ANA = "users/ana"
 CALLS = 16
@@ -222,3 +223,17 @@ async def test_a_merged_incident_is_swept_by_no_loop(desk: Desk) -> None:
         assert source not in await timers.missing(tx)
     assert await desk.paged(source) == [(1, "ana")]
     assert isinstance(await desk.take(target, Acknowledged(ANA)), Advanced)
+
+
+async def test_the_end_of_an_incident_waits_for_no_turn_of_what_is_merged_into_it(desk: Desk) -> None:
+    """It is BUSY, as an incident whose own turn is held; its caller sends it again."""
+    await write(desk)
+    source, target, other = await desk.opens(policy="rota"), await desk.opens(), await desk.opens()
+    await merge(desk, source, target)
+    events = [Arrival(ORG, each, 2, Resolved("integrations/prom")) for each in (target, other)]
+    async with desk.db.system() as tx:
+        await hold(tx)
+        async with asyncio.timeout(30):
+            assert await apply_events(desk.db, desk.effects, events) == [Result.BUSY, Result.APPLIED]
+    assert await apply_events(desk.db, desk.effects, events) == [Result.APPLIED, Result.DUPLICATE]
+    assert (await desk.run(source)).state is State.TRIGGERED

@@ -17,6 +17,7 @@ from tocsin_escalation.store import absences, escalations, turns
 from tocsin_escalation.store import policies as policy_store
 from tocsin_escalation.store.absences import AbsenceRow
 from tocsin_escalation.store.directory import TeamRow, UserRow
+from tocsin_escalation.work.timer_consumer import MOST_ALONE, TimerConsumer
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 
@@ -118,10 +119,61 @@ async def test_a_replica_that_holds_a_turn_holds_up_no_other_policy_and_no_ackno
     async with desk.db.system() as tx:
         await hold(tx)
         async with asyncio.timeout(30):
-            assert await fire_timers(desk.db, desk.effects, fired) == fired[:1], "left for later"
+            left = await fire_timers(desk.db, desk.effects, fired)
+            assert (left.turns, left.rows) == ((fired[0],), ()), "left for later"
             await desk.take(waiting, Acknowledged("users/ana"))
     assert await desk.paged(other) == [(1, "ana"), (2, "ben")]
     assert await desk.paged(waiting) == [(1, "ana")]
+
+
+async def test_timers_of_a_held_turn_keep_no_place_and_no_connection_from_another_tenant(desk: Desk) -> None:
+    """As many as a worker takes at once, on as many connections as it has: the timer of another tenant fires meanwhile."""
+    await write(desk)
+    await desk.db.run("umbrella", lambda tx: people.create_user(tx, UserRow("dora", "Dora", "", False)))
+    one = Policy("one", (Level((Target(TargetKind.USER, "dora"),), timedelta(minutes=5)),), repeat_count=1)
+    await desk.db.run("umbrella", lambda tx: policies.create(tx, one, "One", False))
+    waiting = [desk.opening(policy="rota") for _ in range(200)]
+    other = desk.opening(policy="one", org_id="umbrella")
+    assert set(await apply_events(desk.db, desk.effects, [*waiting, other])) == {Result.APPLIED}
+    fired = [(each.incident_id, await due(desk, each.incident_id)) for each in waiting]
+    stranger = await due(desk, other.incident_id)
+    await desk.passes(minutes=6)
+    consumer = TimerConsumer(desk.db, desk.effects)
+    async with desk.db.system() as tx:
+        await hold(tx)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(consumer.fire(*each) for each in fired))
+            await consumer.fire(other.incident_id, stranger)
+        assert await desk.paged(other.incident_id) == [(1, "dora"), (1, "dora")]
+        assert await desk.paged(fired[0][0]) == [(1, "ana")], "it is held still"
+    # The turn is free: they are tried again from memory, or the sweep finds them.
+    async with asyncio.timeout(60):
+        while len(await desk.paged(fired[-1][0])) < 2:
+            await desk.sweep()
+            await asyncio.sleep(0.01)
+
+
+async def test_few_timers_wait_for_the_row_of_their_incident(desk: Desk) -> None:
+    incidents = [await desk.opens() for _ in range(6)]
+    fired = [(incident, await due(desk, incident)) for incident in incidents]
+    other = await desk.opens()
+    await desk.passes(minutes=6)
+    consumer = TimerConsumer(desk.db, desk.effects)
+    async with desk.db.system() as tx:
+        await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await escalations.lock(tx, incidents)
+        waiting = [asyncio.create_task(consumer.fire(*each)) for each in fired]
+        async with asyncio.timeout(60):
+            while sum(task.done() for task in waiting) < len(fired) - MOST_ALONE:
+                await asyncio.sleep(0.01)
+            await consumer.fire(other, await due(desk, other))
+        assert await desk.paged(other) == [(1, "ana"), (2, "ben")]
+    await asyncio.gather(*waiting, return_exceptions=True)  # on a slow machine they have waited too long
+    async with asyncio.timeout(60):
+        for incident in incidents:
+            while len(await desk.paged(incident)) < 2:
+                await desk.sweep()
+                await asyncio.sleep(0.01)
 
 
 async def test_incidents_of_a_policy_that_was_deleted_take_their_turns_to_the_end(desk: Desk) -> None:

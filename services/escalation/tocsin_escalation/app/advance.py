@@ -17,7 +17,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import handing_on, jobs, turning
+from tocsin_escalation.app import handing_on, jobs, sharing, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
@@ -25,7 +25,7 @@ from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
-from tocsin_escalation.domain.events import Event, Reassigned, Resolved, RespondersAdded, Restarted, Started
+from tocsin_escalation.domain.events import Event, Reassigned, Resolved, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
 from tocsin_escalation.store import directory, escalations, timeline, timers, turns
@@ -122,16 +122,18 @@ class Known:
         starting: Iterable[tuple[str, Policy]] = (),
         ahead: Ahead | None = None,
         locked: Locked | None = None,
+        most_schedules: int = sharing.MOST_LOOKED_AT,
     ) -> "Known":
         """With the people whom these steps and `others` may page. `runs` are locked already.
 
         `starting`: policies that runs may start on. `ahead`: those to which the steps may hand on, and `locked`: the turns that
-        they may take, if these are known already.
+        they may take, if these are known already. `most_schedules`: of each tenant, those that are looked at.
         """
         running = [*starting, *(each for step in steps for each in turning.running(step, runs.get(step.incident_id)))]
         if ahead is None:
             ahead = await handing_on.load(tx, running)
-        people = await directory.load(tx, [*_targets_of(steps, runs), *others, *handing_on.targets(ahead)])
+        named = [*_targets_of(steps, runs), *others, *handing_on.targets(ahead), *_passed_targets_of(steps, runs)]
+        people = await directory.load(tx, named, most_schedules=most_schedules)
         if ahead:
             people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
         keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
@@ -139,18 +141,28 @@ class Known:
 
 
 def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
-    """Everybody these steps could page."""
-    for step in steps:
-        run = runs.get(step.incident_id)
-        if run is None:
-            continue
-        named = [run.policy] if run.policy else []
-        if isinstance(step.event, Started | Reassigned | Restarted) and step.event.policy:
-            named.append(step.event.policy)
+    """Everybody these steps could page, but the levels that are passed. An acknowledge looks at no schedule."""
+    for step, run in _known_of(steps, runs):
         if isinstance(step.event, Reassigned | RespondersAdded):
             yield from ((run.org_id, target) for target in step.event.targets)
-        for policy in named:
-            yield from ((run.org_id, target) for target in policy.targets())
+        for org_id, policy in turning.running(step, run):
+            level = run.level if policy is run.policy else 0
+            yield from ((org_id, target) for target in policy.targets_from(level))
+
+
+def _passed_targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
+    """The rest: they are paged when the policy is repeated."""
+    for step, run in _known_of(steps, runs):
+        for org_id, policy in turning.running(step, run):
+            if policy is run.policy:
+                yield from ((org_id, target) for target in policy.targets_before(run.level))
+
+
+def _known_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[tuple[Step, Escalation]]:
+    for step in steps:
+        run = runs.get(step.incident_id)
+        if run is not None:
+            yield step, run
 
 
 class _Work:

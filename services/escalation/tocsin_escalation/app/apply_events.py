@@ -1,13 +1,18 @@
 """What ingest says became of incidents: the way escalations begin and end."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
+from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import turning
+from tocsin_escalation.app import sharing, turning
 from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance, following
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
@@ -15,6 +20,11 @@ from tocsin_escalation.domain.escalation import Escalation, Facts
 from tocsin_escalation.domain.events import AlertsAdded, Event, Resolved, Started
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.store import escalations, policies
+
+log = get_logger(__name__)
+
+_MOST_TRANSACTIONS: Final = 24
+"""Of one call. What is left then is BUSY, and comes again within a moment."""
 
 
 class Result(StrEnum):
@@ -64,33 +74,92 @@ class Placed:
     starts: bool = False
 
 
-class _Held(Exception):
-    """Another transaction takes turns of policies on which these incidents may page: what is locked for them is let go."""
+class _Left(Exception):
+    """Incidents that this transaction does not decide about: what is locked for them is let go.
 
-    def __init__(self, incidents: Collection[UUID]) -> None:
-        self.incidents = incidents
+    `held`: another transaction takes turns of policies on which they may page. `apart`: see `app.sharing`.
+    """
+
+    def __init__(self, held: Collection[UUID], apart: Collection[UUID]) -> None:
+        self.held = held
+        self.apart = apart
+
+
+class _Lost(Exception):
+    """The database ended the transaction after it had begun."""
 
 
 async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
-    """Apply events, idempotent by their incident's own numbers; all of them in one transaction.
+    """Apply events, idempotent by their incident's own numbers; all of them in one transaction, as far as that delays nobody.
 
     It never waits for a turn: incidents whose policy is taking one elsewhere are left out (BUSY), since a replica that stands
-    still inside its transaction would hold up the openings of every tenant.
+    still inside its transaction would hold up the openings of every tenant. Nor do incidents wait for those of policies that name
+    many schedules (`app.sharing`): these come after them, and are BUSY when there are many. Raises DATABASE_UNAVAILABLE, CONFLICT.
     """
-    busy = set[UUID]()
-    while left := [each for each in arrivals if each.incident_id not in busy]:
+    results: dict[int, Result] = {}
+    waiting = deque([tuple(range(len(arrivals)))])
+    for _ in range(_MOST_TRANSACTIONS):
+        if not waiting:
+            break
+        places = waiting.popleft()
+        given = [arrivals[at] for at in places]
         try:
-            results = iter(await _apply(db, effects, left))
-        except _Held as held:
-            busy.update(held.incidents)
-        else:
-            return [Result.BUSY if each.incident_id in busy else next(results) for each in arrivals]
-    return [Result.BUSY] * len(arrivals)
+            results |= dict(zip(places, await _apply_or_less(db, effects, given), strict=True))
+        except _Left as left:
+            held = {at for at in places if arrivals[at].incident_id in left.held}
+            apart = {at for at in places if arrivals[at].incident_id in left.apart} - held
+            results |= dict.fromkeys(held, Result.BUSY)
+            if rest := tuple(at for at in places if at not in held | apart):
+                waiting.appendleft(rest)
+            if apart:
+                waiting.append(tuple(sorted(apart)))
+        except _Lost:
+            log.exception("events_batch_lost", events=len(given))
+            waiting.extend(_halves(places, arrivals))
+    return [results.get(at, Result.BUSY) for at in range(len(arrivals))]
 
 
-async def _apply(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
+def _halves(places: Sequence[int], arrivals: Sequence[Arrival]) -> list[tuple[int, ...]]:
+    """Two parts, neither of which has events of an incident of the other one."""
+    incidents = list(dict.fromkeys(arrivals[at].incident_id for at in places))
+    first = set(incidents[: len(incidents) // 2])
+    return [tuple(at for at in places if (arrivals[at].incident_id in first) is half) for half in (True, False)]
+
+
+async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arrival]) -> list[Result]:
+    """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
+
+    They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
+    takes its place when it names none. Raises _Left, and _Lost for several incidents.
+    """
+    try:
+        return await _apply(db, effects, arrivals)
+    except _Lost:
+        if len({arrival.incident_id for arrival in arrivals}) > 1:
+            raise
+    for most_schedules in (sharing.MOST_LOOKED_AT, 0):
+        try:
+            return await _apply(db, effects, arrivals, most_schedules)
+        except _Lost as error:
+            log.exception("event_lost", org_id=arrivals[0].org_id, incident=str(arrivals[0].incident_id))
+            lost = error
+    # Not as a database that is away: the relay would send it first again and again, with everything behind it.
+    raise TocsinError(
+        reasons.ERROR_REASON_INTERNAL, "the database ended each transaction that applied this event"
+    ) from lost
+
+
+async def _apply(
+    db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
+) -> list[Result]:
+    """Raises _Left and _Lost; in both cases nothing was done."""
+    begun = False
+
     async def work(tx: Tx) -> list[Result]:
+        nonlocal begun
+        begun = False
         runs = await _lock(tx, arrivals)
+        begun = True
         placed = _place_all(arrivals, runs)
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
@@ -99,23 +168,42 @@ async def _apply(db: Database, effects: Effects, arrivals: Sequence[Arrival]) ->
             followed = following(going_on, runs)
             going_on += followed
             taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
-            if taking.held:
-                raise _Held(taking.held)
+            if taking.held or taking.apart:
+                raise _Left(_because_of(taking.held, arrivals, runs), _because_of(taking.apart, arrivals, runs))
             starting = [(org_id, policy) for (org_id, _), policy in found.items()]
             known = await Known.read(
                 tx,
                 runs,
                 going_on,
-                _targets(found, runs.values()),
+                _targets(found),
                 starting=starting,
                 ahead=taking.ahead,
                 locked=taking.locked,
+                most_schedules=most_schedules,
             )
             steps = [_step(each, found, known.people) for each in applied]
             await advance(tx, [*steps, *followed], effects, known, entries=False)
         return [each.result for each in placed]
 
-    return await db.run(None, work)
+    try:
+        return await db.run(None, work)
+    except TocsinError as error:
+        if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            raise _Lost from error
+        raise
+
+
+def _because_of(
+    left: Collection[UUID], arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]
+) -> frozenset[UUID]:
+    """The incidents of these events that are left, or whose events mean something for a merged one that is."""
+    kin = {id_ for id_ in left if id_ in runs}
+    into = {runs[id_].merged_into for id_ in kin}
+    return frozenset(
+        id_
+        for id_ in {arrival.incident_id for arrival in arrivals}
+        if id_ in left or id_ in into or (id_ in runs and runs[id_].merged_into in kin)
+    )
 
 
 def _running(
@@ -202,10 +290,10 @@ async def _policies(tx: Tx, fresh: Sequence[Arrival]) -> Policies:
     return await policies.usable(tx, wanted, {org_id for org_id, _ in openings})
 
 
-def _targets(found: Policies, runs: Iterable[Escalation]) -> list[OrgTarget]:
-    """Everybody whom these policies, and those already running, could page."""
-    named = [(org_id, target) for (org_id, _), policy in found.items() for target in policy.targets()]
-    return named + [(run.org_id, target) for run in runs if run.policy for target in run.policy.targets()]
+def _targets(found: Policies) -> list[OrgTarget]:
+    """Everybody whom policies on which incidents start could page; of those that name few schedules first."""
+    by_size = sorted(found.items(), key=lambda each: len(each[1].schedules()))
+    return [(org_id, target) for (org_id, _), policy in by_size for target in policy.targets()]
 
 
 def _choose(arrival: Arrival, opening: Opening, found: Policies, people: Mapping[str, Directory]) -> Started:

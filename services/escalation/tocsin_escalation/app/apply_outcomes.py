@@ -11,6 +11,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_escalation.app import turning
 from tocsin_escalation.app.advance import Known, Step, advance
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.turning import Taking
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import PageOutcome
 from tocsin_escalation.store import escalations, timeline
@@ -39,28 +40,30 @@ async def apply_outcomes(db: Database, effects: Effects, told: Sequence[Told]) -
     """Apply outcomes, each once however often it is told.
 
     All are one transaction, but those that may page on a policy of which another transaction takes a turn: these wait for
-    it by themselves, when the others are committed and hold no lock any more. Raises DATABASE_UNAVAILABLE, CONFLICT.
+    it by themselves, when the others are committed and hold no lock any more. So do those that may page many schedules
+    (`app.sharing`), one incident after the other. Raises DATABASE_UNAVAILABLE, CONFLICT.
     """
-    results, held = await _apply(db, effects, told)
-    if held:
-        # What was applied above is a duplicate now, and keeps its first answer.
-        again = [place for place, each in enumerate(told) if each.incident_id in held]
-        waited, _ = await _apply(db, effects, [told[place] for place in again], wait=True)
-        for place, result in zip(again, waited, strict=True):
-            results[place] = result
+    results, taking = await _apply(db, effects, told)
+    if taking is not None:
+        for incidents in filter(None, (taking.held, *({each} for each in sorted(taking.apart)))):
+            # What was applied above is a duplicate now, and keeps its first answer.
+            again = [place for place, each in enumerate(told) if each.incident_id in incidents]
+            waited, _ = await _apply(db, effects, [told[place] for place in again], wait=True)
+            for place, result in zip(again, waited, strict=True):
+                results[place] = result
     return results
 
 
 async def _apply(
     db: Database, effects: Effects, told: Sequence[Told], *, wait: bool = False
-) -> tuple[list[OutcomeResult], set[UUID]]:
-    """With `wait` False, incidents whose turns another transaction takes are left as they are, and named in the answer.
+) -> tuple[list[OutcomeResult], Taking | None]:
+    """With `wait` False, incidents that are held or apart are left as they are, and named in the answer.
 
     The incident is locked before the timeline is asked what it holds, so that two replicas that are told the same at the
     same time take it one after the other.
     """
 
-    async def work(tx: Tx) -> tuple[list[OutcomeResult], set[UUID]]:
+    async def work(tx: Tx) -> tuple[list[OutcomeResult], Taking | None]:
         locked = await escalations.lock(tx, list({each.incident_id for each in told}))
         # The lock shows every tenant's rows: an incident named together with another tenant is not there.
         runs = {each.incident_id: locked[each.incident_id] for each in told if _owns(locked, each)}
@@ -76,24 +79,25 @@ async def _apply(
                 known.add(each.outcome.key)
                 results.append(OutcomeResult.APPLIED)
                 steps.append(Step(each.incident_id, each.outcome, org_id=each.org_id))
-        return results, await _take(tx, effects, runs, steps, wait=wait) if steps else set()
+        return results, await _take(tx, effects, runs, steps, wait=wait) if steps else None
 
     return await db.run(None, work)
 
 
 async def _take(
     tx: Tx, effects: Effects, runs: Mapping[UUID, Escalation], steps: Sequence[Step], *, wait: bool
-) -> set[UUID]:
-    """The incidents that were left alone."""
+) -> Taking:
+    """What was taken, and the incidents that were left alone."""
     # What was sent, or is tried on, changes no level: most outcomes need no people and no turns.
     moving = [step for step in steps if isinstance(step.event, PageOutcome) and step.event.ends]
     taking = await turning.lock_for(tx, turning.running_of(moving, runs), wait=wait)
-    free = [step for step in steps if step.incident_id not in taking.held]
+    left = taking.held | taking.apart
+    free = [step for step in steps if step.incident_id not in left]
     if free:
-        moving = [step for step in moving if step.incident_id not in taking.held]
+        moving = [step for step in moving if step.incident_id not in left]
         known = await Known.read(tx, runs, moving, ahead=taking.ahead, locked=taking.locked)
         await advance(tx, free, effects, known, entries=False)
-    return set(taking.held)
+    return taking
 
 
 def _owns(locked: Mapping[UUID, Escalation], told: Told) -> bool:

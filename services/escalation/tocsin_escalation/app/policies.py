@@ -1,6 +1,7 @@
 """Policies: what an operator writes down about who is paged."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
@@ -10,7 +11,10 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_escalation.app import targets
 from tocsin_escalation.domain.conditions import ALWAYS
 from tocsin_escalation.domain.policy import GapChoice, Policy, Target, TargetKind
-from tocsin_escalation.store import policies
+from tocsin_escalation.domain.schedules.checks import too_much_together
+from tocsin_escalation.domain.schedules.versions import current
+from tocsin_escalation.domain.schedules.work import coming
+from tocsin_escalation.store import policies, schedules
 from tocsin_escalation.store.policies import PolicyRow
 
 
@@ -35,7 +39,7 @@ async def update(tx: Tx, id_: str, etag: str, change: Callable[[PolicyRow], tupl
     row = await _must(tx, id_, lock=True)
     require_etag(etag, row.version)
     policy, display_name, tenant_fallback = change(row)
-    await check(tx, policy)
+    await check(tx, policy, kept=row.policy)
     return await policies.update(tx, policy, display_name, tenant_fallback)
 
 
@@ -54,10 +58,10 @@ async def _must(tx: Tx, id_: str, *, lock: bool = False) -> PolicyRow:
     return row
 
 
-async def check(tx: Tx, policy: Policy, at: str = "policy") -> None:
+async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None = None) -> None:
     """Raises what CreatePolicy and UpdatePolicy refuse: INVALID_FIELD, USER_NOT_FOUND, TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND.
 
-    `at` is the field of the policy.
+    `at` is the field of the policy. `kept`: the policy as it is so far; the work of its schedules counts only if it names others.
     """
     for number, level in enumerate(policy.levels):
         problem = None if level.condition is ALWAYS else level.condition.problem()
@@ -91,3 +95,19 @@ async def check(tx: Tx, policy: Policy, at: str = "policy") -> None:
     await targets.check(tx, named)
     if policy.next_policy and await policies.missing(tx, tx.org_id, [policy.next_policy]):
         raise targets.no_policy(policy.next_policy, f"{at}.next_policy")
+    named_before = set(kept.schedules()) if kept else set[str]()
+    if not set(policy.schedules()) <= named_before:
+        await _afford(tx, policy, at)
+
+
+async def _afford(tx: Tx, policy: Policy, at: str) -> None:
+    """The rows of incidents are locked while their schedules are looked at, so a policy may not name any number of large ones."""
+    layers = await schedules.layers_of(tx, policy.schedules())
+    # In a thread: to read hundreds of large schedules takes longer than other calls may wait.
+    problem = await asyncio.to_thread(_costs_too_much, layers)
+    if problem:
+        raise invalid(f"{at}.levels", problem)
+
+
+def _costs_too_much(layers: Mapping[str, str]) -> str:
+    return too_much_together({id_: coming(current(schedules.layers_from_json(text))) for id_, text in layers.items()})

@@ -13,12 +13,12 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.schedules.checks import problems
+from tocsin_escalation.domain.schedules.checks import problems, too_much
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Segment
 from tocsin_escalation.domain.schedules.questions import Standing, standing
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.domain.schedules.versions import Rollout, changed
+from tocsin_escalation.domain.schedules.versions import Rollout, changed, current
 from tocsin_escalation.store import on_call, schedules
 from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
 from tocsin_escalation.store.schedules import ScheduleRow
@@ -139,7 +139,10 @@ async def _changed(tx: Tx, kept: ScheduleRow, wanted: ScheduleRow, rollout: Roll
 
 async def _check(tx: Tx, row: ScheduleRow, kept: Sequence[Layer] = ()) -> None:
     """Users who are named by `kept` already may be deleted by now: they must not stand in the way of a change."""
-    if found := problems(row.time_zone, row.layers):
+    found = problems(row.time_zone, row.layers)
+    if not found and (costly := too_much(row.layers, current(kept))):
+        found = [costly]
+    if found:
         raise invalid_fields([FieldViolation(f"schedule.{field}", text) for field, text in found])
     known = {target for _, target in _users(kept)}
     await targets.check(tx, [(field, target) for field, target in _users(row.layers) if target not in known])

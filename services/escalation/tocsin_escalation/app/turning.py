@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.app import handing_on
+from tocsin_escalation.app import handing_on, sharing
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.events import (
@@ -52,7 +52,7 @@ def running(step: Stepping, run: Escalation | None) -> list[tuple[str, Policy]]:
         return []
     named = [run.policy]
     if isinstance(step.event, Started | Reassigned | Restarted):
-        named.append(step.event.policy)
+        named.insert(0, step.event.policy)
     return [(run.org_id, policy) for policy in named if policy is not None]
 
 
@@ -88,19 +88,31 @@ async def lock(tx: Tx, keys: Collection[Key], *, wait: bool = True) -> Locked:
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """What incidents may page on. `held`: incidents of which another transaction takes a turn."""
+    """What incidents may page on. `held`: incidents of which another transaction takes a turn. `apart`: those that may page more
+    schedules than are looked at in a transaction that others share (`app.sharing`).
+    """
 
     ahead: Ahead
     locked: Locked
     held: frozenset[UUID]
+    apart: frozenset[UUID]
 
 
 async def lock_for(tx: Tx, running: Mapping[UUID, Sequence[tuple[str, Policy]]], *, wait: bool) -> Taking:
-    """Lock the turns that incidents may take on these policies, and on those to which they hand on. With `wait` none is held."""
+    """Lock the turns that incidents may take on these policies, and on those to which they hand on.
+
+    With `wait` none is held or apart: the transaction is that of one incident, and no other waits for it.
+    """
     ahead = await handing_on.load(tx, [each for named in running.values() for each in named])
-    keys = {id_: of_policies([*named, *handing_on.from_(named, ahead)]) for id_, named in running.items()}
+    reaching = {id_: [*named, *handing_on.from_(named, ahead)] for id_, named in running.items()}
+    apart = frozenset[UUID]() if wait else sharing.apart({id_: _schedules(named) for id_, named in reaching.items()})
+    keys = {id_: of_policies(named) for id_, named in reaching.items() if id_ not in apart}
     locked = await lock(tx, set().union(*keys.values()), wait=wait)
-    return Taking(ahead, locked, frozenset(id_ for id_, wanted in keys.items() if wanted & locked.busy))
+    return Taking(ahead, locked, frozenset(id_ for id_, wanted in keys.items() if wanted & locked.busy), apart)
+
+
+def _schedules(named: Iterable[tuple[str, Policy]]) -> set[sharing.Key]:
+    return {(org_id, id_) for org_id, policy in named for id_ in policy.schedules()}
 
 
 def running_of(steps: Iterable[Stepping], runs: Mapping[UUID, Escalation]) -> dict[UUID, list[tuple[str, Policy]]]:

@@ -75,8 +75,20 @@ class Policy:
 
     def targets(self) -> tuple[Target, ...]:
         """Everybody the policy could ever page."""
-        named = tuple(target for level in self.levels for target in level.targets)
+        return (*self.targets_from(0), *self.targets_before(0))
+
+    def targets_from(self, level: int) -> tuple[Target, ...]:
+        """Those of the level (0 is as 1) and of what comes after it."""
+        named = tuple(target for each in self.levels[max(level - 1, 0) :] for target in each.targets)
         return (*named, self.fallback_target) if self.fallback_target else named
+
+    def targets_before(self, level: int) -> tuple[Target, ...]:
+        """Those of the levels before this one, which are paged again when the policy is repeated."""
+        return tuple(target for each in self.levels[: max(level - 1, 0)] for target in each.targets)
+
+    def schedules(self) -> tuple[str, ...]:
+        """The ids of the schedules among them, each once."""
+        return tuple(dict.fromkeys(target.id for target in self.targets() if target.kind is TargetKind.SCHEDULE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Users and teams in PostgreSQL."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Final
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import columns_of
+from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.policy import Directory, OnCall, Target, TargetKind
@@ -17,7 +19,9 @@ from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.paging import WORK_TOGETHER, Work
 from tocsin_escalation.store import on_call, tables
 from tocsin_escalation.store.named import Named
-from tocsin_escalation.store.on_call import LOOK_AHEAD, LOOK_BACK
+from tocsin_escalation.store.on_call import LOOK_AHEAD
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,16 @@ async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
     return [target for target in wanted if (target.kind.value, target.id) not in known]
 
 
-async def load(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, Directory]:
-    """What decisions need to know of the people behind (org, target) pairs: by org, in one query."""
+async def load(
+    tx: Tx, wanted: Sequence[tuple[str, Target]], *, most_schedules: int | None = None
+) -> dict[str, Directory]:
+    """What decisions need to know of the people behind (org, target) pairs: by org, in one query.
+
+    `most_schedules`: so many of each org are looked at, the first of them. The others have nobody on call, and say so.
+    """
     if not wanted:
         return {}
-    standing_now = await _on_call(tx, wanted)
+    standing_now = await _on_call(tx, wanted, most_schedules)
     people = [
         (org, Target(TargetKind.USER, user))
         for org, schedules in standing_now.items()
@@ -175,16 +184,35 @@ async def load_people(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str,
     return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}
 
 
-async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str, dict[str, OnCall]]:
+async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]], most: int | None) -> dict[str, dict[str, OnCall]]:
     """Who is on call now in the schedules among the targets, by tenant. Costs nothing without one."""
-    keys = [(org, target.id) for org, target in wanted if target.kind is TargetKind.SCHEDULE]
+    keys = list(dict.fromkeys((org, target.id) for org, target in wanted if target.kind is TargetKind.SCHEDULE))
     if not keys:
         return {}
+    beyond = _beyond(keys, most)
     now = await tx.now()
     minute = minute_of(now)
-    schedules = await on_call.load(tx, keys, now - LOOK_BACK, now + LOOK_AHEAD)
+    schedules = await on_call.load(tx, [key for key in keys if key not in beyond], now, now + LOOK_AHEAD)
     # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
-    return await asyncio.to_thread(_at, schedules, minute)
+    found = await asyncio.to_thread(_at, schedules, minute)
+    for org, id_ in beyond:
+        why = f"schedules/{id_} is not looked at: the policies of this incident name more than {most} schedules"
+        found.setdefault(org, {})[id_] = OnCall((), why)
+    return found
+
+
+def _beyond(keys: Sequence[on_call.Key], most: int | None) -> set[on_call.Key]:
+    """Those that are not looked at."""
+    if most is None:
+        return set()
+    counted, beyond = Counter[str](), set[on_call.Key]()
+    for key in keys:
+        counted[key[0]] += 1
+        if counted[key[0]] > most:
+            beyond.add(key)
+    for org_id in sorted({org for org, _ in beyond}):
+        log.error("schedules_not_looked_at", org_id=org_id, schedules=counted[org_id], looked_at=most)
+    return beyond
 
 
 def _at(schedules: Mapping[on_call.Key, Schedule], minute: int) -> dict[str, dict[str, OnCall]]:

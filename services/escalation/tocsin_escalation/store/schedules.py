@@ -1,6 +1,7 @@
 """Schedules in PostgreSQL: rows to domain and back. A schedule's layers are one JSON value, with every version."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -117,6 +118,16 @@ async def page_ids(tx: Tx, only: list[str], after: str, limit: int) -> list[str]
         limit,
     )
     return [record["id"] for record in records]
+
+
+async def layers_of(tx: Tx, ids: Collection[str]) -> dict[str, str]:
+    """The layers of those of these schedules that this tenant has, as `layers_from_json` reads them."""
+    if not ids:
+        return {}
+    records = await tx.fetch(
+        "SELECT id, layers FROM schedules WHERE org_id = $1 AND id = ANY($2::text[])", tx.org_id, list(ids)
+    )
+    return {record["id"]: record["layers"] for record in records}
 
 
 async def insert(tx: Tx, row: ScheduleRow) -> ScheduleRow | None:

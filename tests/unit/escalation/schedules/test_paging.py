@@ -1,14 +1,17 @@
 """Paging asks a schedule for one minute, and looks ahead with bounded work: no schedule that can be written holds up the others."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from tocsin_escalation.domain.on_call import on_call_at
 from tocsin_escalation.domain.schedules import resolve
+from tocsin_escalation.domain.schedules.checks import too_much, too_much_together
 from tocsin_escalation.domain.schedules.model import FOREVER, Layer, Mode, Schedule, Segment, Turn, Unit, Window
 from tocsin_escalation.domain.schedules.paging import WORK, Work, now
 from tocsin_escalation.domain.schedules.questions import standing
+from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER, coming
 
 from tests.unit.escalation.schedules.random_schedules import random_schedule
 from tests.unit.escalation.schedules.writing import layer, utc
@@ -81,6 +84,67 @@ def test_what_one_schedule_uses_up_shortens_no_ordinary_one() -> None:
     coming = now(Schedule("api", "UTC", (layer("ana", start="2026-02-02 09:00"),)), NOW, work)
     assert coming.next is not None
     assert (coming.next.people, coming.next.start) == (("ana",), utc("2026-02-02 09:00"))
+
+
+def test_closed_versions_of_layers_cost_nothing(dealt: list[int]) -> None:
+    closed = tuple(
+        replace(each, id=f"{each.id}-{n}", until=NOW) for n in range(5) for each in dense(concurrent=50).layers
+    )
+    with_them = Schedule("web", "UTC", (*closed, layer("ana", "ben")))
+    found, alone = on_call_at(with_them, NOW), on_call_at(Schedule("web", "UTC", (layer("ana", "ben"),)), NOW)
+    assert found == alone
+    assert sum(dealt) < 100
+
+
+@pytest.mark.parametrize("concurrent", [1, 5, 50])
+def test_a_schedule_whose_coming_days_cost_too_much_is_refused_with_the_rule_and_what_to_do(concurrent: int) -> None:
+    layers = dense(concurrent=concurrent).layers
+    problem = too_much(layers)
+    assert problem is not None
+    field, text = problem
+    assert field == "layers"
+    assert f"{coming(layers)} units of work, and may be {MOST} at most" in text
+    assert "use longer turns" in text
+    assert too_much(layers, layers) is None, "another name for one that is there already"
+    assert too_much(layers, layers[1:]) is not None, "one more layer"
+    assert too_much(layers[1:], layers) is None, "one layer less, although it is still too much"
+
+
+def test_what_is_counted_is_what_is_done(dealt: list[int]) -> None:
+    """The rule refuses by arithmetic alone. What resolving costs is never much more, so that what passes is bounded."""
+    for seed in range(60):
+        schedule, since, _ = random_schedule(Random(seed), 48)
+        schedule = Schedule("web", schedule.zone, schedule.layers)
+        dealt.clear()
+        resolve.resolve(schedule, since, since + COMING)
+        assert sum(dealt) <= 2 * coming(schedule.layers) + 10, seed
+
+
+def test_nobody_on_purpose_has_a_place_like_a_person() -> None:
+    nobody = tuple(replace(each, line_up=((),) * 50) for each in dense(concurrent=50).layers)
+    assert too_much(nobody) is not None
+
+
+def test_large_schedules_that_people_really_have_are_taken() -> None:
+    regions = tuple(
+        replace(
+            layer(*(f"u{n}" for n in range(20)), id=f"r{number}", turns=(Turn(Unit.HOUR, 8),)),
+            mode=Mode.ADD,
+            concurrent=2,
+            windows=tuple(Window(frozenset(range(5)), start * 60, 240) for start in (9, 14)),
+        )
+        for number in range(10)
+    )
+    assert too_much(regions) is None
+    assert too_much_together({f"s{n}": coming(regions) for n in range(20)}) == ""
+
+
+def test_a_policy_whose_schedules_cost_too_much_together_is_told_which_are_the_largest() -> None:
+    work = {f"s{n}": MOST for n in range(5)}
+    assert too_much_together(work) == ""
+    told = too_much_together({**work, "tiny": 1, "huge": MOST + 1})
+    assert f"the 7 schedules that the policy names are {MOST_TOGETHER + MOST + 2} units of work" in told
+    assert told.endswith(f"schedules/huge with {MOST + 1}, schedules/s0 with {MOST}, schedules/s1 with {MOST}")
 
 
 def test_paging_and_lists_say_the_same() -> None:

@@ -359,7 +359,9 @@ class Policy(_message.Message):
     """
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
-        """1 to 20 levels, paged in this order."""
+        """1 to 20 levels, paged in this order. The schedules that they and the fallback target name may together have 1000000 of what
+        `Schedule.layers` counts.
+        """
 
     @_builtins.property
     def fallback_target(self) -> _target_pb2.Target:

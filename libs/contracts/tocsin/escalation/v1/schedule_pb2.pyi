@@ -435,7 +435,9 @@ class Schedule(_message.Message):
     """Output only on create; send back what was read to change or delete."""
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Layer]:
-        """At most 10."""
+        """At most 10. The pieces into which turns and windows cut the next 8 days, times the people who are on call at once, must not be
+        more than 200000: everything is looked at while somebody is to be paged. A change that makes them no more is taken all the same.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,15 +1,19 @@
 """What is wrong with layers as they are written down, beyond their shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, time_of, wall_of
+from tocsin_escalation.domain.schedules.clock import DAY, UnknownZone, clock, time_of, wall_of
 from tocsin_escalation.domain.schedules.model import Counts, Layer, Turn, Unit
 from tocsin_escalation.domain.schedules.turns import keeps_wall
+from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER, coming
 
 _MOST = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
 MOST_USERS = 100
 """Named by one line-up. A schedule is read as a whole with each page that it decides."""
 _WEEK = 7 * 24 * 60
+_COMING = COMING // DAY
+_WORST = 3
+"""Schedules that an error about a policy names."""
 
 Problem = tuple[str, str]
 """The field, as `layers[0].start`, and what is wrong with it."""
@@ -28,6 +32,35 @@ def problems(zone: str, layers: Sequence[Layer]) -> list[Problem]:
         seen.add(layer.id)
         found += _layer(path, layer, zone)
     return found
+
+
+def too_much(layers: Sequence[Layer], kept: Sequence[Layer] = ()) -> Problem | None:
+    """Whether the coming days of layers without other problems cost too much to be looked at while somebody is to be paged.
+
+    `kept`: the layers as they are so far. A change that makes their work no more is never refused.
+    """
+    work = coming(layers)
+    if work <= MOST or work <= coming(kept):
+        return None
+    text = (
+        f"the next {_COMING} days of these layers are {work} units of work, and may be {MOST} at most (the pieces into which turns "
+        "and windows cut the time, times the people on call at once): use longer turns, fewer windows or fewer people at once, "
+        "or several schedules"
+    )
+    return "layers", text
+
+
+def too_much_together(work: Mapping[str, int]) -> str:
+    """What is wrong with a policy that names schedules of this much work, by id; empty for one that may."""
+    total = sum(work.values())
+    if total <= MOST_TOGETHER:
+        return ""
+    worst = sorted(work.items(), key=lambda each: (-each[1], each[0]))[:_WORST]
+    named = ", ".join(f"schedules/{id_} with {each}" for id_, each in worst)
+    return (
+        f"the next {_COMING} days of the {len(work)} schedules that the policy names are {total} units of work, and may be "
+        f"{MOST_TOGETHER} at most: name fewer, or give these longer turns and fewer windows: {named}"
+    )
 
 
 def _layer(path: str, layer: Layer, zone: str) -> list[Problem]:

@@ -10,10 +10,11 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from tocsin_escalation.domain.schedules.clock import DAY, WEEK
-from tocsin_escalation.domain.schedules.model import FOREVER, Coverage, Layer, Schedule, Segment
+from tocsin_escalation.domain.schedules.clock import DAY
+from tocsin_escalation.domain.schedules.model import FOREVER, Coverage, Schedule, Segment
 from tocsin_escalation.domain.schedules.questions import HORIZONS
 from tocsin_escalation.domain.schedules.resolve import pieces, resolve, same
+from tocsin_escalation.domain.schedules.work import spans, weight
 
 AHEAD: Final = (0, 60, DAY, *HORIZONS)
 """Minutes from now. Each stretch is looked at only when those before it do not tell, so that turns that end soon cost little."""
@@ -66,6 +67,7 @@ def _memo(schedule: Schedule) -> list[Now]:
 
 
 def _look(schedule: Schedule, minute: int, together: Work) -> Now:
+    schedule = replace(schedule, layers=tuple(layer for layer in schedule.layers if layer.until > minute))
     [here] = resolve(schedule, minute, minute + 1)
     gap, end = here.coverage is Coverage.GAP, FOREVER
     work = Work(min(WORK, max(together.left, WORK_LEAST)))
@@ -82,37 +84,11 @@ def _look(schedule: Schedule, minute: int, together: Work) -> Now:
 
 def _ahead(schedule: Schedule, minute: int, work: Work) -> Iterator[Segment]:
     """Pieces from an instant on, until the last horizon or until the work is used up."""
-    each = _weight(schedule)
+    each = weight(schedule)
     for since, until in pairwise(AHEAD):
-        if not work.may(_spans(schedule, until - since)):
+        if not work.may(spans(schedule, until - since)):
             return
         for piece in pieces(schedule, minute + since, minute + until):
             yield piece
             if not work.may(each):
                 return
-
-
-def _weight(schedule: Schedule) -> int:
-    """What one piece costs: everybody in it, and for those who are away everybody who may step in."""
-    people = 1 + len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
-    for layer in schedule.layers:
-        line_up = sum(map(len, layer.line_up))
-        largest = max(map(len, layer.line_up), default=0)
-        on_call = min(line_up, largest * layer.concurrent) + 1
-        steps_in = schedule.stand_in and (schedule.absences or schedule.unusable)
-        people += on_call * line_up if steps_in else on_call
-    return people
-
-
-def _spans(schedule: Schedule, minutes: int) -> int:
-    """About how many pieces layers, absences and others cut this long a stretch into."""
-    others = len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
-    return others + sum(map(len, schedule.absences.values())) + sum(_cuts(each, minutes) for each in schedule.layers)
-
-
-def _cuts(layer: Layer, minutes: int) -> int:
-    days = minutes // DAY + 1
-    # Windows of a week that began before are looked at as well.
-    windows = len(layer.windows) * (days + WEEK // DAY)
-    cycle = sum(turn.months * 28 * DAY + turn.days * DAY + turn.hours * 60 for turn in layer.turns)
-    return 1 + windows + minutes * len(layer.turns) // max(cycle, 1)

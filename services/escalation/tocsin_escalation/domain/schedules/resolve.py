@@ -83,7 +83,9 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
     """As `resolve`, one by one as they are asked for, and equal neighbours are not one yet. Raises ValueError."""
     if since >= until:
         raise ValueError("the stretch of time is empty")
-    lines = [_Line(layer, since, until) for layer in _by_rank(schedule.layers)]
+    # What has ended, or begins later, costs nothing: a schedule keeps dozens of closed versions of its layers.
+    counting = tuple(layer for layer in schedule.layers if layer.until > since and layer.since < until)
+    lines = [_Line(layer, since, until) for layer in _by_rank(counting)]
     overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
     periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
     edges = sorted(_edges(schedule, lines, overrides, periods, since, until))

@@ -1,0 +1,52 @@
+"""What it costs to look at a schedule, counted and not measured: the same schedule costs the same on every machine.
+
+One unit is one person of one piece of a schedule; a processor takes some two million in a second.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from tocsin_escalation.domain.schedules.clock import DAY, WEEK
+from tocsin_escalation.domain.schedules.model import Layer, Schedule
+
+COMING: Final = 8 * DAY
+"""Minutes for which the work of a schedule is counted when it is written."""
+MOST: Final = 200_000
+"""The work of one schedule for the coming days. Ten layers with turns of an hour and a window a day each cost 60,000."""
+MOST_TOGETHER: Final = 1_000_000
+"""The same of all schedules that one policy names."""
+
+
+def coming(layers: Iterable[Layer]) -> int:
+    """The work of the coming days of a schedule with these layers, nobody of whom is away."""
+    schedule = Schedule("", "", tuple(layers))
+    return spans(schedule, COMING) * weight(schedule) + sum(
+        len(group) for each in schedule.layers for group in each.line_up
+    )
+
+
+def weight(schedule: Schedule) -> int:
+    """What one piece costs: everybody in it, and for those who are away everybody who may step in."""
+    people = 1 + len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
+    for layer in schedule.layers:
+        # Nobody on purpose has a place like a person.
+        groups = [max(len(group), 1) for group in layer.line_up]
+        line_up, largest = sum(groups), max(groups, default=0)
+        on_call = min(line_up, largest * layer.concurrent) + 1
+        steps_in = schedule.stand_in and (schedule.absences or schedule.unusable)
+        people += on_call * line_up if steps_in else on_call
+    return people
+
+
+def spans(schedule: Schedule, minutes: int) -> int:
+    """About how many pieces layers, absences and others cut this long a stretch into."""
+    others = len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
+    return others + sum(map(len, schedule.absences.values())) + sum(_cuts(each, minutes) for each in schedule.layers)
+
+
+def _cuts(layer: Layer, minutes: int) -> int:
+    days = minutes // DAY + 1
+    # Windows of a week that began before are looked at as well.
+    windows = len(layer.windows) * (days + WEEK // DAY)
+    cycle = sum(turn.months * 28 * DAY + turn.days * DAY + turn.hours * 60 for turn in layer.turns)
+    return 1 + windows + minutes * len(layer.turns) // max(cycle, 1)

@@ -93,11 +93,13 @@ async def test_a_schedule_that_costs_too_much_is_refused_wherever_it_is_written_
     await desk.db.run(ORG, hire)
     costly = dense(concurrent=1).layers
     told = set[str]()
+
+    def costlier(row: ScheduleRow) -> ScheduleRow:
+        return replace(row, layers=costly)
+
     for attempt in (
         desk.db.run(ORG, lambda tx: schedules.create(tx, schedule("costly", *costly))),
-        desk.db.run(
-            ORG, lambda tx: schedules.update(tx, "web", "", lambda row: replace(row, layers=costly), Rollout.NOW)
-        ),
+        desk.db.run(ORG, lambda tx: schedules.update(tx, "web", "", costlier, Rollout.NOW)),
         schedules.preview(desk.db, ORG, schedule("", *costly), Rollout.NOW, NOW, NOW + timedelta(days=1)),
         schedules.preview(desk.db, ORG, schedule("web", *costly), Rollout.NOW, NOW, NOW + timedelta(days=1)),
     ):
@@ -109,8 +111,14 @@ async def test_a_schedule_that_costs_too_much_is_refused_wherever_it_is_written_
     [words] = told
     assert f"may be {MOST} at most" in words
     await desk.db.run(ORG, lambda tx: schedule_store.insert(tx, schedule("old", *costly)))
-    for change in (lambda row: replace(row, display_name="Old"), lambda row: replace(row, layers=costly[1:])):
-        await desk.db.run(ORG, lambda tx, change=change: schedules.update(tx, "old", "", change, Rollout.NOW))
+    for layers in (costly, costly[1:]):
+
+        async def change(tx: Tx, layers: tuple[Layer, ...] = layers) -> None:
+            await schedules.update(
+                tx, "old", "", lambda row: replace(row, display_name="Old", layers=layers), Rollout.NOW
+            )
+
+        await desk.db.run(ORG, change)
 
 
 async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_told_the_largest(desk: Desk) -> None:
@@ -126,11 +134,17 @@ async def test_a_policy_whose_schedules_cost_too_much_together_is_refused_and_to
     await desk.db.run(HEAVY, grow)
     few, many = naming("p", count - 1), naming("p", count)
     await desk.db.run(HEAVY, lambda tx: policies.create(tx, few, "P", False))
-    for attempt in (
-        lambda tx: policies.create(tx, replace(many, id="q"), "Q", False),
-        lambda tx: policies.update(tx, "p", "", lambda row: (many, "P", False)),
-        lambda tx: policies.check(tx, many),
-    ):
+
+    async def create(tx: Tx) -> None:
+        await policies.create(tx, replace(many, id="q"), "Q", False)
+
+    async def update(tx: Tx) -> None:
+        await policies.update(tx, "p", "", lambda row: (many, "P", False))
+
+    async def check(tx: Tx) -> None:
+        await policies.check(tx, many)
+
+    for attempt in (create, update, check):
         with pytest.raises(TocsinError) as refused:
             await desk.db.run(HEAVY, attempt)
         [field] = refused.value.fields
@@ -222,6 +236,7 @@ async def test_of_one_incident_the_levels_that_come_next_are_looked_at_and_the_r
     )
     assert await desk.paged(opened.incident_id) == [*((level, "dora") for level in range(1, 21)), (1, "dora")]
     assert max(map(len, looked_at)) == MOST_LOOKED_AT
+    assert f"{HEAVY}/s399" in looked_at[20], "all of the next policy, when the last level of the first one ends"
 
 
 async def test_an_opening_that_loses_the_database_delays_no_other_and_pages_without_its_schedules(

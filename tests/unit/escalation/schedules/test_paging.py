@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tocsin_escalation.domain.on_call import on_call_at
-from tocsin_escalation.domain.schedules import resolve
+from tocsin_escalation.domain.schedules import layers, resolve
 from tocsin_escalation.domain.schedules.checks import too_much, too_much_together
 from tocsin_escalation.domain.schedules.model import FOREVER, Layer, Mode, Schedule, Segment, Turn, Unit, Window
 from tocsin_escalation.domain.schedules.paging import WORK, Work, now
@@ -86,7 +86,7 @@ def test_what_one_schedule_uses_up_shortens_no_ordinary_one() -> None:
     assert (coming.next.people, coming.next.start) == (("ana",), utc("2026-02-02 09:00"))
 
 
-def test_closed_versions_of_layers_cost_nothing(dealt: list[int]) -> None:
+def test_closed_versions_of_layers_cost_nothing(dealt: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     closed = tuple(
         replace(each, id=f"{each.id}-{n}", until=NOW) for n in range(5) for each in dense(concurrent=50).layers
     )
@@ -94,20 +94,30 @@ def test_closed_versions_of_layers_cost_nothing(dealt: list[int]) -> None:
     found, alone = on_call_at(with_them, NOW), on_call_at(Schedule("web", "UTC", (layer("ana", "ben"),)), NOW)
     assert found == alone
     assert sum(dealt) < 100
+    walked: list[str] = []
+    spans = layers.spans
+
+    def recording(each: Layer, *stretch: int) -> Any:
+        walked.append(each.id)
+        return spans(each, *stretch)
+
+    monkeypatch.setattr(resolve, "spans", recording)
+    resolve.resolve(with_them, NOW, NOW + 1)
+    assert walked == ["layer"]
 
 
 @pytest.mark.parametrize("concurrent", [1, 5, 50])
 def test_a_schedule_whose_coming_days_cost_too_much_is_refused_with_the_rule_and_what_to_do(concurrent: int) -> None:
-    layers = dense(concurrent=concurrent).layers
-    problem = too_much(layers)
+    all_ = dense(concurrent=concurrent).layers
+    problem = too_much(all_)
     assert problem is not None
     field, text = problem
     assert field == "layers"
-    assert f"{coming(layers)} units of work, and may be {MOST} at most" in text
+    assert f"{coming(all_)} units of work, and may be {MOST} at most" in text
     assert "use longer turns" in text
-    assert too_much(layers, layers) is None, "another name for one that is there already"
-    assert too_much(layers, layers[1:]) is not None, "one more layer"
-    assert too_much(layers[1:], layers) is None, "one layer less, although it is still too much"
+    assert too_much(all_, all_) is None, "another name for one that is there already"
+    assert too_much(all_, all_[1:]) is not None, "one more layer"
+    assert too_much(all_[1:], all_) is None, "one layer less, although it is still too much"
 
 
 def test_what_is_counted_is_what_is_done(dealt: list[int]) -> None:

@@ -12,7 +12,7 @@ from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES, Condition, l
 from tocsin_escalation.domain.decision import NoteKind, Refusal
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Edited, Escalated, Event, Started, Unacknowledged
-from tocsin_escalation.domain.policy import GapChoice, Level, OnCall, Policy, Target
+from tocsin_escalation.domain.policy import Directory, GapChoice, Level, OnCall, Policy, Target
 from tocsin_escalation.domain.schedules.clock import WEEK, clock, minute_of
 from tocsin_escalation.domain.schedules.model import Window
 from tocsin_escalation.domain.simulate import simulate
@@ -30,8 +30,8 @@ def only(condition: Condition, *targets: Target, minutes: float = 5) -> Level:
     return replace(level(*targets, minutes=minutes), condition=condition)
 
 
-def begun(run_on: Policy, now: datetime = NOON, severity: int = 1) -> Story:
-    story = Story(None)
+def begun(run_on: Policy, now: datetime = NOON, severity: int = 1, there: Directory = EVERYBODY) -> Story:
+    story = Story(None, there)
     story.now = now
     story.run = replace(story.run, state=State.TRIGGERED, facts=replace(story.run.facts, severity=severity))
     story.take(Started(run_on))
@@ -253,14 +253,41 @@ class Occurred:
 
 def test_a_policy_warns_of_incidents_for_which_no_level_is() -> None:
     run_on = policy(only(SEVERE, user("ana")), only(OFFICE, user("ben")))
-    warned = [each.message for each in warn_of_conditions(run_on, minute_of(NOON))]
+    warned = [each.message for each in warn_of_conditions(run_on, EVERYBODY, minute_of(NOON))]
     assert [message.partition(" to ")[0] for message in warned] == [
         "an incident of severity warning pages nobody from 2026-03-01 12:00",
         "an incident of severity info pages nobody from 2026-03-01 12:00",
     ]
     assert "to 2026-03-02 07:00 UTC" in warned[0]
-    assert warn_of_conditions(policy(*run_on.levels, fallback_target=user("dora")), minute_of(NOON)) == ()
-    assert warn_of_conditions(policy(*run_on.levels, level(user("ben"))), minute_of(NOON)) == ()
+    assert warn_of_conditions(policy(*run_on.levels, fallback_target=user("dora")), EVERYBODY, minute_of(NOON)) == ()
+    assert warn_of_conditions(policy(*run_on.levels, level(user("ben"))), EVERYBODY, minute_of(NOON)) == ()
+
+
+def test_a_policy_that_hands_on_warns_of_what_no_policy_after_it_is_for() -> None:
+    first = replace(policy(only(SEVERE, user("ana"))), id="first", next_policy="second")
+    night = Condition((3,), (hours(EVERY_DAY, 18, 8),), "Europe/Berlin")
+    second = replace(policy(only(night, user("ben"))), id="second")
+
+    def warned(*after: Policy) -> list[str]:
+        there = replace(EVERYBODY, policies={each.id: each for each in after})
+        return [each.message for each in warn_of_conditions(first, there, minute_of(NOON))]
+
+    [warning, info] = warned(second)
+    assert "severity warning pages nobody from 2026-03-01 12:00 to 2026-03-01 17:00 UTC" in warning
+    assert "severity info pages nobody from 2026-03-01 12:00 to 2026-03-08 12:00 UTC" in info
+    assert info.endswith(
+        "no level holds, nor of policies/second to which it is handed on, and policies/second has no fallback target"
+    )
+    assert warned(replace(second, fallback_target=user("dora"))) == []
+    assert warned(policy(level(user("ben"))), replace(second, levels=(level(user("ben")),))) == []
+    assert len(warned()) == 2, "of its own levels, when the next policy was deleted"
+    own = replace(first, fallback_target=user("dora"))
+    there = replace(EVERYBODY, policies={"second": second})
+    assert len(warn_of_conditions(own, there, minute_of(NOON))) == 2, "only that of the last policy is paged"
+    assert warn_of_conditions(own, EVERYBODY, minute_of(NOON)) == ()
+    ring = replace(second, next_policy="first", fallback_target=user("dora"))
+    there = replace(EVERYBODY, policies={"first": first, "second": ring})
+    assert warn_of_conditions(first, there, minute_of(NOON)) == (), "the second is the sixth as well"
 
 
 HOUR = 60

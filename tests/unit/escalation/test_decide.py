@@ -19,7 +19,7 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.domain.policy import Directory
 
-from tests.unit.escalation.people import EVERYBODY, THREE, Story, level, policy, stale, team, user
+from tests.unit.escalation.people import EVERYBODY, NOON, THREE, Story, level, policy, stale, team, user
 
 
 def test_the_first_level_is_paged_at_once_and_its_timeout_armed() -> None:
@@ -303,7 +303,7 @@ def test_the_same_page_has_the_same_id_however_often_it_is_decided() -> None:
 
 def test_an_unknown_policy_falls_back_and_says_so() -> None:
     fallback = policy(level(user("ana")))
-    chosen = choose("nowhere", None, fallback, EVERYBODY)
+    chosen = choose("nowhere", None, fallback, EVERYBODY, 1, NOON)
     assert chosen == Started(
         fallback, "policies/nowhere does not exist; running on the tenant's fallback policies/night"
     )
@@ -311,12 +311,14 @@ def test_an_unknown_policy_falls_back_and_says_so() -> None:
 
 def test_a_policy_that_names_nobody_falls_back() -> None:
     nobody = policy(level(user("gone")))
-    assert choose("night", nobody, THREE, EVERYBODY).policy == nobody, "the fallback has the same id: nothing is won"
+    assert choose("night", nobody, THREE, EVERYBODY, 1, NOON).policy == nobody, (
+        "the fallback has the same id: nothing is won"
+    )
     other = type(nobody)("other", nobody.levels)
-    assert choose("other", other, THREE, EVERYBODY).policy == THREE
+    assert choose("other", other, THREE, EVERYBODY, 1, NOON).policy == THREE
 
 
 def test_without_any_policy_it_is_exhausted_aloud() -> None:
-    story = Story(None, cause=choose("x", None, None, EVERYBODY).fallback_cause)
+    story = Story(None, cause=choose("x", None, None, EVERYBODY, 1, NOON).fallback_cause)
     assert story.run.state is State.EXHAUSTED
     assert story.said() == [NoteKind.OPENED, NoteKind.POLICY_FALLBACK, NoteKind.EXHAUSTED]

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
@@ -33,7 +34,6 @@ from tocsin_escalation.domain.events import (
     Unmerged,
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
-from tocsin_escalation.domain.paging import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
 from tocsin_escalation.domain.turns import holder, taken
 

@@ -139,9 +139,9 @@ def test_an_incident_that_becomes_urgent_while_it_waits_pages_the_levels_before_
 def test_a_policy_that_would_wait_is_not_replaced_by_the_fallback_policy() -> None:
     waiting = policy(level(schedule("web")), on_gap=GapChoice.HOLD)
     other = replace(policy(level(user("ana"))), id="catch-all")
-    assert choose("night", waiting, other, people(GAP)).policy is waiting
-    assert choose("night", waiting, other, people(FOR_EVER)).policy is other
-    assert choose("night", waiting, None, people(FOR_EVER)).policy is waiting
+    assert choose("night", waiting, other, people(GAP), 1, NOON).policy is waiting
+    assert choose("night", waiting, other, people(FOR_EVER), 1, NOON).policy is other
+    assert choose("night", waiting, None, people(FOR_EVER), 1, NOON).policy is waiting
 
 
 def test_a_stretch_without_anybody_is_found_only_where_no_schedule_of_the_level_has_somebody() -> None:

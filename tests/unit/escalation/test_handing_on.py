@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.conditions import Condition
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.events import Acknowledged, OutcomeKind, Reassigned, Restarted, Started, TimerFired
-from tocsin_escalation.domain.paging import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Directory, Policy
 from tocsin_escalation.domain.simulate import simulate
 from tocsin_escalation.domain.warnings import warn_of_next
@@ -91,6 +91,8 @@ def test_a_next_policy_that_was_deleted_is_said_and_the_fallback_target_is_paged
     assert text in story.decisions[-1].notes[-1].message
     assert [each.message.partition(",")[0] for each in warn_of_next(TEAM, EVERYBODY)] == ["policies/company"]
     assert warn_of_next(TEAM, knowing(COMPANY)) == ()
+    [later] = warn_of_next(TEAM, knowing(replace(COMPANY, next_policy="gone")))
+    assert later.message.startswith("policies/gone, to which incidents would be handed on by policies/company,")
 
 
 def test_policies_in_a_ring_come_to_an_end() -> None:
@@ -121,9 +123,9 @@ def test_a_policy_that_a_person_chooses_may_be_handed_on_as_often_again() -> Non
 
 def test_a_policy_that_hands_on_to_somebody_is_not_replaced_by_the_fallback_policy() -> None:
     nobody, other = named("team", "gone", following="company"), named("catch-all", "ana")
-    assert choose("team", nobody, other, knowing(COMPANY)).policy is nobody
-    assert choose("team", nobody, other, knowing(named("company", "gone"))).policy is other
-    assert choose("team", nobody, other, EVERYBODY).policy is other
+    assert choose("team", nobody, other, knowing(COMPANY), 1, NOON).policy is nobody
+    assert choose("team", nobody, other, knowing(named("company", "gone")), 1, NOON).policy is other
+    assert choose("team", nobody, other, EVERYBODY, 1, NOON).policy is other
 
 
 def test_due_times_do_not_drift_from_policy_to_policy() -> None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -164,7 +165,7 @@ async def _apply(
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
-            going_on = [_step(each, found, {}) for each in applied if not each.starts]
+            going_on = [_step(each, found, {}, None) for each in applied if not each.starts]
             followed = following(going_on, runs)
             going_on += followed
             taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
@@ -181,7 +182,8 @@ async def _apply(
                 locked=taking.locked,
                 most_schedules=most_schedules,
             )
-            steps = [_step(each, found, known.people) for each in applied]
+            now = await tx.now()
+            steps = [_step(each, found, known.people, now) for each in applied]
             await advance(tx, [*steps, *followed], effects, known, entries=False)
         return [each.result for each in placed]
 
@@ -244,10 +246,11 @@ def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> 
     return placed
 
 
-def _step(placed: Placed, found: Policies, people: Mapping[str, Directory]) -> Step:
+def _step(placed: Placed, found: Policies, people: Mapping[str, Directory], now: datetime | None) -> Step:
+    """`now`: for incidents that start."""
     arrival, event = placed.arrival, placed.arrival.event
     if isinstance(event, Opening):
-        event = _choose(arrival, event, found, people) if placed.starts else _catch_up(event)
+        event = _choose(arrival, event, found, people, now) if placed.starts and now else _catch_up(event)
     return Step(arrival.incident_id, event, sequence=arrival.sequence, org_id=arrival.org_id)
 
 
@@ -296,10 +299,13 @@ def _targets(found: Policies) -> list[OrgTarget]:
     return [(org_id, target) for (org_id, _), policy in by_size for target in policy.targets()]
 
 
-def _choose(arrival: Arrival, opening: Opening, found: Policies, people: Mapping[str, Directory]) -> Started:
+def _choose(
+    arrival: Arrival, opening: Opening, found: Policies, people: Mapping[str, Directory], now: datetime
+) -> Started:
     named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
     fallback = found.get((arrival.org_id, ""))
-    started = choose(opening.policy, named, fallback, people.get(arrival.org_id, Directory()))
+    there = people.get(arrival.org_id, Directory())
+    started = choose(opening.policy, named, fallback, there, opening.facts.severity, now)
     return replace(started, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
 
 

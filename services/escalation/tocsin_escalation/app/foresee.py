@@ -118,7 +118,8 @@ async def open_on(tx: Tx, policy: Policy, begins: datetime, severity: int) -> Op
     fallback = (await policies.usable(tx, set(), {tx.org_id})).get((tx.org_id, ""))
     there = await people(tx, [policy, fallback] if fallback else [policy], begins, begins + HORIZON)
     run = Escalation(tx.org_id, UUID(int=0), Facts("a simulated incident", "", severity, "", begins))
-    return Opened(run, choose(policy.id, policy, fallback, await asyncio.to_thread(there.at, begins)), begins, there)
+    now = await asyncio.to_thread(there.at, begins)
+    return Opened(run, choose(policy.id, policy, fallback, now, severity, begins), begins, there)
 
 
 async def of_incident(db: Database, notify: Reaching, org_id: str, id_: UUID) -> Foreseen:

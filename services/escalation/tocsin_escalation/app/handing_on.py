@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.domain.paging import MOST_HAND_ONS
+from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.policy import Policy, Target
 from tocsin_escalation.store import policies
 

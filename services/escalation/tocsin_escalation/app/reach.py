@@ -32,7 +32,7 @@ class Reachability:
     """What is known of one policy. `complete`: notify has answered; otherwise only empty teams and the like are known.
 
     `turns`: where some people of a level that pages one in turn cannot be reached. `conditions`: incidents for which no level is.
-    `following`: a next policy that is gone.
+    `following`: a next policy that is gone, also behind others.
     """
 
     warned: tuple[Warned, ...]
@@ -73,7 +73,7 @@ async def of_policies(
         Reachability(
             warn(policy, people, unreachable),
             warn_of_turns(policy, people, unreachable),
-            warn_of_conditions(policy, minute),
+            warn_of_conditions(policy, people, minute),
             warn_of_next(policy, people),
             complete,
         )

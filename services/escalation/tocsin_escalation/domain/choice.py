@@ -1,37 +1,62 @@
 """Which policy an incident runs on."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
+from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.events import Started
-from tocsin_escalation.domain.gaps import waits
-from tocsin_escalation.domain.paging import MOST_HAND_ONS
-from tocsin_escalation.domain.policy import Directory, Policy
+from tocsin_escalation.domain.gaps import comes_on
+from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 
 
-def _pages_somebody(policy: Policy, directory: Directory) -> bool:
-    """Now, later, or by a policy to which it hands on."""
-    on: Policy | None = policy
-    for _ in range(MOST_HAND_ONS + 1):
-        if on is None:
-            return False
-        if directory.resolve(on.targets()) or waits(on, directory):
-            return True
-        on = directory.following(on)
-    return False
+def _may_page(policy: Policy, level: Level, directory: Directory) -> bool:
+    """Somebody, once the level's condition holds: those on it, whoever comes on call after a gap, or the target for gaps."""
+    if directory.resolve(level.targets):
+        return True
+    if policy.on_gap is GapChoice.HOLD:
+        return comes_on(level.targets, directory) is not None
+    target = policy.fallback_target
+    instead = policy.on_gap is GapChoice.FALLBACK and target is not None and directory.resolve([target])
+    return bool(instead and directory.gaps(level.targets))
 
 
-def choose(wanted: str, named: Policy | None, fallback: Policy | None, directory: Directory) -> Started:
+def _why_not(policies: Sequence[Policy], severity: int, now: datetime, directory: Directory) -> str:
+    """Why the first of these policies, which hand on to each other, pages nobody for such an incident now; empty when it does.
+
+    Empty as well when no level is for the severity at any time: that is how it was meant.
+    """
+    last = policies[-1].fallback_target
+    if last is not None and directory.resolve([last]):
+        return ""
+    levels = [(policy, level) for policy in policies for level in policy.levels]
+    meant = [(policy, level) for policy, level in levels if level.condition.is_for(severity)]
+    if not meant and any(_may_page(policy, level, directory) for policy, level in levels):
+        return ""
+    paging = [level for policy, level in meant if _may_page(policy, level, directory)]
+    if any(level.condition.holds(severity, now) for level in paging):
+        return ""
+    if paging:
+        return "has no level that pages anybody for it at this time"
+    return "names nobody who can be paged"
+
+
+def choose(
+    wanted: str, named: Policy | None, fallback: Policy | None, directory: Directory, severity: int, now: datetime
+) -> Started:
     """The policy that routing asked for if it can page anybody or waits for somebody, else the tenant's fallback, else the one
     asked for, else none.
 
     `wanted` is the id that was asked for, empty for none. An incident is never parked in silence: the cause is said.
     """
-    if named is not None and _pages_somebody(named, directory):
+    why_not = _why_not(chain(named, directory), severity, now, directory) if named is not None else ""
+    if named is not None and not why_not:
         return Started(named)
     if not wanted:
         cause = "no policy was asked for"
     elif named is None:
         cause = f"policies/{wanted} does not exist"
     else:
-        cause = f"policies/{wanted} names nobody who can be paged"
+        cause = f"policies/{wanted} {why_not}"
     if fallback is not None and (named is None or fallback.id != named.id):
         return Started(fallback, f"{cause}; running on the tenant's fallback policies/{fallback.id}")
     if named is not None:

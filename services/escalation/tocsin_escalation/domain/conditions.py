@@ -22,13 +22,17 @@ class Condition:
     windows: tuple[Window, ...] = ()
     zone: str = ""
 
+    def is_for(self, severity: int) -> bool:
+        """For an incident of this severity, at some time."""
+        return not self.severities or severity in self.severities
+
     def holds(self, severity: int, now: datetime) -> bool:
         """For an incident of this severity, now."""
         return not self.why_not(severity, now)
 
     def why_not(self, severity: int, now: datetime) -> str:
         """In words; empty when it holds."""
-        if self.severities and severity not in self.severities:
+        if not self.is_for(severity):
             named = ", ".join(SEVERITIES[each] for each in sorted(self.severities))
             return f"it is for {named}, and the incident is of severity {SEVERITIES.get(severity, str(severity))}"
         minute = minute_of(now)
@@ -71,7 +75,7 @@ ALWAYS: Final = Condition()
 
 def left_out(conditions: Iterable[Condition], severity: int, since: int) -> Interval | None:
     """The first stretch of the week from `since` on, in minutes, in which none of these holds for the severity."""
-    fitting = [each for each in conditions if not each.severities or severity in each.severities]
+    fitting = [each for each in conditions if each.is_for(severity)]
     until = since + WEEK
     at = since
     for start, end in merged(interval for each in fitting for interval in each.times(since, until)):

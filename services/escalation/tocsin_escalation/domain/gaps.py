@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind
 from tocsin_escalation.domain.escalation import Escalation, PageState, State, Timer, TimerKind
-from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Policy, Target
+from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall, Target
 
 LOOK_AGAIN: Final = timedelta(minutes=1)
 """How often the schedules of a held level are read again: an override that is made meanwhile ends the wait this soon."""
@@ -21,11 +21,6 @@ def comes_on(targets: Sequence[Target], directory: Directory) -> OnCall | None:
     """The gap among these schedules that ends first, of those that end at all within the time that is looked ahead."""
     ending = [(gap.comes_on, gap) for gap in directory.gaps(targets) if gap.comes_on is not None]
     return min(ending, key=lambda pair: pair[0])[1] if ending else None
-
-
-def waits(policy: Policy, directory: Directory) -> bool:
-    """Whether a level of the policy would be held, for a user who comes on call later."""
-    return policy.on_gap is GapChoice.HOLD and any(comes_on(level.targets, directory) for level in policy.levels)
 
 
 def holds(run: Escalation, level: int) -> bool:

@@ -4,14 +4,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, TurnTaken, page_id
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 from tocsin_escalation.domain.turns import line_up, waiting
 
-MOST_HAND_ONS = 5
-"""Policies that hand on to each other in a ring page people this many times more, and then the incident is exhausted."""
 # The fallback target is paged beyond the last level; the number keeps its pages apart from every level's.
 FALLBACK_LEVEL = 0
 

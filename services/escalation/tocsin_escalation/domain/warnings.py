@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.conditions import SEVERITIES, left_out
 from tocsin_escalation.domain.policy import Directory, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import time_of
@@ -43,17 +44,25 @@ def warn_of_turns(policy: Policy, directory: Directory, unreachable: Mapping[str
     return tuple(warned)
 
 
-def warn_of_conditions(policy: Policy, minute: int) -> tuple[Warned, ...]:
-    """Severities for which no level is, at some time of the week that begins at `minute`. A fallback target is for all of them."""
-    if policy.fallback_target is not None:
+def warn_of_conditions(policy: Policy, directory: Directory, minute: int) -> tuple[Warned, ...]:
+    """Severities for which no level is, at some time of the week that begins at `minute`.
+
+    The policies to which it is handed on count as well. A fallback target is for all severities, but only that of the last one.
+    """
+    policies = chain(policy, directory)
+    if policies[-1].fallback_target is not None:
         return ()
-    found = {each: left_out((level.condition for level in policy.levels), each, minute) for each in SEVERITIES}
+    conditions = [level.condition for each in policies for level in each.levels]
+    found = {each: left_out(conditions, each, minute) for each in SEVERITIES}
+    others = ", ".join(f"policies/{id_}" for id_ in dict.fromkeys(each.id for each in policies[1:]))
+    also = f", nor of {others} to which it is handed on," if others else ","
+    last = f"policies/{policies[-1].id}" if others else "the policy"
     return tuple(
         Warned(
             0,
             None,
             f"an incident of severity {SEVERITIES[severity]} pages nobody from {time_of(gap[0]):%Y-%m-%d %H:%M} to "
-            f"{time_of(gap[1]):%Y-%m-%d %H:%M} UTC: the condition of no level holds, and the policy has no fallback target",
+            f"{time_of(gap[1]):%Y-%m-%d %H:%M} UTC: the condition of no level holds{also} and {last} has no fallback target",
         )
         for severity, gap in found.items()
         if gap is not None
@@ -61,10 +70,12 @@ def warn_of_conditions(policy: Policy, minute: int) -> tuple[Warned, ...]:
 
 
 def warn_of_next(policy: Policy, directory: Directory) -> tuple[Warned, ...]:
-    """The next policy, if it does not exist any more."""
-    if not policy.next_policy or directory.following(policy) is not None:
+    """A next policy that does not exist any more: of this policy, or of the last one to which it is handed on."""
+    last = chain(policy, directory)[-1]
+    if not last.next_policy or directory.following(last) is not None:
         return ()
-    text = f"policies/{policy.next_policy}, to which incidents would be handed on, does not exist: they are exhausted instead"
+    by = "" if last is policy else f" by policies/{last.id}"
+    text = f"policies/{last.next_policy}, to which incidents would be handed on{by}, does not exist: they are exhausted instead"
     return (Warned(0, None, text),)
 
 

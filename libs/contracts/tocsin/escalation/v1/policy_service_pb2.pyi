@@ -167,9 +167,11 @@ class _PolicyWarningKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pol
     POLICY_WARNING_KIND_TURN: _PolicyWarningKind.ValueType  # 4
     """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
     POLICY_WARNING_KIND_CONDITION: _PolicyWarningKind.ValueType  # 5
-    """The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
+    """The conditions of the levels, and of those of the policies to which it is handed on, leave out some severity at some time of the
+    week, and the last of these policies names no fallback target.
+    """
     POLICY_WARNING_KIND_NEXT_POLICY: _PolicyWarningKind.ValueType  # 6
-    """The policy to which incidents would be handed on was deleted."""
+    """The policy to which incidents would be handed on was deleted, or one that comes after it."""
 
 class PolicyWarningKind(_PolicyWarningKind, metaclass=_PolicyWarningKindEnumTypeWrapper):
     """What a policy warning is about."""
@@ -185,9 +187,11 @@ POLICY_WARNING_KIND_GAP: PolicyWarningKind.ValueType  # 3
 POLICY_WARNING_KIND_TURN: PolicyWarningKind.ValueType  # 4
 """No user can be reached for some turns of a level that pages one in turn: those turns are passed over."""
 POLICY_WARNING_KIND_CONDITION: PolicyWarningKind.ValueType  # 5
-"""The conditions of the levels leave out some severity at some time of the week, and no fallback target is named."""
+"""The conditions of the levels, and of those of the policies to which it is handed on, leave out some severity at some time of the
+week, and the last of these policies names no fallback target.
+"""
 POLICY_WARNING_KIND_NEXT_POLICY: PolicyWarningKind.ValueType  # 6
-"""The policy to which incidents would be handed on was deleted."""
+"""The policy to which incidents would be handed on was deleted, or one that comes after it."""
 Global___PolicyWarningKind: _TypeAlias = PolicyWarningKind  # noqa: Y015
 
 @_typing.final
@@ -342,7 +346,9 @@ class Policy(_message.Message):
     repeat_count: _builtins.int
     """How many more times to start again at level 1 after the last level; 0 to 9."""
     tenant_fallback: _builtins.bool
-    """The tenant's fallback policy: incidents that name no usable policy run on it. At most one per tenant; setting it moves it here."""
+    """The tenant's fallback policy: incidents that name no usable policy run on it, and those whose policy has levels for their severity
+    none of which pages anybody when they begin. At most one per tenant; setting it moves it here.
+    """
     status_updates: Global___StatusUpdates.ValueType
     """Whether people who were paged hear of acknowledge and resolve."""
     etag: _builtins.str

@@ -1,0 +1,16 @@
+"""The policies on which an incident runs one after the other when nobody answers."""
+
+from typing import Final
+
+from tocsin_escalation.domain.policy import Directory, Policy
+
+MOST_HAND_ONS: Final = 5
+"""Policies that hand on to each other in a ring page people this many times more, and then the incident is exhausted."""
+
+
+def chain(policy: Policy, directory: Directory) -> tuple[Policy, ...]:
+    """This policy and those to which it is handed on. The fallback target of the last one is paged in the end."""
+    found = [policy]
+    while len(found) <= MOST_HAND_ONS and (following := directory.following(found[-1])) is not None:
+        found.append(following)
+    return tuple(found)

@@ -38,6 +38,7 @@ from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
+from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
@@ -152,7 +153,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         credential_internal_service.NAME,
         credential_internal_service_pb2_grpc.add_CredentialInternalServiceServicer_to_server,
     )
-    QueueService(db, QUEUE, figures, timers.mirror).add_to(runtime.rpc)
+    kinds = (TimerTasks(effects), ReminderTasks())
+    QueueService(db, QUEUE, figures, timers.mirror, kinds, pages).add_to(runtime.rpc)
 
     def nudge() -> None:
         page_relay.nudge()

@@ -46,6 +46,7 @@ from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.presses import Presses
+from tocsin_notify.app.queue_tasks import DeadLetterTasks, MessageTasks, NotificationTasks
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.release import Release
@@ -282,12 +283,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.MessageService",
         message_service_pb2_grpc.add_MessageServiceServicer_to_server,
     )
+    redrive = Redrive(hints, metrics, tasks.job_reader(broker))
     add(
-        NotificationService(db, Redrive(hints, metrics, tasks.job_reader(broker)), page_tokens),
+        NotificationService(db, redrive, page_tokens),
         "tocsin.notify.v1.NotificationService",
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
-    QueueService(db, QUEUE, figures, hints.mirror, resumed=nudge).add_to(runtime.rpc)
+    kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
+    QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, resumed=nudge).add_to(runtime.rpc)
     shared = Connections.from_url(
         settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
     )

@@ -1,9 +1,10 @@
-"""QueueService: the figures of a service's queue, pause and resume."""
+"""QueueService: the figures of a service's queue, pause and resume, and its tasks."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
@@ -12,9 +13,17 @@ from tocsin_kit.db import queues
 from tocsin_kit.db.audit import write_entry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.queues import RecordFigures
+from tocsin_kit.db.requests import once
 from tocsin_kit.errors import not_found
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc import task_mapping as mapping
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.tasks.board import Board
+from tocsin_kit.tasks.task import TaskKind
+
+R = TypeVar("R", bound=Message)
 
 _log = get_logger(__name__)
 
@@ -59,14 +68,19 @@ class QueueService(pb_grpc.QueueServiceServicer):
         queue: str,
         figures: Callable[[Tx], Awaitable[RecordFigures]],
         stream: Stream,
+        kinds: Sequence[TaskKind],
+        pages: PageTokens,
         *,
         resumed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`figures`: reads the rows in a transaction of all tenants. `resumed`: called after a pause is over."""
+        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `resumed`: called after a pause is
+        over."""
         self._db = db
         self._queue = queue
         self._figures = figures
         self._stream = stream
+        self._board = Board(queue, kinds)
+        self._pages = pages
         self._resumed = resumed
 
     def add_to(self, rpc: RpcServer) -> None:
@@ -88,10 +102,121 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._resumed()
         return pb.ResumeQueueResponse(queue=await self._look())
 
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Any) -> pb.ListTasksResponse:
+        """See the contract."""
+        self._require(request.queue)
+        position: Any = self._pages.decode(request)
+        size = page_size(request.page_size)
+        state = mapping.STATES[request.state]
+        async with self._db.system() as tx:
+            found = await self._board.page(tx, state, request.org_id or None, position, size + 1)
+        shown = found[:size]
+        more = len(found) > size
+        return pb.ListTasksResponse(
+            tasks=[mapping.task_to(self._queue, task) for task in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].time, shown[-1].id)) if more else "",
+        )
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:
+        """See the contract."""
+        key = self._key(request.name)
+        async with self._db.system() as tx:
+            task, history, losses = await self._board.look(tx, key)
+        return pb.GetTaskResponse(
+            task=mapping.task_to(self._queue, task),
+            history=mapping.events_to(history),
+            losses=mapping.losses_to(losses),
+        )
+
+    async def PromoteTask(self, request: pb.PromoteTaskRequest, context: Any) -> pb.PromoteTaskResponse:
+        """See the contract."""
+        key = self._key(request.name)
+
+        async def work(tx: Tx) -> pb.PromoteTaskResponse:
+            async def promote() -> pb.PromoteTaskResponse:
+                task, losses = await self._board.promote(tx, key, current_call().subject, force=request.force)
+                return pb.PromoteTaskResponse(
+                    task=mapping.task_to(self._queue, task),
+                    queue_paused=await queues.is_paused(tx, self._queue),
+                    losses=mapping.losses_to(losses),
+                )
+
+            return await once(tx, "PromoteTask", request, pb.PromoteTaskResponse, promote)
+
+        return await self._act(request.name, "task_promoted", work)
+
+    async def RetryTask(self, request: pb.RetryTaskRequest, context: Any) -> pb.RetryTaskResponse:
+        """See the contract."""
+        key = self._key(request.name)
+
+        async def work(tx: Tx) -> pb.RetryTaskResponse:
+            async def retry() -> pb.RetryTaskResponse:
+                task = await self._board.retry(tx, key, current_call().subject)
+                return pb.RetryTaskResponse(
+                    task=mapping.task_to(self._queue, task), queue_paused=await queues.is_paused(tx, self._queue)
+                )
+
+            return await once(tx, "RetryTask", request, pb.RetryTaskResponse, retry)
+
+        return await self._act(request.name, "task_retried", work)
+
+    async def RemoveTask(self, request: pb.RemoveTaskRequest, context: Any) -> pb.RemoveTaskResponse:
+        """See the contract."""
+        key = self._key(request.name)
+
+        async def work(tx: Tx) -> pb.RemoveTaskResponse:
+            async def remove() -> pb.RemoveTaskResponse:
+                task, losses = await self._board.remove(tx, key, current_call().subject, force=request.force)
+                return pb.RemoveTaskResponse(task=mapping.task_to(self._queue, task), losses=mapping.losses_to(losses))
+
+            return await once(tx, "RemoveTask", request, pb.RemoveTaskResponse, remove)
+
+        return await self._act(request.name, "task_removed", work)
+
+    async def DrainQueue(self, request: pb.DrainQueueRequest, context: Any) -> pb.DrainQueueResponse:
+        """See the contract."""
+        self._require(request.name)
+
+        async def drain(tx: Tx) -> pb.DrainQueueResponse:
+            drained = await self._board.drain(
+                tx,
+                current_call().subject,
+                org_id=request.org_id or None,
+                delayed=request.delayed,
+                force=request.force,
+                dry_run=request.dry_run,
+            )
+            return pb.DrainQueueResponse(
+                removed=mapping.counts_to(drained.removed),
+                kept=mapping.counts_to(drained.kept),
+                losses=mapping.losses_to(drained.losses),
+                more=drained.more,
+            )
+
+        async def work(tx: Tx) -> pb.DrainQueueResponse:
+            return await once(tx, "DrainQueue", request, pb.DrainQueueResponse, lambda: drain(tx))
+
+        if request.dry_run:
+            return await self._db.run(None, drain)
+        return await self._act(request.name, "queue_drained", work)
+
+    async def _act(self, name: str, event: str, work: Callable[[Tx], Awaitable[R]]) -> R:
+        answer = await self._db.run(None, work)
+        _log.warning(event, name=name, subject=current_call().subject)
+        return answer
+
+    def _require(self, name: str) -> None:
+        if name != f"queues/{self._queue}":
+            raise not_found(ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND, name)
+
+    def _key(self, name: str) -> str:
+        queue, _, key = name.partition("/tasks/")
+        self._require(queue)
+        return key
+
     async def _set_paused(self, request: pb.PauseQueueRequest | pb.ResumeQueueRequest, paused: bool) -> None:
         name = f"queues/{self._queue}"
-        if request.name != name:
-            raise not_found(ErrorReason.ERROR_REASON_QUEUE_NOT_FOUND, request.name)
+        self._require(request.name)
         async with self._db.system() as tx:
             await queues.set_paused(tx, self._queue, paused)
             await write_entry(tx, request, pb.Queue(name=name, paused=paused))

@@ -30,11 +30,14 @@ from tocsin_escalation.domain.events import (
     Snoozed,
     Started,
     TimerFired,
+    TimerPromoted,
+    TimerRemoved,
     Unacknowledged,
     Unmerged,
     UnmergedFrom,
 )
 from tocsin_escalation.domain.merging import let_out, merge, take_in, while_merged
+from tocsin_escalation.domain.operators import promote, remove
 from tocsin_escalation.domain.outcomes import take_outcome, tell
 from tocsin_escalation.domain.paging import (
     current_level,
@@ -69,6 +72,10 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return _add_alerts(run, event, now, directory, timer_id)
         case TimerFired():
             return _fire(run, event, now, directory, timer_id)
+        case TimerPromoted():
+            return promote(run, event, now)
+        case TimerRemoved():
+            return remove(run, event)
         case Acknowledged(actor=actor, via=via):
             return _acknowledge(run, actor, via, now, timer_id)
         case Unacknowledged(actor=actor):

@@ -47,6 +47,20 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class TimerPromoted:
+    """An operator lets its timer be due now."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerRemoved:
+    """An operator takes its timer out of the queue."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledged:
     """A person works on it. `via`: through what they answered, in words; empty for a call of the API."""
 
@@ -209,6 +223,8 @@ Event = (
     Started
     | AlertsAdded
     | TimerFired
+    | TimerPromoted
+    | TimerRemoved
     | Acknowledged
     | Unacknowledged
     | Snoozed

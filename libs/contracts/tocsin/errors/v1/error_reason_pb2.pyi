@@ -95,6 +95,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
     ERROR_REASON_REMINDER_NOT_FOUND: _ErrorReason.ValueType  # 64
     """NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
+    ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 68
+    """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -122,6 +124,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
     ERROR_REASON_MESSAGE_STATE: _ErrorReason.ValueType  # 89
     """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
+    ERROR_REASON_TASK_STATE: _ErrorReason.ValueType  # 93
+    """FAILED_PRECONDITION. The task is in a state in which this cannot be done to it. Metadata: `name`, `state`."""
+    ERROR_REASON_TASK_NEEDED: _ErrorReason.ValueType  # 94
+    """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
+    mean it. Metadata: `name`, `about` (the incidents), `users`.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """RESOURCE_EXHAUSTED. Too many requests are waiting. `RetryInfo` says when to try again."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
@@ -220,6 +228,8 @@ ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 59
 """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
 ERROR_REASON_REMINDER_NOT_FOUND: ErrorReason.ValueType  # 64
 """NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
+ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 68
+"""NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -245,6 +255,12 @@ ERROR_REASON_ALREADY_ENDED: ErrorReason.ValueType  # 86
 """FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
 ERROR_REASON_MESSAGE_STATE: ErrorReason.ValueType  # 89
 """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
+ERROR_REASON_TASK_STATE: ErrorReason.ValueType  # 93
+"""FAILED_PRECONDITION. The task is in a state in which this cannot be done to it. Metadata: `name`, `state`."""
+ERROR_REASON_TASK_NEEDED: ErrorReason.ValueType  # 94
+"""FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
+mean it. Metadata: `name`, `about` (the incidents), `users`.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """RESOURCE_EXHAUSTED. Too many requests are waiting. `RetryInfo` says when to try again."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     def __init__(self, channel):
@@ -51,11 +52,42 @@ class QueueServiceStub:
                 request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
                 response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
                 _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/ListTasks',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
+        self.GetTask = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/GetTask',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskResponse.FromString,
+                _registered_method=True)
+        self.PromoteTask = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/PromoteTask',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskResponse.FromString,
+                _registered_method=True)
+        self.RetryTask = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/RetryTask',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskResponse.FromString,
+                _registered_method=True)
+        self.RemoveTask = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/RemoveTask',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskResponse.FromString,
+                _registered_method=True)
+        self.DrainQueue = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/DrainQueue',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     def ListQueues(self, request, context):
@@ -80,6 +112,55 @@ class QueueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTasks(self, request, context):
+        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+        Reasons: `QUEUE_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTask(self, request, context):
+        """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteTask(self, request, context):
+        """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTask(self, request, context):
+        """Tries a task again now that has failed: one that waits for its next attempt, or a dead one, which gets fresh attempts and stands
+        in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveTask(self, request, context):
+        """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
+        of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
+        page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainQueue(self, request, context):
+        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
+        `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +179,36 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.FromString,
                     response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.SerializeToString,
             ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksResponse.SerializeToString,
+            ),
+            'GetTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTask,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'PromoteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteTask,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskResponse.SerializeToString,
+            ),
+            'RetryTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTask,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskResponse.SerializeToString,
+            ),
+            'RemoveTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveTask,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskResponse.SerializeToString,
+            ),
+            'DrainQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainQueue,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tocsin.queue.v1.QueueService', rpc_method_handlers)
@@ -107,8 +218,9 @@ def add_QueueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QueueService:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     @staticmethod
@@ -182,6 +294,168 @@ class QueueService:
             '/tocsin.queue.v1.QueueService/ResumeQueue',
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/ListTasks',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/GetTask',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/PromoteTask',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PromoteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/RetryTask',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/RemoveTask',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.RemoveTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/DrainQueue',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QueueServiceStub:
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     @_typing.overload
@@ -43,11 +44,36 @@ class QueueServiceStub:
     """
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
+    ListTasks: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]
+    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+    Reasons: `QUEUE_NOT_FOUND`.
+    """
+    GetTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]
+    """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+    PromoteTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PromoteTaskRequest, _queue_service_pb2.PromoteTaskResponse]
+    """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """
+    RetryTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RetryTaskRequest, _queue_service_pb2.RetryTaskResponse]
+    """Tries a task again now that has failed: one that waits for its next attempt, or a dead one, which gets fresh attempts and stands
+    in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
+    """
+    RemoveTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RemoveTaskRequest, _queue_service_pb2.RemoveTaskResponse]
+    """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
+    of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
+    page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """
+    DrainQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DrainQueueRequest, _queue_service_pb2.DrainQueueResponse]
+    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
+    `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+    """
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -59,10 +85,35 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
+    ListTasks: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]  # type: ignore[assignment]
+    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+    Reasons: `QUEUE_NOT_FOUND`.
+    """
+    GetTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]  # type: ignore[assignment]
+    """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+    PromoteTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PromoteTaskRequest, _queue_service_pb2.PromoteTaskResponse]  # type: ignore[assignment]
+    """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """
+    RetryTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RetryTaskRequest, _queue_service_pb2.RetryTaskResponse]  # type: ignore[assignment]
+    """Tries a task again now that has failed: one that waits for its next attempt, or a dead one, which gets fresh attempts and stands
+    in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
+    """
+    RemoveTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RemoveTaskRequest, _queue_service_pb2.RemoveTaskResponse]  # type: ignore[assignment]
+    """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
+    of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
+    page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+    """
+    DrainQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DrainQueueRequest, _queue_service_pb2.DrainQueueResponse]  # type: ignore[assignment]
+    """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
+    `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+    """
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Queue figures, pause and resume. The same figures are metrics and health checks. They span all tenants,
-    so only an operator's credential (`org` is `*`) may call these methods.
+    """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
+    tenants, so only an operator's credential (`org` is `*`) may call these methods. Tasks are rows of PostgreSQL, and acts on
+    them change the rows: Redis is told afterwards.
     """
 
     @_abc_1.abstractmethod
@@ -90,5 +141,65 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ResumeQueueResponse, _abc.Awaitable[_queue_service_pb2.ResumeQueueResponse]]:
         """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def ListTasks(
+        self,
+        request: _queue_service_pb2.ListTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.ListTasksResponse, _abc.Awaitable[_queue_service_pb2.ListTasksResponse]]:
+        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+        Reasons: `QUEUE_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTask(
+        self,
+        request: _queue_service_pb2.GetTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.GetTaskResponse, _abc.Awaitable[_queue_service_pb2.GetTaskResponse]]:
+        """Reads one task with its history. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def PromoteTask(
+        self,
+        request: _queue_service_pb2.PromoteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.PromoteTaskResponse, _abc.Awaitable[_queue_service_pb2.PromoteTaskResponse]]:
+        """Makes a delayed task due now. In a paused queue it waits until the queue is resumed. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTask(
+        self,
+        request: _queue_service_pb2.RetryTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.RetryTaskResponse, _abc.Awaitable[_queue_service_pb2.RetryTaskResponse]]:
+        """Tries a task again now that has failed: one that waits for its next attempt, or a dead one, which gets fresh attempts and stands
+        in the list of its own kind from then on. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveTask(
+        self,
+        request: _queue_service_pb2.RemoveTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.RemoveTaskResponse, _abc.Awaitable[_queue_service_pb2.RemoveTaskResponse]]:
+        """Takes a task that is not active out of its queue for good. What would leave somebody unpaged is refused without `force`: the timer
+        of an incident (with `force` the incident is exhausted, as after the last level of its policy), and the last notification of a
+        page (with `force` escalation is told that the page failed). Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `TASK_NOT_FOUND`, `TASK_STATE`, `TASK_NEEDED`.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainQueue(
+        self,
+        request: _queue_service_pb2.DrainQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.DrainQueueResponse, _abc.Awaitable[_queue_service_pb2.DrainQueueResponse]]:
+        """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
+        `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+        """
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

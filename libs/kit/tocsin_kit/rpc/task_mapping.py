@@ -1,0 +1,71 @@
+"""Tasks as messages of the contract."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.queue.v1 import task_pb2 as pb
+
+from tocsin_kit.tasks.task import Loss, Task, TaskEvent, TaskState
+
+STATES: Final[Mapping[int, TaskState]] = {
+    pb.TASK_STATE_WAITING: TaskState.WAITING,
+    pb.TASK_STATE_ACTIVE: TaskState.ACTIVE,
+    pb.TASK_STATE_DELAYED: TaskState.DELAYED,
+    pb.TASK_STATE_DEAD: TaskState.DEAD,
+}
+_NUMBERS: Final = {state: number for number, state in STATES.items()}
+
+
+def task_to(queue: str, task: Task) -> pb.Task:
+    """One."""
+    return pb.Task(
+        name=f"queues/{queue}/tasks/{task.key}",
+        org_id=task.org_id,
+        state=_NUMBERS[task.state],  # type: ignore[arg-type]  # the number is the enum's own
+        summary=task.summary,
+        due_time=_timestamp(task.due_time),
+        create_time=_timestamp(task.create_time),
+        attempts=task.attempts,
+        error=task.error,
+        about=task.about,
+        user=task.user,
+    )
+
+
+def events_to(events: Iterable[TaskEvent]) -> list[pb.TaskEvent]:
+    """A history."""
+    found = []
+    for event in events:
+        message = pb.TaskEvent(time=_timestamp(event.time), text=event.text)
+        if event.duration is not None:
+            message.duration.FromTimedelta(event.duration)
+        found.append(message)
+    return found
+
+
+def losses_to(losses: Iterable[Loss]) -> list[pb.TaskLoss]:
+    """Who stays unpaged."""
+    return [
+        pb.TaskLoss(
+            org_id=loss.org_id,
+            about=loss.about,
+            user=loss.user,
+            text=loss.text,
+        )
+        for loss in losses
+    ]
+
+
+def counts_to(counts: Mapping[str, int]) -> list[pb.TaskCount]:
+    """Those that are not 0, by kind."""
+    return [pb.TaskCount(kind=kind, count=count) for kind, count in sorted(counts.items()) if count]
+
+
+def _timestamp(value: datetime | None) -> Timestamp | None:
+    if value is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message

@@ -1,0 +1,179 @@
+"""QueueService of notify: its tasks, listed, promoted, retried, removed and drained through a real socket."""
+
+import uuid
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.queue.v1 import queue_service_pb2 as queue_pb
+from tocsin.queue.v1 import task_pb2
+
+from tests.contract.errors import failure
+from tests.store.notify.messages import HOUR, Sender, State, sender
+from tests.store.notify.support import Notify, World, job, new_org, operator, until
+
+__all__ = ["sender"]
+
+QUEUE = "queues/notify"
+ANA = "users/ana"
+
+
+class Operator:
+    """Calls QueueService with an operator's credential."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._stub = notify.queues
+
+    def call(self, method: str, **fields: Any) -> Awaitable[Any]:
+        request = getattr(queue_pb, f"{method}Request")(**fields)
+        answer: Awaitable[Any] = getattr(self._stub, method)(request, metadata=operator())
+        return answer
+
+    async def tasks(self, state: "task_pb2.TaskState.ValueType", **fields: Any) -> list[task_pb2.Task]:
+        answer = await self.call("ListTasks", queue=QUEUE, state=state, **fields)
+        return list(answer.tasks)
+
+    async def only(self, state: "task_pb2.TaskState.ValueType") -> task_pb2.Task:
+        [task] = await self.tasks(state)
+        return task
+
+
+@pytest.fixture
+def board(notify: Notify) -> Operator:
+    return Operator(notify)
+
+
+async def test_a_notification_is_delayed_promoted_and_gone_once_it_is_sent(
+    world: World, notify: Notify, board: Operator
+) -> None:
+    org = new_org()
+    hook = await world.method(org, webhook="ana")
+    await notify.set_rules(org, ANA, (pb.URGENCY_HIGH, hook, 600), (pb.URGENCY_HIGH, hook, 1200))
+    page = job(org)
+    await notify.submit(page)
+    first, second = await board.tasks(task_pb2.TASK_STATE_DELAYED)
+    assert (first.org_id, first.about, first.user) == (org, page.incident, ANA)
+    assert second.due_time.ToDatetime() - first.due_time.ToDatetime() == timedelta(minutes=10)
+    paged = await board.call("ListTasks", queue=QUEUE, state=task_pb2.TASK_STATE_DELAYED, page_size=1)
+    token = {"queue": QUEUE, "state": task_pb2.TASK_STATE_DELAYED, "page_size": 1, "page_token": paged.next_page_token}
+    rest = await board.call("ListTasks", **token)
+    assert [*paged.tasks, *rest.tasks] == [first, second]
+    assert not rest.next_page_token
+    assert await board.tasks(task_pb2.TASK_STATE_DELAYED, org_id="another") == []
+
+    id = str(uuid.uuid4())
+    promoted = await board.call("PromoteTask", name=first.name, request_id=id)
+    assert promoted.task.state == task_pb2.TASK_STATE_WAITING
+    await until(lambda: world.arrived("ana") == 1)
+    assert await board.call("PromoteTask", name=first.name, request_id=id) == promoted, "a repeat gets the first answer"
+
+    async def sent() -> bool:
+        return await world.states() == ["sent", "pending"]
+
+    await until(sent)
+    gone = await failure(board.call("GetTask", name=first.name))
+    assert (gone.code, gone.reason) == (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
+    assert not (await board.call("GetTask", name=second.name)).losses, "the page was sent by the first step"
+    entry = await world.row("SELECT actor, resources FROM audit_entries WHERE method LIKE '%PromoteTask'")
+    assert (entry["actor"], entry["resources"]) == ("operators/root", [first.name])
+
+
+async def test_a_notification_whose_user_would_stay_unpaged_is_removed_by_force_only(
+    world: World, notify: Notify, board: Operator
+) -> None:
+    org = new_org()
+    hook = await world.method(org, webhook="ana")
+    await notify.set_rules(org, ANA, (pb.URGENCY_HIGH, hook, 600), (pb.URGENCY_HIGH, hook, 1200))
+    page = job(org)
+    await notify.submit(page)
+    first, second = await board.tasks(task_pb2.TASK_STATE_DELAYED)
+    assert not (await board.call("RemoveTask", name=first.name)).losses, "the second step still pages"
+    refused = await failure(board.call("RemoveTask", name=second.name))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TASK_NEEDED")
+    assert f"{ANA} is not paged for {page.incident}" in refused.message
+    assert await world.states() == ["cancelled", "pending"]
+    removed = await board.call("RemoveTask", name=second.name, force=True)
+    assert [(loss.org_id, loss.about, loss.user) for loss in removed.losses] == [(org, page.incident, ANA)]
+    await until(lambda: len(world.escalation.outcomes) == 1)
+    [told] = world.escalation.outcomes
+    assert (told.page, told.kind) == (page.page, escalation_pb.PAGE_OUTCOME_KIND_FAILED), "escalation goes on"
+    assert "removed from the queue by operators/root" in told.reason
+    assert await world.states() == ["cancelled", "cancelled"]
+    assert await board.tasks(task_pb2.TASK_STATE_DELAYED) == []
+    assert world.arrived("ana") == 0
+
+
+async def test_a_dead_letter_is_retried_with_fresh_attempts_or_removed(
+    world: World, notify: Notify, board: Operator
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    world.hooks.will_answer("ana", [410, 410])
+    await notify.submit(job(org))
+    await until(lambda: _dead(world, 1))
+    dead = await board.only(task_pb2.TASK_STATE_DEAD)
+    assert dead.summary == "PERMANENT_FAILURE"
+    [attempt] = (await board.call("GetTask", name=dead.name)).history
+    assert attempt.text.startswith("attempt 1: permanent")
+    assert attempt.HasField("duration")
+    wrong = await failure(board.call("PromoteTask", name=dead.name))
+    assert wrong.reason == "TASK_STATE"
+    await board.call("RetryTask", name=dead.name)
+    await until(lambda: _dead(world, 2))
+    again = await board.only(task_pb2.TASK_STATE_DEAD)
+    assert again.name != dead.name
+    await board.call("RemoveTask", name=again.name)
+    assert await board.tasks(task_pb2.TASK_STATE_DEAD) == []
+    assert await world.states() == ["dead"], "the notification stays, with its reason"
+
+
+async def test_what_waits_in_a_paused_queue_is_drained(world: World, notify: Notify, board: Operator) -> None:
+    org, other = new_org(), new_org()
+    for each in (org, other):
+        await world.method(each, webhook="ana")
+    await board.call("PauseQueue", name=QUEUE)
+    await notify.submit(job(org), job(org), job(org, type=pb.NOTIFICATION_TYPE_RESOLUTION), job(other))
+    dry = {"name": QUEUE, "org_id": org, "dry_run": True}
+
+    def counts(answer: Any) -> tuple[list[int], list[int]]:
+        return [each.count for each in answer.removed], [each.count for each in answer.kept]
+
+    assert counts(await board.call("DrainQueue", **dry)) == ([1], [2]), "pages stay, news goes"
+    forced = await board.call("DrainQueue", **dry, force=True)
+    assert counts(forced) == ([3], [])
+    assert {(loss.org_id, loss.user) for loss in forced.losses} == {(org, ANA)}
+    assert await world.states() == ["pending"] * 4
+    assert not await world.admin.fetchval("SELECT count(*) FROM audit_entries WHERE method LIKE '%DrainQueue'")
+    drained = await board.call("DrainQueue", name=QUEUE, org_id=org, force=True)
+    assert (counts(drained), len(drained.losses)) == (([3], []), 2)
+    assert await world.states("org_id = $1", org) == ["cancelled"] * 3
+    await board.call("ResumeQueue", name=QUEUE)
+    await until(lambda: world.arrived("ana") == 1)
+    assert await world.states("org_id = $1", org) == ["cancelled"] * 3
+
+
+async def test_a_scheduled_message_is_promoted_or_removed(world: World, board: Operator, sender: Sender) -> None:
+    await world.method(sender.org, email="ana@example.com")
+    now = await sender.send(later=HOUR)
+    never = await sender.send(later=HOUR, text="Never.")
+    assert len(await board.tasks(task_pb2.TASK_STATE_DELAYED)) == 2
+    await board.call("PromoteTask", name=f"{QUEUE}/tasks/messages.{now.name.removeprefix('messages/')}")
+    await sender.becomes(now, State.MESSAGE_STATE_SENT)
+    await board.call("RemoveTask", name=f"{QUEUE}/tasks/messages.{never.name.removeprefix('messages/')}")
+    assert await sender.state(never) == State.MESSAGE_STATE_CANCELLED
+    assert world.arrived("ana@example.com") == 1
+
+
+async def test_another_queue_is_not_here_and_a_list_names_a_state(board: Operator) -> None:
+    wrong = await failure(board.call("ListTasks", queue="queues/other", state=task_pb2.TASK_STATE_DEAD))
+    assert (wrong.code, wrong.reason) == (grpc.StatusCode.NOT_FOUND, "QUEUE_NOT_FOUND")
+    unset = await failure(board.call("ListTasks", queue=QUEUE))
+    assert "state" in unset.fields
+
+
+async def _dead(world: World, count: int) -> bool:
+    return bool(await world.admin.fetchval("SELECT count(*) = $1 FROM dead_letters", count))

@@ -36,6 +36,15 @@ async def listed(desk: Desk, board: Board, state: TaskState, org_id: str | None 
     return [task.key for task in await within(desk, lambda tx: board.page(tx, state, org_id, None, 500))]
 
 
+async def one_behind(desk: Desk, board: Board, last: Task | None) -> list[Task]:
+    after = None if last is None else (last.time, last.id)
+    return await within(desk, lambda tx: board.page(tx, TaskState.DELAYED, None, after, 1))
+
+
+async def removal_refused(desk: Desk, board: Board, key: str) -> TocsinError:
+    return await refused(desk, lambda tx: board.remove(tx, key, BY, force=True))
+
+
 async def refused(desk: Desk, work: Callable[[Tx], Awaitable[object]]) -> TocsinError:
     with pytest.raises(TocsinError) as caught:
         await within(desk, work)
@@ -53,8 +62,7 @@ async def test_tasks_are_listed_by_state_in_one_order_and_page_by_page(desk: Des
     pages: list[str] = []
     last: Task | None = None
     for _ in order:
-        after = None if last is None else (last.time, last.id)
-        [last] = await within(desk, lambda tx, after=after: board.page(tx, TaskState.DELAYED, None, after, 1))
+        [last] = await one_behind(desk, board, last)
         pages.append(last.key)
     assert pages == order
     await desk.passes(minutes=4)
@@ -182,5 +190,5 @@ async def test_a_task_that_is_not_there(desk: Desk, board: Board, key: str) -> N
     resolved = await desk.opens()
     await desk.take(resolved, Resolved("integrations/prom"))
     for id in (resolved, uuid4()):
-        error = await refused(desk, lambda tx, id=id: board.remove(tx, key.format(id=id), BY, force=True))
+        error = await removal_refused(desk, board, key.format(id=id))
         assert error.reason == reasons.ERROR_REASON_TASK_NOT_FOUND

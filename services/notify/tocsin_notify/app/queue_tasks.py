@@ -6,13 +6,13 @@ from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.tasks.task import Loss, Losses, Position, Task, TaskEvent, TaskState
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.redrive import Redrive
+from tocsin_notify.app.stored_jobs import job_of_page
 from tocsin_notify.domain.failover import Sibling
 from tocsin_notify.domain.page import WAKING, Channel, Kind, State
 from tocsin_notify.store import bundles, failures, pages
@@ -36,7 +36,11 @@ class _Lost:
 
     def losses(self) -> list[Loss]:
         """Who stays unpaged."""
-        incidents = [each.incident for each in self.members] if self.kind is Kind.BUNDLE else [self.last.incident]
+        incidents = (
+            [each.incident for each in self.members if each.stopped is None]
+            if self.kind is Kind.BUNDLE
+            else [self.last.incident]
+        )
         user = self.last.user_id
         return [
             Loss(self.last.org_id, f"incidents/{incident}", user, f"{user} is not paged for incidents/{incident}")
@@ -47,8 +51,11 @@ class _Lost:
         """What escalation is told."""
         channel = Channel(self.last.channel)
         if self.kind is Kind.BUNDLE:
-            return page_outcomes.failed_together(self.members, reason, channel, undelivered=self.undelivered)
-        job = NotificationJob.FromString(self.job)
+            return page_outcomes.failed_together(
+                self.last.org_id, self.members, reason, channel, undelivered=self.undelivered
+            )
+        last = self.last
+        job = job_of_page(last.org_id, last.page_id, self.kind, last.user_id, last.incident, self.job)
         return [page_outcomes.failed(job, reason, channel, undelivered=self.undelivered)]
 
 
@@ -76,8 +83,8 @@ class NotificationTasks:
 
     async def lock(self, tx: Tx, ids: Sequence[UUID]) -> list[Task]:
         """See `TaskKind`. The pages first, as those do who give up notifications: they hold a page and then change its others."""
-        await pages.lock(tx, await stored.pages_of(tx, ids), only_free=len(ids) > 1)
-        return [_notification(row) for row in await stored.lock_notifications(tx, ids)]
+        held = await pages.lock(tx, await stored.pages_of(tx, ids), only_free=True)
+        return [_notification(row) for row in await stored.lock_notifications(tx, ids) if row.page_id in held]
 
     async def history(self, tx: Tx, task: Task, limit: int) -> list[TaskEvent]:
         """See `TaskKind`: its attempts."""

@@ -14,7 +14,9 @@ from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
-from tests import bytecode, order, rounds
+from tests import bytecode, order, preloaded, rounds
+
+preloaded.install()
 
 # A busy machine is no fault of an example: no test asserts a time.
 # A short round tries the same examples each time, so that it says something about the change and not about the dice.

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, ClassVar, Protocol
 
 from tocsin_stack.account import Account
 from tocsin_stack.errors import StackError
@@ -36,8 +36,26 @@ os.execvp(sys.argv[5], sys.argv[5:])
 """
 
 
+class Running(Protocol):
+    """What a child needs of `subprocess.Popen`."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], signal.Signals], "Running | None"]
+
+
 class Child:
     """One run of one program after another: `start` may be called again once the last run has ended."""
+
+    start_program: ClassVar[Start] = lambda program, env, stop_signal: None
+    """Starts a program in another way than `subprocess`, with its output in a pipe; None for those it leaves alone."""
 
     def __init__(
         self,
@@ -54,7 +72,7 @@ class Child:
         self._env = env
         self._account = account or Account.own()
         self._stop_signal = stop_signal
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: Running | None = None
         self._pump: threading.Thread | None = None
 
     @property
@@ -78,12 +96,25 @@ class Child:
         Call it from a thread that lives on: the kernel counts the death of the starting *thread* as the parent's.
         """
         assert not self.running, "already running"
+        self._popen = None if stdin or pass_fds else self._started_otherwise()
+        if self._popen is None:
+            self._popen = self._opened(stdin, pass_fds)
+        assert self._popen.stdout is not None
+        self._pump = threading.Thread(target=self.output.pump, args=(self._popen.stdout,), daemon=True)
+        self._pump.start()
+
+    def _started_otherwise(self) -> Running | None:
+        if self._account != Account.own():
+            return None
+        return Child.start_program(self._argv, os.environ if self._env is None else self._env, self._stop_signal)
+
+    def _opened(self, stdin: bytes, pass_fds: Sequence[int]) -> Running:
         program = (*self._account.prefix, *self._argv)
         if shutil.which(program[0], path=(self._env or os.environ).get("PATH")) is None:
             raise StackError(f"cannot start {self.output.name}: there is no program {program[0]}")
         read_end = self._account.pipe_with(stdin)
         try:
-            self._popen = subprocess.Popen(
+            return subprocess.Popen(
                 self._bound_to_us(program),
                 stdin=read_end,
                 stdout=subprocess.PIPE,
@@ -98,9 +129,6 @@ class Child:
             raise StackError(f"cannot start {self.output.name}: {error}") from error
         finally:
             os.close(read_end)
-        assert self._popen.stdout is not None
-        self._pump = threading.Thread(target=self.output.pump, args=(self._popen.stdout,), daemon=True)
-        self._pump.start()
 
     def send_signal(self, signum: signal.Signals) -> None:
         """Send a signal to the program, if it still runs."""

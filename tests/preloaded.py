@@ -1,0 +1,194 @@
+"""Services of the tests start as forks of a process that has imported them: two seconds of imports, paid once a worker.
+
+A fork runs the same `python -m tocsin_… serve` in a process of its own, with its own environment, session, signals and
+output. What reads the command line of a running service, or wants another interpreter, starts it by `subprocess`; so
+does everything that tests the launcher.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Final
+
+from tocsin_stack.process import Child
+from tocsin_stack.service import SERVICES
+
+_PR_SET_PDEATHSIG: Final = 1
+_LARGEST: Final = 1 << 17
+"""Bytes of one request: the arguments and the environment."""
+_READ_BEFORE: Final = ("PYTHON", "LD_", "MALLOC_", "GRPC_", "LANG", "LC_")
+"""Variables that an interpreter or a library reads before a fork could change them."""
+_MODULES: Final = frozenset(spec.module for spec in SERVICES)
+
+
+def install() -> None:
+    """Let the services of this process's stacks be forks."""
+    if sys.platform == "linux":
+        Child.start_program = _start
+
+
+def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
+    """None where the program is no service, or must be started by an interpreter of its own."""
+    if len(program) < 4 or program[0] != sys.executable or program[1] != "-m" or program[2] not in _MODULES:
+        return None
+    with _lock:
+        parent = _parents.get(program[2])
+        if parent is None:
+            parent = _parents[program[2]] = _Parent(program[2], env)
+        return parent.fork(program[2:], env, stop_signal) if _early(env) == parent.early else None
+
+
+def _early(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(_READ_BEFORE)}
+
+
+class Forked:
+    """One running service; what `subprocess.Popen` is to other programs."""
+
+    def __init__(self, pid: int, stdout: IO[bytes]) -> None:
+        self.pid = pid
+        self.stdout: IO[bytes] | None = stdout
+        self.returncode: int | None = None
+        self._ended = threading.Event()
+
+    def end(self, code: int) -> None:
+        """Note how it ended."""
+        self.returncode = code
+        self._ended.set()
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit code, when it has ended."""
+        self._ended.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class _Parent:
+    """The process that has imported one service, seen from here. It ends when this process does."""
+
+    def __init__(self, module: str, env: Mapping[str, str]) -> None:
+        self.early = _early(env)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._running: dict[int, Forked] = {}
+        with theirs:
+            self._process = subprocess.Popen(
+                (sys.executable, "-m", "tests.preloaded", str(theirs.fileno()), module),
+                env={**env, "PYTHONUNBUFFERED": "1"},
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._started: list[int] = []
+        self._answer = threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def fork(self, arguments: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> Forked:
+        output, theirs = os.pipe()
+        request = json.dumps({"arguments": list(arguments), "env": dict(env), "signal": int(stop_signal)}).encode()
+        assert len(request) < _LARGEST
+        with self._answer:
+            try:
+                socket.send_fds(self._socket, [request], [theirs])
+            finally:
+                os.close(theirs)
+            assert self._answer.wait_for(lambda: self._started, timeout=60), "the process that forks does not answer"
+            pid = self._started.pop()
+            forked = self._running[pid] = Forked(pid, os.fdopen(output, "rb"))
+            self._answer.notify_all()
+        return forked
+
+    def _listen(self) -> None:
+        while said := self._socket.recv(_LARGEST):
+            pid, code = json.loads(said)
+            with self._answer:
+                if code is None:
+                    self._started.append(pid)
+                    self._answer.notify_all()
+                else:
+                    self._answer.wait_for(lambda: pid in self._running, timeout=60)  # noqa: B023 - waited for here
+                    self._running.pop(pid).end(code)
+
+
+_lock: Final = threading.Lock()
+_parents: Final[dict[str, _Parent]] = {}
+
+
+def main(descriptor: int, module: str) -> None:
+    """Import the service, then fork for each request. Returns in each fork, which is to go on as the service."""
+    for part in ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", f"{module}.settings", f"{module}.wiring"):
+        importlib.import_module(part)
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
+    libc = ctypes.CDLL(None)
+    requests = socket.socket(fileno=descriptor)
+    children: dict[int, int] = {}
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready != requests.fileno():
+                poll.unregister(ready)
+                os.close(ready)
+                pid, status = os.waitpid(children.pop(ready), 0)
+                requests.send(json.dumps((pid, os.waitstatus_to_exitcode(status))).encode())
+                continue
+            said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
+            if not said:
+                sys.exit()
+            request = json.loads(said)
+            parent, pid = os.getpid(), os.fork()
+            if pid == 0:
+                libc.prctl(_PR_SET_PDEATHSIG, request["signal"], 0, 0, 0)
+                if os.getppid() != parent:
+                    os._exit(1)
+                requests.close()
+                for each in children:
+                    os.close(each)
+                _become(request, descriptors[0])
+                return
+            os.close(descriptors[0])
+            watched = os.pidfd_open(pid)
+            children[watched] = pid
+            poll.register(watched, select.POLLIN)
+            requests.send(json.dumps((pid, None)).encode())
+
+
+def _become(request: dict[str, Any], output: int) -> None:
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    sys.argv = request["arguments"]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

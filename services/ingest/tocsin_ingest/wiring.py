@@ -1,6 +1,7 @@
 """The one place that says what is connected to what."""
 
 import time
+from functools import partial
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -34,6 +35,8 @@ from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import EVERY as HEARTBEATS_EVERY
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.incident_records import IncidentRecords
+from tocsin_ingest.app.intake_times import EVERY as INTAKE_EVERY
+from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.look_again import EVERY as LOOK_EVERY
 from tocsin_ingest.app.look_again import LookAgain
 from tocsin_ingest.app.rate_limit import RateLimit
@@ -98,9 +101,9 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     budgets.add(per_second(ALERTS, settings.tenant_alerts_per_second))
     budgets.add(Limit(OUTBOX_ROWS, settings.tenant_max_outbox_rows))
     redis = Connections.from_url(settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0)
-    intake = AlertIntake(directory, budgets, limit, commits)
-
-    alive = Heartbeats(database, directory, metrics, relay.nudge, time.monotonic)
+    times = IntakeTimes(database, lambda: runtime.health.serving, time.monotonic)
+    intake = AlertIntake(directory, budgets, limit, commits, times)
+    alive = Heartbeats(database, directory, metrics, relay.nudge)
 
     # First: most callers hold a key, and to the others' authenticators it would be a token to take apart.
     runtime.authenticators.insert(0, directory)
@@ -115,8 +118,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
-    quiet = QuietIncidents(database, metrics, relay.nudge, settings.quiet_seconds, time.monotonic)
-    look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics, lambda: quiet.since).round)
+    quiet = QuietIncidents(database, metrics, relay.nudge)
+    look_again = Sweep(LOOK_EVERY, LookAgain(database, directory, commits, metrics).round)
 
     def silences_changed(org_id: str) -> None:
         directory.silences_changed(org_id)
@@ -138,8 +141,10 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-        runtime.http.add_routes(routes(intake, directory, runtime.rpc, refusals, bodies))
-        runtime.http.add_routes(heartbeat.routes(alive, directory, runtime.rpc))
+        runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies))
+        runtime.rpc.watch_refused(partial(alert_service.call_refused, times))
+        runtime.loops.add("intake-times", Sweep(INTAKE_EVERY, times.round), everywhere=True)
+        runtime.http.add_routes(heartbeat.routes(alive, times, directory, runtime.rpc))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))

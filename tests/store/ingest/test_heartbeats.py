@@ -9,6 +9,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_ingest.app import heartbeats as app
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.heartbeats import Heartbeats
+from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import heartbeats, integrations
 from tocsin_kit.db.pool import Database, Tx
@@ -28,12 +29,9 @@ class House:
         self.database = database
         self.clock = MovableClock([url])
         self.nudges = 0
-        self.elapsed = 0.0
-        self.alive = self.replica()
-
-    def replica(self) -> Heartbeats:
+        self.times = IntakeTimes(database, lambda: True, lambda: 0.0)
         metrics = IngestMetrics(CollectorRegistry())
-        return Heartbeats(self.database, Directory(self.database, metrics), metrics, self._nudge, lambda: self.elapsed)
+        self.alive = Heartbeats(database, Directory(database, metrics), metrics, self._nudge)
 
     def _nudge(self) -> None:
         self.nudges += 1
@@ -47,7 +45,7 @@ class House:
                 await heartbeats.expect(tx, name, interval)
 
         await self.database.run(org, work)
-        await self.alive.round()
+        await self.times.round()
         return org
 
     async def beats(self, org: str) -> bool:
@@ -59,6 +57,7 @@ class House:
 
     async def passes(self, **time: float) -> None:
         await self.clock.forward(timedelta(**time))
+        await self.times.round()
         await self.alive.round()
 
 
@@ -95,39 +94,11 @@ async def test_while_they_come_nothing_opens(house: House) -> None:
     assert AlertInput.FromString(row["newest"]).details["last heartbeat"] != "none has come"
 
 
-async def test_an_outage_gives_each_its_whole_time_again(house: House) -> None:
-    """Also a long one whose end is the start of a new process."""
-    org = await house.tenant()
-    await house.clock.forward(timedelta(hours=3))
-    house.alive = house.replica()
-    await house.alive.round()
-    assert await house.open(org) == []
-    await house.passes(minutes=59)
-    assert await house.open(org) == []
-    await house.passes(minutes=2)
-    assert len(await house.open(org)) == 1
-
-
-async def test_a_process_that_stood_still_while_another_one_watched_excuses_nothing(house: House) -> None:
-    org = await house.tenant()
-    other = house.replica()
-    await other.round()
-    await house.passes(minutes=59)
-    house.elapsed += 600
-    await other.round()
-    await house.clock.forward(timedelta(seconds=50))
-    await other.round()
-    await house.clock.forward(timedelta(seconds=50))
-    await house.replica().round()
-    assert len(await house.open(org)) == 1
-
-
 async def test_an_incident_that_was_missing_before_an_outage_stays_open(house: House) -> None:
     org = await house.tenant()
     await house.passes(minutes=61)
-    await house.clock.forward(timedelta(hours=3))
-    house.alive = house.replica()
-    await house.alive.round()
+    house.times = IntakeTimes(house.database, lambda: True, lambda: 0.0)
+    await house.passes(hours=3)
     assert len(await house.open(org)) == 1
     assert await house.beats(org)
     assert await house.open(org) == []
@@ -161,8 +132,9 @@ async def test_one_that_comes_after_the_search_saw_it_due_pages_nobody(
     await house.clock.forward(timedelta(minutes=61))
     async with house.database.system() as tx:
         seen = [each for each in await heartbeats.due(tx, 10, without=()) if each.org_id == org]
+        long_ago = await tx.now() - timedelta(days=1)
     assert not await house.beats(org)
-    await house.alive._miss(org, seen)
+    await house.alive._miss(org, seen, long_ago)
     assert await house.open(org) == []
 
 
@@ -173,7 +145,7 @@ async def test_tenants_take_turns(house: House) -> None:
     async with house.database.system() as tx:
         first = [each.org_id for each in await heartbeats.due(tx, 4, without=())]
     assert (first.count(one), first.count(many)) == (1, 3)
-    await house.alive.round()
+    await house.passes()
     assert (len(await house.open(many)), len(await house.open(one))) == (6, 1)
 
 

@@ -20,7 +20,7 @@ _NO_TRACE: Final = "0" * 32
 class Call:
     """One RPC in flight. Made by the pipeline once the caller is known; read it with `current_call()`."""
 
-    __slots__ = ("before", "deadline", "method", "principal", "trace_id")
+    __slots__ = ("before", "deadline", "handling", "method", "principal", "trace_id")
 
     def __init__(self, method: str, principal: Principal, trace_id: str, deadline: float | None) -> None:
         self.method: Final = method
@@ -32,6 +32,8 @@ class Call:
         """On `time.monotonic()`'s scale; None for a stream without one."""
         self.before: Message | None = None
         """What the call is about to change, for the audit log; see `note_before`."""
+        self.handling = False
+        """Whether the handler of a unary call has begun. Before that, the call was refused without a look at its request."""
 
     @property
     def org_id(self) -> str:

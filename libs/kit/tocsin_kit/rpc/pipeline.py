@@ -26,7 +26,7 @@ from tocsin_kit.logging import call_fields, get_logger
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.access import Access
 from tocsin_kit.rpc.bounds import bounds_of
-from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, trace_id_of
+from tocsin_kit.rpc.call import TRACEPARENT, Call, enter, find_call, trace_id_of
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.failures import is_cancellation, masked
 from tocsin_kit.rpc.rooms import CallRooms
@@ -77,6 +77,8 @@ class Pipeline:
         """Set when the process is to stop: calls that come now are told to go elsewhere, those under way finish."""
         self.turned_away = 0
         """How many calls were told so."""
+        self.refused: Callable[[Call, TocsinError], None] = lambda call, error: None
+        """Told of each call of a known caller that fails without having reached its handler, and of streams that fail."""
 
     def wrap(self, method: str, access: Access, handler: Any, request_type: Descriptor) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `access` what it demands."""
@@ -143,6 +145,7 @@ class _Method:
                     budgets.take(org_id, BYTES, len(data))
                     request = decode(data)
                     validate(request)
+                    call.handling = True
                     if call.deadline is not None:
                         response: Message = await behaviour(request, context)
                     else:
@@ -299,8 +302,8 @@ class _Method:
         call = Call(self._method, principal, trace_id, deadline)
         call_fields.set(call.fields)
         self._access.check(principal)
-        self._budgets.take(principal.org_id, RPCS, kept=self._kept)
         enter(call)
+        self._budgets.take(principal.org_id, RPCS, kept=self._kept)
         return call
 
     def _succeed(self, began: float) -> None:
@@ -322,6 +325,9 @@ class _Method:
             raise error
         answer = masked(error)
         self._total.labels(self._method, answer.code.name).inc()
+        call = find_call()
+        if call is not None and not call.handling:
+            self._pipeline.refused(call, answer)
         # Wrong credentials must not fill the log: of those that are throttled it has one line a minute.
         log = _log.debug if isinstance(answer, Throttled) else _log.info
         log("rpc", code=answer.code.name, reason=answer.reason_name, seconds=round(elapsed, 6))

@@ -15,6 +15,7 @@ from tocsin_kit import sockets
 from tocsin_kit.auth import Authenticator
 from tocsin_kit.budgets import BYTES, OBJECTS, RPCS, STREAMS, Budgets, Limit, per_second
 from tocsin_kit.credentials import Credentials
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import until
 from tocsin_kit.metrics import Metrics
@@ -119,6 +120,10 @@ class RpcServer:
             else:
                 _log.warning("rpc_unimplemented", method=f"{service}/{name}")
         self._services[service] = wrapped
+
+    def watch_refused(self, function: Callable[[Call, TocsinError], None]) -> None:
+        """Tell `function` of each call of a known caller that fails before its handler begins, and of streams that fail."""
+        self._pipeline.refused = function
 
     def drop_services(self) -> None:
         """Serve health and reflection only."""

@@ -6,7 +6,7 @@ of this.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
@@ -16,11 +16,12 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
 from tocsin_ingest.app.directory import Directory, Routing
-from tocsin_ingest.app.resolve_quiet import SHORTEST_GAP, words
+from tocsin_ingest.app.intake_times import GAP
+from tocsin_ingest.app.resolve_quiet import words
 from tocsin_ingest.app.route_alert import route_alert
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import heartbeats
+from tocsin_ingest.store import heartbeats, intakes
 from tocsin_ingest.store.heartbeats import Heartbeat
 from tocsin_ingest.store.snapshot import lock_integrations
 
@@ -30,9 +31,6 @@ KEY: Final = "tocsin.heartbeat"
 """The dedup key of the alert of an integration's missing heartbeats."""
 EVERY: Final = 2.0
 """Seconds between two rounds: how late an incident may be opened after a heartbeat was due."""
-GAP: Final = timedelta(seconds=SHORTEST_GAP)
-"""Without a search for longer than this, Tocsin or its database was away, and could take no heartbeat."""
-_NOTED_EVERY: Final = timedelta(seconds=10)
 _ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
 _SUMMARY: Final = 1024
@@ -48,15 +46,11 @@ class Heartbeats:
         directory: Directory,
         metrics: IngestMetrics,
         nudge: Callable[[], None],
-        elapsed: Callable[[], float],
     ) -> None:
-        """`elapsed`: seconds that only grow, such as `time.monotonic`."""
         self._database = database
         self._directory = directory
         self._metrics = metrics
         self._nudge = nudge
-        self._elapsed = elapsed
-        self._searched: float | None = None
 
     async def beat(self, org_id: str, integration_id: str) -> tuple[datetime, bool]:
         """When the next one must have come, and whether heartbeats were missing until now.
@@ -93,30 +87,19 @@ class Heartbeats:
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
-        await self._note_the_search()
         waiting: set[str] = set()
         while True:
             async with self._database.system() as tx:
+                since = await intakes.since(tx, GAP)
+                if since is None:
+                    return
                 due = await heartbeats.due(tx, _AT_ONCE, without=waiting)
             # A tenant of which one could not be marked is left out, or it would be first again, and all others would wait with it.
-            waiting |= await self._miss_all(due)
+            waiting |= await self._miss_all(due, since)
             if len(due) < _AT_ONCE:
                 return
 
-    async def _note_the_search(self) -> None:
-        """After a gap, heartbeats get their whole time again, except where another replica has watched them meanwhile."""
-        elapsed = self._elapsed()
-        gap = self._searched is None or elapsed - self._searched > GAP.total_seconds()
-
-        async def work(tx: Tx) -> None:
-            if gap:
-                await heartbeats.excuse(tx, GAP)
-            await heartbeats.watch(tx, _NOTED_EVERY)
-
-        await self._database.run(None, work)
-        self._searched = elapsed
-
-    async def _miss_all(self, due: Sequence[Heartbeat]) -> set[str]:
+    async def _miss_all(self, due: Sequence[Heartbeat], since: datetime) -> set[str]:
         """The tenants of which some could not be marked; these stay due."""
         by_tenant: defaultdict[str, list[Heartbeat]] = defaultdict(list)
         for each in due:
@@ -124,7 +107,7 @@ class Heartbeats:
         waiting: set[str] = set()
         for org_id, missing in by_tenant.items():
             try:
-                await self._miss(org_id, missing)
+                await self._miss(org_id, missing, since)
             except TocsinError as error:
                 waiting.add(org_id)
                 _log.warning("heartbeats_wait", org_id=org_id, reason=error.reason_name, error=error.message)
@@ -133,11 +116,12 @@ class Heartbeats:
                 _log.error("heartbeats_failed", org_id=org_id, exc_info=error)
         return waiting
 
-    async def _miss(self, org_id: str, due: Sequence[Heartbeat]) -> None:
+    async def _miss(self, org_id: str, due: Sequence[Heartbeat], since: datetime) -> None:
         messages = {each.integration_id: await self._message(each) for each in due}
 
         async def work(tx: Tx) -> set[str]:
             await lock_integrations(tx, messages)
+            await heartbeats.put_off(tx, list(messages), since)
             # One that came in the meantime is not due any more.
             missing = await heartbeats.miss(tx, list(messages))
             if missing:

@@ -6,9 +6,7 @@ it is held back no more.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -21,11 +19,12 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.intake_times import GAP
 from tocsin_ingest.app.route_alert import route_alert
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import holds
+from tocsin_ingest.store import holds, intakes
 from tocsin_ingest.store.holds import DueAlert
 
 _log = get_logger(__name__)
@@ -48,14 +47,11 @@ class LookAgain:
         directory: Directory,
         batches: Batches[Entry, SendAlertResponse],
         metrics: IngestMetrics,
-        since: Callable[[], datetime | None],
     ) -> None:
-        """`since`: since when triggers could come all the time (`QuietIncidents.since`)."""
         self._database = database
         self._directory = directory
         self._batches = batches
         self._metrics = metrics
-        self._since = since
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
@@ -64,7 +60,8 @@ class LookAgain:
         waiting: set[str] = set()
         while True:
             async with self._database.system() as tx:
-                due = await holds.due(tx, _AT_ONCE, without=waiting, since=self._since())
+                since = await intakes.since(tx, GAP)
+                due = await holds.due(tx, _AT_ONCE, without=waiting, since=since)
             # A tenant whose alerts must wait is left out, or it would be first again, and all others would wait with it.
             waiting |= await self._look_at(due)
             if len(due) < _AT_ONCE:

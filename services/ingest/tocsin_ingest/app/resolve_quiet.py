@@ -1,7 +1,7 @@
 """Resolve incidents of which nothing was heard for as long as their integration says.
 
 The rows are the timer: a round looks at what is open and how long ago its alerts came, so nothing is lost with a process, and
-any number of replicas may look. What a replica keeps in memory can only delay: since when its rounds have run without a gap.
+any number of replicas may look.
 """
 
 from collections import defaultdict
@@ -14,8 +14,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.app.intake_times import GAP
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import quiet, resolving
+from tocsin_ingest.store import intakes, quiet, resolving
 from tocsin_ingest.store.quiet import OpenIncident
 from tocsin_ingest.store.snapshot import lock_integrations
 
@@ -25,9 +26,6 @@ ACTOR: Final = "services/ingest"
 _BATCH: Final = 1000
 _BATCHES_A_ROUND: Final = 20
 _TOGETHER: Final = 100
-SHORTEST_GAP: Final = 60.0
-"""Seconds without a successful search that are no outage, however often rounds run: a busy machine is late by as much."""
-_ROUNDS_OF_A_GAP: Final = 3
 _START: Final = UUID(int=0)
 _MOST_FAILURES: Final = 10
 """Tenants of one batch whose incidents may fail to be resolved before the round ends: the database may be away."""
@@ -36,59 +34,32 @@ _MOST_FAILURES: Final = 10
 class QuietIncidents:
     """Walks the open incidents, 20,000 a round, from where the last round ended.
 
-    While this service or its database is away, no trigger can come. So an incident is resolved only if searches have run
-    without a gap for as long as its integration says.
+    An incident is resolved only if its triggers could be taken for as long as its integration says.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        metrics: IngestMetrics,
-        nudge: Callable[[], None],
-        every: float,
-        elapsed: Callable[[], float],
-    ) -> None:
-        """`every`: seconds between rounds. `elapsed`: seconds that only grow, such as `time.monotonic`."""
+    def __init__(self, database: Database, metrics: IngestMetrics, nudge: Callable[[], None]) -> None:
         self._database = database
         self._metrics = metrics
         self._nudge = nudge
-        self._gap = max(SHORTEST_GAP, _ROUNDS_OF_A_GAP * every)
-        self._elapsed = elapsed
-        self._searched: float | None = None
-        self._since: datetime | None = None
         self._position = _START
-
-    @property
-    def since(self) -> datetime | None:
-        """Since when triggers could come all the time, by the database's clock, as far as this replica knows."""
-        current = self._searched is not None and self._elapsed() - self._searched <= self._gap
-        return self._since if current else None
 
     async def round(self) -> int:
         """How many were resolved. Raises DATABASE_UNAVAILABLE."""
         async with self._database.system() as tx:
-            await self._without_gap_since(tx)
             if not await quiet.wanted(tx):
                 return 0
         resolved = 0
         for _ in range(_BATCHES_A_ROUND):
             async with self._database.system() as tx:
-                since = await self._without_gap_since(tx)
+                since = await intakes.since(tx, GAP)
+                if since is None:
+                    break
                 page = await quiet.open_after(tx, self._position, _BATCH, since)
             self._position = page[-1].group_key if len(page) == _BATCH else _START
             resolved += await self._resolve([each for each in page if each.quiet], since)
             if self._position == _START:
                 break
         return resolved
-
-    async def _without_gap_since(self, tx: Tx) -> datetime:
-        """Since when searches have run without a gap, by the database's clock."""
-        now = await tx.now()
-        elapsed = self._elapsed()
-        if self._since is None or self._searched is None or elapsed - self._searched > self._gap:
-            self._since = now
-        self._searched = elapsed
-        return self._since
 
     async def _resolve(self, found: Sequence[OpenIncident], since: datetime) -> int:
         by_tenant: defaultdict[str, list[OpenIncident]] = defaultdict(list)

@@ -18,9 +18,11 @@ from tocsin_ingest.app.alert_size import check_size
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.known_rules import teach_rules
 from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated, route_alert
+from tocsin_ingest.domain.message import Message
 
 ALERTS: Final = "alerts_per_second"
 _INTEGRATIONS: Final = "integrations"
@@ -45,12 +47,18 @@ class AlertIntake:
     """The one way in, for every RPC and every HTTP format."""
 
     def __init__(
-        self, directory: Directory, budgets: Budgets, limit: RateLimit, batches: Batches[Entry, SendAlertResponse]
+        self,
+        directory: Directory,
+        budgets: Budgets,
+        limit: RateLimit,
+        batches: Batches[Entry, SendAlertResponse],
+        times: IntakeTimes,
     ) -> None:
         self._directory = directory
         self._budgets = budgets
         self._limit = limit
         self._batches = batches
+        self._times = times
         teach_rules()
 
     async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
@@ -83,19 +91,27 @@ class AlertIntake:
         routing = await self._routing(sender, request.integration)
         check_details(request.alert.details)
         message = route_alert(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
-        self._budgets.require_rows(sender.org_id)
-        self._budgets.take(sender.org_id, ALERTS, self._limit.cost(message.key))
+        request_id = request.request_id
+        try:
+            self._admit(sender.org_id, message)
+            entry = Entry(sender.org_id, message, request_id, body_hash(request) if request_id else b"")
+            return self._batches.enqueue(entry)
+        except TocsinError as error:
+            self._times.refused(sender.org_id, routing.integration_id, error)
+            raise
+
+    def _admit(self, org_id: str, message: Message) -> None:
+        """Raises RATE_LIMITED."""
+        self._budgets.require_rows(org_id)
+        self._budgets.take(org_id, ALERTS, self._limit.cost(message.key))
         now = asyncio.get_running_loop().time()
-        wait = self._limit.take(sender.org_id, routing.integration_id, message.key, now)
+        wait = self._limit.take(org_id, message.integration_id, message.key, now)
         if wait:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_RATE_LIMITED,
                 "the integration sends faster than it may; send this alert again a little later",
                 retry_after=wait,
             )
-        request_id = request.request_id
-        entry = Entry(sender.org_id, message, request_id, body_hash(request) if request_id else b"")
-        return self._batches.enqueue(entry)
 
     async def _routing(self, sender: Sender, named: str) -> Routing:
         if sender.integration_id is None:

@@ -13,17 +13,13 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
+from tocsin_ingest.app.intake_times import THROTTLED
+
 Json = Mapping[str, Any]
 Answer = SendAlertResponse | TocsinError
 
 _PERMANENT = 500
-_TRANSIENT = (
-    ErrorReason.ERROR_REASON_RATE_LIMITED,
-    ErrorReason.ERROR_REASON_OVERLOADED,
-    ErrorReason.ERROR_REASON_CONFLICT,
-)
-THROTTLED: Final = (ErrorReason.ERROR_REASON_RATE_LIMITED, ErrorReason.ERROR_REASON_OVERLOADED)
-"""What senders know as 429: slow down, and send it again."""
+_TRANSIENT = (*THROTTLED, ErrorReason.ERROR_REASON_CONFLICT)
 MAX_ERRORS: Final = 50
 """Told in one answer; the others are counted."""
 

@@ -15,16 +15,21 @@ from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import Heartbeats
+from tocsin_ingest.app.intake_times import IntakeTimes
+from tocsin_ingest.app.send_alert import Sender
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.format import header_or_path_key, is_transient, refuse, retry_after
 
 PATHS: Final = ("/v1/heartbeat", "/v1/heartbeat/{key}")
 
 
-def routes(alive: Heartbeats, directory: Directory, rpc: RpcServer) -> Iterable[web.AbstractRouteDef]:
+def routes(
+    alive: Heartbeats, times: IntakeTimes, directory: Directory, rpc: RpcServer
+) -> Iterable[web.AbstractRouteDef]:
     """POST and GET of each path, with and without a slash at its end. A HEAD is none: it asks and says nothing."""
 
     async def receive(request: web.Request) -> web.Response:
+        sender: Sender | None = None
         try:
             sender = await sender_of(rpc, directory, clean_key(header_or_path_key(request)), request)
             rpc.budgets.take(sender.org_id, RPCS, 1)
@@ -32,7 +37,10 @@ def routes(alive: Heartbeats, directory: Directory, rpc: RpcServer) -> Iterable[
                 raise invalid("Authorization", "must be an integration key, which names its integration")
             due, returned = await alive.beat(sender.org_id, sender.integration_id)
         except Exception as failure:
-            return _refuse(masked(failure))
+            error = masked(failure)
+            if sender is not None:
+                times.refused(sender.org_id, sender.integration_id, error)
+            return _refuse(error)
         return web.json_response({"status": "success", "due_time": due.isoformat(), "returned": returned})
 
     for path in (*PATHS, *(f"{path}/" for path in PATHS)):

@@ -30,8 +30,9 @@ from tocsin.type.v1.severity_pb2 import (
 )
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
+from tocsin_ingest.app.intake_times import THROTTLED
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import THROTTLED, Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
 
 _ALIAS_LENGTH: Final = 255
 _NOT_PROCESSABLE: Final = 422

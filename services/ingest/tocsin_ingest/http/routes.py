@@ -17,6 +17,7 @@ from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
@@ -39,11 +40,11 @@ _AT_ONCE: Final = 500
 
 
 def routes(
-    intake: AlertIntake, directory: Directory, rpc: RpcServer, refusals: Refusals, bodies: Bodies
+    intake: AlertIntake, times: IntakeTimes, directory: Directory, rpc: RpcServer, refusals: Refusals, bodies: Bodies
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
     for each in FORMATS:
-        receiver = _Receiver(each, intake, directory, rpc, refusals, bodies)
+        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies)
         for path in each.paths:
             yield web.post(path, receiver.receive)
             yield web.post(f"{path}/", receiver.receive)
@@ -54,6 +55,7 @@ class _Receiver:
         self,
         form: Format,
         intake: AlertIntake,
+        times: IntakeTimes,
         directory: Directory,
         rpc: RpcServer,
         refusals: Refusals,
@@ -61,6 +63,7 @@ class _Receiver:
     ) -> None:
         self._format = form
         self._intake = intake
+        self._times = times
         self._directory = directory
         self._rpc = rpc
         self._budgets = rpc.budgets
@@ -108,6 +111,8 @@ class _Receiver:
 
     async def _refuse(self, sender: Sender | None, status: int, error: TocsinError) -> web.Response:
         """The whole body. Without a known sender only the metrics can tell."""
+        if sender is not None:
+            self._times.refused(sender.org_id, sender.integration_id, error)
         if not is_transient(error):
             if sender is None:
                 self._refusals.count(self._format.name, error)

@@ -24,14 +24,15 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     StreamAlertsResponse,
 )
 from tocsin_kit.db.pool import Database
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
 from tocsin_kit.loops import Turns
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_ingest.app.heartbeats import Heartbeats
+from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
@@ -39,6 +40,16 @@ from tocsin_ingest.store import alerts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
+
+_TAKING: Final = frozenset(
+    f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts", "SendHeartbeat")
+)
+
+
+def call_refused(times: IntakeTimes, call: Call, error: TocsinError) -> None:
+    """A call was refused before it was read: what it would have brought was not taken."""
+    if call.method in _TAKING:
+        times.refused(call.org_id, Sender.of(call.principal).integration_id, error)
 
 
 class AlertService(alert_service_pb2_grpc.AlertServiceServicer):

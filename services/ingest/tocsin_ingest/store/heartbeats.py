@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import INTERVAL
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, columns_of, param
 
+from tocsin_ingest.store.intakes import able_since
 from tocsin_ingest.store.tables import integrations
 
 _AWAITED: Final = "heartbeat_interval IS NOT NULL AND NOT heartbeat_missing"
@@ -33,23 +34,10 @@ WITH RECURSIVE orgs AS (
 SELECT org_id, integration_id, display_name, heartbeat_interval, heartbeat_time, heartbeat_due_time, heartbeat_missing
 FROM turns ORDER BY turn, heartbeat_due_time LIMIT $1
 """
-# Rows are locked in one order, so that two replicas do not wait for each other.
-_EXCUSE: Final = f"""
-WITH unwatched AS (
-  SELECT org_id, integration_id FROM integrations
-  WHERE {_AWAITED} AND heartbeat_watch_time < app_now() - $1::interval ORDER BY org_id, integration_id FOR UPDATE
-)
-UPDATE integrations SET heartbeat_due_time = app_now() + heartbeat_interval, heartbeat_watch_time = app_now()
-FROM unwatched WHERE integrations.org_id = unwatched.org_id AND integrations.integration_id = unwatched.integration_id
-"""
-_WATCH: Final = f"""
-WITH seen AS (
-  SELECT org_id, integration_id FROM integrations
-  WHERE {_AWAITED} AND heartbeat_watch_time < app_now() - $1::interval
-  ORDER BY org_id, integration_id FOR UPDATE SKIP LOCKED
-)
-UPDATE integrations SET heartbeat_watch_time = app_now()
-FROM seen WHERE integrations.org_id = seen.org_id AND integrations.integration_id = seen.integration_id
+_ABLE_SINCE: Final = able_since("$3")
+_PUT_OFF: Final = f"""
+UPDATE integrations SET heartbeat_due_time = {_ABLE_SINCE} + heartbeat_interval
+WHERE org_id = $1 AND integration_id = ANY($2) AND {_AWAITED} AND {_ABLE_SINCE} + heartbeat_interval > heartbeat_due_time
 """
 _MISS: Final = f"""
 UPDATE integrations SET heartbeat_missing = true
@@ -136,11 +124,9 @@ async def miss(tx: Tx, integration_ids: Sequence[str]) -> set[str]:
     return {row["integration_id"] for row in rows}
 
 
-async def excuse(tx: Tx, gap: timedelta) -> None:
-    """Gives heartbeats of all tenants that no search has watched for longer than `gap` their whole time again."""
-    await tx.execute(_EXCUSE, gap)
+async def put_off(tx: Tx, integration_ids: Sequence[str], since: datetime) -> None:
+    """Gives those of the tenant's heartbeats their whole time again that could not be taken for a part of it.
 
-
-async def watch(tx: Tx, every: timedelta) -> None:
-    """Notes that heartbeats of all tenants are watched now, where that was noted longer ago than `every`."""
-    await tx.execute(_WATCH, every)
+    `since`: what `intakes.since` tells. The integrations must be locked for decisions.
+    """
+    await tx.execute(_PUT_OFF, tx.org_id, list(integration_ids), since)

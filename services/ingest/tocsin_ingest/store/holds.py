@@ -10,6 +10,7 @@ from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.silences import Hold
+from tocsin_ingest.store.intakes import able_since
 
 WRITE: Final = """
 WITH gone AS (DELETE FROM alert_holds WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1)
@@ -37,7 +38,7 @@ SELECT count(*) FROM moved
 """
 # The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants take turns: one with a
 # hundred thousand alerts must not make the one of another wait behind them.
-DUE: Final = """
+DUE: Final = f"""
 WITH RECURSIVE orgs AS (
   (SELECT org_id FROM alert_holds ORDER BY org_id LIMIT 1)
   UNION ALL
@@ -54,7 +55,7 @@ WITH RECURSIVE orgs AS (
   SELECT org_id, alert_id, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
 )
 SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time,
-  coalesce($3::timestamptz <= app_now() - auto_resolve_after
+  coalesce($3::timestamptz IS NOT NULL AND {able_since("$3")} <= app_now() - auto_resolve_after
     AND last_receive_time <= app_now() - auto_resolve_after, false) AS quiet
 FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
 LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
@@ -104,7 +105,7 @@ async def hurry(tx: Tx, limit: int) -> int:
 async def due(tx: Tx, limit: int, *, without: Collection[str], since: datetime | None) -> list[DueAlert]:
     """Up to `limit` alerts that are due, of all tenants but those in `without`.
 
-    `since`: triggers could come all the time from then on. None: nothing is known to be quiet.
+    `since`: what `intakes.since` tells. None: nothing is known to be quiet.
     """
     rows = await tx.fetch(DUE, limit, sorted(without), since)
     return [DueAlert(**dict(row) | {"state": AlertState(row["state"])}) for row in rows]

@@ -24,6 +24,10 @@ STATEMENTS: Final = (
     """DELETE FROM refused_alerts WHERE (org_id, integration_id) IN (
       SELECT org_id, integration_id FROM refused_alerts WHERE report_time < app_now() - $1::interval
       ORDER BY report_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM intakes WHERE (org_id, integration_id) IN (
+      SELECT org_id, integration_id FROM intakes
+      WHERE org_id <> '*' AND since < app_now() - greatest($1::interval, interval '32 days')
+      ORDER BY since LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM silences WHERE (org_id, id) IN (
       SELECT org_id, id FROM silences WHERE end_time < app_now() - least($1::interval, interval '30 days')
       ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",

@@ -28,7 +28,7 @@ integrations: Final = Table(
     column("heartbeat_interval", INTERVAL, nullable=True),
     column("heartbeat_time", TIME, nullable=True),
     column("heartbeat_due_time", TIME, nullable=True),
-    column("heartbeat_watch_time", TIME, nullable=True, comment="When a search for missing heartbeats last ran"),
+    column("heartbeat_watch_time", TIME, nullable=True, comment="Not read any more, see intakes; older replicas do"),
     column("heartbeat_missing", Boolean, default="false"),
     primary_key("org_id", "integration_id"),
     check("display_name <> ''"),
@@ -171,6 +171,27 @@ refused_alerts: Final = Table(
     index("refused_alerts_by_report_time", "report_time"),
 )
 """How many alerts of an integration were refused since it was last told."""
+
+intakes: Final = Table(
+    "intakes",
+    METADATA,
+    column("org_id", Text, comment="*: the row of the whole service, which every replica that serves renews"),
+    column(
+        "integration_id",
+        Text,
+        comment="Empty: any of the tenant, of a call that was refused before it named one",
+    ),
+    column(
+        "since",
+        TIME,
+        comment="Alerts could be taken from then on; of a tenant: a limit refused one at that time",
+    ),
+    column("renew_time", TIME),
+    primary_key("org_id", "integration_id"),
+    index("intakes_refused", "since", where="org_id <> '*'"),
+    postgresql_with={"fillfactor": 50},
+)
+"""Since when alerts could be taken: what an outage or a limit kept out does not count as the sender's silence."""
 
 silences: Final = Table(
     "silences",

@@ -194,8 +194,8 @@ class Integration(_message.Message):
     @_builtins.property
     def auto_resolve_after(self) -> _duration_pb2.Duration:
         """Incidents are resolved, also acknowledged ones, when no trigger has come for any of their alerts for this long. Unset: never. It counts
-        from the newest trigger, also for incidents that are open when it is set. For senders that repeat what still fires: set
-        it well above their longest repeat interval. 5 minutes to 30 days.
+        from the newest trigger, also for incidents that are open when it is set, and anew after an outage of Tocsin of more than a
+        minute and after a trigger that a limit refused. For senders that repeat what still fires: set it well above their longest repeat interval. 5 minutes to 30 days.
         """
 
     @_builtins.property
@@ -203,7 +203,7 @@ class Integration(_message.Message):
         """The integration must call `AlertService.SendHeartbeat` at least this often. When no call has come for this long, also when none has ever
         come, its alert with the key `tocsin.heartbeat` is triggered, and resolved when a call comes again. Unset: no call is expected; its alert
         is resolved when this is unset. A change counts the time anew. After an outage of Tocsin of more
-        than a minute the time counts anew; set it a minute or more above the interval of the calls, so that a shorter one pages nobody. 2 minutes
+        than a minute, or a call that a limit refused, the time counts anew; set it a minute or more above the interval of the calls, so that a shorter one pages nobody. 2 minutes
         to 31 days; not together with `auto_resolve_after`, which would resolve the incident while the calls are still missing.
         """
 

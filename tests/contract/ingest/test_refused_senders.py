@@ -1,0 +1,104 @@
+"""A limit that refuses a sender leaves a note, at whatever door: its silence is none, and its incidents are not resolved for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+import grpc
+from tocsin.ingest.v1.alert_service_pb2 import (
+    ListAlertsRequest,
+    SendAlertsRequest,
+    SendHeartbeatRequest,
+    StreamAlertsRequest,
+)
+from tocsin_ingest.app.send_alert import ALERTS
+from tocsin_kit.budgets import BYTES, RPCS
+
+from tests.contract.ingest.test_integration_service import error_of
+from tests.store.ingest.support import Ingest, bearer, key, new_org, trigger
+
+_BODY: Final = {"version": "4", "alerts": [{"status": "firing", "labels": {"alertname": "Disk"}}]}
+
+
+async def _alert(ingest: Ingest, _: aiohttp.ClientSession, secret: str) -> bool:
+    error = await error_of(ingest.alerts.SendAlert(trigger("k"), metadata=key(secret)))
+    return error.metadata["limit"] == RPCS
+
+
+async def _heartbeat(ingest: Ingest, _: aiohttp.ClientSession, secret: str) -> bool:
+    error = await error_of(ingest.alerts.SendHeartbeat(SendHeartbeatRequest(), metadata=key(secret)))
+    return error.metadata["limit"] == RPCS
+
+
+async def _posted_alert(ingest: Ingest, http: aiohttp.ClientSession, secret: str) -> bool:
+    async with http.post(f"{ingest.http}/v1/alertmanager/{secret}", json=_BODY) as response:
+        return response.status == 503
+
+
+async def _posted_heartbeat(ingest: Ingest, http: aiohttp.ClientSession, secret: str) -> bool:
+    async with http.post(f"{ingest.http}/v1/heartbeat/{secret}") as response:
+        return response.status == 429
+
+
+_DOORS: Final[dict[str, Callable[[Ingest, aiohttp.ClientSession, str], Awaitable[bool]]]] = {
+    "alert": _alert,
+    "heartbeat": _heartbeat,
+    "posted-alert": _posted_alert,
+    "posted-heartbeat": _posted_heartbeat,
+}
+"""Calls that a limit refuses, by the integration that makes them."""
+
+
+async def until_noted(ingest: Ingest, org: str, wanted: set[str]) -> None:
+    """Until these integrations are noted, and no others."""
+    noted = set[str]()
+    async with asyncio.timeout(60):
+        while not noted >= wanted:
+            await asyncio.sleep(0.05)
+            async with ingest.database.transaction(org) as tx:
+                noted = {row["integration_id"] for row in await tx.fetch("SELECT integration_id FROM intakes")}
+    assert noted == wanted
+
+
+async def test_a_limit_of_the_tenant_is_noted_for_the_integration_whose_call_it_refused(ingest: Ingest) -> None:
+    """By its key; a person's call that was not read yet may be of any."""
+    org = new_org()
+    made = {door: await ingest.integration(org, integration_id=door) for door in _DOORS}
+    read = (ListAlertsRequest(), bearer(org))
+    await ingest.alerts.ListAlerts(read[0], metadata=read[1])
+    ingest.runtime.rpc.budgets.note(org, RPCS, 1e9)
+    error = await error_of(ingest.alerts.ListAlerts(read[0], metadata=read[1]))
+    assert error.metadata["limit"] == RPCS
+    async with aiohttp.ClientSession() as http:
+        for door, (_, secret) in made.items():
+            ingest.runtime.rpc.budgets.note(org, RPCS, 1e9)
+            assert await _DOORS[door](ingest, http, secret), door
+    await until_noted(ingest, org, set(_DOORS))
+    ingest.runtime.rpc.budgets.note(org, RPCS, 1e9)
+    await error_of(ingest.alerts.SendAlerts(SendAlertsRequest(alerts=[trigger("k")]), metadata=bearer(org)))
+    await until_noted(ingest, org, {*_DOORS, ""})
+
+
+async def test_a_limit_of_alerts_is_noted_for_the_integration_that_the_call_names(ingest: Ingest) -> None:
+    org = new_org()
+    name, _ = await ingest.integration(org, integration_id="named")
+    request = trigger("k", integration=name)
+    ingest.runtime.rpc.budgets.note(org, ALERTS, 1e9)
+    error = await error_of(ingest.alerts.SendAlert(request, metadata=bearer(org)))
+    assert error.metadata["limit"] == ALERTS
+    ingest.runtime.rpc.budgets.note(org, ALERTS, 1e9)
+    [result] = (await ingest.alerts.SendAlerts(SendAlertsRequest(alerts=[request]), metadata=bearer(org))).results
+    assert result.HasField("error")
+    await until_noted(ingest, org, {"named"})
+
+
+async def test_a_stream_that_a_limit_ends_is_noted(ingest: Ingest) -> None:
+    org = new_org()
+    _, secret = await ingest.integration(org, integration_id="streaming")
+    ingest.runtime.rpc.budgets.note(org, BYTES, 1e12)
+    stream = ingest.alerts.StreamAlerts(
+        iter([StreamAlertsRequest(sequence=1, request=trigger("k"))]), metadata=key(secret)
+    )
+    assert await stream.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await until_noted(ingest, org, {"streaming"})

@@ -122,3 +122,17 @@ async def _process(db: Database) -> int:
 
 async def _end(db: Database, process: int) -> None:
     await read(db, f"SELECT pg_terminate_backend({process}, 5000)::int")
+
+
+async def test_what_its_first_statement_locked_is_let_go_when_it_fails_half_way(
+    open_database: Any, db: Database
+) -> None:
+    one = await open_database(size=1)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with one.keeping(UNLOCK, first=f"{LOCK};SELECT 1/0"):
+            raise AssertionError("it has not begun")
+    assert await held(db) == 0
+    async with one.keeping(UNLOCK, first=LOCK) as transaction:
+        assert (transaction.answer, await held(db)) == ("SELECT 1", 1)
+        await transaction.commit()
+    assert await held(db) == 0

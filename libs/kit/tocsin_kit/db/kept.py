@@ -19,11 +19,12 @@ _CLEAN_UP_TIMEOUT: Final = 2.0
 class KeptTransaction(AbstractAsyncContextManager["KeptTransaction"]):
     """Inside the block: read and write through `tx`, then `await commit()`; the session stays until the block ends.
 
-    Leaving without `commit` rolls back. Either way `clean_up` is run then, and a session in which it does not succeed
-    is closed: the server lets go of what a session holds when it ends.
+    `answer`: the command tag of what it began with, such as `SELECT 3`. Leaving without `commit` rolls back. Either way
+    `clean_up` is run then, and a session in which it does not succeed is closed: the server lets go of what a session holds
+    when it ends.
     """
 
-    __slots__ = ("_begin", "_clean_up", "_committed", "_connection", "_org_id", "_sessions", "tx")
+    __slots__ = ("_begin", "_clean_up", "_committed", "_connection", "_org_id", "_sessions", "answer", "tx")
 
     def __init__(self, sessions: Sessions, org_id: str, begin: str, clean_up: str) -> None:
         self._sessions = sessions
@@ -33,7 +34,8 @@ class KeptTransaction(AbstractAsyncContextManager["KeptTransaction"]):
         self._committed = False
 
     async def __aenter__(self) -> Self:
-        self._connection = await self._sessions.begin(self._begin)
+        # What the session keeps beyond a ROLLBACK is let go also when this fails half way.
+        self._connection, self.answer = await self._sessions.begin(self._begin, clean_up=self._clean_up)
         self.tx = Tx(self._connection, self._org_id)
         return self
 

@@ -31,16 +31,17 @@ __all__ = [
     "on_its_way",
     "pending_of",
     "rewrite_from",
+    "write_mixed",
 ]
 
-_APPEND_MANY = """
+_WRITE_MANY = """
 INSERT INTO outbox (org_id, ordering_key, kind, payload, due_time)
 SELECT org_id, ordering_key, kind, payload, app_now() + make_interval(secs => delay)
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[])
     WITH ORDINALITY AS given (kind, org_id, ordering_key, payload, delay, position)
 ORDER BY position
-RETURNING id
 """
+_APPEND_MANY = f"{_WRITE_MANY}RETURNING id"
 
 
 # The tenant is compared with IS NOT DISTINCT FROM where the ordering key must lead: no index can be entered by that.
@@ -112,6 +113,12 @@ async def append_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, fl
         return []
     rows = await tx.fetch(_APPEND_MANY, *map(list, zip(*messages, strict=True)))
     return [row["id"] for row in rows]
+
+
+async def write_mixed(tx: Tx, messages: Sequence[tuple[str, str, str, bytes, float]]) -> None:
+    """`append_mixed` for callers that do not ask for the ids."""
+    if messages:
+        await tx.execute(_WRITE_MANY, *map(list, zip(*messages, strict=True)))
 
 
 async def hurry(tx: Tx, kind: str, ordering_keys: Sequence[str]) -> None:

@@ -22,11 +22,11 @@ from tocsin_kit.db.failures import is_repeatable, translate, unavailable
 from tocsin_kit.db.kept import KeptTransaction
 from tocsin_kit.db.sessions import Sessions
 from tocsin_kit.db.tenant_login import TenantLogin
-from tocsin_kit.db.tx import Tx
+from tocsin_kit.db.tx import Together, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
-__all__ = ["SYSTEM", "Database", "Tx"]
+__all__ = ["SYSTEM", "Database", "Together", "Tx"]
 
 T = TypeVar("T")
 
@@ -167,9 +167,13 @@ class Database:
         """
         return _Transaction(self._sessions, SYSTEM, _begin(SYSTEM) + _WALK_INDEXES)
 
-    def keeping(self, clean_up: str) -> KeptTransaction:
-        """A system transaction that keeps its session until its block ends; see `KeptTransaction`."""
-        return KeptTransaction(self._sessions, SYSTEM, _begin(SYSTEM), clean_up)
+    def keeping(self, clean_up: str, *, first: str = "") -> KeptTransaction:
+        """A system transaction that keeps its session until its block ends; see `KeptTransaction`.
+
+        `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
+        """
+        begin = f"{_begin(SYSTEM)};{first}" if first else _begin(SYSTEM)
+        return KeptTransaction(self._sessions, SYSTEM, begin, clean_up)
 
     async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
         """`work` in a transaction (None: of all tenants), again after a serialization failure or a deadlock.
@@ -202,7 +206,7 @@ class _Transaction(AbstractAsyncContextManager[Tx]):
         self._begin = begin
 
     async def __aenter__(self) -> Tx:
-        self._connection = await self._sessions.begin(self._begin)
+        self._connection, _ = await self._sessions.begin(self._begin)
         self._tx = Tx(self._connection, self._org_id)
         return self._tx
 

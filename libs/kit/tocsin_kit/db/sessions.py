@@ -39,10 +39,14 @@ class Sessions:
         if self._rollbacks:
             await asyncio.gather(*self._rollbacks, return_exceptions=True)
 
-    async def begin(self, statement: str | Callable[[Connection], str]) -> Connection:
-        """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write.
+    async def begin(
+        self, statement: str | Callable[[Connection], str], *, clean_up: str = ""
+    ) -> tuple[Connection, str]:
+        """A connection on which `statement` (BEGIN and what belongs to it) was run, and which can write; and the command tag
+        of its last part, such as `SELECT 3`.
 
-        A function says what is run on the connection that it is given.
+        A function says what is run on the connection that it is given. `clean_up`: what is run after the ROLLBACK when it fails,
+        for what a session keeps beyond that.
 
         Raises DATABASE_UNAVAILABLE, or OVERLOADED when none became free.
         """
@@ -51,14 +55,14 @@ class Sessions:
             connection = await self.connections.acquire()
             try:
                 text = statement if isinstance(statement, str) else statement(connection)
-                await connection.execute(text, timeout=_BEGIN_TIMEOUT)
+                answer = await connection.execute(text, timeout=_BEGIN_TIMEOUT)
             except BaseException as error:
                 failure = translate(error, connection)
                 elsewhere = spoils_session(error, connection)
                 if isinstance(error, TimeoutError):
                     self.connections.distrust()
                     elsewhere = False  # the caller waited for long enough
-                await self.roll_back(connection, error)
+                await self.roll_back(connection, error, clean_up=clean_up)
                 if failure is None or not elsewhere:
                     raise failure or error from error
                 refusal = failure
@@ -68,7 +72,7 @@ class Sessions:
                 self.discard(connection)
                 refusal = unavailable("the database is read-only; nothing was done")
                 continue
-            return connection
+            return connection, answer
         raise refusal
 
     async def commit(self, connection: Connection) -> None:
@@ -99,7 +103,7 @@ class Sessions:
             # PostgreSQL turns COMMIT of a failed transaction into ROLLBACK without an error.
             raise RolledBack("the transaction was rolled back: an error inside it was swallowed")
 
-    async def roll_back(self, connection: Connection, error: BaseException) -> None:
+    async def roll_back(self, connection: Connection, error: BaseException, *, clean_up: str = "") -> None:
         """Roll back and give the connection back, in a task of its own: a cancelled caller must not cut it short."""
         if connection.is_closed():
             self.connections.release(connection)
@@ -110,7 +114,7 @@ class Sessions:
                 self.connections.distrust()
             self.discard(connection)
             return
-        task = asyncio.get_running_loop().create_task(self._recover(connection))
+        task = asyncio.get_running_loop().create_task(self._recover(connection, clean_up))
         self._rollbacks.add(task)
         task.add_done_callback(self._rollbacks.discard)
         if isinstance(error, Exception):
@@ -121,10 +125,10 @@ class Sessions:
         connection.terminate()
         self.connections.release(connection)
 
-    async def _recover(self, connection: Connection) -> None:
+    async def _recover(self, connection: Connection, clean_up: str) -> None:
         try:
             async with asyncio.timeout(_ROLLBACK_TIMEOUT):
-                await connection.execute("ROLLBACK")
+                await connection.execute(f"ROLLBACK;{clean_up}" if clean_up else "ROLLBACK")
         except Exception:
             # It could not roll back, so this connection must not be lent again.
             connection.terminate()

@@ -1,8 +1,10 @@
 """One transaction, as services read and write through it."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -13,6 +15,8 @@ from tocsin_kit.logging import get_logger
 _log = get_logger(__name__)
 
 AfterCommit = Callable[[], Awaitable[None] | None]
+
+_PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
 class Tx:
@@ -54,6 +58,10 @@ class Tx:
             self._now = now
         return self._now
 
+    def know(self, now: datetime) -> None:
+        """A statement of this transaction has told what `now` is: it is not asked again."""
+        self._now = now
+
     def after_commit(self, function: AfterCommit) -> None:
         """Run `function` once the COMMIT is done, outside the transaction. Dropped on rollback; its errors are logged.
 
@@ -80,3 +88,69 @@ class Tx:
                     await outcome
             except Exception:
                 _log.exception("after_commit_failed")
+
+
+class Together(Tx):
+    """Gathers what `execute` is given, and sends it as one statement: a single round trip of the same transaction.
+
+    Each part is a plain INSERT, UPDATE or DELETE. All of them see the rows as they were before, and foreign keys are looked at
+    when the last has ended; so no part may read or write a row that another one writes. They go with the next `fetch`, whose
+    statement runs first, or with `send`.
+    """
+
+    __slots__ = ("_parts", "_tx")
+
+    def __init__(self, tx: Tx) -> None:
+        super().__init__(tx._live(), tx.org_id)
+        self._tx = tx
+        self._parts: list[tuple[str, tuple[object, ...]]] = []
+
+    async def execute(self, sql: str, *args: object) -> str:
+        """Gather it. There is no answer yet: empty."""
+        self._parts.append((sql, args))
+        return ""
+
+    async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """All rows of this one; what was gathered goes with it."""
+        parts, self._parts = [*self._parts, (sql, args)], []
+        text = _one_statement(tuple((each, len(values)) for each, values in parts))
+        return await self._tx.fetch(text, *(value for _, values in parts for value in values))
+
+    async def send(self) -> None:
+        """Run what was gathered."""
+        if self._parts:
+            sql, args = self._parts.pop()
+            await self.fetch(sql, *args)
+
+    async def now(self) -> datetime:
+        """See Tx."""
+        return await self._tx.now()
+
+    def after_commit(self, function: AfterCommit) -> None:
+        """See Tx."""
+        self._tx.after_commit(function)
+
+    def fetchrow(self, sql: str, *args: object) -> Coroutine[Any, Any, asyncpg.Record | None]:
+        """Not for what is gathered. Raises TypeError."""
+        raise TypeError("writes are gathered: use fetch")
+
+    def fetchval(self, sql: str, *args: object) -> Coroutine[Any, Any, Any]:
+        """Not for what is gathered. Raises TypeError."""
+        raise TypeError("writes are gathered: use fetch")
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> Coroutine[Any, Any, None]:
+        """Not for what is gathered. Raises TypeError."""
+        raise TypeError("writes are gathered: use execute")
+
+
+@lru_cache(256)
+def _one_statement(parts: tuple[tuple[str, int], ...]) -> str:
+    """Of statements with the numbers of their parameters: the last one, with the others before it in WITH."""
+    texts, given = list[str](), 0
+    for sql, count in parts:
+        texts.append(_PARAMETER.sub(lambda found, before=given: f"${before + int(found[1])}", sql))  # type: ignore[misc]
+        given += count
+    *others, last = texts
+    if not others:
+        return last
+    return f"WITH {', '.join(f'part_{number} AS ({text})' for number, text in enumerate(others))} {last}"

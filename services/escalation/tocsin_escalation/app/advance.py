@@ -11,7 +11,7 @@ from uuid import UUID
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
-from tocsin_kit.db.pool import SYSTEM, Tx
+from tocsin_kit.db.pool import SYSTEM, Together, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -36,6 +36,10 @@ log = get_logger(__name__)
 # How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
 # a page by its id.
 SURE_WAY_SECONDS = 1.0
+
+
+class Overtaken(Exception):
+    """Another transaction has made one of the new incidents meanwhile. This one can only be rolled back and begun again."""
 
 
 OrgTarget = tuple[str, Target]
@@ -74,7 +78,7 @@ async def advance(
     """Take every step in order, each answered by its result or by the error a person must see; none of them raises.
 
     Steps of one incident see each other. A refused step changes nothing; the others go on. `known`: what this
-    transaction has locked and read already. Without `entries` the results carry no timeline entries: cheaper, for
+    transaction has locked and read already. Raises Overtaken. Without `entries` the results carry no timeline entries: cheaper, for
     callers that do not read them.
     """
     followed: list[Step] = []
@@ -106,7 +110,7 @@ def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[St
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Locked escalations, and the people their steps may page, by tenant."""
+    """Locked escalations, and the people their steps may page, by tenant. Those of version 0 are new: `advance` inserts them."""
 
     runs: Mapping[UUID, Escalation]
     people: Mapping[str, Directory]
@@ -240,27 +244,39 @@ class _Work:
         self.turned.add((org_id, turn.policy))
 
     async def write(self, tx: Tx, effects: Effects, *, entries: bool) -> None:
-        saved = list(self.changed.values())
+        new = [run for run in self.changed.values() if self._is_new(run)]
+        saved = [run for run in self.changed.values() if not self._is_new(run)]
+        moved = [run for run in self.changed.values() if self._moves_timer(run)]
+        # One round trip for all of it: no row is written by two of these, and none is read.
+        together = Together(tx)
         retitled = {run.incident_id for run in saved if self._retitled(run)}
-        await escalations.save(tx, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
-        await escalations.save_pages(tx, [run for run in saved if run.incident_id not in self.versioned])
-        await timers.replace(tx, [run for run in saved if self._moves_timer(run)])
-        await turns.save(tx, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)})
+        await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
+        await escalations.save_pages(together, [run for run in saved if run.incident_id not in self.versioned])
+        await timers.replace(together, moved)
+        await turns.save(
+            together, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)}
+        )
         rows = [
             (jobs.CANCEL, run.org_id, str(run.incident_id), jobs.cancellation(run, stop).SerializeToString(), 0.0)
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
-        await outbox.append_mixed(tx, rows)
+        await outbox.write_mixed(together, rows)
+        if not entries:
+            await timeline.write(together, self.notes)
+        if new and len(await escalations.insert(together, new)) < len(new):
+            raise Overtaken
         if entries:
-            for (run, _), entry in zip(self.notes, await timeline.append(tx, self.notes), strict=True):
+            for (run, _), entry in zip(self.notes, await timeline.append(together, self.notes), strict=True):
                 self.entries.setdefault(run.incident_id, []).append(entry)
-        else:
-            await timeline.write(tx, self.notes)
-        moved = [run for run in saved if self._moves_timer(run)]
+        await together.send()
         touched = [*moved, *(run for id_, run in self.rearm.items() if id_ not in self.changed)]
         tx.after_commit(lambda: self._follow(effects, touched, paged))
+
+    def _is_new(self, run: Escalation) -> bool:
+        """It is not a row yet: `Known` has it as version 0."""
+        return self.before[run.incident_id].version == 0
 
     def _retitled(self, run: Escalation) -> bool:
         return run.facts.title != self.before[run.incident_id].facts.title

@@ -14,7 +14,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import sharing, turning
-from tocsin_escalation.app.advance import Known, OrgTarget, Step, advance, following
+from tocsin_escalation.app.advance import Known, OrgTarget, Overtaken, Step, advance, following
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.escalation import Escalation, Facts
@@ -114,6 +114,8 @@ async def apply_events(db: Database, effects: Effects, arrivals: Sequence[Arriva
                 waiting.appendleft(rest)
             if apart:
                 waiting.append(tuple(sorted(apart)))
+        except Overtaken:
+            waiting.appendleft(places)  # their rows are there now, with what the other transaction did
         except _Lost:
             log.exception("events_batch_lost", events=len(given))
             waiting.extend(_halves(places, arrivals))
@@ -131,7 +133,7 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
     """`_apply`, for one incident as often as it may help: without its schedules when the database ended it twice.
 
     They cost more than anything else about an incident. Its policy goes on with users and teams, and the tenant's fallback policy
-    takes its place when it names none. Raises _Left, and _Lost for several incidents.
+    takes its place when it names none. Raises _Left and Overtaken, and _Lost for several incidents.
     """
     try:
         return await _apply(db, effects, arrivals)
@@ -153,7 +155,7 @@ async def _apply_or_less(db: Database, effects: Effects, arrivals: Sequence[Arri
 async def _apply(
     db: Database, effects: Effects, arrivals: Sequence[Arrival], most_schedules: int = sharing.MOST_LOOKED_AT
 ) -> list[Result]:
-    """Raises _Left and _Lost; in both cases nothing was done."""
+    """Raises _Left, Overtaken and _Lost; in each case nothing was done."""
     begun = False
 
     async def work(tx: Tx) -> list[Result]:
@@ -221,12 +223,16 @@ def _running(
 
 
 async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> dict[UUID, Escalation]:
-    """The incidents' escalations, locked. Those that begin with one of these events are inserted."""
+    """The incidents' escalations, locked; and as version 0 those that begin with one of these events. They are inserted as they are
+    after their first steps, and only then it shows whether another transaction was quicker (`Overtaken`).
+    """
     first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
-    new = await escalations.insert(tx, [_blank(a) for a in first.values()])
-    runs = {id_: _blank(first[id_]) for id_ in new}
-    if old := sorted({a.incident_id for a in arrivals} - new):
-        runs |= await escalations.lock(tx, old, kin=True)
+    old = {a.incident_id for a in arrivals} - first.keys()
+    if first:
+        old |= await escalations.present(tx, list(first))
+    runs = {id_: _blank(arrival) for id_, arrival in first.items() if id_ not in old}
+    if old:
+        runs |= await escalations.lock(tx, sorted(old), kin=True)
     return runs
 
 

@@ -124,22 +124,67 @@ async def _kin(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
     return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
+async def present(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
+    """As `known`; the transaction knows its time afterwards, without a round trip for that."""
+    query = f"""SELECT app_now() AS now,
+      ARRAY(SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}) AS present"""
+    [record] = await tx.fetch(query, list(incident_ids), tx.org_id)
+    tx.know(record["now"])
+    return set(record["present"])
+
+
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
     """Those of these ids that are escalations of the transaction's tenant, locked or not."""
     query = f"SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}"
     return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
+_GIVEN: Final = {
+    "incident_id": "uuid",
+    "org_id": "text",
+    "title": "text",
+    "source": "text",
+    "severity": "smallint",
+    "integration": "text",
+    "labels": "jsonb",
+    "links": "jsonb",
+    "alert_count": "bigint",
+    "create_time": "timestamptz",
+    "state": "text",
+    "policy": "jsonb",
+    "on_fallback_policy": "boolean",
+    "level": "int",
+    "repeat": "int",
+    "generation": "int",
+    "pages": "jsonb",
+    "reached": "text",
+    "acknowledged_by": "text",
+    "acknowledge_time": "timestamptz",
+    "resolved_by": "text",
+    "resolve_time": "timestamptz",
+    "added_alerts_noted": "boolean",
+    "severity_set": "boolean",
+    "handed_on": "int",
+    "merged_into": "uuid",
+    "last_sequence": "bigint",
+    "version": "int",
+}
+"""Columns of a new row that are written as they are given, and their types."""
+_TYPES: Final = ", ".join(f"${place}::{type_}[]" for place, type_ in enumerate([*_GIVEN.values(), "jsonb", "jsonb"], 1))
+# unnest flattens arrays of arrays, so lists of people travel as JSON.
+_INSERT: Final = f"""
+INSERT INTO escalations ({", ".join(_GIVEN)}, update_time, policy_id, team, assignees, paged_users)
+SELECT {", ".join(_GIVEN)}, app_now(), coalesce(policy->>'id', ''), coalesce(policy->>'team', ''),
+  ARRAY(SELECT jsonb_array_elements_text(assigned)), ARRAY(SELECT jsonb_array_elements_text(paged))
+FROM unnest({_TYPES}) AS given ({", ".join(_GIVEN)}, assigned, paged)
+ORDER BY incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETURNING incident_id
+"""
+
+
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
-    """New escalations; the ids that were new. A concurrent twin of the same incident waits here and loses."""
-    if not runs:
-        return set()
+    """New escalations as they are after their first steps; the ids that were new. A concurrent twin waits here and loses."""
     records = await tx.fetch(
-        f"""INSERT INTO escalations ({_INSERTED})
-            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::jsonb[],
-              $8::jsonb[], $9::bigint[], $10::timestamptz[]) AS n(incident_id, org_id, title, source, severity, integration,
-              labels, links, alert_count, create_time), {_BLANK}
-            ORDER BY n.incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETURNING incident_id""",
+        _INSERT,
         [run.incident_id for run in runs],
         [run.org_id for run in runs],
         [run.facts.title for run in runs],
@@ -150,15 +195,28 @@ async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
         [json.dumps(run.facts.links) for run in runs],
         [run.facts.alert_count for run in runs],
         [run.facts.create_time for run in runs],
+        [run.state.value for run in runs],
+        [policies.to_json(run.policy) if run.policy else None for run in runs],
+        [run.on_fallback_policy for run in runs],
+        [run.level for run in runs],
+        [run.repeat for run in runs],
+        [run.generation for run in runs],
+        [_pages(run) for run in runs],
+        [run.reached.value for run in runs],
+        [run.acknowledged_by for run in runs],
+        [run.acknowledge_time for run in runs],
+        [run.resolved_by for run in runs],
+        [run.resolve_time for run in runs],
+        [run.added_alerts_noted for run in runs],
+        [run.severity_set for run in runs],
+        [run.handed_on for run in runs],
+        [run.merged_into for run in runs],
+        [run.last_sequence for run in runs],
+        [run.version for run in runs],
+        [json.dumps(run.assignees) for run in runs],
+        [json.dumps(run.paged_users) for run in runs],
     )
     return {record["incident_id"] for record in records}
-
-
-_INSERTED = """incident_id, org_id, title, source, severity, integration, labels, links, alert_count, create_time, update_time,
-  state, policy_id, policy, on_fallback_policy, team, level, repeat, generation, assignees, paged_users, pages, reached,
-  acknowledged_by, resolved_by, added_alerts_noted, last_sequence, version"""
-_BLANK = """(SELECT app_now(), 'exhausted', '', NULL::jsonb, false, '', 0, 0, 1, '{}'::text[], '{}'::text[], '{}'::jsonb, 'unknown',
-  '', '', false, 0::bigint, 0) AS blank"""
 
 
 async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID] = ()) -> None:
@@ -204,7 +262,7 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.resolve_time for run in runs],
         [run.added_alerts_noted for run in runs],
         [run.last_sequence for run in runs],
-        [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
+        [_pages(run) for run in runs],
         [run.reached.value for run in runs],
         [run.version for run in runs],
         [run.org_id for run in runs],
@@ -228,9 +286,13 @@ async def save_pages(tx: Tx, runs: Sequence[Escalation]) -> None:
            WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
         [run.org_id for run in runs],
         [run.incident_id for run in runs],
-        [json.dumps({str(page): state for page, state in run.pages.items()}) for run in runs],
+        [_pages(run) for run in runs],
         [run.reached.value for run in runs],
     )
+
+
+def _pages(run: Escalation) -> str:
+    return json.dumps({str(page): state for page, state in run.pages.items()})
 
 
 async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:

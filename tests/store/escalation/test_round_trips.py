@@ -1,0 +1,54 @@
+"""What one page costs escalation in PostgreSQL: its incident's opening, and what notify tells of it."""
+
+import asyncio
+
+from tocsin_escalation.app.apply_events import Opening, Result, apply_events
+from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
+from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
+from tocsin_escalation.store import escalations
+
+from tests.store.escalation.recorders import ORG, Desk
+from tests.store.round_trips import recorded
+
+
+async def test_the_round_trips_of_an_incident_that_is_opened_and_paged(desk: Desk) -> None:
+    with recorded() as trips:
+        assert await apply_events(desk.db, desk.effects, [desk.opening()]) == [Result.APPLIED]
+    [opened] = trips.writing({"escalations"})
+    # Which incidents are known and what time it is, the policies, the people; then all that follows from it at once.
+    assert opened == ["BEGIN", "SELECT", "SELECT", "WITH", "timers+outbox+timeline+escalations", "COMMIT"]
+    assert len(trips.transactions) == 1
+
+
+async def test_the_round_trips_of_a_page_that_was_sent(desk: Desk) -> None:
+    incident = await desk.opens()
+    [page] = (await desk.run(incident)).pages
+    sent = PageOutcome(page, "ana", OutcomeKind.SENT, level=1, channel="webhook", attempts=1)
+    with recorded() as trips:
+        assert await apply_outcomes(desk.db, desk.effects, [Told(ORG, incident, sent)]) == [OutcomeResult.APPLIED]
+    [told] = trips.writing({"escalations"})
+    # The incident is locked and read, the timeline is asked what it holds, and the time is.
+    assert told == ["BEGIN", "SELECT", "SELECT", "SELECT", "SELECT", "escalations+timeline", "COMMIT"]
+    assert len(trips.transactions) == 1
+
+
+async def test_an_incident_that_another_replica_opens_in_this_moment_is_paged_by_that_one_alone(desk: Desk) -> None:
+    """Its row cannot be seen when the second replica begins, and is there when that one writes."""
+    twin, other = desk.opening(), desk.opening()
+    assert isinstance(twin.event, Opening)
+    as_the_first_left_it = Escalation(ORG, twin.incident_id, twin.event.facts, State.EXHAUSTED, last_sequence=1)
+    async with desk.db.system() as tx:
+        await escalations.insert(tx, [as_the_first_left_it])
+        second = asyncio.create_task(apply_events(desk.db, desk.effects, [twin, other]))
+        async with asyncio.timeout(30):
+            while not await _waits(desk):
+                await asyncio.sleep(0.01)
+    assert await second == [Result.DUPLICATE, Result.APPLIED]
+    assert (await desk.paged(twin.incident_id), await desk.paged(other.incident_id)) == ([], [(1, "ana")])
+    assert await desk.said(twin.incident_id) == []
+
+
+async def _waits(desk: Desk) -> bool:
+    async with desk.db.system() as tx:
+        return bool(await tx.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"))

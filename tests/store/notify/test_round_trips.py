@@ -1,0 +1,20 @@
+"""What one page costs notify in PostgreSQL."""
+
+from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.round_trips import recorded
+
+
+async def test_the_round_trips_of_a_page_that_is_sent_at_once(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+
+    async def sent() -> bool:
+        return set(await world.states()) == {"sent"}
+
+    with recorded() as trips:
+        assert await notify.submit(job(org)) == 1
+        await until(sent)
+    taken_in, concluded = trips.writing({"attempts"})
+    # With BEGIN the gate's lock is taken; it is let go when the call has begun. The SELECT reads the person's methods and rules.
+    assert taken_in == ["BEGIN", "pages", "SELECT", "notifications+attempts", "COMMIT"]
+    assert concluded == ["BEGIN", "attempts+queue_counters+notifications+outbox", "COMMIT"]

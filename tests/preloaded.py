@@ -21,15 +21,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
+from tocsin_kit import collector
 from tocsin_stack.process import Child
 from tocsin_stack.service import SERVICES
 
 _PR_SET_PDEATHSIG: Final = 1
 _LARGEST: Final = 1 << 17
 """Bytes of one request: the arguments and the environment."""
-_READ_BEFORE: Final = ("PYTHON", "LD_", "MALLOC_", "GRPC_", "LANG", "LC_")
+_READ_BEFORE: Final = ("PYTHON", "LD_", "MALLOC_", "LANG", "LC_")
 """Variables that an interpreter or a library reads before a fork could change them."""
-_MODULES: Final = frozenset(spec.module for spec in SERVICES)
+_SERVICES: Final = frozenset(spec.module for spec in SERVICES)
 
 
 def install() -> None:
@@ -38,15 +39,21 @@ def install() -> None:
         Child.start_program = _start
 
 
-def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
-    """None where the program is no service, or must be started by an interpreter of its own."""
-    if len(program) < 4 or program[0] != sys.executable or program[1] != "-m" or program[2] not in _MODULES:
-        return None
+def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
+    """Start `python -m MODULE …`, which gets the signal when this process dies. None if it needs its own interpreter."""
     with _lock:
-        parent = _parents.get(program[2])
+        parent = _parents.get(module)
         if parent is None:
-            parent = _parents[program[2]] = _Parent(program[2], env)
-        return parent.fork(program[2:], env, stop_signal) if _early(env) == parent.early else None
+            parent = _parents[module] = _Parent(module, env)
+        return parent.fork((module, *arguments), env, stop_signal) if _early(env) == parent.early else None
+
+
+def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
+    match list(program):
+        case [sys.executable, "-m", module, *arguments] if module in _SERVICES:
+            return fork(module, arguments, env, stop_signal)
+        case _:
+            return None
 
 
 def _early(env: Mapping[str, str]) -> dict[str, str]:
@@ -139,8 +146,10 @@ _parents: Final[dict[str, _Parent]] = {}
 
 def main(descriptor: int, module: str) -> None:
     """Import the service, then fork for each request. Returns in each fork, which is to go on as the service."""
-    for part in ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", f"{module}.settings", f"{module}.wiring"):
-        importlib.import_module(part)
+    parts = (f"{module}.settings", f"{module}.wiring") if module in _SERVICES else (module,)
+    with collector.resting():
+        for part in ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", *parts):
+            importlib.import_module(part)
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
     libc = ctypes.CDLL(None)
     requests = socket.socket(fileno=descriptor)

@@ -1,16 +1,12 @@
 """A whole process of the kit: started, asked, stopped, killed; its database there or not."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
 import signal
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,70 +18,27 @@ from tocsin_stack.ports import HOST, free_port
 from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import within
 
+from tests import preloaded
+from tests.preloaded import Forked
+
 Eventually = Callable[..., Awaitable[None]]
-MIGRATIONS = Path(__file__).with_name("migrations")
-
-SERVICE = textwrap.dedent(
-    f"""
-    from tocsin_kit import collector
-    with collector.resting():
-        import asyncio
-        import gc
-        from pathlib import Path
-        from aiohttp import web
-        from tocsin_kit.lifecycle import Runtime, Service, main, wait_or_stop
-        from tocsin_kit.logging import get_logger
-        from tocsin_kit.settings import ServiceSettings, service_settings
-
-    class Settings(ServiceSettings):
-        model_config = service_settings("WIDGET_")
-
-    async def build(runtime):
-        log = get_logger("widget")
-
-        async def work(stop):
-            await wait_or_stop(stop, 3600)
-            log.info("work_stopped", frozen=gc.get_freeze_count(), collects=gc.isenabled())
-
-        async def hand_over(stop):
-            await wait_or_stop(stop, 3600)
-            log.info("hand_over_stopped")
-
-        async def slow(request):
-            log.info("slow_began")
-            await runtime.stop.wait()
-            await asyncio.sleep(float(request.query["seconds"]))
-            log.info("slow_ended")
-            return web.Response(text="finished")
-
-        async def closed():
-            log.info("closed")
-
-        runtime.loops.add("work", work)
-        runtime.loops.add("hand-over", hand_over, everywhere=True)
-        async def take(request):
-            return web.Response(text=await request.text())
-
-        runtime.http.add_routes([web.get("/slow", slow), web.post("/take", take)])
-        log.info("built", serves=runtime.serves, works=runtime.works)
-        return Service(close=(closed,))
-
-    main("widget", Settings, build, Path({str(MIGRATIONS)!r}))
-    """
-)
+SERVICE = "tests.store.kit.widget"
 
 
 class Process:
     """The service as a child, its log lines parsed."""
 
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
+    def __init__(self, child: Forked) -> None:
         self.child = child
         self.lines: list[dict[str, object]] = []
         self.reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        assert self.child.stdout is not None
-        async for line in self.child.stdout:
+        output = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), self.child.stdout
+        )
+        async for line in output:
             self.lines.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
 
     async def said(self, event: str) -> dict[str, object]:
@@ -106,7 +59,7 @@ class Process:
     async def ended(self) -> int:
         async with asyncio.timeout(within(20)):
             await self.reading
-            return await self.child.wait()
+            return await asyncio.to_thread(self.child.wait)
 
 
 Start = Callable[..., Awaitable[Process]]
@@ -117,28 +70,21 @@ async def start(url: str) -> AsyncIterator[Start]:
     started: list[Process] = []
 
     async def run(*arguments: str, **environment: str) -> Process:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            SERVICE,
-            *arguments,
-            env={
-                **os.environ,
-                "WIDGET_DATABASE_URL": url,
-                "AUTH_SIGNING_KEYS": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A",
-                "SHUTDOWN_ANNOUNCE_SECONDS": "0.3",
-                **environment,
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        env = {
+            **os.environ,
+            "WIDGET_DATABASE_URL": url,
+            "AUTH_SIGNING_KEYS": "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A",
+            "SHUTDOWN_ANNOUNCE_SECONDS": "0.3",
+            **environment,
+        }
+        child = preloaded.fork(SERVICE, arguments, env, signal.SIGKILL)
+        assert child is not None
         started.append(Process(child))
         return started[-1]
 
     yield run
     for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            process.child.kill()
+        process.child.kill()
         await process.ended()
 
 
@@ -311,7 +257,7 @@ async def test_a_misspelled_setting_is_named_at_the_start(start: Start, db: Data
     await process.said("built")
     named = {line["variable"]: line["nearest"] for line in process.lines if line["event"] == "unknown_setting"}
     assert named == {"WIDGET_GRPC_LISTN": "WIDGET_GRPC_LISTEN", "WIDGET_LOG_LEVEL": "LOG_LEVEL"}
-    process.child.terminate()
+    process.child.send_signal(signal.SIGTERM)
     assert await process.ended() == 0
     process = await start("check", REDIS_URI="redis://h")
     assert await process.ended() == 0

@@ -79,7 +79,7 @@ class Rpc:
     def mutates(self) -> bool:
         """Whether it may change something."""
         return not self.method.name.startswith(
-            ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "ResolveSchedule", "Simulate")
+            ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "ResolveSchedule", "Simulate", "Watch")
         )
 
     def __str__(self) -> str:
@@ -90,6 +90,8 @@ class Rpc:
         channel: Any = world.channels.by_service[self.server]
         path = f"/{self.method.containing_service.full_name}/{self.method.name}"
         try:
+            if self.method.server_streaming and not self.method.client_streaming:
+                return Answer("OK", data=await _watched(channel.unary_stream(path), data, timeout, metadata))
             if self.method.server_streaming:
                 return Answer("OK", data=await _stream(channel.stream_stream(path), data, timeout, metadata))
             unary: Any = channel.unary_unary(path)(data, timeout=timeout, metadata=metadata)
@@ -104,6 +106,17 @@ async def _stream(open_stream: Any, data: bytes, timeout: float, metadata: Any) 
         await open_stream(timeout=timeout, metadata=metadata).read()
         return b""
     return b"".join([each async for each in open_stream([data], timeout=timeout, metadata=metadata)])
+
+
+async def _watched(watch: Any, data: bytes, timeout: float, metadata: Any) -> bytes:
+    """The first message: a watch has no end of its own."""
+    call = watch(data, timeout=timeout, metadata=metadata)
+    try:
+        async for first in call:
+            return bytes(first)
+        return b""
+    finally:
+        call.cancel()
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> Answer:

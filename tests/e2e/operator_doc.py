@@ -19,7 +19,7 @@ PAGES: Final = (REFERENCE, RUNBOOK)
 _VARYING: Final = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uuid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
-    (re.compile(r'("(?:key|secret|key_id|next_page_token)": )"[^"]+"'), r'\1"<made>"'),
+    (re.compile(r'("(?:key|secret|key_id|next_page_token|cursor)": )"[^"]+"'), r'\1"<made>"'),
     (re.compile(r"t[aic]k_[\w-]+"), "<key>"),
     (
         re.compile(

@@ -13,6 +13,7 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceStub
 from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from tocsin.escalation.v1.watch_service_pb2_grpc import WatchServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceAsyncStub
     from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceAsyncStub
+    from tocsin.escalation.v1.watch_service_pb2_grpc import WatchServiceAsyncStub
     from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceAsyncStub
     from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
     from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceAsyncStub
@@ -116,6 +118,11 @@ class AioClient:
     def incidents(self) -> "IncidentServiceAsyncStub":
         """What responders see and do."""
         return IncidentServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def watches(self) -> "WatchServiceAsyncStub":
+        """Streams of what changes."""
+        return WatchServiceStub(self.channel("escalation"))
 
     @cached_property
     def reminders(self) -> "ReminderServiceAsyncStub":

@@ -13,6 +13,7 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceStub
 from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from tocsin.escalation.v1.watch_service_pb2_grpc import WatchServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
@@ -98,6 +99,11 @@ class Client:
     def incidents(self) -> IncidentServiceStub:
         """What responders see and do."""
         return IncidentServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def watches(self) -> WatchServiceStub:
+        """Streams of what changes."""
+        return WatchServiceStub(self.channel("escalation"))
 
     @cached_property
     def reminders(self) -> ReminderServiceStub:

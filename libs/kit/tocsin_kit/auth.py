@@ -52,6 +52,8 @@ class Principal:
     """When the credential was made, in epoch seconds. A revocation of the subject hits what was made up to its time."""
     sources: tuple[IPv4Network | IPv6Network, ...] = field(default=(), compare=False)
     """Where the credential may be used; empty: anywhere."""
+    expires: float = field(default=math.inf, compare=False)
+    """When the credential ends by itself, in epoch seconds, leeway included. Calls that outlive it must end then."""
 
 
 class Authenticator(Protocol):
@@ -198,7 +200,7 @@ class JwtAuthenticator:
         if org_id != ALL_ORGS:
             org_id = checked_org(org_id)
         subject = checked_subject(claims.get("sub"))
-        principal = Principal(org_id, subject, scopes, token_id_of(claims), issued_of(claims))
+        principal = Principal(org_id, subject, scopes, token_id_of(claims), issued_of(claims), expires=expiry)
         self._cache.put(token, principal, expiry)
         return principal
 

@@ -88,6 +88,14 @@ class Credentials:
             self._require_source(principal, peer())
         return principal
 
+    def require_still_good(self, principal: Principal) -> None:
+        """For calls that stay open. Raises CREDENTIAL_EXPIRED, and CREDENTIAL_INVALID for what was revoked."""
+        if time.time() >= principal.expires:
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one"
+            )
+        self.revocations.check(principal)
+
     def _require_source(self, principal: Principal, peer: str) -> None:
         """A right credential from the wrong place: its owner must hear of it, once a minute, for it is lost or misconfigured."""
         address = address_of(peer)

@@ -110,6 +110,7 @@ class OidcAuthenticator:
             scopes,
             token_id_of(claims),
             issued_of(claims),
+            expires=expiry,
         )
         self._cache.put(token, principal, expiry)
         return principal

@@ -15,6 +15,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
     reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
+    watch_service_pb2_grpc,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, silence_service_pb2_grpc
 from tocsin.limits.v1 import limit_service_pb2_grpc
@@ -47,6 +48,7 @@ class Clients:
         self.incidents: Any = _Bearer(incident_service_pb2_grpc.IncidentServiceStub(by["escalation"]), token)
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
+        self.watches: Any = _Bearer(watch_service_pb2_grpc.WatchServiceStub(by["escalation"]), token)
         self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
         self.reminders: Any = _Bearer(reminder_service_pb2_grpc.ReminderServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)

@@ -13,6 +13,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
     reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
+    watch_service_pb2_grpc,
 )
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -26,6 +27,7 @@ from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
+from tocsin_kit.rpc.outlets import Outlets
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
@@ -40,11 +42,12 @@ from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
+from tocsin_escalation.app.watch_incidents import Feeds
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.rpc import calendar_service, credential_internal_service, credential_service
+from tocsin_escalation.rpc import calendar_service, credential_internal_service, credential_service, watch_service
 from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
@@ -96,7 +99,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
 
     timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
-    effects = Effects(timers, page_sender, cancel_relay, metrics)
+    outlets = Outlets(runtime.rpc.credentials, runtime.stop)
+    feeds = Feeds(db, outlets)
+    effects = Effects(timers, page_sender, cancel_relay, metrics, feeds)
     consume_with(queue, TimerConsumer(db, effects))
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -131,6 +136,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     )
     if runtime.serves:
         runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
+    add(
+        watch_service.WatchService(feeds, pages),
+        watch_service.NAME,
+        watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
+    )
     add(
         DirectoryService(db, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.DirectoryService",
@@ -177,6 +187,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay)):
         loops.add(name, relay.run, everywhere=True)
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
+    loops.add("watches", outlets.run, everywhere=True)
+    loops.add("changes", feeds.run, everywhere=True)
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))

@@ -9,6 +9,7 @@ ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
     "reminders.due": "the sweep of reminders that are due",
     "standings.open_after": "what ingest compares its own record with",
+    "changes.horizon": "numbers of transactions, which are no tenant's",
     "calendar_feeds.find": "a secret URL tells whose it is",
     "api_keys.find": "a key tells whose it is",
     "api_keys.delete_over": "retention: keys that ended long ago, of all tenants",

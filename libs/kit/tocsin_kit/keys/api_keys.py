@@ -5,7 +5,9 @@ the service that keeps the record is away, and machines go on working.
 """
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -83,7 +85,13 @@ class ApiKeys:
             self._keys.forget(digest)
             raise invalid_credential(_UNKNOWN)
         principal = Principal(
-            found.org_id, found.subject, found.scopes, found.id, found.created, read_ranges(found.source_ranges)
+            found.org_id,
+            found.subject,
+            found.scopes,
+            found.id,
+            found.created,
+            read_ranges(found.source_ranges),
+            math.inf if found.remaining is None else time.time() + found.remaining,
         )
         return _Known(found.id, principal, None if found.remaining is None else begin + found.remaining)
 

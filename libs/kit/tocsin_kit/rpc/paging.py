@@ -47,28 +47,38 @@ class PageTokens:
 
     def encode(self, request: Message, position: Sequence[CursorValue], *, call: Call | None = None) -> str:
         """The token that continues `request` after `position`: the sort key of the last item given."""
-        nonce = os.urandom(_NONCE_BYTES)
-        text = _SEPARATOR.join(map(_write, position)).encode()
-        sealed = self._ciphers[0].encrypt(nonce, text, _binding(request, call or current_call()))
-        return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        return self.seal(position, _binding(request, call or current_call()))
 
     def decode(self, request: Message, *, call: Call | None = None) -> tuple[CursorValue, ...] | None:
         """The position `request.page_token` stands for; None for the first page. Raises PAGE_TOKEN_INVALID."""
         token: str = request.page_token  # type: ignore[attr-defined]
         if not token:
             return None
+        position = self.unseal(token, _binding(request, call or current_call()))
+        if position is None:
+            raise _invalid_token()
+        return position
+
+    def seal(self, position: Sequence[CursorValue], binding: bytes) -> str:
+        """A token of `position` that can be read with the same `binding` only, which should name the tenant."""
+        nonce = os.urandom(_NONCE_BYTES)
+        text = _SEPARATOR.join(map(_write, position)).encode()
+        sealed = self._ciphers[0].encrypt(nonce, text, binding)
+        return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+
+    def unseal(self, token: str, binding: bytes) -> tuple[CursorValue, ...] | None:
+        """The position in a token of `seal`; None when it was not made so."""
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
-            raise _invalid_token() from None
-        binding = _binding(request, call or current_call())
+            return None
         for cipher in self._ciphers:
             try:
                 text = cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], binding)
             except (InvalidTag, ValueError):
                 continue
             return tuple(map(_read, text.decode().split(_SEPARATOR)))
-        raise _invalid_token()
+        return None
 
 
 def _binding(request: Message, call: Call) -> bytes:

@@ -287,6 +287,7 @@ class _Work:
 
     def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
         effects.after(touched, self.now, paged, cancelled=bool(self.stops))
+        effects.watching.changed({run.org_id for run, _ in self.notes})
         for _, page in self.pages:
             effects.metrics.pages.labels(page.type.value).inc()
         for run, note in self.notes:

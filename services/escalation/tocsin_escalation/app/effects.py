@@ -1,7 +1,7 @@
 """What a committed decision sets going. All of it is hints: every effect has a row that a sweep finds without them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -37,6 +37,18 @@ class Nudging(Protocol):
         """There is something to deliver."""
 
 
+class Watching(Protocol):
+    """Tells those who watch."""
+
+    def changed(self, org_ids: Collection[str]) -> None:
+        """These tenants have new entries in their timelines."""
+
+
+class _Nobody:
+    def changed(self, org_ids: Collection[str]) -> None:
+        """Nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """Where committed decisions go."""
@@ -45,6 +57,7 @@ class Effects:
     paging: Paging
     relay: Nudging
     metrics: EscalationMetrics
+    watching: Watching = field(default_factory=_Nobody)
 
     def after(
         self, runs: Sequence[Escalation], now: datetime, jobs: Sequence[NotificationJob], *, cancelled: bool

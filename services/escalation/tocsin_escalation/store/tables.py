@@ -166,8 +166,10 @@ timeline: Final = Table(
     column("pages", ARRAY(UUID)),
     column("lateness_ms", BigInteger),
     column("outcome", Text, default="''"),
+    column("transaction", BigInteger, default="(pg_current_xact_id()::text)::bigint", nullable=True),
     primary_key("id"),
     foreign_key(["incident_id"], "escalations", ["incident_id"], name="timeline_escalation_fkey", ondelete="CASCADE"),
+    index("timeline_changes", "org_id", "transaction", "id", where="transaction IS NOT NULL"),
     index("timeline_by_incident", "incident_id", "id"),
     index("timeline_outcome_once", "incident_id", "outcome", unique=True, where="outcome <> ''"),
 )

@@ -43,6 +43,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The alert takes more bytes than an alert may. Send fewer or shorter labels, links or details. Metadata:
     `limit_bytes`, `size_bytes`.
     """
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 7
+    """INVALID_ARGUMENT. The cursor of a watch is damaged or belongs to another tenant or another kind of watch. List anew, and watch without one."""
     ERROR_REASON_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. No credential: send `authorization: Bearer <token>`."""
     ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 21
@@ -101,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
     """ABORTED. The resource changed since its `etag` was read. Read it again, then repeat the change."""
+    ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 63
+    """ABORTED. A watch read so slowly that too many changes waited for it. Open it again with the last cursor that came; nothing is lost.
+    Metadata: `cursor`, that of the last message which was sent.
+    """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 62
     """ABORTED. The database resolved a conflict against this call. Repeat it as it is."""
     ERROR_REASON_INCIDENT_RESOLVED: _ErrorReason.ValueType  # 80
@@ -129,6 +135,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TASK_NEEDED: _ErrorReason.ValueType  # 94
     """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
     mean it. Metadata: `name`, `about` (the incidents), `users`.
+    """
+    ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 90
+    """FAILED_PRECONDITION. The cursor of a watch is older than the changes that are kept, or the database was restored since. List anew, and
+    watch without a cursor.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """RESOURCE_EXHAUSTED. Too many requests are waiting. `RetryInfo` says when to try again."""
@@ -176,6 +186,8 @@ ERROR_REASON_ALERT_TOO_LARGE: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. The alert takes more bytes than an alert may. Send fewer or shorter labels, links or details. Metadata:
 `limit_bytes`, `size_bytes`.
 """
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 7
+"""INVALID_ARGUMENT. The cursor of a watch is damaged or belongs to another tenant or another kind of watch. List anew, and watch without one."""
 ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. No credential: send `authorization: Bearer <token>`."""
 ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 21
@@ -234,6 +246,10 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
 """ABORTED. The resource changed since its `etag` was read. Read it again, then repeat the change."""
+ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 63
+"""ABORTED. A watch read so slowly that too many changes waited for it. Open it again with the last cursor that came; nothing is lost.
+Metadata: `cursor`, that of the last message which was sent.
+"""
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 62
 """ABORTED. The database resolved a conflict against this call. Repeat it as it is."""
 ERROR_REASON_INCIDENT_RESOLVED: ErrorReason.ValueType  # 80
@@ -260,6 +276,10 @@ ERROR_REASON_TASK_STATE: ErrorReason.ValueType  # 93
 ERROR_REASON_TASK_NEEDED: ErrorReason.ValueType  # 94
 """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
 mean it. Metadata: `name`, `about` (the incidents), `users`.
+"""
+ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 90
+"""FAILED_PRECONDITION. The cursor of a watch is older than the changes that are kept, or the database was restored since. List anew, and
+watch without a cursor.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """RESOURCE_EXHAUSTED. Too many requests are waiting. `RetryInfo` says when to try again."""

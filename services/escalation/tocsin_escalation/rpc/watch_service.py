@@ -1,0 +1,92 @@
+"""WatchService: streams of what changes."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
+
+import grpc
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1 import watch_service_pb2 as pb
+from tocsin.escalation.v1 import watch_service_pb2_grpc as pb_grpc
+from tocsin_kit.errors import FieldViolation, TocsinError
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.closing import closing
+from tocsin_kit.rpc.paging import PageTokens
+
+from tocsin_escalation.app.watch_incidents import Batch, Cursor, Feeds, Wanted
+from tocsin_escalation.rpc import mapping
+from tocsin_escalation.store.changes import Position
+
+Context = grpc.aio.ServicerContext[Any, Any]
+NAME: Final = "tocsin.escalation.v1.WatchService"
+
+
+class WatchService(pb_grpc.WatchServiceServicer):
+    """See the contract."""
+
+    def __init__(self, incidents: Feeds, tokens: PageTokens) -> None:
+        self._incidents = incidents
+        self._tokens = tokens
+
+    async def WatchIncidents(
+        self, request: pb.WatchIncidentsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchIncidentsResponse]:
+        principal = current_call().principal
+        binding = f"{principal.org_id}\0WatchIncidents".encode()
+        wanted, cursor = _wanted(request), self._cursor(request.cursor, binding)
+        sent = request.cursor
+        try:
+            async with closing(self._incidents.watch(principal, wanted, cursor)) as batches:
+                async for batch in batches:
+                    message = self._message(batch, binding)
+                    yield message
+                    sent = message.cursor
+        except TocsinError as error:
+            if error.reason == ErrorReason.ERROR_REASON_WATCH_TOO_SLOW:
+                raise TocsinError(error.reason, error.message, metadata={"cursor": sent}) from error
+            raise
+
+    def _cursor(self, token: str, binding: bytes) -> Cursor | None:
+        if not token:
+            return None
+        match self._tokens.unseal(token, binding):
+            case (int(transaction), int(id_), str(epoch), datetime() as time):
+                return Cursor(Position(transaction, id_), epoch, time)
+        description = (
+            "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
+        )
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_CURSOR_INVALID,
+            f"cursor {description}",
+            fields=(FieldViolation("cursor", description),),
+        )
+
+    def _message(self, batch: Batch, binding: bytes) -> pb.WatchIncidentsResponse:
+        """Made once for all who get the same batch."""
+        if isinstance(batch.message, pb.WatchIncidentsResponse):
+            return batch.message
+        cursor = batch.cursor
+        made = pb.WatchIncidentsResponse(
+            cursor=self._tokens.seal((*cursor.position, cursor.epoch, cursor.time), binding),
+            changes=[
+                pb.IncidentChange(
+                    incident=mapping.incident(change.incident.run, change.incident.update_time),
+                    entry=mapping.timeline_entry(change.row.entry),
+                )
+                for change in batch.changes
+            ],
+        )
+        batch.message = made
+        return made
+
+
+def _wanted(request: pb.WatchIncidentsRequest) -> Wanted:
+    return Wanted(
+        states=frozenset(mapping.STATE_NAMES[state] for state in request.states),
+        severities=frozenset(request.severities),
+        policy=request.policy.removeprefix("policies/"),
+        team=request.team.removeprefix("teams/"),
+        assignee=request.assignee.removeprefix("users/"),
+        labels=frozenset(request.labels.items()),
+        incidents=frozenset(mapping.incident_id(name, "incidents") for name in request.incidents),
+    )

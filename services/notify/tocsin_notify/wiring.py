@@ -301,6 +301,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.health.add(HealthCheck("providers", circuits.check, critical=False))
 
+    more_sequels = asyncio.Event()
+    sequels = Sequels(db, channels, cipher, timeout=settings.attempt_timeout, more=more_sequels.set)
     retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
@@ -309,7 +311,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
-    loops.add("sequels", Sweep(1.0, Sequels(db, channels, cipher, timeout=settings.attempt_timeout)))
+    loops.add("sequels", Sweep(1.0, sequels, nudged=more_sequels))
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
@@ -323,8 +325,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     async def close_all_channels() -> None:
         await close_channels(channels)
 
+    async def drain_sequels() -> None:
+        await sequels.drain(settings.shutdown_grace_seconds * 0.2)
+
     # Calls once more: a page that was being stored when the stop came has started its call since.
-    taken_in = (arrivals.drain, drain_calls, outcomes.drain)
+    taken_in = (arrivals.drain, drain_calls, outcomes.drain, drain_sequels)
     return Service(
         (
             *taken_in,

@@ -115,6 +115,9 @@ class ChannelSender(Protocol):
 class Follower(Protocol):
     """A channel whose messages can be told later what became of their incident."""
 
+    rings: bool
+    """Its messages ring until they are told."""
+
     async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
         """Tell the provider. Like `send`; it may be asked twice."""
         ...

@@ -34,6 +34,8 @@ _RECEIPT: Final = re.compile(r"[A-Za-z0-9]{30}")
 class PushoverChannel:
     """One request for each attempt, and one that ends the ringing."""
 
+    rings = True
+
     def __init__(self, account: PushoverAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
         """`timeout`: seconds for the whole attempt. `callbacks` says where a press is told, if anywhere."""
         self.concurrency = concurrency

@@ -31,6 +31,8 @@ _ID: Final = re.compile(r"[CGDUW][A-Z0-9]{6,20}")
 class SlackChannel:
     """One request for each attempt, and one for what follows it."""
 
+    rings = False
+
     def __init__(self, account: SlackAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
         """`timeout`: seconds for the whole attempt. `callbacks` signs what buttons send back."""
         self.concurrency = concurrency

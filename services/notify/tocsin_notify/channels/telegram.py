@@ -30,6 +30,8 @@ _NOT_MODIFIED: Final = "message is not modified"
 class TelegramChannel:
     """One request for each attempt, and one for what follows it."""
 
+    rings = False
+
     def __init__(self, account: TelegramAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
         """`timeout`: seconds for the whole attempt. `callbacks` signs what buttons send back."""
         self.concurrency = concurrency

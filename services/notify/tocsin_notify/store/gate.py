@@ -54,6 +54,7 @@ from tocsin_notify.store.pages import CANCELS
 
 _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_lock_shared(key)"
 _EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+_SHUT: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 _IDLE_SECONDS: Final = 3.0
 
@@ -81,6 +82,15 @@ async def wait_for_started_calls(tx: Tx, keys: Iterable[int]) -> None:
     Raises CONFLICT when that takes longer than the connection's lock timeout, although the gatekeeper watches.
     """
     await tx.execute(_EXCLUSIVE, sorted(set(keys)))
+
+
+async def shut(tx: Tx, keys: Iterable[int]) -> list[int]:
+    """Those of these incidents through whose gate nobody is on the way: until the transaction ends nobody begins to be.
+
+    Whatever claim passed it before is committed, and a later statement of this transaction sees it. Claims that come after read
+    the fences that are committed by now. Never waits: a claim leaves an incident that is shut alone, and finds it a moment later.
+    """
+    return [row["key"] for row in await tx.fetch(_SHUT, sorted(set(keys)))]
 
 
 class Gate:

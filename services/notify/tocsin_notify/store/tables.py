@@ -235,6 +235,7 @@ cancel_fences: Final = Table(
     primary_key("org_id", "incident"),
     index("cancel_fences_oldest", "update_time"),
     index("cancel_fences_to_follow", "update_time", where="NOT followed"),
+    index("cancel_fences_open_by_org", "org_id", "update_time", where="NOT followed"),
 )
 """Incidents that were stopped: pages up to this generation are not sent."""
 

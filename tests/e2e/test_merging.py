@@ -67,7 +67,11 @@ async def test_a_person_who_resolves_the_one_resolves_the_other_with_it(tenant: 
     for incident in (database, disk):
         await ana.is_paged(incident, level=1)
     await ana.own.incidents.MergeIncident(pb.MergeIncidentRequest(name=database, into=disk))
-    await ana.resolves(disk)
+    by_phone = pb.AcknowledgeIncidentRequest(name=database, via="SMS")
+    answered = await ana.own.incidents.AcknowledgeIncident(by_phone)
+    assert (answered.incident.name, answered.incident.acknowledged_by) == (disk, ana.name)
+    by_link = pb.ResolveIncidentRequest(name=database, via="link")
+    assert (await ana.own.incidents.ResolveIncident(by_link)).incident.name == disk
     for incident in (database, disk):
         found = await tenant.incident(incident)
         assert (found.state, found.resolved_by) == (incident_pb2.INCIDENT_STATE_RESOLVED, ana.name)

@@ -31,7 +31,7 @@ from tocsin_escalation.domain.events import (
     Unmerged,
     UnmergedFrom,
 )
-from tocsin_escalation.domain.merging import follow, merge_all, refuse
+from tocsin_escalation.domain.merging import follow, last_of, merge_all, pass_on, passed_on, refuse
 
 from tests.unit.escalation.people import EVERYBODY, MINUTE, NOON, THREE, Story, stale, user
 
@@ -163,6 +163,38 @@ def test_an_alert_of_a_merged_incident_is_told_where_people_look_and_counts_wher
     [note] = story.decisions[-1].notes
     assert note.message == f"an alert of incidents/{THIRD}, which is merged into this one: slow"
     assert story.run.facts.alert_count == 9
+
+
+def test_what_a_person_means_who_answers_a_page_of_a_merged_incident() -> None:
+    run = Story().run
+    one, two, three = (replace(run, incident_id=UUID(int=number)) for number in range(3))
+    ends = replace(one, state=State.MERGED, merged_into=two.incident_id)
+    runs = {each.incident_id: each for each in (ends, two, three)}
+    into = two.incident_id
+    assert pass_on(one.incident_id, Acknowledged(ANA, "sms"), runs) == (into, Acknowledged(ANA, "sms", one.incident_id))
+    assert pass_on(one.incident_id, Escalated(ANA), runs) == (into, Escalated(ANA, source=one.incident_id))
+    for event in (Escalated(ANA, 2), Snoozed(ANA, MINUTE), Reassigned(ANA), RespondersAdded(ANA, ())):
+        assert pass_on(one.incident_id, event, runs) == (one.incident_id, event), "of its own policy and people"
+    assert pass_on(two.incident_id, Acknowledged(ANA), runs) == (into, Acknowledged(ANA))
+    gone = {one.incident_id: ends}
+    assert pass_on(one.incident_id, Acknowledged(ANA), gone) == (one.incident_id, Acknowledged(ANA))
+    along = {**runs, into: replace(two, state=State.MERGED, merged_into=three.incident_id)}
+    assert last_of(one.incident_id, along) == three.incident_id
+    ring = {**runs, into: replace(two, state=State.MERGED, merged_into=one.incident_id)}
+    assert last_of(one.incident_id, ring) in ring, "it comes to an end"
+    over = {**runs, one.incident_id: replace(ends, state=State.RESOLVED)}
+    assert last_of(one.incident_id, over) == one.incident_id, "it is over, and was merged before"
+
+
+def test_an_answer_that_was_passed_on_says_where_it_came_from() -> None:
+    story = Story()
+    story.take(Escalated(ANA, via="call", source=OTHER))
+    about = f"in answer to incidents/{OTHER}, which is merged into this one"
+    assert story.decisions[-1].notes[0].message == f"escalated to level 2 by users/ana (by call) {about}"
+    story.take(Noted(ANA, "same disk", OTHER))
+    assert story.decisions[-1].notes[0].message == f"of incidents/{OTHER}, which is merged into this one: same disk"
+    told = passed_on(OTHER, Escalated(ANA, via="call"))
+    assert told == Noted(ANA, f"escalated (by call): passed on to incidents/{OTHER}, into which this one is merged")
 
 
 class Incidents(RuleBasedStateMachine):

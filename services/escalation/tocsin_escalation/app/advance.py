@@ -25,7 +25,7 @@ from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
 from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
-from tocsin_escalation.domain.events import Event, Reassigned, Resolved, RespondersAdded
+from tocsin_escalation.domain.events import Event, Noted, Reassigned, Resolved, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
 from tocsin_escalation.store import directory, escalations, timeline, timers, turns
@@ -51,6 +51,7 @@ class Step:
     """One event for one incident. `etag`: only if it is still the incident's. `sequence`: ingest's number.
 
     `org_id`: in a system transaction, the tenant on whose behalf it is; empty for a timer, which no tenant asked for.
+    `answers`: a person answers a page. If the incident is merged by now, they mean the one into which it was merged.
     """
 
     incident_id: UUID
@@ -58,6 +59,7 @@ class Step:
     etag: str = ""
     sequence: int = 0
     org_id: str = ""
+    answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,13 @@ async def advance(
     """
     followed: list[Step] = []
     if known is None:
-        kin = any(isinstance(step.event, Resolved) for step in steps)
+        kin = any(step.answers or isinstance(step.event, Resolved | Noted) for step in steps)
         runs = await escalations.lock(tx, list({step.incident_id for step in steps}), kin=kin)
+        steps = [_passed_on(step, runs) for step in steps]
         followed = following(steps, runs)
         known = await Known.read(tx, runs, [*steps, *followed])
     work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id)
-    answers = [work.take(step) for step in steps]
+    answers = [work.take_answer(step) for step in steps]
     for step in followed:
         work.take(step)
     await work.write(tx, effects, entries=entries)
@@ -100,6 +103,13 @@ async def advance(
         else answer
         for answer in answers
     ]
+
+
+def _passed_on(step: Step, runs: Mapping[UUID, Escalation]) -> Step:
+    if not step.answers:
+        return step
+    into, event = merging.pass_on(step.incident_id, step.event, runs)
+    return replace(step, incident_id=into, event=event)
 
 
 def following(steps: Iterable[Step], runs: Mapping[UUID, Escalation]) -> list[Step]:
@@ -186,6 +196,16 @@ class _Work:
         self.stops: list[tuple[Escalation, StopPages]] = []
         self.turned: set[tuple[str, str]] = set()
         self.entries: dict[UUID, list[Entry]] = {}
+
+    def take_answer(self, step: Step) -> Advanced | TocsinError:
+        """`take`. An answer that is passed on to another incident is told in the timeline of the one that it was for as well."""
+        answer = self.take(step)
+        event = step.event
+        if isinstance(answer, TocsinError) or answer.already or not isinstance(event, merging.PassedOn):
+            return answer
+        if event.source is not None:
+            self.take(Step(event.source, merging.passed_on(step.incident_id, event), org_id=step.org_id))
+        return answer
 
     def take(self, step: Step) -> Advanced | TocsinError:
         run = self.runs.get(step.incident_id)

@@ -1,11 +1,12 @@
 """What a person does to incidents: one transaction with its answer kept by request_id, then the certainty that pages stop."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
+from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import TocsinError
@@ -14,7 +15,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.confirm import Cancelling, confirm_stopped
 from tocsin_escalation.app.effects import Effects
-from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.store import escalations
 
@@ -71,7 +72,7 @@ class Commands:
             return await once(tx, method, request, response_type, take)
 
         response = await self.db.run(org_id, work)
-        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id])
+        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id, *_others(response, [step])])
         return response
 
     async def many(
@@ -92,7 +93,8 @@ class Commands:
             return await once(tx, method, request, response_type, take)
 
         response = await self.db.run(org_id, work)
-        await confirm_stopped(self.db, org_id, self.notify, [step.incident_id for step in steps])
+        ids = [step.incident_id for step in steps]
+        await confirm_stopped(self.db, org_id, self.notify, [*ids, *_others(response, steps)])
         return response
 
     async def together(
@@ -136,6 +138,26 @@ class Commands:
             await confirm_stopped(self.db, org_id, self.notify, ids)
         return before
 
+    async def answering(self, org_id: str, actor: str, run: Escalation, via: str) -> tuple[Step, bool]:
+        """`resolving` for a person who answers a page of this incident: if it is merged, they mean the other one as well.
+
+        It is resolved itself first, which settles whether it is still merged at that moment. The answer says as well whether the
+        incident of the step was resolved before.
+        """
+        own = await self.resolving(org_id, actor, [run.incident_id], via)
+        before = run.state is State.RESOLVED
+        if run.merged_into is None:
+            return own[0], before
+        [answer] = await self.db.run(org_id, lambda tx: advance(tx, own, self.effects))
+        if isinstance(answer, TocsinError) or answer.run.merged_into is None or answer.run.resolved_by != actor:
+            return own[0], before
+        async with self.db.transaction(org_id) as tx:
+            into = await escalations.get(tx, answer.run.merged_into)
+        if into is None or into.run.state is State.RESOLVED:
+            return own[0], before
+        [step] = await self.resolving(org_id, actor, [into.run.incident_id], via)
+        return replace(step, event=Resolved(actor, via=via, source=run.incident_id)), False
+
     async def resolving(self, org_id: str, actor: str, incident_ids: Sequence[UUID], via: str = "") -> list[Step]:
         """Have ingest resolve these, and return what is left to do here: one step for each.
 
@@ -159,3 +181,15 @@ class Commands:
             Step(id_, Resolved(actor, via=via), sequence=answer.sequence or 0)
             for id_, answer in zip(incident_ids, closed, strict=True)
         ]
+
+
+def _others(response: Message, steps: Sequence[Step]) -> list[UUID]:
+    """The incidents to which answers were passed on; that their pages have stopped is to be certain as well."""
+    if not any(step.answers for step in steps):
+        return []
+    named = list[str]()
+    if isinstance(response, pb.AcknowledgeIncidentResponse | pb.EscalateIncidentResponse):
+        named = [response.incident.name]
+    elif isinstance(response, pb.BatchAcknowledgeIncidentsResponse):
+        named = [result.incident.name for result in response.results]
+    return [UUID(name.removeprefix("incidents/")) for name in named if name]

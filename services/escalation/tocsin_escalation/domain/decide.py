@@ -76,8 +76,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return promote(run, event, now)
         case TimerRemoved():
             return remove(run, event)
-        case Acknowledged(actor=actor, via=via):
-            return _acknowledge(run, actor, via, now, timer_id)
+        case Acknowledged():
+            return _acknowledge(run, event, now, timer_id)
         case Unacknowledged(actor=actor):
             if run.state not in (State.ACKNOWLEDGED, State.SNOOZED):
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
@@ -95,8 +95,9 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
             return restart(run, event, now, directory, timer_id)
         case Edited():
             return edit(run, event, now, directory, timer_id)
-        case Noted(actor=actor, text=text):
-            return Decision(run, notes=(Note(NoteKind.NOTE, actor, text, run.level),))
+        case Noted(actor=actor, text=text, source=source):
+            told = f"of incidents/{source}, which is merged into this one: {text}" if source else text
+            return Decision(run, notes=(Note(NoteKind.NOTE, actor, told, run.level),))
         case Merged():
             return merge(run, event)
         case MergedFrom():
@@ -225,7 +226,8 @@ def _end_turn(
     return Decision(replace(run, timer=rest))
 
 
-def _acknowledge(run: Escalation, actor: str, via: str, now: datetime, timer_id: UUID) -> Decision:
+def _acknowledge(run: Escalation, event: Acknowledged, now: datetime, timer_id: UUID) -> Decision:
+    actor = event.actor
     if run.state is State.ACKNOWLEDGED:
         return Decision(run, already=True)
     stop = StopPages(run.generation, f"acknowledged by {actor}")
@@ -240,7 +242,7 @@ def _acknowledge(run: Escalation, actor: str, via: str, now: datetime, timer_id:
     if run.policy is not None and run.policy.ack_timeout is not None:
         due = now + run.policy.ack_timeout
         following = replace(following, timer=Timer(timer_id, TimerKind.ACK_TIMEOUT, due, following.generation))
-    note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}{_by(via)}", run.level)
+    note = Note(NoteKind.ACKNOWLEDGED, actor, f"acknowledged by {actor}{_by(event)}", run.level)
     return Decision(following, (stop, *news(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
 
 
@@ -265,7 +267,7 @@ def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Direc
     bumped = _let_go(next_generation(run))
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
-    note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event.via)}", wanted)
+    note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event)}", wanted)
     started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0)
     pages = any(isinstance(command, Page) for command in started.commands)
     if not level and not pages and started.next.state is State.EXHAUSTED:
@@ -314,15 +316,16 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     actor = event.actor
     following = replace(halt(run), state=State.RESOLVED, resolved_by=actor, resolve_time=now, timer=None, assignees=())
     why = f" because {event.because}" if event.because else ""
-    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event.via)}{why}", run.level)
+    note = Note(NoteKind.RESOLVED, actor, f"resolved by {actor}{_by(event)}{why}", run.level)
     stop = StopPages(run.generation, f"resolved by {actor}", final=True)
     # Of a merged one people hear through the other incident.
     told = () if run.state is State.MERGED else news(following, PageType.RESOLUTION, actor, now)
     return Decision(following, (stop, *told), (note,))
 
 
-def _by(via: str) -> str:
-    return f" (by {via})" if via else ""
+def _by(event: Acknowledged | Escalated | Resolved) -> str:
+    via = f" (by {event.via})" if event.via else ""
+    return f"{via} in answer to incidents/{event.source}, which is merged into this one" if event.source else via
 
 
 def _page_again(

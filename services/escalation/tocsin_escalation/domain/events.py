@@ -62,10 +62,14 @@ class TimerRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """A person works on it. `via`: through what they answered, in words; empty for a call of the API."""
+    """A person works on it. `via`: through what they answered, in words; empty for a call of the API.
+
+    `source`: the incident that they answered, when that one is merged into this one. So in `Escalated` and `Resolved`.
+    """
 
     actor: str
     via: str = ""
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Escalated:
     actor: str
     level: int = 0
     via: str = ""
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +133,11 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A person writes something down."""
+    """A person writes something down. `source`: about which incident, when that one is merged into this one."""
 
     actor: str
     text: str
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,7 @@ class Resolved:
     actor: str
     because: str = ""
     via: str = ""
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
+    Escalated,
     Event,
     Merged,
     MergedFrom,
+    Noted,
     Resolved,
     Started,
     TimerFired,
@@ -120,6 +122,38 @@ def merge_all(
         yield part.incident_id, Merged(actor, target.incident_id, along=True)
 
 
+PassedOn = Acknowledged | Escalated
+"""What a person means for the incident that pages, when they answer a page of one that is merged into it by now."""
+
+
+def pass_on(id_: UUID, event: Event, runs: Mapping[UUID, Escalation]) -> tuple[UUID, Event]:
+    """The incident and the event that a person means who answers a page of this incident. Its own for one that is not merged.
+
+    A level that is named is one of its own policy.
+    """
+    into = last_of(id_, runs)
+    if into == id_ or not isinstance(event, PassedOn) or (isinstance(event, Escalated) and event.level):
+        return id_, event
+    return into, replace(event, source=id_)
+
+
+def last_of(id_: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
+    """The incident that pages for this one: itself, or the one into which it is merged, as far as `runs` know that one."""
+    seen = {id_}
+    while (run := runs.get(id_)) is not None and run.state is State.MERGED and run.merged_into in runs.keys() - seen:
+        assert run.merged_into is not None, "a key of runs"
+        id_ = run.merged_into
+        seen.add(id_)
+    return id_
+
+
+def passed_on(into: UUID, event: PassedOn) -> Noted:
+    """What the timeline of the merged incident says of it."""
+    did = "acknowledged" if isinstance(event, Acknowledged) else "escalated"
+    via = f" (by {event.via})" if event.via else ""
+    return Noted(event.actor, f"{did}{via}: passed on to incidents/{into}, into which this one is merged")
+
+
 def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]) -> Iterator[tuple[UUID, Event]]:
     """What events of a transaction mean for the incidents with which theirs are merged. To be taken after them.
 
@@ -135,6 +169,8 @@ def follow(events: Iterable[tuple[UUID, Event]], runs: Mapping[UUID, Escalation]
             yield run.merged_into, replace(event, source=id_)
         elif isinstance(event, Resolved):
             yield run.merged_into, UnmergedFrom(event.actor, id_, over=True)
+        elif isinstance(event, Noted):
+            yield run.merged_into, replace(event, source=id_)
     for id_, run in runs.items():
         if run.state is State.MERGED and run.merged_into in over and id_ not in over:
             yield id_, Unmerged("", f"incidents/{run.merged_into}, into which it was merged, is resolved")

@@ -1,6 +1,7 @@
 """IncidentService: decode, call one use case, encode."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -121,7 +122,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         def respond(done: Advanced) -> pb.AcknowledgeIncidentResponse:
             return pb.AcknowledgeIncidentResponse(incident=_incident(done), already_acknowledged=done.already)
 
-        step = _step(request, Acknowledged(_actor(), request.via))
+        step = _answer(request, Acknowledged(_actor(), request.via))
         return await self._one(request, pb.AcknowledgeIncidentResponse, step, respond)
 
     async def UnacknowledgeIncident(
@@ -136,7 +137,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
     async def EscalateIncident(
         self, request: pb.EscalateIncidentRequest, context: Context
     ) -> pb.EscalateIncidentResponse:
-        step = _step(request, Escalated(_actor(), request.level, request.via))
+        step = _answer(request, Escalated(_actor(), request.level, request.via))
         return await self._one(request, pb.EscalateIncidentResponse, step)
 
     async def ReassignIncident(
@@ -185,7 +186,10 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             # Not `done.already`: ingest's own event about this very resolve may have come first.
             return pb.ResolveIncidentResponse(incident=_incident(done), already_resolved=resolved_before)
 
-        [step] = await self._commands.resolving(org_id, _actor(), [id_], request.via)
+        if request.via and not request.etag:
+            step, resolved_before = await self._commands.answering(org_id, _actor(), row.run, request.via)
+        else:
+            [step] = await self._commands.resolving(org_id, _actor(), [id_], request.via)
         return await self._one(request, pb.ResolveIncidentResponse, step, respond)
 
     async def MergeIncident(self, request: pb.MergeIncidentRequest, context: Context) -> pb.MergeIncidentResponse:
@@ -233,7 +237,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
             _method(request),
             request,
             pb.BatchAcknowledgeIncidentsResponse,
-            [Step(id_, Acknowledged(_actor(), request.via)) for id_ in ids],
+            [Step(id_, Acknowledged(_actor(), request.via), answers=bool(request.via)) for id_ in ids],
             lambda answers: pb.BatchAcknowledgeIncidentsResponse(results=_results(ids, answers)),
         )
 
@@ -349,6 +353,17 @@ def _method(request: Message) -> str:
 
 def _step(request: _Command, event: Event) -> Step:
     return Step(mapping.incident_id(request.name), event, request.etag)
+
+
+class _Answering(_Command, Protocol):
+    """One by which people answer pages."""
+
+    via: str
+
+
+def _answer(request: _Answering, event: Event) -> Step:
+    """With an etag it is about this very incident, whatever was merged since."""
+    return replace(_step(request, event), answers=bool(request.via) and not request.etag)
 
 
 def _ids(names: Sequence[str]) -> list[UUID]:

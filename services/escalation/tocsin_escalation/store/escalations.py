@@ -30,6 +30,21 @@ SELECT: Final = sa.select(
 _NAMED: Final = E.c.incident_id == sa.any_(param("ids", sa.ARRAY(sa.UUID)))
 _OF_TENANT: Final = E.c.org_id == param("org_id")
 _READ_LOCKED: Final = Statement(SELECT.where(_NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT)))
+_P: Final = tables.escalations.alias("p")
+_PARTS: Final = (
+    sa.select(sa.func.array_agg(_P.c.incident_id))
+    .where(
+        _P.c.merged_into == E.c.incident_id,
+        _P.c.state == constant(State.MERGED.value),
+        _P.c.org_id.is_not_distinct_from(E.c.org_id),
+    )
+    .scalar_subquery()
+)
+_READ_WITH_KIN: Final = Statement(
+    SELECT.add_columns(_PARTS.label("parts")).where(
+        _NAMED, sa.or_(param("org_id", sa.Text) == constant("*"), _OF_TENANT)
+    )
+)
 _GET: Final = Statement(SELECT.where(_OF_TENANT, E.c.incident_id == param("id")))
 _GET_MANY: Final = Statement(SELECT.where(_OF_TENANT, _NAMED))
 _MINE = "($2 = '*' OR org_id = $2)"
@@ -104,11 +119,27 @@ async def lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool = True, kin: 
     ended would fire.
     """
     locked = await _lock(tx, incident_ids, wait=wait, kin=kin)
-    # What was merged while this transaction waited for a lock is not in the snapshot that it locked by.
-    while kin and (further := await _kin(tx, incident_ids) - set(locked)):
-        locked += await _lock(tx, list(further), wait=True, kin=False)
-    records = await tx.fetch(*_READ_LOCKED(ids=locked, org_id=tx.org_id))
+    read = _READ_WITH_KIN if kin else _READ_LOCKED
+    records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
+    # What was merged while this transaction waited for a lock is not in the snapshot that it locked by, but in that of the reading.
+    while kin and (further := _kin(records, set(incident_ids)) - set(locked)):
+        more = await _lock(tx, list(further), wait=True, kin=False)
+        if not more:
+            break  # the others were forgotten
+        locked += more
+        records = await tx.fetch(*read(ids=locked, org_id=tx.org_id))
     return {record["incident_id"]: to_row(record).run for record in records}
+
+
+def _kin(records: Sequence[Record], asked: Collection[UUID]) -> set[UUID]:
+    """The incidents with which these are merged."""
+    found = set[UUID]()
+    for record in records:
+        if record["incident_id"] in asked:
+            found.update(record["parts"] or ())
+            if record["state"] == State.MERGED.value:
+                found.add(record["merged_into"])
+    return found
 
 
 async def _lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool, kin: bool) -> list[UUID]:
@@ -116,12 +147,6 @@ async def _lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool, kin: bool) 
     locking = f"""SELECT incident_id FROM escalations WHERE incident_id = ANY({wanted}) AND {_MINE}
                   ORDER BY incident_id FOR UPDATE {"" if wait else "SKIP LOCKED"}"""
     return [record["incident_id"] for record in await tx.fetch(locking, list(incident_ids), tx.org_id)]
-
-
-async def _kin(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
-    """Those that exist: a target that was forgotten is no kin."""
-    query = f"SELECT incident_id FROM escalations WHERE incident_id = ANY({_KIN}) AND {_MINE}"
-    return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
 async def present(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:

@@ -460,7 +460,9 @@ class AcknowledgeIncidentRequest(_message.Message):
     etag: _builtins.str
     """If set, must be the incident's current one."""
     via: _builtins.str
-    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline. If the incident is merged by
+    now, and no etag is set, the answer acts on the incident into which it was merged, which is then the one of the response.
+    """
     def __init__(
         self,
         *,
@@ -639,7 +641,9 @@ class EscalateIncidentRequest(_message.Message):
     level: _builtins.int
     """The level to page, counted from 1; 0 means the next one. Must be above the current level unless the incident is exhausted."""
     via: _builtins.str
-    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline. If the incident is merged by
+    now, and no etag is set, the answer acts on the incident into which it was merged, which is then the one of the response.
+    """
     def __init__(
         self,
         *,
@@ -1146,7 +1150,9 @@ class ResolveIncidentRequest(_message.Message):
     etag: _builtins.str
     """If set, must be the incident's current one."""
     via: _builtins.str
-    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline. If the incident is merged by
+    now, and no etag is set, the answer acts on the incident into which it was merged, which is then the one of the response.
+    """
     def __init__(
         self,
         *,
@@ -1239,7 +1245,9 @@ class BatchAcknowledgeIncidentsRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     via: _builtins.str
-    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline."""
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline. If the incident is merged by
+    now, and no etag is set, the answer acts on the incident into which it was merged, which is then the one of the response.
+    """
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`incidents/{uuid}`, 1 to 250."""

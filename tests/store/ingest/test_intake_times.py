@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import Heartbeats
-from tocsin_ingest.app.intake_times import IntakeTimes
+from tocsin_ingest.app.intake_times import GAP, IntakeTimes
 from tocsin_ingest.app.resolve_quiet import QuietIncidents
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import heartbeats, intakes, integrations
@@ -175,6 +175,27 @@ async def test_a_database_from_a_backup_says_nothing_about_the_time_since_then(h
             await house.database.run(None, lambda tx: tx.execute(backup))
         await house.one.round()
         assert await house.concluded(org) is concluded
+
+
+@KINDS
+async def test_two_replicas_that_write_across_each_other_leave_no_gap(house: House, kind: str) -> None:
+    org = await house.tenant(kind)
+    await house.passes(16)
+    async with house.database.system() as slow:
+        assert await slow.now()
+        await house.one.round()
+        await intakes.renew(slow, GAP, paused=False, last=None)
+    await house.one.round()
+    assert await house.concluded(org)
+
+
+async def test_a_clock_that_has_gone_back_hides_no_outage(house: House) -> None:
+    async with house.database.system() as tx:
+        await tx.execute("UPDATE intakes SET renew_time = renew_time + interval '1 hour' WHERE org_id = '*'")
+    await house.one.round()
+    await house.passes(2)
+    async with house.database.system() as tx:
+        assert await intakes.since(tx, GAP) is None
 
 
 async def test_the_heartbeat_shows_the_time_that_counts(house: House) -> None:

@@ -19,10 +19,13 @@ def able_since(service: str) -> str:
 _SINCE: Final = """
 SELECT since FROM intakes WHERE org_id = '*' AND integration_id = '' AND renew_time >= app_now() - $1::interval
 """
-# A row that is older than what this replica has written came out of a backup: nothing is known of the time since then.
+# The time that is written does not go back when an earlier transaction comes later, but where the clock itself has gone back. So
+# a row that is older than what this replica has written came out of a backup: nothing is known of the time since then.
 _RENEW: Final = """
 INSERT INTO intakes (org_id, integration_id, since, renew_time) VALUES ('*', '', app_now(), app_now())
-ON CONFLICT (org_id, integration_id) DO UPDATE SET renew_time = excluded.renew_time,
+ON CONFLICT (org_id, integration_id) DO UPDATE SET
+  renew_time = CASE WHEN intakes.renew_time > excluded.renew_time + $2::interval THEN excluded.renew_time
+    ELSE greatest(intakes.renew_time, excluded.renew_time) END,
   since = CASE WHEN $1 AND intakes.renew_time < app_now() - $2::interval OR intakes.renew_time < $3::timestamptz
     THEN excluded.since ELSE intakes.since END
 WHERE intakes.org_id = '*'

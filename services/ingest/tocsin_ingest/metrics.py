@@ -79,6 +79,12 @@ class IngestMetrics:
             "Heartbeats that have not come in time; the log line heartbeat_missing names the integration",
             registry=registry,
         )
+        self.tenant_failures = Counter(
+            "tocsin_ingest_tenant_failures",
+            "Background work that failed for one tenant and goes on with the others; the log names the tenant",
+            ("work",),
+            registry=registry,
+        )
         self.refused = Counter(
             "tocsin_ingest_refused",
             "Alerts refused for good, by their format and the reason; the log names the integration",

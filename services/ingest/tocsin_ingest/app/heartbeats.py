@@ -4,14 +4,13 @@ The mark `missing` and the alert are written in one transaction, so a process th
 of this.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.errors import invalid
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
@@ -19,6 +18,7 @@ from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.intake_times import GAP
 from tocsin_ingest.app.resolve_quiet import words
 from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import heartbeats, intakes
@@ -101,20 +101,11 @@ class Heartbeats:
 
     async def _miss_all(self, due: Sequence[Heartbeat], since: datetime) -> set[str]:
         """The tenants of which some could not be marked; these stay due."""
-        by_tenant: defaultdict[str, list[Heartbeat]] = defaultdict(list)
-        for each in due:
-            by_tenant[each.org_id].append(each)
-        waiting: set[str] = set()
-        for org_id, missing in by_tenant.items():
-            try:
-                await self._miss(org_id, missing, since)
-            except TocsinError as error:
-                waiting.add(org_id)
-                _log.warning("heartbeats_wait", org_id=org_id, reason=error.reason_name, error=error.message)
-            except Exception as error:
-                waiting.add(org_id)
-                _log.error("heartbeats_failed", org_id=org_id, exc_info=error)
-        return waiting
+
+        async def work(org_id: str, mine: list[Heartbeat]) -> None:
+            await self._miss(org_id, mine, since)
+
+        return await tenant_by_tenant(due, work, name="heartbeats", failures=self._metrics.tenant_failures)
 
     async def _miss(self, org_id: str, due: Sequence[Heartbeat], since: datetime) -> None:
         messages = {each.integration_id: await self._message(each) for each in due}

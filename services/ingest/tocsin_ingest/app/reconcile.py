@@ -5,7 +5,7 @@ backup, or an event was lost or refused for good. Then no user is paged for an o
 is over, and no event will ever change that. The comparison runs all the time, a little at a time.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.suspects import Suspects
+from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.differences import Difference, Standing, of_open_here, of_open_there
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import differences, resolving
@@ -27,8 +27,6 @@ _log = get_logger(__name__)
 BATCH: Final = 500
 _BATCHES_A_ROUND: Final = 10
 _MENDED_TOGETHER: Final = 100
-_MOST_FAILURES: Final = 10
-"""Tenants of one page whose incidents may fail to be mended before the round ends: the database may be away."""
 _BECAUSE: Final = {
     Difference.NOT_ESCALATED: "escalation did not know the incident",
     Difference.BEHIND: "escalation lacked events of the incident",
@@ -170,22 +168,15 @@ class Reconciler:
         self, found: Sequence[Differing], tried: Callable[[Sequence[Differing]], None]
     ) -> set[tuple[str, UUID]]:
         """Which were mended. What cannot be mended at the moment does not hold up other tenants, and is not `tried`."""
-        by_tenant: defaultdict[str, list[Differing]] = defaultdict(list)
-        for each in found:
-            by_tenant[each.org_id].append(each)
         mended: set[tuple[str, UUID]] = set()
-        failures = 0
-        for org_id, differing in by_tenant.items():
-            try:
-                for first in range(0, len(differing), _MENDED_TOGETHER):
-                    some = differing[first : first + _MENDED_TOGETHER]
-                    mended |= await self._mend_some(org_id, some)
-                    tried(some)
-            except TocsinError as error:
-                failures += 1
-                if failures == _MOST_FAILURES:
-                    raise
-                _log.warning("incidents_not_mended", org_id=org_id, reason=error.reason_name, error=error.message)
+
+        async def work(org_id: str, differing: list[Differing]) -> None:
+            for first in range(0, len(differing), _MENDED_TOGETHER):
+                some = differing[first : first + _MENDED_TOGETHER]
+                mended.update(await self._mend_some(org_id, some))
+                tried(some)
+
+        await tenant_by_tenant(found, work, name="reconcile", failures=self._metrics.tenant_failures)
         return mended
 
     async def _mend_some(self, org_id: str, differing: Sequence[Differing]) -> set[tuple[str, UUID]]:

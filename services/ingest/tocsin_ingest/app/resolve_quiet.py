@@ -11,10 +11,10 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.intake_times import GAP
+from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import intakes, quiet, resolving
 from tocsin_ingest.store.quiet import OpenIncident
@@ -27,8 +27,6 @@ _BATCH: Final = 1000
 _BATCHES_A_ROUND: Final = 20
 _TOGETHER: Final = 100
 _START: Final = UUID(int=0)
-_MOST_FAILURES: Final = 10
-"""Tenants of one batch whose incidents may fail to be resolved before the round ends: the database may be away."""
 
 
 class QuietIncidents:
@@ -62,19 +60,14 @@ class QuietIncidents:
         return resolved
 
     async def _resolve(self, found: Sequence[OpenIncident], since: datetime) -> int:
-        by_tenant: defaultdict[str, list[OpenIncident]] = defaultdict(list)
-        for each in found:
-            by_tenant[each.org_id].append(each)
-        resolved = failures = 0
-        for org_id, incidents in by_tenant.items():
-            try:
-                for first in range(0, len(incidents), _TOGETHER):
-                    resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER], since)
-            except TocsinError as error:
-                failures += 1
-                if failures == _MOST_FAILURES:
-                    raise
-                _log.warning("incidents_quiet_failed", org_id=org_id, reason=error.reason_name, error=error.message)
+        resolved = 0
+
+        async def work(org_id: str, incidents: list[OpenIncident]) -> None:
+            nonlocal resolved
+            for first in range(0, len(incidents), _TOGETHER):
+                resolved += await self._resolve_some(org_id, incidents[first : first + _TOGETHER], since)
+
+        await tenant_by_tenant(found, work, name="quiet", failures=self._metrics.tenant_failures)
         return resolved
 
     async def _resolve_some(self, org_id: str, incidents: Sequence[OpenIncident], since: datetime) -> int:

@@ -1,0 +1,92 @@
+"""Work in the background that concerns many tenants: the one whose work fails holds up no other."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol, TypeVar
+
+import grpc
+from prometheus_client import Counter
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
+
+_log = get_logger(__name__)
+
+_MOST_AWAY: Final = 10
+"""Tenants in a row for which the database was away: then it most likely is for all."""
+
+
+class OfTenant(Protocol):
+    """What belongs to one tenant."""
+
+    @property
+    def org_id(self) -> str:
+        """The tenant."""
+
+
+Each = TypeVar("Each", bound=OfTenant)
+
+
+async def tenant_by_tenant(
+    found: Iterable[Each],
+    work: Callable[[str, list[Each]], Awaitable[object]],
+    *,
+    name: str,
+    failures: Counter,
+    at_once: int = 1,
+) -> set[str]:
+    """Runs `work` with what was found of each tenant, in the order of the tenants' first ones. The tenants for which it failed.
+
+    A failure is logged and counted with `name`. A defect may be due to a single one: the others of the tenant are tried again in
+    halves, so what `work` has done before it raises must not do harm once more. Raises the last TocsinError when ten tenants in
+    a row had one with UNAVAILABLE, and leaves out the rest. `at_once`: for how many tenants it runs side by side.
+    """
+    by_tenant: defaultdict[str, list[Each]] = defaultdict(list)
+    for each in found:
+        by_tenant[each.org_id].append(each)
+    tenants, failed, away = iter(by_tenant.items()), set[str](), 0
+
+    async def take_turns() -> None:
+        nonlocal away
+        for org_id, mine in tenants:
+            try:
+                await _in_halves(work, org_id, mine)
+            except Exception as error:
+                failed.add(org_id)
+                failures.labels(name).inc()
+                if not isinstance(error, TocsinError):
+                    away = 0
+                    _log.error("tenant_failed", work=name, org_id=org_id, exc_info=error)
+                    continue
+                _log.warning("tenant_waits", work=name, org_id=org_id, reason=error.reason_name, error=error.message)
+                away = away + 1 if error.code is grpc.StatusCode.UNAVAILABLE else 0
+                if away >= _MOST_AWAY:
+                    raise
+            else:
+                away = 0
+
+    # All have ended before this returns, also when one of them raises.
+    turns = [take_turns() for _ in range(max(1, min(at_once, len(by_tenant))))]
+    for ended in await asyncio.gather(*turns, return_exceptions=True):
+        if ended is not None:
+            raise ended
+    return failed
+
+
+async def _in_halves(work: Callable[[str, list[Each]], Awaitable[object]], org_id: str, mine: list[Each]) -> None:
+    try:
+        await work(org_id, mine)
+    except TocsinError:
+        raise
+    except Exception as error:
+        if len(mine) == 1:
+            raise
+        middle, failure = len(mine) // 2, error
+        for half in (mine[:middle], mine[middle:]):
+            try:
+                await _in_halves(work, org_id, half)
+            except TocsinError:
+                raise
+            except Exception as again:
+                failure = again
+        raise failure from None

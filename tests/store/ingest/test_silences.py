@@ -1,6 +1,9 @@
 """Silences on a real PostgreSQL, without Redis: nobody stays unpaged by a silence that is over, whatever dies or is late."""
 
 import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +16,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, AlertInput, AlertOutcome
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
+from tocsin.ingest.v1.integration_service_pb2 import Integration, LabelMatcher, MatchOperator, RoutingRule
 from tocsin.ingest.v1.silence_service_pb2 import (
     CreateSilenceRequest,
     ExpireSilenceRequest,
@@ -26,9 +29,10 @@ from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.look_again import LookAgain
-from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.app.route_alert import Stated, route_alert
+from tocsin_ingest.http import fit
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store import holds, integrations
 from tocsin_ingest.store import silences as store
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
 from tocsin_kit.batches import Batches
@@ -57,11 +61,16 @@ class Replica:
         )
         self.look = LookAgain(database, self.directory, self.batches, self.metrics)
 
-    async def sends(self, key: str, integration: str = "", **fields: Any) -> SendAlertResponse:
-        alert = AlertInput(dedup_key=key, summary=f"{key} is wrong", labels={"env": "prod"}, **fields)
+    async def sends(
+        self, key: str, integration: str = "", labels: Mapping[str, str] | None = None, **fields: Any
+    ) -> SendAlertResponse:
+        """`labels`: beside `env`, however long."""
+        alert = AlertInput(dedup_key=key, summary=f"{key} is wrong", **fields)
+        whole = {"env": "prod", **(labels or {})}
+        fit.set_labels(alert, whole)
         routing = await self.directory.routing(self.org, integration)
         return await self.batches.submit(
-            Entry(self.org, route_alert(self.directory, self.org, "users/ana", routing, alert))
+            Entry(self.org, route_alert(self.directory, self.org, "users/ana", routing, alert, Stated(whole)))
         )
 
     async def resolves(self, key: str) -> SendAlertResponse:
@@ -333,6 +342,105 @@ async def test_alerts_of_one_group_open_one_incident_at_the_end(replica: Replica
     assert len(await opened(database, org)) == 1
     [incident] = await rows(database, org, "SELECT firing_count, policy FROM incidents")
     assert tuple(incident) == (5, "policies/p")
+
+
+_LONG = "/" + "x" * 1500
+_MANY = {f"l{number:02}": "" for number in range(70)}
+
+
+@pytest.mark.parametrize("passed_on", [False, True])
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        pytest.param("path", {"path": f"{_LONG}/a"}, {"path": f"{_LONG}/b"}, id="long values"),
+        pytest.param("zone-of-rack", {**_MANY, "zone-of-rack": "a"}, {**_MANY, "zone-of-rack": "b"}, id="many labels"),
+        pytest.param("n" * 128, {"n" * 128: f"{_LONG}a"}, {"n" * 128: f"{_LONG}b"}, id="long name and value"),
+    ],
+)
+async def test_labels_as_they_came_decide_at_the_end_of_a_silence(
+    replica: Replica, clock: MovableClock, name: str, one: dict[str, str], other: dict[str, str], passed_on: bool
+) -> None:
+    """Which policy, and which group. They differ where an alert holds them shortened. `passed_on`: from silence to silence."""
+    database, org = replica.database, replica.org
+    matcher = LabelMatcher(label=name, operator=MatchOperator.MATCH_OPERATOR_EQUAL, value=other[name])
+    rules = Integration(
+        routing_rules=[
+            RoutingRule(matchers=[matcher], policy="policies/other", group_by=[name]),
+            RoutingRule(group_by=[name]),
+        ]
+    ).SerializeToString()
+    async with database.transaction(org) as tx:
+        await integrations.insert(tx, "prom", "Prometheus", "policies/p", rules, ())
+    await silenced(database, org)
+    if passed_on:
+        await silenced(database, org, begins=30)
+    for number, labels in enumerate((one, other, one)):
+        assert (await replica.sends(f"a{number}", "prom", labels)).outcome == SILENCED
+    assert (await replica.sends("a2", "prom", other)).outcome == SILENCED, "the newest trigger counts"
+    for _ in range(1 + passed_on):
+        await clock.forward(timedelta(minutes=30))
+        await replica.look.round()
+    found = await rows(database, org, "SELECT policy, firing_count FROM incidents ORDER BY policy")
+    assert [tuple(row) for row in found] == [("policies/other", 2), ("policies/p", 1)]
+
+
+async def test_labels_are_kept_once_and_only_where_they_were_shortened_and_not_too_many(
+    replica: Replica, database: Database, org: str
+) -> None:
+    await silenced(database, org)
+    huge = {f"{number:06}": "v" * 1000 for number in range(100)}
+    await replica.sends("whole", labels={"path": "/a"})
+    for key, labels in (("long", {"path": _LONG}), ("huge", huge)):
+        await replica.sends(key, labels=labels)
+    kept = (
+        "SELECT dedup_key, labels, h.ctid::text FROM alerts JOIN alert_holds AS h ON alert_id = id ORDER BY dedup_key"
+    )
+    before = await rows(database, org, kept)
+    assert [(row["dedup_key"], row["labels"] is not None) for row in before] == [
+        ("huge", True),
+        ("long", True),
+        ("whole", False),
+    ]
+    assert len(before[0]["labels"]) < 40_000
+    await replica.sends("long", labels={"path": _LONG})
+    assert await rows(database, org, kept) == before, "a repeat writes nothing"
+
+
+class _RolledBack(Exception):
+    """Ends a transaction that is not to be committed."""
+
+
+async def rows_walked(database: Database, statement: str, *parameters: object) -> int:
+    """How many rows of alert_holds the scans of a statement come across; what it changes is rolled back."""
+    nodes: list[dict[str, Any]] = []
+    with contextlib.suppress(_RolledBack):
+        async with database.system() as tx:
+            [plan] = json.loads(await tx.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *parameters))
+            nodes.append(plan["Plan"])
+            raise _RolledBack
+    walked = 0
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", ())
+        if node.get("Relation Name") == "alert_holds" and "Scan" in node["Node Type"]:
+            walked += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+    return walked
+
+
+async def test_the_end_of_a_silence_walks_over_each_alert_a_few_times_however_many_there_are(
+    replica: Replica, database: Database, org: str, clock: MovableClock
+) -> None:
+    name = await silenced(database, org, minutes=600)
+    await asyncio.gather(*(replica.sends(f"k{number}") for number in range(600)))
+    assert await rows_walked(database, holds.OVERDUE, 10.0) <= 2, "what is not due is not walked over"
+    await expires(database, org, name)
+    walked = []
+    for moved in (100, 100, 100, 100, 100, 100, 0):
+        walked.append(await rows_walked(database, holds.HURRY, 100))
+        assert await database.run(None, lambda tx: holds.hurry(tx, 100)) == moved
+    assert max(walked) <= 2 * 100
+    await replica.look.round()
+    assert len(await opened(database, org)) == 600
 
 
 async def test_what_a_deleted_integration_left_behind_opens_on_the_fallback_policy(

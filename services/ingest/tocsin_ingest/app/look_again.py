@@ -20,7 +20,8 @@ from tocsin_kit.logging import get_logger
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.intake_times import GAP
-from tocsin_ingest.app.route_alert import route_alert
+from tocsin_ingest.app.route_alert import Stated, route_alert
+from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
@@ -77,17 +78,23 @@ class LookAgain:
         for org_id in {each.org_id for each in due}:
             # What was read before a silence ended here or at another replica must not hold them back once more.
             self._directory.silences_changed(org_id)
+        return await tenant_by_tenant(
+            due, self._look_at_those_of, name="silences", failures=self._metrics.tenant_failures, at_once=_AT_ONCE
+        )
+
+    async def _look_at_those_of(self, _org_id: str, due: list[DueAlert]) -> None:
+        """Raises the first TocsinError, once all were looked at."""
         outcomes = await asyncio.gather(*map(self._look, due), return_exceptions=True)
-        waiting: set[str] = set()
+        waits: TocsinError | None = None
         for each, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, TocsinError):
-                waiting.add(each.org_id)
-                _log.warning("held_alert_waits", org_id=each.org_id, alert=str(each.id), reason=outcome.reason_name)
+                waits = waits or outcome
             elif isinstance(outcome, Exception):
                 await self._postpone(each, outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
-        return waiting
+        if waits is not None:
+            raise waits
 
     async def _look(self, due: DueAlert) -> None:
         if due.state is not AlertState.SUPPRESSED:
@@ -97,7 +104,8 @@ class LookAgain:
         alert = AlertInput.FromString(due.newest)
         alert.dedup_key = due.dedup_key
         routing = await self._routing(due)
-        message = route_alert(self._directory, due.org_id, _ACTOR, routing, alert)
+        labels = {**alert.labels, **AlertInput.FromString(due.labels).labels} if due.labels is not None else None
+        message = route_alert(self._directory, due.org_id, _ACTOR, routing, alert, Stated(labels))
         message = replace(
             message,
             key=due.key,

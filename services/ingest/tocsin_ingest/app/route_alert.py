@@ -30,6 +30,8 @@ class Stated:
 
 
 NOTHING_STATED: Final = Stated()
+_KEPT_BYTES: Final = 32 << 10
+"""Of labels that are kept with an alert that a silence holds back: a sender may write as many as fit into its message."""
 
 
 def route_alert(
@@ -67,4 +69,18 @@ def route_alert(
         stated.started,
         stated.ended,
         matched or (),
+        _as_they_came(labels) if matched and labels != dict(alert.labels) else None,
     )
+
+
+def _as_they_came(labels: Mapping[str, str]) -> bytes:
+    """The labels, of which the shortest are kept when they are too large."""
+    kept = AlertInput()
+    size = 0
+    for name, value in sorted(labels.items(), key=lambda label: (len(label[0]) + len(label[1]), label)):
+        size += len(name.encode()) + len(value.encode())
+        if size > _KEPT_BYTES:
+            break
+        kept.labels[name] = value
+    # Compared with what is stored: the same labels must be the same bytes.
+    return kept.SerializeToString(deterministic=True)

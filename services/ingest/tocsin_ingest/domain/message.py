@@ -23,7 +23,8 @@ class Message:
 
     `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
     `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
-    the same key only. `silences`: those that match it, whether or not they are in force.
+    the same key only. `silences`: those that match it, whether or not they are in force. `labels`: as they came, where a silence
+    matches it and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
 
     `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
     """
@@ -43,4 +44,5 @@ class Message:
     started: datetime | None = None
     ended: datetime | None = None
     silences: tuple[Matched, ...] = ()
+    labels: bytes | None = None
     seen: int | None = None

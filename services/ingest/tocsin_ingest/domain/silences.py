@@ -40,10 +40,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The silence that holds an alert back, and when the alert is looked at again."""
+    """The silence that holds an alert back, and when the alert is looked at again. `labels`: see `Message.labels`."""
 
     silence_id: UUID
     until: datetime
+    labels: bytes | None = None
 
 
 def matching(silences: Sequence[Silence], integration_id: str, subject: Subject) -> tuple[Matched, ...] | None:

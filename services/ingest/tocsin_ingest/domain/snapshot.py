@@ -1,7 +1,7 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -122,6 +122,8 @@ class Snapshot:
         else:
             incident = self._open.get(message.group_key)
         held = None if self._now is None else hold(message.silences, self._windows, self._now)
+        if held is not None and message.labels is not None:
+            held = replace(held, labels=message.labels)
         decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key), held)
         if decision.outcome is Outcome.SILENCED and held is not None:
             self._count(held, message, alert)

@@ -14,20 +14,24 @@ from tocsin_ingest.store.intakes import able_since
 
 WRITE: Final = """
 WITH gone AS (DELETE FROM alert_holds WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1)
-INSERT INTO alert_holds (org_id, alert_id, silence_id, due_time)
-SELECT $1, alert_id, silence_id, due_time FROM unnest($3::uuid[], $4::uuid[], $5::timestamptz[])
-  AS u(alert_id, silence_id, due_time)
-ON CONFLICT (alert_id) DO UPDATE SET silence_id = excluded.silence_id, due_time = excluded.due_time
+INSERT INTO alert_holds (org_id, alert_id, silence_id, due_time, labels)
+SELECT $1, alert_id, silence_id, due_time, labels FROM unnest($3::uuid[], $4::uuid[], $5::timestamptz[], $6::bytea[])
+  AS u(alert_id, silence_id, due_time, labels)
+ON CONFLICT (alert_id) DO UPDATE SET silence_id = excluded.silence_id, due_time = excluded.due_time, labels = excluded.labels
 WHERE alert_holds.org_id = excluded.org_id
 """
-# A silence that was changed while this runs has another version, and stays marked.
+# A silence that was changed while this runs has another version, and stays marked. Within a silence by due time, which leads in
+# an index: what earlier batches have moved is not walked over again.
 HURRY: Final = """
 WITH changed AS (
   SELECT org_id, id, version FROM silences WHERE changed ORDER BY org_id, id LIMIT 100
+), held AS (
+  SELECT mine.alert_id FROM changed CROSS JOIN LATERAL (
+    SELECT alert_id FROM alert_holds AS h
+    WHERE h.org_id = changed.org_id AND h.silence_id = changed.id AND h.due_time > app_now() ORDER BY h.due_time LIMIT $1
+  ) AS mine LIMIT $1
 ), moved AS (
-  UPDATE alert_holds SET due_time = app_now() WHERE alert_id IN (
-    SELECT alert_id FROM changed JOIN alert_holds AS h ON h.org_id = changed.org_id AND h.silence_id = changed.id
-    WHERE due_time > app_now() ORDER BY alert_id LIMIT $1)
+  UPDATE alert_holds SET due_time = app_now() WHERE alert_id IN (SELECT alert_id FROM held ORDER BY alert_id)
   RETURNING 1
 ), done AS (
   UPDATE silences SET changed = false FROM changed
@@ -38,28 +42,38 @@ SELECT count(*) FROM moved
 """
 # The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants take turns: one with a
 # hundred thousand alerts must not make the one of another wait behind them.
-DUE: Final = f"""
-WITH RECURSIVE orgs AS (
+_ORGS: Final = """orgs AS (
   (SELECT org_id FROM alert_holds ORDER BY org_id LIMIT 1)
   UNION ALL
   SELECT (SELECT h.org_id FROM alert_holds AS h WHERE h.org_id > orgs.org_id ORDER BY h.org_id LIMIT 1)
   FROM orgs WHERE orgs.org_id IS NOT NULL
-), turns AS (
-  SELECT orgs.org_id, mine.alert_id, mine.due_time, row_number() OVER (PARTITION BY orgs.org_id ORDER BY mine.due_time) AS turn
+)"""
+DUE: Final = f"""
+WITH RECURSIVE {_ORGS}, turns AS (
+  SELECT orgs.org_id, mine.alert_id, mine.labels, mine.due_time,
+    row_number() OVER (PARTITION BY orgs.org_id ORDER BY mine.due_time) AS turn
   FROM orgs CROSS JOIN LATERAL (
-    SELECT alert_id, due_time FROM alert_holds
+    SELECT alert_id, labels, due_time FROM alert_holds
     WHERE alert_holds.org_id = orgs.org_id AND due_time <= app_now() ORDER BY due_time LIMIT $1
   ) AS mine
   WHERE orgs.org_id <> ALL($2::text[])
 ), taken AS (
-  SELECT org_id, alert_id, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
+  SELECT org_id, alert_id, labels, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
 )
-SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time,
+SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time, taken.labels,
   coalesce($3::timestamptz IS NOT NULL AND {able_since("$3")} <= app_now() - auto_resolve_after
     AND last_receive_time <= app_now() - auto_resolve_after, false) AS quiet
 FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
 LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
 ORDER BY turn, due_time
+"""
+# From tenant to tenant as above: what is not due yet is not walked over.
+OVERDUE: Final = f"""
+WITH RECURSIVE {_ORGS}
+SELECT count(*) FROM (
+  SELECT 1 FROM orgs CROSS JOIN LATERAL (
+    SELECT 1 FROM alert_holds AS h WHERE h.org_id = orgs.org_id AND h.due_time < app_now() - make_interval(secs => $1) LIMIT 1000
+  ) AS mine LIMIT 1000) AS counted
 """
 
 
@@ -67,7 +81,8 @@ ORDER BY turn, due_time
 class DueAlert:
     """A held alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger.
 
-    `quiet`: it has not been heard of for as long as its integration says that its incidents are open without a word.
+    `labels`: see `tocsin_ingest.domain.message.Message`. `quiet`: it has not been heard of for as long as its integration says that
+    its incidents are open without a word.
     """
 
     org_id: str
@@ -79,6 +94,7 @@ class DueAlert:
     newest: bytes
     count: int
     start_time: datetime | None
+    labels: bytes | None
     quiet: bool
 
 
@@ -93,6 +109,7 @@ async def write(tx: Tx, holds: Mapping[UUID, Hold | None]) -> None:
         [each for each, _ in held],
         [hold.silence_id for _, hold in held],
         [hold.until for _, hold in held],
+        [hold.labels for _, hold in held],
     )
 
 
@@ -129,9 +146,5 @@ async def postpone(tx: Tx, alert_id: UUID, seconds: float) -> None:
 
 async def overdue(tx: Tx, seconds: float) -> int:
     """How many alerts of all tenants were due longer ago than this, up to 1,000."""
-    found: int = await tx.fetchval(
-        """SELECT count(*) FROM (SELECT 1 FROM alert_holds
-        WHERE due_time < app_now() - make_interval(secs => $1) LIMIT 1000) AS counted""",
-        seconds,
-    )
+    found: int = await tx.fetchval(OVERDUE, seconds)
     return found

@@ -34,7 +34,7 @@ _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::t
 READ = f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
-    alert_holds.silence_id, alert_holds.due_time, {_INCIDENT}
+    alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
   FROM alerts
   LEFT JOIN alert_holds ON alert_holds.alert_id = CASE WHEN alerts.state = 'suppressed' THEN alerts.id END
     AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id
@@ -48,9 +48,9 @@ WITH live AS MATERIALIZED (
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FROM grouped
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
 
 
@@ -72,7 +72,8 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     for row in rows:
         if row["alert_id"] is not None:
             state = AlertState(row["state"])
-            hold = Hold(row["silence_id"], row["due_time"]) if row["silence_id"] is not None else None
+            held_by = row["silence_id"]
+            hold = Hold(held_by, row["due_time"], row["labels"]) if held_by is not None else None
             alert = Alert(
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )

@@ -253,10 +253,16 @@ alert_holds: Final = Table(
     column("org_id", Text),
     column("silence_id", UUID),
     column("due_time", TIME, comment="When the alert is looked at again"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
     primary_key("alert_id"),
     foreign_key(["alert_id"], "alerts", ["id"], name="alert_holds_alert", ondelete="CASCADE"),
     index("alert_holds_due", "org_id", "due_time"),
-    index("alert_holds_of_silence", "org_id", "silence_id"),
+    index("alert_holds_of_silence_due", "org_id", "silence_id", "due_time"),
 )
 """Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
 

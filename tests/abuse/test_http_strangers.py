@@ -34,6 +34,7 @@ async def listen(settings: ServiceSettings) -> AsyncIterator[Callable[..., Any]]
             using = settings.model_copy(update=limits)
             server = HttpServer(using, metrics=limits.pop("metrics", Metrics()), health=Health())
             server.add_routes([web.post("/echo", answer)])
+            server.add_operator_routes([web.get("/operators", answer)])
             await server.start()
             stack.push_async_callback(server.stop)
             return server
@@ -131,11 +132,13 @@ async def test_operators_find_their_listener_and_senders_do_not(listen: Any) -> 
             async with session.get(f"http://127.0.0.1:{port}{path}", headers={"Connection": "close"}) as response:
                 return response.status
 
-        public = [await status(server.port, path) for path in ("/metrics", "/readyz", "/healthz")]
-        assert public == [404, 404, 200]
+        public = [await status(server.port, path) for path in ("/metrics", "/readyz", "/healthz", "/operators")]
+        assert public == [404, 404, 200, 404]
         # The test's health has no checks and was never run: not ready, and told so.
-        admin = [await status(server.admin_port, path) for path in ("/metrics", "/readyz", "/healthz", "/echo")]
-        assert admin == [200, 503, 200, 404]
+        admin = [
+            await status(server.admin_port, path) for path in ("/metrics", "/readyz", "/healthz", "/echo", "/operators")
+        ]
+        assert admin == [200, 503, 200, 404, 200]
         for _ in range(2):
             await stack.enter_async_context(connected(server.port, HEAD))
         assert await status(server.admin_port, "/metrics") == 200

@@ -113,6 +113,10 @@ class HttpServer:
         """A service's own routes. A handler that raises `TocsinError` answers `error_response`."""
         self.app.add_routes(routes)
 
+    def add_operator_routes(self, routes: Iterable[web.AbstractRouteDef]) -> None:
+        """Routes beside /metrics and /readyz: with `admin_listen` senders do not reach them."""
+        self._admin.add_routes(routes)
+
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be bound."""
         self.port = self.admin_port = await self._listen(self.app, self._settings.http_listen, "http_listening")

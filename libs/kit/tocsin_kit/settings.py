@@ -56,7 +56,8 @@ class ServiceSettings(BaseSettings):
     http_listen: Listen = "127.0.0.1:0"
     """Where HTTP listens: ingest's receivers and health for load balancers."""
     admin_listen: Listen | Literal[""] = ""
-    """Where operators and the orchestrator find /metrics and /readyz. Empty: at `…_HTTP_LISTEN`, which senders reach too."""
+    """Where operators and the orchestrator find /metrics and /readyz, and notify's /board. Empty: at `…_HTTP_LISTEN`, which senders
+    reach too."""
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
     """The Redis or Valkey that timers, pages on their way and wake-ups go through. `rediss://` is TLS, `unix://` a socket."""

@@ -31,6 +31,7 @@ from tocsin_kit.rpc.outlets import Outlets
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
@@ -97,11 +98,14 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         )
     )
 
+    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
+    journal = Journal(QUEUE, shared.commands, (RedisError, OSError))
+    runtime.loops.add("journal", journal.run, everywhere=True)
     timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
     outlets = Outlets(runtime.rpc.credentials, runtime.stop)
     feeds = Feeds(db, outlets)
-    effects = Effects(timers, page_sender, cancel_relay, metrics, feeds)
+    effects = Effects(timers, page_sender, cancel_relay, metrics, feeds, journal)
     consume_with(queue, TimerConsumer(db, effects))
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -164,13 +168,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         credential_internal_service_pb2_grpc.add_CredentialInternalServiceServicer_to_server,
     )
     kinds = (TimerTasks(effects), ReminderTasks())
-    QueueService(db, QUEUE, figures, timers.mirror, kinds, pages).add_to(runtime.rpc)
+    QueueService(db, QUEUE, figures, timers.mirror, kinds, pages, journal, runtime.stop).add_to(runtime.rpc)
 
     def nudge() -> None:
         page_relay.nudge()
         cancel_relay.nudge()
 
-    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
     serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
     OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)

@@ -1,7 +1,8 @@
 """What is connected to what. Nothing else in this service builds anything."""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
@@ -12,7 +13,7 @@ from tocsin.notify.v1 import (
     notification_service_pb2_grpc,
 )
 from tocsin_kit.auditing import serve_audit
-from tocsin_kit.auth import TokenSource
+from tocsin_kit.auth import Principal, TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
@@ -26,6 +27,7 @@ from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
@@ -41,6 +43,7 @@ from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
 from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.intake import Intake
+from tocsin_notify.app.journal_notes import begun
 from tocsin_notify.app.messages import Messages, limits
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
@@ -61,12 +64,14 @@ from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.clients.queues import Queues
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
+from tocsin_notify.http.board import Board
 from tocsin_notify.http.buttons import Buttons
 from tocsin_notify.http.slack import SlackInteractions
 from tocsin_notify.http.telegram import TelegramUpdates
@@ -133,6 +138,11 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     broker = TimerBroker(
         settings.redis_url.get_secret_value(), queue=QUEUE, metrics=TimerMetrics(runtime.metrics.registry, QUEUE)
     )
+    shared = Connections.from_url(
+        settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
+    )
+    journal = Journal(QUEUE, shared.commands, (RedisError, OSError))
+    runtime.loops.add("journal", journal.run, everywhere=True)
     budgets = runtime.rpc.budgets
     budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
     for limit in limits(settings.tenant_addressed_messages_per_minute, settings.tenant_scheduled_messages):
@@ -172,7 +182,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     backlog = Backlog(nudge)
     around = Around(db, circuits, hints, metrics, policy)
-    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around), stop)
+    outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around, notes=journal), stop)
     links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)
     calls = Calls(
         channels,
@@ -185,6 +195,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         link=links.of,
         hung_after=settings.attempt_timeout * 0.9,
         backlog=backlog,
+        begins=lambda start: journal.note(begun(start)),
     )
     bundling = BundlePolicy(
         settings.storm_pages,
@@ -204,6 +215,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         presence=presence,
         nudge=relay.nudge,
         bundling=bundling,
+        notes=journal,
     )
     deliver = Deliver(
         db,
@@ -267,6 +279,16 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             runtime.http.add_routes(TwilioCalls(signed, receipts, presses).routes())
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
+    board_channels = {
+        name: channel(target, service_name=name, tls=client_credentials(settings))
+        for name, target in (("escalation", settings.escalation_target), ("notify", settings.notify_target))
+    }
+    if runtime.serves:
+
+        def judge(token: str, peer: Callable[[], str]) -> Coroutine[Any, Any, Principal]:
+            return runtime.rpc.credentials.judge(runtime.authenticators, token, peer)
+
+        runtime.http.add_operator_routes(Board(Queues(board_channels), judge, stop).routes())
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel),
@@ -290,10 +312,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
     kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
-    QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, resumed=nudge).add_to(runtime.rpc)
-    shared = Connections.from_url(
-        settings.redis_url.get_secret_value(), command_timeout=_REDIS_SECONDS, block=0, circuit=broker.circuit
-    )
+    QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, journal, stop, resumed=nudge).add_to(runtime.rpc)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     serve_audit(runtime, page_tokens)
@@ -308,7 +327,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
     loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures)))
-    loops.add("vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges)))
+    loops.add(
+        "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
+    )
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
     loops.add("sequels", Sweep(1.0, sequels, nudged=more_sequels))
@@ -342,5 +363,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             broker.shutdown,
             to_escalation.close,
             to_responders.close,
+            *(each.close for each in board_channels.values()),
         )
     )

@@ -1,12 +1,14 @@
 """Timers and reminders as tasks of escalation's queue, on a real database."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
 
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.queue.v1 import task_pb2
 from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.domain.escalation import State
@@ -14,6 +16,7 @@ from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.tasks.board import Board
+from tocsin_kit.tasks.journal import Noted
 from tocsin_kit.tasks.task import Task, TaskState
 
 from tests.store.escalation.recorders import Desk
@@ -21,6 +24,16 @@ from tests.store.escalation.test_reminders import create, remind, sent
 
 T = TypeVar("T")
 BY = "users/olga"
+
+
+@dataclass
+class Notebook:
+    """A journal that keeps all it is told."""
+
+    notes: list[Noted]
+
+    def note(self, noted: Noted) -> None:
+        self.notes.append(noted)
 
 
 @pytest.fixture
@@ -192,3 +205,18 @@ async def test_a_task_that_is_not_there(desk: Desk, board: Board, key: str) -> N
     for id in (resolved, uuid4()):
         error = await removal_refused(desk, board, key.format(id=id))
         assert error.reason == reasons.ERROR_REASON_TASK_NOT_FOUND
+
+
+async def test_the_journal_is_told_of_timers_that_are_armed_and_that_fire(desk: Desk) -> None:
+    notes: list[Noted] = []
+    desk.effects = replace(desk.effects, notes=Notebook(notes))
+    incident = await desk.opens()
+    await desk.passes(minutes=6)
+    await desk.sweep()
+    await desk.sweep()
+    kinds = [note.kind for note in notes if note.id == incident]
+    assert kinds[0] == task_pb2.TASK_CHANGE_KIND_ADDED
+    assert sorted(kinds[1:]) == [task_pb2.TASK_CHANGE_KIND_ADDED, task_pb2.TASK_CHANGE_KIND_COMPLETED], "once"
+    [done] = [note for note in notes if note.kind == task_pb2.TASK_CHANGE_KIND_COMPLETED]
+    assert done.late is not None
+    assert 60 <= done.late < 240, "due after five minutes, and fired after six"

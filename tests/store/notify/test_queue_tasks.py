@@ -1,5 +1,6 @@
 """QueueService of notify: its tasks, listed, promoted, retried, removed and drained through a real socket."""
 
+import asyncio
 import uuid
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -177,3 +178,48 @@ async def test_another_queue_is_not_here_and_a_list_names_a_state(board: Operato
 
 async def _dead(world: World, count: int) -> bool:
     return bool(await world.admin.fetchval("SELECT count(*) = $1 FROM dead_letters", count))
+
+
+async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await world.method(org, user="users/ben", webhook="ben")
+    world.hooks.will_answer("ben", [410])
+    async with world.replica() as one, world.replica(works=False) as two:
+        board = Operator(two)
+        watch = two.queues.WatchQueue(queue_pb.WatchQueueRequest(name=QUEUE), metadata=operator())
+        assert not (await watch.read()).changes, "it has begun"
+        await one.submit(job(org), job(org, user="users/ben"))
+        seen: set[tuple[int, str]] = set()
+        wanted = {
+            (kind, user)
+            for user, end in ((ANA, task_pb2.TASK_CHANGE_KIND_COMPLETED), ("users/ben", task_pb2.TASK_CHANGE_KIND_DEAD))
+            for kind in (task_pb2.TASK_CHANGE_KIND_ADDED, task_pb2.TASK_CHANGE_KIND_ACTIVE, end)
+        }
+        async with asyncio.timeout(30):
+            while not wanted <= seen:
+                answer = await watch.read()
+                assert not answer.partial
+                seen |= {(change.kind, change.task.user) for change in answer.changes}
+        watch.cancel()
+
+        async def listed() -> bool:
+            return bool(
+                await board.tasks(task_pb2.TASK_STATE_COMPLETED) and await board.tasks(task_pb2.TASK_STATE_FAILED)
+            )
+
+        await until(listed)
+        done = await board.only(task_pb2.TASK_STATE_COMPLETED)
+        assert (done.org_id, done.user, done.attempts, done.error) == (org, ANA, 1, "")
+        assert done.HasField("finish_time")
+        assert done.HasField("duration")
+        assert done.HasField("lateness")
+        failed = await board.only(task_pb2.TASK_STATE_FAILED)
+        assert "410" in failed.error
+        assert await board.tasks(task_pb2.TASK_STATE_FAILED, org_id="another") == []
+        activity = await board.call("GetQueueActivity", name=QUEUE)
+        assert sum(minute.completed for minute in activity.minutes) == 1
+        assert sum(minute.failed for minute in activity.minutes) == 1
+        assert activity.duration.count == 2
+        assert activity.lateness.p50 == activity.lateness.max
+        assert not activity.partial

@@ -1,31 +1,38 @@
 """QueueService: the figures of a service's queue, pause and resume, and its tasks."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
+from tocsin.queue.v1 import task_pb2 as task_pb
 
 from tocsin_kit.db import queues
 from tocsin_kit.db.audit import write_entry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.queues import RecordFigures
 from tocsin_kit.db.requests import once
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.rpc import task_mapping as mapping
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.tasks.board import Board
+from tocsin_kit.tasks.journal import EVERY, KEPT, Journal, spread
 from tocsin_kit.tasks.task import TaskKind
 
 R = TypeVar("R", bound=Message)
 
 _log = get_logger(__name__)
+_MINUTES: Final = 15
+_MOST_LOOKS: Final = int(600 / EVERY)
+"""Of a watch: then it is opened again, with a credential that still counts."""
 
 
 class StreamFigures(Protocol):
@@ -70,17 +77,21 @@ class QueueService(pb_grpc.QueueServiceServicer):
         stream: Stream,
         kinds: Sequence[TaskKind],
         pages: PageTokens,
+        journal: Journal,
+        stop: asyncio.Event,
         *,
         resumed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `resumed`: called after a pause is
-        over."""
+        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `stop`: ends watches.
+        `resumed`: called after a pause is over."""
         self._db = db
         self._queue = queue
         self._figures = figures
         self._stream = stream
         self._board = Board(queue, kinds)
         self._pages = pages
+        self._journal = journal
+        self._stop = stop
         self._resumed = resumed
 
     def add_to(self, rpc: RpcServer) -> None:
@@ -107,6 +118,8 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._require(request.queue)
         position: Any = self._pages.decode(request)
         size = page_size(request.page_size)
+        if request.state in mapping.KEPT_STATES:
+            return await self._newest(request, size)
         state = mapping.STATES[request.state]
         async with self._db.system() as tx:
             found = await self._board.page(tx, state, request.org_id or None, position, size + 1)
@@ -115,6 +128,44 @@ class QueueService(pb_grpc.QueueServiceServicer):
         return pb.ListTasksResponse(
             tasks=[mapping.task_to(self._queue, task) for task in shown],
             next_page_token=self._pages.encode(request, (shown[-1].time, shown[-1].id)) if more else "",
+        )
+
+    async def _newest(self, request: pb.ListTasksRequest, size: int) -> pb.ListTasksResponse:
+        failed = request.state == task_pb.TASK_STATE_FAILED
+        changes, partial = await self._journal.newest(failed=failed, limit=KEPT)
+        tasks = [change.task for change in changes if request.org_id in ("", change.task.org_id)]
+        return pb.ListTasksResponse(tasks=tasks[:size], partial=partial)
+
+    async def WatchQueue(
+        self, request: pb.WatchQueueRequest, context: Any
+    ) -> AsyncGenerator[pb.WatchQueueResponse, None]:
+        """See the contract."""
+        self._require(request.name)
+        watch = self._journal.watch()
+        await watch.begin()
+        yield pb.WatchQueueResponse()
+        for _ in range(_MOST_LOOKS):
+            if await wait_or_stop(self._stop, EVERY):
+                raise TocsinError(
+                    ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
+                    "the server is going away; open the watch again",
+                    metadata={"service": self._queue},
+                )
+            changes, partial = await watch.more()
+            if changes:
+                yield pb.WatchQueueResponse(changes=changes, partial=partial)
+
+    async def GetQueueActivity(self, request: pb.GetQueueActivityRequest, context: Any) -> pb.GetQueueActivityResponse:
+        """See the contract."""
+        self._require(request.name)
+        async with self._db.system() as tx:
+            now = await tx.now()
+        minutes, partial = await self._journal.minutes(now, request.minutes or _MINUTES)
+        return pb.GetQueueActivityResponse(
+            minutes=map(mapping.minute_to, minutes),
+            lateness=mapping.spread_to(*spread(minutes, "l")),
+            duration=mapping.spread_to(*spread(minutes, "d")),
+            partial=partial,
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Any) -> pb.GetTaskResponse:

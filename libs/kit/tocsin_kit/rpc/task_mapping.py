@@ -1,12 +1,13 @@
 """Tasks as messages of the contract."""
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.queue.v1 import task_pb2 as pb
 
+from tocsin_kit.tasks.journal import Minute
 from tocsin_kit.tasks.task import Loss, Task, TaskEvent, TaskState
 
 STATES: Final[Mapping[int, TaskState]] = {
@@ -15,6 +16,8 @@ STATES: Final[Mapping[int, TaskState]] = {
     pb.TASK_STATE_DELAYED: TaskState.DELAYED,
     pb.TASK_STATE_DEAD: TaskState.DEAD,
 }
+KEPT_STATES: Final = (pb.TASK_STATE_COMPLETED, pb.TASK_STATE_FAILED)
+"""Those that the journal keeps, and no row tells."""
 _NUMBERS: Final = {state: number for number, state in STATES.items()}
 
 
@@ -61,6 +64,29 @@ def losses_to(losses: Iterable[Loss]) -> list[pb.TaskLoss]:
 def counts_to(counts: Mapping[str, int]) -> list[pb.TaskCount]:
     """Those that are not 0, by kind."""
     return [pb.TaskCount(kind=kind, count=count) for kind, count in sorted(counts.items()) if count]
+
+
+def minute_to(minute: Minute) -> pb.QueueMinute:
+    """One minute."""
+    counts = minute.counts
+    retried, dead = counts.get("retried", 0), counts.get("dead", 0)
+    return pb.QueueMinute(
+        start_time=_timestamp(minute.start_time),
+        added=counts.get("added", 0),
+        completed=counts.get("completed", 0),
+        failed=counts.get("failed", 0) + retried + dead,
+        retried=retried,
+        dead=dead,
+        stalled=counts.get("stalled", 0),
+    )
+
+
+def spread_to(count: int, quantiles: Sequence[timedelta]) -> pb.Spread:
+    """p50, p90, p99 and the highest of so many values."""
+    spread = pb.Spread(count=count)
+    for name, value in zip(("p50", "p90", "p99", "max"), quantiles, strict=False):
+        getattr(spread, name).FromTimedelta(value)
+    return spread
 
 
 def _timestamp(value: datetime | None) -> Timestamp | None:

@@ -17,7 +17,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import handing_on, jobs, sharing, turning
+from tocsin_escalation.app import handing_on, jobs, journal_notes, sharing, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
@@ -308,6 +308,7 @@ class _Work:
     def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
         effects.after(touched, self.now, paged, cancelled=bool(self.stops))
         effects.watching.changed({run.org_id for run, _ in self.notes})
+        effects.note(journal_notes.added(touched, self.now))
         for _, page in self.pages:
             effects.metrics.pages.labels(page.type.value).inc()
         for run, note in self.notes:

@@ -1,12 +1,13 @@
 """What a committed decision sets going. All of it is hints: every effect has a row that a sweep finds without them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin_kit.tasks.journal import NO_NOTES, Noted, Notes
 
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.metrics import EscalationMetrics
@@ -58,6 +59,12 @@ class Effects:
     relay: Nudging
     metrics: EscalationMetrics
     watching: Watching = field(default_factory=_Nobody)
+    notes: Notes = NO_NOTES
+
+    def note(self, happened: Iterable[Noted]) -> None:
+        """It is committed: the journal of the queue may be told."""
+        for each in happened:
+            self.notes.note(each)
 
     def after(
         self, runs: Sequence[Escalation], now: datetime, jobs: Sequence[NotificationJob], *, cancelled: bool

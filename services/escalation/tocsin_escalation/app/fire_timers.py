@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,8 +12,9 @@ from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import Noted
 
-from tocsin_escalation.app import sharing, turning
+from tocsin_escalation.app import journal_notes, sharing, turning
 from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.events import TimerFired
@@ -78,7 +80,7 @@ async def _fire(
         if len(fired) == 1:
             if isinstance(error, _Lost) and await _fired_with_less(db, effects, fired, way):
                 return Left(), ()
-            await _postpone(db, effects, fired[0][0])
+            await _postpone(db, effects, fired[0][0], error)
             return Left(), ()
         log.exception("timer_batch_failed", timers=len(fired))
     half = len(fired) // 2
@@ -151,9 +153,14 @@ def _of(fired: Sequence[Fired], incidents: Collection[UUID]) -> tuple[Fired, ...
 
 
 async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, way: str) -> None:
-    for step, answer in zip(steps, await advance(tx, steps, effects, known), strict=True):
+    answers = await advance(tx, steps, effects, known)
+    notes: list[Noted] = []
+    tx.after_commit(lambda: effects.note(notes))
+    for step, answer in zip(steps, answers, strict=True):
         if isinstance(answer, Advanced) and isinstance(step.event, TimerFired):
             timer = answer.run.timer
+            if answer.before is not None:
+                notes += journal_notes.fired(answer.before, answer.run, step.event.timer_id, answer.update_time)
             if way == "sweep" and timer is not None and timer.id == step.event.timer_id:
                 # Due, and nothing came of it: without a rest the sweep would find it again at once, for ever.
                 log.error("timer_without_effect", incident=str(step.incident_id), timer=str(timer.id))
@@ -163,9 +170,14 @@ async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, w
                     effects.metrics.timer_lateness.labels(way).observe(entry.lateness_ms / 1000)
 
 
-async def _postpone(db: Database, effects: Effects, incident_id: UUID) -> None:
+async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Exception) -> None:
     effects.metrics.timers_failed.inc()
-    attempts = await db.run(None, lambda tx: timers.postpone(tx, incident_id))
+
+    async def work(tx: Tx) -> tuple[int, datetime]:
+        return await timers.postpone(tx, incident_id), await tx.now()
+
+    attempts, now = await db.run(None, work)
+    effects.note([journal_notes.failed(incident_id, now, attempts, f"{type(error).__name__}: {error}")])
     log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
 
 

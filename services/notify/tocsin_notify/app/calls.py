@@ -49,6 +49,8 @@ class Finished:
 
     start: Start
     outcome: Outcome
+    seconds: float = 0.0
+    """How long it took."""
 
 
 class Calls:
@@ -67,10 +69,11 @@ class Calls:
         hung_after: float,
         backlog: Backlog,
         link: Callable[[Delivery], str] = lambda _: "",
+        begins: Callable[[Start], object] = lambda _: None,
     ) -> None:
         """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
         `hung_after`: seconds after which a call that failed counts as one that got no answer.
-        `link` gives the URL by which the person answers, if there is one.
+        `link` gives the URL by which the person answers, if there is one. `begins`: told of each call.
         """
         self._channels = channels
         self._gate = gate
@@ -83,6 +86,7 @@ class Calls:
         self._hung_after = hung_after
         self._backlog = backlog
         self._link = link
+        self._begins = begins
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, starts: Sequence[Start], since: float) -> None:
@@ -140,6 +144,7 @@ class Calls:
     async def _run(self, start: Start, permit: Permit) -> None:
         channel = self._channels[start.delivery.target.channel]
         began = monotonic()
+        self._begins(start)
         try:
             delivery = replace(start.delivery, link=self._link(start.delivery))
             outcome = await self._limit.wait(channel.send(delivery, permit))
@@ -161,11 +166,11 @@ class Calls:
             self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
         self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
         self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
-        await self._conclude(start, outcome)
+        await self._conclude(start, outcome, seconds)
 
-    async def _conclude(self, start: Start, outcome: Outcome) -> None:
+    async def _conclude(self, start: Start, outcome: Outcome, seconds: float = 0.0) -> None:
         try:
-            await self._finished(Finished(start, outcome))
+            await self._finished(Finished(start, outcome, seconds))
         finally:
             self._slots.release(start.slot)
             self._metrics.calls.set(len(self._running) - 1)

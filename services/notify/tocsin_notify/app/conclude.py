@@ -8,6 +8,7 @@ from typing import Final
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.around import Around
@@ -15,6 +16,7 @@ from tocsin_notify.app.calls import Finished
 from tocsin_notify.app.circuits import Circuits
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.journal_notes import concluded
 from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
 from tocsin_notify.domain.failover import cannot_wait
 from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
@@ -42,8 +44,10 @@ class Conclude:
         circuits: Circuits,
         around: Around,
         *,
+        notes: Notes = NO_NOTES,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self._notes = notes
         self._db = db
         self._hints = hints
         self._metrics = metrics
@@ -85,7 +89,9 @@ class Conclude:
         if followed.told:
             self._failures.nudge()
         tried_on = {hint.id for hint in followed.later}
+        ended = {each.start.delivery.notification: each for each in finished}
         for row in rows:
+            self._notes.note(concluded(row, "dead" if row.id in followed.dead else row.state, ended[row.id]))
             if row.id not in tried_on:  # of those it was said once, when it began
                 self._note(row, "dead" if row.id in followed.dead else row.state)
         return [None] * len(finished)

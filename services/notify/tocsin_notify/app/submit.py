@@ -10,11 +10,13 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
 from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.circuits import Circuits, provider_of
 from tocsin_notify.app.hints import Hint, Hints
+from tocsin_notify.app.journal_notes import added
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.bundling import BundlePolicy, place
@@ -58,8 +60,10 @@ class Submit:
         presence: Presence,
         nudge: Callable[[], None],
         bundling: BundlePolicy,
+        notes: Notes = NO_NOTES,
     ) -> None:
         """`nudge`: tells the relay that escalation is to hear of a page."""
+        self._notes = notes
         self._bundling = bundling
         self._presence = presence
         self._nudge = nudge
@@ -112,6 +116,9 @@ class Submit:
         finally:
             round_.release()
         round_.hint(self._hints)
+        if stored.now is not None:
+            for row in round_.rows:
+                self._notes.note(added(row, stored.now))
         if round_.outcomes:
             self._nudge()
         first_seen: set[UUID] = set(stored.fences)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
+from tocsin_notify.app.journal_notes import stalled
 from tocsin_notify.store import senders
 
 _log = get_logger(__name__)
@@ -16,9 +18,16 @@ class Vanished:
     """Every replica may run it, `store.senders.LOOK_SECONDS` apart."""
 
     def __init__(
-        self, db: Database, own: int, nudge: Callable[[], None], judges: Callable[[], bool] = lambda: True
+        self,
+        db: Database,
+        own: int,
+        nudge: Callable[[], None],
+        judges: Callable[[], bool] = lambda: True,
+        *,
+        notes: Notes = NO_NOTES,
     ) -> None:
         """`own`: the key of this process. `nudge`: tells the deliverer that something is due. `judges`: see `Presence`."""
+        self._notes = notes
         self._db = db
         self._own = own
         self._nudge = nudge
@@ -36,6 +45,7 @@ class Vanished:
                 self._missed = Counter({sender: self._missed[sender] + 1 for sender in unheld})
                 dead = [sender for sender, looks in self._missed.items() if looks >= senders.LOOKS]
                 ended = await senders.end_leases(tx, dead) if dead else []
+                notes = stalled(ended, await tx.now()) if ended else []
         except TocsinError:
             self._missed.clear()
             raise
@@ -46,4 +56,6 @@ class Vanished:
                 notifications=len(ended),
                 meaning="a process died during these calls; they are made again under the same keys",
             )
+            for noted in notes:
+                self._notes.note(noted)
             self._nudge()

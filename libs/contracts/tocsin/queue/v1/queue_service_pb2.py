@@ -29,7 +29,7 @@ from tocsin.queue.v1 import task_pb2 as tocsin_dot_queue_dot_v1_dot_task__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atocsin/queue/v1/task.proto\x1a\x1btocsin/type/v1/access.proto\"\x94\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\xd7\x01\n\x10ListTasksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x38\n\x05queue\x18\x03 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06org_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x0eGetTaskRequest\x12\\\n\x04name\x18\x01 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"\x8e\x01\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskEvent\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xa2\x01\n\x12PromoteTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"{\n\x13PromoteTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\x91\x01\n\x10RetryTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"N\n\x11RetryTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\"\xa1\x01\n\x11RemoveTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"d\n\x12RemoveTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12)\n\x06losses\x18\x02 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xb8\x01\n\x11\x44rainQueueRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xa4\x01\n\x12\x44rainQueueResponse\x12+\n\x07removed\x18\x01 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12(\n\x04kept\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\x12\x0c\n\x04more\x18\x04 \x01(\x08\x32\xd7\x07\n\x0cQueueService\x12j\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12k\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12n\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12g\n\tListTasks\x12!.tocsin.queue.v1.ListTasksRequest\x1a\".tocsin.queue.v1.ListTasksResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12\x61\n\x07GetTask\x12\x1f.tocsin.queue.v1.GetTaskRequest\x1a .tocsin.queue.v1.GetTaskResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12n\n\x0bPromoteTask\x12#.tocsin.queue.v1.PromoteTaskRequest\x1a$.tocsin.queue.v1.PromoteTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12h\n\tRetryTask\x12!.tocsin.queue.v1.RetryTaskRequest\x1a\".tocsin.queue.v1.RetryTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nRemoveTask\x12\".tocsin.queue.v1.RemoveTaskRequest\x1a#.tocsin.queue.v1.RemoveTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nDrainQueue\x12\".tocsin.queue.v1.DrainQueueRequest\x1a#.tocsin.queue.v1.DrainQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atocsin/queue/v1/task.proto\x1a\x1btocsin/type/v1/access.proto\"\x94\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\xd7\x01\n\x10ListTasksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x38\n\x05queue\x18\x03 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06org_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"c\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"n\n\x0eGetTaskRequest\x12\\\n\x04name\x18\x01 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"\x8e\x01\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskEvent\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xa2\x01\n\x12PromoteTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"{\n\x13PromoteTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\x91\x01\n\x10RetryTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"N\n\x11RetryTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\"\xa1\x01\n\x11RemoveTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"d\n\x12RemoveTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12)\n\x06losses\x18\x02 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xb8\x01\n\x11\x44rainQueueRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xa4\x01\n\x12\x44rainQueueResponse\x12+\n\x07removed\x18\x01 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12(\n\x04kept\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\x12\x0c\n\x04more\x18\x04 \x01(\x08\"L\n\x11WatchQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"S\n\x12WatchQueueResponse\x12,\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1b.tocsin.queue.v1.TaskChange\x12\x0f\n\x07partial\x18\x02 \x01(\x08\"n\n\x17GetQueueActivityRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1a\n\x07minutes\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18<(\x00\"\xb0\x01\n\x18GetQueueActivityResponse\x12-\n\x07minutes\x18\x01 \x03(\x0b\x32\x1c.tocsin.queue.v1.QueueMinute\x12)\n\x08lateness\x18\x02 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12)\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12\x0f\n\x07partial\x18\x04 \x01(\x08\x32\xc3\t\n\x0cQueueService\x12j\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12k\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12n\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12g\n\tListTasks\x12!.tocsin.queue.v1.ListTasksRequest\x1a\".tocsin.queue.v1.ListTasksResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12\x61\n\x07GetTask\x12\x1f.tocsin.queue.v1.GetTaskRequest\x1a .tocsin.queue.v1.GetTaskResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12n\n\x0bPromoteTask\x12#.tocsin.queue.v1.PromoteTaskRequest\x1a$.tocsin.queue.v1.PromoteTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12h\n\tRetryTask\x12!.tocsin.queue.v1.RetryTaskRequest\x1a\".tocsin.queue.v1.RetryTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nRemoveTask\x12\".tocsin.queue.v1.RemoveTaskRequest\x1a#.tocsin.queue.v1.RemoveTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nDrainQueue\x12\".tocsin.queue.v1.DrainQueueRequest\x1a#.tocsin.queue.v1.DrainQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12l\n\nWatchQueue\x12\".tocsin.queue.v1.WatchQueueRequest\x1a#.tocsin.queue.v1.WatchQueueResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x30\x01\x12|\n\x10GetQueueActivity\x12(.tocsin.queue.v1.GetQueueActivityRequest\x1a).tocsin.queue.v1.GetQueueActivityResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -70,6 +70,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRAINQUEUEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_DRAINQUEUEREQUEST'].fields_by_name['org_id']._loaded_options = None
   _globals['_DRAINQUEUEREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_WATCHQUEUEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_WATCHQUEUEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_GETQUEUEACTIVITYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETQUEUEACTIVITYREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_GETQUEUEACTIVITYREQUEST'].fields_by_name['minutes']._loaded_options = None
+  _globals['_GETQUEUEACTIVITYREQUEST'].fields_by_name['minutes']._serialized_options = b'\272H\006\032\004\030<(\000'
   _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._loaded_options = None
@@ -88,6 +94,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUEUESERVICE'].methods_by_name['RemoveTask']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['DrainQueue']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['DrainQueue']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
+  _globals['_QUEUESERVICE'].methods_by_name['WatchQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['WatchQueue']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueueActivity']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueueActivity']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
   _globals['_QUEUE']._serialized_start=208
   _globals['_QUEUE']._serialized_end=484
   _globals['_LISTQUEUESREQUEST']._serialized_start=486
@@ -105,27 +115,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTASKSREQUEST']._serialized_start=850
   _globals['_LISTTASKSREQUEST']._serialized_end=1065
   _globals['_LISTTASKSRESPONSE']._serialized_start=1067
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1149
-  _globals['_GETTASKREQUEST']._serialized_start=1151
-  _globals['_GETTASKREQUEST']._serialized_end=1261
-  _globals['_GETTASKRESPONSE']._serialized_start=1264
-  _globals['_GETTASKRESPONSE']._serialized_end=1406
-  _globals['_PROMOTETASKREQUEST']._serialized_start=1409
-  _globals['_PROMOTETASKREQUEST']._serialized_end=1571
-  _globals['_PROMOTETASKRESPONSE']._serialized_start=1573
-  _globals['_PROMOTETASKRESPONSE']._serialized_end=1696
-  _globals['_RETRYTASKREQUEST']._serialized_start=1699
-  _globals['_RETRYTASKREQUEST']._serialized_end=1844
-  _globals['_RETRYTASKRESPONSE']._serialized_start=1846
-  _globals['_RETRYTASKRESPONSE']._serialized_end=1924
-  _globals['_REMOVETASKREQUEST']._serialized_start=1927
-  _globals['_REMOVETASKREQUEST']._serialized_end=2088
-  _globals['_REMOVETASKRESPONSE']._serialized_start=2090
-  _globals['_REMOVETASKRESPONSE']._serialized_end=2190
-  _globals['_DRAINQUEUEREQUEST']._serialized_start=2193
-  _globals['_DRAINQUEUEREQUEST']._serialized_end=2377
-  _globals['_DRAINQUEUERESPONSE']._serialized_start=2380
-  _globals['_DRAINQUEUERESPONSE']._serialized_end=2544
-  _globals['_QUEUESERVICE']._serialized_start=2547
-  _globals['_QUEUESERVICE']._serialized_end=3530
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1166
+  _globals['_GETTASKREQUEST']._serialized_start=1168
+  _globals['_GETTASKREQUEST']._serialized_end=1278
+  _globals['_GETTASKRESPONSE']._serialized_start=1281
+  _globals['_GETTASKRESPONSE']._serialized_end=1423
+  _globals['_PROMOTETASKREQUEST']._serialized_start=1426
+  _globals['_PROMOTETASKREQUEST']._serialized_end=1588
+  _globals['_PROMOTETASKRESPONSE']._serialized_start=1590
+  _globals['_PROMOTETASKRESPONSE']._serialized_end=1713
+  _globals['_RETRYTASKREQUEST']._serialized_start=1716
+  _globals['_RETRYTASKREQUEST']._serialized_end=1861
+  _globals['_RETRYTASKRESPONSE']._serialized_start=1863
+  _globals['_RETRYTASKRESPONSE']._serialized_end=1941
+  _globals['_REMOVETASKREQUEST']._serialized_start=1944
+  _globals['_REMOVETASKREQUEST']._serialized_end=2105
+  _globals['_REMOVETASKRESPONSE']._serialized_start=2107
+  _globals['_REMOVETASKRESPONSE']._serialized_end=2207
+  _globals['_DRAINQUEUEREQUEST']._serialized_start=2210
+  _globals['_DRAINQUEUEREQUEST']._serialized_end=2394
+  _globals['_DRAINQUEUERESPONSE']._serialized_start=2397
+  _globals['_DRAINQUEUERESPONSE']._serialized_end=2561
+  _globals['_WATCHQUEUEREQUEST']._serialized_start=2563
+  _globals['_WATCHQUEUEREQUEST']._serialized_end=2639
+  _globals['_WATCHQUEUERESPONSE']._serialized_start=2641
+  _globals['_WATCHQUEUERESPONSE']._serialized_end=2724
+  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_start=2726
+  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_end=2836
+  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_start=2839
+  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_end=3015
+  _globals['_QUEUESERVICE']._serialized_start=3018
+  _globals['_QUEUESERVICE']._serialized_end=4237
 # @@protoc_insertion_point(module_scope)

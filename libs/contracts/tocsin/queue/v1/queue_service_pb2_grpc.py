@@ -82,6 +82,16 @@ class QueueServiceStub:
                 request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.SerializeToString,
                 response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.FromString,
                 _registered_method=True)
+        self.WatchQueue = channel.unary_stream(
+                '/tocsin.queue.v1.QueueService/WatchQueue',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueResponse.FromString,
+                _registered_method=True)
+        self.GetQueueActivity = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/GetQueueActivity',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer:
@@ -113,7 +123,8 @@ class QueueServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
+        failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
         Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -156,6 +167,22 @@ class QueueServiceServicer:
     def DrainQueue(self, request, context):
         """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
         `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchQueue(self, request, context):
+        """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
+        what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
+        `SERVICE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQueueActivity(self, request, context):
+        """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +235,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.DrainQueue,
                     request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.FromString,
                     response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.SerializeToString,
+            ),
+            'WatchQueue': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchQueue,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueResponse.SerializeToString,
+            ),
+            'GetQueueActivity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQueueActivity,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -456,6 +493,60 @@ class QueueService:
             '/tocsin.queue.v1.QueueService/DrainQueue',
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueRequest.SerializeToString,
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.DrainQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/WatchQueue',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.WatchQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQueueActivity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/GetQueueActivity',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueActivityResponse.FromString,
             options,
             channel_credentials,
             insecure,

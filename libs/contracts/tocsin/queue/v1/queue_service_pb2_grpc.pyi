@@ -45,7 +45,8 @@ class QueueServiceStub:
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]
-    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
+    failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]
@@ -68,6 +69,13 @@ class QueueServiceStub:
     """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
     `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
     """
+    WatchQueue: _grpc.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]
+    """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
+    what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
+    `SERVICE_UNAVAILABLE`.
+    """
+    GetQueueActivity: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueActivityRequest, _queue_service_pb2.GetQueueActivityResponse]
+    """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`."""
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -86,7 +94,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+    """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
+    failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]  # type: ignore[assignment]
@@ -109,6 +118,13 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
     `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
     """
+    WatchQueue: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchQueueRequest, _queue_service_pb2.WatchQueueResponse]  # type: ignore[assignment]
+    """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
+    what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
+    `SERVICE_UNAVAILABLE`.
+    """
+    GetQueueActivity: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueActivityRequest, _queue_service_pb2.GetQueueActivityResponse]  # type: ignore[assignment]
+    """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """Queue figures, pause and resume, and the tasks of the queues. The same figures are metrics and health checks. They span all
@@ -148,7 +164,8 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ListTasksResponse, _abc.Awaitable[_queue_service_pb2.ListTasksResponse]]:
-        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead ones newest first.
+        """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
+        failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
         Reasons: `QUEUE_NOT_FOUND`.
         """
 
@@ -201,5 +218,24 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes the tasks of a queue that wait, at most 500 in a call: call again while `more` is set. Timers of incidents, and without
         `force` everything else that would leave somebody unpaged, stay. Idempotent by `request_id`. Reasons: `QUEUE_NOT_FOUND`.
         """
+
+    @_abc_1.abstractmethod
+    def WatchQueue(
+        self,
+        request: _queue_service_pb2.WatchQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_queue_service_pb2.WatchQueueResponse], _abc.AsyncIterator[_queue_service_pb2.WatchQueueResponse]]:
+        """Says what happens to the tasks of a queue from now on, on all replicas, within about a second. When much happens at once, it leaves out
+        what is older. The stream ends after ten minutes, and when the server goes away: open it again. Reasons: `QUEUE_NOT_FOUND`,
+        `SERVICE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetQueueActivity(
+        self,
+        request: _queue_service_pb2.GetQueueActivityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.GetQueueActivityResponse, _abc.Awaitable[_queue_service_pb2.GetQueueActivityResponse]]:
+        """Rates and percentiles of the last minutes. Reasons: `QUEUE_NOT_FOUND`."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

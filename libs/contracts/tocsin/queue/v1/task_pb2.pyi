@@ -35,6 +35,10 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """Due later, for the first time or after an attempt that failed."""
     TASK_STATE_DEAD: _TaskState.ValueType  # 4
     """Given up, and kept until it is retried or removed."""
+    TASK_STATE_COMPLETED: _TaskState.ValueType  # 5
+    """Done. Only the newest are kept, for an hour after the last one, and not in PostgreSQL."""
+    TASK_STATE_FAILED: _TaskState.ValueType  # 6
+    """An attempt failed. Only the newest are kept, like those that are done. What comes of the task its row tells, under the same name."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """Where a task stands."""
@@ -49,7 +53,55 @@ TASK_STATE_DELAYED: TaskState.ValueType  # 3
 """Due later, for the first time or after an attempt that failed."""
 TASK_STATE_DEAD: TaskState.ValueType  # 4
 """Given up, and kept until it is retried or removed."""
+TASK_STATE_COMPLETED: TaskState.ValueType  # 5
+"""Done. Only the newest are kept, for an hour after the last one, and not in PostgreSQL."""
+TASK_STATE_FAILED: TaskState.ValueType  # 6
+"""An attempt failed. Only the newest are kept, like those that are done. What comes of the task its row tells, under the same name."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
+
+class _TaskChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_CHANGE_KIND_UNSPECIFIED: _TaskChangeKind.ValueType  # 0
+    """Not set."""
+    TASK_CHANGE_KIND_ADDED: _TaskChangeKind.ValueType  # 1
+    """It was made, or is due at another time."""
+    TASK_CHANGE_KIND_ACTIVE: _TaskChangeKind.ValueType  # 2
+    """An attempt began. Timers of incidents have none: see `TASK_STATE_ACTIVE`."""
+    TASK_CHANGE_KIND_COMPLETED: _TaskChangeKind.ValueType  # 3
+    """It is done."""
+    TASK_CHANGE_KIND_FAILED: _TaskChangeKind.ValueType  # 4
+    """An attempt failed, and there is no other: the task is not wanted any more."""
+    TASK_CHANGE_KIND_STALLED: _TaskChangeKind.ValueType  # 5
+    """The process that worked on it died; another one does it again."""
+    TASK_CHANGE_KIND_RETRIED: _TaskChangeKind.ValueType  # 6
+    """An attempt failed, and is repeated later."""
+    TASK_CHANGE_KIND_DEAD: _TaskChangeKind.ValueType  # 7
+    """An attempt failed, and the task was given up."""
+
+class TaskChangeKind(_TaskChangeKind, metaclass=_TaskChangeKindEnumTypeWrapper):
+    """What happened to a task."""
+
+TASK_CHANGE_KIND_UNSPECIFIED: TaskChangeKind.ValueType  # 0
+"""Not set."""
+TASK_CHANGE_KIND_ADDED: TaskChangeKind.ValueType  # 1
+"""It was made, or is due at another time."""
+TASK_CHANGE_KIND_ACTIVE: TaskChangeKind.ValueType  # 2
+"""An attempt began. Timers of incidents have none: see `TASK_STATE_ACTIVE`."""
+TASK_CHANGE_KIND_COMPLETED: TaskChangeKind.ValueType  # 3
+"""It is done."""
+TASK_CHANGE_KIND_FAILED: TaskChangeKind.ValueType  # 4
+"""An attempt failed, and there is no other: the task is not wanted any more."""
+TASK_CHANGE_KIND_STALLED: TaskChangeKind.ValueType  # 5
+"""The process that worked on it died; another one does it again."""
+TASK_CHANGE_KIND_RETRIED: TaskChangeKind.ValueType  # 6
+"""An attempt failed, and is repeated later."""
+TASK_CHANGE_KIND_DEAD: TaskChangeKind.ValueType  # 7
+"""An attempt failed, and the task was given up."""
+Global___TaskChangeKind: _TypeAlias = TaskChangeKind  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
@@ -67,6 +119,9 @@ class Task(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    LATENESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`queues/{queue}/tasks/{kind}.{uuid}`. The kinds of escalation are `timers` (named by its incident's id) and `reminders`; those of
     notify are `notifications`, `messages` and `deadLetters`.
@@ -93,6 +148,18 @@ class Task(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made, as far as that is kept."""
 
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended, or its attempt failed; only with the states COMPLETED and FAILED and in changes."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long the attempt took, as far as it is known."""
+
+    @_builtins.property
+    def lateness(self) -> _duration_pb2.Duration:
+        """How much later than planned it was done, as far as it is known."""
+
     def __init__(
         self,
         *,
@@ -106,14 +173,145 @@ class Task(_message.Message):
         error: _builtins.str = ...,
         about: _builtins.str = ...,
         user: _builtins.str = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        lateness: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "due_time", b"due_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "due_time", b"due_time", "duration", b"duration", "finish_time", b"finish_time", "lateness", b"lateness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "attempts", b"attempts", "create_time", b"create_time", "due_time", b"due_time", "error", b"error", "name", b"name", "org_id", b"org_id", "state", b"state", "summary", b"summary", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "attempts", b"attempts", "create_time", b"create_time", "due_time", b"due_time", "duration", b"duration", "error", b"error", "finish_time", b"finish_time", "lateness", b"lateness", "name", b"name", "org_id", b"org_id", "state", b"state", "summary", b"summary", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskChange(_message.Message):
+    """Something that has just happened to a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    kind: Global___TaskChangeKind.ValueType
+    """What."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When, by the clock of the service's database."""
+
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task, as far as it was at hand."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___TaskChangeKind.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        task: Global___Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "task", b"task", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskChange: _TypeAlias = TaskChange  # noqa: Y015
+
+@_typing.final
+class QueueMinute(_message.Message):
+    """How often what happened within one minute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    DEAD_FIELD_NUMBER: _builtins.int
+    STALLED_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """Tasks made."""
+    completed: _builtins.int
+    """Tasks done."""
+    failed: _builtins.int
+    """Attempts that failed, whatever came of the task."""
+    retried: _builtins.int
+    """Of those, attempts that are repeated."""
+    dead: _builtins.int
+    """Of those, tasks that were given up."""
+    stalled: _builtins.int
+    """Tasks whose process died."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the minute began."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        added: _builtins.int = ...,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        retried: _builtins.int = ...,
+        dead: _builtins.int = ...,
+        stalled: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "completed", b"completed", "dead", b"dead", "failed", b"failed", "retried", b"retried", "stalled", b"stalled", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueMinute: _TypeAlias = QueueMinute  # noqa: Y015
+
+@_typing.final
+class Spread(_message.Message):
+    """How values are spread: each is the upper bound of a class that is a fifth wide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many values there are. The others are unset when there is none."""
+    @_builtins.property
+    def p50(self) -> _duration_pb2.Duration:
+        """The median."""
+
+    @_builtins.property
+    def p90(self) -> _duration_pb2.Duration:
+        """Nine of ten are not above it."""
+
+    @_builtins.property
+    def p99(self) -> _duration_pb2.Duration:
+        """Ninety-nine of a hundred are not above it."""
+
+    @_builtins.property
+    def max(self) -> _duration_pb2.Duration:
+        """None is above it."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        p50: _duration_pb2.Duration | None = ...,
+        p90: _duration_pb2.Duration | None = ...,
+        p99: _duration_pb2.Duration | None = ...,
+        max: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "max", b"max", "p50", b"p50", "p90", b"p90", "p99", b"p99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spread: _TypeAlias = Spread  # noqa: Y015
 
 @_typing.final
 class TaskEvent(_message.Message):

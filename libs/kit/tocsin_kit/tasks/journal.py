@@ -1,0 +1,347 @@
+"""What has just happened to the tasks of a queue: the newest completed and failed ones, a stream for watchers, rates.
+
+None of it is the record, and none of it costs a statement: work notes what happened in memory, and a loop of each replica sends
+it to Redis twice a second, where every replica reads it. What is kept is bounded: by number in memory and in Redis, in Redis
+by time too. Redis away: each replica knows its own part.
+
+Taskiq's result backends are no place for it: they keep one result for each task of the broker, and most tasks here are rows that
+are handled in batches and never were a task of the broker.
+"""
+
+import asyncio
+import math
+from collections import Counter, deque
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from google.protobuf.message import DecodeError
+from tocsin.queue.v1 import task_pb2 as pb
+
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns, wait_or_stop
+
+_log = get_logger(__name__)
+
+EVERY: Final = 0.5
+KEPT: Final = 500
+"""Changes of each stream, in Redis and in memory."""
+MOST_MINUTES: Final = 60
+_MOST_WAITING: Final = 20_000
+"""Changes between two sendings: of more the oldest are left out of the streams and of the counts."""
+_MOST_SENT: Final = 250
+"""Of each stream in one sending."""
+_SECONDS_KEPT: Final = 3600 * 2
+_CLASS: Final = math.log(1.2)
+_STREAMS: Final = ("completed", "failed", "others")
+_WORDS: Final = {
+    pb.TASK_CHANGE_KIND_ADDED: "added",
+    pb.TASK_CHANGE_KIND_COMPLETED: "completed",
+    pb.TASK_CHANGE_KIND_FAILED: "failed",
+    pb.TASK_CHANGE_KIND_STALLED: "stalled",
+    pb.TASK_CHANGE_KIND_RETRIED: "retried",
+    pb.TASK_CHANGE_KIND_DEAD: "dead",
+}
+_STREAM_OF: Final = {
+    pb.TASK_CHANGE_KIND_COMPLETED: "completed",
+    pb.TASK_CHANGE_KIND_FAILED: "failed",
+    pb.TASK_CHANGE_KIND_RETRIED: "failed",
+    pb.TASK_CHANGE_KIND_DEAD: "failed",
+}
+_STATE_OF: Final = {
+    pb.TASK_CHANGE_KIND_ADDED: pb.TASK_STATE_DELAYED,
+    pb.TASK_CHANGE_KIND_ACTIVE: pb.TASK_STATE_ACTIVE,
+    pb.TASK_CHANGE_KIND_COMPLETED: pb.TASK_STATE_COMPLETED,
+    pb.TASK_CHANGE_KIND_STALLED: pb.TASK_STATE_ACTIVE,
+}
+# KEYS: the streams, then a hash for each minute. ARGV: the seconds and the number kept; for each stream the number of changes
+# and these; for each hash the number of pairs and these.
+_SEND: Final = f"""
+local at = 3
+for stream = 1, {len(_STREAMS)} do
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + count do
+    redis.call('XADD', KEYS[stream], 'MAXLEN', ARGV[2], '*', 'c', ARGV[i])
+  end
+  if count > 0 then redis.call('EXPIRE', KEYS[stream], ARGV[1]) end
+  at = at + count + 1
+end
+for key = {len(_STREAMS)} + 1, #KEYS do
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + 2 * count, 2 do redis.call('HINCRBY', KEYS[key], ARGV[i], ARGV[i + 1]) end
+  redis.call('EXPIRE', KEYS[key], ARGV[1])
+  at = at + 2 * count + 1
+end
+"""
+
+
+class Redis(Protocol):
+    """The one command that is used. Raises subclasses of `errors` (see `Journal`) when Redis is away."""
+
+    def execute_command(self, *args: Any) -> Awaitable[Any]:
+        """Sends a command and returns its answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What happened to a task. Texts may be empty; `seconds` and `late` (seconds) are None where they are not known."""
+
+    kind: "pb.TaskChangeKind.ValueType"
+    task: str
+    """The kind of the task, as in its name."""
+    id: UUID
+    org_id: str
+    time: datetime
+    summary: str = ""
+    about: str = ""
+    user: str = ""
+    attempts: int = 0
+    error: str = ""
+    seconds: float | None = None
+    late: float | None = None
+    due_time: datetime | None = None
+
+
+class Notes(Protocol):
+    """Takes notes without waiting."""
+
+    def note(self, noted: Noted) -> None:
+        """It happened, and is committed."""
+        ...
+
+
+class NoNotes:
+    """Nobody looks."""
+
+    def note(self, noted: Noted) -> None:
+        """See `Notes`."""
+
+
+NO_NOTES: Final[Notes] = NoNotes()
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What happened in one minute. `counts`: by word (`completed`), and of classes of lateness (`l7`) and duration (`d7`)."""
+
+    start_time: datetime
+    counts: Mapping[str, int]
+
+
+class Journal:
+    """Of one queue. `errors`: what the client raises when Redis is away."""
+
+    def __init__(self, queue: str, redis: Redis, errors: tuple[type[Exception], ...]) -> None:
+        self._queue = queue
+        self._redis = redis
+        self._errors = errors
+        self._prefix = f"{{tocsin-journal:{queue}}}:"  # one hash tag, because the script uses all keys
+        self._waiting: deque[Noted] = deque(maxlen=_MOST_WAITING)
+        self._own: dict[str, deque[tuple[int, pb.TaskChange]]] = {name: deque(maxlen=KEPT) for name in _STREAMS}
+        self._serial = 0
+        self._minutes: dict[int, Counter[str]] = {}
+        self._shared = True
+
+    def note(self, noted: Noted) -> None:
+        """See `Notes`. For hot paths: it is kept for the loop, and nothing else is done."""
+        self._waiting.append(noted)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send what was noted, until stopped and once more."""
+        while not await wait_or_stop(stop, EVERY):
+            await self.send()
+        await self.send()
+
+    async def send(self) -> None:
+        """Once. What Redis does not take stays with this replica."""
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not taken:
+            return
+        sent: dict[str, list[bytes]] = {name: [] for name in _STREAMS}
+        minutes: dict[int, Counter[str]] = {}
+        turns = Turns()
+        for noted in taken:
+            await turns.give()
+            minutes.setdefault(_minute(noted.time), Counter()).update(_counted(noted))
+        streams = {name: [each for each in taken if _stream_of(each) == name][-_MOST_SENT:] for name in _STREAMS}
+        for name, notes in streams.items():
+            for noted in notes:
+                change = self._change(noted)
+                self._serial += 1
+                self._own[name].append((self._serial, change))
+                sent[name].append(change.SerializeToString())
+        for minute, counts in minutes.items():
+            self._minutes.setdefault(minute, Counter()).update(counts)
+        for old in sorted(self._minutes)[:-MOST_MINUTES]:
+            del self._minutes[old]
+        keys = [*map(self._key, _STREAMS), *(self._key(str(minute)) for minute in minutes)]
+        arguments: list[bytes | str | int] = [_SECONDS_KEPT, KEPT]
+        for name in _STREAMS:
+            arguments += [len(sent[name]), *sent[name]]
+        for counts in minutes.values():
+            arguments += [len(counts), *(part for pair in counts.items() for part in pair)]
+        await self._ask("EVAL", _SEND, len(keys), *keys, *arguments)
+
+    async def newest(self, *, failed: bool, limit: int) -> tuple[list[pb.TaskChange], bool]:
+        """The newest completed or failed tasks, newest first; and whether they are this replica's only."""
+        name = "failed" if failed else "completed"
+        rows = await self._ask("XREVRANGE", self._key(name), "+", "-", "COUNT", limit)
+        if rows is not None:
+            return [change for _, change in _read(rows)], False
+        return [change for _, change in reversed(self._own[name])][:limit], True
+
+    async def minutes(self, now: datetime, count: int) -> tuple[list[Minute], bool]:
+        """The last minutes, oldest first; and whether they are this replica's only."""
+        last, found, shared = _minute(now), [], True
+        for minute in range(last - count + 1, last + 1):
+            counts: Mapping[str, int] | None = None
+            if shared:
+                flat = await self._ask("HGETALL", self._key(str(minute)))
+                shared = flat is not None
+                counts = None if flat is None else _pairs(flat)
+            if counts is None:
+                counts = self._minutes.get(minute, Counter())
+            found.append(Minute(datetime.fromtimestamp(minute * 60, UTC), counts))
+        if not shared:
+            found = [Minute(each.start_time, self._minutes.get(_minute(each.start_time), Counter())) for each in found]
+        return found, not shared
+
+    def watch(self) -> "Watch":
+        """What happens from now on."""
+        return Watch(self)
+
+    def _change(self, noted: Noted) -> pb.TaskChange:
+        change = pb.TaskChange(kind=noted.kind)
+        change.time.FromDatetime(noted.time)
+        task = change.task
+        task.name = f"queues/{self._queue}/tasks/{noted.task}.{noted.id}"
+        task.org_id, task.summary, task.about, task.user = noted.org_id, noted.summary, noted.about, noted.user
+        task.attempts, task.error = noted.attempts, noted.error[:1024]
+        task.state = _STATE_OF.get(noted.kind, pb.TASK_STATE_FAILED)
+        if noted.kind in _STREAM_OF:
+            task.finish_time.FromDatetime(noted.time)
+        if noted.due_time is not None:
+            task.due_time.FromDatetime(noted.due_time)
+        if noted.seconds is not None:
+            task.duration.FromTimedelta(timedelta(seconds=noted.seconds))
+        if noted.late is not None:
+            task.lateness.FromTimedelta(timedelta(seconds=noted.late))
+        return change
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    async def _ask(self, *command: Any) -> Any:
+        """The answer, None while Redis is away."""
+        try:
+            answer = await self._redis.execute_command(*command)
+        except self._errors as error:
+            if self._shared:
+                _log.warning("journal_apart", queue=self._queue, error=repr(error)[:200])
+            self._shared = False
+            return None
+        self._shared = True
+        return () if answer is None else answer
+
+
+class Watch:
+    """One watcher's place in a journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._serial = journal._serial
+        self._last: dict[str, str] = {}
+
+    async def begin(self) -> None:
+        """What happened before is not told."""
+        for name in _STREAMS:
+            rows = await self._journal._ask("XREVRANGE", self._journal._key(name), "+", "-", "COUNT", 1)
+            self._last[name] = _text(rows[0][0]) if rows else "0-0"
+
+    async def more(self) -> tuple[list[pb.TaskChange], bool]:
+        """What happened since the last look, and whether it is of this replica only."""
+        found: list[tuple[str, pb.TaskChange]] = []
+        for name in _STREAMS:
+            rows = await self._journal._ask(
+                "XRANGE", self._journal._key(name), f"({self._last[name]}", "+", "COUNT", KEPT
+            )
+            if rows is None:
+                return self._own(), True
+            read = list(_read(rows))
+            found += read
+            if rows:
+                self._last[name] = _text(rows[-1][0])
+        self._serial = self._journal._serial
+        return [change for _, change in sorted(found, key=lambda each: each[1].time.ToNanoseconds())], False
+
+    def _own(self) -> list[pb.TaskChange]:
+        fresh = sorted(
+            (entry for name in _STREAMS for entry in self._journal._own[name] if entry[0] > self._serial),
+            key=lambda entry: entry[0],
+        )
+        self._serial = self._journal._serial
+        return [change for _, change in fresh]
+
+
+def spread(minutes: Iterable[Minute], letter: str) -> tuple[int, Sequence[timedelta]]:
+    """How many values there are, and p50, p90, p99 and the highest of those classes that begin with `letter`."""
+    counts: Counter[int] = Counter()
+    for minute in minutes:
+        counts.update({int(key[1:]): n for key, n in minute.counts.items() if key[0] == letter and key[1:].isdecimal()})
+    total = sum(counts.values())
+    if not total:
+        return 0, ()
+    return total, [_quantile(counts, total, part) for part in (0.5, 0.9, 0.99, 1.0)]
+
+
+def _quantile(counts: Counter[int], total: int, part: float) -> timedelta:
+    below = 0
+    for number in sorted(counts):
+        below += counts[number]
+        if below >= total * part:
+            return timedelta(milliseconds=math.exp(number * _CLASS))
+    return timedelta(milliseconds=math.exp(max(counts) * _CLASS))
+
+
+def _counted(noted: Noted) -> list[str]:
+    word = _WORDS.get(noted.kind)
+    counted = [] if word is None else [word]
+    if noted.late is not None:
+        counted.append(f"l{_class(noted.late)}")
+    if noted.seconds is not None:
+        counted.append(f"d{_class(noted.seconds)}")
+    return counted
+
+
+def _class(seconds: float) -> int:
+    return max(0, math.ceil(math.log(max(seconds * 1000, 1.0)) / _CLASS))
+
+
+def _minute(time: datetime) -> int:
+    return int(time.timestamp() // 60)
+
+
+def _stream_of(noted: Noted) -> str:
+    return _STREAM_OF.get(noted.kind, "others")
+
+
+def _read(rows: Iterable[Any]) -> Iterable[tuple[str, pb.TaskChange]]:
+    """Entries that can be read: one of a newer version may hold what is not known here."""
+    for id, fields in rows:
+        values = list(fields.values()) if isinstance(fields, dict) else fields[1::2]
+        try:
+            yield _text(id), pb.TaskChange.FromString(values[0])
+        except (DecodeError, IndexError, TypeError):
+            _log.warning("journal_entry_unreadable", entry=_text(id))
+
+
+def _pairs(flat: Any) -> dict[str, int]:
+    pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+    return {_text(key): int(value) for key, value in pairs}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,235 @@
+"""The board: the queues of all services as a page for operators.
+
+It lies where operators find /metrics, and has no power of its own: each call to a service carries the token with which its operator
+logged in, so the services decide what is allowed, and their audit logs say who did it. A GET never changes anything.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from aiohttp import web
+from tocsin_kit.auth import ALL_ORGS, Principal
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.http import http_status
+from tocsin_kit.loops import wait_or_stop
+
+from tocsin_notify.clients.queues import ACTS, Queues
+from tocsin_notify.http.board_page import (
+    HEADERS,
+    PATH,
+    STATES,
+    document,
+    login_page,
+    note,
+    outbox_page,
+    overview,
+    task_list,
+    task_page,
+)
+from tocsin_notify.http.board_sessions import Session, Sessions, is_ours
+from tocsin_notify.http.forms import read_form
+
+_MOST_LIVE: Final = 50
+_LONGEST_TOKEN: Final = 8192
+_BEAT_SECONDS: Final = 10.0
+_READ: Final = "queues:read"
+_WRITE: Final = "queues:write"
+
+Shown = Callable[[web.Request, Session], Awaitable[web.Response]]
+Judge = Callable[[str, Callable[[], str]], Awaitable[Principal]]
+"""Whom a token stands for, given who may tell the caller's address. Raises TocsinError."""
+
+
+class Board:
+    """The routes. `stop`: ends live connections.
+
+    A token is judged here before any service sees it: what strangers try counts for their own address, and not for this process's.
+    """
+
+    def __init__(self, queues: Queues, judge: Judge, stop: asyncio.Event) -> None:
+        self._queues = queues
+        self._judge = judge
+        self._stop = stop
+        self._sessions = Sessions()
+        self._live = 0
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to operators' listener."""
+        service = f"{PATH}/{{service:{'|'.join(self._queues.services)}}}"
+        return (
+            web.get(PATH, self._for_operators(self.overview)),
+            web.get(f"{PATH}/login", self.show_login),
+            web.post(f"{PATH}/login", self.log_in),
+            web.post(f"{PATH}/logout", self.log_out),
+            web.post(f"{PATH}/act", self.act),
+            web.get(f"{PATH}/events", self.events, allow_head=False),
+            web.get(f"{service}/outbox", self._for_operators(self.outbox)),
+            web.get(f"{service}/task/{{key}}", self._for_operators(self.task)),
+            web.get(f"{service}/{{state:{'|'.join(STATES)}}}", self._for_operators(self.tasks)),
+        )
+
+    async def show_login(self, request: web.Request) -> web.Response:
+        """The form."""
+        return _html(login_page())
+
+    async def log_in(self, request: web.Request) -> web.Response:
+        """303 to the board, or the form with the reason. The token comes in the body, never in the URL."""
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+            return _html(login_page("The form came from another site."), 403)
+        token = dict(await read_form(request)).get("token", "").strip()
+        if not token or len(token) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable():
+            return _html(login_page("That is no token."), 400)
+        try:
+            principal = await self._judge(token, lambda: request.remote or "")
+        except TocsinError as error:
+            return _html(login_page(error.message), http_status(error))
+        if principal.org_id != ALL_ORGS or _READ not in principal.scopes:
+            return _html(login_page(f"The board needs an operator's token: org {ALL_ORGS}, scope {_READ}."), 403)
+        response = _leads_to(PATH)
+        self._sessions.begin(request, response, token)
+        return response
+
+    async def log_out(self, request: web.Request) -> web.Response:
+        """303 to the form."""
+        session = self._sessions.find(request)
+        response = web.Response(status=303, headers={**HEADERS, "Location": f"{PATH}/login"})
+        if session is not None and is_ours(session, dict(await read_form(request)).get("csrf", "")):
+            self._sessions.end(request, response)
+        return response
+
+    async def overview(self, request: web.Request, session: Session) -> web.Response:
+        """All queues."""
+        parts = []
+        for service in self._queues.services:
+            try:
+                queue = await self._queues.figures(service, session.token)
+                activity = await self._queues.activity(service, session.token)
+            except TocsinError as error:
+                parts.append(note(f"{service}: {error.message}", wrong=True))
+            else:
+                parts.append(overview(queue, activity, session.csrf, writes=session.writes))
+        return _page("", parts, request, session)
+
+    async def tasks(self, request: web.Request, session: Session) -> web.Response:
+        """Those of one queue in one state."""
+        service, state = request.match_info["service"], request.match_info["state"]
+        answer = await self._queues.tasks(service, session.token, STATES[state], request.query.get("page", "")[:1024])
+        parts = task_list(service, state, answer, session.csrf, writes=session.writes)
+        return _page(f"{service}: {state}", parts, request, session)
+
+    async def task(self, request: web.Request, session: Session) -> web.Response:
+        """One."""
+        service = request.match_info["service"]
+        answer = await self._queues.task(service, session.token, request.match_info["key"])
+        parts = task_page(service, answer, session.csrf, writes=session.writes)
+        return _page(f"{service}: task", parts, request, session)
+
+    async def outbox(self, request: web.Request, session: Session) -> web.Response:
+        """Dead messages."""
+        service = request.match_info["service"]
+        answer = await self._queues.dead_messages(service, session.token)
+        return _page(f"{service}: dead messages", outbox_page(answer.messages), request, session)
+
+    async def act(self, request: web.Request) -> web.Response:
+        """303 to where the task or queue is shown; what came of it is said there once."""
+        session = await self._session(request)
+        if session is None:
+            return _leads_to(f"{PATH}/login")
+        fields = dict(await read_form(request))
+        if not is_ours(session, fields.get("csrf", "")):
+            return _html(document("Refused", [note("The form is too old. Go back, and reload.", wrong=True)]), 403)
+        service, act, name = (fields.get(field, "") for field in ("service", "act", "name"))
+        if service not in self._queues.services or act not in ACTS:
+            return _html(document("Refused", [note("There is no such button.", wrong=True)]), 400)
+        try:
+            answer = await self._queues.act(
+                service, session.token, act, name, str(uuid.uuid4()), force=fields.get("force") == "1"
+            )
+        except TocsinError as error:
+            session.said, session.wrong = f"Nothing was done: {error.message}", True
+        else:
+            losses = "; ".join(loss.text for loss in getattr(answer, "losses", ()))
+            session.said, session.wrong = f"Done: {act} {name}. {losses}".strip(), False
+        return _leads_to(PATH)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: one whenever something happened in a queue, at most two in a second."""
+        session = await self._session(request)
+        if session is None or self._live >= _MOST_LIVE:
+            return web.Response(status=401 if session is None else 503, headers=HEADERS)
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        news = asyncio.Event()
+        watching = [asyncio.create_task(self._watch(service, session, news)) for service in self._queues.services]
+        self._live += 1
+        try:
+            await response.write(b"retry: 2000\n\n")
+            while not self._stop.is_set() and not all(task.done() for task in watching):
+                try:
+                    async with asyncio.timeout(_BEAT_SECONDS):
+                        await news.wait()
+                except TimeoutError:
+                    await response.write(b": nothing\n\n")
+                else:
+                    news.clear()
+                    await response.write(b"data: news\n\n")
+                await wait_or_stop(self._stop, 0.5)
+        except ConnectionError:
+            pass  # the browser is gone
+        finally:
+            self._live -= 1
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+        return response
+
+    async def _watch(self, service: str, session: Session, news: asyncio.Event) -> None:
+        try:
+            async for answer in self._queues.watch(service, session.token):
+                if answer.changes:
+                    news.set()
+        except TocsinError:
+            pass  # the browser connects again, and looks again
+
+    async def _session(self, request: web.Request) -> Session | None:
+        """The session of a request, unless its token has expired or was revoked since."""
+        session = self._sessions.find(request)
+        if session is None:
+            return None
+        try:
+            principal = await self._judge(session.token, lambda: request.remote or "")
+        except TocsinError:
+            self._sessions.forget(request)
+            return None
+        session.writes = _WRITE in principal.scopes
+        return session
+
+    def _for_operators(self, shown: Shown) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def show(request: web.Request) -> web.Response:
+            session = await self._session(request)
+            if session is None:
+                return _leads_to(f"{PATH}/login")
+            try:
+                return await shown(request, session)
+            except TocsinError as error:
+                page = document("", [note(error.message, wrong=True)], csrf=session.csrf)
+                return _html(page, http_status(error))
+
+        return show
+
+
+def _page(title: str, parts: list[str], request: web.Request, session: Session) -> web.Response:
+    said = note(session.said, wrong=session.wrong)
+    if "X-Live" not in request.headers:  # an update in the background must not take it from the person
+        session.said = ""
+    return _html(document(title, [said, *parts], csrf=session.csrf))
+
+
+def _html(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=HEADERS)
+
+
+def _leads_to(path: str) -> web.Response:
+    return web.Response(status=303, headers={**HEADERS, "Location": path})

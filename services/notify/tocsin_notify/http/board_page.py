@@ -1,0 +1,259 @@
+"""The board as HTML: dark, for desks and phones, whole without a script. With one it stays live.
+
+Every text from outside passes `escape`. Style and script are named by their hashes in the Content-Security-Policy, so nothing else
+that might ever stand in the page is applied or run.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from html import escape
+from typing import Final
+from urllib.parse import quote
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tocsin.outbox.v1.outbox_service_pb2 import OutboxMessage
+from tocsin.queue.v1 import queue_service_pb2 as pb
+from tocsin.queue.v1 import task_pb2
+
+PATH: Final = "/board"
+STATES: Final[Mapping[str, int]] = {
+    "waiting": task_pb2.TASK_STATE_WAITING,
+    "active": task_pb2.TASK_STATE_ACTIVE,
+    "delayed": task_pb2.TASK_STATE_DELAYED,
+    "dead": task_pb2.TASK_STATE_DEAD,
+    "completed": task_pb2.TASK_STATE_COMPLETED,
+    "failed": task_pb2.TASK_STATE_FAILED,
+}
+_ACTS: Final[Mapping[int, Sequence[str]]] = {
+    task_pb2.TASK_STATE_WAITING: ("remove",),
+    task_pb2.TASK_STATE_DELAYED: ("promote", "retry", "remove"),
+    task_pb2.TASK_STATE_DEAD: ("retry", "remove"),
+}
+_STYLE: Final = """
+:root{color-scheme:dark}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:16px;max-width:72rem;background:#0d1015;color:#e6e9ee;
+font:16px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:anywhere}
+header{display:flex;flex-wrap:wrap;gap:.6rem 1rem;align-items:center;justify-content:space-between}
+h1{font-size:1.3rem;margin:.3rem 0}h2{font-size:1.1rem;margin:1.4rem 0 .5rem}
+a{color:#8ab4ff}
+.fine{color:#9aa4b2;font-size:.9rem}
+.card{background:#171c24;border-radius:.6rem;padding:.8rem 1rem;margin:.8rem 0}
+.figures{display:flex;flex-wrap:wrap;gap:.5rem;list-style:none;padding:0;margin:.5rem 0}
+.figures li{background:#222a35;border-radius:.5rem;padding:.35rem .7rem}
+.figures strong{font-size:1.1rem}
+.figures li.bad{background:#7d1f24}
+.card h2{margin-top:0}
+.said{background:#14301f;border-radius:.6rem;padding:.6rem .9rem}
+.wrong{background:#3a2412;border-radius:.6rem;padding:.6rem .9rem}
+form{display:inline}
+button{border:0;border-radius:.5rem;padding:.5rem .8rem;font:inherit;color:#fff;background:#33404f;min-height:2.5rem}
+button.remove{background:#7d1f24}
+label{margin-right:.5rem}
+input[type=password]{display:block;width:100%;padding:.6rem;margin:.4rem 0 .8rem;border-radius:.5rem;border:1px solid #3a4553;
+background:#0d1015;color:inherit;font:inherit}
+svg{display:block;width:100%;height:auto;max-width:40rem}
+.done{fill:#3fa66a}.broken{fill:#d05a5f}.axis{fill:#9aa4b2;font-size:11px}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.4rem 0}dd{margin:0}dt{color:#9aa4b2}
+@media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
+"""
+_SCRIPT: Final = """
+const live=new EventSource('/board/events');let busy=false;
+live.onmessage=async()=>{if(busy||document.activeElement.closest('form'))return;busy=true;
+try{const answer=await fetch(location.href,{headers:{'X-Live':'1'}});
+if(answer.redirected){location.href=answer.url;return}
+const page=new DOMParser().parseFromString(await answer.text(),'text/html');
+document.querySelector('main').replaceWith(page.querySelector('main'))}finally{busy=false}};
+"""
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_hash(_STYLE)}'; script-src 'sha256-{_hash(_SCRIPT)}'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+
+
+def document(title: str, main: Sequence[str], *, csrf: str = "") -> str:
+    """A whole page. `main` is HTML, `title` is text. `csrf`: of the session; without one nobody is logged in."""
+    head = tail = refresh = ""
+    if csrf:
+        head = f'<form method="post" action="{PATH}/logout">{_hidden(csrf)}<button>Log out</button></form>'
+        tail = f"<script>{_SCRIPT}</script>"
+        refresh = '<noscript><meta http-equiv="refresh" content="10"></noscript>'
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"{refresh}<title>{escape(title) or 'Queues'}</title><style>{_STYLE}</style></head><body>"
+        f'<header><h1><a href="{PATH}">Queues</a> {escape(title)}</h1>{head}</header>'
+        f"<main>{''.join(main)}</main>{tail}</body></html>"
+    )
+
+
+def login_page(problem: str = "") -> str:
+    """Asks for a token."""
+    return document(
+        "Log in",
+        [
+            f'<p class="wrong" role="alert">{escape(problem)}</p>' if problem else "",
+            f'<form class="card" method="post" action="{PATH}/login"><label for="token">Operator\'s token (org *, scope '
+            'queues:read; queues:write to change something)</label><input id="token" name="token" type="password" '
+            'autocomplete="off" required autofocus><button>Log in</button></form>',
+        ],
+    )
+
+
+def note(said: str, *, wrong: bool) -> str:
+    """What the last act came to."""
+    return f'<p class="{"wrong" if wrong else "said"}" role="status">{escape(said)}</p>' if said else ""
+
+
+def overview(queue: pb.Queue, activity: pb.GetQueueActivityResponse, csrf: str, *, writes: bool) -> str:
+    """One queue: figures, pause, plots."""
+    service = queue.name.removeprefix("queues/")
+    figures = [
+        f'<li><a href="{PATH}/{service}/{state}">{state}</a> <strong>{count}</strong></li>'
+        for state, count in (
+            ("waiting", str(queue.waiting + queue.overdue)),
+            ("active", str(queue.active)),
+            ("delayed", str(queue.delayed)),
+            ("dead", str(queue.dead)),
+            ("completed", str(queue.completed)),
+            ("failed", str(queue.failed)),
+        )
+    ]
+    figures.append(f'<li><a href="{PATH}/{service}/outbox">outbox: dead messages</a></li>')
+    states = ['<li class="bad">paused</li>'] if queue.paused else []
+    if not queue.redis_available:
+        states.append('<li class="bad">Redis is away</li>')
+    button = act_form("resume" if queue.paused else "pause", queue.name, service, csrf) if writes else ""
+    oldest = queue.oldest_age.ToTimedelta().total_seconds()
+    return (
+        f'<section class="card"><h2>{escape(queue.name)}</h2><ul class="figures">{"".join(states)}{"".join(figures)}</ul>'
+        f'<p class="fine">Oldest due task: {oldest:.1f} s. {_spread("Late by", activity.lateness)} '
+        f"{_spread('An attempt took', activity.duration)}{' Of this replica only.' if activity.partial else ''}</p>"
+        f"{plot(activity.minutes)}{button}</section>"
+    )
+
+
+def plot(minutes: Sequence[task_pb2.QueueMinute]) -> str:
+    """Tasks done and attempts failed, minute by minute."""
+    highest = max([1, *(each.completed + each.failed for each in minutes)])
+    bars = []
+    for number, each in enumerate(minutes):
+        done, broken = 80 * each.completed / highest, 80 * each.failed / highest
+        x = 40 + number * 36
+        bars.append(f'<rect class="done" x="{x}" y="{90 - done:.1f}" width="28" height="{done:.1f}"/>')
+        bars.append(f'<rect class="broken" x="{x}" y="{90 - done - broken:.1f}" width="28" height="{broken:.1f}"/>')
+        if number % 5 == 4:
+            at = each.start_time.ToDatetime(UTC)
+            bars.append(f'<text class="axis" x="{x}" y="104">{at:%H:%M}</text>')
+    return (
+        f'<svg viewBox="0 0 {48 + 36 * len(minutes)} 110" role="img" aria-label="Tasks done and attempts failed in each minute">'
+        f'<text class="axis" x="0" y="16">{highest}</text><text class="axis" x="0" y="90">0</text>{"".join(bars)}</svg>'
+    )
+
+
+def task_list(service: str, state: str, answer: pb.ListTasksResponse, csrf: str, *, writes: bool) -> list[str]:
+    """The tasks in one state."""
+    links = " · ".join(
+        f"<strong>{each}</strong>" if each == state else f'<a href="{PATH}/{service}/{each}">{each}</a>'
+        for each in STATES
+    )
+    parts = [f"<p>{links}</p>"]
+    if answer.partial:
+        parts.append('<p class="wrong">Redis is away: these are the tasks of one replica.</p>')
+    parts += [task_card(service, task, csrf, writes=writes) for task in answer.tasks]
+    if not answer.tasks:
+        parts.append(f'<p class="fine">Nothing is {state}.</p>')
+    if answer.next_page_token:
+        parts.append(f'<p><a href="{PATH}/{service}/{state}?page={quote(answer.next_page_token)}">More</a></p>')
+    return parts
+
+
+def task_card(service: str, task: task_pb2.Task, csrf: str, *, writes: bool) -> str:
+    """One task."""
+    key = task.name.rpartition("/")[2]
+    rows = {
+        "tenant": task.org_id,
+        "user": task.user,
+        "about": task.about,
+        "due": _time(task.due_time) if task.HasField("due_time") else "",
+        "made": _time(task.create_time) if task.HasField("create_time") else "",
+        "ended": _time(task.finish_time) if task.HasField("finish_time") else "",
+        "took": _seconds(task.duration.ToTimedelta().total_seconds()) if task.HasField("duration") else "",
+        "late by": _seconds(task.lateness.ToTimedelta().total_seconds()) if task.HasField("lateness") else "",
+        "attempts": str(task.attempts or ""),
+        "error": task.error,
+    }
+    shown = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in rows.items() if value)
+    acts = _ACTS.get(task.state, ()) if writes else ()
+    failed = task.attempts or task.state == task_pb2.TASK_STATE_DEAD
+    forms = " ".join(act_form(act, task.name, service, csrf) for act in acts if act != "retry" or failed)
+    return (
+        f'<section class="card"><a href="{PATH}/{service}/task/{quote(key)}">{escape(key)}</a> {escape(task.summary)}'
+        f"<dl>{shown}</dl>{forms}</section>"
+    )
+
+
+def task_page(service: str, answer: pb.GetTaskResponse, csrf: str, *, writes: bool) -> list[str]:
+    """One task with its history, and who waits for it."""
+    parts = [task_card(service, answer.task, csrf, writes=writes)]
+    if answer.losses:
+        lost = "".join(f"<li>{escape(loss.text)}</li>" for loss in answer.losses)
+        parts.append(f"<h2>If it were removed</h2><ul>{lost}</ul>")
+    told = "".join(f"<dt>{_time(each.time)}</dt><dd>{escape(each.text)}</dd>" for each in answer.history)
+    parts.append(f"<h2>History</h2><dl>{told}</dl>" if told else '<p class="fine">Nothing has happened to it yet.</p>')
+    return parts
+
+
+def outbox_page(messages: Sequence[OutboxMessage]) -> list[str]:
+    """What the next service refused for good."""
+    parts = [
+        f'<section class="card">{escape(each.name)} {escape(each.kind)}<dl><dt>tenant</dt><dd>{escape(each.org_id)}</dd>'
+        f"<dt>died</dt><dd>{_time(each.dead_time)}</dd><dt>attempts</dt><dd>{each.attempts}</dd>"
+        f"<dt>error</dt><dd>{escape(each.reason)}</dd></dl></section>"
+        for each in messages
+    ]
+    return parts or ['<p class="fine">No message is dead.</p>']
+
+
+def act_form(act: str, name: str, service: str, csrf: str) -> str:
+    """A button. What would leave somebody unpaged needs the box beside it."""
+    needs = act == "remove" or (act == "promote" and "/timers." in name)
+    force = '<label><input type="checkbox" name="force" value="1"> although somebody stays unpaged</label>'
+    return (
+        f'<form method="post" action="{PATH}/act">{_hidden(csrf)}<input type="hidden" name="service" value="{escape(service)}">'
+        f'<input type="hidden" name="name" value="{escape(name)}">{force if needs else ""}'
+        f'<button class="{act}" name="act" value="{act}">{act.capitalize()}</button></form>'
+    )
+
+
+def _hidden(csrf: str) -> str:
+    return f'<input type="hidden" name="csrf" value="{escape(csrf)}">'
+
+
+def _spread(words: str, spread: task_pb2.Spread) -> str:
+    if not spread.count:
+        return ""
+    half, most = (each.ToTimedelta().total_seconds() for each in (spread.p50, spread.p99))
+    return f"{words} {_seconds(half)} (half of {spread.count}), {_seconds(most)} (99 of 100)."
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _time(stamp: Timestamp) -> str:
+    return f"{stamp.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

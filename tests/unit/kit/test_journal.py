@@ -1,0 +1,100 @@
+"""The journal of a queue without Redis: what one replica knows by itself, and what is bounded."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tocsin.queue.v1 import task_pb2 as pb
+from tocsin_kit.tasks import journal as journal_module
+from tocsin_kit.tasks.journal import KEPT, MOST_MINUTES, Journal, Minute, Noted, spread
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Away:
+    """Redis does not answer."""
+
+    calls = 0
+
+    async def execute_command(self, *args: Any) -> Any:
+        self.calls += 1
+        raise ConnectionError("away")
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal("mail", Away(), (OSError,))
+
+
+def noted(kind: "pb.TaskChangeKind.ValueType", *, after: float = 0.0, **fields: Any) -> Noted:
+    return Noted(kind, "letters", uuid.uuid4(), "acme", NOON + timedelta(seconds=after), **fields)
+
+
+async def test_the_newest_are_kept_and_no_more(journal: Journal) -> None:
+    for number in range(KEPT + 20):
+        journal.note(noted(pb.TASK_CHANGE_KIND_COMPLETED, after=number, summary=str(number)))
+        if number % 100 == 0:
+            await journal.send()
+    journal.note(noted(pb.TASK_CHANGE_KIND_RETRIED, error="no answer", attempts=2, seconds=0.5))
+    await journal.send()
+    done, partial = await journal.newest(failed=False, limit=1000)
+    assert partial
+    assert [change.task.summary for change in done] == [str(number) for number in range(KEPT + 19, 19, -1)]
+    [failed], _ = await journal.newest(failed=True, limit=1000)
+    assert (failed.task.state, failed.task.error, failed.task.attempts) == (pb.TASK_STATE_FAILED, "no answer", 2)
+    assert failed.task.duration.ToTimedelta() == timedelta(milliseconds=500)
+    assert failed.task.finish_time.ToDatetime(UTC) == NOON
+
+
+async def test_a_watch_tells_what_happens_after_it_began(journal: Journal) -> None:
+    journal.note(noted(pb.TASK_CHANGE_KIND_ADDED))
+    await journal.send()
+    watch = journal.watch()
+    await watch.begin()
+    assert await watch.more() == ([], True)
+    kinds = [pb.TASK_CHANGE_KIND_ADDED, pb.TASK_CHANGE_KIND_ACTIVE, pb.TASK_CHANGE_KIND_STALLED]
+    for kind in kinds:
+        journal.note(noted(kind))
+    await journal.send()
+    changes, partial = await watch.more()
+    assert ([change.kind for change in changes], partial) == (kinds, True)
+    assert await watch.more() == ([], True)
+
+
+async def test_minutes_are_counted_and_old_ones_are_forgotten(journal: Journal) -> None:
+    for minute in range(MOST_MINUTES + 5):
+        journal.note(noted(pb.TASK_CHANGE_KIND_DEAD, after=60 * minute, seconds=0.1, late=2.0))
+        await journal.send()
+    assert len(journal._minutes) == MOST_MINUTES
+    now = NOON + timedelta(minutes=MOST_MINUTES + 4, seconds=30)
+    minutes, partial = await journal.minutes(now, 3)
+    assert partial
+    assert [each.start_time for each in minutes] == [
+        now.replace(second=0) - timedelta(minutes=ago) for ago in (2, 1, 0)
+    ]
+    assert [each.counts["dead"] for each in minutes] == [1, 1, 1]
+    count, (p50, *_, highest) = spread(minutes, "l")
+    assert count == 3
+    assert p50 == highest
+    assert timedelta(seconds=2) <= highest <= timedelta(seconds=2 * 1.2)
+
+
+async def test_without_news_redis_is_not_asked(journal: Journal) -> None:
+    await journal.send()
+    assert isinstance(journal._redis, Away)
+    assert journal._redis.calls == 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.0011, 0.5, 3600.0])
+def test_a_class_is_at_most_a_fifth_above_its_values(seconds: float) -> None:
+    minute = Minute(NOON, {f"d{journal_module._class(seconds)}": 7})
+    count, quantiles = spread([minute], "d")
+    assert count == 7
+    assert set(quantiles) == {quantiles[0]}
+    assert max(seconds, 0.001) <= quantiles[0].total_seconds() + 1e-6
+    assert quantiles[0].total_seconds() <= max(seconds, 0.001) * 1.21
+
+
+def test_nothing_has_no_spread() -> None:
+    assert spread([Minute(NOON, {"completed": 3})], "d") == (0, ())

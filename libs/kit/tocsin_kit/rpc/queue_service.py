@@ -96,6 +96,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
 
     def add_to(self, rpc: RpcServer) -> None:
         """Serve it."""
+        self._revocations = rpc.credentials.revocations
         rpc.add(self, "tocsin.queue.v1.QueueService", pb_grpc.add_QueueServiceServicer_to_server)
 
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Any) -> pb.ListQueuesResponse:
@@ -141,6 +142,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
     ) -> AsyncGenerator[pb.WatchQueueResponse, None]:
         """See the contract."""
         self._require(request.name)
+        principal = current_call().principal
         watch = self._journal.watch()
         await watch.begin()
         yield pb.WatchQueueResponse()
@@ -151,6 +153,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
                     "the server is going away; open the watch again",
                     metadata={"service": self._queue},
                 )
+            self._revocations.check(principal)
             changes, partial = await watch.more()
             if changes:
                 yield pb.WatchQueueResponse(changes=changes, partial=partial)

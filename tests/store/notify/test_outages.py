@@ -343,3 +343,41 @@ async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_nobod
     await retention()
     assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 0
     assert world.arrived("ana") == 0
+
+
+async def test_rows_of_a_version_that_knows_more_channels_and_kinds_hold_up_nobody(world: World) -> None:
+    """After a way back to the version before they are still there: this one leaves them alone, and sends the rest."""
+    org, other = new_org(), new_org()
+    await world.admin.execute("ALTER TABLE pages DROP CONSTRAINT pages_type")
+    pigeon = await world.method(org, pigeon="loft 7")
+    hook = await world.method(org, webhook="ana")
+    ben = await world.method(other, webhook="ben")
+    async with world.replica() as notify:
+        await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, pigeon, 0), (pb.URGENCY_HIGH, hook, 600))
+        await notify.submit(job(org))
+        await until(lambda: world.arrived("ana") == 1)
+        await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 600))
+        await notify.submit(job(org), job(org), job(org))
+        rows = await world.admin.fetch("SELECT id, page_id FROM notifications WHERE state = 'pending' ORDER BY id")
+        assert len(rows) >= 3
+        await world.admin.execute(
+            "UPDATE notifications SET channel = 'pigeon', contact_method = $2 WHERE id = $1", rows[0]["id"], pigeon
+        )
+        await world.admin.execute(
+            """UPDATE notifications SET channel = 'pigeon', contact_method = $2, state = 'sending', attempts = 1, tries = 1,
+                 due_time = NULL, lease_until = app_now() - interval '1 hour' WHERE id = $1""",
+            rows[1]["id"],
+            pigeon,
+        )
+        await world.admin.execute("UPDATE pages SET type = 'telepathy' WHERE id = $1", rows[2]["page_id"])
+        await notify.set_rules(other, "users/ana", (pb.URGENCY_HIGH, ben, 600))
+        await notify.submit(job(other))
+        await world.forward(timedelta(seconds=601))
+        await until(lambda: world.arrived("ben") == 1)
+        left = "id = ANY($1::uuid[])"
+        await until(lambda: all_but(world, [row["id"] for row in rows[:3]]))
+        assert await world.states(left, [row["id"] for row in rows[:3]]) == ["pending", "sending", "pending"]
+
+
+async def all_but(world: World, left: list[uuid.UUID]) -> bool:
+    return set(await world.states("id <> ALL($1::uuid[])", left)) <= {"sent"}

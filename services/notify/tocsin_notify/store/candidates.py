@@ -16,6 +16,9 @@ from tocsin_notify.store.notifications import EARLY
 from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import NotificationHead
 
+_KNOWN: Final = list(Channel)
+"""Rows of a channel that only a newer version knows are left to it. Read by this one they would end every look at what is due."""
+
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
 # in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
 # without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
@@ -31,7 +34,7 @@ SELECT o.org_id AS tenant, o.n, d.*, c.address FROM orgs o LEFT JOIN LATERAL (
   SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
   FROM notifications
   WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
-    AND contact_method <> ALL($5::uuid[]) AND channel <> ALL($6::text[])
+    AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
   ORDER BY due_time LIMIT $4
 ) d ON true
 LEFT JOIN contact_methods c ON c.id = d.contact_method
@@ -41,13 +44,13 @@ ORDER BY d.turn, o.n
 _EXPIRED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
-WHERE n.state = 'sending' AND n.lease_until <= app_now()
+WHERE n.state = 'sending' AND n.lease_until <= app_now() AND n.channel = ANY($2::text[])
 ORDER BY row_number() OVER (PARTITION BY n.org_id ORDER BY n.lease_until), n.lease_until LIMIT $1
 """
 _NAMED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
-WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' ORDER BY n.priority, n.due_time
+WHERE n.id = ANY($1::uuid[]) AND n.state = 'pending' AND n.channel = ANY($2::text[]) ORDER BY n.priority, n.due_time
 """
 # In the order of the index `notifications_due`: in the order of ids the planner may walk all that was ever sent.
 _TRIED_BEFORE: Final = f"""
@@ -98,19 +101,27 @@ async def due(
 
     `but`, `but_channels`: contact methods and channels whose rows are passed over.
     """
-    rows = await tx.fetch(_CANDIDATES, priority, after_org, orgs, per_org, list(but), list(but_channels))
+    rows = await tx.fetch(
+        _CANDIDATES,
+        priority,
+        after_org,
+        orgs,
+        per_org,
+        list(but),
+        [name for name in _KNOWN if name not in but_channels],
+    )
     last = next((row["tenant"] for row in rows if row["n"] >= orgs), "")
     return [_candidate(row) for row in rows if row["id"] is not None], last
 
 
 async def expired(tx: Tx, limit: int) -> list[Candidate]:
     """Rows whose sender vanished: one turn of every tenant before the second turn of any."""
-    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit)]
+    return [_candidate(row) for row in await tx.fetch(_EXPIRED, limit, _KNOWN)]
 
 
 async def named(tx: Tx, ids: Collection[UUID]) -> list[Candidate]:
     """Those of these ids that wait."""
-    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids))]
+    return [_candidate(row) for row in await tx.fetch(_NAMED, list(ids), _KNOWN)]
 
 
 async def tried_before(

@@ -68,6 +68,7 @@ WHERE org_id = $1 AND id = $2 RETURNING {columns(Message)}
 _CLAIM: Final = f"""
 WITH due AS (
   SELECT id FROM messages WHERE state = 'scheduled' AND send_time <= app_now() + make_interval(secs => {EARLY})
+    AND (channel IS NULL OR channel = ANY($2::text[]))
   ORDER BY send_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM due d WHERE m.id = d.id
@@ -141,8 +142,8 @@ async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
 
 
 async def claim(tx: Tx, limit: int) -> list[Message]:
-    """Those of all tenants that are due, at most `limit`, which are released by it."""
-    return [_message(row) for row in await tx.fetch(_CLAIM, limit)]
+    """Those of all tenants that are due, at most `limit`, which are released by it; not what only a newer version can send."""
+    return [_message(row) for row in await tx.fetch(_CLAIM, limit, list(Channel))]
 
 
 async def note_unreachable(tx: Tx, reasons: dict[tuple[str, UUID], str]) -> None:

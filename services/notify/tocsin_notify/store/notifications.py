@@ -1,6 +1,6 @@
 """Notifications: made, claimed, concluded, cancelled; always in sets."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,11 +10,11 @@ from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, State
+from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, Kind, State
 from tocsin_notify.store.fences import stops
 from tocsin_notify.store.outcomes import SENT
 from tocsin_notify.store.queues import PAUSED
-from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming, Waiting
+from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming
 
 EARLY: Final = 0.1
 """Seconds by which a hint may come before the row is due by the database's clock: Redis' clock is another one."""
@@ -43,6 +43,9 @@ WITH given AS (
 SELECT id FROM stored
 """
 
+_KINDS: Final = list(Kind)
+"""Pages of a kind that only a newer version knows are left to it."""
+
 # A pending row may be tried no matter what its count says: the last conclusion wanted it. One whose senders vanish is not.
 _CLAIM: Final = f"""
 WITH mine AS (
@@ -64,7 +67,7 @@ WITH mine AS (
     c.org_id = m.org_id AND c.delete_time IS NULL
       AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
   FROM mine m
-  JOIN pages p ON p.id = m.page_id AND p.org_id IS NOT DISTINCT FROM m.org_id
+  JOIN pages p ON p.id = m.page_id AND p.org_id IS NOT DISTINCT FROM m.org_id AND p.type = ANY($5::text[])
   JOIN contact_methods c ON c.id = m.contact_method
   LEFT JOIN cancel_fences f ON f.org_id = m.org_id AND f.incident = m.incident AND {stops("f", "m")}
 ), decided AS (
@@ -176,8 +179,14 @@ JOIN notifications n ON n.org_id = g.org_id AND n.incident = g.incident AND {sto
 """
 
 _PENDING_OF_METHOD: Final = f"""
-SELECT {columns(Waiting)} FROM notifications
+SELECT {columns(NotificationHead)} FROM notifications
 WHERE contact_method = $1 AND org_id IS NOT DISTINCT FROM $2 AND state = 'pending' ORDER BY id FOR UPDATE
+"""
+_WAITING_FOR: Final = f"""
+SELECT {columns(NotificationHead, of="n")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, method)
+JOIN notifications n ON n.org_id = g.org_id AND n.contact_method = g.method AND n.state = 'pending'
+JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id AND p.type = ANY($3::text[])
+ORDER BY n.id
 """
 _PENDING_OF_KIND: Final = """
 SELECT n.id FROM notifications n JOIN pages p ON p.id = n.page_id
@@ -285,7 +294,7 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, se
     and exhausted: to be given up by the caller, in this transaction. Run it after the gate's locks are held: its snapshot
     is what the promise of I5 rests on.
     """
-    return [Claimed(*row) for row in await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender)]
+    return [Claimed(*row) for row in await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender, _KINDS)]
 
 
 async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
@@ -328,9 +337,15 @@ async def count_crossed(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> int:
     return count
 
 
-async def pending_of_method(tx: Tx, method: UUID) -> list[Waiting]:
+async def pending_of_method(tx: Tx, method: UUID) -> list[NotificationHead]:
     """What waits for a contact method, locked."""
-    return [Waiting(*row) for row in await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)]
+    return [NotificationHead(*row) for row in await tx.fetch(_PENDING_OF_METHOD, method, tx.org_id)]
+
+
+async def waiting_for(tx: Tx, methods: Collection[tuple[str, UUID]], kinds: Collection[Kind]) -> list[NotificationHead]:
+    """What of these kinds of page waits for these contact methods (tenant, id)."""
+    rows = await tx.fetch(_WAITING_FOR, [org for org, _ in methods], [method for _, method in methods], list(kinds))
+    return [NotificationHead(*row) for row in rows]
 
 
 async def pending_of_kind(tx: Tx, method: UUID, kind: str) -> list[UUID]:

@@ -24,6 +24,8 @@ JOIN notification_rules r ON r.org_id = g.org_id AND r.user_id = g.user_id
 ORDER BY create_time, place, position
 """
 
+_KNOWN: Final = frozenset(Channel)
+
 User = tuple[str, str]
 """Tenant and `users/{user}`."""
 
@@ -55,6 +57,8 @@ async def read(tx: Tx, users: Collection[User]) -> dict[User, Person]:
         if row["urgency"] is not None:
             person.rules.append(Rule(Urgency(row["urgency"]), method, row["delay_seconds"]))
             continue
+        if row["channel"] not in _KNOWN:
+            continue  # a newer version made it, and sends by it
         person.methods.append(Method(method, Channel(row["channel"]), row["verified"], row["disabled"]))
         person.targets[method] = _target(row)
     return people

@@ -12,10 +12,11 @@ from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import notification_pb2
 from tocsin.notify.v1 import notification_service_pb2 as pb
+from tocsin_notify.work.retention import Retention
 
 from tests.rounds import LONG
 from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
-from tests.store.notify.support import Notify, World, bearer, new_org, until
+from tests.store.notify.support import Notify, World, bearer, job, new_org, until
 
 __all__ = ["sender"]
 
@@ -264,3 +265,36 @@ async def redrive_all(notify: Notify, org: str) -> None:
     assert names
     request = pb.RedriveDeadLettersRequest(names=names)
     await notify.notifications.RedriveDeadLetters(request, metadata=bearer(org))
+
+
+async def test_the_address_of_a_message_is_forgotten_and_its_row_goes_with_the_last_page_of_its_time(
+    world: World, notify: Notify, sender: Sender
+) -> None:
+    sent = await sender.send(address=mail_to("press@example.com"))
+    await sender.becomes(sent, State.MESSAGE_STATE_SENT)
+    retention = Retention(notify.runtime.database, days=30, fence_days=30)
+    lives = await world.method(sender.org, webhook="ana")
+    await notify.set_rules(sender.org, ANA, (notification_pb2.URGENCY_HIGH, lives, 86_400))
+    await notify.submit(job(sender.org))
+
+    async def addresses() -> list[str]:
+        await retention()
+        found = await world.admin.fetch("SELECT address FROM contact_methods WHERE id <> $1", lives)
+        return [row["address"] for row in found]
+
+    assert await addresses() == ["press@example.com"]
+    await _age(world, "contact_methods", "create_time", 2)
+    assert await addresses() == [""], "a day after it was needed"
+    await _age(world, "contact_methods", "delete_time", 29)
+    assert await addresses() == [""]
+    await _age(world, "contact_methods", "delete_time", 9)
+    await _age(world, "pages", "create_time", 40)
+    assert await addresses() == [""], "a page of that time still waits for something"
+    await world.admin.execute("UPDATE notifications SET state = 'cancelled', due_time = NULL WHERE state = 'pending'")
+    assert await addresses() == []
+    assert await world.admin.fetchval("SELECT count(*) FROM contact_methods WHERE id = $1", lives) == 1
+    assert (await sender.get(sent)).message.address.address == "press@example.com", "the message itself says it"
+
+
+async def _age(world: World, table: str, column: str, days: int) -> None:
+    await world.admin.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", timedelta(days=days))

@@ -52,10 +52,12 @@ contact_methods: Final = Table(
     index("contact_methods_by_user", "org_id", "user_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_oldest", "org_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_by_number", "address", where="channel = 'sms' AND delete_time IS NULL"),
+    index("contact_methods_deleted", "delete_time", where="delete_time IS NOT NULL"),
     index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )
-"""Ways to reach a user. The row of a deleted one stays for the notifications that name it. One of nobody (an empty user) is where a
-method led before another user changed it, for the notice of that. `stop_time`: when its phone said STOP, which disabled it."""
+"""Ways to reach a user. The row of a deleted one stays as long as notifications that name it may. One of nobody (an empty user) is
+where a method led before another user changed it, for the notice of that, or the address of a message. `stop_time`: when its
+phone said STOP, which disabled it."""
 
 rule_sets: Final = Table(
     "rule_sets",
@@ -176,7 +178,6 @@ notifications: Final = Table(
     primary_key("id"),
     UniqueConstraint("page_id", "contact_method", "step", name="notifications_once_per_step"),
     foreign_key(["page_id"], "pages", ["id"], name="notifications_page_fkey", ondelete="CASCADE"),
-    foreign_key(["contact_method"], "contact_methods", ["id"], name="notifications_method_fkey"),
     check("state IN ('pending', 'sending', 'sent', 'cancelled', 'dead', 'bundled')", name="notifications_state"),
     check("(state = 'pending') = (due_time IS NOT NULL)", name="pending_has_due_time"),
     check("(state = 'sending') = (lease_until IS NOT NULL)", name="sending_has_lease"),

@@ -39,13 +39,14 @@ class Retention:
             "texts_received": _TEXTS_KEPT,
             "paces": _PACES_KEPT,
             "contact_methods": _FORMER_KEPT,
+            "deleted_contact_methods": days * _DAY,
         }
 
     async def __call__(self) -> int:
         """One round; how many rows went."""
         gone = 0
-        for table, statement in retention.STATEMENTS.items():
-            gone += await self._sweep(statement, self._kept[table])
+        for what, statement in retention.STATEMENTS.items():
+            gone += await self._sweep(statement, self._kept[what])
         gone += await sweep_requests(self._db)
         if gone:
             _log.info("retention", rows=gone)

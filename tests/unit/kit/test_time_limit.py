@@ -1,6 +1,7 @@
 """One timer ends whatever takes too long, and nothing else."""
 
 import asyncio
+import contextlib
 
 import pytest
 from tocsin_kit.time_limit import TimeLimit, TooLate
@@ -36,9 +37,9 @@ async def test_every_use_ends_however_many_began_before_it_and_ended_in_time() -
 
 
 async def test_a_use_that_begins_while_the_timer_runs_for_another_ends_as_well() -> None:
-    limit = TimeLimit(SHORT)
+    limit = TimeLimit(0.2)  # far apart: on a slow machine both would be over when the timer is
     first = asyncio.create_task(limit.wait(forever()))
-    await asyncio.sleep(SHORT / 2)
+    await asyncio.sleep(0.1)
     second = asyncio.create_task(limit.wait(forever()))
     assert [type(each) for each in await asyncio.gather(first, second, return_exceptions=True)] == [TooLate, TooLate]
 
@@ -84,3 +85,46 @@ async def test_work_that_swallows_the_cancel_leaves_none_behind() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_work_that_answers_the_end_with_an_error_of_its_own_raises_that_and_leaves_no_cancel_behind() -> None:
+    limit = TimeLimit(SHORT)
+
+    async def complaining() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError as error:
+            raise ValueError("cut off") from error
+
+    with pytest.raises(ValueError, match="cut off"):
+        await limit.wait(complaining())
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_the_time_ends_as_well_in_a_task_that_outlived_a_cancel() -> None:
+    limit = TimeLimit(SHORT)
+
+    async def stays() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        with contextlib.suppress(asyncio.CancelledError):
+            await forever()
+        with pytest.raises(TooLate):
+            await limit.wait(forever())
+        return task.cancelling()
+
+    staying = asyncio.create_task(stays())
+    await asyncio.sleep(0)
+    staying.cancel()
+    assert await staying == 1, "the cancel from before is still asked for"
+
+
+async def test_one_task_is_inside_of_several_limits_and_the_shortest_ends_it() -> None:
+    outer, inner = TimeLimit(SHORT), TimeLimit(60.0)
+    with pytest.raises(TooLate):
+        await outer.wait(inner.wait(forever()))
+    with pytest.raises(TooLate):
+        await inner.wait(outer.wait(forever()))
+    assert await inner.wait(asyncio.sleep(2 * SHORT, "nothing of it is left")) == "nothing of it is left"

@@ -2,12 +2,18 @@
 
 import itertools
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING, Severity
+from tocsin_notify.app.submit import may_wait
 from tocsin_notify.domain.bundling import BundlePolicy, Member, Pace, place, summary
+from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
+from tocsin_notify.store.pages import NewPage
 
 START = datetime(2026, 3, 1, 3, 12, tzinfo=UTC)
 POLICY = BundlePolicy(pages=3, window=300.0, collect=30.0, longest=300.0)
@@ -133,3 +139,31 @@ def test_what_a_bundle_says() -> None:
     warning = Member("Slow", "warning", START + timedelta(minutes=3))
     assert summary([error]) == "1 more page: Disk full"
     assert summary([warning, error, warning]) == "3 more pages: 1 error, 2 warning, the oldest since 03:12 UTC"
+
+
+def test_a_storm_of_any_length_goes_on() -> None:
+    long = Pace((START,) * 3, START + timedelta(seconds=300), bundles=5000)
+    placed = place(long, START, POLICY, uuid.uuid4)
+    assert placed.pace.bundle_due == START + timedelta(seconds=300)
+
+
+def test_what_is_not_counted_is_not_kept() -> None:
+    assert run([1.0] * 50, BundlePolicy(pages=0))[-1][2] == Pace()
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("severity", Severity.values())
+@pytest.mark.parametrize("named", ["its own way", "no end but the last", "nothing"])
+def test_what_may_wait_for_others(kind: Kind, severity: Severity.ValueType, named: str) -> None:
+    """A page to people of less than critical severity; and of those none that names its channel, or outlasts an acknowledge."""
+    channel = Channel.SMS if named == "its own way" else None
+    page = Page(kind, Urgency.HIGH, channel, outlasts=named == "no end but the last")
+    id = uuid.UUID(int=7)
+    given = NewPage(id, "acme", "users/ana", id, page, 0, 1, None, NotificationJob(severity=severity))
+    expected = (
+        kind in (Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISED)
+        and severity in (SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_INFO)
+        and named == "nothing"
+    )
+    assert may_wait(given) == expected
+    assert not may_wait(replace(given, incident=None))

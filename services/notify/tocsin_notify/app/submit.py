@@ -93,7 +93,7 @@ class Submit:
                     known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
                     steps = {page.id: _planned(page, known[page.org_id, page.user_id]) for page in fresh}
                     able = [
-                        page for page in fresh if stored.fences[page.id] is None and steps[page.id] and _may_wait(page)
+                        page for page in fresh if stored.fences[page.id] is None and steps[page.id] and may_wait(page)
                     ]
                     together = await self._bundle(passage.tx, able, stored.now)
                     for page in fresh:
@@ -147,7 +147,7 @@ class Submit:
         return {each.page_id: each.bundle for each in joined}
 
 
-def _may_wait(page: NewPage) -> bool:
+def may_wait(page: NewPage) -> bool:
     """Whether it may be sent together with others. Critical pages never wait, nor does what names its own way."""
     of_people = page.page.kind in PAGES and page.incident is not None and not page.page.outlasts
     return of_people and page.job.severity not in _NEVER_WAIT and page.page.channel_override is None

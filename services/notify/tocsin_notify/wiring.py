@@ -275,7 +275,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             runtime.http.add_routes(SlackInteractions(settings.slack_account, slack, callbacks, presses).routes())
         if twilio.sid:
             signed = SignedByTwilio(twilio, settings.public_url)
-            runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses)).routes())
+            runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses, failures)).routes())
             runtime.http.add_routes(TwilioCalls(signed, receipts, presses).routes())
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")

@@ -20,8 +20,8 @@ from tocsin_notify.app.move_pages import move_pages
 from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.channels.base import BadAddress
 from tocsin_notify.channels.registry import TYPES
-from tocsin_notify.domain.page import Channel
-from tocsin_notify.store import contacts, rules, verifications
+from tocsin_notify.domain.page import WAKING, Channel
+from tocsin_notify.store import contacts, notifications, rules, verifications
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import Contact
 
@@ -98,6 +98,12 @@ class Contacts:
             await verifications.finish(tx, id)
         updated = await contacts.update(tx, after)
         await self._notices.changed(tx, by, before, updated)
+        if not updated.usable:
+            waiting = await notifications.waiting_for(tx, [(tx.org_id, id)], WAKING)
+            why = (
+                "its contact method is disabled" if updated.disabled else "its contact method is not verified any more"
+            )
+            await self._failures.tell_hopeless(tx, waiting, why)
         return updated
 
     async def delete(self, tx: Tx, id: UUID, etag: str, may: Owners, by: str) -> Contact:

@@ -23,7 +23,7 @@ from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hint
 from tocsin_notify.app.stored_jobs import job_of
 from tocsin_notify.domain.attempt import RetryPolicy, keep_trying
-from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over
+from tocsin_notify.domain.failover import Add, PullForward, Sibling, fail_over, reaches_nobody
 from tocsin_notify.domain.page import PAGES, SLOW, WAKING, DeathReason, Kind, Method, Page, State, is_slow, priority_of
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import bundles, dead_letters, failures, notifications, pages, people
@@ -136,17 +136,57 @@ class Failures:
             await failures.pull_forward(tx, rows.pulled)
         if rows.added:
             await notifications.insert(tx, rows.added)
-        if rows.bundles:
-            together = await bundles.members(tx, rows.bundles)
-            for (org_id, id), (why, undelivered) in rows.bundles.items():
-                rows.outcomes += page_outcomes.failed_together(org_id, together[id], why, None, undelivered=undelivered)
-        await page_outcomes.append(tx, rows.outcomes)
+        await _tell(tx, rows)
         return Followed(
             now=[*(id for _, id in rows.pulled), *(row.id for row in rows.added)],
             later=[Hint(kept.id, kept.delay, kept.priority) for kept in rows.kept],
             dead=frozenset(id for _, id in rows.reasons),
             told=bool(rows.outcomes),
         )
+
+    async def tell_hopeless(self, tx: Tx, waiting: Sequence[NotificationHead], why: str) -> None:
+        """Their contact methods cannot be used any more: escalation is told of those of their pages that can reach nobody now.
+
+        Without it a level waits until the time of a step comes that cannot go out. `why` stands in what it is told.
+        """
+        if not waiting:
+            return
+        owned = {(each.org_id, each.page_id) for each in waiting}
+        locked = await pages.lock(tx, owned)
+        known = await people.read(tx, {(each.org_id, each.user_id) for each in waiting})
+        siblings = await failures.siblings(tx, owned)
+        rows = _Rows()
+        for each in waiting:
+            (page, job), methods = locked[each.page_id], known[each.org_id, each.user_id].methods
+            family = siblings[each.page_id]
+            hope = not reaches_nobody(family, methods) or fail_over(page, each.contact_method, family, methods)
+            if page.kind in WAKING and not hope:
+                self._over(each, f"{why}; no other contact method is left", page, job, family, methods, rows)
+        await _tell(tx, rows)
+        if rows.outcomes:
+            tx.after_commit(self.nudge)
+
+    def _over(
+        self,
+        head: NotificationHead,
+        detail: str,
+        page: Page,
+        job: bytes,
+        family: Sequence[Sibling],
+        methods: Sequence[Method],
+        rows: _Rows,
+    ) -> None:
+        if head.page_id in rows.over:
+            return
+        rows.over.add(head.page_id)
+        undelivered = any(sibling.taken for sibling in family)
+        if page.kind is Kind.BUNDLE:
+            rows.bundles[head.org_id, head.page_id] = detail, undelivered
+            return
+        channel = next((method.channel for method in methods if method.id == head.contact_method), None)
+        reason = f"{channel} failed for good: {detail}" if channel else detail
+        read = job_of(head, page.kind, job)
+        rows.outcomes.append(page_outcomes.failed(read, reason, channel, undelivered=undelivered))
 
     def _follow(
         self,
@@ -184,16 +224,8 @@ class Failures:
                 outcome = "; no other contact method is left"
                 if page.kind in WAKING and failed.reason is DeathReason.ATTEMPTS_EXHAUSTED:
                     outcome += f", and it was tried for {timedelta(seconds=round(begun.age))}"
-                over = all(sibling.state is State.DEAD for sibling in family)
-                if page.kind in WAKING and over and failed.page_id not in rows.over:
-                    rows.over.add(failed.page_id)
-                    undelivered = any(sibling.taken for sibling in family)
-                    if page.kind is Kind.BUNDLE:
-                        rows.bundles[failed.org_id, failed.page_id] = failed.detail, undelivered
-                    else:
-                        rows.outcomes.append(
-                            _ended(failed, job_of(failed, page.kind, job), methods, undelivered=undelivered)
-                        )
+                if page.kind in WAKING and reaches_nobody(family, methods):
+                    self._over(failed, failed.detail, page, job, family, methods, rows)
                 _log.error("notification_dead", **_fields(failed), reason=failed.reason, detail=failed.detail)
         detail = failed.detail + outcome
         rows.reasons[failed.org_id, failed.id] = detail
@@ -231,6 +263,15 @@ class Failures:
         )
 
 
+async def _tell(tx: Tx, rows: _Rows) -> None:
+    """Put into the outbox what escalation is to hear."""
+    if rows.bundles:
+        together = await bundles.members(tx, rows.bundles)
+        for (org_id, id), (why, undelivered) in rows.bundles.items():
+            rows.outcomes += page_outcomes.failed_together(org_id, together[id], why, None, undelivered=undelivered)
+    await page_outcomes.append(tx, rows.outcomes)
+
+
 def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
     """The page's notifications once this one waits for another try."""
     return [replace(each, state=State.PENDING, tried=True) if each.id == id else each for each in family]
@@ -239,12 +280,6 @@ def still_tried(family: Sequence[Sibling], id: UUID) -> list[Sibling]:
 def _delayed(failed: Failed, job: NotificationJob, reason: str, methods: Sequence[Method]) -> PageOutcome:
     channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
     return page_outcomes.delayed(job, failed.id, reason, channel)
-
-
-def _ended(failed: Failed, job: NotificationJob, methods: Sequence[Method], *, undelivered: bool) -> PageOutcome:
-    channel = next((method.channel for method in methods if method.id == failed.contact_method), None)
-    reason = f"{channel} failed for good: {failed.detail}" if channel else failed.detail
-    return page_outcomes.failed(job, reason, channel, undelivered=undelivered)
 
 
 def _fields(failed: Failed) -> dict[str, str]:

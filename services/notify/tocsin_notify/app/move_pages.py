@@ -1,15 +1,18 @@
 """A contact method is deleted: what waits for it goes to the user's other methods, each step at its own time."""
 
+from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.app.failures import Failed, Failures
-from tocsin_notify.domain.failover import Add, PullForward, fail_over
+from tocsin_notify.domain.failover import GONE, Add, PullForward, fail_over
 from tocsin_notify.domain.page import DeathReason, State
 from tocsin_notify.store import notifications, pages, people
 from tocsin_notify.store.contacts import Contact
 from tocsin_notify.store.failures import siblings as siblings_of
+
+_DELETED: Final = "its contact method was deleted"
 
 
 async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
@@ -40,27 +43,16 @@ async def move_pages(tx: Tx, gone: Contact, failures: Failures) -> list[UUID]:
             case Add(method=method):
                 moved[row.id] = method.id
             case PullForward():
-                cancelled[row.id] = "its contact method was deleted; the page has other notifications"
+                cancelled[row.id] = GONE
             case None if alive or taken:
-                cancelled[row.id] = "its contact method was deleted; the page has other notifications"
+                cancelled[row.id] = GONE
             case None:
-                lost.append(
-                    Failed(
-                        id=row.id,
-                        org_id=tx.org_id,
-                        page_id=row.page_id,
-                        user_id=gone.user_id,
-                        incident=row.incident,
-                        generation=row.generation,
-                        priority=row.priority,
-                        contact_method=gone.id,
-                        reason=DeathReason.NO_CONTACT_METHOD,
-                        detail="its contact method was deleted",
-                    )
-                )
+                lost.append(Failed.of(row, DeathReason.NO_CONTACT_METHOD, _DELETED))
     await notifications.repoint(tx, moved)
     await notifications.cancel(tx, cancelled)
     followed = await failures.follow(tx, lost, locked)
     if followed.told:
         tx.after_commit(failures.nudge)
+    # The others that its page has may wait in vain themselves.
+    await failures.tell_hopeless(tx, [row for row in waiting if row.id in cancelled], _DELETED)
     return [*moved, *followed.now]

@@ -1,8 +1,7 @@
 """The tasks of notify's queue: notifications, messages that are to be sent later, and dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
@@ -13,15 +12,13 @@ from tocsin_notify.app import page_outcomes
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.stored_jobs import job_of_page
-from tocsin_notify.domain.failover import Sibling
+from tocsin_notify.domain.failover import REMOVED, Sibling, reaches_nobody
 from tocsin_notify.domain.page import WAKING, Channel, Kind, State
-from tocsin_notify.store import bundles, failures, pages
+from tocsin_notify.store import bundles, failures, pages, people
 from tocsin_notify.store import tasks as stored
 from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.dead_letters import DeadLetterHead
 from tocsin_notify.store.tasks import MessageTask, NotificationTask
-
-_LIVE: Final = (State.PENDING, State.SENDING, State.SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ class NotificationTasks:
 
     async def remove(self, tx: Tx, tasks: Sequence[Task], by: str) -> None:
         """See `TaskKind`. Escalation is told of pages that reach nobody by it, and starts the next level if it waits for them."""
-        reason = f"removed from the queue by {by}"
+        reason = f"{REMOVED}{by}"
         outcomes = [outcome for lost in (await self._lost(tx, tasks)).values() for outcome in lost.outcomes(reason)]
         await stored.cancel(tx, [(task.org_id, task.id) for task in tasks], reason)
         await page_outcomes.append(tx, outcomes)
@@ -127,7 +124,12 @@ class NotificationTasks:
         if not owned:
             return {}
         siblings = await failures.siblings(tx, owned)
-        ending = {page: row for page, row in waking.items() if not _live(siblings[page], rows)}
+        known = await people.read(tx, {(row.org_id, row.user_id) for row in waking.values()})
+        ending = {
+            page: row
+            for page, row in waking.items()
+            if reaches_nobody(_without(siblings[page], rows), known[row.org_id, row.user_id].methods)
+        }
         held = await pages.lock(tx, {(row.org_id, page) for page, row in ending.items()}, only_free=True)
         bundled = {(row.org_id, page) for page, row in ending.items() if row.type == Kind.BUNDLE}
         members = await bundles.members(tx, bundled) if bundled else {}
@@ -143,8 +145,9 @@ class NotificationTasks:
         }
 
 
-def _live(family: Sequence[Sibling], going: Mapping[UUID, object]) -> bool:
-    return any(sibling.state in _LIVE for sibling in family if sibling.id not in going)
+def _without(family: Sequence[Sibling], going: Mapping[UUID, object]) -> list[Sibling]:
+    """The page's notifications once these are removed."""
+    return [replace(each, state=State.CANCELLED, gone=True) if each.id in going else each for each in family]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from uuid import UUID
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
+from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.presses import ANSWERS, Answer, Press, Presses
 from tocsin_notify.app.stored_jobs import title_of
 from tocsin_notify.domain.action import Action
-from tocsin_notify.domain.page import PAGES
+from tocsin_notify.domain.page import PAGES, WAKING
 from tocsin_notify.domain.sms_reply import Reply, Request, Texted, candidates, code_of, meant, read_reply
-from tocsin_notify.store import sms_replies
+from tocsin_notify.store import notifications, sms_replies
 from tocsin_notify.store.sms_replies import TextedPage, TextReceived
 
 _log = get_logger(__name__)
@@ -30,8 +31,9 @@ class SmsReplies:
     another meaning when the provider tells it again.
     """
 
-    def __init__(self, db: Database, presses: Presses) -> None:
+    def __init__(self, db: Database, presses: Presses, failures: Failures) -> None:
         self._db = db
+        self._failures = failures
         self._presses = presses
 
     async def take(self, number: str, text: str, sid: str) -> str:
@@ -69,9 +71,15 @@ class SmsReplies:
                 return TextReceived()
 
     async def _switch(self, tx: Tx, number: str, request: Request) -> None:
-        change = sms_replies.stop if request is Request.STOP else sms_replies.start
-        for org_id, user in await change(tx, number):
-            _log.warning("sms_stopped" if request is Request.STOP else "sms_started", org_id=org_id, user=user)
+        if request is Request.START:
+            for started in await sms_replies.start(tx, number):
+                _log.warning("sms_started", org_id=started.org_id, user=started.user_id)
+            return
+        stopped = await sms_replies.stop(tx, number)
+        for each in stopped:
+            _log.warning("sms_stopped", org_id=each.org_id, user=each.user_id)
+        waiting = await notifications.waiting_for(tx, [(each.org_id, each.id) for each in stopped], WAKING)
+        await self._failures.tell_hopeless(tx, waiting, "the phone has said STOP")
 
     async def _meant(self, tx: Tx, number: str, reply: Reply) -> TextReceived:
         pages = {each.incident: each for each in await sms_replies.pages(tx, number, PAGES)}

@@ -2,11 +2,16 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
 from tocsin_notify.domain.page import ONE_WAY, RINGING, WAKING, Kind, Method, Page, State
 
+GONE: Final = "its contact method was deleted; the page has other notifications"
+"""Why a step is cancelled that could be carried by nothing else, while its page had others."""
+REMOVED: Final = "removed from the queue by "
+"""Why an operator's removal cancels a step; the operator's name follows."""
 FAILOVER_STEP = 1000
 """Steps from here on were not planned by a rule: they took over from a failed one. Rules are at most 30."""
 
@@ -15,7 +20,8 @@ FAILOVER_STEP = 1000
 class Sibling:
     """A notification of the same page. `tried`: a pending one that waits for its next attempt, not for its first.
 
-    `taken`: a provider has taken it, even if it failed since.
+    `taken`: a provider has taken it, even if it failed since. `gone`: a cancelled one that had no way to go any more (`GONE`,
+    `REMOVED`); what else cancels a step is that nobody needs it.
     """
 
     id: UUID
@@ -23,6 +29,7 @@ class Sibling:
     state: State
     tried: bool = False
     taken: bool = False
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,20 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
         if method.id in candidates and method.id not in tried:
             return Add(method, FAILOVER_STEP + number)
     return None
+
+
+def reaches_nobody(siblings: Sequence[Sibling], methods: Sequence[Method]) -> bool:
+    """Whether none of a page's notifications has gone out, is on its way, or could go when its turn comes, as things are now.
+
+    A step that waits for its time on a contact method that is switched off, not verified any more or deleted is no hope: the level
+    does not wait for it. It stays, and goes out if the method can be used again by then.
+    """
+    usable = {method.id for method in methods if method.usable}
+    for each in siblings:
+        waits_in_vain = each.state is State.PENDING and each.method not in usable
+        if not (each.state is State.DEAD or waits_in_vain or (each.state is State.CANCELLED and each.gone)):
+            return False
+    return True
 
 
 def go_around(

@@ -35,6 +35,11 @@ class Contact:
     def __repr__(self) -> str:
         return f"Contact({self.id}, {self.channel})"
 
+    @property
+    def usable(self) -> bool:
+        """Whether it may carry pages."""
+        return self.verified and not self.disabled
+
 
 _C: Final = contact_methods.c
 _COLUMNS: Final = columns_of(contact_methods, Contact, verified=_C.verify_time.is_not(None))

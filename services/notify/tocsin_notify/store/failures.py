@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_notify.domain.failover import Sibling
+from tocsin_notify.domain.failover import GONE, REMOVED, Sibling
 from tocsin_notify.domain.page import CRITICAL, SLOW, State
 from tocsin_notify.store.notifications import NewNotification
 
@@ -34,7 +34,8 @@ FROM unnest($1::text[], $2::uuid[], $3::text[], $4::smallint[], $5::float8[]) AS
 WHERE n.id = g.id AND n.org_id IS NOT DISTINCT FROM g.org_id AND n.state IN ('pending', 'sending', 'dead')
 """
 _SIBLINGS: Final = """
-SELECT n.id, n.page_id, n.contact_method, n.state, n.tries > 0 AS tried, EXISTS (
+SELECT n.id, n.page_id, n.contact_method, n.state, n.tries > 0 AS tried,
+  n.state_reason = $3 OR starts_with(n.state_reason, $4) AS gone, EXISTS (
     SELECT FROM attempts a WHERE a.org_id = n.org_id AND a.notification_id = n.id AND a.outcome = 'sent') AS taken
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
 JOIN notifications n ON n.page_id = g.page_id AND n.org_id IS NOT DISTINCT FROM g.org_id
@@ -113,8 +114,9 @@ async def keep(tx: Tx, kept: Sequence[Kept]) -> None:
 async def siblings(tx: Tx, pages: Collection[Named]) -> dict[UUID, list[Sibling]]:
     """Each page's notifications, earliest due first."""
     found: dict[UUID, list[Sibling]] = {page: [] for _, page in pages}
-    for row in await tx.fetch(_SIBLINGS, *_split(pages)):
-        sibling = Sibling(row["id"], row["contact_method"], State(row["state"]), row["tried"], row["taken"])
+    for row in await tx.fetch(_SIBLINGS, *_split(pages), GONE, REMOVED):
+        state, method = State(row["state"]), row["contact_method"]
+        sibling = Sibling(row["id"], method, state, row["tried"], row["taken"], gone=row["gone"])
         found[row["page_id"]].append(sibling)
     return found
 

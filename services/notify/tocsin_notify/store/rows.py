@@ -108,17 +108,6 @@ class Upcoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """One that waits for its contact method."""
-
-    id: UUID
-    page_id: UUID
-    incident: UUID | None
-    generation: int
-    priority: int
-
-
-@dataclass(frozen=True, slots=True)
 class Shown:
     """One as people read it, with what its page holds."""
 

@@ -13,6 +13,15 @@ from tocsin_notify.store.fences import stops
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """A contact method that its phone switched off, or on again."""
+
+    org_id: str
+    user_id: str
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class TextedPage:
     """The latest text message about one incident to the number.
 
@@ -62,11 +71,11 @@ SELECT EXISTS (SELECT FROM contact_methods
 """
 _STOP: Final = """
 UPDATE contact_methods SET disabled = true, stop_time = app_now(), version = version + 1, update_time = app_now()
-WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND NOT disabled RETURNING org_id, user_id
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND NOT disabled RETURNING org_id, user_id, id
 """
 _START: Final = """
 UPDATE contact_methods SET disabled = false, stop_time = NULL, version = version + 1, update_time = app_now()
-WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id
+WHERE channel = 'sms' AND address = $1 AND delete_time IS NULL AND stop_time IS NOT NULL RETURNING org_id, user_id, id
 """
 # A second request with the same name waits here until the first one has decided what it means.
 _BEGIN: Final = "INSERT INTO texts_received (sid) VALUES ($1) ON CONFLICT (sid) DO NOTHING RETURNING sid"
@@ -105,17 +114,17 @@ async def is_known(tx: Tx, number: str) -> bool:
     return bool(await tx.fetchval(_KNOWN, number))
 
 
-async def stop(tx: Tx, number: str) -> list[tuple[str, str]]:
-    """Switches off the contact methods with this number; whose they were (tenant and user).
+async def stop(tx: Tx, number: str) -> list[Switched]:
+    """Switches off the contact methods with this number; which these were.
 
     Tests, codes of verification and messages to the number itself are not held back here. The provider refuses those.
     """
-    return [(row["org_id"], row["user_id"]) for row in await tx.fetch(_STOP, number)]
+    return [Switched(*row) for row in await tx.fetch(_STOP, number)]
 
 
-async def start(tx: Tx, number: str) -> list[tuple[str, str]]:
-    """What `stop` switched off, and nobody has changed since, is on again; whose."""
-    return [(row["org_id"], row["user_id"]) for row in await tx.fetch(_START, number)]
+async def start(tx: Tx, number: str) -> list[Switched]:
+    """What `stop` switched off, and nobody has changed since, is on again; which."""
+    return [Switched(*row) for row in await tx.fetch(_START, number)]
 
 
 async def may_answer(tx: Tx, number: str, most: int) -> bool:

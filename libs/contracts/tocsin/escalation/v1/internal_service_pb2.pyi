@@ -73,7 +73,7 @@ class _PageOutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageO
     PAGE_OUTCOME_KIND_UNREACHABLE: _PageOutcomeKind.ValueType  # 1
     """The user has no contact method that may carry the page: nothing was tried."""
     PAGE_OUTCOME_KIND_FAILED: _PageOutcomeKind.ValueType  # 2
-    """Every contact method that was tried failed for good. Nothing is tried any more."""
+    """Every contact method that was tried failed for good, and no step that waits could go out as things are."""
     PAGE_OUTCOME_KIND_DELAYED: _PageOutcomeKind.ValueType  # 3
     """Every attempt so far failed in a way that may pass. Further attempts follow at long intervals."""
     PAGE_OUTCOME_KIND_SENT: _PageOutcomeKind.ValueType  # 4
@@ -89,7 +89,7 @@ PAGE_OUTCOME_KIND_UNSPECIFIED: PageOutcomeKind.ValueType  # 0
 PAGE_OUTCOME_KIND_UNREACHABLE: PageOutcomeKind.ValueType  # 1
 """The user has no contact method that may carry the page: nothing was tried."""
 PAGE_OUTCOME_KIND_FAILED: PageOutcomeKind.ValueType  # 2
-"""Every contact method that was tried failed for good. Nothing is tried any more."""
+"""Every contact method that was tried failed for good, and no step that waits could go out as things are."""
 PAGE_OUTCOME_KIND_DELAYED: PageOutcomeKind.ValueType  # 3
 """Every attempt so far failed in a way that may pass. Further attempts follow at long intervals."""
 PAGE_OUTCOME_KIND_SENT: PageOutcomeKind.ValueType  # 4

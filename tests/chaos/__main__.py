@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tocsin_stack.scratch import scratch
 
+from tests.chaos.cables import laid
 from tests.chaos.checker import check
 from tests.chaos.fleet import Fleet
 from tests.chaos.round import Plan, run
@@ -28,8 +29,8 @@ async def main() -> int:
     began = os.getloadavg()[0]
     print(f"seed {plan.seed}, {arguments.minutes:g} min, {plan.per_second:g} alerts/s, {os.cpu_count()} cores")
     with scratch() as folder:
-        async with Fleet(folder, quick=False) as fleet:
-            history = await run(fleet, plan, say=lambda line: print(line, flush=True))
+        async with Fleet(folder, quick=False) as fleet, laid(fleet) as cables:
+            history = await run(fleet, plan, say=lambda line: print(line, flush=True), cables=cables)
     if arguments.history:
         history.write(arguments.history)
     print(f"\n{len(history.alerts)} alerts, {len(history.calls)} calls, {len(history.faults)} faults; seconds late")

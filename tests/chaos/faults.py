@@ -5,7 +5,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from tocsin_stack import binaries
 from tocsin_stack.service import ServiceProcess
 
+from tests.chaos.cables import Cables
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Fault, History
 from tests.chaos.receivers import Receivers
@@ -39,8 +40,17 @@ class Kind:
 class Faults:
     """Every kind of fault for one fleet, chosen by the dice."""
 
-    def __init__(self, fleet: Fleet, receivers: Receivers, history: History, dice: random.Random) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        receivers: Receivers,
+        history: History,
+        dice: random.Random,
+        cables: Cables | None = None,
+    ) -> None:
+        """Without cables nothing can be cut off from PostgreSQL."""
         self._fleet = fleet
+        self._cables = cables
         self._receivers = receivers
         self._history = history
         self._dice = dice
@@ -68,6 +78,7 @@ class Faults:
             )
         return [
             *kinds,
+            *(self._cuts(self._cables) if self._cables else ()),
             Kind("PostgreSQL killed", self._postgres_killed, 0.1, 3),
             Kind("PostgreSQL frozen", self._postgres_frozen, 1, 10),
             Kind("PostgreSQL read-only", self._postgres_read_only, 1, 4),
@@ -81,6 +92,15 @@ class Faults:
             Kind("provider is slow", _bound(self._receivers.behaving, "slow"), 1, 4),
             Kind("rolling restart", self._rolling_restart, 0, 0),
         ]
+
+    def _cuts(self, cables: Cables) -> Iterator[Kind]:
+        for service in SERVICES:
+            notify = service == "notify"
+            one = _bound(self._cut, cables, service)
+            yield Kind(f"one {service} cut off from PostgreSQL", one, 1, 10, harms_calls=notify)
+        everybody = self._fleet.replicas()
+        yield Kind("PostgreSQL cut off", _bound(cables.cut, everybody), 1, 10, harms_calls=True)
+        yield Kind("PostgreSQL's connections reset", _bound(cables.broken, everybody), 0.1, 3, harms_calls=True)
 
     async def happens(self, kind: Kind, longest: float) -> None:
         """Break, hold for a random time of at most `longest` seconds, mend, and note it."""
@@ -124,6 +144,11 @@ class Faults:
         finally:
             for victim in victims:
                 victim.resume()
+
+    @asynccontextmanager
+    async def _cut(self, cables: Cables, service: str) -> AsyncIterator[None]:
+        async with cables.cut(self._victims(service, one=True)):
+            yield
 
     @asynccontextmanager
     async def _restored(self, service: str) -> AsyncIterator[float]:

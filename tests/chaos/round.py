@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import grpc
 from tocsin.ingest.v1 import alert_pb2
 
+from tests.chaos.cables import Cables
 from tests.chaos.checker import check, count
 from tests.chaos.faults import Faults, Kind
 from tests.chaos.fleet import Fleet
@@ -41,12 +42,14 @@ class Plan:
     """Not those whose name contains one of these."""
 
 
-async def run(fleet: Fleet, plan: Plan, say: Callable[[str], None] = lambda _: None) -> History:
-    """Let it happen. The fleet is whole again afterwards."""
+async def run(
+    fleet: Fleet, plan: Plan, say: Callable[[str], None] = lambda _: None, cables: Cables | None = None
+) -> History:
+    """Let it happen. The fleet is whole again afterwards. Without cables nothing is cut off from PostgreSQL."""
     dice = random.Random(plan.seed)
     history = History()
     receivers = Receivers(fleet, history)
-    faults = Faults(fleet, receivers, history, dice)
+    faults = Faults(fleet, receivers, history, dice, cables)
     loads = [
         await RecordedLoad.prepare(
             fleet.tenant(), seed=dice.getrandbits(24), per_second=plan.per_second / 2, email=email

@@ -99,7 +99,7 @@ async def test_dead_letters_are_listed_redriven_and_discarded(make_broker: MakeB
 
 
 async def test_dead_letters_have_a_bound_and_what_is_forgotten_is_counted(make_broker: MakeBroker) -> None:
-    broker = make_broker(most_dead=3, max_deliveries=1, lease=0.1)
+    broker = make_broker(most_dead=3, max_deliveries=1)
 
     @broker.task("fail", attempts=1)
     async def fail(what: str) -> None:

@@ -137,7 +137,8 @@ class Fleet(World):
         `when` is a condition on OLD and NEW. It stops until the block ends or the statement's timeout (5 s) is over; a
         killed one stops there for good.
         """
-        database = await self.database(service)
+        # The superuser sees whose session waits, also one of the login of calls.
+        database = await asyncpg.connect(self.postgres.url(self.stack.plan.databases[service].rpartition("/")[2]))
         number = random.getrandbits(48)
         name = f"breakpoint_{number}"
         result = "OLD" if event.startswith("DELETE") else "NEW"

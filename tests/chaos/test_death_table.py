@@ -6,10 +6,13 @@ import time
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_pb2
+from tocsin.ingest.v1.alert_service_pb2 import SendHeartbeatRequest
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
 from tocsin_stack.output import Output
 from tocsin_stack.process import Child
+from tocsin_testkit.clients import Clients
 from tocsin_testkit.tenant import Tenant
 
 from tests.chaos.fleet import PASSING, Breakpoint, Fleet, eventually, insist, tell
@@ -37,6 +40,32 @@ async def test_ingest_dies_before_it_notes_that_an_incident_was_taken(fleet: Fle
     await ana.is_paged(incident)
     await fleet.orphans_come_due()  # and it is handed over once more
     await fleet.until("ingest", "SELECT NOT EXISTS (SELECT FROM outbox WHERE org_id = $1)", tenant.org_id)
+
+
+async def test_ingest_dies_while_it_opens_the_incident_of_a_missing_heartbeat(fleet: Fleet, tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    ten_minutes = Duration(seconds=600)
+    backup = await tenant.integration(await tenant.policy([ana], minutes=600), heartbeat_interval=ten_minutes)
+    # Their time is moved by the rows: to replicas that were started lately, the clock's way to ten minutes later is an outage.
+    await fleet.until("ingest", "SELECT renew_time > app_now() - interval '10 s' FROM intakes WHERE org_id = '*'")
+    database = await fleet.database("ingest")
+    async with fleet.breakpoint("ingest", "incidents", "INSERT", _is(tenant)) as point:
+        await database.execute("UPDATE intakes SET since = since - interval '1 day' WHERE org_id = '*'")
+        late = "UPDATE integrations SET heartbeat_due_time = app_now() WHERE org_id = $1"
+        await database.execute(late, tenant.org_id)
+        died = await _kill(point)
+    await database.close()
+    title = "no heartbeat from prometheus for 10 minutes"
+    [incident] = await tenant.incidents_titled(title)
+    page = await ana.is_paged(incident)
+    tell(
+        "ingest dies while it opens the incident of a missing heartbeat", after_death_ms=round((page.at - died) * 1000)
+    )
+    await fleet.heal()
+    alerts = Clients(fleet.channels, backup.key).alerts
+    assert (await insist(lambda: alerts.SendHeartbeat(SendHeartbeatRequest()))).returned
+    await ana.is_told(incident, "resolution")
+    assert await tenant.incidents_titled(title) == [incident], "one, whoever has opened it"
 
 
 async def test_escalation_dies_while_it_takes_an_incident(fleet: Fleet, tenant: Tenant) -> None:

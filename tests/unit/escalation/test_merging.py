@@ -165,6 +165,84 @@ def test_an_alert_of_a_merged_incident_is_told_where_people_look_and_counts_wher
     assert story.run.facts.alert_count == 9
 
 
+def test_a_merge_begins_a_generation_and_so_does_its_end() -> None:
+    """Timers and pages of before do nothing any more, and the pages after it are others than those before it."""
+    story = Story()
+    first, before = story.page_of("ana"), story.run.generation
+    story.take(Merged(ANA, OTHER))
+    assert (story.run.generation, story.run.pages) == (before + 1, {})
+    story.take(Unmerged(ANA))
+    assert story.run.generation == before + 2
+    assert story.page_of("ana") != first
+
+
+def test_each_side_says_what_happened_in_full_words() -> None:
+    story = Story()
+    for event, message in (
+        (MergedFrom(ANA, THIRD, "disk full", 1, 1), "(disk full), of 1 alert, was merged into this one by users/ana"),
+        (UnmergedFrom(ANA, THIRD), "was taken out of this one by users/ana"),
+        (UnmergedFrom("", THIRD), "was taken out of this one by itself"),
+        (UnmergedFrom("integrations/prom", THIRD, over=True), "is resolved by integrations/prom"),
+    ):
+        story.take(event)
+        assert story.decisions[-1].notes[0].message == f"incidents/{THIRD} {message}"
+    for ended, why in ((Unmerged(ANA), "by users/ana"), (Unmerged("", "it is over"), "because it is over")):
+        story = merged()
+        story.take(ended)
+        assert story.decisions[-1].notes[0].message == f"an incident of its own again, {why}"
+
+
+def test_a_severity_that_is_not_known_is_no_worse_than_any() -> None:
+    story = Story()
+    story.run = replace(story.run, facts=replace(story.run.facts, severity=3))
+    story.take(MergedFrom(ANA, THIRD, "disk full", 0, 1))
+    assert (story.run.facts.severity, story.said()) == (3, [NoteKind.MERGED_FROM])
+    story.take(MergedFrom(ANA, THIRD, "disk full", 2, 1))
+    assert story.said() == [NoteKind.MERGED_FROM, NoteKind.LEVEL_PAGED]
+    story.take(Merged(ANA, OTHER))
+    for count, severity, expected in ((5, 0, (5, 2)), (3, 4, (5, 2)), (6, 1, (6, 1))):
+        story.take(AlertsAdded(count, severity, "again", 0))
+        assert (story.run.facts.alert_count, story.run.facts.severity) == expected
+
+
+def test_what_comes_late_to_a_merged_incident_changes_nothing() -> None:
+    story = merged()
+    before = story.run
+    story.take(stale())
+    assert story.said() == [NoteKind.STALE]
+    assert story.take(Started(THREE)).already
+    assert story.run == before
+    ended = Story()
+    ended.take(Resolved(ANA))
+    assert ended.take(UnmergedFrom(ANA, THIRD)).already, "the one that was in it goes on"
+
+
+def test_what_events_mean_for_the_incidents_with_which_theirs_are_merged() -> None:
+    run = Story().run
+    target, part, over, other = (replace(run, incident_id=UUID(int=number)) for number in range(4))
+    into = target.incident_id
+    part = replace(part, state=State.MERGED, merged_into=into)
+    over = replace(over, state=State.RESOLVED, merged_into=into)
+    runs = {each.incident_id: each for each in (target, part, over, other)}
+    alert, end, note = AlertsAdded(2, 1, "again", 1), Resolved("integrations/prom"), Noted(ANA, "same disk")
+    because = f"incidents/{into}, into which it was merged, is resolved"
+    for events, meant in (
+        ([(part.incident_id, alert)], [(into, replace(alert, source=part.incident_id))]),
+        ([(part.incident_id, note)], [(into, replace(note, source=part.incident_id))]),
+        ([(part.incident_id, end)], [(into, UnmergedFrom("integrations/prom", part.incident_id, over=True))]),
+        ([(into, end)], [(part.incident_id, Unmerged("", because))]),
+        (
+            [(into, end), (part.incident_id, end)],
+            [(into, UnmergedFrom("integrations/prom", part.incident_id, over=True))],
+        ),
+        ([(over.incident_id, event) for event in (alert, note, end)], []),
+        ([(other.incident_id, event) for event in (alert, note, end)], []),
+        ([(into, alert), (into, note), (part.incident_id, Acknowledged(ANA))], []),
+        ([(UUID(int=9), end)], []),
+    ):
+        assert list(follow(events, runs)) == meant
+
+
 def test_what_a_person_means_who_answers_a_page_of_a_merged_incident() -> None:
     run = Story().run
     one, two, three = (replace(run, incident_id=UUID(int=number)) for number in range(3))

@@ -130,6 +130,38 @@ def test_what_is_counted_is_what_is_done(dealt: list[int]) -> None:
         assert sum(dealt) <= 2 * coming(schedule.layers) + 10, seed
 
 
+class Counted(int):
+    """A minute that counts how often it is compared."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        Counted.compared += 1
+        return int(self) < int(other)
+
+    def __le__(self, other: int) -> bool:
+        Counted.compared += 1
+        return int(self) <= int(other)
+
+    def __gt__(self, other: int) -> bool:
+        Counted.compared += 1
+        return int(self) > int(other)
+
+
+def test_absences_are_looked_through_once_and_not_for_each_person_who_may_step_in() -> None:
+    line_up = tuple(tuple(f"u{place}-{i}" for i in range(20)) for place in range(5))
+    crowd = tuple(
+        Layer(f"l{n}", (Turn(Unit.WEEK, 1),), utc("2026-01-05 00:00"), line_up, "UTC", mode=Mode.ADD) for n in range(10)
+    )
+    users = [user for group in line_up for user in group]
+    earlier = [(Counted(NOW - 400 + 2 * n), Counted(NOW - 399 + 2 * n)) for n in range(199)]
+    absences = {user: (*earlier, (Counted(NOW - 1), Counted(NOW + 1))) for user in users}
+    Counted.compared = 0
+    [here] = resolve.resolve(Schedule("web", "UTC", crowd, absences=absences, stand_in=True), NOW, NOW + 1)
+    assert (here.people, len(here.away)) == ((), 20)
+    assert Counted.compared <= 5 * len(users) * 200
+
+
 def test_nobody_on_purpose_has_a_place_like_a_person() -> None:
     nobody = tuple(replace(each, line_up=((),) * 50) for each in dense(concurrent=50).layers)
     assert too_much(nobody) is not None

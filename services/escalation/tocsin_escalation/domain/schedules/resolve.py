@@ -14,6 +14,7 @@ Its rules, in this order:
 A segment begins at its start and ends right before its end: an instant at a boundary belongs to the segment that begins.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,6 +22,7 @@ from typing import TypeVar
 
 from tocsin_escalation.domain.schedules.layers import Span, behind, groups, spans
 from tocsin_escalation.domain.schedules.model import (
+    FOREVER,
     Coverage,
     FixedPeriod,
     Layer,
@@ -32,6 +34,7 @@ from tocsin_escalation.domain.schedules.model import (
     Source,
     SourceKind,
 )
+from tocsin_escalation.domain.schedules.windows import merged
 
 _BY_LAYER = -1
 """The order of what no override has put there."""
@@ -86,6 +89,7 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
     # What has ended, or begins later, costs nothing: a schedule keeps dozens of closed versions of its layers.
     counting = tuple(layer for layer in schedule.layers if layer.until > since and layer.since < until)
     lines = [_Line(layer, since, until) for layer in _by_rank(counting)]
+    schedule = replace(schedule, absences=_absences(schedule, since, until))
     overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
     periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
     edges = sorted(_edges(schedule, lines, overrides, periods, since, until))
@@ -98,6 +102,15 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
             active = [each for each in overrides if each.start <= start < each.end] if overrides else []
             slots = _overridden(_dealt(lines, positions, start, active), active)
         yield _segment(start, end, slots, schedule)
+
+
+def _absences(schedule: Schedule, since: int, until: int) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Those within [since, until), of each user disjoint and in order: whoever may step in is looked up in them again and again."""
+    within = {
+        user: merged(pair for pair in times if pair[0] < until and pair[1] > since)
+        for user, times in schedule.absences.items()
+    }
+    return {user: tuple(times) for user, times in within.items() if times}
 
 
 def _by_rank(layers: tuple[Layer, ...]) -> list[Layer]:
@@ -244,7 +257,9 @@ def _stand_ins(slot: _Slot, schedule: Schedule, start: int, taken: set[str]) -> 
 def _there(user: str, schedule: Schedule, start: int) -> bool:
     if user in schedule.unusable:
         return False
-    return not any(begins <= start < ends for begins, ends in schedule.absences.get(user, ()))
+    times = schedule.absences.get(user, ())
+    before = bisect_right(times, (start, FOREVER))
+    return before == 0 or times[before - 1][1] <= start
 
 
 def same(one: Segment, other: Segment) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
 from tocsin_escalation.app.advance import Advanced, Step
-from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
+from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.command import Closed, Commands
 from tocsin_escalation.app.merge import plan_merge, plan_unmerge
 from tocsin_escalation.domain.escalation import State
@@ -403,6 +403,40 @@ async def test_what_is_merged_while_a_lock_is_waited_for_is_locked_as_well(desk:
         assert await waiting == {source, target}
         async with desk.db.system() as tx:
             await escalations.save(tx, [runs[source]])
+
+
+async def test_a_merge_that_crosses_with_a_timer_leaves_no_timer_and_no_page_behind(desk: Desk) -> None:
+    for _ in range(4):
+        source, target = await two(desk)
+        await desk.passes(minutes=6)
+        await asyncio.gather(merge(desk, source, target), desk.sweep())
+        run = await desk.run(source)
+        assert (run.state, run.timer, run.pages) == (State.MERGED, None, {})
+        paged = await desk.paged(source)
+        await desk.passes(minutes=60)
+        while await desk.sweep():
+            pass
+        assert await desk.paged(source) == paged, "whatever was first, nothing pages for it afterwards"
+        assert await desk.paged(target) == [(1, "ana"), (2, "ben")]
+
+
+async def test_an_incident_that_ingest_opens_anew_stays_merged_and_is_told_where_people_look(desk: Desk) -> None:
+    source = desk.opening(severity=3)
+    target = desk.opening(severity=3)
+    await apply_events(desk.db, desk.effects, [source, target])
+    await merge(desk, source.incident_id, target.incident_id)
+    assert isinstance(source.event, Opening)
+    worse = replace(source.event.facts, severity=1, alert_count=7)
+    anew = replace(source, sequence=5, event=replace(source.event, facts=worse, anew_because="an event was lost"))
+    assert await apply_events(desk.db, desk.effects, [anew]) == [Result.APPLIED]
+    run = await desk.run(source.incident_id)
+    assert (run.state, run.merged_into, run.facts.alert_count) == (State.MERGED, target.incident_id, 7)
+    assert (await desk.run(target.incident_id)).facts.severity == 1
+    assert await desk.paged(source.incident_id) == [(1, "ana")]
+    over = replace(anew, sequence=9, event=replace(anew.event, over_by="integrations/prom"))  # type: ignore[arg-type]
+    assert await apply_events(desk.db, desk.effects, [over]) == [Result.APPLIED]
+    assert (await desk.run(source.incident_id)).state is State.RESOLVED
+    assert (await desk.said(target.incident_id))[-1] == "unmerged_from"
 
 
 async def test_the_end_of_an_incident_waits_for_no_turn_of_what_is_merged_into_it(desk: Desk) -> None:

@@ -226,7 +226,7 @@ def test_what_events_mean_for_the_incidents_with_which_theirs_are_merged() -> No
     runs = {each.incident_id: each for each in (target, part, over, other)}
     alert, end, note = AlertsAdded(2, 1, "again", 1), Resolved("integrations/prom"), Noted(ANA, "same disk")
     because = f"incidents/{into}, into which it was merged, is resolved"
-    for events, meant in (
+    cases: list[tuple[list[tuple[UUID, Event]], list[tuple[UUID, Event]]]] = [
         ([(part.incident_id, alert)], [(into, replace(alert, source=part.incident_id))]),
         ([(part.incident_id, note)], [(into, replace(note, source=part.incident_id))]),
         ([(part.incident_id, end)], [(into, UnmergedFrom("integrations/prom", part.incident_id, over=True))]),
@@ -239,7 +239,8 @@ def test_what_events_mean_for_the_incidents_with_which_theirs_are_merged() -> No
         ([(other.incident_id, event) for event in (alert, note, end)], []),
         ([(into, alert), (into, note), (part.incident_id, Acknowledged(ANA))], []),
         ([(UUID(int=9), end)], []),
-    ):
+    ]
+    for events, meant in cases:
         assert list(follow(events, runs)) == meant
 
 

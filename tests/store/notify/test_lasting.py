@@ -5,9 +5,10 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 
-from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.notify.support import Notify, World, internal, job, new_org, until
 
 
 def reminder(org: str, incident: uuid.UUID, *, generation: int = 1, lasting: bool = True) -> pb.NotificationJob:
@@ -85,3 +86,23 @@ async def test_a_fence_of_an_older_version_stops_all(world: World, notify: Notif
     )
     await notify.submit(reminder(org, incident))
     assert await world.states() == ["cancelled"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_of_two_stops_in_one_call_the_final_one_counts(world: World, notify: Notify, first: int) -> None:
+    """An acknowledge and the end before it may come together, in any order."""
+    org, incident = new_org(), uuid.uuid4()
+    await world.method(org, webhook="ana")
+    both = [
+        internal_pb.Cancellation(
+            org_id=org, incident=f"incidents/{incident}", generation=generation, reason="over", spares_lasting=spares
+        )
+        for generation, spares in ((3, False), (5, True))
+    ]
+    request = internal_pb.CancelNotificationsRequest(cancellations=[both[first], both[1 - first]])
+    await notify.internal.CancelNotifications(request, metadata=internal())
+    await notify.submit(reminder(org, incident, generation=3), reminder(org, incident, generation=4))
+    rows = await world.admin.fetch("SELECT generation, state FROM notifications ORDER BY generation")
+    states = {row["generation"]: row["state"] for row in rows}
+    assert states[3] == "cancelled"
+    assert states[4] in ("pending", "sending", "sent")

@@ -75,15 +75,17 @@ class Case:
 async def test_a_step_that_ends_without_a_try_is_no_reason_to_wait(world: World, twilio: TwilioServer) -> None:
     async with running(world, twilio, TWILIO_REPLIES=True, attempt_timeout=60.0, lease=90.0) as notify:
         for place, reason in enumerate(REASONS):
-            for number, layout in enumerate(LAYOUTS):
-                case = Case(world, notify, twilio, f"+49151123456{number}{place}")
-                sms = await world.method(case.org, sms=case.number)
-                await run(case, sms, layout, reason)
+            cases = [Case(world, notify, twilio, f"+49151123456{number}{place}") for number in range(len(LAYOUTS))]
+            for case, layout in zip(cases, LAYOUTS, strict=True):
+                await lose_its_way(case, layout, reason)
+            for case, layout in zip(cases, LAYOUTS, strict=True):
+                await check(case, layout, reason)
 
 
-async def run(case: Case, sms: uuid.UUID, layout: str, reason: str) -> None:
+async def lose_its_way(case: Case, layout: str, reason: str) -> None:
     """One cell of the matrix."""
     world, hooks = case.world, case.world.hooks
+    sms = await world.method(case.org, sms=case.number)
     later = (pb.URGENCY_HIGH, sms, 300.0)
     if layout == "only step":
         await case.page(later)
@@ -109,6 +111,10 @@ async def run(case: Case, sms: uuid.UUID, layout: str, reason: str) -> None:
         assert case.told() == [], (layout, "the call is under way")
         hooks.will_answer(case.hook, [200 if layout == "one that went out" else 410])
         hooks.hang[case.hook].set()
+
+
+async def check(case: Case, layout: str, reason: str) -> None:
+    """What escalation was told first, and what became of the step."""
     await until(case.told)
     [(kind, why), *_] = case.told()
     if layout in ("one that went out", "another left", "another left after all"):
@@ -117,6 +123,6 @@ async def run(case: Case, sms: uuid.UUID, layout: str, reason: str) -> None:
         assert kind == FAILED, (layout, why)
         if layout == "only step":
             assert REASONS[reason] in why
-            assert (await world.states("org_id = $1", case.org)) == [ENDS.get(reason, "pending")]
+            assert (await case.world.states("org_id = $1", case.org)) == [ENDS.get(reason, "pending")]
         else:
             assert "410" in why

@@ -121,11 +121,11 @@ class Scene:
             answer = Conclusion(row.id, 1, "sent", "", name, "sent", 0.0, row.org_id)
             await notifications.conclude(tx, [answer], shard=0)
 
-    async def stop(self, *stopped: NewPage) -> None:
+    async def stop(self, *stopped: NewPage, upto: int = 1) -> None:
         async with self.db.system() as tx:
             given = [(each.org_id, each.incident) for each in stopped if each.incident is not None]
             reason = "acknowledged by users/ana"
-            await pages.raise_fences(tx, [Fence(org, incident, 1, reason, 1) for org, incident in sorted(given)])
+            await pages.raise_fences(tx, [Fence(org, incident, upto, reason, upto) for org, incident in sorted(given)])
 
     async def open(self) -> int:
         found: int = await self.world.admin.fetchval("SELECT count(*) FROM cancel_fences WHERE NOT followed")
@@ -289,3 +289,14 @@ async def test_ringing_is_tried_on_for_as_long_as_it_rings_and_the_rest_is_given
     assert scene.pushover.told == ["receipt"], "one call a minute, until it takes it"
     assert (scene.slack.told, scene.slack.refuses) == ([], 40 - 8)
     await until(lambda: closed(scene, sequels))
+
+
+async def test_what_was_told_of_an_acknowledge_is_told_of_the_end_as_well_and_of_nothing_twice(scene: Scene) -> None:
+    org = new_org()
+    sequels = scene.sequels()
+    page = await scene.sent(org, Channel.SLACK, "message")
+    for upto, told in ((1, 1), (1, 1), (3, 2), (2, 2)):
+        await scene.stop(page, upto=upto)
+        await until(lambda: closed(scene, sequels))
+        await sequels.drain(30.0)
+        assert scene.slack.told == ["message"] * told, (upto, told)

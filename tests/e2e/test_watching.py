@@ -62,3 +62,24 @@ async def test_a_cursor_is_the_tenants_own(tenant: Tenant) -> None:
         error = from_rpc_error(raised.value)
         assert error.reason_name == "CURSOR_INVALID"
         assert [each.field for each in error.fields] == ["cursor"]
+
+
+async def test_who_is_on_call_is_told_and_a_watch_must_name_something(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    schedule = await tenant.schedule("web", ana)
+    watching = tenant.admin.watches.WatchOnCall(pb.WatchOnCallRequest(schedules=[schedule]))
+    first = await watching.read()
+    watching.cancel()
+    assert [list(each.segment.users) for each in first.on_calls] == [[ana.name]]
+    again = tenant.admin.watches.WatchOnCall(pb.WatchOnCallRequest(schedules=[schedule], cursor=first.cursor))
+    assert not (await again.read()).on_calls
+    again.cancel()
+    for wrong, reason in (
+        (pb.WatchOnCallRequest(), "INVALID_FIELD"),
+        (pb.WatchOnCallRequest(schedules=["schedules/none"]), "SCHEDULE_NOT_FOUND"),
+        (pb.WatchOnCallRequest(policy="policies/none"), "POLICY_NOT_FOUND"),
+        (pb.WatchOnCallRequest(schedules=[schedule], cursor="never made"), "CURSOR_INVALID"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await tenant.admin.watches.WatchOnCall(wrong).read()
+        assert from_rpc_error(raised.value).reason_name == reason

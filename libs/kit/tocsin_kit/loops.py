@@ -176,6 +176,26 @@ class Turns:
             self._until = time.monotonic() + TURN_SECONDS
 
 
+class Rounds:
+    """Work that many ask for and that is done once for all who asked before it began."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._began = float("-inf")
+
+    async def after_now(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What `work` answers; None when another round, which began after this call, has done it. Raises what `work` raises."""
+        asked = time.monotonic()
+        async with self._lock:
+            if self._began > asked:
+                return None
+            # Only a round that ends well counts for those who wait for it.
+            began = time.monotonic()
+            answer = await work()
+            self._began = began
+            return answer
+
+
 class Sweep:
     """`work` again and again, `every` seconds apart (± `jitter` of it), or at once after a nudge.
 

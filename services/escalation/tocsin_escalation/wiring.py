@@ -44,6 +44,7 @@ from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
 from tocsin_escalation.app.watch_incidents import Feeds
+from tocsin_escalation.app.watch_on_call import OnCalls
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
@@ -57,6 +58,7 @@ from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import figures
+from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import Delivery
@@ -104,8 +106,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
     outlets = Outlets(runtime.rpc.credentials, runtime.stop)
-    feeds = Feeds(db, outlets)
-    effects = Effects(timers, page_sender, cancel_relay, metrics, feeds, journal)
+    feeds, on_calls = Feeds(db, outlets), OnCalls(db, outlets)
+    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=BLOCK_SECONDS, circuit=queue.circuit)
+    hints = ChangeHints(feeds, shared)
+    effects = Effects(timers, page_sender, cancel_relay, metrics, hints, journal)
     consume_with(queue, TimerConsumer(db, effects))
 
     commands = Commands(db, effects, notify, Ingest(ingest_channel))
@@ -141,7 +145,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     if runtime.serves:
         runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
     add(
-        watch_service.WatchService(feeds, pages),
+        watch_service.WatchService(feeds, on_calls, pages),
         watch_service.NAME,
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
     )
@@ -192,6 +196,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
     loops.add("watches", outlets.run, everywhere=True)
     loops.add("changes", feeds.run, everywhere=True)
+    loops.add("on-calls", on_calls.run, everywhere=True)
+    loops.add("tell-changes", hints.tell, everywhere=True)
+    if runtime.serves:
+        loops.add("hear-changes", hints.hear, everywhere=True)
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))

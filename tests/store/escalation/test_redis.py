@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.timers import LiveTimer
+from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PATIENCE, PageSender
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
@@ -21,6 +22,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_stack.valkey import Valkey
 from tocsin_testkit.busy import within
 from tocsin_timers import QueueFigures, TimerBroker, Worker
+from tocsin_timers.connections import Connections
 
 from tests.store.escalation.recorders import Desk
 
@@ -158,3 +160,32 @@ class Notify:
     async def submit(self, jobs: Sequence[NotificationJob]) -> None:
         self.jobs += jobs
         self.submitted.set()
+
+
+class HeardFeeds:
+    """Readers that only note what they hear."""
+
+    def __init__(self) -> None:
+        self.heard: set[str] = set()
+
+    def changed(self, org_ids: Collection[str]) -> None:
+        self.heard.update(org_ids)
+
+
+async def test_a_change_is_told_to_the_other_replicas(redis: Valkey) -> None:
+    stop = asyncio.Event()
+    links = [Connections.from_url(redis.url, command_timeout=5.0, block=BLOCK_SECONDS) for _ in range(2)]
+    feeds = [HeardFeeds() for _ in links]
+    here, there = (ChangeHints(each, link) for each, link in zip(feeds, links, strict=True))  # type: ignore[arg-type]
+    loops = [asyncio.create_task(loop(stop)) for loop in (here.tell, there.hear)]
+    async with asyncio.timeout(within(30)):
+        number = 0
+        while not feeds[1].heard:  # who listens hears nothing of what was told before
+            here.changed({f"org-{number}"})
+            number += 1
+            await asyncio.sleep(0.02)
+    assert feeds[1].heard <= feeds[0].heard
+    stop.set()
+    await asyncio.gather(*loops)
+    for link in links:
+        await link.close()

@@ -241,3 +241,17 @@ async def test_filters_look_at_the_incident_after_the_change(desk: Desk) -> None
         Wanted(incidents=frozenset({uuid4()})),
     ):
         assert await only(nothing, 0) == []
+
+
+async def test_every_watcher_of_a_filter_gets_the_same_object(desk: Desk) -> None:
+    """A thousand watchers cost one reading, one look at the filter and one message."""
+    replica = Replica(desk)
+    streams = [replica.watch(wanted=Wanted(policy="night")) for _ in range(20)]
+    for stream in streams:
+        await anext(stream)
+    await desk.opens()
+    found = [(await some(stream, 2))[-1] for stream in streams]
+    assert len({id(batch) for batch in found}) == 1
+    for stream in streams:
+        await stream.aclose()
+    assert len(replica.feeds) == len(replica.outlets) == 0

@@ -6,7 +6,6 @@ until it has what the reader has.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from tocsin_kit.auth import Principal
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
-from tocsin_kit.loops import wait_or_stop, while_away
+from tocsin_kit.loops import Rounds, wait_or_stop, while_away
 from tocsin_kit.rpc.outlets import Outlet, Outlets
 
 from tocsin_escalation.store import changes, escalations
@@ -263,21 +262,19 @@ class Feeds:
 
         Those who ask while another reading is under way share the next one.
         """
-        asked = time.monotonic()
-        async with feed.lock:
-            if feed.read > asked:
+        return bool(await feed.rounds.after_now(lambda: self._read_on(feed)))
+
+    async def _read_on(self, feed: "_Feed") -> bool:
+        while True:
+            before = feed.cursor
+            page = await self._read(feed.org_id, before.position if before else None, None)
+            cursor = page.batch.cursor
+            if before is not None and (before.epoch != cursor.epoch or cursor.position < before.position):
+                feed.restart(cursor)
                 return False
-            feed.read = time.monotonic()
-            while True:
-                before = feed.cursor
-                page = await self._read(feed.org_id, before.position if before else None, None)
-                cursor = page.batch.cursor
-                if before is not None and (before.epoch != cursor.epoch or cursor.position < before.position):
-                    feed.restart(cursor)
-                    return False
-                feed.hand_out(page.batch)
-                if not page.more:
-                    return page.held_up
+            feed.hand_out(page.batch)
+            if not page.more:
+                return page.held_up
 
     async def _read(self, org_id: str, behind: Position | None, until: Position | None) -> _Page:
         """One page. `behind` None: nothing but the place where changes begin. `until`: what follows it is left out."""
@@ -304,9 +301,7 @@ class _Feed:
         self.org_id: Final = org_id
         self.users = 0
         self.cursor: Cursor | None = None
-        self.lock: Final = asyncio.Lock()
-        self.read = -math.inf
-        """When the last reading began."""
+        self.rounds: Final = Rounds()
         self.asked = False
         self.task: asyncio.Task[None] | None = None
         self._groups: dict[Wanted, set[Outlet[Batch]]] = {}

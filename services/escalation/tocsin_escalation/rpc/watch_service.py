@@ -6,15 +6,17 @@ from typing import Any, Final
 
 import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin.escalation.v1 import watch_service_pb2 as pb
 from tocsin.escalation.v1 import watch_service_pb2_grpc as pb_grpc
-from tocsin_kit.errors import FieldViolation, TocsinError
+from tocsin_kit.errors import FieldViolation, TocsinError, invalid
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_escalation.app.watch_incidents import Batch, Cursor, Feeds, Wanted
-from tocsin_escalation.rpc import mapping
+from tocsin_escalation.app.watch_on_call import News, OnCalls, Shown
+from tocsin_escalation.rpc import mapping, schedule_mapping
 from tocsin_escalation.store.changes import Position
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,15 +26,15 @@ NAME: Final = "tocsin.escalation.v1.WatchService"
 class WatchService(pb_grpc.WatchServiceServicer):
     """See the contract."""
 
-    def __init__(self, incidents: Feeds, tokens: PageTokens) -> None:
+    def __init__(self, incidents: Feeds, on_calls: OnCalls, tokens: PageTokens) -> None:
         self._incidents = incidents
+        self._on_calls = on_calls
         self._tokens = tokens
 
     async def WatchIncidents(
         self, request: pb.WatchIncidentsRequest, context: Context
     ) -> AsyncIterator[pb.WatchIncidentsResponse]:
-        principal = current_call().principal
-        binding = f"{principal.org_id}\0WatchIncidents".encode()
+        principal, binding = current_call().principal, _binding("WatchIncidents")
         wanted, cursor = _wanted(request), self._cursor(request.cursor, binding)
         sent = request.cursor
         try:
@@ -46,19 +48,55 @@ class WatchService(pb_grpc.WatchServiceServicer):
                 raise TocsinError(error.reason, error.message, metadata={"cursor": sent}) from error
             raise
 
+    async def WatchOnCall(
+        self, request: pb.WatchOnCallRequest, context: Context
+    ) -> AsyncIterator[pb.WatchOnCallResponse]:
+        principal, binding = current_call().principal, _binding("WatchOnCall")
+        schedules = [name.removeprefix("schedules/") for name in request.schedules]
+        if not schedules and not request.policy:
+            raise invalid("schedules", "must name a schedule, unless policy names a policy")
+        shown = self._shown(request.cursor, binding)
+        sent = request.cursor
+        try:
+            watching = self._on_calls.watch(principal, schedules, request.policy.removeprefix("policies/"), shown)
+            async with closing(watching) as messages:
+                async for news in messages:
+                    message = self._news(news, binding)
+                    yield message
+                    sent = message.cursor
+        except TocsinError as error:
+            if error.reason == ErrorReason.ERROR_REASON_WATCH_TOO_SLOW:
+                raise TocsinError(error.reason, error.message, metadata={"cursor": sent}) from error
+            raise
+
     def _cursor(self, token: str, binding: bytes) -> Cursor | None:
         if not token:
             return None
         match self._tokens.unseal(token, binding):
             case (int(transaction), int(id_), str(epoch), datetime() as time):
                 return Cursor(Position(transaction, id_), epoch, time)
-        description = (
-            "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
-        )
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_CURSOR_INVALID,
-            f"cursor {description}",
-            fields=(FieldViolation("cursor", description),),
+        raise _invalid_cursor()
+
+    def _shown(self, token: str, binding: bytes) -> Shown | None:
+        if not token:
+            return None
+        position = self._tokens.unseal(token, binding)
+        if position is None:
+            raise _invalid_cursor()
+        known = [str(each).partition("=") for each in position if each]
+        return {id_: bytes.fromhex(digest) for id_, _, digest in known}
+
+    def _news(self, news: News, binding: bytes) -> pb.WatchOnCallResponse:
+        position = [f"{id_}={digest.hex()}" for id_, digest in news.shown.items()]
+        return pb.WatchOnCallResponse(
+            cursor=self._tokens.seal(position or [""], binding),
+            on_calls=[
+                schedule_mapping.on_call_to(state.schedule, state.standing)
+                if state.standing
+                else schedule_service_pb2.OnCall(schedule=f"schedules/{state.schedule}")
+                for state in news.states
+            ],
+            schedules=[f"schedules/{id_}" for id_ in news.shown] if news.states else [],
         )
 
     def _message(self, batch: Batch, binding: bytes) -> pb.WatchIncidentsResponse:
@@ -78,6 +116,20 @@ class WatchService(pb_grpc.WatchServiceServicer):
         )
         batch.message = made
         return made
+
+
+def _binding(kind: str) -> bytes:
+    """A cursor is good for the tenant of the call and for one kind of watch."""
+    return f"{current_call().org_id}\0{kind}".encode()
+
+
+def _invalid_cursor() -> TocsinError:
+    description = "is damaged, or belongs to another tenant or another kind of watch; list anew, and watch without one"
+    return TocsinError(
+        ErrorReason.ERROR_REASON_CURSOR_INVALID,
+        f"cursor {description}",
+        fields=(FieldViolation("cursor", description),),
+    )
 
 
 def _wanted(request: pb.WatchIncidentsRequest) -> Wanted:

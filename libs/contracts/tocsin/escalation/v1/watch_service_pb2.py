@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from tocsin.escalation.v1 import incident_pb2 as tocsin_dot_escalation_dot_v1_dot_incident__pb2
+from tocsin.escalation.v1 import schedule_service_pb2 as tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tocsin/escalation/v1/watch_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/escalation/v1/incident.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xc2\x04\n\x15WatchIncidentsRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x02 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12?\n\nseverities\x18\x03 \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x61\n\x06labels\x18\x07 \x03(\x0b\x32\x37.tocsin.escalation.v1.WatchIncidentsRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x14\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x08\x12:\n\tincidents\x18\x08 \x03(\tB\'\xbaH$\x92\x01!\x10\x64\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x16WatchIncidentsResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x35\n\x07\x63hanges\x18\x02 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentChange\"v\n\x0eIncidentChange\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x32\n\x05\x65ntry\x18\x02 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry2\x92\x01\n\x0cWatchService\x12\x81\x01\n\x0eWatchIncidents\x12+.tocsin.escalation.v1.WatchIncidentsRequest\x1a,.tocsin.escalation.v1.WatchIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tocsin/escalation/v1/watch_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a#tocsin/escalation/v1/incident.proto\x1a+tocsin/escalation/v1/schedule_service.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\xc2\x04\n\x15WatchIncidentsRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x46\n\x06states\x18\x02 \x03(\x0e\x32#.tocsin.escalation.v1.IncidentStateB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12?\n\nseverities\x18\x03 \x03(\x0e\x32\x18.tocsin.type.v1.SeverityB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07\x82\x01\x04\x10\x01 \x00\x12>\n\x06policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x39\n\x04team\x18\x05 \x01(\tB+\xbaH(r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12=\n\x08\x61ssignee\x18\x06 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x61\n\x06labels\x18\x07 \x03(\x0b\x32\x37.tocsin.escalation.v1.WatchIncidentsRequest.LabelsEntryB\x18\xbaH\x15\x9a\x01\x12\x10\x14\"\x07r\x05\x10\x01\x18\x80\x01*\x05r\x03\x18\x80\x08\x12:\n\tincidents\x18\x08 \x03(\tB\'\xbaH$\x92\x01!\x10\x64\"\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x16WatchIncidentsResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x35\n\x07\x63hanges\x18\x02 \x03(\x0b\x32$.tocsin.escalation.v1.IncidentChange\"v\n\x0eIncidentChange\x12\x30\n\x08incident\x18\x01 \x01(\x0b\x32\x1e.tocsin.escalation.v1.Incident\x12\x32\n\x05\x65ntry\x18\x02 \x01(\x0b\x32#.tocsin.escalation.v1.TimelineEntry\"\xb9\x01\n\x12WatchOnCallRequest\x12\x19\n\x06\x63ursor\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12H\n\tschedules\x18\x02 \x03(\tB5\xbaH2\x92\x01/\x10\x32\x18\x01\")r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$\x12>\n\x06policy\x18\x03 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\"h\n\x13WatchOnCallResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12.\n\x08on_calls\x18\x02 \x03(\x0b\x32\x1c.tocsin.escalation.v1.OnCall\x12\x11\n\tschedules\x18\x03 \x03(\t2\x8c\x02\n\x0cWatchService\x12\x81\x01\n\x0eWatchIncidents\x12+.tocsin.escalation.v1.WatchIncidentsRequest\x1a,.tocsin.escalation.v1.WatchIncidentsResponse\"\x12\xaa\xbb\x18\x0eincidents:read0\x01\x12x\n\x0bWatchOnCall\x12(.tocsin.escalation.v1.WatchOnCallRequest\x1a).tocsin.escalation.v1.WatchOnCallResponse\"\x12\xaa\xbb\x18\x0eschedules:read0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,16 +54,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHINCIDENTSREQUEST'].fields_by_name['labels']._serialized_options = b'\272H\025\232\001\022\020\024\"\007r\005\020\001\030\200\001*\005r\003\030\200\010'
   _globals['_WATCHINCIDENTSREQUEST'].fields_by_name['incidents']._loaded_options = None
   _globals['_WATCHINCIDENTSREQUEST'].fields_by_name['incidents']._serialized_options = b'\272H$\222\001!\020d\"\035r\0332\031^incidents/[0-9a-f-]{36}$'
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['cursor']._loaded_options = None
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\006r\004\030\200\200\001'
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['schedules']._loaded_options = None
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['schedules']._serialized_options = b'\272H2\222\001/\0202\030\001\")r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['policy']._loaded_options = None
+  _globals['_WATCHONCALLREQUEST'].fields_by_name['policy']._serialized_options = b'\272H+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\330\001\001'
   _globals['_WATCHSERVICE'].methods_by_name['WatchIncidents']._loaded_options = None
   _globals['_WATCHSERVICE'].methods_by_name['WatchIncidents']._serialized_options = b'\252\273\030\016incidents:read'
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=193
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=771
-  _globals['_WATCHINCIDENTSREQUEST_LABELSENTRY']._serialized_start=726
-  _globals['_WATCHINCIDENTSREQUEST_LABELSENTRY']._serialized_end=771
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=773
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=868
-  _globals['_INCIDENTCHANGE']._serialized_start=870
-  _globals['_INCIDENTCHANGE']._serialized_end=988
-  _globals['_WATCHSERVICE']._serialized_start=991
-  _globals['_WATCHSERVICE']._serialized_end=1137
+  _globals['_WATCHSERVICE'].methods_by_name['WatchOnCall']._loaded_options = None
+  _globals['_WATCHSERVICE'].methods_by_name['WatchOnCall']._serialized_options = b'\252\273\030\016schedules:read'
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=238
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=816
+  _globals['_WATCHINCIDENTSREQUEST_LABELSENTRY']._serialized_start=771
+  _globals['_WATCHINCIDENTSREQUEST_LABELSENTRY']._serialized_end=816
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=818
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=913
+  _globals['_INCIDENTCHANGE']._serialized_start=915
+  _globals['_INCIDENTCHANGE']._serialized_end=1033
+  _globals['_WATCHONCALLREQUEST']._serialized_start=1036
+  _globals['_WATCHONCALLREQUEST']._serialized_end=1221
+  _globals['_WATCHONCALLRESPONSE']._serialized_start=1223
+  _globals['_WATCHONCALLRESPONSE']._serialized_end=1327
+  _globals['_WATCHSERVICE']._serialized_start=1330
+  _globals['_WATCHSERVICE']._serialized_end=1598
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tocsin.escalation.v1 import incident_pb2 as _incident_pb2
+from tocsin.escalation.v1 import schedule_service_pb2 as _schedule_service_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
@@ -161,3 +162,69 @@ class IncidentChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IncidentChange: _TypeAlias = IncidentChange  # noqa: Y015
+
+@_typing.final
+class WatchOnCallRequest(_message.Message):
+    """Request of WatchOnCall. It names at least one schedule, or a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """From the last message of an earlier stream. It may be used with other schedules; it does not grow old."""
+    policy: _builtins.str
+    """And those that the levels and the fallback target of this policy name, 50 of them at most: `policies/{policy}`."""
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These: `schedules/{schedule}`, at most 50."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        schedules: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "policy", b"policy", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOnCallRequest: _TypeAlias = WatchOnCallRequest  # noqa: Y015
+
+@_typing.final
+class WatchOnCallResponse(_message.Message):
+    """A message of WatchOnCall."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    ON_CALLS_FIELD_NUMBER: _builtins.int
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Behind this message: a stream that is opened with it sends what is different by then."""
+    @_builtins.property
+    def on_calls(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_service_pb2.OnCall]:
+        """The schedules in which something changed, as they are now; none in a heartbeat. A schedule that was deleted has no segment."""
+
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All schedules that are watched, when a schedule changed: those that the policy names no more are left out."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        on_calls: _abc.Iterable[_schedule_service_pb2.OnCall] | None = ...,
+        schedules: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "on_calls", b"on_calls", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOnCallResponse: _TypeAlias = WatchOnCallResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class WatchServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsResponse.FromString,
                 _registered_method=True)
+        self.WatchOnCall = channel.unary_stream(
+                '/tocsin.escalation.v1.WatchService/WatchOnCall',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallResponse.FromString,
+                _registered_method=True)
 
 
 class WatchServiceServicer:
@@ -61,6 +66,20 @@ class WatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchOnCall(self, request, context):
+        """Streams who is on call: in the schedules named, and in those that a policy names, also when the policy changes.
+
+        The first message holds every schedule, or with a cursor those that are different since. From then on a schedule is sent when time or
+        an edit (of layers, overrides, fixed periods, absences, users) changes who is on call in it, why, until when, or who comes next;
+        about a second later at most. What changed more than once while no stream was open is sent once, as it is now. A message without
+        schedules comes at least every 15 seconds. A stream counts against the limit of streams, and ends when its credential expires or is
+        revoked. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`, `CURSOR_INVALID`, `WATCH_TOO_SLOW` and
+        `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`, `OVERLOADED`, `RATE_LIMITED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -68,6 +87,11 @@ def add_WatchServiceServicer_to_server(servicer, server):
                     servicer.WatchIncidents,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsResponse.SerializeToString,
+            ),
+            'WatchOnCall': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOnCall,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -98,6 +122,33 @@ class WatchService:
             '/tocsin.escalation.v1.WatchService/WatchIncidents',
             tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOnCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tocsin.escalation.v1.WatchService/WatchOnCall',
+            tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_watch__service__pb2.WatchOnCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,16 @@ class WatchServiceStub:
     `WATCH_TOO_SLOW` and `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`,
     `OVERLOADED`, `RATE_LIMITED`.
     """
+    WatchOnCall: _grpc.UnaryStreamMultiCallable[_watch_service_pb2.WatchOnCallRequest, _watch_service_pb2.WatchOnCallResponse]
+    """Streams who is on call: in the schedules named, and in those that a policy names, also when the policy changes.
+
+    The first message holds every schedule, or with a cursor those that are different since. From then on a schedule is sent when time or
+    an edit (of layers, overrides, fixed periods, absences, users) changes who is on call in it, why, until when, or who comes next;
+    about a second later at most. What changed more than once while no stream was open is sent once, as it is now. A message without
+    schedules comes at least every 15 seconds. A stream counts against the limit of streams, and ends when its credential expires or is
+    revoked. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`, `CURSOR_INVALID`, `WATCH_TOO_SLOW` and
+    `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`, `OVERLOADED`, `RATE_LIMITED`.
+    """
 
 @_typing.type_check_only
 class WatchServiceAsyncStub(WatchServiceStub):
@@ -60,6 +70,16 @@ class WatchServiceAsyncStub(WatchServiceStub):
     limit of streams, and ends when its credential expires or is revoked. Reasons: `CURSOR_INVALID`, `CURSOR_TOO_OLD` (list anew),
     `WATCH_TOO_SLOW` and `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`,
     `OVERLOADED`, `RATE_LIMITED`.
+    """
+    WatchOnCall: _aio.UnaryStreamMultiCallable[_watch_service_pb2.WatchOnCallRequest, _watch_service_pb2.WatchOnCallResponse]  # type: ignore[assignment]
+    """Streams who is on call: in the schedules named, and in those that a policy names, also when the policy changes.
+
+    The first message holds every schedule, or with a cursor those that are different since. From then on a schedule is sent when time or
+    an edit (of layers, overrides, fixed periods, absences, users) changes who is on call in it, why, until when, or who comes next;
+    about a second later at most. What changed more than once while no stream was open is sent once, as it is now. A message without
+    schedules comes at least every 15 seconds. A stream counts against the limit of streams, and ends when its credential expires or is
+    revoked. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`, `CURSOR_INVALID`, `WATCH_TOO_SLOW` and
+    `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`, `OVERLOADED`, `RATE_LIMITED`.
     """
 
 class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +100,22 @@ class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
         limit of streams, and ends when its credential expires or is revoked. Reasons: `CURSOR_INVALID`, `CURSOR_TOO_OLD` (list anew),
         `WATCH_TOO_SLOW` and `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`,
         `OVERLOADED`, `RATE_LIMITED`.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchOnCall(
+        self,
+        request: _watch_service_pb2.WatchOnCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_watch_service_pb2.WatchOnCallResponse], _abc.AsyncIterator[_watch_service_pb2.WatchOnCallResponse]]:
+        """Streams who is on call: in the schedules named, and in those that a policy names, also when the policy changes.
+
+        The first message holds every schedule, or with a cursor those that are different since. From then on a schedule is sent when time or
+        an edit (of layers, overrides, fixed periods, absences, users) changes who is on call in it, why, until when, or who comes next;
+        about a second later at most. What changed more than once while no stream was open is sent once, as it is now. A message without
+        schedules comes at least every 15 seconds. A stream counts against the limit of streams, and ends when its credential expires or is
+        revoked. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `POLICY_NOT_FOUND`, `CURSOR_INVALID`, `WATCH_TOO_SLOW` and
+        `SERVICE_UNAVAILABLE` (open it again with the last cursor), `CREDENTIAL_EXPIRED`, `CREDENTIAL_INVALID`, `OVERLOADED`, `RATE_LIMITED`.
         """
 
 def add_WatchServiceServicer_to_server(servicer: WatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

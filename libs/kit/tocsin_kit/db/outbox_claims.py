@@ -8,8 +8,8 @@ beyond the bound in bytes never reach memory.
 A tenant's rows are bounded by comparisons of (kind, org_id, due_time) as a whole, and sorted by all of it: only an index
 that begins with the tenant answers that. With plain equalities, statistics that know of one tenant alone lead the
 planner to an index by time, and through everybody else's backlog. Scalar sub-selects instead of joins keep it on the
-indexes, no matter what it estimates about a table that is empty one minute and full the next; `Database.claim` switches off
-the other plans.
+indexes, no matter what it estimates about a table that is empty one minute and full the next; `Database.alone` switches off
+the other plans. A claim whose answer is lost keeps its rows until their lease ends.
 """
 
 from collections.abc import Collection, Sequence
@@ -127,7 +127,7 @@ class Claims:
         return await self._fetch(_CLAIM_REFUSED, limit, after, without)
 
     async def _fetch(self, sql: str, limit: int, who: str | list[str], without: Collection[str]) -> Claimed:
-        async with self._database.claim() as tx:
+        async with self._database.alone() as tx:
             found = await tx.fetch(sql, self._kinds, limit, self._lease, who, sorted(without), ORGS, self._max_bytes)
         # RETURNING promises no order.
         rows = sorted((OutboxRow(*list(each)[2:]) for each in found if each["id"] is not None), key=lambda row: row.id)

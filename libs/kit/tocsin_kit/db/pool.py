@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from asyncpg.exceptions import ReadOnlySQLTransactionError
 
+from tocsin_kit.db.alone import Alone
 from tocsin_kit.db.connections import Connections
 from tocsin_kit.db.dialing import Connection, dial
 from tocsin_kit.db.failures import is_repeatable, translate, unavailable
@@ -42,18 +43,26 @@ FROM pg_class AS tables CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'D
 WHERE tables.relnamespace = to_regnamespace(current_schema()) AND tables.relkind IN ('r', 'p') AND NOT tables.relispartition
 """
 _WALK_INDEXES: Final = (
-    ";SET LOCAL enable_sort=off;SET LOCAL enable_bitmapscan=off;SET LOCAL enable_seqscan=off"
+    *("enable_sort=off", "enable_bitmapscan=off", "enable_seqscan=off"),
     # One plan for all: planning a claim anew takes longer than running it.
-    ";SET LOCAL plan_cache_mode=force_generic_plan"
+    "plan_cache_mode=force_generic_plan",
 )
+_WALKING: Final = "".join(f";SET LOCAL {setting}" for setting in _WALK_INDEXES)
+_ALONE: Final = ";".join(f"SET {setting}" for setting in (f"tocsin.org_id='{SYSTEM}'", *_WALK_INDEXES))
+"""What a session sets that runs statements of all tenants alone. A pooler may drop what a session is opened with."""
+_MOST_ALONE: Final = 4
+"""Sessions for them. Each is lent for one short statement."""
 
 
 class Database:
     """One service's database: lends transactions, survives the server's absence."""
 
-    def __init__(self, connections: Connections, tenant_login: TenantLogin | None = None) -> None:
+    def __init__(
+        self, connections: Connections, tenant_login: TenantLogin | None = None, alone: Connections | None = None
+    ) -> None:
         self._connections = connections
         self._sessions = Sessions(connections)
+        self._alone = None if alone is None else Sessions(alone)
         self._tenant_login = tenant_login
         self._rights: set[str] = set()
         """What the role was seen to be allowed to do, as `INSERT on outbox`."""
@@ -94,20 +103,31 @@ class Database:
                 },
             )
 
+        async def connect_alone() -> Connection:
+            connection = await connect(url)
+            try:
+                await connection.execute(_ALONE)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
         connections = Connections(partial(connect, url), name=name, size=size, max_age=max_age)
+        # Not started: most have no use for it, and it is dialed with the first statement.
+        alone = Connections(connect_alone, name=f"{name}-alone", size=min(size, _MOST_ALONE), max_age=max_age)
         pools, login = [connections], None
         if tenant_url:
             login = TenantLogin(partial(connect, tenant_url), name=f"{name}-tenants", size=size, max_age=max_age)
             pools.append(login.sessions.connections)
         if metrics is not None:
             metrics.watch_pool(
-                lambda: sum(pool.open for pool in pools),
-                lambda: sum(pool.lent for pool in pools),
-                lambda: sum(pool.waiting for pool in pools),
+                lambda: sum(pool.open for pool in (*pools, alone)),
+                lambda: sum(pool.lent for pool in (*pools, alone)),
+                lambda: sum(pool.waiting for pool in (*pools, alone)),
             )
         for pool in pools:
             pool.start()
-        return cls(connections, login)
+        return cls(connections, login, alone)
 
     async def connected(self, seconds: float) -> None:
         """Return once there is a session, and after `seconds` anyway."""
@@ -117,6 +137,8 @@ class Database:
         """Wait for running transactions, at most 5 s, then close every connection."""
         if self._tenant_login is not None:
             await self._tenant_login.sessions.close()
+        if self._alone is not None:
+            await self._alone.close()
         await self._sessions.close()
 
     async def ping(self) -> None:
@@ -157,7 +179,7 @@ class Database:
 
     def system(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction that sees all tenants: for relays, sweeps and claims, never for a caller's request."""
-        return _Transaction(self._sessions, SYSTEM, _begin(SYSTEM))
+        return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL)
 
     def claim(self) -> AbstractAsyncContextManager[Tx]:
         """A system transaction for `SELECT … ORDER BY due_time LIMIT n FOR UPDATE SKIP LOCKED`.
@@ -165,14 +187,21 @@ class Database:
         It reads indexes in their order, no matter what the planner estimates. Without statistics (a table empty a moment ago)
         the planner sorts everything that is due to take the first few: a claim then costs as much as the backlog is long.
         """
-        return _Transaction(self._sessions, SYSTEM, _begin(SYSTEM) + _WALK_INDEXES)
+        return _Transaction(self._sessions, SYSTEM, _BEGIN_ALL + _WALKING)
+
+    def alone(self) -> AbstractAsyncContextManager[Tx]:
+        """For one statement that is such a transaction by itself, in one round trip; see `Alone`.
+
+        Raises as `transaction`. Its outcome is unknown when the server is lost, so it must do no harm twice.
+        """
+        return self.claim() if self._alone is None else Alone(self._alone, SYSTEM)
 
     def keeping(self, clean_up: str, *, first: str = "") -> KeptTransaction:
         """A system transaction that keeps its session until its block ends; see `KeptTransaction`.
 
         `first`: a statement without parameters that is its first one, in the round trip of BEGIN.
         """
-        begin = f"{_begin(SYSTEM)};{first}" if first else _begin(SYSTEM)
+        begin = f"{_BEGIN_ALL};{first}" if first else _BEGIN_ALL
         return KeptTransaction(self._sessions, SYSTEM, begin, clean_up)
 
     async def run(self, org_id: str | None, work: Callable[[Tx], Awaitable[T]], *, attempts: int = 3) -> T:
@@ -195,6 +224,9 @@ class Database:
 def _begin(org_id: str) -> str:
     tenant = org_id.replace("'", "''")
     return f"BEGIN;SET LOCAL tocsin.org_id='{tenant}'"
+
+
+_BEGIN_ALL: Final = _begin(SYSTEM)
 
 
 class _Transaction(AbstractAsyncContextManager[Tx]):

@@ -19,7 +19,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import grpc
@@ -51,6 +51,8 @@ _CALLS: Final = 64
 _PROBE_ROWS: Final = 8
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
+_MOST_PASSED: Final = 3
+"""Sweeps in a row that give way to other work."""
 
 
 class Relay:
@@ -72,6 +74,9 @@ class Relay:
     the row itself goes on in its place: same id, same place in its ordering key, due at once, in one transaction. This
     happens once per row (`OutboxRow.substituted`): when the substitute is refused as well, the row dies. The function
     must not wait and must not raise; an exception is logged and counts as None.
+
+    `busy` says that this process has more urgent work: rows for which nobody nudged wait for another sweep then, three times
+    at most, and go in larger sets.
     """
 
     def __init__(
@@ -89,7 +94,9 @@ class Relay:
         channel: grpc.aio.Channel | None = None,
         metrics: Metrics | None = None,
         max_age: float = 60.0,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._busy = busy
         self._kinds = list(kinds)
         self._deliver = deliver
         self._batch = batch
@@ -144,7 +151,7 @@ class Relay:
                     continue
                 failures = 0
                 if not more and not self._receiver.away:
-                    await self._wait()
+                    await self._wait_for_work()
             # What the last calls committed: otherwise it would wait for a sweep.
             try:
                 await self._round()
@@ -189,12 +196,19 @@ class Relay:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
 
-    async def _wait(self) -> None:
+    async def _wait_for_work(self) -> None:
+        for _ in range(1 + _MOST_PASSED):
+            if await self._is_nudged() or not self._busy():
+                return
+
+    async def _is_nudged(self) -> bool:
+        """Before the next sweep is due."""
         try:
             async with asyncio.timeout(self._sweep_every * random.uniform(0.9, 1.1)):
                 await self._nudged.wait()
         except TimeoutError:
-            return
+            return False
+        return True
 
     def _wake(self) -> None:
         self._nudged.set()

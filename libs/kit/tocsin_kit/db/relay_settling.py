@@ -111,6 +111,11 @@ class _Sorted:
     substituted: list[tuple[OutboxRow, str, bytes, bytes]] = field(default_factory=list)
     returned: list[tuple[OutboxRow, str]] = field(default_factory=list)
 
+    @property
+    def only_done(self) -> bool:
+        """As nearly always: then one statement says it all."""
+        return not (self.retry or self.refused or self.dead or self.substituted or self.returned)
+
 
 class Settling:
     """Settles rows of one relay."""
@@ -199,11 +204,17 @@ class Settling:
                     await tx.execute(sql, *_columns(some))
             return more
 
+        async def write_all() -> bool:
+            if given.only_done:
+                async with self._database.alone() as tx:
+                    return bool(await tx.fetchval(_DONE, *_mine(given.done)))
+            return await self._database.run(None, write)
+
         until = time.monotonic() + self._lease
         attempt = 0
         while True:
             try:
-                return await self._database.run(None, write)
+                return await write_all()
             except TocsinError as error:
                 # Delivered but not settled: the lease runs out and the rows are delivered once more. Until then they
                 # belong to no other relay, so while the database is away there is no better moment to give up than that.

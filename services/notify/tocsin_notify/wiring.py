@@ -115,6 +115,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         tokens=TokenSource(settings.signing_keys, runtime.name),
         tls=client_credentials(settings),
     )
+    something_due, message_due = asyncio.Event(), asyncio.Event()
+    nudge = something_due.set
+    backlog = Backlog(nudge)
     relay = Relay(
         db,
         OutcomeDelivery(Escalation(to_escalation)).deliver,
@@ -123,6 +126,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         channel=to_escalation,
         metrics=runtime.metrics,
         max_age=settings.outbox_max_age_seconds,
+        busy=lambda: backlog.waits,  # in a storm, pages go before what is told of those that went
     )
     failures = Failures(policy, metrics, relay.nudge)
     twilio = settings.twilio_account
@@ -147,8 +151,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     budgets.add(per_minute(NOTIFICATIONS, settings.tenant_notifications_per_minute))
     for limit in limits(settings.tenant_addressed_messages_per_minute, settings.tenant_scheduled_messages):
         budgets.add(limit)
-    something_due, message_due = asyncio.Event(), asyncio.Event()
-    nudge = something_due.set
     circuits = Circuits(
         CircuitPolicy(
             settings.circuit_failures,
@@ -180,7 +182,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         nudge if runtime.works else None,
         message_due.set if runtime.works else None,
     )
-    backlog = Backlog(nudge)
     around = Around(db, circuits, hints, metrics, policy)
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around, notes=journal), stop)
     links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)

@@ -6,6 +6,7 @@ RPCs, timers and ingest's events all end here, one or a thousand at a time.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
@@ -36,6 +37,9 @@ log = get_logger(__name__)
 # How long the quick way through Redis has before the row takes the sure way by RPC. Both ways are taken: notify knows
 # a page by its id.
 SURE_WAY_SECONDS = 1.0
+
+
+_NOBODY: Final = Directory()
 
 
 class Overtaken(Exception):
@@ -215,7 +219,7 @@ class _Work:
             require_etag(step.etag, run.version)
         except TocsinError as error:
             return error
-        people = self.people.get(run.org_id, Directory())
+        people = self.people.get(run.org_id, _NOBODY)
         decision = decide(run, step.event, self.now, people, new_id())
         if decision.refusal is not None:
             return refused(run, decision.refusal)
@@ -228,7 +232,11 @@ class _Work:
 
     def _keep(self, run: Escalation, decision: Decision, sequence: int) -> None:
         following = decision.next
-        if sequence > following.last_sequence:
+        if run.version == 0:
+            # Every page's way: what is new needs no comparison.
+            self.versioned.add(run.incident_id)
+            following = replace(following, last_sequence=max(sequence, following.last_sequence), version=1)
+        elif sequence > following.last_sequence:
             following = replace(following, last_sequence=sequence)
         if following is not run and following != run:
             # The version grows by one per transaction, however many steps it takes. What became of a page is no reason

@@ -20,6 +20,11 @@ class Backlog:
         self.full: set[Channel] = set()
         """Channels whose rows were passed over because as many calls were under way as they may have."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether something due waits for a slot of any kind."""
+        return self.left or bool(self.crowded) or bool(self.full)
+
     def forget(self) -> None:
         """A round begins."""
         self.left = False

@@ -3,6 +3,7 @@
 RPCs, timers and ingest's events all end here, one or a thousand at a time.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -317,24 +318,25 @@ class _Work:
         effects.after(touched, self.now, paged, cancelled=bool(self.stops))
         effects.watching.changed({run.org_id for run, _ in self.notes})
         effects.note(journal_notes.added(touched, self.now))
-        for _, page in self.pages:
-            effects.metrics.pages.labels(page.type.value).inc()
+        for type_, count in Counter(page.type.value for _, page in self.pages).items():
+            effects.metrics.pages.labels(type_).inc(count)
+        for kind, count in Counter(note.kind.value for _, note in self.notes).items():
+            effects.metrics.events.labels(kind).inc(count)
         for run, note in self.notes:
-            effects.metrics.events.labels(note.kind.value).inc()
             if note.gap is not None:
                 effects.metrics.gaps_met.labels(note.gap.value).inc()
-            bound = log.bind(incident=str(run.incident_id), org_id=run.org_id, generation=run.generation)
+            about = {"incident": str(run.incident_id), "org_id": run.org_id, "generation": run.generation}
             if note.kind in (NoteKind.EXHAUSTED, NoteKind.NOBODY_REACHED):
                 effects.metrics.exhausted.inc(note.kind is NoteKind.EXHAUSTED)
                 if run.reached is Reached.NOBODY:
                     effects.metrics.nobody_paged.inc()
-                bound.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value)
+                log.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value, **about)
             elif note.kind in (NoteKind.PAGE_UNREACHABLE, NoteKind.PAGE_FAILED):
-                bound.error(
-                    f"timeline_{note.kind.value}", at_level=note.level, reason=note.message, page=str(note.page)
-                )
+                event = f"timeline_{note.kind.value}"
+                log.error(event, at_level=note.level, reason=note.message, page=str(note.page), **about)
             else:
-                bound.info(f"timeline_{note.kind.value}", at_level=note.level, state=run.state.value, actor=note.actor)
+                event = f"timeline_{note.kind.value}"
+                log.info(event, at_level=note.level, state=run.state.value, actor=note.actor, **about)
 
 
 def _still_held(run: Escalation, following: Escalation) -> bool:

@@ -49,7 +49,7 @@ class MirroredTimers:
 
     async def paused(self) -> bool:
         """See Record."""
-        async with self._db.system() as tx:
+        async with self._db.alone() as tx:
             return await queues.is_paused(tx, QUEUE)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:

@@ -89,7 +89,7 @@ class Deliver:
         """Deliver these, as far as they are due and there is room; the rest waits for the sweep."""
         if self.stopping or not ids:
             return
-        async with self._db.system() as tx:
+        async with self._db.alone() as tx:
             found = await candidates.named(tx, ids)
         there, _ = await self._around(found)
         await self._claim(there)
@@ -110,7 +110,7 @@ class Deliver:
             return False
         self._backlog.forget()
         self._rounds += 1
-        async with self._db.system() as tx:
+        async with self._db.alone() as tx:
             # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
             expired = await candidates.expired(tx, _MOST_EXPIRED)
         progress, _ = await self._claim(expired)
@@ -133,7 +133,7 @@ class Deliver:
                 break
             full = self._full_channels(priority)
             self._backlog.full |= full
-            async with self._db.system() as tx:
+            async with self._db.alone() as tx:
                 found, last = await candidates.due(
                     tx,
                     priority,

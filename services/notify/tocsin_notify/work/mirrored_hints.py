@@ -86,7 +86,7 @@ class MirroredHints:
 
     async def paused(self) -> bool:
         """See Record."""
-        async with self._db.system() as tx:
+        async with self._db.alone() as tx:
             return await queues.is_paused(tx, QUEUE)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:

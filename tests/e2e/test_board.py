@@ -112,7 +112,7 @@ async def test_only_an_operator_gets_in(world: World, tenant: Tenant, browser: B
     assert await browser.opens("/board") == 200
     assert "queues/escalation" in browser.says
     assert "queues/notify" in browser.says
-    assert browser.text.count("<svg") == 2
+    assert browser.text.count("<svg") == 4
     assert browser.headers["Cache-Control"] == "no-store"
     policy = browser.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

@@ -222,4 +222,6 @@ async def test_every_replica_shows_what_any_of_them_did(world: World) -> None:
         assert sum(minute.failed for minute in activity.minutes) == 1
         assert activity.duration.count == 2
         assert activity.lateness.p50 == activity.lateness.max
+        assert sum(minute.lateness.count for minute in activity.minutes) == activity.lateness.count
+        assert sum(minute.duration.count for minute in activity.minutes) == activity.duration.count
         assert not activity.partial

@@ -7,7 +7,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.queue.v1 import task_pb2 as pb
 
-from tocsin_kit.tasks.journal import Minute
+from tocsin_kit.tasks.journal import Minute, spread
 from tocsin_kit.tasks.task import Loss, Task, TaskEvent, TaskState
 
 STATES: Final[Mapping[int, TaskState]] = {
@@ -78,15 +78,17 @@ def minute_to(minute: Minute) -> pb.QueueMinute:
         retried=retried,
         dead=dead,
         stalled=counts.get("stalled", 0),
+        lateness=spread_to(*spread([minute], "l")),
+        duration=spread_to(*spread([minute], "d")),
     )
 
 
 def spread_to(count: int, quantiles: Sequence[timedelta]) -> pb.Spread:
     """p50, p90, p99 and the highest of so many values."""
-    spread = pb.Spread(count=count)
+    message = pb.Spread(count=count)
     for name, value in zip(("p50", "p90", "p99", "max"), quantiles, strict=False):
-        getattr(spread, name).FromTimedelta(value)
-    return spread
+        getattr(message, name).FromTimedelta(value)
+    return message
 
 
 def _timestamp(value: datetime | None) -> Timestamp | None:

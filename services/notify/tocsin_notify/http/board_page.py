@@ -12,6 +12,7 @@ from html import escape
 from typing import Final
 from urllib.parse import quote
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.outbox.v1.outbox_service_pb2 import OutboxMessage
 from tocsin.queue.v1 import queue_service_pb2 as pb
@@ -55,7 +56,7 @@ label{margin-right:.5rem}
 input[type=password]{display:block;width:100%;padding:.6rem;margin:.4rem 0 .8rem;border-radius:.5rem;border:1px solid #3a4553;
 background:#0d1015;color:inherit;font:inherit}
 svg{display:block;width:100%;height:auto;max-width:40rem}
-.done{fill:#3fa66a}.broken{fill:#d05a5f}.axis{fill:#9aa4b2;font-size:11px}
+.done{fill:#3fa66a}.broken{fill:#d05a5f}.half{fill:#4f86d9}.most{fill:#2b466f}.axis{fill:#9aa4b2;font-size:11px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.4rem 0}dd{margin:0}dt{color:#9aa4b2}
 @media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
 """
@@ -143,25 +144,42 @@ def overview(queue: pb.Queue, activity: pb.GetQueueActivityResponse, csrf: str, 
         f'<section class="card"><h2>{escape(queue.name)}</h2><ul class="figures">{"".join(states)}{"".join(figures)}</ul>'
         f'<p class="fine">Oldest due task: {oldest:.1f} s. {_spread("Late by", activity.lateness)} '
         f"{_spread('An attempt took', activity.duration)}{' Of this replica only.' if activity.partial else ''}</p>"
-        f"{plot(activity.minutes)}{button}</section>"
+        f"{plots(activity.minutes)}{button}</section>"
     )
 
 
-def plot(minutes: Sequence[task_pb2.QueueMinute]) -> str:
-    """Tasks done and attempts failed, minute by minute."""
-    highest = max([1, *(each.completed + each.failed for each in minutes)])
-    bars = []
-    for number, each in enumerate(minutes):
-        done, broken = 80 * each.completed / highest, 80 * each.failed / highest
-        x = 40 + number * 36
-        bars.append(f'<rect class="done" x="{x}" y="{90 - done:.1f}" width="28" height="{done:.1f}"/>')
-        bars.append(f'<rect class="broken" x="{x}" y="{90 - done - broken:.1f}" width="28" height="{broken:.1f}"/>')
-        if number % 5 == 4:
-            at = each.start_time.ToDatetime(UTC)
-            bars.append(f'<text class="axis" x="{x}" y="104">{at:%H:%M}</text>')
+def plots(minutes: Sequence[task_pb2.QueueMinute]) -> str:
+    """What happened minute by minute: tasks done and attempts failed; how late tasks were, half of them and 99 of 100."""
+    counts = [(float(each.completed), float(each.failed)) for each in minutes]
+    late = []
+    for each in minutes:
+        half, most = _in_seconds(each.lateness.p50), _in_seconds(each.lateness.p99)
+        late.append((half, most - half))
+    times = [f"{each.start_time.ToDatetime(UTC):%H:%M}" for each in minutes]
+    highest = f"{max([0.0, *(sum(pair) for pair in counts)]):.0f}"
+    latest = _seconds(max([0.0, *(sum(pair) for pair in late)]))
     return (
-        f'<svg viewBox="0 0 {48 + 36 * len(minutes)} 110" role="img" aria-label="Tasks done and attempts failed in each minute">'
-        f'<text class="axis" x="0" y="16">{highest}</text><text class="axis" x="0" y="90">0</text>{"".join(bars)}</svg>'
+        '<p class="fine">Tasks done, and above them attempts that failed:</p>'
+        + _bars(counts, times, highest, "Tasks done and attempts failed in each minute", "done", "broken")
+        + '<p class="fine">Lateness: half of the tasks, and above it 99 of 100:</p>'
+        + _bars(late, times, latest, "Lateness in each minute", "half", "most")
+    )
+
+
+def _bars(
+    pairs: Sequence[tuple[float, float]], times: Sequence[str], top: str, label: str, lower: str, upper: str
+) -> str:
+    highest = max([sum(pair) for pair in pairs], default=0.0) or 1.0
+    bars = []
+    for number, (below, above) in enumerate(pairs):
+        first, second, x = 80 * below / highest, 80 * above / highest, 60 + number * 36
+        bars.append(f'<rect class="{lower}" x="{x}" y="{90 - first:.1f}" width="28" height="{first:.1f}"/>')
+        bars.append(f'<rect class="{upper}" x="{x}" y="{90 - first - second:.1f}" width="28" height="{second:.1f}"/>')
+        if number % 5 == 4:
+            bars.append(f'<text class="axis" x="{x}" y="104">{times[number]}</text>')
+    return (
+        f'<svg viewBox="0 0 {68 + 36 * len(pairs)} 110" role="img" aria-label="{label}">'
+        f'<text class="axis" x="0" y="16">{escape(top)}</text><text class="axis" x="0" y="90">0</text>{"".join(bars)}</svg>'
     )
 
 
@@ -247,8 +265,12 @@ def _hidden(csrf: str) -> str:
 def _spread(words: str, spread: task_pb2.Spread) -> str:
     if not spread.count:
         return ""
-    half, most = (each.ToTimedelta().total_seconds() for each in (spread.p50, spread.p99))
+    half, most = _in_seconds(spread.p50), _in_seconds(spread.p99)
     return f"{words} {_seconds(half)} (half of {spread.count}), {_seconds(most)} (99 of 100)."
+
+
+def _in_seconds(duration: Duration) -> float:
+    return duration.ToTimedelta().total_seconds()
 
 
 def _seconds(value: float) -> str:

@@ -26,29 +26,29 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atocsin/queue/v1/task.proto\x12\x0ftocsin.queue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskState\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12,\n\x08\x64ue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\r\n\x05\x61\x62out\x18\t \x01(\t\x12\x0c\n\x04user\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08lateness\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8a\x01\n\nTaskChange\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.tocsin.queue.v1.TaskChangeKind\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04task\x18\x03 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\"\x9f\x01\n\x0bQueueMinute\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x0f\n\x07retried\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x06 \x01(\x03\x12\x0f\n\x07stalled\x18\x07 \x01(\x03\"\xb7\x01\n\x06Spread\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03max\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"p\n\tTaskEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x08TaskLoss\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"(\n\tTaskCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\xb4\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_WAITING\x10\x01\x12\x15\n\x11TASK_STATE_ACTIVE\x10\x02\x12\x16\n\x12TASK_STATE_DELAYED\x10\x03\x12\x13\n\x0fTASK_STATE_DEAD\x10\x04\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06*\xff\x01\n\x0eTaskChangeKind\x12 \n\x1cTASK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_CHANGE_KIND_ADDED\x10\x01\x12\x1b\n\x17TASK_CHANGE_KIND_ACTIVE\x10\x02\x12\x1e\n\x1aTASK_CHANGE_KIND_COMPLETED\x10\x03\x12\x1b\n\x17TASK_CHANGE_KIND_FAILED\x10\x04\x12\x1c\n\x18TASK_CHANGE_KIND_STALLED\x10\x05\x12\x1c\n\x18TASK_CHANGE_KIND_RETRIED\x10\x06\x12\x19\n\x15TASK_CHANGE_KIND_DEAD\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atocsin/queue/v1/task.proto\x12\x0ftocsin.queue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskState\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12,\n\x08\x64ue_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x05\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\r\n\x05\x61\x62out\x18\t \x01(\t\x12\x0c\n\x04user\x18\n \x01(\t\x12/\n\x0b\x66inish_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08lateness\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8a\x01\n\nTaskChange\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.tocsin.queue.v1.TaskChangeKind\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04task\x18\x03 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\"\xf5\x01\n\x0bQueueMinute\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x03\x12\x11\n\tcompleted\x18\x03 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x03\x12\x0f\n\x07retried\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x06 \x01(\x03\x12\x0f\n\x07stalled\x18\x07 \x01(\x03\x12)\n\x08lateness\x18\x08 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12)\n\x08\x64uration\x18\t \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\"\xb7\x01\n\x06Spread\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p90\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03max\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"p\n\tTaskEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x08TaskLoss\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"(\n\tTaskCount\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03*\xb4\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_WAITING\x10\x01\x12\x15\n\x11TASK_STATE_ACTIVE\x10\x02\x12\x16\n\x12TASK_STATE_DELAYED\x10\x03\x12\x13\n\x0fTASK_STATE_DEAD\x10\x04\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06*\xff\x01\n\x0eTaskChangeKind\x12 \n\x1cTASK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_CHANGE_KIND_ADDED\x10\x01\x12\x1b\n\x17TASK_CHANGE_KIND_ACTIVE\x10\x02\x12\x1e\n\x1aTASK_CHANGE_KIND_COMPLETED\x10\x03\x12\x1b\n\x17TASK_CHANGE_KIND_FAILED\x10\x04\x12\x1c\n\x18TASK_CHANGE_KIND_STALLED\x10\x05\x12\x1c\n\x18TASK_CHANGE_KIND_RETRIED\x10\x06\x12\x19\n\x15TASK_CHANGE_KIND_DEAD\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.queue.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSTATE']._serialized_start=1224
-  _globals['_TASKSTATE']._serialized_end=1404
-  _globals['_TASKCHANGEKIND']._serialized_start=1407
-  _globals['_TASKCHANGEKIND']._serialized_end=1662
+  _globals['_TASKSTATE']._serialized_start=1310
+  _globals['_TASKSTATE']._serialized_end=1490
+  _globals['_TASKCHANGEKIND']._serialized_start=1493
+  _globals['_TASKCHANGEKIND']._serialized_end=1748
   _globals['_TASK']._serialized_start=113
   _globals['_TASK']._serialized_end=505
   _globals['_TASKCHANGE']._serialized_start=508
   _globals['_TASKCHANGE']._serialized_end=646
   _globals['_QUEUEMINUTE']._serialized_start=649
-  _globals['_QUEUEMINUTE']._serialized_end=808
-  _globals['_SPREAD']._serialized_start=811
-  _globals['_SPREAD']._serialized_end=994
-  _globals['_TASKEVENT']._serialized_start=996
-  _globals['_TASKEVENT']._serialized_end=1108
-  _globals['_TASKLOSS']._serialized_start=1110
-  _globals['_TASKLOSS']._serialized_end=1179
-  _globals['_TASKCOUNT']._serialized_start=1181
-  _globals['_TASKCOUNT']._serialized_end=1221
+  _globals['_QUEUEMINUTE']._serialized_end=894
+  _globals['_SPREAD']._serialized_start=897
+  _globals['_SPREAD']._serialized_end=1080
+  _globals['_TASKEVENT']._serialized_start=1082
+  _globals['_TASKEVENT']._serialized_end=1194
+  _globals['_TASKLOSS']._serialized_start=1196
+  _globals['_TASKLOSS']._serialized_end=1265
+  _globals['_TASKCOUNT']._serialized_start=1267
+  _globals['_TASKCOUNT']._serialized_end=1307
 # @@protoc_insertion_point(module_scope)

@@ -232,6 +232,8 @@ class QueueMinute(_message.Message):
     RETRIED_FIELD_NUMBER: _builtins.int
     DEAD_FIELD_NUMBER: _builtins.int
     STALLED_FIELD_NUMBER: _builtins.int
+    LATENESS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     """Tasks made."""
     completed: _builtins.int
@@ -248,6 +250,14 @@ class QueueMinute(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the minute began."""
 
+    @_builtins.property
+    def lateness(self) -> Global___Spread:
+        """By how much the tasks done were late."""
+
+    @_builtins.property
+    def duration(self) -> Global___Spread:
+        """How long attempts took."""
+
     def __init__(
         self,
         *,
@@ -258,10 +268,12 @@ class QueueMinute(_message.Message):
         retried: _builtins.int = ...,
         dead: _builtins.int = ...,
         stalled: _builtins.int = ...,
+        lateness: Global___Spread | None = ...,
+        duration: Global___Spread | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "lateness", b"lateness", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "completed", b"completed", "dead", b"dead", "failed", b"failed", "retried", b"retried", "stalled", b"stalled", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "completed", b"completed", "dead", b"dead", "duration", b"duration", "failed", b"failed", "lateness", b"lateness", "retried", b"retried", "stalled", b"stalled", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

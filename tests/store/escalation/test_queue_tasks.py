@@ -161,6 +161,12 @@ async def test_a_timer_whose_firing_failed_is_retried_at_once(desk: Desk, board:
     assert (await within(desk, lambda tx: board.retry(tx, key, BY))).state is TaskState.WAITING
     assert await desk.sweep() == 1
     assert await desk.paged(incident) == [(1, "ana"), (2, "ben")]
+    await desk.passes(minutes=5)
+    async with desk.db.system() as tx:
+        await tx.execute("UPDATE timers SET attempts = 3, retry_time = app_now() + interval '5 minutes'")
+    promoted, _ = await within(desk, lambda tx: board.promote(tx, key, BY, force=True))
+    assert promoted.state is TaskState.WAITING, "promoting it ends its rest as well"
+    assert await desk.sweep() == 1
 
 
 async def test_a_drain_takes_reminders_and_never_a_timer(desk: Desk, board: Board) -> None:

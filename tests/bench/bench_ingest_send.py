@@ -7,15 +7,18 @@ the escalation that takes the events.
 import asyncio
 import base64
 import functools
+import json
 import os
 import secrets
+import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import grpc
 import tocsin_ingest
@@ -31,7 +34,7 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     ListOpenIncidentsRequest,
     ListOpenIncidentsResponse,
 )
-from tocsin.ingest.v1 import alert_service_pb2_grpc
+from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertRequest,
@@ -40,6 +43,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertsResponse,
     SendAlertsResult,
 )
+from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, Integration, RoutingRule
 from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.ids import new_id
@@ -68,6 +72,26 @@ SELECT 'raw', 'bench', id::text, '', now() + interval '1 day' FROM unnest($1::uu
 """
 
 
+# What a batch of alerts costs that join one incident each hundred.
+RAW_GROUPED = """
+WITH given AS (SELECT id, ((position - 1) / 100)::int AS part FROM unnest($1::uuid[]) WITH ORDINALITY AS u(id, position)),
+i AS (INSERT INTO incidents (id, org_id, integration_id, group_key, state, severity, policy, title, first_alert,
+    alert_count, firing_count, event_sequence)
+  SELECT DISTINCT ON (part) id, 'raw', '', id, 'open', 1, '', 't', '', 100, 100, 1 FROM given ORDER BY part, id
+  RETURNING id),
+o AS (INSERT INTO outbox (org_id, kind, ordering_key, payload, due_time)
+  SELECT 'raw', 'bench', id::text, '', now() + interval '1 day' FROM i)
+INSERT INTO alerts (id, org_id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count)
+SELECT given.id, 'raw', '', 'k', given.id, 'firing', first.id, 1, 's', '', '', 1
+FROM given JOIN (SELECT DISTINCT ON (part) part, id FROM given ORDER BY part, id) AS first USING (part)
+"""
+
+STORM_KEYS = 1000
+STORM_AT_ONCE = 8
+STORM_ROUNDS = 8
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+
+
 async def main() -> None:
     with scratch("tocsin-bench-") as folder:
         postgres = Postgres(folder / "postgres")
@@ -77,6 +101,7 @@ async def main() -> None:
             await upgrade(url, MIGRATIONS)
             async with noop_process() as noop, service_process(url, noop) as ingest:
                 await measure(url, noop, ingest)
+                await measure_storm(url, noop, ingest, folder)
         finally:
             await postgres.stop()
 
@@ -121,6 +146,135 @@ async def measure(url: str, noop: str, ingest: tuple[str, str]) -> None:
         report("ingest_incidents_opened_in_batches", round(rate), "1/s", round(raw_rate), rate / raw_rate)
 
 
+async def measure_storm(url: str, noop: str, ingest: tuple[str, str], folder: Path) -> None:
+    """Batches of 500 as a storm sends them. They are written beforehand, so that the client costs the same for all servers."""
+    target, token = ingest
+    metadata = (("authorization", f"Bearer {token}"),)
+    same = [
+        written(f"s{number}" for number in part) for part in (range(BATCH), range(BATCH, STORM_KEYS))
+    ] * STORM_AT_ONCE
+    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(target) as real:
+        integration = await grouping_integration(real, metadata)
+
+        async def rate(channel: grpc.aio.Channel, batches: list[bytes]) -> float:
+            """Alerts per second."""
+            send: Any = channel.unary_unary(
+                "/tocsin.ingest.v1.AlertService/SendAlerts", response_deserializer=SendAlertsResponse.FromString
+            )
+            left = iter(batches)
+
+            async def work() -> None:
+                for each in left:
+                    answer = await send(each, metadata=metadata)
+                    assert not any(result.HasField("error") for result in answer.results), answer.results[0]
+
+            begin = time.perf_counter()
+            await asyncio.gather(*(work() for _ in range(STORM_AT_ONCE)))
+            return len(batches) * BATCH / (time.perf_counter() - begin)
+
+        await rate(real, same)
+        floor = await rate(idle, same * STORM_ROUNDS)
+        identical = await rate(real, same * STORM_ROUNDS)
+        report("ingest_identical_duplicates_of_1000_keys", round(identical), "1/s", round(floor), identical / floor)
+        different = [
+            written((f"s{number % STORM_KEYS}" for number in range(start, start + BATCH)), value=f"{turn}-{start}")
+            for turn in range(STORM_ROUNDS)
+            for start in range(0, STORM_KEYS * STORM_AT_ONCE, BATCH)
+        ]
+        moved = await rate(real, different)
+        report("ingest_different_duplicates_of_1000_keys", round(moved), "1/s", round(identical), moved / identical)
+        grouped = [
+            written((f"g{turn}-{number}" for number in range(BATCH)), integration=integration, turn=turn)
+            for turn in range(2 * BATCHES)
+        ]
+        raw_rate = await raw(url, RAW_GROUPED)
+        new = await rate(real, grouped)
+        report("ingest_new_keys_grouped_by_100", round(new), "1/s", round(raw_rate), new / raw_rate)
+        if ALERTMANAGER is not None:
+            floor = await alertmanager_rate(ALERTMANAGER, folder)
+            identical = await rate(real, same * STORM_ROUNDS)
+            report(
+                "ingest_identical_duplicates_as_alertmanager", round(identical), "1/s", round(floor), identical / floor
+            )
+
+
+async def grouping_integration(channel: grpc.aio.Channel, metadata: Any) -> str:
+    """The name of an integration whose alerts share an incident by their label `group`."""
+    stub: Any = integration_service_pb2_grpc.IntegrationServiceStub(channel)
+    request = CreateIntegrationRequest(
+        integration=Integration(display_name="bench", routing_rules=[RoutingRule(group_by=["group"])])
+    )
+    return str((await stub.CreateIntegration(request, metadata=metadata)).integration.name)
+
+
+def written(keys: Iterable[str], *, value: str = "", integration: str = "", turn: int = 0) -> bytes:
+    """A batch. `value`: moves in the details of each alert."""
+    requests = []
+    for number, key in enumerate(keys):
+        each = alert(key)
+        if value:
+            each.details["value"] = f"{value}-{number}"
+        if integration:
+            each.labels["group"] = f"{turn}-{number // 100}"
+        requests.append(SendAlertRequest(alert=each, integration=integration))
+    return SendAlertsRequest(alerts=requests).SerializeToString()
+
+
+async def alertmanager_rate(program: str, folder: Path) -> float:
+    """Alerts per second that Alertmanager takes by POST of the same batches."""
+    port = free_port()
+    config = folder / "alertmanager.yml"
+    config.write_text("route:\n  receiver: nobody\n  group_by: [key]\nreceivers:\n  - name: nobody\n")
+    bodies = [
+        json.dumps(
+            [
+                {
+                    "labels": {"alertname": "disk full", "key": f"s{number}", "team": "db", "env": "prod"},
+                    "annotations": {"summary": "disk full"},
+                }
+                for number in part
+            ]
+        ).encode()
+        for part in (range(BATCH), range(BATCH, STORM_KEYS))
+    ] * STORM_AT_ONCE
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        "--log.level=error",
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with asyncio.timeout(20):
+                while not await is_ready(session, f"{url}/-/ready"):
+                    await asyncio.sleep(0.05)
+            left = iter(bodies * STORM_ROUNDS)
+
+            async def work() -> None:
+                for body in left:
+                    headers = {"Content-Type": "application/json"}
+                    async with session.post(f"{url}/api/v2/alerts", data=body, headers=headers) as answer:
+                        assert answer.status == 200, await answer.text()
+
+            begin = time.perf_counter()
+            await asyncio.gather(*(work() for _ in range(STORM_AT_ONCE)))
+            return len(bodies) * STORM_ROUNDS * BATCH / (time.perf_counter() - begin)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
+
+
 async def load(call: Callable[[int], Awaitable[None]], seconds: float) -> tuple[float, float, float]:
     """Calls per second, median and 99th percentile in seconds."""
     times: list[float] = []
@@ -136,13 +290,13 @@ async def load(call: Callable[[int], Awaitable[None]], seconds: float) -> tuple[
     return len(times) / seconds, times[len(times) // 2], times[len(times) * 99 // 100]
 
 
-async def raw(url: str) -> float:
-    """Incidents per second, written by one connection and nothing else."""
+async def raw(url: str, statement: str = RAW) -> float:
+    """Alerts per second, written by one connection and nothing else."""
     connection = await asyncpg.connect(url, server_settings={"tocsin.org_id": "*"})
     try:
         begin = time.perf_counter()
         for _ in range(BATCHES):
-            await connection.execute(RAW, [new_id() for _ in range(BATCH)])
+            await connection.execute(statement, [new_id() for _ in range(BATCH)])
         return BATCHES * BATCH / (time.perf_counter() - begin)
     finally:
         await connection.close()
@@ -224,7 +378,7 @@ async def service_process(url: str, escalation: str) -> AsyncIterator[tuple[str,
             stub: Any = health_pb2_grpc.HealthStub(channel)
             while (await stub.Check(health_pb2.HealthCheckRequest())).status != health_pb2.HealthCheckResponse.SERVING:
                 await asyncio.sleep(0.05)
-        scopes = ("alerts:write",)
+        scopes = ("alerts:write", "integrations:write")
         yield target, mint(SigningKeys.parse(signing), org_id="acme", subject="users/bench", scopes=scopes, ttl=3600)
 
 

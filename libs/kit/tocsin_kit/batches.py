@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
@@ -17,6 +17,54 @@ Answer = TypeVar("Answer")
 _log = get_logger(__name__)
 
 _RETRY_AFTER: Final = 1.0
+_REPEATS: Final = 8
+"""Times `most` items that travel together at most, when some of them are the same."""
+
+_Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", bool]
+"""What waits for one future. Alone: the future gets the one item's answer; otherwise a list."""
+
+
+class _Lane(Generic[Item]):
+    """What waits in one lane."""
+
+    __slots__ = ("length", "parcels")
+
+    def __init__(self) -> None:
+        self.parcels: deque[_Parcel[Item]] = deque()
+        self.length = 0
+        """Items in them."""
+
+    def take(self, most: int) -> "list[_Parcel[Item]]":
+        """Out of the queue: whole parcels, in their order, of `most` different items together."""
+        batch: list[_Parcel[Item]] = []
+        different: set[int] = set()
+        total = 0
+        while self.parcels:
+            items = self.parcels[0][0]
+            new = set(map(id, items)) - different
+            if batch and (len(different) + len(new) > most or total + len(items) > _REPEATS * most):
+                break
+            different |= new
+            total += len(items)
+            batch.append(self.parcels.popleft())
+        self.length -= total
+        return batch
+
+
+class Several(Generic[Answer]):
+    """Items that wait for their batch together."""
+
+    def __init__(self, waiting: "Sequence[asyncio.Future[Any]]", refused: int) -> None:
+        self._waiting = waiting
+        self.refused: Final = refused
+        """How many of the last ones there was no room for."""
+
+    async def answers(self) -> "list[Answer | Exception]":
+        """An answer or an exception for each, in order. When the caller is cancelled, those that wait are left out."""
+        # gather costs a callback for each, and mostly there is one.
+        found = [await self._waiting[0]] if len(self._waiting) == 1 else await asyncio.gather(*self._waiting)
+        answers: list[Answer | Exception] = [each for part in found for each in part]
+        return answers + [overloaded()] * self.refused if self.refused else answers
 
 
 class Batches(Generic[Item, Answer]):
@@ -25,6 +73,9 @@ class Batches(Generic[Item, Answer]):
     `lane` tells which items may go together (all of them without it). One batch of a lane runs at a time, lanes take
     turns, and `at_once` batches run side by side: a lane's flood makes its own batches bigger and does not make others wait
     longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
+
+    An item that is there several times (the same object) counts once for `most`, and `work` gets it as often as it came: what
+    is done once per item lets more of them travel together, up to `_REPEATS` times `most`.
 
     `work` answers each item with its answer or an exception. What it raises is the answer to the whole batch if it is a
     TocsinError (the database is away). Anything else may be one item's fault: the batch is repeated in halves, so that this
@@ -46,7 +97,7 @@ class Batches(Generic[Item, Answer]):
         self._at_once = at_once
         self._capacity = waiting
         self._lane_capacity = waiting // 2 if lane is not None else waiting
-        self._queues: dict[Hashable, deque[tuple[Item, asyncio.Future[Answer]]]] = {}
+        self._lanes: dict[Hashable, _Lane[Item]] = {}
         self._turn: deque[Hashable] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._waiting = 0
@@ -67,23 +118,45 @@ class Batches(Generic[Item, Answer]):
         await asyncio.wait(futures) if futures else None
         return [future.result() for future in futures]
 
+    def enqueue_each(self, items: Sequence[Item]) -> "Several[Answer]":
+        """For items of one lane that come together: they wait for one future, or one for each `most` of them.
+
+        Those for which there is no room are answered OVERLOADED.
+        """
+        if not items:
+            return Several((), 0)
+        lane = self._lane_of(items[0])
+        taken = items[: self._room(lane)]
+        starts = range(0, len(taken), self._most)
+        return Several(
+            [self._add(lane, taken[start : start + self._most], False) for start in starts], len(items) - len(taken)
+        )
+
     def enqueue(self, item: Item) -> "asyncio.Future[Answer]":
         """As `submit`, for callers that wait later. Raises OVERLOADED at once. A cancelled item is left out."""
-        lane = self._lane(item) if self._lane is not None else None
-        queue = self._queues.get(lane)
-        if self._waiting >= self._capacity or (queue is not None and len(queue) >= self._lane_capacity):
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_OVERLOADED,
-                "more waits to be stored than may wait; send it again a little later",
-                retry_after=_RETRY_AFTER,
-            )
+        lane = self._lane_of(item)
+        if self._room(lane) <= 0:
+            raise overloaded()
+        return self._add(lane, (item,), True)
+
+    def _lane_of(self, item: Item) -> Hashable:
+        return self._lane(item) if self._lane is not None else None
+
+    def _room(self, lane: Hashable) -> int:
+        queue = self._lanes.get(lane)
+        taken = queue.length if queue is not None else 0
+        return max(0, min(self._capacity - self._waiting, self._lane_capacity - taken))
+
+    def _add(self, lane: Hashable, items: Sequence[Item], alone: bool) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
+        queue = self._lanes.get(lane)
         if queue is None:
-            queue = self._queues[lane] = deque()
+            queue = self._lanes[lane] = _Lane()
             self._turn.append(lane)
-        queue.append((item, future))
-        self._waiting += 1
+        queue.parcels.append((items, future, alone))
+        queue.length += len(items)
+        self._waiting += len(items)
         if not self._start_due:
             # At the end of this turn of the loop: what arrives in it goes together.
             self._start_due = True
@@ -113,36 +186,51 @@ class Batches(Generic[Item, Answer]):
         self._start()
 
     async def _run(self, lane: Hashable) -> None:
-        queue = self._queues[lane]
-        batch = [queue.popleft() for _ in range(min(self._most, len(queue)))]
-        self._waiting -= len(batch)
+        queue = self._lanes[lane]
+        batch = queue.take(self._most)
+        self._waiting -= sum(len(items) for items, _, _ in batch)
         try:
-            await self._serve([(item, future) for item, future in batch if not future.cancelled()])
+            await self._serve([parcel for parcel in batch if not parcel[1].cancelled()])
         finally:
-            if queue:
+            if queue.parcels:
                 self._turn.append(lane)
             else:
-                del self._queues[lane]
+                del self._lanes[lane]
 
-    async def _serve(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _serve(self, batch: "list[_Parcel[Item]]") -> None:
         if not batch:
             return
-        answers: Sequence[Answer | Exception]
+        answers = await self._answers([item for items, _, _ in batch for item in items])
+        start = 0
+        for items, future, alone in batch:
+            end = start + len(items)
+            if not future.done():
+                if not alone:
+                    future.set_result(answers[start:end])
+                elif isinstance(answer := answers[start], Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+            start = end
+
+    async def _answers(self, items: list[Item]) -> list[Answer | Exception]:
         try:
-            answers = await self._work([item for item, _ in batch])
+            answers = list(await self._work(items))
         except Exception as error:
-            if len(batch) > 1 and not isinstance(error, TocsinError):
-                _log.warning("batch_split", size=len(batch), error=repr(error))
-                middle = len(batch) // 2
-                await self._serve(batch[:middle])
-                await self._serve(batch[middle:])
-                return
+            if len(items) > 1 and not isinstance(error, TocsinError):
+                _log.warning("batch_split", size=len(items), error=repr(error))
+                middle = len(items) // 2
+                return [*await self._answers(items[:middle]), *await self._answers(items[middle:])]
             # The callers report it.
-            answers = [error] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            return [error] * len(items)
+        assert len(answers) == len(items), "an answer for each"
+        return answers
+
+
+def overloaded() -> TocsinError:
+    """What an item is refused with for which there is no room."""
+    return TocsinError(
+        ErrorReason.ERROR_REASON_OVERLOADED,
+        "more waits to be stored than may wait; send it again a little later",
+        retry_after=_RETRY_AFTER,
+    )

@@ -55,8 +55,13 @@ class Buckets:
             return 0.0
         return max(0.0, (1 - bucket.fill(self._rate, self._burst, now)) / self._rate)
 
-    def take(self, key: Hashable, now: float) -> float:
-        """Takes one share at monotonic second `now`; 0, or the seconds until there will be one."""
+    def tokens(self, key: Hashable, now: float) -> float:
+        """How many shares there are at monotonic second `now`; takes none."""
+        bucket = self._buckets.get(key)
+        return self._burst if bucket is None else bucket.fill(self._rate, self._burst, now)
+
+    def take(self, key: Hashable, now: float, count: float = 1) -> float:
+        """Takes one share, or `count`, at monotonic second `now`; 0, or the seconds until there will be as many."""
         bucket = self._buckets.get(key)
         if bucket is None:
             # Who was not heard of for longest most likely has a full bucket by now.
@@ -65,4 +70,4 @@ class Buckets:
             bucket = self._buckets[key] = Bucket(self._burst, now)
         else:
             self._buckets.move_to_end(key)
-        return bucket.take(1, self._rate, self._burst, now)
+        return bucket.take(count, self._rate, self._burst, now)

@@ -15,7 +15,7 @@ class IngestMetrics:
         self.batch_size = Histogram(
             "tocsin_ingest_batch_size",
             "Alerts committed together",
-            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000),
             registry=registry,
         )
         self.commit_seconds = Histogram(

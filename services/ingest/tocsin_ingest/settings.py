@@ -10,7 +10,7 @@ class IngestSettings(ServiceSettings):
     model_config = service_settings("INGEST_")
 
     batch_size: int = Field(500, ge=1, le=5000)
-    """Alerts committed in one transaction."""
+    """Different alerts committed in one transaction; up to eight times as many when they repeat each other."""
     batch_lanes: int = Field(4, ge=1, le=64)
     """Tenants whose batches are committed at the same time; each takes a database connection."""
     queue_capacity: int = Field(20_000, ge=100)

@@ -30,6 +30,7 @@ from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_timers.connections import Connections
 
+from tocsin_ingest.app.admission import ALERTS
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import EVERY as HEARTBEATS_EVERY
@@ -43,7 +44,7 @@ from tocsin_ingest.app.rate_limit import RateLimit
 from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.resolve_quiet import QuietIncidents
-from tocsin_ingest.app.send_alert import ALERTS, AlertIntake
+from tocsin_ingest.app.send_alert import AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies

@@ -12,7 +12,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendHeartbeatRequest,
     StreamAlertsRequest,
 )
-from tocsin_ingest.app.send_alert import ALERTS
+from tocsin_ingest.app.admission import ALERTS
 from tocsin_kit.budgets import BYTES, RPCS
 
 from tests.contract.ingest.test_integration_service import error_of

@@ -148,3 +148,74 @@ async def test_drain_waits_for_everything(commits: Commits) -> None:
     asyncio.get_running_loop().call_later(0.01, commits.gate.set)
     await batches.drain()
     assert all(answer.done() for answer in answers)
+
+
+async def test_items_that_come_together_wait_for_one_future_and_are_answered_each(commits: Commits) -> None:
+    batches = Batches(commits, most=3)
+    commits.gate.set()
+    several = batches.enqueue_each(["1", "?", "3", "4", "5"])
+    assert batches.waiting == 5
+    answers = await several.answers()
+    assert [str(each) for each in answers] == ["did 1", "item: bad", "did 3", "did 4", "did 5"]
+    assert commits.batches == [["1", "?", "3"], ["4", "5"]]
+    assert await batches.enqueue_each([]).answers() == []
+
+
+async def test_an_item_that_is_there_again_does_not_count_for_the_size_of_a_batch(commits: Commits) -> None:
+    batches = Batches(commits, most=3)
+    held = batches.enqueue("first")
+    await spin()
+    one, two, three, four = "1x", "2x", "3x", "4x"
+    waiting = [batches.enqueue_each(part) for part in ([one, two, one], [two, three], [one] * 3, [four], [one])]
+    commits.gate.set()
+    for each in waiting:
+        await each.answers()
+    assert await held == "did first"
+    assert commits.batches[1:] == [[one, two, one, two, three, one, one, one], [four, one]]
+    # However few they are, a batch ends some time: what is answered together waits for the last of them.
+    waiting = [batches.enqueue_each([one] * 3) for _ in range(20)]
+    for each in waiting:
+        await each.answers()
+    assert max(map(len, commits.batches)) == 24
+
+
+async def test_of_items_that_come_together_those_without_room_are_refused(commits: Commits) -> None:
+    batches = Batches(commits, most=10, waiting=8, lane=tenant)
+    held = batches.enqueue("a0")
+    await spin()
+    waiting = batches.enqueue_each([f"a{number}" for number in range(1, 7)])
+    other = batches.enqueue_each(["b1"])
+    commits.gate.set()
+    answers = await waiting.answers()
+    assert answers[:4] == [f"did a{number}" for number in range(1, 5)]
+    assert [each.reason_name for each in answers[4:] if isinstance(each, TocsinError)] == ["OVERLOADED"] * 2
+    assert await other.answers() == ["did b1"]
+    assert await held == "did a0"
+
+
+async def test_one_item_that_spoils_the_batch_fails_alone_also_among_those_that_came_with_it(commits: Commits) -> None:
+    batches = Batches(commits, most=10)
+    commits.gate.set()
+    single = batches.enqueue("s")
+    answers = await batches.enqueue_each(["1", "2", "3!", "4"]).answers()
+    assert [repr(each) if isinstance(each, Exception) else each for each in answers] == [
+        *("did 1", "did 2", "ValueError('one of them cannot be stored')", "did 4")
+    ]
+    assert await single == "did s"
+
+
+async def test_a_caller_that_leaves_takes_its_items_along(commits: Commits) -> None:
+    batches = Batches(commits, most=2)
+    held = batches.enqueue("first")
+    await spin()
+    leaving = asyncio.create_task(batches.enqueue_each(["1", "2", "3"]).answers())
+    staying = batches.enqueue_each(["4"])
+    await spin()
+    leaving.cancel()
+    await spin()
+    commits.gate.set()
+    assert await staying.answers() == ["did 4"]
+    assert await held == "did first"
+    assert commits.done == ["first", "4"]
+    await batches.drain()
+    assert batches.waiting == 0

@@ -121,6 +121,15 @@ class Budgets:
             self._noticed[org_id, name] = usage
         return wait
 
+    def has(self, org_id: str, name: str, count: float) -> bool:
+        """Whether as much as `count` of a rate could be taken one by one at this moment. Takes nothing."""
+        if org_id == ALL_ORGS:
+            return True
+        limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
+        part = 1 if self.shared else self.replicas
+        rate, burst = limit.rate(allowed) / part, limit.burst(allowed) / part
+        return self._usage(org_id, name, burst, now).bucket.fill(rate, burst, now) >= count
+
     def note(self, org_id: str, name: str, count: float = 1) -> None:
         """Counts `count` of a rate without refusing it; the bucket may be in debt as deep as it is high."""
         limit, allowed, now = self._limits[name], self.allowed(org_id, name), self._clock()
@@ -146,12 +155,14 @@ class Budgets:
 
     def require_rows(self, org_id: str) -> None:
         """Raises RATE_LIMITED while more rows of the tenant wait in the outbox than may."""
-        tenant = self._tenants.get(org_id)
-        if tenant is None or not tenant.rows:
-            return
-        allowed = self.allowed(org_id, OUTBOX_ROWS)
-        if tenant.rows >= allowed:
+        if not self.has_room_for_rows(org_id):
+            allowed = self.allowed(org_id, OUTBOX_ROWS)
             raise self._refusal(org_id, OUTBOX_ROWS, f"{allowed} of its messages to the next service wait", _ROWS_RETRY)
+
+    def has_room_for_rows(self, org_id: str) -> bool:
+        """Whether fewer rows of the tenant wait in the outbox than may."""
+        tenant = self._tenants.get(org_id)
+        return tenant is None or not tenant.rows or tenant.rows < self.allowed(org_id, OUTBOX_ROWS)
 
     def note_rows(self, counts: Mapping[str, int]) -> None:
         """How many outbox rows of each tenant wait, of those that have any worth telling."""

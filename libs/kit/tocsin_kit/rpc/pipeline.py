@@ -83,7 +83,7 @@ class Pipeline:
     def wrap(self, method: str, access: Access, handler: Any, request_type: Descriptor) -> Any:
         """`handler` with everything around it. `method` is `package.Service/Method`, `access` what it demands."""
         run = _Method(self, method, access, handler, request_type)
-        serializer = handler.response_serializer
+        serializer = None if run.takes_bytes else handler.response_serializer
         if handler.request_streaming:
             if handler.response_streaming:
                 return grpc.stream_stream_rpc_method_handler(run.stream_stream(), run.decode, serializer)
@@ -113,6 +113,8 @@ class _Method:
         self._method = method
         self._access = access
         self._handler = handler
+        self.takes_bytes: Final = getattr(handler.unary_unary, "takes_bytes", False)
+        """Whether the handler reads its request itself (`tocsin_kit.rpc.unopened.takes_bytes`)."""
         self._parse: Callable[[bytes], Message] = handler.request_deserializer
         # Most requests cannot be large: bytes beyond what their fields may hold are not even parsed.
         self._max_message_bytes = min(pipeline._max_message_bytes, bounds_of(request_type).max_bytes)
@@ -121,17 +123,26 @@ class _Method:
 
     def decode(self, data: bytes) -> Message:
         """Raises MESSAGE_TOO_LARGE. gRPC's own limit is higher, so that a message a little too large is answered with a reason."""
+        return self._parse(self._within_size(data))
+
+    def _within_size(self, data: bytes) -> bytes:
         if len(data) > self._max_message_bytes:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE,
                 f"the message has {len(data)} bytes, the method takes {self._max_message_bytes}",
                 metadata={"limit_bytes": str(self._max_message_bytes)},
             )
-        return self._parse(data)
+        return data
+
+    def _checked(self, data: bytes) -> Message:
+        request = self.decode(data)
+        validate(request)
+        return request
 
     def unary_unary(self) -> Callable[[object, Context], Awaitable[Message]]:
         behaviour: Any = self._handler.unary_unary
-        decode, read, calls, budgets = self.decode, self._read, self._rooms.calls, self._budgets
+        receive: Callable[[bytes], Any] = self._within_size if self.takes_bytes else self._checked
+        read, calls, budgets = self._read, self._rooms.calls, self._budgets
         begin, succeed, fail, within = self._begin, self._succeed, self._fail, self._within
 
         async def serve(_: object, context: Context) -> Message:
@@ -143,8 +154,7 @@ class _Method:
                 try:
                     data = await read(context)
                     budgets.take(org_id, BYTES, len(data))
-                    request = decode(data)
-                    validate(request)
+                    request = receive(data)
                     call.handling = True
                     if call.deadline is not None:
                         response: Message = await behaviour(request, context)
@@ -181,9 +191,7 @@ class _Method:
         async def request(_: object, call: Call, context: Context) -> Message:
             data = await self._read(context)
             self._budgets.take(call.org_id, BYTES, len(data))
-            message = self.decode(data)
-            validate(message)
-            return message
+            return self._checked(data)
 
         return self._streaming(behaviour, request)
 

@@ -128,6 +128,15 @@ def _of_field(field: FieldDescriptor) -> Check | None:
         if holds is None:
             return None
         return lambda message: not message.HasField(name) or holds(getattr(message, name))
+    if (
+        not rules.required
+        and rules.ignore != _ZERO
+        and not _unknown(rules, "string")
+        and not _unknown(rules.string, "max_len")
+    ):
+        # Most fields by far: in one step instead of three.
+        most = rules.string.max_len
+        return (lambda message: len(getattr(message, name)) <= most) if rules.string.HasField("max_len") else None
     if rules.required:
         return _both(lambda message: bool(getattr(message, name)), _on(name, holds))
     if holds is not None and rules.ignore == _ZERO:

@@ -15,7 +15,7 @@ from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
-from tocsin_ingest.domain.snapshot import Snapshot
+from tocsin_ingest.domain.snapshot import Snapshot, Step
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
@@ -24,9 +24,12 @@ METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 """An alert is one request however it came: alone, in a batch or on a stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none."""
+    """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none.
+
+    An alert that is recognised is the same entry each time, and may be in a batch many times.
+    """
 
     org_id: str
     message: Message
@@ -64,7 +67,7 @@ class CommitBatch:
         self._metrics.batch_size.observe(len(entries))
         counts = Counter(
             (entry.message.seen is None, decision.outcome)
-            for entry, decision in zip(batch.fresh, batch.decisions, strict=True)
+            for entry, (decision, _) in zip(batch.fresh, batch.steps, strict=True)
         )
         for (sent, outcome), count in counts.items():
             of = self._metrics.alerts if sent else self._metrics.looked_again
@@ -74,12 +77,13 @@ class CommitBatch:
         return batch.answers()
 
 
-async def decide_and_write(tx: Tx, messages: Sequence[Message]) -> tuple[Sequence[Decision], bool]:
+async def decide_and_write(tx: Tx, messages: Sequence[Message]) -> tuple[Sequence[Step], bool]:
     """Decides a tenant's messages, whose integrations must be locked. The flag: an event must be delivered at once."""
     snapshot = Snapshot(new_id)
-    await fill(tx, snapshot, messages)
-    decisions = snapshot.apply(messages)
-    return decisions, await write(tx, snapshot)
+    # Without those that are there again; in order, so that two runs do the same.
+    await fill(tx, snapshot, list({id(each): each for each in messages}.values()))
+    steps = snapshot.play(messages)
+    return steps, await write(tx, snapshot)
 
 
 class _Batch:
@@ -88,34 +92,36 @@ class _Batch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
         self._known: dict[str, _Stored] = {}
-        self.fresh: list[Entry] = []
-        self.decisions: Sequence[Decision] = ()
+        self.fresh: Sequence[Entry] = ()
+        self.steps: Sequence[Step] = ()
         self.urgent = False
 
     async def take_in(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
-        await lock_integrations(tx, {entry.message.integration_id for entry in self._entries})
-        await self._sort_out_repeats(tx)
+        different = dict.fromkeys(self._entries)
+        await lock_integrations(tx, {entry.message.integration_id for entry in different})
+        wanted = {entry.request_id for entry in different if entry.request_id}
+        self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
         if self.fresh:
-            messages = [entry.message for entry in self.fresh]
-            self.decisions, self.urgent = await decide_and_write(tx, messages)
-            await self._remember(tx)
+            self.steps, self.urgent = await decide_and_write(tx, [entry.message for entry in self.fresh])
+            if wanted:
+                await self._remember(tx)
         return self
 
-    async def _sort_out_repeats(self, tx: Tx) -> None:
-        wanted = {entry.request_id for entry in self._entries if entry.request_id}
-        if wanted:
-            self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
+    async def _without_repeated_requests(self, tx: Tx, wanted: set[str]) -> list[Entry]:
+        self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
         taken = set(self._known)
+        fresh = []
         for entry in self._entries:
             if not entry.request_id or entry.request_id not in taken:
                 taken.add(entry.request_id)
-                self.fresh.append(entry)
+                fresh.append(entry)
+        return fresh
 
     async def _remember(self, tx: Tx) -> None:
         made = {
             entry.request_id: StoredAnswer(entry.body_hash, _response(entry.message, decision))
-            for entry, decision in zip(self.fresh, self.decisions, strict=True)
+            for entry, (decision, _) in zip(self.fresh, self.steps, strict=True)
             if entry.request_id
         }
         if made:
@@ -124,11 +130,29 @@ class _Batch:
 
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
-        decided = {id(entry): decision for entry, decision in zip(self.fresh, self.decisions, strict=True)}
-        return [
-            self._repeated(entry) if entry.request_id else _response(entry.message, decided[id(entry)])
-            for entry in self._entries
-        ]
+        made = self._made()
+        if self.fresh is self._entries:
+            return made
+        # Those without a request id are in `fresh` as often as they came, and in the same order.
+        others = iter([answer for entry, answer in zip(self.fresh, made, strict=True) if not entry.request_id])
+        return [self._repeated(entry) if entry.request_id else next(others) for entry in self._entries]
+
+    def _made(self) -> list[Answer]:
+        """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
+        answers: list[Answer] = []
+        written: dict[int, bytes] = {}
+        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+            if not more:
+                answers.append(_response(entry.message, decision))
+                continue
+            data = written.get(id(decision))
+            if data is None:
+                data = written[id(decision)] = _response(entry.message, decision).SerializeToString()
+            answer = SendAlertResponse.FromString(data)
+            if decision.alert is not None:
+                answer.count += more
+            answers.append(answer)
+        return answers
 
     def _repeated(self, entry: Entry) -> Answer:
         stored = self._known[entry.request_id]

@@ -5,7 +5,7 @@ A rotated or deleted key, a deleted integration, changed rules, source ranges an
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -57,6 +57,8 @@ class Routing:
     rules: tuple[Rule, ...]
     default_policy: str
     silences: tuple[Silence, ...] = ()
+    mark: object = field(default_factory=object, init=False, compare=False)
+    """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
 
 
 class Directory:
@@ -138,9 +140,9 @@ class Directory:
         async with self._database.transaction(org_id) as tx:
             quiet = await self._find_silences(tx)
             if not integration_id:
-                return Routing("", None, (), "", quiet)
+                return self._silenced(key, known or Routing("", None, (), ""), quiet)
             if known is not None and known.version == await integrations.version_of(tx, integration_id):
-                return replace(known, silences=quiet)
+                return self._silenced(key, known, quiet)
             row = await integrations.get(tx, integration_id)
         if row is None:
             self._compiled.pop(key, None)
@@ -149,10 +151,18 @@ class Directory:
         if left_out:
             self._metrics.rules_left_out.inc(len(left_out))
             _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
-        while len(self._compiled) >= _SIZE:
-            del self._compiled[next(iter(self._compiled))]
-        self._compiled[key] = Routing(integration_id, row.version_key, rules, row.default_policy)
-        return replace(self._compiled[key], silences=quiet)
+        return self._silenced(key, Routing(integration_id, row.version_key, rules, row.default_policy), quiet)
+
+    def _silenced(self, key: tuple[str, str], routing: Routing, quiet: tuple[Silence, ...]) -> Routing:
+        """The routing with these silences: the one given out before, if it had the same."""
+        if routing.silences is not quiet:
+            routing = replace(routing, silences=quiet)
+        if self._compiled.get(key) is not routing:
+            self._compiled.pop(key, None)
+            while len(self._compiled) >= _SIZE:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[key] = routing
+        return routing
 
     async def _find_silences(self, tx: Tx) -> tuple[Silence, ...]:
         rows = await silences.about_now(tx, _AHEAD)

@@ -38,6 +38,13 @@ def route_alert(
     directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
 ) -> Message:
     """`actor` is who sent it."""
+    return route_wholly(directory, org_id, actor, routing, alert, stated)[0]
+
+
+def route_wholly(
+    directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
+) -> tuple[Message, bool]:
+    """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted."""
     labels = dict(alert.labels) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, Severity(alert.severity)
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
@@ -53,7 +60,7 @@ def route_alert(
         matched = matching(routing.silences, routing.integration_id, subject)
         if matched is None:
             directory.silences_were_cut(org_id, routing)
-    return Message(
+    message = Message(
         routing.integration_id,
         dedup_key,
         id_of(alert_key(org_id, routing.integration_id, dedup_key)),
@@ -71,6 +78,7 @@ def route_alert(
         matched or (),
         _as_they_came(labels) if matched and labels != dict(alert.labels) else None,
     )
+    return message, not path.cut and matched is not None
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:

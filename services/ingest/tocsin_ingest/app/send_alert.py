@@ -1,19 +1,22 @@
-"""Take one alert in: normalise it, route it, and wait until it is committed."""
+"""Take alerts in: recognise or read each, and wait until it is committed."""
 
 import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.auth import Principal, invalid_credential
-from tocsin_kit.batches import Batches
+from tocsin_kit.batches import Batches, Several, overloaded
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.requests import body_hash
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_name
+from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.admission import Admission
 from tocsin_ingest.app.alert_size import check_size
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.details import check_details
@@ -21,11 +24,12 @@ from tocsin_ingest.app.directory import Directory, Routing
 from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.known_rules import teach_rules
 from tocsin_ingest.app.rate_limit import RateLimit
-from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated, route_alert
-from tocsin_ingest.domain.message import Message
+from tocsin_ingest.app.recognised import Bytes, Recognised, recognised_by
+from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated, route_wholly
 
-ALERTS: Final = "alerts_per_second"
 _INTEGRATIONS: Final = "integrations"
+_READING: Final = 0.1
+"""Seconds after which those of a batch that are read go on: what was read with must not become old while others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,63 +59,141 @@ class AlertIntake:
         times: IntakeTimes,
     ) -> None:
         self._directory = directory
-        self._budgets = budgets
-        self._limit = limit
+        self._admission = Admission(budgets, limit)
         self._batches = batches
         self._times = times
+        self._recognised = Recognised()
         teach_rules()
 
-    async def send(self, sender: Sender, request: SendAlertRequest) -> SendAlertResponse:
-        """Returns once the alert is committed. `request` must have passed `validate`.
+    async def send(self, sender: Sender, data: bytes) -> SendAlertResponse:
+        """Returns once the alert is committed. `data`: a SendAlertRequest, as the sender wrote it.
 
-        Raises INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED, OVERLOADED,
-        REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
+        Raises DecodeError, INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED,
+        OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
         """
-        return await (await self._submit(sender, request))
+        entry = await self._recognise(sender, data)
+        if entry is None:
+            entry = await self._read(sender, SendAlertRequest.FromString(data), data)
+        return await self._enqueue(entry)
+
+    async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[SendAlertResponse | Exception]:
+        """The same for many alerts, with an answer or an error for each in order, as if they came one by one.
+
+        One that cannot be parsed is the whole request's fault, and nothing of it is taken in: raises DecodeError.
+        """
+        get = self._recognised.of(sender.org_id, sender.subject).get
+        unknown = {data: SendAlertRequest.FromString(data) for data in parts if get(data) is None}
+        reading = iter(parts)
+        taken = []
+        while entries := await self._entries(sender, reading, unknown):
+            taken.append(self._take(entries))
+        return [answer for each in taken for answer in await each.answers()]
 
     async def submit(
         self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
     ) -> "asyncio.Future[SendAlertResponse]":
-        """Like `send`, for one of many: checks its shape as well, and returns as soon as it waits for its batch.
+        """Like `send`, for one of many that come one by one: returns as soon as it waits for its batch.
 
         Nothing raises but the future, so that one bad alert does not get in the way of the next.
         """
         try:
-            validate(request)
-            return await self._submit(sender, request, stated)
+            key = recognised_by(request.SerializeToString(), stated)
+            entry = await self._recognise(sender, key)
+            if entry is None:
+                entry = await self._read(sender, request, key, stated)
+            return self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[SendAlertResponse] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
 
-    async def _submit(
-        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
-    ) -> "asyncio.Future[SendAlertResponse]":
+    def _enqueue(self, entry: Entry) -> "asyncio.Future[SendAlertResponse]":
+        try:
+            self._admission.admit(entry, asyncio.get_running_loop().time())
+            return self._batches.enqueue(entry)
+        except TocsinError as error:
+            self._times.refused(entry.org_id, entry.message.integration_id, error)
+            raise
+
+    def _take(self, entries: "list[Entry | Exception]") -> "_Taken":
+        """Admits those that could be read, and lets them wait for their commit together."""
+        good = [each for each in entries if isinstance(each, Entry)]
+        refusals = self._admission.admit_all(good, asyncio.get_running_loop().time())
+        if refusals:
+            self._note_refused(good, refusals)
+            refused = iter(refusals)
+            entries = [(next(refused) or each) if isinstance(each, Entry) else each for each in entries]
+            good = [each for each in entries if isinstance(each, Entry)]
+        waiting = self._batches.enqueue_each(good)
+        if waiting.refused:
+            self._note_refused(good[-waiting.refused :], [overloaded()] * waiting.refused)
+        return _Taken(entries, waiting)
+
+    def _note_refused(self, entries: Sequence[Entry], errors: Sequence[TocsinError | None]) -> None:
+        for entry, error in zip(entries, errors, strict=True):
+            if error is not None:
+                self._times.refused(entry.org_id, entry.message.integration_id, error)
+
+    async def _entries(
+        self, sender: Sender, reading: Iterator[bytes], unknown: Mapping[bytes, SendAlertRequest]
+    ) -> "list[Entry | Exception]":
+        """What the next ones are: all that are left, or as many as are read in a moment."""
+        loop = asyncio.get_running_loop()
+        end, turns = loop.time() + _READING, Turns()
+        get = self._recognised.of(sender.org_id, sender.subject).get
+        marks: dict[str, object] = {}
+        entries: list[Entry | Exception] = []
+        for data in reading:
+            known = get(data)
+            if known is not None:
+                mark = marks.get(known.integration)
+                if mark is None:
+                    mark = marks[known.integration] = await self._mark(sender, known.integration)
+                if known.mark is mark:
+                    entries.append(known.entry)
+                    continue
+            try:
+                request = unknown.get(data) or SendAlertRequest.FromString(data)
+                entries.append(await self._read(sender, request, data))
+            except Exception as error:
+                entries.append(error)
+            await turns.give()
+            # Reading may have let time pass, in which rules and silences change.
+            marks.clear()
+            if loop.time() > end:
+                break
+        return entries
+
+    async def _recognise(self, sender: Sender, key: Bytes) -> Entry | None:
+        """The entry of an alert that was read before and would be read alike. Raises as `_routing`."""
+        known = self._recognised.of(sender.org_id, sender.subject).get(key)
+        if known is None:
+            return None
+        routing = await self._routing(sender, known.integration)
+        return known.entry if known.mark is routing.mark else None
+
+    async def _mark(self, sender: Sender, integration: str) -> object:
+        """Of the routing as it is now; of one that cannot be had a mark that nothing was read with."""
+        try:
+            return (await self._routing(sender, integration)).mark
+        except TocsinError:
+            return object()
+
+    async def _read(
+        self, sender: Sender, request: SendAlertRequest, key: Bytes, stated: Stated = NOTHING_STATED
+    ) -> Entry:
+        """All that can be said of an alert without the database's state, which is remembered."""
+        validate(request)
         check_size(request.alert)
         routing = await self._routing(sender, request.integration)
         check_details(request.alert.details)
-        message = route_alert(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
-        request_id = request.request_id
-        try:
-            self._admit(sender.org_id, message)
-            entry = Entry(sender.org_id, message, request_id, body_hash(request) if request_id else b"")
-            return self._batches.enqueue(entry)
-        except TocsinError as error:
-            self._times.refused(sender.org_id, routing.integration_id, error)
-            raise
-
-    def _admit(self, org_id: str, message: Message) -> None:
-        """Raises RATE_LIMITED."""
-        self._budgets.require_rows(org_id)
-        self._budgets.take(org_id, ALERTS, self._limit.cost(message.key))
-        now = asyncio.get_running_loop().time()
-        wait = self._limit.take(org_id, message.integration_id, message.key, now)
-        if wait:
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_RATE_LIMITED,
-                "the integration sends faster than it may; send this alert again a little later",
-                retry_after=wait,
-            )
+        message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
+        if request.request_id:
+            return Entry(sender.org_id, message, request.request_id, body_hash(request))
+        entry = Entry(sender.org_id, message)
+        if wholly:
+            self._recognised.put(key, entry, request.integration, routing.mark)
+        return entry
 
     async def _routing(self, sender: Sender, named: str) -> Routing:
         if sender.integration_id is None:
@@ -124,3 +206,19 @@ class AlertIntake:
                 raise
             # The key itself is still remembered for a moment.
             raise invalid_credential("its integration is deleted") from error
+
+
+class _Taken:
+    """Some alerts of one request: those that wait for their commit, and what the others were refused with."""
+
+    def __init__(self, entries: "list[Entry | Exception]", waiting: Several[SendAlertResponse]) -> None:
+        self._entries = entries
+        self._waiting = waiting
+
+    async def answers(self) -> list[SendAlertResponse | Exception]:
+        """One for each, in order."""
+        committed = await self._waiting.answers()
+        if len(committed) == len(self._entries):
+            return committed
+        answers = iter(committed)
+        return [next(answers) if isinstance(each, Entry) else each for each in self._entries]

@@ -1,6 +1,6 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -34,6 +34,12 @@ class Events:
         """The number of the incident's last event after the batch."""
         return self.sequence + len(self.new)
 
+    @property
+    def last_summary(self) -> str:
+        """What the last event says of the alerts that it tells of; empty when it does not."""
+        last = self.new[-1] if self.new else self.pending.event if self.pending is not None else None
+        return last.summary if isinstance(last, AlertsAdded) else ""
+
     def add(self, event: Event) -> None:
         """Folds the event into the last one where that loses nothing."""
         if not self.new:
@@ -56,6 +62,23 @@ class Silenced:
     messages: int = 0
 
 
+Step = tuple[Decision, int]
+"""What one message does: its decision, and how many messages more its alert stands for than the decision says."""
+
+_LASTING = frozenset((Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.IGNORED))
+"""What becomes of a trigger that becomes of it again when it is repeated: its alert counts one more, and nothing else changes."""
+
+
+@dataclass(slots=True)
+class _Repeats:
+    """The same trigger again and again: `more` times since `decision`, the last one at `position` in the batch."""
+
+    message: Message
+    decision: Decision
+    more: int = 0
+    position: int = 0
+
+
 class Snapshot:
     """The live alerts and open incidents a batch touches. Filled from the database, the batch is applied, written back."""
 
@@ -69,6 +92,7 @@ class Snapshot:
         self._incidents: dict[UUID, Incident] = {}
         self._known: set[UUID] = set()
         self._ended: dict[UUID, datetime] = {}
+        self._said: dict[UUID, int] = {}
         self.alerts: dict[UUID, Alert] = {}
         """Alerts that changed, as they are after the batch."""
         self.incidents: dict[UUID, Incident] = {}
@@ -110,9 +134,68 @@ class Snapshot:
         """Whether the alert or incident was made by this batch."""
         return row_id not in self._known
 
-    def apply(self, messages: Iterable[Message]) -> list[Decision]:
+    def apply(self, messages: Sequence[Message]) -> list[Decision]:
         """Decides the messages one after the other, each seeing what those before it did."""
         return [self._play_one(message) for message in messages]
+
+    def play(self, messages: Sequence[Message]) -> list[Step]:
+        """As `apply`, for batches in which a message is there many times (the same object): it is decided once or twice.
+
+        Further repeats of a trigger only count, so they are counted together: before another message of their key is decided,
+        before anything ends or is acknowledged, and at the end. Triggers of other keys in between do not see them: what these
+        change of a shared incident is a sum, apart from the summary in its last event, which is the last message's.
+        """
+        steps: list[Step] = []
+        repeats: dict[int, _Repeats] = {}
+        of_key: dict[UUID, int] = {}
+        self._said.clear()
+        for position, message in enumerate(messages):
+            same = repeats.get(id(message))
+            if same is not None:
+                same.more += 1
+                same.position = position
+                steps.append((same.decision, same.more))
+                continue
+            if message.action is not Action.TRIGGER or message.seen is not None:
+                self._count_repeats(repeats)
+                of_key.clear()
+            elif (other := of_key.pop(message.key, None)) is not None:
+                self._count_repeats({other: repeats.pop(other)})
+            decision = self._play_one(message)
+            steps.append((decision, 0))
+            if decision.incident is not None:
+                self._said[decision.incident.id] = position
+            if decision.outcome in _LASTING and message.action is Action.TRIGGER and message.seen is None:
+                repeats[id(message)] = _Repeats(message, decision)
+                of_key[message.key] = id(message)
+        self._count_repeats(repeats)
+        return steps
+
+    def _count_repeats(self, repeats: dict[int, _Repeats]) -> None:
+        for each in sorted((each for each in repeats.values() if each.more), key=lambda each: each.position):
+            self._count_more(each)
+        repeats.clear()
+
+    def _count_more(self, repeats: _Repeats) -> None:
+        alert = repeats.decision.alert
+        if alert is None:
+            return
+        alert = replace(alert, count=alert.count + repeats.more)
+        self._keep_alert(alert)
+        if repeats.decision.outcome is Outcome.SILENCED:
+            assert alert.hold is not None
+            self.silenced[alert.hold.silence_id].messages += repeats.more
+        if alert.incident_id is None:
+            return
+        incident = self._incidents[alert.incident_id]
+        incident = replace(incident, alert_count=incident.alert_count + repeats.more)
+        self._keep_incident(incident)
+        events, summary = self.events[incident.id], repeats.message.summary
+        if self._said.get(incident.id, -1) > repeats.position:
+            summary = events.last_summary or summary
+        else:
+            self._said[incident.id] = repeats.position
+        events.add(AlertsAdded(incident.alert_count, incident.severity, summary, 0))
 
     def _play_one(self, message: Message) -> Decision:
         alert = self._live.get(message.key)

@@ -13,7 +13,6 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     GetAlertResponse,
     ListAlertsRequest,
     ListAlertsResponse,
-    SendAlertRequest,
     SendAlertResponse,
     SendAlertsRequest,
     SendAlertsResponse,
@@ -26,10 +25,11 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.ids import parse_name, parse_uuid_name
-from tocsin_kit.loops import Turns
 from tocsin_kit.rpc.call import Call, current_call
 from tocsin_kit.rpc.closing import closing
 from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
+from tocsin_kit.rpc.validation import validate
 
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.intake_times import IntakeTimes
@@ -40,6 +40,9 @@ from tocsin_ingest.store import alerts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
+_Alerts: Final[Any] = unopened(SendAlertsRequest.DESCRIPTOR, "alerts")
+_Results: Final[Any] = unopened(SendAlertsResponse.DESCRIPTOR, "results")
+_RESPONSE: Final = SendAlertsResult.DESCRIPTOR.fields_by_name["response"].number
 
 _TAKING: Final = frozenset(
     f"{NAME}/{method}" for method in ("SendAlert", "SendAlerts", "StreamAlerts", "SendHeartbeat")
@@ -72,25 +75,26 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         self._pages = pages
         self._window = window
 
-    async def SendAlert(self, request: SendAlertRequest, context: _Context) -> SendAlertResponse:
+    @takes_bytes
+    async def SendAlert(self, request: bytes, context: _Context) -> bytes:
         """One alert."""
-        return await self._intake.send(Sender.of(current_call().principal), request)
+        response = await self._intake.send(Sender.of(current_call().principal), request)
+        return response.SerializeToString()
 
-    async def SendAlerts(self, request: SendAlertsRequest, context: _Context) -> SendAlertsResponse:
+    @takes_bytes
+    async def SendAlerts(self, request: bytes, context: _Context) -> bytes:
         """Many alerts, an answer for each."""
-        sender = Sender.of(current_call().principal)
-        turns, waiting = Turns(), []
-        for each in request.alerts:
-            waiting.append(await self._intake.submit(sender, each))
-            await turns.give()
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        batch: Any = _Alerts.FromString(request)
+        validate(batch)
+        answers = await self._intake.send_all(Sender.of(current_call().principal), list(batch.alerts))
         results = [
-            SendAlertsResult(error=status_of(answer))
-            if isinstance(answer, BaseException)
-            else SendAlertsResult(response=answer)
+            enclosed(_RESPONSE, answer.SerializeToString())
+            if isinstance(answer, SendAlertResponse)
+            else SendAlertsResult(error=status_of(answer)).SerializeToString()
             for answer in answers
         ]
-        return SendAlertsResponse(results=results)
+        response: bytes = _Results(results=results).SerializeToString()
+        return response
 
     async def StreamAlerts(
         self, request_iterator: AsyncIterator[StreamAlertsRequest], context: _Context

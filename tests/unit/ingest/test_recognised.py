@@ -1,0 +1,78 @@
+"""What is remembered of alerts: bounded, by sender, and each sender's own."""
+
+from datetime import UTC, datetime
+
+import pytest
+from tocsin_ingest.app.commit_batch import Entry
+from tocsin_ingest.app.recognised import Recognised, recognised_by
+from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated
+
+from tests.unit.ingest.model import message
+
+MARK = object()
+
+
+def entry(key: str = "k", org: str = "acme", actor: str = "users/ana") -> Entry:
+    return Entry(org, message(key, org=org, actor=actor))
+
+
+def test_each_sender_has_its_own_alerts() -> None:
+    remembered = Recognised()
+    mine = entry()
+    remembered.put(b"x", mine, "integrations/a", MARK)
+    found = remembered.of("acme", "users/ana").get(b"x")
+    assert found is not None
+    assert (found.entry, found.integration, found.mark) == (mine, "integrations/a", MARK)
+    assert remembered.of("acme", "users/ben").get(b"x") is None
+    assert remembered.of("other", "users/ana").get(b"x") is None
+    assert remembered.of("acme", "users/ana").get(b"y") is None
+
+
+def test_what_is_remembered_anew_takes_the_place_of_what_was() -> None:
+    remembered = Recognised()
+    remembered.put(b"x", entry("old"), "", MARK)
+    size = remembered.size
+    remembered.put(b"x", entry("new"), "", MARK)
+    assert remembered.size == size
+    found = remembered.of("acme", "users/ana").get(b"x")
+    assert found is not None
+    assert found.entry.message.dedup_key == "new"
+
+
+@pytest.mark.parametrize("length", [10, 10_000])
+def test_it_takes_no_more_than_its_room(length: int) -> None:
+    most = 500_000
+    remembered = Recognised(most)
+    for number in range(2000):
+        remembered.put(b"%06d" % number + b"x" * length, entry(), "", MARK)
+        remembered.put(b"%06d" % number + b"x" * length, entry(actor=f"users/u{number % 97}"), "", MARK)
+        assert remembered.size <= most
+    shelf = remembered.of("acme", "users/ana")
+    assert shelf.get(b"%06d" % 1999 + b"x" * length) is not None, "the newest stay"
+    assert shelf.get(b"%06d" % 0 + b"x" * length) is None, "the oldest leave"
+    assert shelf.size <= most // 2
+
+
+def test_one_senders_new_alerts_leave_the_others_theirs() -> None:
+    remembered = Recognised(500_000)
+    remembered.put(b"mine", entry(), "", MARK)
+    for number in range(5000):
+        remembered.put(b"%d" % number, entry(actor="users/loud"), "", MARK)
+    assert remembered.of("acme", "users/ana").get(b"mine") is not None
+
+
+def test_what_was_stated_beside_an_alert_tells_alerts_apart() -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    keys = [
+        recognised_by(b"x", stated)
+        for stated in (
+            NOTHING_STATED,
+            Stated(labels={"a": "b"}),
+            Stated(labels={"a": "c"}),
+            Stated(started=began),
+            Stated(ended=began),
+            Stated(labels={}),
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+    assert recognised_by(b"x", Stated(labels={"a": "b"})) == keys[1]

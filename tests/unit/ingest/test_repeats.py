@@ -1,0 +1,126 @@
+"""Batches in which the same message is there many times: decided together, they do what they do one by one."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
+from tocsin_ingest.domain.events import AlertsAdded
+from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.silences import Matched, Window
+from tocsin_ingest.domain.snapshot import Pending, Snapshot
+
+from tests.rounds import examples
+from tests.unit.ingest.model import message
+
+SILENCE = UUID(int=1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def counting() -> Callable[[], UUID]:
+    numbers = itertools.count(100)
+    return lambda: UUID(int=next(numbers))
+
+
+def snapshot() -> Snapshot:
+    made = Snapshot(counting())
+    made.put_windows({SILENCE: Window(1, NOW - timedelta(hours=1), NOW + timedelta(hours=1))}, NOW)
+    return made
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> list[list[Message]]:
+    """Batches of a few messages of a few keys and groups, each there again and again: the same object each time."""
+    pool = []
+    for number in range(draw(st.integers(1, 6))):
+        made = message(
+            draw(st.sampled_from("abc")),
+            draw(st.sampled_from([Action.TRIGGER] * 6 + [Action.RESOLVE, Action.ACKNOWLEDGE])),
+            group=draw(st.sampled_from(["", "g", "g", "h"])),
+            severity=draw(st.sampled_from([Severity.CRITICAL, Severity.INFO])),
+            suppress=draw(st.sampled_from([False, False, False, True])),
+        )
+        silenced = draw(st.sampled_from([False, False, True]))
+        started = draw(st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW]))
+        pool.append(
+            replace(
+                made,
+                summary=f"{made.dedup_key} says {number}",
+                silences=(Matched(SILENCE, 1),) if silenced else (),
+                started=started,
+                ended=NOW if started is not None and made.action is Action.RESOLVE else None,
+                seen=draw(st.sampled_from([None] * 9 + [2])),
+            )
+        )
+    return draw(st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=14), min_size=1, max_size=3))
+
+
+def told(decision: Decision, more: int) -> tuple[object, ...]:
+    """What its sender is told."""
+    alert = decision.alert
+    if alert is None:
+        return (decision.outcome, decision.incident_resolved)
+    answer = (alert.id, alert.key, alert.state, alert.incident_id, alert.count + more, alert.hold)
+    return (decision.outcome, decision.incident_resolved, *answer)
+
+
+def state(made: Snapshot) -> tuple[object, ...]:
+    """What is written."""
+    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, made.changed_holds())
+
+
+@settings(max_examples=examples(2000), deadline=None)
+@given(pools())
+def test_repeats_do_together_what_they_do_one_by_one(batches: list[list[Message]]) -> None:
+    together, single = snapshot(), snapshot()
+    for batch in batches:
+        answers = [told(decision, more) for decision, more in together.play(batch)]
+        assert answers == [told(each, 0) for each in single.apply(batch)]
+        assert state(together) == state(single)
+
+
+A, B = message("a", group="g"), message("b", group="g")
+
+
+@settings(max_examples=examples(400), deadline=None)
+@given(pools())
+@example([[A, A, A, B]])
+@example([[B, A, A, A, B, B, A, A]])
+@example([[B, B, B, A, A, A, replace(A, action=Action.ACKNOWLEDGE), B, A, A, B, B]])
+@example([[B, A, A, A, replace(A, summary="a says more"), B, B, A]])
+def test_they_continue_an_event_that_was_not_delivered_yet(batches: list[list[Message]]) -> None:
+    snapshots = snapshot(), snapshot()
+    for made in snapshots:
+        first = message("a", group="g")
+        event = AlertsAdded(7, Severity.INFO, "what was said before", 0)
+        made.put_incident(Incident(UUID(int=2), first.group_key, Severity.INFO, 7, 1), 3, Pending(event, 11, 3))
+        made.put_alert(Alert(UUID(int=3), first.key, AlertState.FIRING, UUID(int=2), 7))
+    together, single = snapshots
+    together.play(batches[0])
+    single.apply(batches[0])
+    assert state(together) == state(single)
+
+
+def test_a_thousand_repeats_are_decided_twice() -> None:
+    """The work is per key: whatever comes after the second time moves a number."""
+    decided = 0
+
+    class Counting(Snapshot):
+        def _play_one(self, message: Message) -> Decision:
+            nonlocal decided
+            decided += 1
+            return super()._play_one(message)
+
+    made = Counting(counting())
+    steps = made.play([A, B] * 1000)
+    assert decided == 4
+    assert [decision.outcome for decision, _ in steps[:4]] == [
+        *(Outcome.OPENED, Outcome.GROUPED, Outcome.DEDUPLICATED, Outcome.DEDUPLICATED)
+    ]
+    assert sorted(alert.count for alert in made.alerts.values()) == [1000, 1000]
+    assert [incident.alert_count for incident in made.incidents.values()] == [2000]

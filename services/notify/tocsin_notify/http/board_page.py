@@ -50,6 +50,7 @@ a{color:#8ab4ff}
 .said{background:#14301f;border-radius:.6rem;padding:.6rem .9rem}
 .wrong{background:#3a2412;border-radius:.6rem;padding:.6rem .9rem}
 form{display:inline}
+.act{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem;margin:.5rem 0}
 button{border:0;border-radius:.5rem;padding:.5rem .8rem;font:inherit;color:#fff;background:#33404f;min-height:2.5rem}
 button.remove{background:#7d1f24}
 label{margin-right:.5rem}
@@ -252,9 +253,9 @@ def act_form(act: str, name: str, service: str, csrf: str) -> str:
     needs = act == "remove" or (act == "promote" and "/timers." in name)
     force = '<label><input type="checkbox" name="force" value="1"> although somebody stays unpaged</label>'
     return (
-        f'<form method="post" action="{PATH}/act">{_hidden(csrf)}<input type="hidden" name="service" value="{escape(service)}">'
-        f'<input type="hidden" name="name" value="{escape(name)}">{force if needs else ""}'
-        f'<button class="{act}" name="act" value="{act}">{act.capitalize()}</button></form>'
+        f'<form class="act" method="post" action="{PATH}/act">{_hidden(csrf)}'
+        f'<input type="hidden" name="service" value="{escape(service)}"><input type="hidden" name="name" value="{escape(name)}">'
+        f'<button class="{act}" name="act" value="{act}">{act.capitalize()}</button>{force if needs else ""}</form>'
     )
 
 

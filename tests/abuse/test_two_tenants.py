@@ -16,6 +16,7 @@ from tocsin.escalation.v1.reminder_service_pb2 import CreateReminderRequest, Rem
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin.notify.v1 import message_service_pb2 as pb_message
+from tocsin.notify.v1 import subscription_service_pb2 as pb_subscription
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -30,7 +31,7 @@ PUBLIC = [rpc for rpc in RPCS if not rpc.spans and not rpc.method.client_streami
 READS = [rpc for rpc in PUBLIC if not rpc.mutates]
 ABSENT = {"NOT_FOUND", "PERMISSION_DENIED"}
 """What a request for a resource that is not the caller's must end with."""
-OF_SOMETHING = {"ListTimeline", "ListShifts", "ListCoverage"}
+OF_SOMETHING = {"ListDeliveries", "ListTimeline", "ListShifts", "ListCoverage"}
 """Lists that cannot be had without saying of what."""
 ECHOES = {"CreateContactMethod", "GetNotificationRules", "UpdateNotificationRules"}
 """They answer with the user's name as it was given: notify does not know users, and each tenant may give any name."""
@@ -90,6 +91,12 @@ async def first(world: World) -> Tenant:
     await tenant.admin.reminders.CreateReminder(CreateReminderRequest(reminder=reminder, delay=Duration(seconds=86400)))
     message = pb_message.Message(user=ana.name, text=MARK, send_time=times["end_time"])
     await tenant.admin.messages.SendMessage(pb_message.SendMessageRequest(message=message))
+    hook = pb_subscription.Subscription(display_name=MARK, url=world.hooks.url(MARK), disabled=True)
+    system = world.clients(tenant.org_id, subject=ana.name).subscriptions
+    name = (
+        await system.CreateSubscription(pb_subscription.CreateSubscriptionRequest(subscription=hook))
+    ).subscription.name
+    await system.TestSubscription(pb_subscription.TestSubscriptionRequest(name=name))
     await reached(tenant, incident)
     await world.idle()
     return tenant
@@ -111,8 +118,10 @@ async def names(world: World, first: Tenant) -> dict[str, str]:
     shown = await everything(world, first.org_id)
     types = {str(rpc): GetMessageClass(rpc.method.output_type) for rpc in READS}
     found = {text.partition("/")[0]: text for rpc, data in shown.items() for text in texts(types[rpc].FromString(data))}
+    of = pb_subscription.ListDeliveriesRequest(subscription=found["subscriptions"])
+    [ping] = (await world.clients(first.org_id).subscriptions.ListDeliveries(of)).deliveries
     letter = f"deadLetters/{found['notifications'].partition('/')[2]}"
-    return {"deadLetters": letter, "outboxMessages": "outboxMessages/1", **found}
+    return {"deliveries": ping.name, "deadLetters": letter, "outboxMessages": "outboxMessages/1", **found}
 
 
 def texts(message: Message) -> Iterator[str]:
@@ -138,6 +147,8 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "calendarFeeds",
         "messages",
         "reminders",
+        "subscriptions",
+        "deliveries",
     }
     assert wanted <= set(names)
 

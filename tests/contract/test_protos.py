@@ -27,6 +27,8 @@ MUTATING_WITHOUT_ID = {
     "ResolveIncidents": "resolving a resolved incident is OK",
     "SubmitNotifications": "idempotent by each job's page",
     "CancelNotifications": "a fence can only rise",
+    "PublishIncidentEvents": "idempotent by each event's id",
+    "OpenEventFeeds": "opening a feed that is open is OK",
 }
 
 

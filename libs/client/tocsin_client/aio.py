@@ -22,6 +22,7 @@ from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
     from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+    from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
     from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
@@ -163,6 +165,11 @@ class AioClient:
     def messages(self) -> "MessageServiceAsyncStub":
         """Messages to users and addresses, at once and at a time."""
         return MessageServiceStub(self.channel("notify"))
+
+    @cached_property
+    def subscriptions(self) -> "SubscriptionServiceAsyncStub":
+        """Systems that are told of incidents, and what was delivered to them."""
+        return SubscriptionServiceStub(self.channel("notify"))
 
     @cached_property
     def notifications(self) -> "NotificationServiceAsyncStub":

@@ -22,6 +22,7 @@ from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -144,6 +145,11 @@ class Client:
     def messages(self) -> MessageServiceStub:
         """Messages to users and addresses, at once and at a time."""
         return MessageServiceStub(self.channel("notify"))
+
+    @cached_property
+    def subscriptions(self) -> SubscriptionServiceStub:
+        """Systems that are told of incidents, and what was delivered to them."""
+        return SubscriptionServiceStub(self.channel("notify"))
 
     @cached_property
     def notifications(self) -> NotificationServiceStub:

@@ -21,7 +21,7 @@ ADMINISTRATOR = (
     *("messages:read", "messages:write"),
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
-    *("silences:read", "silences:write", "audit:read"),
+    *("silences:read", "silences:write", "subscriptions:read", "subscriptions:write", "audit:read"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),

@@ -19,7 +19,12 @@ from tocsin.escalation.v1 import (
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, silence_service_pb2_grpc
 from tocsin.limits.v1 import limit_service_pb2_grpc
-from tocsin.notify.v1 import contact_service_pb2_grpc, message_service_pb2_grpc, notification_service_pb2_grpc
+from tocsin.notify.v1 import (
+    contact_service_pb2_grpc,
+    message_service_pb2_grpc,
+    notification_service_pb2_grpc,
+    subscription_service_pb2_grpc,
+)
 from tocsin.queue.v1 import queue_service_pb2_grpc
 
 Metadata = Sequence[tuple[str, str]]
@@ -58,6 +63,7 @@ class Clients:
         )
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.messages: Any = _Bearer(message_service_pb2_grpc.MessageServiceStub(by["notify"]), token)
+        self.subscriptions: Any = _Bearer(subscription_service_pb2_grpc.SubscriptionServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
         self.audit: dict[str, Any] = {

@@ -80,19 +80,20 @@ class HookServer:
 
 
 def parse(path: str, body: bytes, headers: tuple[tuple[str, str], ...], arrived: float) -> Received:
-    """What a webhook says."""
+    """What a webhook says: of a person's contact method, or of a tenant's subscription."""
     data = json.loads(body)
-    incident = data.get("incident") or {}
+    said = {name.lower(): value for name, value in headers}
+    incident = data.get("incident") or data.get("data", {}).get("incident") or {}
     planned = data.get("planned_time")
     return Received(
         address=path,
         channel="webhook",
         kind=data["type"],
-        subject=data["subject"],
+        subject=data.get("subject") or data["data"]["message"],
         incident=incident.get("name", ""),
         level=data.get("level", incident.get("level", 0)) or 0,
         code=data.get("code") or "",
-        key=dict(headers).get("Tocsin-Delivery", ""),
+        key=said.get("tocsin-delivery") or said.get("webhook-id", ""),
         at=arrived,
         planned_time=datetime.fromisoformat(planned) if planned else None,
         headers=headers,

@@ -23,6 +23,7 @@ from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
@@ -55,6 +56,8 @@ ALL_SCOPES = (
     "messages:write",
     "notifications:read",
     "notifications:write",
+    "subscriptions:read",
+    "subscriptions:write",
     "queues:read",
     "queues:write",
 )
@@ -68,6 +71,7 @@ class FakeEscalation(EscalationInternalServiceServicer):
 
     def __init__(self) -> None:
         self.outcomes: list[escalation_pb.PageOutcome] = []
+        self.feeds: set[str] = set()
         self.responders = FakeResponders()  # type: ignore[abstract]
 
     async def start(self, port: int = 0) -> None:
@@ -79,6 +83,12 @@ class FakeEscalation(EscalationInternalServiceServicer):
 
     async def stop(self) -> None:
         await self._server.stop(None)
+
+    async def OpenEventFeeds(
+        self, request: escalation_pb.OpenEventFeedsRequest, context: Any
+    ) -> escalation_pb.OpenEventFeedsResponse:
+        self.feeds |= set(request.org_ids)
+        return escalation_pb.OpenEventFeedsResponse()
 
     async def ApplyPageOutcomes(
         self, request: escalation_pb.ApplyPageOutcomesRequest, context: Any
@@ -231,6 +241,7 @@ class Notify:
         self.notifications: Any = NotificationServiceStub(channel)
         self.messages: Any = MessageServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
+        self.subscriptions: Any = SubscriptionServiceStub(channel)
 
     async def submit(self, *jobs: pb.NotificationJob) -> int:
         """Hand over jobs; how many were new."""

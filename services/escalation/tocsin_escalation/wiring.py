@@ -15,6 +15,7 @@ from tocsin.escalation.v1 import (
     schedule_service_pb2_grpc,
     watch_service_pb2_grpc,
 )
+from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auditing import serve_audit
@@ -39,6 +40,7 @@ from tocsin_escalation.app import gaps
 from tocsin_escalation.app.calendar_feeds import CalendarFeeds
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.incident_events import EVENT
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
@@ -62,7 +64,7 @@ from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import Delivery
-from tocsin_escalation.work.substitute import less_of_cancellation, less_of_page
+from tocsin_escalation.work.substitute import less_of_cancellation, less_of_event, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_escalation.work.timer_consumer import TimerConsumer
@@ -83,7 +85,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
     delivery = Delivery(notify)
-    page_relay, cancel_relay = (
+    page_relay, cancel_relay, event_relay = (
         Relay(
             db,
             deliver,
@@ -97,6 +99,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         for kind, deliver, substitute in (
             (PAGE, delivery.pages, less_of_page),
             (CANCEL, delivery.cancellations, less_of_cancellation),
+            (EVENT, delivery.events, less_of_event),
         )
     )
 
@@ -177,10 +180,13 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     def nudge() -> None:
         page_relay.nudge()
         cancel_relay.nudge()
+        event_relay.nudge()
 
     serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
-    OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation}, nudge).add_to(runtime.rpc)
+    OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation, EVENT: IncidentEvent}, nudge).add_to(
+        runtime.rpc
+    )
 
     sweeps = Sweeps(db, effects, settings)
     worker = Worker(
@@ -191,7 +197,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("page-sender", page_sender.run, everywhere=True)
-    for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay)):
+    for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay), ("event-relay", event_relay)):
         loops.add(name, relay.run, everywhere=True)
         runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
     loops.add("watches", outlets.run, everywhere=True)

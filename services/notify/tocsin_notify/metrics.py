@@ -72,6 +72,23 @@ class NotifyMetrics:
             registry=registry,
         )
         self.calls = Gauge("tocsin_notify_calls", "Provider calls under way in this process", registry=registry)
+        self.events = Counter(
+            "tocsin_notify_events",
+            "Requests to subscriptions: taken, failed; and deliveries given up",
+            ("outcome",),
+            registry=registry,
+        )
+        self.event_seconds = Histogram(
+            "tocsin_notify_event_seconds", "Time of a request to a subscription", buckets=_SECONDS, registry=registry
+        )
+        self.events_lost = Counter(
+            "tocsin_notify_events_lost",
+            "Events that a subscription is not told of: too many wait, or it was stopped",
+            registry=registry,
+        )
+        self.subscriptions_stopped = Counter(
+            "tocsin_notify_subscriptions_stopped", "Subscriptions stopped after a long failure", registry=registry
+        )
         self.redis_available = Gauge("tocsin_notify_redis_available", "1 while Redis answers", registry=registry)
         self.hints_dropped = Counter(
             "tocsin_notify_hints_dropped",

@@ -104,6 +104,26 @@ class NotifySettings(ServiceSettings):
     fence_retention_days: float = Field(8.0, gt=0)
     """Days that the record of a cancelled generation is kept. A page of it that arrives later than that would be sent."""
 
+    tenant_subscriptions: int = Field(50, ge=1)
+    """Subscriptions of one tenant to incident events. LimitService changes it by tenant (`subscriptions`)."""
+    subscription_pending_events: int = Field(10_000, ge=1)
+    """Deliveries that may wait for one subscription. Further events are not kept for it, and are counted in it. LimitService
+    changes it by tenant (`pending_events`)."""
+    subscription_concurrency: int = Field(64, ge=4, le=10_000)
+    """Requests to endpoints of subscriptions at once, in each replica; a tenant has at most a quarter of them. They are apart from
+    NOTIFY_CONCURRENCY: no page waits for them."""
+    event_backoff_base: float = Field(5.0, gt=0, le=3600)
+    """Seconds before the second request of a delivery to a subscription at the most; doubled for each further one. Half of it is
+    random."""
+    event_backoff_cap: float = Field(600.0, gt=0, le=86_400)
+    """The most that NOTIFY_EVENT_BACKOFF_BASE grows to, for a delivery and for a subscription all of whose requests fail."""
+    event_retry_window: float = Field(86_400.0, ge=0, le=30 * 86_400)
+    """Seconds for which a delivery to a subscription is tried."""
+    event_stop_after: float = Field(3 * 86_400.0, ge=0, le=90 * 86_400)
+    """Seconds for which every request to a subscription has to fail, ten or more, until it is stopped."""
+    event_retention_days: float = Field(14.0, gt=0)
+    """Days that deliveries to subscriptions are kept after they ended."""
+
     storm_pages: int = Field(10, ge=0, le=1000)
     """Pages that a person gets one by one within NOTIFY_STORM_WINDOW_SECONDS. Further ones come together, as one message, until
     none came for that long. Critical pages do not count, and always come at once. 0: pages are never bundled."""

@@ -89,6 +89,7 @@ from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE, figures
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
+from tocsin_notify.wiring_events import Events
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
 from tocsin_notify.work.dead_stream import DeadStream
@@ -118,9 +119,10 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     something_due, message_due = asyncio.Event(), asyncio.Event()
     nudge = something_due.set
     backlog = Backlog(nudge)
+    escalation = Escalation(to_escalation)
     relay = Relay(
         db,
-        OutcomeDelivery(Escalation(to_escalation)).deliver,
+        OutcomeDelivery(escalation).deliver,
         kinds=KINDS,
         max_bytes=settings.grpc_max_message_bytes // 2,
         channel=to_escalation,
@@ -233,6 +235,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         presence=presence,
         backlog=backlog,
     )
+    events = Events(db, cipher, budgets, metrics, settings, escalation.open_feeds, message_due.set)
     intake = Intake(submit)
     cancel = Cancel(db, gatekeeper, hints, metrics)
     arrivals = Arrivals(intake, deliver, message_due.set)
@@ -242,11 +245,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     async def wind_down(stopping: asyncio.Event) -> None:
         """Start nothing more, let calls end, and write down how."""
         await stopping.wait()
-        deliver.stopping = submit.stopping = True
-        await drain_calls()
+        deliver.stopping = submit.stopping = events.sender.stopping = True
+        await asyncio.gather(drain_calls(), drain_events())
 
     async def drain_calls() -> None:
         await calls.drain(settings.shutdown_grace_seconds * 0.8)
+
+    async def drain_events() -> None:
+        await events.sender.drain(settings.shutdown_grace_seconds * 0.5)
 
     page_tokens = PageTokens(settings.signing_keys)
     notices = OwnerNotices(cipher, hints, budgets)
@@ -292,7 +298,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         runtime.http.add_operator_routes(Board(Queues(board_channels), judge, stop).routes())
     add = runtime.rpc.add
     add(
-        NotifyInternalService(db, intake, cancel),
+        NotifyInternalService(db, intake, cancel, events.publish),
         "tocsin.notify.v1.NotifyInternalService",
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
@@ -312,6 +318,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.NotificationService",
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
+    events.serve(runtime.rpc, page_tokens)
     kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
     QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, journal, stop, resumed=nudge).add_to(runtime.rpc)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
@@ -323,7 +330,12 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
 
     more_sequels = asyncio.Event()
     sequels = Sequels(db, channels, cipher, timeout=settings.attempt_timeout, more=more_sequels.set)
-    retention = Retention(db, days=settings.retention_days, fence_days=settings.fence_retention_days)
+    retention = Retention(
+        db,
+        days=settings.retention_days,
+        fence_days=settings.fence_retention_days,
+        event_days=settings.event_retention_days,
+    )
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
@@ -334,6 +346,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
     loops.add("sequels", Sweep(1.0, sequels, nudged=more_sequels))
+    events.add_loops(loops)
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
@@ -357,6 +370,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             *taken_in,
             hints.mirror.close,
             close_all_channels,
+            events.close,
             gate.close,
             gatekeeper.close,
             presence.close,

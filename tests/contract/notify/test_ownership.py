@@ -238,7 +238,7 @@ async def test_where_a_method_led_is_shown_to_nobody_and_forgotten_after_a_day(
         )
     ).notifications
     assert kept.type == notification_pb2.NOTIFICATION_TYPE_CONTACT_CHANGED
-    retention = Retention(notify.runtime.database, days=30, fence_days=30)
+    retention = Retention(notify.runtime.database, days=30, fence_days=30, event_days=30)
     await retention()
     assert await world.admin.fetchval("SELECT count(*) FROM contact_methods WHERE address = 'old@example.com'") == 1
     await world.admin.execute("UPDATE contact_methods SET create_time = create_time - interval '25 hours'")

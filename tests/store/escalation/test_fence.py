@@ -7,6 +7,7 @@ from tests.store.fence import find_denied, find_foreign
 
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
+    "feeds.end_old": "retention: feeds that were not opened again, of all tenants",
     "reminders.due": "the sweep of reminders that are due",
     "standings.open_after": "what ingest compares its own record with",
     "changes.horizon": "numbers of transactions, which are no tenant's",

@@ -26,6 +26,8 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentStanding,
     ListOpenIncidentsRequest,
     ListOpenIncidentsResponse,
+    OpenEventFeedsRequest,
+    OpenEventFeedsResponse,
 )
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
@@ -123,6 +125,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
         self, request: ApplyPageOutcomesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ApplyPageOutcomesResponse:
         raise NotImplementedError("ingest has no pages")
+
+    async def OpenEventFeeds(
+        self, request: OpenEventFeedsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> OpenEventFeedsResponse:
+        raise NotImplementedError("ingest has no subscriptions")
 
     async def CheckPolicies(
         self, request: CheckPoliciesRequest, context: grpc.aio.ServicerContext[Any, Any]

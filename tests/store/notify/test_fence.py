@@ -34,6 +34,14 @@ ACROSS_TENANTS = {
     "sms_replies.is_known": "a phone number names no tenant",
     "sms_replies.stop": "whoever has the phone wants no more messages, of no tenant",
     "sms_replies.start": "whoever has the phone wants messages again",
+    "event_deliveries.known": "escalation hands over events of all tenants",
+    "event_deliveries.last": "escalation hands over events of all tenants",
+    "event_deliveries.insert": "escalation hands over events of all tenants",
+    "event_deliveries.take": "senders of events take turns of all tenants",
+    "subscriptions.lock_of": "escalation hands over events of all tenants",
+    "subscriptions.count": "escalation hands over events of all tenants",
+    "subscriptions.claim": "senders of events take turns of all tenants",
+    "subscriptions.tenants": "escalation is told of all tenants whose events are wanted",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""

@@ -272,7 +272,7 @@ async def test_the_address_of_a_message_is_forgotten_and_its_row_goes_with_the_l
 ) -> None:
     sent = await sender.send(address=mail_to("press@example.com"))
     await sender.becomes(sent, State.MESSAGE_STATE_SENT)
-    retention = Retention(notify.runtime.database, days=30, fence_days=30)
+    retention = Retention(notify.runtime.database, days=30, fence_days=30, event_days=30)
     lives = await world.method(sender.org, webhook="ana")
     await notify.set_rules(sender.org, ANA, (notification_pb2.URGENCY_HIGH, lives, 86_400))
     await notify.submit(job(sender.org))

@@ -318,7 +318,7 @@ async def test_old_rows_go_and_live_ones_stay(world: World, notify: Notify) -> N
         """INSERT INTO cancel_fences (org_id, incident, generation, reason, update_time)
            SELECT 'o', gen_random_uuid(), 1, '', app_now() - age FROM unnest('{9 days,1 day}'::interval[]) AS age"""
     )
-    gone = await Retention(notify.runtime.database, days=90, fence_days=8)()
+    gone = await Retention(notify.runtime.database, days=90, fence_days=8, event_days=30)()
     assert gone == 4
     assert await world.states() == ["pending"]
     assert await world.admin.fetchval("SELECT count(*) FROM cancel_fences") == 1
@@ -334,7 +334,7 @@ async def test_a_page_that_is_redriven_long_after_its_incident_ended_rings_nobod
     await world.method(org, webhook="ana")
     for table, column in (("cancel_fences", "update_time"), ("dead_letters", "create_time")):
         await world.admin.execute(f"UPDATE {table} SET {column} = {column} - interval '12 days'")
-    retention = Retention(notify.runtime.database, days=90, fence_days=8)
+    retention = Retention(notify.runtime.database, days=90, fence_days=8, event_days=30)
     await retention()
     [letter] = await world.admin.fetch("SELECT id FROM dead_letters")
     request = service_pb.RedriveDeadLettersRequest(names=[f"deadLetters/{letter['id']}"])

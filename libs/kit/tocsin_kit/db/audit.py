@@ -120,6 +120,11 @@ async def write_entry(tx: Tx, request: Message, response: Message) -> None:
     )
 
 
+async def write_own_entry(tx: Tx, actor: str, method: str, resources: Sequence[str], reason: str) -> None:
+    """Note what the service itself has changed without being called, such as a thing that it switched off after it failed."""
+    await tx.execute(_INSERT, tx.org_id, actor, method, list(resources), reason, None, None, "", "")
+
+
 async def page(
     tx: Tx,
     actor: str,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db import outbox
@@ -19,7 +20,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import handing_on, jobs, journal_notes, sharing, turning
+from tocsin_escalation.app import handing_on, incident_events, jobs, journal_notes, sharing, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
@@ -30,7 +31,7 @@ from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
 from tocsin_escalation.domain.events import Event, Noted, Reassigned, Resolved, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
-from tocsin_escalation.store import directory, escalations, timeline, timers, turns
+from tocsin_escalation.store import directory, escalations, feeds, timeline, timers, turns
 from tocsin_escalation.store.timeline import Entry
 
 log = get_logger(__name__)
@@ -292,6 +293,7 @@ class _Work:
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         await outbox.write_mixed(together, rows)
+        await feeds.tell(together, list(self._events()))
         if not entries:
             await timeline.write(together, self.notes)
         if new and len(await escalations.insert(together, new)) < len(new):
@@ -306,6 +308,14 @@ class _Work:
     def _is_new(self, run: Escalation) -> bool:
         """It is not a row yet: `Known` has it as version 0."""
         return self.before[run.incident_id].version == 0
+
+    def _events(self) -> Iterable[feeds.Told]:
+        time = Timestamp()
+        time.FromDatetime(self.now)
+        for run, note in self.notes:
+            payload = incident_events.event_of(run, note, self.before[run.incident_id], time)
+            if payload is not None:
+                yield incident_events.EVENT, run.org_id, incident_events.ordering_key(run), payload
 
     def _retitled(self, run: Escalation) -> bool:
         return run.facts.title != self.before[run.incident_id].facts.title

@@ -8,6 +8,7 @@ import grpc
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.rpc.hedge import hedged
 
@@ -31,6 +32,14 @@ class Notify:
         request = pb.SubmitNotificationsRequest(jobs=jobs)
         try:
             await hedged(self._stub.SubmitNotifications, request, seconds=_SUBMIT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="notify") from error
+
+    async def publish(self, events: Sequence[IncidentEvent]) -> None:
+        """Hand incident events over; returns once notify has committed them."""
+        request = pb.PublishIncidentEventsRequest(events=events)
+        try:
+            await hedged(self._stub.PublishIncidentEvents, request, seconds=_SUBMIT_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
 

@@ -134,7 +134,12 @@ def _start(run: Escalation, event: Started, now: datetime, directory: Directory,
     if event.anew_because:
         run = replace(run, generation=max(run.generation, _unused_generation(now)))
         notes = [
-            Note(NoteKind.OPENED, "services/ingest", f"opened anew because {event.anew_because}: {run.facts.title}")
+            Note(
+                NoteKind.OPENED,
+                "services/ingest",
+                f"opened anew because {event.anew_because}: {run.facts.title}",
+                anew=True,
+            )
         ]
     if event.left_out:
         refused = f"left out, because it could not be taken as it was: {', '.join(event.left_out)}"

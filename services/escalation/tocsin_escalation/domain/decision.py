@@ -98,7 +98,7 @@ class Note:
     """One timeline entry, without what the state beside it says already.
 
     `page` and `outcome` are set when it tells what became of a page: the page, and the outcome's key. `gap` is set when a level
-    found nobody because of a gap in a schedule: what was done about it.
+    found nobody because of a gap in a schedule: what was done about it. `anew`: an incident is opened that there was before.
     """
 
     kind: NoteKind
@@ -110,6 +110,7 @@ class Note:
     page: UUID | None = None
     outcome: str = ""
     gap: GapChoice | None = None
+    anew: bool = False
 
 
 class Refusal(StrEnum):

@@ -17,7 +17,7 @@ from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store import policies, standings
+from tocsin_escalation.store import feeds, policies, standings
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -74,6 +74,13 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         arrivals = [_arrival(event, position) for position, event in enumerate(request.events)]
         results = await apply_events(self._db, self._effects, arrivals)
         return pb.ApplyIncidentEventsResponse(results=[RESULTS[result] for result in results])
+
+    async def OpenEventFeeds(self, request: pb.OpenEventFeedsRequest, context: Context) -> pb.OpenEventFeedsResponse:
+        """What these tenants' incidents do from now on is handed to notify."""
+        current_call().require_internal()
+        async with self._db.system() as tx:
+            await feeds.open_feeds(tx, request.org_ids)
+        return pb.OpenEventFeedsResponse()
 
     async def CompareIncidents(
         self, request: pb.CompareIncidentsRequest, context: Context

@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
+from tocsin_escalation.store import further_tables
+
 METADATA: Final = MetaData()
 
 users: Final = Table(
@@ -365,32 +367,8 @@ revocations: Final = Table(
 )
 """Credentials that are refused although they have not expired, until they have."""
 
-reminders: Final = Table(
-    "reminders",
-    METADATA,
-    column("id", UUID),
-    column("org_id", Text),
-    column("incident_id", UUID),
-    column("user_id", Text),
-    column("text", Text),
-    column("every_seconds", Integer, nullable=True),
-    column("next_time", TIME, nullable=True),
-    column("state", Text, default="'scheduled'"),
-    column("state_reason", Text, default="''"),
-    column("sent_count", Integer, default="0"),
-    column("creator", Text),
-    column("create_time", TIME, default=NOW),
-    primary_key("id"),
-    foreign_key(["incident_id"], "escalations", ["incident_id"], name="reminders_incident_fkey", ondelete="CASCADE"),
-    check("state IN ('scheduled', 'done', 'stopped')", name="reminders_state"),
-    check("(state = 'scheduled') = (next_time IS NOT NULL)", name="reminders_next"),
-    index("reminders_due", "next_time", "id", where="state = 'scheduled'"),
-    index("reminders_scheduled", "org_id", where="state = 'scheduled'"),
-    index("reminders_oldest", "org_id", "create_time", "id"),
-    index("reminders_by_incident", "incident_id", "create_time", "id"),
-)
-"""What users are reminded of, once or again and again."""
-
+reminders: Final = further_tables.reminders(METADATA)
+event_feeds: Final = further_tables.event_feeds(METADATA)
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

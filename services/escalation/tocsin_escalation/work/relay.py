@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
+from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
 
 from tocsin_escalation.clients.notify import Notify
@@ -33,6 +34,13 @@ class Delivery:
         cancellations, outcomes = _read(rows, internal_service_pb2.Cancellation)
         if cancellations:
             await self._notify.cancel(cancellations)
+        return outcomes
+
+    async def events(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        """The same for incident events."""
+        events, outcomes = _read(rows, IncidentEvent)
+        if events:
+            await self._notify.publish(events)
         return outcomes
 
 

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin.notify.v1.internal_service_pb2 import Cancellation
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
@@ -51,6 +52,21 @@ def less_of_cancellation(row: OutboxRow, reason: str) -> bytes | None:
         return None
     cancellation.reason = plain
     return cancellation.SerializeToString()
+
+
+def less_of_event(row: OutboxRow, reason: str) -> bytes | None:
+    """The event with its texts in plain words; None when it cannot be read or has nothing more to leave out."""
+    try:
+        event = IncidentEvent.FromString(row.payload)
+    except DecodeError:
+        return None
+    event.DiscardUnknownFields()
+    event.message = _plain(event.message, _TITLE)
+    event.actor = _plain(event.actor, _NAME)
+    event.incident.title = _plain(event.incident.title, _TITLE)
+    event.incident.source = _plain(event.incident.source, _NAME)
+    less = event.SerializeToString()
+    return None if less == row.payload else less
 
 
 def _plain(text: str, limit: int) -> str:

@@ -7,7 +7,16 @@ from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.fire_timers import sweep_overdue
 from tocsin_escalation.settings import EscalationSettings
-from tocsin_escalation.store import absences, api_keys, escalations, fixed_periods, overrides, revocations, timers
+from tocsin_escalation.store import (
+    absences,
+    api_keys,
+    escalations,
+    feeds,
+    fixed_periods,
+    overrides,
+    revocations,
+    timers,
+)
 from tocsin_escalation.work.tasks import QUEUE
 
 REARM_CHUNK = 5000
@@ -60,6 +69,7 @@ class Sweeps:
             for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE):
                 await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
             await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
+            await feeds.end_old(tx, DELETE_CHUNK)
         while True:
             async with self._db.system() as tx:
                 if await revocations.delete_over(tx, DELETE_CHUNK) < DELETE_CHUNK:

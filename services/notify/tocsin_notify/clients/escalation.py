@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
+_OPEN_SECONDS: Final = 2.0
 _APPLY_SECONDS: Final = 5.0
 """Within the share of the relay's lease that a delivery may take."""
 
@@ -31,3 +32,11 @@ class Escalation:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
         return response.results
+
+    async def open_feeds(self, org_ids: Sequence[str]) -> None:
+        """Have the events of these tenants' incidents handed over. Raises SERVICE_UNAVAILABLE."""
+        request = pb.OpenEventFeedsRequest(org_ids=org_ids)
+        try:
+            await hedged(self._stub.OpenEventFeeds, request, seconds=_OPEN_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error

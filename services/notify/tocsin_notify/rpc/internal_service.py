@@ -12,6 +12,7 @@ from tocsin_kit.rpc.call import current_call
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
+from tocsin_notify.app.publish_events import PublishEvents
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store import people, reads
@@ -23,8 +24,9 @@ _MOST_DESCRIBED = 100
 class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
     """Decode, call, encode."""
 
-    def __init__(self, db: Database, intake: Intake, cancel: Cancel) -> None:
+    def __init__(self, db: Database, intake: Intake, cancel: Cancel, publish: PublishEvents) -> None:
         self._db = db
+        self._publish = publish
         self._intake = intake
         self._cancel = cancel
 
@@ -43,6 +45,13 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         if found:
             raise invalid_fields(found)
         return pb.SubmitNotificationsResponse(stored=sum(await self._intake.submit(read)))
+
+    async def PublishIncidentEvents(
+        self, request: pb.PublishIncidentEventsRequest, context: Any
+    ) -> pb.PublishIncidentEventsResponse:
+        """See the contract."""
+        current_call().require_internal()
+        return pb.PublishIncidentEventsResponse(stored=await self._publish(request.events))
 
     async def CheckReachability(
         self, request: pb.CheckReachabilityRequest, context: Any

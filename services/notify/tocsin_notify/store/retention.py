@@ -30,6 +30,8 @@ STATEMENTS: Final = {
   SELECT ctid FROM paces WHERE bundle IS NULL AND update_time < app_now() - make_interval(secs => $1)
   ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     "texts_received": _older("texts_received", "create_time"),
+    # Attempts go with their delivery.
+    "event_deliveries": _older("event_deliveries", "end_time"),
     "messages": """DELETE FROM messages WHERE id IN (
   SELECT id FROM messages WHERE state <> 'scheduled' AND update_time < app_now() - make_interval(secs => $1)
   ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",

@@ -22,6 +22,8 @@ from sqlalchemy import (
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
+from tocsin_notify.store import subscription_tables
+
 METADATA: Final = MetaData()
 
 contact_methods: Final = Table(
@@ -389,7 +391,7 @@ texts_received: Final = Table(
     index("texts_received_oldest", "create_time"),
 )
 """Text messages that came in, by the provider's name for them, with what each was taken to mean. A number names no tenant."""
-
+subscription_tables.add_to(METADATA)
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

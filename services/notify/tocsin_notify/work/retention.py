@@ -26,8 +26,10 @@ _FORMER_KEPT: Final = _DAY
 class Retention:
     """Deletes in small transactions, oldest first; a round ends after a while, and the next goes on."""
 
-    def __init__(self, db: Database, *, days: float, fence_days: float) -> None:
-        """`days`: pages with all that hangs on them, and dead letters. `fence_days`: longer than a job may be on its way."""
+    def __init__(self, db: Database, *, days: float, fence_days: float, event_days: float) -> None:
+        """`days`: pages with all that hangs on them, and dead letters. `fence_days`: longer than a job may be on its way.
+        `event_days`: deliveries to subscriptions, after they ended.
+        """
         self._db = db
         self._kept = {
             "pages": days * _DAY,
@@ -40,6 +42,7 @@ class Retention:
             "paces": _PACES_KEPT,
             "contact_methods": _FORMER_KEPT,
             "deleted_contact_methods": days * _DAY,
+            "event_deliveries": event_days * _DAY,
         }
 
     async def __call__(self) -> int:

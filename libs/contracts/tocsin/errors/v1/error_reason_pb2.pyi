@@ -97,6 +97,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
     ERROR_REASON_REMINDER_NOT_FOUND: _ErrorReason.ValueType  # 64
     """NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
+    ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """NOT_FOUND. No such subscription for this tenant. Metadata: `name`."""
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 66
+    """NOT_FOUND. No such delivery for this tenant. Metadata: `name`."""
     ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 68
     """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
@@ -240,6 +244,10 @@ ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 59
 """NOT_FOUND. No such message for this tenant. Metadata: `name`."""
 ERROR_REASON_REMINDER_NOT_FOUND: ErrorReason.ValueType  # 64
 """NOT_FOUND. No such reminder for this tenant. Metadata: `name`."""
+ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 65
+"""NOT_FOUND. No such subscription for this tenant. Metadata: `name`."""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 66
+"""NOT_FOUND. No such delivery for this tenant. Metadata: `name`."""
 ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 68
 """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60

@@ -790,3 +790,44 @@ class ApplyPageOutcomesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApplyPageOutcomesResponse: _TypeAlias = ApplyPageOutcomesResponse  # noqa: Y015
+
+@_typing.final
+class OpenEventFeedsRequest(_message.Message):
+    """Request of OpenEventFeeds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def org_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tenants."""
+
+    def __init__(
+        self,
+        *,
+        org_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_ids", b"org_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenEventFeedsRequest: _TypeAlias = OpenEventFeedsRequest  # noqa: Y015
+
+@_typing.final
+class OpenEventFeedsResponse(_message.Message):
+    """Response of OpenEventFeeds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenEventFeedsResponse: _TypeAlias = OpenEventFeedsResponse  # noqa: Y015

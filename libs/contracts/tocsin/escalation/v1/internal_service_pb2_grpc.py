@@ -60,6 +60,11 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
                 _registered_method=True)
+        self.OpenEventFeeds = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/OpenEventFeeds',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.FromString,
+                _registered_method=True)
 
 
 class EscalationInternalServiceServicer:
@@ -104,6 +109,14 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenEventFeeds(self, request, context):
+        """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
+        for 7 days. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EscalationInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +144,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.ApplyPageOutcomes,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.SerializeToString,
+            ),
+            'OpenEventFeeds': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenEventFeeds,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -269,6 +287,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/ApplyPageOutcomes',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.ApplyPageOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenEventFeeds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/OpenEventFeeds',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class EscalationInternalServiceStub:
     """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
     at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
     """
+    OpenEventFeeds: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]
+    """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
+    for 7 days. Idempotent.
+    """
 
 @_typing.type_check_only
 class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
@@ -68,6 +72,10 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     ApplyPageOutcomes: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyPageOutcomesRequest, _internal_service_pb2.ApplyPageOutcomesResponse]  # type: ignore[assignment]
     """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
     at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+    """
+    OpenEventFeeds: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]  # type: ignore[assignment]
+    """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
+    for 7 days. Idempotent.
     """
 
 class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,6 +124,16 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.ApplyPageOutcomesResponse, _abc.Awaitable[_internal_service_pb2.ApplyPageOutcomesResponse]]:
         """Tells what became of pages. Each outcome is one timeline entry; a level whose pages are all unreachable or failed for good is left
         at once for the next one. Outcomes may come in any order and any number of times: each is applied once.
+        """
+
+    @_abc_1.abstractmethod
+    def OpenEventFeeds(
+        self,
+        request: _internal_service_pb2.OpenEventFeedsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.OpenEventFeedsResponse, _abc.Awaitable[_internal_service_pb2.OpenEventFeedsResponse]]:
+        """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
+        for 7 days. Idempotent.
         """
 
 def add_EscalationInternalServiceServicer_to_server(servicer: EscalationInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

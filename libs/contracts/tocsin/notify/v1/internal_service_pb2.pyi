@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tocsin.notify.v1 import incident_event_pb2 as _incident_event_pb2
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
 import builtins as _builtins
 import sys
@@ -294,3 +295,49 @@ class ExplainDeliveriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainDeliveriesResponse: _TypeAlias = ExplainDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class PublishIncidentEventsRequest(_message.Message):
+    """Request of PublishIncidentEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_incident_event_pb2.IncidentEvent]:
+        """The events."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_incident_event_pb2.IncidentEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishIncidentEventsRequest: _TypeAlias = PublishIncidentEventsRequest  # noqa: Y015
+
+@_typing.final
+class PublishIncidentEventsResponse(_message.Message):
+    """Response of PublishIncidentEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_FIELD_NUMBER: _builtins.int
+    stored: _builtins.int
+    """How many deliveries were made of them."""
+    def __init__(
+        self,
+        *,
+        stored: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishIncidentEventsResponse: _TypeAlias = PublishIncidentEventsResponse  # noqa: Y015

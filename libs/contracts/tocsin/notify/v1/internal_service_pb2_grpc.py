@@ -55,6 +55,11 @@ class NotifyInternalServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.PublishIncidentEvents = channel.unary_unary(
+                '/tocsin.notify.v1.NotifyInternalService/PublishIncidentEvents',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.FromString,
+                _registered_method=True)
 
 
 class NotifyInternalServiceServicer:
@@ -93,6 +98,14 @@ class NotifyInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PublishIncidentEvents(self, request, context):
+        """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
+        of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotifyInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +128,11 @@ def add_NotifyInternalServiceServicer_to_server(servicer, server):
                     servicer.ExplainDeliveries,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.SerializeToString,
+            ),
+            'PublishIncidentEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishIncidentEvents,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +244,33 @@ class NotifyInternalService:
             '/tocsin.notify.v1.NotifyInternalService/ExplainDeliveries',
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ExplainDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishIncidentEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.NotifyInternalService/PublishIncidentEvents',
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class NotifyInternalServiceStub:
     """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
     escalation's ExplainPage says of them.
     """
+    PublishIncidentEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.PublishIncidentEventsRequest, _internal_service_pb2.PublishIncidentEventsResponse]
+    """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
+    of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
+    """
 
 @_typing.type_check_only
 class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
@@ -68,6 +72,10 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     ExplainDeliveries: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ExplainDeliveriesRequest, _internal_service_pb2.ExplainDeliveriesResponse]  # type: ignore[assignment]
     """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
     escalation's ExplainPage says of them.
+    """
+    PublishIncidentEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.PublishIncidentEventsRequest, _internal_service_pb2.PublishIncidentEventsResponse]  # type: ignore[assignment]
+    """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
+    of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
     """
 
 class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +118,16 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.ExplainDeliveriesResponse, _abc.Awaitable[_internal_service_pb2.ExplainDeliveriesResponse]]:
         """Tells what is known of one user's notifications about one incident, and of how they would be reached at present: what
         escalation's ExplainPage says of them.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishIncidentEvents(
+        self,
+        request: _internal_service_pb2.PublishIncidentEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.PublishIncidentEventsResponse, _abc.Awaitable[_internal_service_pb2.PublishIncidentEventsResponse]]:
+        """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
+        of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
         """
 
 def add_NotifyInternalServiceServicer_to_server(servicer: NotifyInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,77 @@
+"""How many requests to subscriptions are under way in this process: for one subscription, for one tenant, and in all.
+
+They share nothing with pages: an endpoint that hangs holds seats of this pool only, and few of them. A subscription whose last
+request failed, or that never took one, is in doubt: all of them together have a quarter of the seats, so those that work have the
+rest whatever these do.
+"""
+
+from collections import Counter
+from typing import Final, TypeVar
+from uuid import UUID
+
+from tocsin_notify.domain.subscription import WIDTH, Standing
+
+K = TypeVar("K")
+
+_SHARE: Final = 4
+"""A tenant has at most a quarter of all seats."""
+_DOUBTFUL_SHARE: Final = 3
+"""Of a tenant's seats, a third may be taken by subscriptions that are in doubt."""
+
+
+class EventSeats:
+    """Seats of one process."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: requests at once."""
+        self.share: Final = max(1, most // _SHARE)
+        self._most = most
+        self._of_tenant: Counter[str] = Counter()
+        self._of_subscription: Counter[UUID] = Counter()
+        self._doubtful_of_tenant: Counter[str] = Counter()
+
+    @property
+    def free(self) -> int:
+        """Of all seats."""
+        return self._most - self._of_tenant.total()
+
+    @property
+    def for_doubtful(self) -> int:
+        """Seats that subscriptions in doubt may still take."""
+        return max(0, self.share - self._doubtful_of_tenant.total())
+
+    def full_tenants(self) -> list[str]:
+        """Those that may take no more."""
+        return [org_id for org_id, taken in self._of_tenant.items() if taken >= self.share]
+
+    def full_subscriptions(self) -> list[UUID]:
+        """Those that may take no more, whatever their standing."""
+        return [id for id, taken in self._of_subscription.items() if taken >= WIDTH]
+
+    def room(self, org_id: str, id: UUID, standing: Standing) -> int:
+        """How many more requests this subscription may have at once."""
+        room = min(standing.width - self._of_subscription[id], self.share - self._of_tenant[org_id], self.free)
+        if standing.doubtful:
+            of_tenant = max(1, self.share // _DOUBTFUL_SHARE) - self._doubtful_of_tenant[org_id]
+            room = min(room, self.for_doubtful, of_tenant)
+        return max(0, room)
+
+    def take(self, org_id: str, id: UUID, standing: Standing) -> None:
+        """One request begins."""
+        self._of_tenant[org_id] += 1
+        self._of_subscription[id] += 1
+        if standing.doubtful:
+            self._doubtful_of_tenant[org_id] += 1
+
+    def leave(self, org_id: str, id: UUID, standing: Standing) -> None:
+        """It has ended; `standing` as it was when it began."""
+        _less(self._of_tenant, org_id)
+        _less(self._of_subscription, id)
+        if standing.doubtful:
+            _less(self._doubtful_of_tenant, org_id)
+
+
+def _less(counts: Counter[K], key: K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

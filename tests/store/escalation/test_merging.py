@@ -1,7 +1,6 @@
 """Merged incidents on a real database: alerts, ends and commands that cross, and that no tenant reaches another one's."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,74 +9,18 @@ from uuid import UUID, uuid4
 import pytest
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.escalation.v1 import incident_service_pb2 as pb
-from tocsin_escalation.app.advance import Advanced, Step
+from tocsin_escalation.app.advance import Advanced
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
-from tocsin_escalation.app.command import Closed, Commands
-from tocsin_escalation.app.merge import plan_merge, plan_unmerge
+from tocsin_escalation.app.command import Commands
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, Resolved, RespondersAdded
-from tocsin_escalation.rpc import mapping
-from tocsin_escalation.store import escalations, timeline, timers
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, RespondersAdded
+from tocsin_escalation.store import escalations, timers
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.rpc import masks
 
+from tests.store.escalation.merges import ANA, CALLS, Ingest, merge, tell, two, unmerge
 from tests.store.escalation.recorders import ORG, Desk, Notify
 from tests.store.escalation.test_turns import hold, write
-
-ANA = "users/ana"
-CALLS = 16
-
-
-class Ingest:
-    """Resolves whatever it is asked to."""
-
-    def __init__(self) -> None:
-        self.resolved: list[list[UUID]] = []
-
-    async def resolve(self, org_id: str, actor: str, incident_ids: Sequence[UUID]) -> list[Closed]:
-        self.resolved.append(list(incident_ids))
-        return [Closed(2) for _ in incident_ids]
-
-
-def commands(desk: Desk) -> Commands:
-    return Commands(desk.db, desk.effects, Notify(), Ingest())
-
-
-async def merge(
-    desk: Desk, source: UUID, target: UUID, *, org_id: str = ORG, etag: str = ""
-) -> pb.MergeIncidentResponse:
-    request = pb.MergeIncidentRequest(name=f"incidents/{source}", into=f"incidents/{target}")
-    return await commands(desk).together(
-        org_id,
-        "MergeIncident",
-        request,
-        pb.MergeIncidentResponse,
-        [source, target],
-        lambda runs: plan_merge(runs, source, target, ANA, etag),
-        lambda done: pb.MergeIncidentResponse(already_merged=done[0].already),
-    )
-
-
-async def unmerge(desk: Desk, source: UUID, *, org_id: str = ORG) -> pb.UnmergeIncidentResponse:
-    return await commands(desk).together(
-        org_id,
-        "UnmergeIncident",
-        pb.UnmergeIncidentRequest(name=f"incidents/{source}"),
-        pb.UnmergeIncidentResponse,
-        [source],
-        lambda runs: plan_unmerge(runs, source, ANA, ""),
-        lambda _: pb.UnmergeIncidentResponse(),
-    )
-
-
-async def two(desk: Desk) -> tuple[UUID, UUID]:
-    return await desk.opens(title="disk full"), await desk.opens()
-
-
-async def tell(desk: Desk, *events: tuple[UUID, Event], sequence: int = 2) -> None:
-    arrivals = [Arrival(ORG, incident, sequence, event) for incident, event in events]
-    assert await apply_events(desk.db, desk.effects, arrivals) == [Result.APPLIED] * len(events)
 
 
 async def test_a_merge_is_told_on_both_sides_and_stops_the_pages_of_one(desk: Desk) -> None:
@@ -228,133 +171,6 @@ async def test_a_merged_incident_is_swept_by_no_loop(desk: Desk) -> None:
         assert source not in await timers.missing(tx)
     assert await desk.paged(source) == [(1, "ana")]
     assert isinstance(await desk.take(target, Acknowledged(ANA)), Advanced)
-
-
-async def acknowledge(desk: Desk, notify: Notify, incident: UUID, via: str = "sms", etag: str = "") -> str:
-    """As the RPC does; the incident that was acknowledged."""
-    request = pb.AcknowledgeIncidentRequest(name=f"incidents/{incident}", via=via, etag=etag)
-    step = Step(incident, Acknowledged(ANA, via), etag, answers=bool(via) and not etag)
-    response = await Commands(desk.db, desk.effects, notify, Ingest()).one(
-        ORG,
-        "AcknowledgeIncident",
-        request,
-        pb.AcknowledgeIncidentResponse,
-        step,
-        lambda done: pb.AcknowledgeIncidentResponse(incident=mapping.incident(done.run)),
-    )
-    return response.incident.name
-
-
-async def words(desk: Desk, incident: UUID) -> list[str]:
-    async with desk.db.transaction(ORG) as tx:
-        return [entry.message for entry in await timeline.page(tx, incident, 0, 500)]
-
-
-async def test_an_answer_from_a_phone_acts_on_the_incident_into_which_its_own_was_merged(desk: Desk) -> None:
-    source, target = await two(desk)
-    third = await desk.opens()
-    await merge(desk, third, source)
-    await merge(desk, source, target)
-    notify = Notify()
-    assert await acknowledge(desk, notify, third) == f"incidents/{target}"
-    assert f"incidents/{target}" in [each.incident for each in notify.cancelled], (
-        "that its pages have stopped is certain"
-    )
-    run = await desk.run(target)
-    assert (run.state, run.acknowledged_by) == (State.ACKNOWLEDGED, ANA)
-    about = f"in answer to incidents/{third}, which is merged into this one"
-    assert (await words(desk, target))[-1] == f"acknowledged by users/ana (by sms) {about}"
-    passed = f"acknowledged (by sms): passed on to incidents/{target}, into which this one is merged"
-    assert (await words(desk, third))[-1] == passed
-    assert (await desk.run(third)).state is State.MERGED
-    assert await acknowledge(desk, notify, source) == f"incidents/{target}"
-    assert (await desk.said(source))[-1] == "merged", "nothing was done anew, and nothing is said"
-    for via, etag in (("", ""), ("sms", masks.etag((await desk.run(source)).version))):
-        with pytest.raises(TocsinError) as refused:
-            await acknowledge(desk, notify, source, via, etag)
-        assert refused.value.reason == reasons.ERROR_REASON_INCIDENT_STATE, "it names this very incident"
-    await unmerge(desk, source)
-    assert await acknowledge(desk, notify, source) == f"incidents/{source}"
-
-
-async def test_many_answers_at_once_are_passed_on_each(desk: Desk) -> None:
-    source, target = await two(desk)
-    other = await desk.opens()
-    await merge(desk, source, target)
-    names = [f"incidents/{each}" for each in (source, other)]
-    notify = Notify()
-    response = await Commands(desk.db, desk.effects, notify, Ingest()).many(
-        ORG,
-        "BatchAcknowledgeIncidents",
-        pb.BatchAcknowledgeIncidentsRequest(names=names, via="link"),
-        pb.BatchAcknowledgeIncidentsResponse,
-        [Step(each, Acknowledged(ANA, "link"), answers=True) for each in (source, other)],
-        lambda answers: pb.BatchAcknowledgeIncidentsResponse(
-            results=[
-                pb.IncidentResult(name=name, incident=mapping.incident(answer.run))
-                for name, answer in zip(names, answers, strict=True)
-                if isinstance(answer, Advanced)
-            ]
-        ),
-    )
-    assert [each.incident.name for each in response.results] == [f"incidents/{target}", f"incidents/{other}"]
-    assert {each.incident for each in notify.cancelled} >= {f"incidents/{target}", f"incidents/{other}"}
-
-
-async def test_a_person_who_resolves_by_an_answer_ends_both_incidents(desk: Desk) -> None:
-    source, target = await two(desk)
-    await merge(desk, source, target)
-    ingest = Ingest()
-    phone = Commands(desk.db, desk.effects, Notify(), ingest)
-    step, before = await phone.answering(ORG, ANA, await desk.run(source), "sms")
-    assert (step.incident_id, before, ingest.resolved) == (target, False, [[source], [target]])
-    again, before = await phone.answering(ORG, ANA, await desk.run(source), "sms")
-    assert (again.incident_id, before) == (target, False), "the first try died on the way"
-    assert isinstance(await desk.take(target, step.event), Advanced)
-    about = f"in answer to incidents/{source}, which is merged into this one"
-    assert (await words(desk, target))[-1] == f"resolved by users/ana (by sms) {about}"
-    assert [(await desk.run(each)).state for each in (source, target)] == [State.RESOLVED] * 2
-    assert await desk.paged(source) == [(1, "ana")]
-    step, before = await phone.answering(ORG, ANA, await desk.run(source), "sms")
-    assert (step.incident_id, before) == (source, True), "all is over"
-
-
-async def test_an_answer_about_what_was_taken_out_or_ended_by_others_resolves_nothing_else(desk: Desk) -> None:
-    source, target = await two(desk)
-    await merge(desk, source, target)
-    seen = await desk.run(source)
-    await unmerge(desk, source)
-    phone = Commands(desk.db, desk.effects, Notify(), Ingest())
-    step, _ = await phone.answering(ORG, ANA, seen, "sms")
-    assert step.incident_id == source, "it was taken out after the request had read it"
-    third = await desk.opens()
-    await merge(desk, third, target)
-    await tell(desk, (third, Resolved("integrations/prom")))
-    step, before = await phone.answering(ORG, ANA, await desk.run(third), "sms")
-    assert (step.incident_id, before) == (third, True)
-    assert (await desk.run(target)).state is State.TRIGGERED
-
-
-async def test_a_note_about_a_merged_incident_is_told_where_people_look_as_well(desk: Desk) -> None:
-    source, target = await two(desk)
-    await merge(desk, source, target)
-    answer = await desk.take(source, Noted(ANA, "same disk"))
-    assert isinstance(answer, Advanced)
-    assert answer.entries[-1].message == "same disk", "the caller gets the entry of the incident that was named"
-    assert (await words(desk, source))[-1] == "same disk"
-    assert (await words(desk, target))[-1] == f"of incidents/{source}, which is merged into this one: same disk"
-
-
-async def test_an_answer_that_crosses_with_an_unmerge_is_never_lost(desk: Desk) -> None:
-    for _ in range(6):
-        source, target = await two(desk)
-        await merge(desk, source, target)
-        name, _ = await asyncio.gather(acknowledge(desk, Notify(), source), unmerge(desk, source))
-        states = [(await desk.run(each)).state for each in (source, target)]
-        if name == f"incidents/{source}":
-            assert states == [State.ACKNOWLEDGED, State.TRIGGERED], "it was taken out first"
-        else:
-            assert states == [State.TRIGGERED, State.ACKNOWLEDGED]
 
 
 async def test_the_lock_of_incidents_that_are_not_merged_costs_two_statements(

@@ -3,132 +3,33 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.escalation.v1.internal_service_pb2 import IncidentEvent
-from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, AlertInput, AlertOutcome
+from tocsin.ingest.v1.alert_pb2 import AlertInput, AlertOutcome
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
-from tocsin.ingest.v1.integration_service_pb2 import Integration, LabelMatcher, MatchOperator, RoutingRule
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import (
-    CreateSilenceRequest,
-    ExpireSilenceRequest,
     Silence,
     SilenceRecurrence,
     UpdateSilenceRequest,
 )
 from tocsin_ingest.app import look_again, silences
-from tocsin_ingest.app.commit_batch import CommitBatch, Entry
-from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.intake_times import IntakeTimes
-from tocsin_ingest.app.look_again import LookAgain
-from tocsin_ingest.app.route_alert import Stated, route_alert
-from tocsin_ingest.http import fit
-from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import holds, integrations
 from tocsin_ingest.store import silences as store
 from tocsin_ingest.store.retention import STATEMENTS, delete_old
-from tocsin_kit.batches import Batches
-from tocsin_kit.budgets import OBJECTS, Budgets, Limit
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
-from tocsin_kit.metrics import Metrics
 from tocsin_testkit.clock import MovableClock
 
+from tests.store.ingest.silenced import NEVER, ROW_IS_AWAITED, SILENCED, Replica, expires, opened, rows, silenced
 from tests.store.ingest.support import new_org
-
-SILENCED = AlertOutcome.ALERT_OUTCOME_SILENCED
-PROD = LabelMatcher(label="env", operator=MatchOperator.MATCH_OPERATOR_EQUAL, value="prod")
-NEVER = 3600.0
-
-
-class Replica:
-    """What one process has in memory; the database is all that replicas share. `ttl`: how old what it knows may be."""
-
-    def __init__(self, database: Database, org: str, ttl: float = 0.0) -> None:
-        self.database, self.org = database, org
-        self.metrics = IngestMetrics(CollectorRegistry())
-        self.directory = Directory(database, self.metrics, ttl=ttl)
-        self.batches: Batches[Entry, SendAlertResponse] = Batches(
-            CommitBatch(database, self.metrics, lambda: None), most=100, lane=lambda entry: entry.org_id, at_once=2
-        )
-        self.look = LookAgain(database, self.directory, self.batches, self.metrics)
-
-    async def sends(
-        self, key: str, integration: str = "", labels: Mapping[str, str] | None = None, **fields: Any
-    ) -> SendAlertResponse:
-        """`labels`: beside `env`, however long."""
-        alert = AlertInput(dedup_key=key, summary=f"{key} is wrong", **fields)
-        whole = {"env": "prod", **(labels or {})}
-        fit.set_labels(alert, whole)
-        routing = await self.directory.routing(self.org, integration)
-        return await self.batches.submit(
-            Entry(self.org, route_alert(self.directory, self.org, "users/ana", routing, alert, Stated(whole)))
-        )
-
-    async def resolves(self, key: str) -> SendAlertResponse:
-        return await self.sends(key, action=ALERT_ACTION_RESOLVE)
-
-
-async def silenced(database: Database, org: str, *, minutes: float = 30, begins: float = 0, **fields: Any) -> str:
-    """A silence of everything in production, by the database's clock: its name."""
-    budgets = Budgets([Limit(OBJECTS, 10_000)], Metrics())
-    async with database.transaction(org) as tx:
-        request = CreateSilenceRequest(silence=Silence(matchers=[PROD], reason="upgrade", **fields))
-        request.silence.start_time.FromDatetime(await tx.now() + timedelta(minutes=begins))
-        request.duration.FromTimedelta(timedelta(minutes=minutes))
-        return (await silences.create(tx, request, "users/ana", budgets)).name
-
-
-# Who waits for a row holds this lock of it; the lock that is waited for names no database.
-_ROW_IS_AWAITED = """
-SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'tuple'
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-"""
-
-
-async def expires(database: Database, org: str, name: str) -> Silence:
-    async with database.transaction(org) as tx:
-        await tx.execute("SET LOCAL lock_timeout = '60s'")
-        return await silences.expire(tx, ExpireSilenceRequest(name=name))
-
-
-async def opened(database: Database, org: str) -> list[str]:
-    """The titles of the incidents that escalation is told of."""
-    async with database.transaction(org) as tx:
-        rows = await tx.fetch("SELECT payload FROM outbox ORDER BY id")
-    events = [IncidentEvent.FromString(row["payload"]) for row in rows]
-    return [event.opened.title for event in events if event.HasField("opened")]
-
-
-async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
-    async with database.transaction(org) as tx:
-        return await tx.fetch(sql)
-
-
-@pytest.fixture
-def org() -> str:
-    return new_org()
-
-
-@pytest.fixture
-def replica(database: Database, org: str) -> Replica:
-    return Replica(database, org)
-
-
-@pytest.fixture
-async def clock(database_url: str) -> MovableClock:
-    """Hours behind the clock of this machine, which nothing may read."""
-    clock = MovableClock([database_url])
-    await clock.forward(timedelta(hours=-5))
-    return clock
 
 
 @pytest.mark.parametrize(("heard", "watched", "opens"), [(0, 0, []), (25, 0, ["a is wrong"]), (0, 25, ["a is wrong"])])
@@ -262,7 +163,7 @@ async def test_an_end_waits_for_the_alerts_that_are_being_held_back(database: Da
         ending = asyncio.create_task(expires(database, org, name))
         async with database.system() as watching:
             async with asyncio.timeout(30):
-                while not await watching.fetchval(_ROW_IS_AWAITED):
+                while not await watching.fetchval(ROW_IS_AWAITED):
                     await asyncio.sleep(0.01)
         assert not ending.done()
     assert (await ending).end_time.seconds
@@ -342,68 +243,6 @@ async def test_alerts_of_one_group_open_one_incident_at_the_end(replica: Replica
     assert len(await opened(database, org)) == 1
     [incident] = await rows(database, org, "SELECT firing_count, policy FROM incidents")
     assert tuple(incident) == (5, "policies/p")
-
-
-_LONG = "/" + "x" * 1500
-_MANY = {f"l{number:02}": "" for number in range(70)}
-
-
-@pytest.mark.parametrize("passed_on", [False, True])
-@pytest.mark.parametrize(
-    ("name", "one", "other"),
-    [
-        pytest.param("path", {"path": f"{_LONG}/a"}, {"path": f"{_LONG}/b"}, id="long values"),
-        pytest.param("zone-of-rack", {**_MANY, "zone-of-rack": "a"}, {**_MANY, "zone-of-rack": "b"}, id="many labels"),
-        pytest.param("n" * 128, {"n" * 128: f"{_LONG}a"}, {"n" * 128: f"{_LONG}b"}, id="long name and value"),
-    ],
-)
-async def test_labels_as_they_came_decide_at_the_end_of_a_silence(
-    replica: Replica, clock: MovableClock, name: str, one: dict[str, str], other: dict[str, str], passed_on: bool
-) -> None:
-    """Which policy, and which group. They differ where an alert holds them shortened. `passed_on`: from silence to silence."""
-    database, org = replica.database, replica.org
-    matcher = LabelMatcher(label=name, operator=MatchOperator.MATCH_OPERATOR_EQUAL, value=other[name])
-    rules = Integration(
-        routing_rules=[
-            RoutingRule(matchers=[matcher], policy="policies/other", group_by=[name]),
-            RoutingRule(group_by=[name]),
-        ]
-    ).SerializeToString()
-    async with database.transaction(org) as tx:
-        await integrations.insert(tx, "prom", "Prometheus", "policies/p", rules, ())
-    await silenced(database, org)
-    if passed_on:
-        await silenced(database, org, begins=30)
-    for number, labels in enumerate((one, other, one)):
-        assert (await replica.sends(f"a{number}", "prom", labels)).outcome == SILENCED
-    assert (await replica.sends("a2", "prom", other)).outcome == SILENCED, "the newest trigger counts"
-    for _ in range(1 + passed_on):
-        await clock.forward(timedelta(minutes=30))
-        await replica.look.round()
-    found = await rows(database, org, "SELECT policy, firing_count FROM incidents ORDER BY policy")
-    assert [tuple(row) for row in found] == [("policies/other", 2), ("policies/p", 1)]
-
-
-async def test_labels_are_kept_once_and_only_where_they_were_shortened_and_not_too_many(
-    replica: Replica, database: Database, org: str
-) -> None:
-    await silenced(database, org)
-    huge = {f"{number:06}": "v" * 1000 for number in range(100)}
-    await replica.sends("whole", labels={"path": "/a"})
-    for key, labels in (("long", {"path": _LONG}), ("huge", huge)):
-        await replica.sends(key, labels=labels)
-    kept = (
-        "SELECT dedup_key, labels, h.ctid::text FROM alerts JOIN alert_holds AS h ON alert_id = id ORDER BY dedup_key"
-    )
-    before = await rows(database, org, kept)
-    assert [(row["dedup_key"], row["labels"] is not None) for row in before] == [
-        ("huge", True),
-        ("long", True),
-        ("whole", False),
-    ]
-    assert len(before[0]["labels"]) < 40_000
-    await replica.sends("long", labels={"path": _LONG})
-    assert await rows(database, org, kept) == before, "a repeat writes nothing"
 
 
 class _RolledBack(Exception):

@@ -1,7 +1,7 @@
 """What an operator does about events that escalation refuses for good: OutboxService, as every service has it."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
@@ -12,7 +12,7 @@ from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin_kit.errors import from_rpc_error
 from tocsin_kit.ids import new_id
 
-from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, peer, resolve, running, trigger
+from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, peer, resolve, running, trigger, until
 
 SCOPES = ("outbox:read", "outbox:write")
 
@@ -53,15 +53,8 @@ async def refused(replica: Ingest, outbox: Any, org: str, count: int = 1) -> lis
         found[:] = response.messages
         return len(found) == count
 
-    await eventually(all_dead)
+    await until(all_dead, 30.0)
     return found
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(5000):
-        if await condition():
-            return
-    raise AssertionError("the condition never came true")
 
 
 async def reason_of(call: Awaitable[Any]) -> str:
@@ -106,7 +99,7 @@ async def test_a_dead_event_is_listed_read_with_what_waits_behind_it_and_redrive
                 return from_rpc_error(error).reason_name == "OUTBOX_MESSAGE_NOT_FOUND"
             return False
 
-        await eventually(handed_over)
+        await until(handed_over, 30.0)
         assert "opened" in picky.kinds(json.loads(one.payload_json)["incident"])
     finally:
         picky.unavailable = False

@@ -121,9 +121,7 @@ async def test_an_event_escalation_refuses_dies_alone_and_is_kept(database_url: 
                     rows = await tx.fetch("SELECT last_error FROM outbox WHERE dead_time IS NOT NULL")
                 return [row["last_error"] for row in rows]
 
-            for _ in range(200):
-                if await dead():
-                    break
+            await until(dead, 30.0)
             assert len(await dead()) == 1
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -292,7 +293,13 @@ def new_org() -> str:
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Returns once the condition holds; fails after `seconds`."""
+    """Returns once the condition, which may be a coroutine function, holds; fails after `seconds`.
+
+    A number of attempts is no deadline: how long they last depends on how fast the machine answers.
+    """
     async with asyncio.timeout(within(seconds)):
-        while not condition():
+        while True:
+            answer = condition()
+            if await answer if inspect.isawaitable(answer) else answer:
+                return
             await asyncio.sleep(0.005)

@@ -79,7 +79,19 @@ class Rpc:
     def mutates(self) -> bool:
         """Whether it may change something."""
         return not self.method.name.startswith(
-            ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "ResolveSchedule", "Simulate", "Watch")
+            (
+                "Get",
+                "List",
+                "Check",
+                "Compare",
+                "Count",
+                "Explain",
+                "Preview",
+                "ResolveSchedule",
+                "Simulate",
+                "Summarize",
+                "Watch",
+            )
         )
 
     def __str__(self) -> str:

@@ -13,7 +13,19 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.type.v1 import access_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
-READING = ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "ResolveSchedule", "Simulate", "Watch")
+READING = (
+    "Get",
+    "List",
+    "Check",
+    "Compare",
+    "Count",
+    "Explain",
+    "Preview",
+    "ResolveSchedule",
+    "Simulate",
+    "Summarize",
+    "Watch",
+)
 MUTATING_WITHOUT_ID = {
     "SendAlerts": "each alert carries its own",
     "StreamAlerts": "each alert carries its own",

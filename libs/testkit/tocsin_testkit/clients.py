@@ -8,6 +8,7 @@ from tocsin.audit.v1 import audit_service_pb2_grpc
 from tocsin.credentials.v1 import credential_service_pb2_grpc
 from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
+    analytics_service_pb2_grpc,
     calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -54,6 +55,7 @@ class Clients:
         self.policies: Any = _Bearer(policy_service_pb2_grpc.PolicyServiceStub(by["escalation"]), token)
         self.schedules: Any = _Bearer(schedule_service_pb2_grpc.ScheduleServiceStub(by["escalation"]), token)
         self.watches: Any = _Bearer(watch_service_pb2_grpc.WatchServiceStub(by["escalation"]), token)
+        self.analytics: Any = _Bearer(analytics_service_pb2_grpc.AnalyticsServiceStub(by["escalation"]), token)
         self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
         self.reminders: Any = _Bearer(reminder_service_pb2_grpc.ReminderServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)

@@ -24,6 +24,7 @@ from tocsin_testkit.twilio import TwilioServer
 # quickly: a stack that nobody uses at the moment spends its time with them, and a worker of the suite keeps one all along.
 QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.3",
+    "ESCALATION_COUNTING_SECONDS": "0.5",
     "INGEST_RECONCILE_SECONDS": "1",
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
     "INGEST_QUIET_SECONDS": "1",

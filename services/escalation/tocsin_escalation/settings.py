@@ -32,3 +32,7 @@ class EscalationSettings(ServiceSettings):
     proxy takes a path off that this URL has. Empty: CreateCalendarFeed answers with the path at ESCALATION_HTTP_LISTEN."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""
+    counting_seconds: float = Field(10.0, gt=0, le=3600)
+    """How often what stands in timelines is counted into the figures of AnalyticsService."""
+    figures_retention_days: int = Field(800, ge=1)
+    """Figures of incidents and pages are kept this long."""

@@ -6,6 +6,7 @@ from redis.exceptions import RedisError
 from tocsin.credentials.v1 import credential_service_pb2_grpc
 from tocsin.credentials.v1 import internal_service_pb2_grpc as credential_internal_service_pb2_grpc
 from tocsin.escalation.v1 import (
+    analytics_service_pb2_grpc,
     calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -39,6 +40,7 @@ from tocsin_timers.connections import Connections
 from tocsin_escalation.app import gaps
 from tocsin_escalation.app.calendar_feeds import CalendarFeeds
 from tocsin_escalation.app.command import Commands
+from tocsin_escalation.app.count_figures import CountFigures
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.incident_events import EVENT
 from tocsin_escalation.app.jobs import CANCEL, PAGE
@@ -51,7 +53,13 @@ from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
 from tocsin_escalation.metrics import EscalationMetrics
-from tocsin_escalation.rpc import calendar_service, credential_internal_service, credential_service, watch_service
+from tocsin_escalation.rpc import (
+    analytics_service,
+    calendar_service,
+    credential_internal_service,
+    credential_service,
+    watch_service,
+)
 from tocsin_escalation.rpc.directory_service import DirectoryService
 from tocsin_escalation.rpc.incident_service import IncidentService
 from tocsin_escalation.rpc.internal_service import EscalationInternalService
@@ -153,6 +161,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
     )
     add(
+        analytics_service.AnalyticsService(db),
+        analytics_service.NAME,
+        analytics_service_pb2_grpc.add_AnalyticsServiceServicer_to_server,
+    )
+    add(
         DirectoryService(db, pages, runtime.rpc.budgets),
         "tocsin.escalation.v1.DirectoryService",
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
@@ -214,6 +227,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
+    loops.add("counting", Sweep(settings.counting_seconds, CountFigures(db).everything))
     loops.add("retention", Sweep(600.0, sweeps.forget))
     return Service(
         close=(

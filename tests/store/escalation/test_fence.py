@@ -10,6 +10,8 @@ ACROSS_TENANTS = {
     "feeds.end_old": "retention: feeds that were not opened again, of all tenants",
     "reminders.due": "the sweep of reminders that are due",
     "standings.open_after": "what ingest compares its own record with",
+    "counting.tenants": "who has something to count",
+    "counting.delete_old": "retention: figures of long ago, of all tenants",
     "changes.horizon": "numbers of transactions, which are no tenant's",
     "calendar_feeds.find": "a secret URL tells whose it is",
     "api_keys.find": "a key tells whose it is",

@@ -39,7 +39,7 @@ _log = get_logger(__name__)
 
 MIN_REMAINING: Final = 0.1
 """Seconds a caller must still be willing to wait; with less the work would be done for a caller that has left."""
-_READS: Final = ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "Simulate", "Watch")
+_READS: Final = ("Get", "List", "Check", "Compare", "Count", "Explain", "Preview", "Simulate", "Summarize", "Watch")
 _KEPT: Final = 0.25
 """The part of a tenant's calls that reads leave to calls that change something: a dashboard that polls too fast must not take
 the last ones from who acknowledges."""

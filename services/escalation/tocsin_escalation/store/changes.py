@@ -16,7 +16,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.store.timeline import Entry
 
-_LAST_ID: Final = (1 << 63) - 1
+LAST_ID: Final = (1 << 63) - 1
 
 
 class Position(NamedTuple):
@@ -40,7 +40,7 @@ class Horizon:
     @property
     def end(self) -> Position:
         """Behind all entries that are settled."""
-        return Position(self.settled - 1, _LAST_ID)
+        return Position(self.settled - 1, LAST_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class ChangePage:
 
 _COLUMNS: Final = columns(Entry)
 # After a restore, entries carry numbers of another server, which may be higher than any here: they are no changes.
-_NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 async def horizon(tx: Tx) -> Horizon:
     """As of now."""
     record = await tx.fetchrow(
-        f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {_NEXT},
+        f"""SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, {NEXT},
               (SELECT system_identifier FROM pg_control_system()) || '.' || (SELECT timeline_id FROM pg_control_checkpoint()),
               app_now()"""
     )
@@ -113,7 +113,7 @@ async def newer(tx: Tx, positions: Mapping[str, Position]) -> set[str]:
         f"""SELECT w.org_id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w(org_id, transaction, id)
             WHERE EXISTS (
               SELECT FROM timeline t WHERE t.org_id = w.org_id AND (t.transaction, t.id) > (w.transaction, w.id)
-                AND t.transaction < {_NEXT})""",
+                AND t.transaction < {NEXT})""",
         list(positions),
         [position.transaction for position in positions.values()],
         [position.id for position in positions.values()],

@@ -343,9 +343,13 @@ async def merged_into(tx: Tx, incident_ids: Sequence[UUID]) -> list[UUID]:
 async def delete_resolved(tx: Tx, older_than_days: int, limit: int) -> int:
     """Forget incidents that were resolved long ago, at most `limit`; how many that were."""
     records = await tx.fetch(
-        """DELETE FROM escalations WHERE incident_id IN (
-             SELECT incident_id FROM escalations WHERE state = 'resolved' AND resolve_time < app_now() - make_interval(days => $1)
-             ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING incident_id""",
+        """WITH gone AS (
+             DELETE FROM escalations WHERE incident_id IN (
+               SELECT incident_id FROM escalations
+               WHERE state = 'resolved' AND resolve_time < app_now() - make_interval(days => $1)
+               ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING incident_id
+           ), counted AS (DELETE FROM counted_incidents WHERE incident_id IN (SELECT incident_id FROM gone))
+           SELECT incident_id FROM gone""",
         older_than_days,
         limit,
     )

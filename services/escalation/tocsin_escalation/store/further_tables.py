@@ -1,6 +1,6 @@
 """Tables that `tables`, which is long, makes part of the schema."""
 
-from sqlalchemy import UUID, Integer, MetaData, Table, Text
+from sqlalchemy import UUID, BigInteger, Boolean, Integer, MetaData, SmallInteger, Table, Text
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 
@@ -43,4 +43,71 @@ def reminders(metadata: MetaData) -> Table:
         index("reminders_scheduled", "org_id", where="state = 'scheduled'"),
         index("reminders_oldest", "org_id", "create_time", "id"),
         index("reminders_by_incident", "incident_id", "create_time", "id"),
+    )
+
+
+def counting_places(metadata: MetaData) -> Table:
+    """How far the timeline of each tenant is counted into figures."""
+    return Table(
+        "counting_places",
+        metadata,
+        column("org_id", Text),
+        column("server", Text),
+        column("since", TIME),
+        column("transaction", BigInteger),
+        column("id", BigInteger),
+        column("count_time", TIME, default=NOW),
+        primary_key("org_id"),
+    )
+
+
+def counted_incidents(metadata: MetaData) -> Table:
+    """Under what an incident is counted, and what of it is counted already."""
+    return Table(
+        "counted_incidents",
+        metadata,
+        column("incident_id", UUID),
+        column("org_id", Text),
+        column("create_time", TIME),
+        column("policy_id", Text),
+        column("team", Text),
+        column("severity", SmallInteger),
+        column("acknowledged", Boolean, default="false"),
+        column("resolved", Boolean, default="false"),
+        column("exhausted", Boolean, default="false"),
+        primary_key("incident_id"),
+    )
+
+
+def incident_figures(metadata: MetaData) -> Table:
+    """Of the incidents that were opened in a quarter of an hour."""
+    counts = ("opened", "acknowledged", "acknowledge_ms", "resolved", "resolve_ms", "exhausted")
+    return Table(
+        "incident_figures",
+        metadata,
+        column("org_id", Text),
+        column("quarter", TIME),
+        column("policy_id", Text),
+        column("team", Text),
+        column("severity", SmallInteger),
+        *(column(name, BigInteger, default="0") for name in counts),
+        primary_key("org_id", "quarter", "policy_id", "team", "severity"),
+        index("incident_figures_by_time", "quarter"),
+    )
+
+
+def person_figures(metadata: MetaData) -> Table:
+    """Of the pages and acknowledges of a user in a quarter of an hour."""
+    return Table(
+        "person_figures",
+        metadata,
+        column("org_id", Text),
+        column("quarter", TIME),
+        column("user_id", Text),
+        column("policy_id", Text),
+        column("team", Text),
+        column("pages", BigInteger, default="0"),
+        column("acknowledged", BigInteger, default="0"),
+        primary_key("org_id", "quarter", "user_id", "policy_id", "team"),
+        index("person_figures_by_time", "quarter"),
     )

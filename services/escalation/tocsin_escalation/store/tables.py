@@ -369,6 +369,10 @@ revocations: Final = Table(
 
 reminders: Final = further_tables.reminders(METADATA)
 event_feeds: Final = further_tables.event_feeds(METADATA)
+counting_places: Final = further_tables.counting_places(METADATA)
+counted_incidents: Final = further_tables.counted_incidents(METADATA)
+incident_figures: Final = further_tables.incident_figures(METADATA)
+person_figures: Final = further_tables.person_figures(METADATA)
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

@@ -10,6 +10,7 @@ from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store import (
     absences,
     api_keys,
+    counting,
     escalations,
     feeds,
     fixed_periods,
@@ -70,6 +71,10 @@ class Sweeps:
                 await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
             await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
             await feeds.end_old(tx, DELETE_CHUNK)
+        while True:
+            async with self._db.system() as tx:
+                if await counting.delete_old(tx, self._settings.figures_retention_days, DELETE_CHUNK) < DELETE_CHUNK:
+                    break
         while True:
             async with self._db.system() as tx:
                 if await revocations.delete_over(tx, DELETE_CHUNK) < DELETE_CHUNK:

@@ -1,0 +1,78 @@
+"""What is asked about the past, and what the answer consists of."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+
+class Group(StrEnum):
+    """By what figures are kept apart."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    HOUR_OF_DAY = "hour_of_day"
+    DAY_OF_WEEK = "day_of_week"
+    POLICY = "policy"
+    TEAM = "team"
+    SEVERITY = "severity"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`start` and `end` are at full quarters of an hour. An empty filter lets everything through.
+
+    `zone`: of days, weeks, months and hours; empty for figures of people: each person's own.
+    """
+
+    start: datetime
+    end: datetime
+    zone: str
+    groups: tuple[Group, ...]
+    policies: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    severities: tuple[int, ...] = ()
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the figures of one row are about; None for what they are not kept apart by.
+
+    `first_day`: of a day, week (Monday) or month. `day_of_week`: 1 is Monday.
+    """
+
+    first_day: date | None = None
+    hour_of_day: int | None = None
+    day_of_week: int | None = None
+    policy: str | None = None
+    team: str | None = None
+    severity: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFigures:
+    """Of incidents that were opened in a time. Times of answers are summed over those that have one."""
+
+    keys: Keys
+    opened: int
+    acknowledged: int
+    acknowledge_ms: int
+    resolved: int
+    resolve_ms: int
+    exhausted: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageFigures:
+    """Of pages in a time. `interruptions`: quarters of an hour with a page for a person; the last three add up to them."""
+
+    keys: Keys
+    pages: int
+    acknowledged: int
+    interruptions: int
+    business_hours: int
+    off_hours: int
+    sleep_hours: int

@@ -1,0 +1,296 @@
+"""Figures of the past: exact, whatever crosses, and as people would count them from the timelines by hand."""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from tocsin_escalation.app import people, policies
+from tocsin_escalation.app.advance import Step, advance
+from tocsin_escalation.app.apply_events import Result, apply_events
+from tocsin_escalation.app.count_figures import CountFigures
+from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved, Unacknowledged
+from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
+from tocsin_escalation.store import counting, escalations, figures, timeline
+from tocsin_escalation.store.directory import TeamRow
+from tocsin_escalation.store.timeline import Entry
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
+
+from tests.store.escalation.recorders import ORG, POLICY, Desk
+
+BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
+END = datetime(2030, 1, 1, tzinfo=UTC)
+ALL = Question(BEGIN, END, "UTC", ())
+ANA = Acknowledged("users/ana")
+
+
+async def now(desk: Desk) -> datetime:
+    async with desk.db.system() as tx:
+        return await tx.now()
+
+
+async def at(desk: Desk, moment: datetime) -> None:
+    """The database's clock is moved forward to a moment."""
+    await desk.passes(seconds=(moment - await now(desk)).total_seconds())
+
+
+async def opens(desk: Desk, *, policy: str = "night", severity: int = 1) -> UUID:
+    """An alert comes in, and ingest tells it at once."""
+    arrival = desk.opening(policy=policy, severity=severity)
+    facts = replace(arrival.event.facts, create_time=await now(desk))  # type: ignore[union-attr]
+    arrival = replace(arrival, event=replace(arrival.event, facts=facts))  # type: ignore[arg-type]
+    assert await apply_events(desk.db, desk.effects, [arrival]) == [Result.APPLIED]
+    return arrival.incident_id
+
+
+async def incidents(desk: Desk, question: Question = ALL, org_id: str = ORG) -> list[IncidentFigures]:
+    async with desk.db.transaction(org_id) as tx:
+        return await figures.of_incidents(tx, question, 1000)
+
+
+async def pages(desk: Desk, question: Question = ALL, org_id: str = ORG) -> list[PageFigures]:
+    async with desk.db.transaction(org_id) as tx:
+        return await figures.of_pages(tx, question, 1000)
+
+
+async def test_what_happened_to_an_incident_counts_where_it_was_opened(desk: Desk) -> None:
+    """Opened at ten to midnight, ben woken after five minutes, acknowledged at ten past, resolved an hour later."""
+    await at(desk, datetime(2027, 3, 1, 23, 50, tzinfo=UTC))
+    incident = await opens(desk)
+    await desk.passes(minutes=5, seconds=1)
+    await desk.sweep()
+    await desk.passes(minutes=14, seconds=59)
+    await desk.take(incident, Acknowledged("users/ben"))
+    await CountFigures(desk.db).everything()
+    await desk.passes(hours=1)
+    await desk.take(incident, Resolved("users/ben"))
+    for _ in range(2):  # a second round finds nothing to count
+        await CountFigures(desk.db).everything()
+    [row] = await incidents(desk, replace(ALL, groups=(Group.DAY, Group.POLICY, Group.SEVERITY)))
+    assert (row.keys.first_day, row.keys.policy, row.keys.severity) == (date(2027, 3, 1), "night", 1)
+    assert (row.opened, row.acknowledged, row.resolved, row.exhausted) == (1, 1, 1, 0)
+    assert row.acknowledge_ms == pytest.approx(20 * 60_000, abs=30_000)
+    assert row.resolve_ms == pytest.approx(80 * 60_000, abs=30_000)
+    ana, ben = await pages(desk, replace(ALL, groups=(Group.USER,)))
+    assert (ana.keys.user, ana.pages, ana.acknowledged) == ("ana", 1, 0)
+    assert (ben.keys.user, ben.pages, ben.acknowledged) == ("ben", 1, 1)
+
+
+async def test_a_night_is_that_of_the_person_who_was_woken(desk: Desk) -> None:
+    async def settle_in(tx: Tx) -> None:
+        await people.update_user(tx, "ben", "", lambda ben: replace(ben, time_zone="Asia/Kathmandu"))
+
+    await desk.db.run(ORG, settle_in)
+    await at(
+        desk, datetime(2027, 3, 1, 16, 20, tzinfo=UTC)
+    )  # a Monday; 22:05 in Kathmandu, five and three quarter hours ahead
+    await opens(desk)
+    await desk.passes(minutes=6)
+    await desk.sweep()
+    await CountFigures(desk.db).everything()
+    ana, ben = await pages(desk, replace(ALL, zone="", groups=(Group.USER, Group.HOUR_OF_DAY)))
+    assert (ana.keys.hour_of_day, ana.business_hours, ana.off_hours, ana.sleep_hours) == (16, 1, 0, 0)
+    assert (ben.keys.hour_of_day, ben.business_hours, ben.off_hours, ben.sleep_hours) == (22, 0, 0, 1)
+    [both] = await pages(desk, replace(ALL, zone="Europe/Berlin"))
+    assert (both.pages, both.interruptions, both.business_hours) == (2, 2, 2)
+
+
+async def test_an_entry_that_commits_late_is_counted(desk: Desk) -> None:
+    """Its number is smaller than those that were counted already."""
+    first, second = await opens(desk), await opens(desk)
+    async with desk.db.transaction(ORG) as tx:
+        await advance(tx, [Step(first, ANA)], desk.effects)
+        await desk.take(second, Acknowledged("users/ben"))
+        await CountFigures(desk.db).everything()
+    await CountFigures(desk.db).everything()
+    [row] = await incidents(desk)
+    assert (row.opened, row.acknowledged) == (2, 2)
+
+
+async def test_two_replicas_that_count_at_once_count_once(desk: Desk) -> None:
+    for incident in [await opens(desk) for _ in range(12)]:
+        await desk.take(incident, ANA)
+    replicas = [CountFigures(desk.db, entries=3) for _ in range(3)]
+    await asyncio.gather(*(replica.everything() for replica in replicas))
+    await replicas[0].everything()
+    [row] = await incidents(desk)
+    assert (row.opened, row.acknowledged) == (12, 12)
+    [paged] = await pages(desk)
+    assert (paged.pages, paged.acknowledged) == (12, 12)
+
+
+async def test_a_round_that_is_cut_off_counts_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    incident = await opens(desk)
+    await desk.take(incident, ANA)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            counting,
+            "_MOVE",
+            "SELECT 1 / (length($1::text) - length($1::text)) WHERE $2::bigint > 0 AND $3::bigint > 0",
+        )
+        with pytest.raises(Exception, match="division by zero"):
+            await CountFigures(desk.db).everything()
+    await CountFigures(desk.db).everything()
+    [row] = await incidents(desk)
+    assert (row.opened, row.acknowledged) == (1, 1)
+
+
+async def test_on_another_server_what_was_counted_is_not_counted_again(desk: Desk) -> None:
+    """A dump brings numbers of transactions that are higher than any here."""
+    incident = await opens(desk)
+    await CountFigures(desk.db).everything()
+    async with desk.db.system() as tx:
+        await tx.execute("UPDATE timeline SET transaction = transaction + 1000000")
+        await tx.execute("UPDATE counting_places SET server = 'another', transaction = transaction + 1000000")
+    await desk.passes(minutes=1)
+    await CountFigures(desk.db).everything()
+    await desk.take(incident, ANA)
+    async with desk.db.system() as tx:  # as if the numbers of this server had come so far
+        await tx.execute("UPDATE timeline SET transaction = 3 WHERE kind <> 'acknowledged'")
+    await CountFigures(desk.db).everything()
+    [row] = await incidents(desk)
+    assert (row.opened, row.acknowledged) == (1, 1)
+
+
+async def test_figures_are_a_tenants_own_and_outlast_its_incidents(desk: Desk) -> None:
+    incident = await opens(desk)
+    await desk.take(incident, Resolved("users/ana"))
+    await CountFigures(desk.db).everything()
+    await desk.passes(days=91)
+    async with desk.db.system() as tx:
+        assert await escalations.delete_resolved(tx, 90, 100) == 1
+        assert await tx.fetchval("SELECT count(*) FROM counted_incidents") == 0
+    [row] = await incidents(desk)
+    assert row.resolved == 1
+    assert not await incidents(desk, org_id="other")
+    assert not await pages(desk, org_id="other")
+    async with desk.db.system() as tx:
+        assert await counting.delete_old(tx, 92, 100) == 0
+    await desk.passes(days=2)
+    async with desk.db.system() as tx:
+        assert await counting.delete_old(tx, 92, 100) == 2
+    assert await incidents(desk) == []
+
+
+async def test_a_zone_that_the_database_does_not_know_is_named(desk: Desk) -> None:
+    await opens(desk)
+    await CountFigures(desk.db).everything()
+    with pytest.raises(TocsinError, match="time_zone"):
+        await incidents(desk, replace(ALL, zone="Mars/Olympus", groups=(Group.DAY,)))
+
+
+ZONES = ("UTC", "America/St_Johns", "Asia/Kathmandu", "Pacific/Chatham", "Australia/Lord_Howe", "Europe/Berlin")
+
+
+async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
+    """Against a count in Python of the timelines themselves, over two changes of the clocks."""
+    random_ = random.Random(7)
+
+    async def day_shift(tx: Tx) -> None:
+        await people.create_team(tx, TeamRow("web", "Web", ("ana", "ben")))
+        await policies.create(tx, replace(POLICY, id="day", team="web"), "Day", False)
+
+    await desk.db.run(ORG, day_shift)
+    await at(desk, datetime(2027, 3, 10, tzinfo=UTC))
+    made: dict[UUID, tuple[str, str, int, datetime]] = {}
+    for _ in range(40):
+        await desk.passes(minutes=random_.choice((1, 7, 240, 3000)))
+        policy, severity = random_.choice((("night", ""), ("day", "web"))), random_.choice((1, 2, 4))
+        incident = await opens(desk, policy=policy[0], severity=severity)
+        made[incident] = (*policy, severity, (await desk.run(incident)).facts.create_time)
+        for _ in range(random_.randrange(4)):
+            await desk.passes(minutes=random_.choice((0, 1, 6, 30)))
+            await desk.sweep()
+            other = random_.choice(list(made))
+            user = random_.choice(("users/ana", "users/ben"))
+            await desk.take(other, random_.choice((Acknowledged, Resolved, Unacknowledged))(user))
+            await desk.take(other, Noted(user, "look"))
+            if random_.random() < 0.2:
+                await CountFigures(desk.db, entries=5).everything()
+    await CountFigures(desk.db, entries=5).everything()
+    async with desk.db.transaction(ORG) as tx:
+        timelines = {incident: await timeline.page(tx, incident, 0, 500) for incident in made}
+    for groups in (
+        (),
+        (Group.DAY,),
+        (Group.WEEK, Group.POLICY),
+        (Group.MONTH, Group.TEAM, Group.DAY_OF_WEEK),
+        (Group.HOUR_OF_DAY,),
+    ):
+        zone = random_.choice(ZONES)
+        question = replace(ALL, zone=zone, groups=groups)
+        assert await incidents(desk, question) == by_hand(made, timelines, question)
+        by_user = replace(question, groups=(Group.USER, *groups))
+        assert {row.keys: (row.pages, row.acknowledged, row.interruptions) for row in await pages(desk, by_user)} == (
+            pages_by_hand(made, timelines, by_user)
+        )
+    only = replace(ALL, policies=("day",), severities=(1, 4))
+    assert await incidents(desk, only) == by_hand(
+        {key: each for key, each in made.items() if each[0] == "day" and each[2] != 2}, timelines, only
+    )
+
+
+def keys_of(question: Question, quarter: datetime, policy: str, team: str, user: str = "") -> Keys:
+    local = quarter.astimezone(ZoneInfo(question.zone))
+    monday = local.date() - timedelta(days=local.weekday())
+    of: dict[Group, tuple[str, object]] = {
+        Group.DAY: ("first_day", local.date()),
+        Group.WEEK: ("first_day", monday),
+        Group.MONTH: ("first_day", local.date().replace(day=1)),
+        Group.HOUR_OF_DAY: ("hour_of_day", local.hour),
+        Group.DAY_OF_WEEK: ("day_of_week", local.isoweekday()),
+        Group.POLICY: ("policy", policy),
+        Group.TEAM: ("team", team),
+        Group.USER: ("user", user),
+    }
+    return Keys(**dict(of[group] for group in question.groups))  # type: ignore[arg-type]
+
+
+def quarter_of(time: datetime) -> datetime:
+    return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0)
+
+
+Made = dict[UUID, tuple[str, str, int, datetime]]
+Timelines = dict[UUID, list[Entry]]
+
+
+def by_hand(made: Made, timelines: Timelines, question: Question) -> list[IncidentFigures]:
+    """In the order of the groups."""
+    found: dict[Keys, list[int]] = defaultdict(lambda: [0] * 6)
+    for incident, (policy, team, _, opened) in made.items():
+        row = found[keys_of(question, quarter_of(opened), policy, team)]
+        row[0] += 1
+        for place, kind, timed in ((1, "acknowledged", True), (3, "resolved", True), (5, "exhausted", False)):
+            first = next((entry for entry in timelines[incident] if entry.kind == kind), None)
+            if first is not None:
+                row[place] += 1
+                if timed:
+                    row[place + 1] += (first.create_time - opened) // timedelta(milliseconds=1)
+    rows = [IncidentFigures(keys, *row) for keys, row in found.items()]
+    return sorted(rows, key=lambda row: _place(row.keys, question.groups))
+
+
+def _place(keys: Keys, groups: Sequence[Group]) -> list[object]:
+    fields = {Group.DAY: "first_day", Group.WEEK: "first_day", Group.MONTH: "first_day"}
+    return [getattr(keys, fields.get(group, group.value)) for group in groups]
+
+
+def pages_by_hand(made: Made, timelines: Timelines, question: Question) -> dict[Keys, tuple[int, int, int]]:
+    paged, acknowledged = Counter[Keys](), Counter[Keys]()
+    quarters: dict[Keys, set[datetime]] = defaultdict(set)
+    for incident, (policy, team, *_) in made.items():
+        for entry in timelines[incident]:
+            quarter = quarter_of(entry.create_time)
+            for user in entry.paged_users:
+                keys = keys_of(question, quarter, policy, team, user)
+                paged[keys] += 1
+                quarters[keys].add(quarter)
+            if entry.kind == "acknowledged":
+                acknowledged[keys_of(question, quarter, policy, team, entry.actor.removeprefix("users/"))] += 1
+    return {keys: (paged[keys], acknowledged[keys], len(quarters[keys])) for keys in paged | acknowledged}

@@ -23,7 +23,7 @@ ODD: tuple[Any, ...] = (
     *(None, True, 0, -1, 1e308, 10**40, "", "\0", "x" * 5000, "\ud800", "2026-13-45T99:99:99Z", "0001-01-01T00:00:00Z"),
     *([], {}, [[[[]]]], {"": None}, {"a": {"a": {"a": []}}}, ["firing"] * 50),
 )
-BODIES: tuple[dict[str, Any], ...] = (
+BODIES: tuple[Any, ...] = (
     {
         "version": "4",
         "status": "firing",
@@ -66,6 +66,15 @@ BODIES: tuple[dict[str, Any], ...] = (
         "source": "s",
         "note": "n",
     },
+    [
+        {
+            "labels": {"alertname": "a", "severity": "critical"},
+            "annotations": {"summary": "s"},
+            "startsAt": "2026-01-01T00:00:00Z",
+            "endsAt": "9026-01-01T00:00:00Z",
+            "generatorURL": "http://x",
+        }
+    ],
 )
 
 
@@ -103,7 +112,13 @@ def request(made: random.Random, key: str) -> tuple[str, bytes, dict[str, str]]:
     if made.random() < 0.3:
         kinds = ("application/json", "text/plain", "multipart/form-data", "x", "application/json; charset=utf-16")
         headers["Content-Type"] = made.choice(kinds)
-    return made.choice(("POST",) * 8 + ("GET", "PUT", "DELETE", "OPTIONS", "HEAD", "BREW")), data, headers
+    method = made.choice(("POST",) * 8 + ("GET", "PUT", "DELETE", "OPTIONS", "HEAD", "BREW"))
+    if method == "HEAD":
+        # RFC 9110 §9.3.2: it carries no content. The server's parser answers an encoding that it does not know with a text, before
+        # it knows the method, and a client takes that text for a broken next answer.
+        headers.pop("Content-Encoding", None)
+        data = b""
+    return method, data, headers
 
 
 async def answered(

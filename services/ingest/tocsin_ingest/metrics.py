@@ -74,6 +74,11 @@ class IngestMetrics:
             "Incidents resolved because no trigger has come for as long as their integration says",
             registry=registry,
         )
+        self.expired = Counter(
+            "tocsin_ingest_alerts_expired",
+            "Alerts resolved because their end came before they were sent again",
+            registry=registry,
+        )
         self.heartbeats_missing = Counter(
             "tocsin_ingest_heartbeats_missing",
             "Heartbeats that have not come in time; the log line heartbeat_missing names the integration",

@@ -33,6 +33,8 @@ from tocsin_timers.connections import Connections
 from tocsin_ingest.app.admission import ALERTS
 from tocsin_ingest.app.commit_batch import CommitBatch, Entry
 from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.expire_alerts import EVERY as EXPIRE_EVERY
+from tocsin_ingest.app.expire_alerts import ExpireAlerts
 from tocsin_ingest.app.heartbeats import EVERY as HEARTBEATS_EVERY
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.incident_records import IncidentRecords
@@ -151,6 +153,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.loops.add("reconcile", Sweep(settings.reconcile_seconds, reconciler.round))
     runtime.loops.add("look-again", look_again)
     runtime.loops.add("quiet", Sweep(settings.quiet_seconds, quiet.round))
+    expire = ExpireAlerts(database, metrics, relay.nudge)
+    runtime.loops.add("endings", Sweep(EXPIRE_EVERY, expire.round))
     runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, alive.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
     return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))

@@ -28,6 +28,7 @@ from hypothesis.strategies import (
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
+from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
 from tocsin_testkit.busy import within
 
 from tests.rounds import examples
@@ -36,6 +37,7 @@ from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, 
 TRIES = 5
 PATHS = (
     "/v1/alertmanager",
+    "/api/v2/alerts",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
     "/v2/alerts",
@@ -221,7 +223,7 @@ async def test_an_event_in_a_form_of_its_own_pages_all_the_same(sender: Sender, 
 
 
 async def test_an_event_of_the_first_version_fires_and_resolves(sender: Sender) -> None:
-    path = PATHS[2]
+    path = "/generic/2010-04-15/create_event.json"
     event = {
         "event_type": "trigger",
         "incident_key": "srv01/HTTP",
@@ -346,7 +348,8 @@ async def test_whatever_is_posted_the_good_neighbour_is_committed(
 
     name = f"good-{len(await sender.keys())}"
     await never_5xx("/v1/alertmanager", {"version": "4", "alerts": [*odd, alert(name)]})
-    assert name in await sender.keys()
+    await never_5xx("/api/v2/alerts", json.dumps([*odd, alert(name)]).encode())
+    assert {name, prometheus_fingerprint({"alertname": name})} <= await sender.keys()
     for path in PATHS:
         await never_5xx(path, event)
         await never_5xx(path, noise)

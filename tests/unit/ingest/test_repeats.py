@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
+from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched, Window
@@ -20,6 +21,13 @@ from tests.unit.ingest.model import message
 
 SILENCE = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+EXPIRIES = (
+    *[None] * 4,
+    Expiry(at=NOW - timedelta(seconds=1)),
+    Expiry(at=NOW + timedelta(minutes=4)),
+    Expiry(at=NOW + timedelta(minutes=9)),
+    Expiry(after=timedelta(minutes=5)),
+)
 
 
 def counting() -> Callable[[], UUID]:
@@ -55,6 +63,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
                 started=started,
                 ended=NOW if started is not None and made.action is Action.RESOLVE else None,
                 seen=draw(st.sampled_from([None] * 9 + [2])),
+                expiry=draw(st.sampled_from(EXPIRIES)) if made.action is Action.TRIGGER else None,
             )
         )
     return draw(st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=14), min_size=1, max_size=3))
@@ -71,7 +80,7 @@ def told(decision: Decision, more: int) -> tuple[object, ...]:
 
 def state(made: Snapshot) -> tuple[object, ...]:
     """What is written."""
-    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, made.changed_holds())
+    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, made.changed_holds(), made.endings)
 
 
 @settings(max_examples=examples(2000), deadline=None)

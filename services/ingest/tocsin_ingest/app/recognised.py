@@ -16,6 +16,7 @@ from typing import Final
 
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated
+from tocsin_ingest.domain.expiry import Expiry
 
 MOST_BYTES: Final = 64 << 20
 """For the alerts of all senders together."""
@@ -24,7 +25,7 @@ _SHARE: Final = 2
 _OVERHEAD: Final = 1200
 """Bytes of an entry beside the alert itself: some fifteen objects."""
 
-Bytes = bytes | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None]
+Bytes = bytes | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
 """What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`)."""
 
 
@@ -33,7 +34,7 @@ def recognised_by(data: bytes, stated: Stated) -> Bytes:
     if stated is NOTHING_STATED:
         return data
     labels = None if stated.labels is None else tuple(stated.labels.items())
-    return data, labels, stated.started, stated.ended
+    return data, labels, stated.started, stated.ended, stated.expiry
 
 
 @dataclass(frozen=True, slots=True)

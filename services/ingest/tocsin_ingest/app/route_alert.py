@@ -9,6 +9,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_kit.ids import id_of
 
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.routing import Subject, route
@@ -21,12 +22,14 @@ class Stated:
     """What a sender said beside the alert itself.
 
     `labels`: as they came, where the alert holds them shortened; they decide which alert it is and how it is routed.
-    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
+    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell. `expiry`: when it is over
+    unless it is sent again.
     """
 
     labels: Mapping[str, str] | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    expiry: Expiry | None = None
 
 
 NOTHING_STATED: Final = Stated()
@@ -77,6 +80,7 @@ def route_wholly(
         stated.ended,
         matched or (),
         _as_they_came(labels) if matched and labels != dict(alert.labels) else None,
+        expiry=stated.expiry,
     )
     return message, not path.cut and matched is not None
 

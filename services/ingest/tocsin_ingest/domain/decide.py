@@ -192,7 +192,7 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
         incident.first,
         message.actor if last else "",
     )
-    return Decision(Outcome.RESOLVED, over, after, Resolved(message.actor) if last else None)
+    return Decision(Outcome.RESOLVED, over, after, Resolved(message.actor, message.because) if last else None)
 
 
 def _join(outcome: Outcome, message: Message, alert: Alert, incident: Incident, *, new_keys: int) -> Decision:

@@ -15,6 +15,19 @@ def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
     return _digest("text", source, summary).hex()
 
 
+def prometheus_fingerprint(labels: Mapping[str, str]) -> str:
+    """What Prometheus and Alertmanager call the fingerprint of a label set: FNV-1a of 64 bits, in 16 hex digits.
+
+    So an alert is the same one whether Prometheus sends it or Alertmanager's webhook does.
+    https://github.com/prometheus/common/blob/main/model/signature.go
+    """
+    data = b"".join(part.encode() + b"\xff" for name in sorted(labels) for part in (name, labels[name]))
+    digest = 0xCBF29CE484222325
+    for byte in data:
+        digest = ((digest ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return f"{digest:016x}"
+
+
 def alert_key(org_id: str, integration_id: str, dedup_key: str) -> bytes:
     """Two alerts with the same one are the same alert."""
     return _digest("alert", org_id, integration_id, dedup_key)[:16]

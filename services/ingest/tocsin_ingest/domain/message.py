@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
+from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched
 
@@ -27,6 +28,9 @@ class Message:
     matches it and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
 
     `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
+
+    `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
+    a person.
     """
 
     integration_id: str
@@ -46,3 +50,5 @@ class Message:
     silences: tuple[Matched, ...] = ()
     labels: bytes | None = None
     seen: int | None = None
+    expiry: Expiry | None = None
+    because: str = ""

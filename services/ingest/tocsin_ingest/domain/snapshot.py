@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome, decide
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
+from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.silences import Hold, Window, hold
 
@@ -103,6 +104,8 @@ class Snapshot:
         """Keys of firings that ended in this batch, with their starts by the sender's clock."""
         self.silenced: dict[UUID, Silenced] = {}
         """What silences have held back in this batch."""
+        self.endings: dict[UUID, Ending] = {}
+        """When live alerts are over that triggers of this batch give an end."""
 
     def put_alert(self, alert: Alert) -> None:
         """Adds a live alert of the snapshot."""
@@ -112,7 +115,7 @@ class Snapshot:
             self._holds[alert.id] = alert.hold
 
     def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
-        """Adds the silences that the messages name, and the database's clock."""
+        """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry."""
         self._windows, self._now = windows, now
 
     def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
@@ -136,7 +139,7 @@ class Snapshot:
 
     def apply(self, messages: Sequence[Message]) -> list[Decision]:
         """Decides the messages one after the other, each seeing what those before it did."""
-        return [self._play_one(message) for message in messages]
+        return [self._play_one(message) for message in self._by_now(messages)]
 
     def play(self, messages: Sequence[Message]) -> list[Step]:
         """As `apply`, for batches in which a message is there many times (the same object): it is decided once or twice.
@@ -149,7 +152,7 @@ class Snapshot:
         repeats: dict[int, _Repeats] = {}
         of_key: dict[UUID, int] = {}
         self._said.clear()
-        for position, message in enumerate(messages):
+        for position, message in enumerate(self._by_now(messages)):
             same = repeats.get(id(message))
             if same is not None:
                 same.more += 1
@@ -170,6 +173,13 @@ class Snapshot:
                 of_key[message.key] = id(message)
         self._count_repeats(repeats)
         return steps
+
+    def _by_now(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """A trigger that names an end in the past is a resolve."""
+        now = self._now
+        if now is None:
+            return messages
+        return [_over(each) if each.expiry is not None and each.expiry.past(now) else each for each in messages]
 
     def _count_repeats(self, repeats: dict[int, _Repeats]) -> None:
         for each in sorted((each for each in repeats.values() if each.more), key=lambda each: each.position):
@@ -215,6 +225,8 @@ class Snapshot:
             self._ended[message.key] = self.ended[message.key] = max(known, message.started)
         if decision.alert is not None and decision.alert is not alert:
             self._keep_alert(decision.alert)
+            if message.expiry is not None and message.action is Action.TRIGGER:
+                self._end(decision.alert, message.expiry)
         if decision.incident is not None:
             # An event moves the incident's event number even where nothing else about it changes (an acknowledge).
             if decision.incident is not incident or decision.event is not None:
@@ -222,6 +234,11 @@ class Snapshot:
             if decision.event is not None:
                 self.events[decision.incident.id].add(decision.event)
         return decision
+
+    def _end(self, alert: Alert, expiry: Expiry) -> None:
+        assert self._now is not None
+        newer, known = expiry.ending(self._now), self.endings.get(alert.id)
+        self.endings[alert.id] = newer if known is None else known.then(newer)
 
     def _count(self, held: Hold, message: Message, before: Alert | None) -> None:
         count = self.silenced.setdefault(held.silence_id, Silenced())
@@ -232,6 +249,7 @@ class Snapshot:
         self.alerts[alert.id] = alert
         if alert.state is AlertState.RESOLVED:
             del self._live[alert.key]
+            self.endings.pop(alert.id, None)
         else:
             self._live[alert.key] = alert
 
@@ -243,3 +261,8 @@ class Snapshot:
             self.events.setdefault(incident.id, Events(0))
         else:
             del self._open[incident.group_key]
+
+
+def _over(message: Message) -> Message:
+    assert message.expiry is not None
+    return replace(message, action=Action.RESOLVE, ended=message.expiry.at, silences=(), expiry=None)

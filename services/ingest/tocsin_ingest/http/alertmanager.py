@@ -23,7 +23,8 @@ _log = get_logger(__name__)
 
 _VERSIONS: Final = {"4": "Alertmanager", "1": "Grafana"}
 _ACTIONS: Final = {"firing": ALERT_ACTION_TRIGGER, "resolved": ALERT_ACTION_RESOLVE}
-_KEY_LENGTH: Final = 255
+KEY_LENGTH: Final = 255
+"""Characters of a dedup key."""
 
 
 def check(body: Json) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def item(given: Any, body: Json, place: str) -> Item:
     """One alert of the group, by its own fingerprint."""
     if not isinstance(given, dict):
         raise invalid(place, "must be an object")
-    labels, annotations = _texts(given.get("labels")), _texts(given.get("annotations"))
+    labels, annotations = texts(given.get("labels")), texts(given.get("annotations"))
     key = fit.whole(given.get("fingerprint"))
     if not key and not labels:
         raise invalid(place, "has neither a fingerprint nor labels, so it cannot be told from others")
@@ -51,19 +52,19 @@ def item(given: Any, body: Json, place: str) -> Item:
         raise invalid(f"{place}.status", f"must be firing or resolved; is {fit.text(status, fit.NAME)!r}")
     alert = AlertInput(
         action=_ACTIONS[status.lower()],
-        dedup_key=fit.key(key or fingerprint(labels, "", ""), _KEY_LENGTH),
-        summary=fit.text(_summary(labels, annotations), fit.SUMMARY),
+        dedup_key=fit.key(key or fingerprint(labels, "", ""), KEY_LENGTH),
+        summary=fit.text(summary_of(labels, annotations), fit.SUMMARY),
         source=fit.text(labels.get("instance") or labels.get("job") or labels.get("alertname"), fit.NAME),
         severity=severity_of(labels.get("severity")),
         client=_VERSIONS.get(fit.whole(body.get("version")), "Alertmanager"),
     )
     fit.set_labels(alert, labels)
-    _add_links(alert, given, annotations, body)
+    add_links(alert, given, annotations, body)
     fit.set_details(alert, _details(given, annotations, body))
     starts, ends = fit.time(given.get("startsAt")), fit.time(given.get("endsAt"))
     if starts is not None:
         alert.client_time.CopyFrom(starts)
-    return Item(alert, labels, _moment(starts), _moment(ends))
+    return Item(alert, labels, moment(starts), moment(ends))
 
 
 FORMAT: Final = Format(
@@ -71,11 +72,13 @@ FORMAT: Final = Format(
 )
 
 
-def _moment(stamp: Timestamp | None) -> datetime | None:
+def moment(stamp: Timestamp | None) -> datetime | None:
+    """The time as Python has it."""
     return None if stamp is None else stamp.ToDatetime(tzinfo=UTC)
 
 
-def _summary(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+def summary_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    """What the alert is about, in its own words or by its name."""
     for name in ("summary", "title", "message", "description"):
         if annotations.get(name, "").strip():
             return annotations[name]
@@ -83,7 +86,8 @@ def _summary(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
     return f"{name} on {instance}" if instance else name
 
 
-def _add_links(alert: AlertInput, given: Json, annotations: Mapping[str, str], body: Json) -> None:
+def add_links(alert: AlertInput, given: Json, annotations: Mapping[str, str], body: Json) -> None:
+    """What the annotations and the alert's own fields link to."""
     for name in ("runbook_url", "runbook", "dashboard_url", "dashboard"):
         fit.add_link(alert, annotations.get(name), name.removesuffix("_url"))
     fit.add_link(alert, given.get("generatorURL"), "source of the alert")
@@ -100,5 +104,6 @@ def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[st
     }
 
 
-def _texts(value: Any) -> dict[str, str]:
+def texts(value: Any) -> dict[str, str]:
+    """Labels or annotations; none of what is no object."""
     return {name: fit.whole(each) for name, each in value.items()} if isinstance(value, dict) else {}

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from tocsin_kit.errors import TocsinError, invalid
@@ -42,6 +43,14 @@ _decode: Final = json.JSONDecoder(strict=False, parse_constant=str).raw_decode
 _decode_long: Final = json.JSONDecoder(strict=False, parse_constant=str, parse_int=_number).raw_decode
 
 
+class Outer(Enum):
+    """What a body may be, by its first character."""
+
+    OBJECT = "object"
+    LIST = "list"
+    EITHER = "object or list"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Where an item stands in the text; `problem` says why it cannot be read."""
@@ -52,9 +61,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON object. `fields` are those of the top level but the list; a field that cannot be read is left out.
+    """A JSON object, or a list with no object around it. `fields` are those of the top level but the list; a field that
+    cannot be read is left out.
 
-    `broken`: why the text was not read to its end, if it was not.
+    `broken`: why the text was not read to its end, if it was not. `bare`: it is a list.
     """
 
     fields: dict[str, Any]
@@ -62,6 +72,7 @@ class Document:
     broken: TocsinError | None
     _spans: list[Span]
     _values: "_Values"
+    bare: bool = False
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -72,10 +83,13 @@ class Document:
             yield span.problem if span.problem is not None else self._values.at(span.start, "")[0]
 
 
-async def read(data: bytes, list_field: str = "") -> Document:
-    """The body as a document whose items are those of `list_field`. Raises INVALID_FIELD for what is no JSON object."""
+async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -> Document:
+    """The body as a document whose items are those of `list_field`, or of the list that the body is.
+
+    Raises INVALID_FIELD for a body that is no JSON, or not of a form in `outer`.
+    """
     text = data.decode("utf-8-sig", "replace")
-    return await _Walk(text, list_field).document()
+    return await _Walk(text, list_field).document(outer)
 
 
 class _Unreadable(Exception):
@@ -163,17 +177,24 @@ class _Walk:
         self._spans: list[Span] = []
         self._has_list = False
 
-    async def document(self) -> Document:
-        if self._next() != "{":
-            raise self._not_an_object()
+    async def document(self, outer: Outer) -> Document:
+        first = self._next()
+        bare = first == "["
+        if first not in ("{", "[") or outer is (Outer.OBJECT if bare else Outer.LIST):
+            raise self._not(outer)
         broken: TocsinError | None = None
         try:
-            await self._object()
+            await (self._bare() if bare else self._object())
         except _Unreadable as error:
             if not self._fields and not self._spans:
                 raise error.problem from None
             broken = error.problem
-        return Document(self._fields, self._has_list, broken, self._spans, self._values)
+        return Document(self._fields, self._has_list, broken, self._spans, self._values, bare)
+
+    async def _bare(self) -> None:
+        self._list_field = ""
+        await self._list()
+        return self._nothing_more()
 
     async def _object(self) -> None:
         self._at += 1
@@ -224,7 +245,7 @@ class _Walk:
 
     def _item(self) -> None:
         if len(self._spans) >= ITEMS:
-            raise self._too_many(f"{self._list_field} has more than {ITEMS} items")
+            raise self._too_many(f"{self._list_field or 'the list'} has more than {ITEMS} items")
         self._next()
         start, problem = self._at, None
         try:
@@ -252,7 +273,7 @@ class _Walk:
 
     def _nothing_more(self) -> None:
         if self._next():
-            raise self._expected("nothing after the object")
+            raise self._expected("nothing more")
 
     def _expected(self, what: str) -> _Unreadable:
         return _Unreadable(invalid("body", f"is not JSON: {what} was expected at character {self._at}"), None)
@@ -260,12 +281,12 @@ class _Walk:
     def _too_many(self, what: str) -> _Unreadable:
         return _Unreadable(invalid("body", f"{what}; what follows was not read"), None)
 
-    def _not_an_object(self) -> TocsinError:
+    def _not(self, outer: Outer) -> TocsinError:
         try:
             self._values.at(self._at, "body")
         except _Unreadable as error:
             return error.problem
-        return invalid("body", "must be a JSON object")
+        return invalid("body", f"must be a JSON {outer.value}")
 
 
 def _no_json(error: ValueError, base: int) -> TocsinError:

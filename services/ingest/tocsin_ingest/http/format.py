@@ -1,5 +1,6 @@
 """What a format is made of, and the parts most of them share."""
 
+import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
 from tocsin_ingest.app.intake_times import THROTTLED
+from tocsin_ingest.domain.expiry import Expiry
+from tocsin_ingest.http.documents import Outer
 
 Json = Mapping[str, Any]
 Answer = SendAlertResponse | TocsinError
@@ -29,13 +32,15 @@ class Item:
     """One alert as its sender described it.
 
     `labels`: as they came, where `alert` may hold them shortened; they decide which alert it is and how it is routed.
-    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell.
+    `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell. `expiry`: when it is over
+    unless it is sent again.
     """
 
     alert: AlertInput
     labels: Mapping[str, str] | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    expiry: Expiry | None = None
 
 
 @dataclass(slots=True)
@@ -75,9 +80,27 @@ class Results:
 
 
 def header_or_path_key(request: web.Request) -> str:
-    """The integration key in `Authorization: Bearer …` or in the path; empty when there is none."""
+    """The integration key; empty when there is none.
+
+    In `Authorization: Bearer …`, as the password of `Authorization: Basic …` (or its user name when the password is empty; RFC
+    7617), or in the path.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else request.match_info.get("key", "")
+    match scheme.lower():
+        case "bearer":
+            return token
+        case "basic":
+            return _basic_key(token)
+    return request.match_info.get("key", "")
+
+
+def _basic_key(token: str) -> str:
+    try:
+        pair = base64.b64decode(token.strip()).decode()
+    except ValueError:
+        return token  # of nobody: answered as a wrong key, and not as none
+    user, _, password = pair.partition(":")
+    return password or user
 
 
 def no_key(_body: Json) -> str:
@@ -143,7 +166,8 @@ class Format:
     alert alone. `check(body)` raises TocsinError for a body that is no such payload, and returns the answer's notes. The
     key is taken from the request where `key` finds it, before the body is read, else from the body by `body_key`.
     `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
-    `may_be_empty`: no body at all is taken as an empty object.
+    `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
+    is then taken as that list whatever `list_field` is.
     """
 
     paths: tuple[str, ...]
@@ -155,5 +179,6 @@ class Format:
     body_key: Callable[[Json], str] = no_key
     beside: Callable[[web.Request], Json] = nothing_beside
     may_be_empty: bool = False
+    outer: Outer = Outer.OBJECT
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

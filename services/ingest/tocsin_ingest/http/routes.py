@@ -21,7 +21,7 @@ from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.http import alertmanager, documents, opsgenie, pagerduty, pagerduty_v1
+from tocsin_ingest.http import alertmanager, alertmanager_v2, documents, opsgenie, pagerduty, pagerduty_v1
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
@@ -33,6 +33,7 @@ FORMATS: Final = (
     pagerduty.FORMAT,
     pagerduty_v1.FORMAT,
     alertmanager.FORMAT,
+    alertmanager_v2.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
@@ -82,7 +83,7 @@ class _Receiver:
                 data = await loan.read(request)
                 if not data and self._format.may_be_empty:
                     data = b"{}"
-                document = await documents.read(data, self._format.list_field)
+                document = await documents.read(data, self._format.list_field, self._format.outer)
                 document.fields.update(self._format.beside(request))
                 if sender is None:
                     key = clean_key(self._format.body_key(document.fields))
@@ -124,7 +125,7 @@ class _Receiver:
         results = Results(notes=self._format.check(document.fields))
         if document.broken is not None:
             results.add("body", document.broken)
-        if not self._format.list_field:
+        if not self._format.list_field and not document.bare:
             results.add("event", await self._take(sender, document.fields, document, "event"))
             return results
         if not document.has_list:
@@ -147,7 +148,7 @@ class _Receiver:
         """Begin to take the next `_AT_ONCE` items in, others having their turns meanwhile."""
         started: list[tuple[str, asyncio.Future[Answer]]] = []
         for index, given in islice(items, _AT_ONCE):
-            place = f"{self._format.list_field}[{index}]"
+            place = f"{'' if document.bare else self._format.list_field}[{index}]"
             started.append((place, asyncio.ensure_future(self._take(sender, given, document, place))))
             await turns.give()
         return started
@@ -158,7 +159,7 @@ class _Receiver:
                 return given
             item = self._item(given, document, place)
             shorten(item.alert)
-            stated = Stated(item.labels, item.started, item.ended)
+            stated = Stated(item.labels, item.started, item.ended, item.expiry)
             return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert), stated))
         except Exception as error:
             return masked(error)

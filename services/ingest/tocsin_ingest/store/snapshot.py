@@ -78,10 +78,11 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )
             snapshot.put_alert(alert)
-    if matched := {silence.id for each in messages for silence in each.silences}:
+    matched = {silence.id for each in messages for silence in each.silences}
+    if matched or any(each.expiry is not None for each in messages):
         # The time of the transaction is the time of everything that is decided in it.
         now = await tx.now()
-        snapshot.put_windows(await silences.windows(tx, matched, now), now)
+        snapshot.put_windows(await silences.windows(tx, matched, now) if matched else {}, now)
     if timed := {each.key for each in messages if each.started is not None}:
         for key, started in (await ended_firings.read(tx, list(timed))).items():
             snapshot.put_ended(key, started)

@@ -266,6 +266,20 @@ alert_holds: Final = Table(
 )
 """Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
 
+alert_endings: Final = Table(
+    "alert_endings",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("end_time", TIME, comment="When it is over"),
+    column("lasts", INTERVAL, comment="From its newest trigger to end_time"),
+    column("named", Boolean, comment="Its sender named the end; otherwise it is waited for"),
+    primary_key("alert_id"),
+    foreign_key(["alert_id"], "alerts", ["id"], name="alert_endings_alert", ondelete="CASCADE"),
+    index("alert_endings_due", "org_id", "end_time"),
+)
+"""When alerts are over that their sender does not send again. Rows of alerts that were resolved before stay until then."""
+
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.snapshot import Events, Snapshot
-from tocsin_ingest.store import ended_firings, holds, silences
+from tocsin_ingest.store import ended_firings, endings, holds, silences
 from tocsin_ingest.store.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
@@ -111,6 +111,8 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
         )
     if snapshot.ended:
         await ended_firings.write(tx, snapshot.ended)
+    if snapshot.endings:
+        await endings.write(tx, snapshot.endings)
     if changed := snapshot.changed_holds():
         await holds.write(tx, changed)
     if snapshot.silenced:

@@ -1,0 +1,39 @@
+"""When an alert is over by itself, unless its sender sends it again: the end that a sender names with each trigger.
+
+The rules are Alertmanager's: https://github.com/prometheus/alertmanager, `types.Alert.Merge` and `resolve_timeout`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Of one trigger. `at`: the end that its sender named. `after`: it named none, and is waited for so long."""
+
+    at: datetime | None = None
+    after: timedelta | None = None
+
+    def past(self, now: datetime) -> bool:
+        """Whether the trigger says that its alert is over already."""
+        return self.at is not None and self.at <= now
+
+    def ending(self, now: datetime) -> "Ending":
+        """Of a trigger that comes at `now` and is not past."""
+        if self.at is not None:
+            return Ending(self.at, self.at - now, named=True)
+        assert self.after is not None
+        return Ending(now + self.after, self.after, named=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Of an alert. `at`: when it is over. `lasts`: how long that is after its newest trigger. `named`: by its sender."""
+
+    at: datetime
+    lasts: timedelta
+    named: bool
+
+    def then(self, newer: "Ending") -> "Ending":
+        """With a newer trigger. Of two ends that were named the later one holds: copies may overtake each other."""
+        return self if self.named and self.at > newer.at else newer

@@ -34,10 +34,13 @@ class Browser:
             self.text, self.headers = await response.text(), dict(response.headers)
             return response.status
 
-    async def presses(self, action: str, **fields: str) -> int:
+    async def presses(self, action: str, *, encoding: str = "identity", **fields: str) -> int:
         """The status of the POST; a redirect is followed as a browser does it, with a GET."""
         data = {"action": action, **fields}
-        async with self._session.post(self._real(self.url), data=data, allow_redirects=False) as response:
+        headers = {"Content-Encoding": encoding}
+        async with self._session.post(
+            self._real(self.url), data=data, headers=headers, allow_redirects=False
+        ) as response:
             status = response.status
             self.text, self.headers = await response.text(), dict(response.headers)
         if status == 303:
@@ -182,5 +185,6 @@ async def test_what_is_no_link_and_no_button(tenant: Tenant, browser: Browser) -
     assert await browser.presses("delete") == 400
     assert await browser.presses("note", text="  ") == 400
     assert await browser.presses("note", text="x" * 70_000) == 413
+    assert await browser.presses("acknowledge", encoding="gzip") == 415
     assert (await tenant.incident(incident)).state == incident_pb2.INCIDENT_STATE_TRIGGERED
     assert await browser.presses("acknowledge") == 303

@@ -4,13 +4,16 @@ Limits are apart from those of gRPC: Alertmanager posts a whole group at once, a
 All bodies of a process share one budget; what does not fit is told to come again, so that memory stays flat.
 """
 
+import zlib
 from typing import Final
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.http_encoding import Inflater, UnknownEncoding, encoding_of
+from tocsin_kit.loops import Turns
 
 _RETRY_AFTER: Final = 1.0
 _BROKEN: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, aiohttp.ClientError)
@@ -54,27 +57,51 @@ class Loan:
         self._bodies.held -= self._taken
 
     async def read(self, request: web.Request) -> bytes:
-        """The body, inflated. Raises Refused (400, 408, 413) or OVERLOADED."""
+        """The body, inflated. Raises Refused (400, 408, 413, 415) or OVERLOADED."""
         limit = self._bodies._limit
         if (request.content_length or 0) > limit:
             raise _too_large(limit)
-        body = bytearray()
         try:
-            while chunk := await request.content.readany():
-                if len(body) + len(chunk) > limit:
-                    raise _too_large(limit)
-                self._take(len(chunk))
-                body += chunk
+            encoding = encoding_of(request)
+        except UnknownEncoding as error:
+            raise Refused(415, invalid("Content-Encoding", str(error))) from error
+        try:
+            return await (self._inflate(request, encoding) if encoding else self._plain(request))
         except web.HTTPRequestTimeout as error:
             raise Refused(408, invalid("body", "did not come in time; send it again")) from error
         except _BROKEN as error:
             # What may still come is not this body any more: nothing waits for it, and the connection is not used again.
             request.content.feed_eof()
-            raise Refused(400, _broken(error), close=True) from error
+            broken = invalid("body", "the connection ended in the middle of it, or its form is broken")
+            raise Refused(400, broken, close=True) from error
+
+    async def _plain(self, request: web.Request) -> bytes:
+        body = bytearray()
+        while chunk := await request.content.readany():
+            self._take(len(body), len(chunk))
+            body += chunk
         return bytes(body)
 
-    def _take(self, size: int) -> None:
+    async def _inflate(self, request: web.Request, encoding: str) -> bytes:
+        body, came, turns, inflater = bytearray(), 0, Turns(), Inflater(encoding)
+        try:
+            while chunk := await request.content.readany():
+                came += len(chunk)
+                if came > self._bodies._limit:
+                    raise _too_large(self._bodies._limit)
+                for piece in inflater.feed(chunk):
+                    self._take(len(body), len(piece))
+                    body += piece
+                    await turns.give()
+            inflater.end()
+        except zlib.error as error:
+            raise Refused(400, invalid("Content-Encoding", f"the body is not {encoding}: {error}")) from error
+        return bytes(body)
+
+    def _take(self, held: int, size: int) -> None:
         bodies = self._bodies
+        if held + size > bodies._limit:
+            raise _too_large(bodies._limit)
         if bodies.held + size > bodies._budget:
             raise TocsinError(
                 ErrorReason.ERROR_REASON_OVERLOADED,
@@ -94,10 +121,3 @@ def _too_large(limit: int) -> Refused:
             metadata={"limit_bytes": str(limit)},
         ),
     )
-
-
-def _broken(error: BaseException) -> TocsinError:
-    cause = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error.__cause__ or error
-    if isinstance(cause, ContentEncodingError):
-        return invalid("Content-Encoding", f"the body is not what it says: {cause.message}")
-    return invalid("body", "the connection ended in the middle of it, or its form is broken")

@@ -13,7 +13,9 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The body. Answers 411 or 413 to what has no length or too much of it."""
+    """The body. Answers 411, 413 or 415 to what has no length, too much of it, or an encoding: no provider sends one."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise web.HTTPUnsupportedMediaType(text="Content-Encoding: must be absent")
     if request.content_length is None:
         raise web.HTTPLengthRequired
     if request.content_length > _MOST_BYTES:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import invalid
@@ -16,6 +17,10 @@ from tocsin_escalation.store import absences, fixed_periods, overrides
 from tocsin_escalation.store.absences import AbsenceRow
 from tocsin_escalation.store.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.overrides import OverrideRow
+
+MOST_SHIFTS: Final = 1500
+"""Of the fixed periods of one schedule that have not ended: three a day for the 400 days that can be planned. Whoever looks at the
+schedule works on each of them for each boundary, so without a bound a tenant could make a question cost minutes."""
 
 
 async def create_override(tx: Tx, row: OverrideRow) -> OverrideRow:
@@ -45,6 +50,8 @@ async def create_fixed_period(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
     await targets.check(tx, named)
     await must(tx, row.schedule_id, lock=True)
     start = await planned.begin(tx, fixed_periods.TABLE, row, row.schedule_id, "fixed_period")
+    if await fixed_periods.shifts_waiting(tx, row.schedule_id) + len(row.shifts) > MOST_SHIFTS:
+        raise planned.too_many(row.schedule_id, "shifts of fixed periods", MOST_SHIFTS)
     return await fixed_periods.insert(tx, replace(row, start_time=start))
 
 

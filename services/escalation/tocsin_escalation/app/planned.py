@@ -31,13 +31,18 @@ async def begin(tx: Tx, table: Planned[R], row: R, about: str, message: str) -> 
     if row.end_time > now + LONGEST:
         raise invalid(f"{message}.end_time", f"must be at most {LONGEST.days} days ahead")
     if await table.waiting(tx, about) >= MOST:
-        raise TocsinError(
-            reasons.ERROR_REASON_LIMIT_REACHED,
-            f"{about} has {MOST} {table.table} that have not ended, and may have no more",
-            metadata={"limit": table.table, "allowed": str(MOST)},
-            retry_after=60.0,
-        )
+        raise too_many(about, table.table, MOST)
     return max(row.start_time, now)
+
+
+def too_many(about: str, limit: str, allowed: int) -> TocsinError:
+    """LIMIT_REACHED for what may have no more of something that has not ended."""
+    return TocsinError(
+        reasons.ERROR_REASON_LIMIT_REACHED,
+        f"{about} has {limit} that have not ended, and may have {allowed} at most",
+        metadata={"limit": limit.replace(" ", "_"), "allowed": str(allowed)},
+        retry_after=60.0,
+    )
 
 
 async def page(

@@ -58,3 +58,14 @@ async def insert(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
     )
     assert record is not None, "an insert returns its row"
     return _row(record)
+
+
+async def shifts_waiting(tx: Tx, schedule_id: str) -> int:
+    """The shifts of a schedule's fixed periods that have not ended."""
+    count: int = await tx.fetchval(
+        """SELECT coalesce(sum(jsonb_array_length(shifts)), 0)::int FROM fixed_periods
+           WHERE org_id = $1 AND schedule_id = $2 AND end_time > app_now()""",
+        tx.org_id,
+        schedule_id,
+    )
+    return count

@@ -83,6 +83,7 @@ class ScheduleServiceStub:
     """
     CreateFixedPeriod: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateFixedPeriodRequest, _schedule_service_pb2.CreateFixedPeriodResponse]
     """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
+    A schedule may have 200 periods that have not ended, with 1500 shifts in all.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
@@ -161,6 +162,7 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """
     CreateFixedPeriod: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateFixedPeriodRequest, _schedule_service_pb2.CreateFixedPeriodResponse]  # type: ignore[assignment]
     """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
+    A schedule may have 200 periods that have not ended, with 1500 shifts in all.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
@@ -320,6 +322,7 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CreateFixedPeriodResponse, _abc.Awaitable[_schedule_service_pb2.CreateFixedPeriodResponse]]:
         """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
+        A schedule may have 200 periods that have not ended, with 1500 shifts in all.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """

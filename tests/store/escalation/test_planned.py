@@ -1,0 +1,61 @@
+"""How much may be planned for one schedule."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tocsin_escalation.app import overrides, planned, schedules
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import FixedShift, Scope
+from tocsin_escalation.store.fixed_periods import FixedPeriodRow
+from tocsin_escalation.store.overrides import OverrideRow
+from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.errors import TocsinError
+
+from tests.store.escalation.recorders import ORG, Desk
+
+
+def period(start: datetime, shifts: int) -> FixedPeriodRow:
+    """Of a quarter of an hour for each shift."""
+    first = minute_of(start)
+    each = tuple(FixedShift(first + 15 * n, first + 15 * (n + 1), ("ana",)) for n in range(shifts))
+    return FixedPeriodRow(uuid4(), "s", start, start + timedelta(minutes=15 * shifts), each, "", "users/ana")
+
+
+async def test_shifts_of_fixed_periods_and_overrides_of_a_schedule_are_bounded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has ended does not count, nor do those of another schedule."""
+    monkeypatch.setattr(overrides, "MOST_SHIFTS", 5)
+    monkeypatch.setattr(planned, "MOST", 3)
+
+    async def plan(row: Any) -> None:
+        if isinstance(row, OverrideRow):
+            await desk.db.run(ORG, lambda tx: overrides.create_override(tx, row))
+        else:
+            await desk.db.run(ORG, lambda tx: overrides.create_fixed_period(tx, row))
+
+    async def set_up(tx: Tx) -> datetime:
+        for name in ("s", "other"):
+            await schedules.create(tx, ScheduleRow(name, name, "", "UTC", False, ()))
+        return planned.minute(await tx.now())
+
+    now = await desk.db.run(ORG, set_up)
+    await plan(period(now, 3))
+    await plan(period(now, 2))
+    await plan(replace(period(now, 5), schedule_id="other"))
+    with pytest.raises(TocsinError) as refused:
+        await plan(period(now, 1))
+    assert (refused.value.reason_name, refused.value.metadata["limit"]) == ("LIMIT_REACHED", "shifts_of_fixed_periods")
+    await desk.passes(minutes=31)
+    await plan(period(now + timedelta(minutes=31), 2))
+    soon = now + timedelta(hours=2)
+    override = OverrideRow(uuid4(), "s", soon, soon + timedelta(hours=1), Scope.SCHEDULE, "", ("ana",), "", "users/ana")
+    for _ in range(3):
+        await plan(replace(override, id=uuid4()))
+    with pytest.raises(TocsinError) as refused:
+        await plan(replace(override, id=uuid4()))
+    assert refused.value.metadata["allowed"] == "3"

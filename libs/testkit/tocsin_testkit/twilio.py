@@ -49,6 +49,8 @@ class Call:
     to: str
     script: Script
     fields: list[tuple[str, str]] = field(repr=False)
+    status: str = "ringing"
+    """As the API has it: `ringing`, `in-progress`, `completed` and so on."""
 
     def value(self, name: str) -> str:
         """The first one of a field of the request; empty without it."""
@@ -67,7 +69,11 @@ class TwilioServer(Provider):
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """The resources of the API that make a text message and a call."""
         account = "/2010-04-01/Accounts/{account}"
-        return web.post(f"{account}/Messages.json", self._create), web.post(f"{account}/Calls.json", self._call)
+        return (
+            web.post(f"{account}/Messages.json", self._create),
+            web.post(f"{account}/Calls.json", self._call),
+            web.post(f"{account}/Calls/{{sid}}.json", self._update_call),
+        )
 
     def settings(self) -> dict[str, Any]:
         """The variables that make a service use it."""
@@ -119,6 +125,7 @@ class TwilioServer(Provider):
 
     async def rings(self, call: Call, status: str, *, token: str = TOKEN, **more: str) -> int:
         """Call the status callback of a call; `more` are further fields, such as SipResponseCode."""
+        call.status = status
         url = call.value("StatusCallback")
         fields = {**_about(call), "CallStatus": status, "Direction": "outbound-api", **more}
         answer, _ = await self.posts(url, fields, signature=sign(token, url, fields))
@@ -210,11 +217,32 @@ class TwilioServer(Provider):
         await self.fail(request, to)
         return web.json_response({"sid": call.sid, "status": "queued", "to": to}, status=201)
 
+    async def _update_call(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        if not self._is_ours(request):
+            return error(401, 20003, "Authenticate")
+        call = next((each for each in self.calls if each.sid == request.match_info["sid"]), None)
+        if call is None:
+            return error(404, 20404, "The requested resource was not found")
+        refused = self.refusal(call.sid)
+        if refused is not None:
+            return refused
+        wanted = dict(parse_qsl((await request.read()).decode())).get("Status")
+        if call.status not in ("queued", "ringing", "in-progress"):
+            return error(400, 21220, "Invalid call state: call is not in-progress")
+        # `canceled` leaves a call alone that somebody has picked up.
+        if wanted == "completed" or (wanted == "canceled" and call.status != "in-progress"):
+            call.status = wanted
+        return web.json_response({"sid": call.sid, "status": call.status, "to": call.to})
+
+    def _is_ours(self, request: web.Request) -> bool:
+        login = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+        return request.headers.get("Authorization") == f"Basic {login}" and request.match_info["account"] == ACCOUNT
+
     async def _read(self, request: web.Request) -> list[tuple[str, str]] | web.Response:
         """The fields of a request that may be served, or the refusal."""
         self.requests += 1
-        login = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
-        if request.headers.get("Authorization") != f"Basic {login}" or request.match_info["account"] != ACCOUNT:
+        if not self._is_ours(request):
             return error(401, 20003, "Authenticate")
         given = parse_qsl((await request.read()).decode(), keep_blank_values=True)
         to = dict(given).get("To", "")

@@ -153,6 +153,38 @@ async def test_a_key_answers_for_the_person_who_was_called(
         assert await world.states("org_id = $1", org) == ["sent"]
 
 
+async def test_a_phone_that_rings_for_an_answered_incident_is_hung_up(world: World, twilio: TwilioServer) -> None:
+    """Ben acknowledges while ana's phone rings, while she listens, and after her call: only the first one is hung up."""
+    org = new_org()
+    incidents = {status: new_id() for status in ("ringing", "in-progress", "completed")}
+    async with running(world, twilio) as notify:
+        await world.method(org, voice=ANA)
+        calls: dict[str, Call] = {}
+
+        async def noted() -> bool:
+            return await world.states("org_id = $1", org) == ["sent"] * len(calls)
+
+        async def told() -> bool:
+            open_ = "SELECT count(*) FROM cancel_fences WHERE org_id = $1 AND NOT followed"
+            return not await world.admin.fetchval(open_, org)
+
+        for number, (status, incident) in enumerate(incidents.items(), 1):
+            await notify.submit(job(org, incident))
+            calls[status] = await called(twilio, count=number)
+            await until(noted)
+            if status != "ringing":
+                assert await twilio.rings(calls[status], status) == 204
+        twilio.refuse[calls["ringing"].sid] = [error(503, 20503)]
+        for incident in incidents.values():
+            await notify.cancel(org, incident, reason="acknowledged by users/ben")
+        await until(lambda: calls["ringing"].status == "canceled")
+        await until(told)
+        assert (calls["in-progress"].status, calls["completed"].status) == ("in-progress", "completed")
+        assert await twilio.rings(calls["ringing"], "canceled") == 204
+        assert len(twilio.calls) == 3
+        assert "pending" not in await world.states("org_id = $1", org), "nobody is called again for it"
+
+
 async def test_an_answer_that_cannot_be_taken_is_said_so(world: World, twilio: TwilioServer) -> None:
     org = new_org()
     async with running(world, twilio) as notify:

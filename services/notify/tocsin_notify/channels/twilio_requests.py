@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -41,7 +42,7 @@ class TwilioRequests:
 
         Where the provider refuses a callback's URL it is created without them: a page without a receipt is better than none.
         """
-        outcome, code = await self._post(resource, [*fields, *callbacks], delivery, permit)
+        outcome, code = await self._post(resource, [*fields, *callbacks], permit, delivery.start_time)
         if callbacks and code in CALLBACK_URLS:
             _log.error(
                 "twilio_callback_refused",
@@ -49,14 +50,20 @@ class TwilioRequests:
                 code=code,
                 remedy="NOTIFY_PUBLIC_URL must be reachable by Twilio",
             )
-            outcome, _ = await self._post(resource, fields, delivery, permit)
+            outcome, _ = await self._post(resource, fields, permit, delivery.start_time)
         return outcome
+
+    async def update(self, resource: str, fields: Fields, permit: Permit) -> tuple[Outcome, int]:
+        """Change a resource such as `Calls/CA….json`; the outcome, and the error code of a refusal or 0."""
+        return await self._post(resource, fields, permit)
 
     async def close(self) -> None:
         """Drop idle connections."""
         await self._poster.close()
 
-    async def _post(self, resource: str, fields: Fields, delivery: Delivery, permit: Permit) -> tuple[Outcome, int]:
+    async def _post(
+        self, resource: str, fields: Fields, permit: Permit, sent_at: datetime | None = None
+    ) -> tuple[Outcome, int]:
         """The outcome, and the error code of a refusal; 0 when there is none."""
         code = 0
 
@@ -69,7 +76,7 @@ class TwilioRequests:
             code = answer["code"] if isinstance(answer.get("code"), int) else 0
             message = printable(str(answer.get("message", "")))[:DETAIL_LIMIT]
             said = " ".join(filter(None, (str(response.status), str(code or ""), message)))
-            return refusal(code, response.status, said, retry_after(response, delivery.start_time))
+            return refusal(code, response.status, said, retry_after(response, sent_at))
 
         post = Post(
             URL(self._account.resource(resource), encoded=True),

@@ -6,22 +6,27 @@ text is being read (`AsyncAmd`): a person hears it at once. The API knows no ide
 
 from typing import Final
 
-from tocsin_notify.channels.base import Delivery, Permit
+from tocsin_notify.channels.base import Delivery, Permit, Sequel
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.channel_type import NO_TWILIO, ChannelType
 from tocsin_notify.channels.phones import check_number
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.twilio_requests import TwilioRequests
 from tocsin_notify.channels.voice_text import spoken
-from tocsin_notify.domain.attempt import Outcome, Permanent
+from tocsin_notify.domain.attempt import Outcome, Permanent, Sent
 from tocsin_notify.domain.page import Channel
 
+_NOT_RINGING: Final = frozenset({20404, 21220})
+"""The call is over, or was never there (twilio.com/docs/api/errors)."""
 _LONGEST_CALL: Final = 240
 """Seconds after which the provider ends a call that is not hung up."""
 
 
 class VoiceChannel:
-    """One request for each attempt."""
+    """One request for each attempt, and one that ends the ringing."""
+
+    rings = False
+    """A phone stops by itself after `ring_seconds`: there is no use in trying for hours."""
 
     def __init__(self, account: TwilioAccount, callbacks: CallbackUrls, *, timeout: float, concurrency: int) -> None:
         """`timeout`: seconds for the whole request. `callbacks` says where keys and receipts are to be sent, if anywhere."""
@@ -53,6 +58,16 @@ class VoiceChannel:
             ("AsyncAmdStatusCallback", status),
         ]
         return await self._requests.create("Calls.json", fields, callbacks if status else [], delivery, permit)
+
+    async def follow(self, sequel: Sequel, permit: Permit) -> Outcome:
+        """A phone that rings for an incident that was answered is hung up; whoever has picked up is listening and is left alone:
+        `canceled` ends calls that wait or ring and no others (twilio.com/docs/voice/api/call-resource#update-a-call-resource).
+        """
+        if not sequel.provider_id or not self._account.sid:
+            return Sent()
+        name = f"Calls/{sequel.provider_id}.json"
+        outcome, code = await self._requests.update(name, [("Status", "canceled")], permit)
+        return Sent() if code in _NOT_RINGING else outcome
 
     async def close(self) -> None:
         """Drop idle connections."""

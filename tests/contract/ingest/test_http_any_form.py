@@ -38,6 +38,7 @@ TRIES = 5
 PATHS = (
     "/v1/alertmanager",
     "/api/v2/alerts",
+    "/v1/json",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
     "/v2/alerts",
@@ -344,7 +345,8 @@ JSON: SearchStrategy[Any] = recursive(
     max_leaves=8,
 )
 FIELDS = """status labels annotations startsAt endsAt fingerprint generatorURL version groupKey groupLabels externalURL
-truncatedAlerts receiver event_action dedup_key payload client client_url links images event_type incident_key description
+truncatedAlerts receiver event_action dedup_key payload client client_url links images summary severity
+action source event_type incident_key description
 details contexts"""
 IN_PAYLOAD = "summary source severity component group class custom_details timestamp"
 OBJECTS = dictionaries(sampled_from(FIELDS.split()), JSON, max_size=6)
@@ -373,6 +375,8 @@ async def test_whatever_is_posted_the_good_neighbour_is_committed(
 
     name = f"good-{len(await sender.keys())}"
     await never_5xx("/v1/alertmanager", {"version": "4", "alerts": [*odd, alert(name)]})
+    await never_5xx("/v1/json", json.dumps([*odd, {"summary": "s", "dedup_key": f"j-{name}"}]).encode())
+    assert f"j-{name}" in await sender.keys()
     await never_5xx("/api/v2/alerts", json.dumps([*odd, alert(name)]).encode())
     assert {name, prometheus_fingerprint({"alertname": name})} <= await sender.keys()
     for path in PATHS:

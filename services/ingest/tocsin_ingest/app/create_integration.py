@@ -9,6 +9,7 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import format_name, new_id
 
+from tocsin_ingest.app.compile_mapping import compile_mapping
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
@@ -28,6 +29,8 @@ async def create_integration(
     """
     wanted = request.integration
     compile_rules(wanted.routing_rules)
+    if wanted.HasField("mapping"):
+        compile_mapping(wanted.mapping)
     ranges = ranges_of(wanted)
     interval = heartbeat_of(wanted)
     await require_policies(policies, org_id, wanted)

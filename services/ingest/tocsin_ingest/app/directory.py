@@ -14,13 +14,14 @@ from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.ids import format_name
 from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
 from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Silence
@@ -57,6 +58,8 @@ class Routing:
     rules: tuple[Rule, ...]
     default_policy: str
     silences: tuple[Silence, ...] = ()
+    mapping: CompiledMapping | None = None
+    """How alerts are read out of JSON of any form; None: as where nobody says."""
     mark: object = field(default_factory=object, init=False, compare=False)
     """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
 
@@ -147,11 +150,25 @@ class Directory:
         if row is None:
             self._compiled.pop(key, None)
             raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, format_name("integrations", integration_id))
-        rules, left_out = compile_usable_rules(Integration.FromString(row.routing_rules).routing_rules)
+        stored = Integration.FromString(row.routing_rules)
+        rules, left_out = compile_usable_rules(stored.routing_rules)
         if left_out:
             self._metrics.rules_left_out.inc(len(left_out))
             _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
-        return self._silenced(key, Routing(integration_id, row.version_key, rules, row.default_policy), quiet)
+        mapping = self._mapping(org_id, integration_id, stored)
+        routing = Routing(integration_id, row.version_key, rules, row.default_policy, mapping=mapping)
+        return self._silenced(key, routing, quiet)
+
+    def _mapping(self, org_id: str, integration_id: str, stored: Integration) -> CompiledMapping | None:
+        if not stored.HasField("mapping"):
+            return None
+        try:
+            return compile_mapping(stored.mapping)
+        except TocsinError as error:
+            # Stored under other limits. Its alerts are read as those of an integration without a mapping.
+            self._metrics.rules_left_out.inc()
+            _log.warning("mapping_left_out", org_id=org_id, integration=integration_id, error=error.message)
+            return None
 
     def _silenced(self, key: tuple[str, str], routing: Routing, quiet: tuple[Silence, ...]) -> Routing:
         """The routing with these silences: the one given out before, if it had the same."""

@@ -18,6 +18,7 @@ WRITABLE: Final = (
     "source_ranges",
     "auto_resolve_after",
     "heartbeat_interval",
+    "mapping",
 )
 
 
@@ -67,5 +68,8 @@ def heartbeat_of(integration: Integration) -> timedelta | None:
 
 
 def rules_of(integration: Integration) -> bytes:
-    """What is stored of its routing rules."""
-    return Integration(routing_rules=integration.routing_rules).SerializeToString()
+    """What is stored of its routing rules and its mapping."""
+    stored = Integration(routing_rules=integration.routing_rules)
+    if integration.HasField("mapping"):
+        stored.mapping.CopyFrom(integration.mapping)
+    return stored.SerializeToString()

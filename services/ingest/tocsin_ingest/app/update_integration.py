@@ -10,6 +10,7 @@ from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.compile_mapping import compile_mapping
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import Heartbeats
@@ -43,6 +44,8 @@ async def update_integration(
     apply_paths(written, given, paths)
     validate(written, "integration")
     compile_rules(written.routing_rules)
+    if written.HasField("mapping"):
+        compile_mapping(written.mapping)
     ranges = ranges_of(written)
     await require_policies(policies, org_id, written)
 

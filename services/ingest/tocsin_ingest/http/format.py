@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -14,9 +14,10 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import error_response, http_status
 
+from tocsin_ingest.app.directory import Routing
 from tocsin_ingest.app.intake_times import THROTTLED
 from tocsin_ingest.domain.expiry import Expiry
-from tocsin_ingest.http.documents import Outer
+from tocsin_ingest.http.documents import Document, Outer
 
 Json = Mapping[str, Any]
 Answer = SendAlertResponse | TocsinError
@@ -158,6 +159,19 @@ def no_notes(_body: Json) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How the alerts of one body are read.
+
+    `items`: the list of them, each of which `item(given, body, place)` makes an alert of; None: the body is one. `place`: what the
+    list is called.
+    """
+
+    item: Callable[[Any, Json, str], Item]
+    items: Iterator[Any] | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """One format of one sender.
 
@@ -167,7 +181,7 @@ class Format:
     key is taken from the request where `key` finds it, before the body is read, else from the body by `body_key`.
     `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
     `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
-    is then taken as that list whatever `list_field` is.
+    is then taken as that list whatever `list_field` is. `read`: of formats whose alerts are read as their integration says.
     """
 
     paths: tuple[str, ...]
@@ -180,5 +194,6 @@ class Format:
     beside: Callable[[web.Request], Json] = nothing_beside
     may_be_empty: bool = False
     outer: Outer = Outer.OBJECT
+    read: Callable[[Document, Routing], Reading] | None = None
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

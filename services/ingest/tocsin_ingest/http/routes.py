@@ -21,11 +21,11 @@ from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.http import alertmanager, alertmanager_v2, documents, opsgenie, pagerduty, pagerduty_v1
+from tocsin_ingest.http import alertmanager, alertmanager_v2, documents, generic, opsgenie, pagerduty, pagerduty_v1
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
-from tocsin_ingest.http.format import Answer, Format, Item, Results, is_transient
+from tocsin_ingest.http.format import Answer, Format, Item, Reading, Results, is_transient
 
 _log = get_logger(__name__)
 
@@ -34,6 +34,7 @@ FORMATS: Final = (
     pagerduty_v1.FORMAT,
     alertmanager.FORMAT,
     alertmanager_v2.FORMAT,
+    generic.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
@@ -125,15 +126,14 @@ class _Receiver:
         results = Results(notes=self._format.check(document.fields))
         if document.broken is not None:
             results.add("body", document.broken)
-        if not self._format.list_field and not document.bare:
-            results.add("event", await self._take(sender, document.fields, document, "event"))
+        reading = await self._reading(sender, document)
+        if reading.items is None:
+            results.add("event", await self._take(sender, document.fields, document, "event", reading))
             return results
-        if not document.has_list:
-            raise invalid(self._format.list_field, "must be a list of alerts")
         turns = Turns()
-        items = enumerate(document.items())
+        items = enumerate(reading.items)
         started: list[tuple[str, asyncio.Future[Answer]]] = []
-        while following := await self._start(sender, document, items, turns):
+        while following := await self._start(sender, document, items, turns, reading):
             # The next are decoded while these are committed.
             for place, answer in started:
                 results.add(place, await answer)
@@ -142,32 +142,44 @@ class _Receiver:
             results.add(place, await answer)
         return results
 
+    async def _reading(self, sender: Sender, document: Document) -> Reading:
+        form = self._format
+        if form.read is not None:
+            return form.read(document, await self._directory.routing(sender.org_id, sender.integration_id or ""))
+        if document.bare:
+            return Reading(form.item, document.items())
+        if not form.list_field:
+            return Reading(form.item)
+        if not document.has_list:
+            raise invalid(form.list_field, "must be a list of alerts")
+        return Reading(form.item, document.items(), form.list_field)
+
     async def _start(
-        self, sender: Sender, document: Document, items: "Iterator[tuple[int, Any]]", turns: Turns
+        self, sender: Sender, document: Document, items: "Iterator[tuple[int, Any]]", turns: Turns, reading: Reading
     ) -> list[tuple[str, "asyncio.Future[Answer]"]]:
         """Begin to take the next `_AT_ONCE` items in, others having their turns meanwhile."""
         started: list[tuple[str, asyncio.Future[Answer]]] = []
         for index, given in islice(items, _AT_ONCE):
-            place = f"{'' if document.bare else self._format.list_field}[{index}]"
-            started.append((place, asyncio.ensure_future(self._take(sender, given, document, place))))
+            place = f"{reading.place}[{index}]"
+            started.append((place, asyncio.ensure_future(self._take(sender, given, document, place, reading))))
             await turns.give()
         return started
 
-    async def _take(self, sender: Sender, given: Any, document: Document, place: str) -> Answer:
+    async def _take(self, sender: Sender, given: Any, document: Document, place: str, reading: Reading) -> Answer:
         try:
             if isinstance(given, TocsinError):
                 return given
-            item = self._item(given, document, place)
+            item = self._item(given, document, place, reading)
             shorten(item.alert)
             stated = Stated(item.labels, item.started, item.ended, item.expiry)
             return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert), stated))
         except Exception as error:
             return masked(error)
 
-    def _item(self, given: Any, document: Document, place: str) -> Item:
+    def _item(self, given: Any, document: Document, place: str, reading: Reading) -> Item:
         """What a sender wrote can break a decoder in more ways than anybody lists: it is that alert's fault alone."""
         try:
-            return self._format.item(given, document.fields, place)
+            return reading.item(given, document.fields, place)
         except TocsinError:
             raise
         except Exception as error:

@@ -14,6 +14,8 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     GetIntegrationResponse,
     ListIntegrationsRequest,
     ListIntegrationsResponse,
+    PreviewMappingRequest,
+    PreviewMappingResponse,
     RotateIntegrationKeyRequest,
     RotateIntegrationKeyResponse,
     UpdateIntegrationRequest,
@@ -34,6 +36,7 @@ from tocsin_ingest.app.integration_view import integration_of
 from tocsin_ingest.app.policies import PolicyChecker
 from tocsin_ingest.app.rotate_integration_key import rotate_integration_key
 from tocsin_ingest.app.update_integration import update_integration
+from tocsin_ingest.rpc.preview_mapping import preview_mapping
 from tocsin_ingest.store import integrations
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -102,3 +105,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     ) -> RotateIntegrationKeyResponse:
         """A new key."""
         return await rotate_integration_key(self._database, current_call().org_id, request)
+
+    async def PreviewMapping(self, request: PreviewMappingRequest, context: _Context) -> PreviewMappingResponse:
+        """What a mapping makes of a body."""
+        return await preview_mapping(request)

@@ -19,7 +19,7 @@ Version = tuple[int, datetime]
 
 @dataclass(frozen=True, slots=True)
 class IntegrationRow:
-    """One integration. `routing_rules` is a serialized `Integration` with nothing else set."""
+    """One integration. `routing_rules` is a serialized `Integration` with nothing else set but its mapping."""
 
     integration_id: str
     display_name: str

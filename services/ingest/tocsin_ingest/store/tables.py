@@ -19,7 +19,11 @@ integrations: Final = Table(
     column("integration_id", Text),
     column("display_name", Text),
     column("default_policy", Text),
-    column("routing_rules", LargeBinary, comment="tocsin.ingest.v1.Integration with nothing but its routing_rules"),
+    column(
+        "routing_rules",
+        LargeBinary,
+        comment="tocsin.ingest.v1.Integration with nothing but its routing_rules and its mapping",
+    ),
     column("version", BigInteger, default="1"),
     column("create_time", TIME, default=NOW),
     column("update_time", TIME, default=NOW),

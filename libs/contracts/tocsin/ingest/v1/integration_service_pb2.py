@@ -26,11 +26,12 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.ingest.v1 import alert_pb2 as tocsin_dot_ingest_dot_v1_dot_alert__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 from tocsin.type.v1 import severity_pb2 as tocsin_dot_type_dot_v1_dot_severity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tocsin/ingest/v1/integration_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\x81\x01\n\x0cLabelMatcher\x12\x19\n\x05label\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12=\n\x08operator\x18\x02 \x01(\x0e\x32\x1f.tocsin.ingest.v1.MatchOperatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05value\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x98\x02\n\x0bRoutingRule\x12\x1e\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12>\n\x06policy\x18\x03 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x08severity\x18\x04 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x08group_by\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x10\n\x08suppress\x18\x06 \x01(\x08\"\xe8\x05\n\x0bIntegration\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12>\n\rrouting_rules\x18\x03 \x03(\x0b\x32\x1d.tocsin.ingest.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x46\n\x0e\x64\x65\x66\x61ult_policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12$\n\x0ckey_prefixes\x18\x05 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x0fkey_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\rsource_ranges\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18@\x12I\n\x12\x61uto_resolve_after\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x05\x08\x80\x9a\x9e\x01\x32\x03\x08\xac\x02\x12H\n\x12heartbeat_interval\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08x\x12\x32\n\x0eheartbeat_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12heartbeat_due_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11heartbeat_missing\x18\x0f \x01(\x08\"\xfb\x01\n\x18\x43reateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x0eintegration_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12:\n\x0bintegration\x18\x03 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"\\\n\x19\x43reateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t\"V\n\x15GetIntegrationRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\"L\n\x16GetIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"S\n\x17ListIntegrationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x18ListIntegrationsResponse\x12\x33\n\x0cintegrations\x18\x01 \x03(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x18UpdateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12:\n\x0bintegration\x18\x02 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x19UpdateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"\x91\x01\n\x18\x44\x65leteIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1b\n\x19\x44\x65leteIntegrationResponse\"\xfd\x01\n\x1bRotateIntegrationKeyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x39\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"_\n\x1cRotateIntegrationKeyResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t*\xa3\x01\n\rMatchOperator\x12\x1e\n\x1aMATCH_OPERATOR_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_OPERATOR_EQUAL\x10\x01\x12\x1c\n\x18MATCH_OPERATOR_NOT_EQUAL\x10\x02\x12\x1a\n\x16MATCH_OPERATOR_MATCHES\x10\x03\x12\x1e\n\x1aMATCH_OPERATOR_NOT_MATCHES\x10\x04\x32\xb8\x06\n\x12IntegrationService\x12\x84\x01\n\x11\x43reateIntegration\x12*.tocsin.ingest.v1.CreateIntegrationRequest\x1a+.tocsin.ingest.v1.CreateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12z\n\x0eGetIntegration\x12\'.tocsin.ingest.v1.GetIntegrationRequest\x1a(.tocsin.ingest.v1.GetIntegrationResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x80\x01\n\x10ListIntegrations\x12).tocsin.ingest.v1.ListIntegrationsRequest\x1a*.tocsin.ingest.v1.ListIntegrationsResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x84\x01\n\x11UpdateIntegration\x12*.tocsin.ingest.v1.UpdateIntegrationRequest\x1a+.tocsin.ingest.v1.UpdateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x84\x01\n\x11\x44\x65leteIntegration\x12*.tocsin.ingest.v1.DeleteIntegrationRequest\x1a+.tocsin.ingest.v1.DeleteIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x8d\x01\n\x14RotateIntegrationKey\x12-.tocsin.ingest.v1.RotateIntegrationKeyRequest\x1a..tocsin.ingest.v1.RotateIntegrationKeyResponse\"\x16\xaa\xbb\x18\x12integrations:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tocsin/ingest/v1/integration_service.proto\x12\x10tocsin.ingest.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctocsin/ingest/v1/alert.proto\x1a\x1btocsin/type/v1/access.proto\x1a\x1dtocsin/type/v1/severity.proto\"\x81\x01\n\x0cLabelMatcher\x12\x19\n\x05label\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12=\n\x08operator\x18\x02 \x01(\x0e\x32\x1f.tocsin.ingest.v1.MatchOperatorB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x05value\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x98\x02\n\x0bRoutingRule\x12\x1e\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12:\n\x08matchers\x18\x02 \x03(\x0b\x32\x1e.tocsin.ingest.v1.LabelMatcherB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12>\n\x06policy\x18\x03 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x34\n\x08severity\x18\x04 \x01(\x0e\x32\x18.tocsin.type.v1.SeverityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12%\n\x08group_by\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x10\n\x08suppress\x18\x06 \x01(\x08\"\x99\x06\n\x0bIntegration\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12>\n\rrouting_rules\x18\x03 \x03(\x0b\x32\x1d.tocsin.ingest.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x46\n\x0e\x64\x65\x66\x61ult_policy\x18\x04 \x01(\tB.\xbaH+r&2$^policies/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12$\n\x0ckey_prefixes\x18\x05 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x64\"\x04r\x02\x18@\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x33\n\x0fkey_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\rsource_ranges\x18\n \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x32\"\x06r\x04\x10\x01\x18@\x12I\n\x12\x61uto_resolve_after\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x05\x08\x80\x9a\x9e\x01\x32\x03\x08\xac\x02\x12H\n\x12heartbeat_interval\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08x\x12\x32\n\x0eheartbeat_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12heartbeat_due_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11heartbeat_missing\x18\x0f \x01(\x08\x12/\n\x07mapping\x18\x14 \x01(\x0b\x32\x1e.tocsin.ingest.v1.AlertMapping\"\xd6\x04\n\x0c\x41lertMapping\x12\x18\n\x06\x61lerts\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1b\n\tdedup_key\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x1b\n\x07summary\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xe8\x07\x12\x1a\n\x08severity\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12^\n\nseverities\x18\x05 \x03(\x0b\x32..tocsin.ingest.v1.AlertMapping.SeveritiesEntryB\x1a\xbaH\x17\x9a\x01\x14\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06\x61\x63tion\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12X\n\x07\x61\x63tions\x18\x07 \x03(\x0b\x32+.tocsin.ingest.v1.AlertMapping.ActionsEntryB\x1a\xbaH\x17\x9a\x01\x14\x10@\"\x07r\x05\x10\x01\x18\x80\x01*\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06labels\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x18\n\x06source\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x19\n\x07\x64\x65tails\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x17\n\x05links\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x1aK\n\x0fSeveritiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0e\x32\x18.tocsin.type.v1.Severity:\x02\x38\x01\x1aM\n\x0c\x41\x63tionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0e\x32\x1d.tocsin.ingest.v1.AlertAction:\x02\x38\x01\"\xfb\x01\n\x18\x43reateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x0eintegration_id\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12:\n\x0bintegration\x18\x03 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xc8\x01\x01\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"\\\n\x19\x43reateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t\"V\n\x15GetIntegrationRequest\x12=\n\x04name\x18\x01 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\"L\n\x16GetIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"S\n\x17ListIntegrationsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"h\n\x18ListIntegrationsResponse\x12\x33\n\x0cintegrations\x18\x01 \x03(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x18UpdateIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12:\n\x0bintegration\x18\x02 \x01(\x0b\x32\x1d.tocsin.ingest.v1.IntegrationB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"O\n\x19UpdateIntegrationResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\"\x91\x01\n\x18\x44\x65leteIntegrationRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x1b\n\x19\x44\x65leteIntegrationResponse\"\xfd\x01\n\x1bRotateIntegrationKeyRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12=\n\x04name\x18\x02 \x01(\tB/\xbaH,r*2(^integrations/[a-z0-9][a-z0-9._-]{0,62}$\x12\x39\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\x12\x43\n\x0ckey_lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<\"_\n\x1cRotateIntegrationKeyResponse\x12\x32\n\x0bintegration\x18\x01 \x01(\x0b\x32\x1d.tocsin.ingest.v1.Integration\x12\x0b\n\x03key\x18\x02 \x01(\t\"k\n\x15PreviewMappingRequest\x12\x37\n\x07mapping\x18\x01 \x01(\x0b\x32\x1e.tocsin.ingest.v1.AlertMappingB\x06\xbaH\x03\xc8\x01\x01\x12\x19\n\x04\x62ody\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x10\"Z\n\x0bMappedAlert\x12\r\n\x05place\x18\x01 \x01(\t\x12+\n\x05\x61lert\x18\x02 \x01(\x0b\x32\x1c.tocsin.ingest.v1.AlertInput\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\\\n\x16PreviewMappingResponse\x12-\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1d.tocsin.ingest.v1.MappedAlert\x12\x13\n\x0b\x61lert_count\x18\x02 \x01(\x05*\xa3\x01\n\rMatchOperator\x12\x1e\n\x1aMATCH_OPERATOR_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_OPERATOR_EQUAL\x10\x01\x12\x1c\n\x18MATCH_OPERATOR_NOT_EQUAL\x10\x02\x12\x1a\n\x16MATCH_OPERATOR_MATCHES\x10\x03\x12\x1e\n\x1aMATCH_OPERATOR_NOT_MATCHES\x10\x04\x32\xb4\x07\n\x12IntegrationService\x12\x84\x01\n\x11\x43reateIntegration\x12*.tocsin.ingest.v1.CreateIntegrationRequest\x1a+.tocsin.ingest.v1.CreateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12z\n\x0eGetIntegration\x12\'.tocsin.ingest.v1.GetIntegrationRequest\x1a(.tocsin.ingest.v1.GetIntegrationResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x80\x01\n\x10ListIntegrations\x12).tocsin.ingest.v1.ListIntegrationsRequest\x1a*.tocsin.ingest.v1.ListIntegrationsResponse\"\x15\xaa\xbb\x18\x11integrations:read\x12\x84\x01\n\x11UpdateIntegration\x12*.tocsin.ingest.v1.UpdateIntegrationRequest\x1a+.tocsin.ingest.v1.UpdateIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x84\x01\n\x11\x44\x65leteIntegration\x12*.tocsin.ingest.v1.DeleteIntegrationRequest\x1a+.tocsin.ingest.v1.DeleteIntegrationResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12\x8d\x01\n\x14RotateIntegrationKey\x12-.tocsin.ingest.v1.RotateIntegrationKeyRequest\x1a..tocsin.ingest.v1.RotateIntegrationKeyResponse\"\x16\xaa\xbb\x18\x12integrations:write\x12z\n\x0ePreviewMapping\x12\'.tocsin.ingest.v1.PreviewMappingRequest\x1a(.tocsin.ingest.v1.PreviewMappingResponse\"\x15\xaa\xbb\x18\x11integrations:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,6 +72,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGRATION'].fields_by_name['auto_resolve_after']._serialized_options = b'\272H\017\252\001\014\"\005\010\200\232\236\0012\003\010\254\002'
   _globals['_INTEGRATION'].fields_by_name['heartbeat_interval']._loaded_options = None
   _globals['_INTEGRATION'].fields_by_name['heartbeat_interval']._serialized_options = b'\272H\016\252\001\013\"\005\010\200\275\243\0012\002\010x'
+  _globals['_ALERTMAPPING_SEVERITIESENTRY']._loaded_options = None
+  _globals['_ALERTMAPPING_SEVERITIESENTRY']._serialized_options = b'8\001'
+  _globals['_ALERTMAPPING_ACTIONSENTRY']._loaded_options = None
+  _globals['_ALERTMAPPING_ACTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_ALERTMAPPING'].fields_by_name['alerts']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['alerts']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['dedup_key']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['dedup_key']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['summary']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['summary']._serialized_options = b'\272H\007r\005\020\001\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['severity']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['severity']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['severities']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['severities']._serialized_options = b'\272H\027\232\001\024\020@\"\007r\005\020\001\030\200\001*\007\202\001\004\020\001 \000'
+  _globals['_ALERTMAPPING'].fields_by_name['action']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['action']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['actions']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['actions']._serialized_options = b'\272H\027\232\001\024\020@\"\007r\005\020\001\030\200\001*\007\202\001\004\020\001 \000'
+  _globals['_ALERTMAPPING'].fields_by_name['labels']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['labels']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['source']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['source']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['details']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['details']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_ALERTMAPPING'].fields_by_name['links']._loaded_options = None
+  _globals['_ALERTMAPPING'].fields_by_name['links']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATEINTEGRATIONREQUEST'].fields_by_name['integration_id']._loaded_options = None
@@ -103,6 +130,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEINTEGRATIONKEYREQUEST'].fields_by_name['grace']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\232\236\0012\000'
   _globals['_ROTATEINTEGRATIONKEYREQUEST'].fields_by_name['key_lifetime']._loaded_options = None
   _globals['_ROTATEINTEGRATIONKEYREQUEST'].fields_by_name['key_lifetime']._serialized_options = b'\272H\017\252\001\014\"\006\010\200\206\260\226\0012\002\010<'
+  _globals['_PREVIEWMAPPINGREQUEST'].fields_by_name['mapping']._loaded_options = None
+  _globals['_PREVIEWMAPPINGREQUEST'].fields_by_name['mapping']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PREVIEWMAPPINGREQUEST'].fields_by_name['body']._loaded_options = None
+  _globals['_PREVIEWMAPPINGREQUEST'].fields_by_name['body']._serialized_options = b'\272H\010r\006\020\001\030\200\200\020'
   _globals['_INTEGRATIONSERVICE'].methods_by_name['CreateIntegration']._loaded_options = None
   _globals['_INTEGRATIONSERVICE'].methods_by_name['CreateIntegration']._serialized_options = b'\252\273\030\022integrations:write'
   _globals['_INTEGRATIONSERVICE'].methods_by_name['GetIntegration']._loaded_options = None
@@ -115,38 +146,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTEGRATIONSERVICE'].methods_by_name['DeleteIntegration']._serialized_options = b'\252\273\030\022integrations:write'
   _globals['_INTEGRATIONSERVICE'].methods_by_name['RotateIntegrationKey']._loaded_options = None
   _globals['_INTEGRATIONSERVICE'].methods_by_name['RotateIntegrationKey']._serialized_options = b'\252\273\030\022integrations:write'
-  _globals['_MATCHOPERATOR']._serialized_start=2902
-  _globals['_MATCHOPERATOR']._serialized_end=3065
-  _globals['_LABELMATCHER']._serialized_start=253
-  _globals['_LABELMATCHER']._serialized_end=382
-  _globals['_ROUTINGRULE']._serialized_start=385
-  _globals['_ROUTINGRULE']._serialized_end=665
-  _globals['_INTEGRATION']._serialized_start=668
-  _globals['_INTEGRATION']._serialized_end=1412
-  _globals['_CREATEINTEGRATIONREQUEST']._serialized_start=1415
-  _globals['_CREATEINTEGRATIONREQUEST']._serialized_end=1666
-  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_start=1668
-  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_end=1760
-  _globals['_GETINTEGRATIONREQUEST']._serialized_start=1762
-  _globals['_GETINTEGRATIONREQUEST']._serialized_end=1848
-  _globals['_GETINTEGRATIONRESPONSE']._serialized_start=1850
-  _globals['_GETINTEGRATIONRESPONSE']._serialized_end=1926
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=1928
-  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=2011
-  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_start=2013
-  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_end=2117
-  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_start=2120
-  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_end=2288
-  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_start=2290
-  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_end=2369
-  _globals['_DELETEINTEGRATIONREQUEST']._serialized_start=2372
-  _globals['_DELETEINTEGRATIONREQUEST']._serialized_end=2517
-  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_start=2519
-  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_end=2546
-  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_start=2549
-  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_end=2802
-  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_start=2804
-  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_end=2899
-  _globals['_INTEGRATIONSERVICE']._serialized_start=3068
-  _globals['_INTEGRATIONSERVICE']._serialized_end=3892
+  _globals['_INTEGRATIONSERVICE'].methods_by_name['PreviewMapping']._loaded_options = None
+  _globals['_INTEGRATIONSERVICE'].methods_by_name['PreviewMapping']._serialized_options = b'\252\273\030\021integrations:read'
+  _globals['_MATCHOPERATOR']._serialized_start=3877
+  _globals['_MATCHOPERATOR']._serialized_end=4040
+  _globals['_LABELMATCHER']._serialized_start=283
+  _globals['_LABELMATCHER']._serialized_end=412
+  _globals['_ROUTINGRULE']._serialized_start=415
+  _globals['_ROUTINGRULE']._serialized_end=695
+  _globals['_INTEGRATION']._serialized_start=698
+  _globals['_INTEGRATION']._serialized_end=1491
+  _globals['_ALERTMAPPING']._serialized_start=1494
+  _globals['_ALERTMAPPING']._serialized_end=2092
+  _globals['_ALERTMAPPING_SEVERITIESENTRY']._serialized_start=1938
+  _globals['_ALERTMAPPING_SEVERITIESENTRY']._serialized_end=2013
+  _globals['_ALERTMAPPING_ACTIONSENTRY']._serialized_start=2015
+  _globals['_ALERTMAPPING_ACTIONSENTRY']._serialized_end=2092
+  _globals['_CREATEINTEGRATIONREQUEST']._serialized_start=2095
+  _globals['_CREATEINTEGRATIONREQUEST']._serialized_end=2346
+  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_start=2348
+  _globals['_CREATEINTEGRATIONRESPONSE']._serialized_end=2440
+  _globals['_GETINTEGRATIONREQUEST']._serialized_start=2442
+  _globals['_GETINTEGRATIONREQUEST']._serialized_end=2528
+  _globals['_GETINTEGRATIONRESPONSE']._serialized_start=2530
+  _globals['_GETINTEGRATIONRESPONSE']._serialized_end=2606
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_start=2608
+  _globals['_LISTINTEGRATIONSREQUEST']._serialized_end=2691
+  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_start=2693
+  _globals['_LISTINTEGRATIONSRESPONSE']._serialized_end=2797
+  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_start=2800
+  _globals['_UPDATEINTEGRATIONREQUEST']._serialized_end=2968
+  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_start=2970
+  _globals['_UPDATEINTEGRATIONRESPONSE']._serialized_end=3049
+  _globals['_DELETEINTEGRATIONREQUEST']._serialized_start=3052
+  _globals['_DELETEINTEGRATIONREQUEST']._serialized_end=3197
+  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_start=3199
+  _globals['_DELETEINTEGRATIONRESPONSE']._serialized_end=3226
+  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_start=3229
+  _globals['_ROTATEINTEGRATIONKEYREQUEST']._serialized_end=3482
+  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_start=3484
+  _globals['_ROTATEINTEGRATIONKEYRESPONSE']._serialized_end=3579
+  _globals['_PREVIEWMAPPINGREQUEST']._serialized_start=3581
+  _globals['_PREVIEWMAPPINGREQUEST']._serialized_end=3688
+  _globals['_MAPPEDALERT']._serialized_start=3690
+  _globals['_MAPPEDALERT']._serialized_end=3780
+  _globals['_PREVIEWMAPPINGRESPONSE']._serialized_start=3782
+  _globals['_PREVIEWMAPPINGRESPONSE']._serialized_end=3874
+  _globals['_INTEGRATIONSERVICE']._serialized_start=4043
+  _globals['_INTEGRATIONSERVICE']._serialized_end=4991
 # @@protoc_insertion_point(module_scope)

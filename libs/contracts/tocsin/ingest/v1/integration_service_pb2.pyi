@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.ingest.v1 import alert_pb2 as _alert_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
@@ -152,6 +153,7 @@ class Integration(_message.Message):
     HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
     HEARTBEAT_DUE_TIME_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MISSING_FIELD_NUMBER: _builtins.int
+    MAPPING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -215,6 +217,10 @@ class Integration(_message.Message):
     def heartbeat_due_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the next heartbeat must have come. Unset: none is expected."""
 
+    @_builtins.property
+    def mapping(self) -> Global___AlertMapping:
+        """How alerts are read out of the bodies that are posted to `/v1/json` with this integration's key. Unset: by the names of `AlertInput`."""
+
     def __init__(
         self,
         *,
@@ -233,14 +239,129 @@ class Integration(_message.Message):
         heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         heartbeat_due_time: _timestamp_pb2.Timestamp | None = ...,
         heartbeat_missing: _builtins.bool = ...,
+        mapping: Global___AlertMapping | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "mapping", b"mapping", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "mapping", b"mapping", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Integration: _TypeAlias = Integration  # noqa: Y015
+
+@_typing.final
+class AlertMapping(_message.Message):
+    """How alerts are read out of JSON of any form. The fields are expressions of JMESPath (https://jmespath.org) and are applied to each alert.
+    Evaluating all of them on one alert may take 10,000 steps, one for each part of an expression and each value that it visits.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SeveritiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _severity_pb2.Severity.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _severity_pb2.Severity.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ActionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _alert_pb2.AlertAction.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _alert_pb2.AlertAction.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    alerts: _builtins.str
+    """What gives the list of a body's alerts; a single object is one alert. Empty: the body is one alert, or a list of alerts."""
+    dedup_key: _builtins.str
+    """What tells alerts apart; a value that is no text counts by its JSON. Empty, or where it gives nothing: the alert's labels do, or its
+    source and summary.
+    """
+    summary: _builtins.str
+    """What happened, in one line. A trigger for which it gives nothing is refused."""
+    severity: _builtins.str
+    """How bad it is. What it gives is looked up in `severities`, and then among common words such as `critical`, `warning` and `info`.
+    Anything else is for the routing rule, and critical without one.
+    """
+    action: _builtins.str
+    """What the sender wants. What it gives is looked up in `actions`, and then among common words such as `firing`, `acknowledged`, `resolved`
+    and `ok`. An alert with any other word is refused, so that the end of an alert pages nobody. Empty, or where it gives nothing: a trigger.
+    """
+    labels: _builtins.str
+    """Gives an object whose fields are the labels that routing rules see. Empty: none."""
+    source: _builtins.str
+    """Where it happened."""
+    details: _builtins.str
+    """Gives the object that is shown with the alert. Empty: the whole alert as it was posted."""
+    links: _builtins.str
+    """Gives a URL, or a list of URLs or of objects with `href` and `text`."""
+    @_builtins.property
+    def severities(self) -> _containers.ScalarMap[_builtins.str, _severity_pb2.Severity.ValueType]:
+        """Severities by what `severity` gives, in any case."""
+
+    @_builtins.property
+    def actions(self) -> _containers.ScalarMap[_builtins.str, _alert_pb2.AlertAction.ValueType]:
+        """Actions by what `action` gives, in any case."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _builtins.str = ...,
+        dedup_key: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        severity: _builtins.str = ...,
+        severities: _abc.Mapping[_builtins.str, _severity_pb2.Severity.ValueType] | None = ...,
+        action: _builtins.str = ...,
+        actions: _abc.Mapping[_builtins.str, _alert_pb2.AlertAction.ValueType] | None = ...,
+        labels: _builtins.str = ...,
+        source: _builtins.str = ...,
+        details: _builtins.str = ...,
+        links: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actions", b"actions", "alerts", b"alerts", "dedup_key", b"dedup_key", "details", b"details", "labels", b"labels", "links", b"links", "severities", b"severities", "severity", b"severity", "source", b"source", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertMapping: _TypeAlias = AlertMapping  # noqa: Y015
 
 @_typing.final
 class CreateIntegrationRequest(_message.Message):
@@ -580,3 +701,91 @@ class RotateIntegrationKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotateIntegrationKeyResponse: _TypeAlias = RotateIntegrationKeyResponse  # noqa: Y015
+
+@_typing.final
+class PreviewMappingRequest(_message.Message):
+    """Request of PreviewMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAPPING_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    body: _builtins.str
+    """What the sender would post: JSON, at most 262,144 characters."""
+    @_builtins.property
+    def mapping(self) -> Global___AlertMapping:
+        """The mapping to try; it need not be saved."""
+
+    def __init__(
+        self,
+        *,
+        mapping: Global___AlertMapping | None = ...,
+        body: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mapping", b"mapping"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "mapping", b"mapping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMappingRequest: _TypeAlias = PreviewMappingRequest  # noqa: Y015
+
+@_typing.final
+class MappedAlert(_message.Message):
+    """What a mapping makes of one alert of a body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    place: _builtins.str
+    """Which alert of the body it is: `[3]` is the fourth one of a list."""
+    problem: _builtins.str
+    """Why it would be refused, with the field of the mapping. Empty: it would be taken in."""
+    @_builtins.property
+    def alert(self) -> _alert_pb2.AlertInput:
+        """The alert as it would be taken in."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.str = ...,
+        alert: _alert_pb2.AlertInput | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "place", b"place", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MappedAlert: _TypeAlias = MappedAlert  # noqa: Y015
+
+@_typing.final
+class PreviewMappingResponse(_message.Message):
+    """Response of PreviewMapping."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    ALERT_COUNT_FIELD_NUMBER: _builtins.int
+    alert_count: _builtins.int
+    """How many alerts the body has."""
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MappedAlert]:
+        """The first 100 alerts of the body."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[Global___MappedAlert] | None = ...,
+        alert_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_count", b"alert_count", "alerts", b"alerts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMappingResponse: _TypeAlias = PreviewMappingResponse  # noqa: Y015

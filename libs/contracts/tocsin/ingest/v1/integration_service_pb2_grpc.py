@@ -65,6 +65,11 @@ class IntegrationServiceStub:
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyRequest.SerializeToString,
                 response_deserializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyResponse.FromString,
                 _registered_method=True)
+        self.PreviewMapping = channel.unary_unary(
+                '/tocsin.ingest.v1.IntegrationService/PreviewMapping',
+                request_serializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingRequest.SerializeToString,
+                response_deserializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingResponse.FromString,
+                _registered_method=True)
 
 
 class IntegrationServiceServicer:
@@ -121,6 +126,15 @@ class IntegrationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewMapping(self, request, context):
+        """Shows what a mapping makes of a body, without storing or sending anything, so that it can be tried before it is saved.
+
+        Idempotent. Reasons: `INVALID_FIELD`, for an expression that is none (with its place in it) and for a body that is no JSON.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IntegrationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +167,11 @@ def add_IntegrationServiceServicer_to_server(servicer, server):
                     servicer.RotateIntegrationKey,
                     request_deserializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyRequest.FromString,
                     response_serializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyResponse.SerializeToString,
+            ),
+            'PreviewMapping': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewMapping,
+                    request_deserializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingRequest.FromString,
+                    response_serializer=tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -318,6 +337,33 @@ class IntegrationService:
             '/tocsin.ingest.v1.IntegrationService/RotateIntegrationKey',
             tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyRequest.SerializeToString,
             tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.RotateIntegrationKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewMapping(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.ingest.v1.IntegrationService/PreviewMapping',
+            tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingRequest.SerializeToString,
+            tocsin_dot_ingest_dot_v1_dot_integration__service__pb2.PreviewMappingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,11 @@ class IntegrationServiceStub:
 
     Idempotent by `request_id`; a repeat answers without the key. Reasons: `INTEGRATION_NOT_FOUND`.
     """
+    PreviewMapping: _grpc.UnaryUnaryMultiCallable[_integration_service_pb2.PreviewMappingRequest, _integration_service_pb2.PreviewMappingResponse]
+    """Shows what a mapping makes of a body, without storing or sending anything, so that it can be tried before it is saved.
+
+    Idempotent. Reasons: `INVALID_FIELD`, for an expression that is none (with its place in it) and for a body that is no JSON.
+    """
 
 @_typing.type_check_only
 class IntegrationServiceAsyncStub(IntegrationServiceStub):
@@ -86,6 +91,11 @@ class IntegrationServiceAsyncStub(IntegrationServiceStub):
     """Makes a new key, shown once; the old ones work for `grace` longer.
 
     Idempotent by `request_id`; a repeat answers without the key. Reasons: `INTEGRATION_NOT_FOUND`.
+    """
+    PreviewMapping: _aio.UnaryUnaryMultiCallable[_integration_service_pb2.PreviewMappingRequest, _integration_service_pb2.PreviewMappingResponse]  # type: ignore[assignment]
+    """Shows what a mapping makes of a body, without storing or sending anything, so that it can be tried before it is saved.
+
+    Idempotent. Reasons: `INVALID_FIELD`, for an expression that is none (with its place in it) and for a body that is no JSON.
     """
 
 class IntegrationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -149,6 +159,17 @@ class IntegrationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a new key, shown once; the old ones work for `grace` longer.
 
         Idempotent by `request_id`; a repeat answers without the key. Reasons: `INTEGRATION_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewMapping(
+        self,
+        request: _integration_service_pb2.PreviewMappingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_integration_service_pb2.PreviewMappingResponse, _abc.Awaitable[_integration_service_pb2.PreviewMappingResponse]]:
+        """Shows what a mapping makes of a body, without storing or sending anything, so that it can be tried before it is saved.
+
+        Idempotent. Reasons: `INVALID_FIELD`, for an expression that is none (with its place in it) and for a body that is no JSON.
         """
 
 def add_IntegrationServiceServicer_to_server(servicer: IntegrationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -55,12 +55,13 @@ async def test_its_alerts_fire_and_end(ingest: Ingest, tmp_path: Path, way: str)
     org = new_org()
     _, key = await ingest.integration(org)
     (tmp_path / "rules.yml").write_text(RULES)
-    to = {"static_configs": [{"targets": [ingest.http.removeprefix("http://")]}]}
-    to |= {
+    to: dict[str, object] = {"static_configs": [{"targets": [ingest.http.removeprefix("http://")]}]}
+    keys: dict[str, dict[str, object]] = {
         "bearer": {"authorization": {"credentials": key}},
         "basic": {"basic_auth": {"username": "tocsin", "password": key}},
         "path": {"path_prefix": f"/v1/alertmanager/{key}"},
-    }[way]
+    }
+    to |= keys[way]
     config = {"rule_files": [str(tmp_path / "rules.yml")], "alerting": {"alertmanagers": [to]}}
 
     async def alerts(summary: str) -> list[Alert]:

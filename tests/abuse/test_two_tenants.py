@@ -17,6 +17,7 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import subscription_service_pb2 as pb_subscription
+from tocsin.notify.v1.recurring_message_service_pb2 import CreateRecurringMessageRequest
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
@@ -97,6 +98,12 @@ async def first(world: World) -> Tenant:
         await system.CreateSubscription(pb_subscription.CreateSubscriptionRequest(subscription=hook))
     ).subscription.name
     await system.TestSubscription(pb_subscription.TestSubscriptionRequest(name=name))
+    recurring = CreateRecurringMessageRequest(
+        message=pb_message.Message(user=ana.name, text=MARK),
+        start=pb_message.LocalTime(date_time="2026-01-01T09:00", time_zone="Europe/Berlin"),
+        rule="FREQ=YEARLY",
+    )
+    await tenant.admin.recurring_messages.CreateRecurringMessage(recurring)
     await reached(tenant, incident)
     await world.idle()
     return tenant
@@ -146,6 +153,7 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "tokenRevocations",
         "calendarFeeds",
         "messages",
+        "recurringMessages",
         "reminders",
         "subscriptions",
         "deliveries",

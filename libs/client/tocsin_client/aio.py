@@ -22,6 +22,7 @@ from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
     from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+    from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceAsyncStub
     from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
     from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
@@ -125,6 +127,10 @@ class AioClient:
     def watches(self) -> "WatchServiceAsyncStub":
         """Streams of what changes."""
         return WatchServiceStub(self.channel("escalation"))
+
+    def recurring_messages(self) -> "RecurringMessageServiceAsyncStub":
+        """Messages that are sent again and again."""
+        return RecurringMessageServiceStub(self.channel("notify"))
 
     @cached_property
     def reminders(self) -> "ReminderServiceAsyncStub":

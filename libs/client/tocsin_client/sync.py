@@ -22,6 +22,7 @@ from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -105,6 +106,10 @@ class Client:
     def watches(self) -> WatchServiceStub:
         """Streams of what changes."""
         return WatchServiceStub(self.channel("escalation"))
+
+    def recurring_messages(self) -> RecurringMessageServiceStub:
+        """Messages that are sent again and again."""
+        return RecurringMessageServiceStub(self.channel("notify"))
 
     @cached_property
     def reminders(self) -> ReminderServiceStub:

@@ -24,6 +24,7 @@ from tocsin.notify.v1 import (
     contact_service_pb2_grpc,
     message_service_pb2_grpc,
     notification_service_pb2_grpc,
+    recurring_message_service_pb2_grpc,
     subscription_service_pb2_grpc,
 )
 from tocsin.queue.v1 import queue_service_pb2_grpc
@@ -66,6 +67,9 @@ class Clients:
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.messages: Any = _Bearer(message_service_pb2_grpc.MessageServiceStub(by["notify"]), token)
         self.subscriptions: Any = _Bearer(subscription_service_pb2_grpc.SubscriptionServiceStub(by["notify"]), token)
+        self.recurring_messages: Any = _Bearer(
+            recurring_message_service_pb2_grpc.RecurringMessageServiceStub(by["notify"]), token
+        )
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
         self.audit: dict[str, Any] = {

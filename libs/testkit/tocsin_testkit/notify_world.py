@@ -23,6 +23,7 @@ from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
 from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
@@ -240,6 +241,7 @@ class Notify:
         self.contacts: Any = ContactServiceStub(channel)
         self.notifications: Any = NotificationServiceStub(channel)
         self.messages: Any = MessageServiceStub(channel)
+        self.recurring_messages: Any = RecurringMessageServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
         self.subscriptions: Any = SubscriptionServiceStub(channel)
 

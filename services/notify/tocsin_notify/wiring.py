@@ -11,6 +11,7 @@ from tocsin.notify.v1 import (
     internal_service_pb2_grpc,
     message_service_pb2_grpc,
     notification_service_pb2_grpc,
+    recurring_message_service_pb2_grpc,
 )
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import Principal, TokenSource
@@ -51,6 +52,7 @@ from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.queue_tasks import DeadLetterTasks, MessageTasks, NotificationTasks
 from tocsin_notify.app.receipts import Receipts
+from tocsin_notify.app.recurring import Recur, RecurringMessages
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
@@ -78,6 +80,7 @@ from tocsin_notify.http.telegram import TelegramUpdates
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.rpc import recurring_message_service
 from tocsin_notify.rpc.contact_service import ContactService
 from tocsin_notify.rpc.internal_service import NotifyInternalService
 from tocsin_notify.rpc.message_service import MessageService
@@ -307,8 +310,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
+    messages = Messages(hints, budgets, countries=countries, missing=missing)
     add(
-        MessageService(db, Messages(hints, budgets, countries=countries, missing=missing), page_tokens),
+        recurring_message_service.RecurringMessageService(db, RecurringMessages(messages, budgets), page_tokens),
+        recurring_message_service.NAME,
+        recurring_message_service_pb2_grpc.add_RecurringMessageServiceServicer_to_server,
+    )
+    add(
+        MessageService(db, messages, page_tokens),
         "tocsin.notify.v1.MessageService",
         message_service_pb2_grpc.add_MessageServiceServicer_to_server,
     )
@@ -343,6 +352,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add(
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
     )
+    loops.add("recurring-messages", Sweep(1.0, Recur(db, hints).everything))
     if twilio.sid and settings.public_url:
         loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
     loops.add("sequels", Sweep(1.0, sequels, nudged=more_sequels))

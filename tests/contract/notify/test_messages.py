@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1 import recurring_message_service_pb2 as recurring_pb
 from tocsin_notify.app.messages import WITH_ADDRESS
 from tocsin_notify.channels.registry import TYPES
 from tocsin_testkit.twilio import TwilioServer
@@ -17,7 +18,7 @@ from tocsin_testkit.twilio import TwilioServer
 from tests.contract.notify.caller import Door, refused
 from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
 from tests.store.notify.phones import twilio
-from tests.store.notify.support import Notify, World, new_org
+from tests.store.notify.support import Notify, World, bearer, new_org
 
 __all__ = ["sender", "twilio"]
 
@@ -228,6 +229,61 @@ async def test_a_name_that_was_used_for_another_message_is_refused(world: World,
     id = str(uuid.uuid4())
     await sender.send(request_id=id, text="One.", user=ANA)
     assert (await refused(sender.send(request_id=id, text="Two.", user=ANA))).reason_name == "REQUEST_ID_REUSED"
+
+
+RECURRING: list[tuple[str, dict[str, Any], str]] = [
+    ("no rule", {"rule": ""}, "rule"),
+    ("an unknown part", {"rule": "FREQ=DAILY;BYHOUR=9"}, "rule"),
+    ("a rule that no day fits", {"rule": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "rule"),
+    ("a rule that is over", {"rule": "FREQ=DAILY;UNTIL=20200101T000000Z"}, "rule"),
+    ("no start", {"start": None}, "start"),
+    ("no such day", {"start": local("2027-02-30T09:00")}, "start.date_time"),
+    ("long ago", {"start": local("1999-12-31T09:00")}, "start.date_time"),
+    ("far ahead", {"start": local("9999-12-31T09:00")}, "start.date_time"),
+    ("no zone", {"start": local("2026-01-01T09:00", "Mars/Olympus")}, "start.time_zone"),
+    ("a time of its own", {"message": message(send_time=Timestamp(seconds=1))}, "message.send_time"),
+    ("nobody", {"message": pb.Message(text="Lunch.")}, "message.to"),
+    ("no mail address", {"message": pb.Message(text="x", address=mail_to("ana at home"))}, "message.address.address"),
+]
+
+
+@pytest.mark.parametrize(("given", "field"), [each[1:] for each in RECURRING], ids=[each[0] for each in RECURRING])
+async def test_what_cannot_recur_names_the_field(
+    world: World, notify: Notify, sender: Sender, given: dict[str, Any], field: str
+) -> None:
+    await world.method(sender.org, email=_MAIL)
+    fields = {"message": message(), "start": local("2026-01-01T09:00"), "rule": "FREQ=DAILY", **given}
+    request = recurring_pb.CreateRecurringMessageRequest(**fields)
+    error = await refused(notify.recurring_messages.CreateRecurringMessage(request, metadata=bearer(sender.org)))
+    assert (error.code, error.reason_name) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert [violation.field for violation in error.fields] == [field]
+
+
+async def test_a_recurring_message_is_its_tenants_alone_and_ends_for_good(
+    world: World, notify: Notify, sender: Sender
+) -> None:
+    await world.method(sender.org, email=_MAIL)
+    stub, mine, theirs = notify.recurring_messages, bearer(sender.org), bearer(new_org())
+    request = recurring_pb.CreateRecurringMessageRequest(
+        request_id=str(uuid.uuid4()), message=message(), start=local("2026-01-01T09:00"), rule="FREQ=DAILY"
+    )
+    made = (await stub.CreateRecurringMessage(request, metadata=mine)).recurring_message
+    assert (await stub.CreateRecurringMessage(request, metadata=mine)).recurring_message == made
+    named: list[tuple[Any, Any]] = [
+        (stub.GetRecurringMessage, recurring_pb.GetRecurringMessageRequest(name=made.name)),
+        (stub.PauseRecurringMessage, recurring_pb.PauseRecurringMessageRequest(name=made.name)),
+        (stub.ResumeRecurringMessage, recurring_pb.ResumeRecurringMessageRequest(name=made.name)),
+        (stub.EndRecurringMessage, recurring_pb.EndRecurringMessageRequest(name=made.name)),
+    ]
+    for call, asked in named:
+        assert (await refused(call(asked, metadata=theirs))).reason_name == "RECURRING_MESSAGE_NOT_FOUND"
+    everything = recurring_pb.ListRecurringMessagesRequest()
+    assert not (await stub.ListRecurringMessages(everything, metadata=theirs)).recurring_messages
+    assert list((await stub.ListRecurringMessages(everything, metadata=mine)).recurring_messages) == [made]
+    for call, asked in named:
+        await call(asked, metadata=mine)
+    for call, asked in named[1:3]:
+        assert (await refused(call(asked, metadata=mine))).reason_name == "ALREADY_ENDED"
 
 
 def test_addresses_are_taken_of_channels_whose_address_says_all() -> None:

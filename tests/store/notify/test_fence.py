@@ -15,6 +15,7 @@ ACROSS_TENANTS = {
     "notifications.claim": "senders take turns of all tenants",
     "bundles.claim": "bundles of all tenants are sent when they are due",
     "messages.claim": "messages of all tenants are released when they are due",
+    "recurring.due": "recurring messages of all tenants are due",
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",
     "senders.end_leases": "the look for processes that died, whoever's pages they sent",

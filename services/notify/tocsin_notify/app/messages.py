@@ -78,6 +78,17 @@ class Messages:
         self._remind(tx, made, await tx.now())
         return made
 
+    async def accept(self, tx: Tx, given: Given) -> Content:
+        """What will be sent later, and again and again; its times are not looked at.
+
+        Raises INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED.
+        """
+        content = self._addressed(given).content
+        await self._require_receiver(tx, content)
+        if content.channel is not None:
+            self._budgets.take(tx.org_id, ADDRESSED)
+        return content
+
     async def update(self, tx: Tx, id: UUID, etag: str, change: Callable[[Message], Given]) -> Message:
         """What `change` makes of a scheduled one.
 

@@ -11,7 +11,7 @@ from tocsin_notify.domain.wall_time import BadTime
 
 _PAST: Final = timedelta(minutes=1)
 """A caller's clock may be slow, and its call may have taken a moment."""
-_AHEAD: Final = timedelta(days=731)
+AHEAD: Final = timedelta(days=731)
 
 
 class Stored(StrEnum):
@@ -76,5 +76,5 @@ def require_reachable_time(send_time: datetime, now: datetime) -> None:
     """Raises BadTime for a time that is over or too far ahead."""
     if send_time < now - _PAST:
         raise BadTime("", "lies in the past")
-    if send_time > now + _AHEAD:
-        raise BadTime("", f"must lie within the next {_AHEAD.days} days")
+    if send_time > now + AHEAD:
+        raise BadTime("", f"must lie within the next {AHEAD.days} days")

@@ -35,6 +35,9 @@ STATEMENTS: Final = {
     "messages": """DELETE FROM messages WHERE id IN (
   SELECT id FROM messages WHERE state <> 'scheduled' AND update_time < app_now() - make_interval(secs => $1)
   ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    "recurring_messages": """DELETE FROM recurring_messages WHERE id IN (
+  SELECT id FROM recurring_messages WHERE state = 'ended' AND update_time < app_now() - make_interval(secs => $1)
+  ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     # Where a method led before another user changed it, and addresses of messages. Forgotten as if deleted: notifications
     # name the row.
     "contact_methods": """UPDATE contact_methods SET delete_time = app_now(), address = '', secret = NULL, key_id = ''

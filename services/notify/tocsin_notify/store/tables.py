@@ -332,6 +332,44 @@ messages: Final = Table(
 )
 """Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
 
+recurring_messages: Final = Table(
+    "recurring_messages",
+    METADATA,
+    column("id", UUID),
+    column("org_id", Text),
+    column("sender", Text),
+    column("user_id", Text),
+    column("channel", Text, nullable=True),
+    column("address", Text, default="''"),
+    column("subject", Text),
+    column("body", Text),
+    column("about", Text),
+    column("urgency", Text),
+    column("expire_seconds", Double, nullable=True),
+    column("start_time", Text),
+    column("time_zone", Text),
+    column("rule", Text),
+    column("state", Text, default="'active'"),
+    column("state_reason", Text, default="''"),
+    column("next_time", TIME, nullable=True),
+    column("sent_count", Integer, default="0"),
+    column("latest_message", UUID, nullable=True),
+    column("create_time", TIME, default=NOW),
+    column("update_time", TIME, default=NOW),
+    primary_key("id"),
+    check("state IN ('active', 'paused', 'ended')", name="recurring_messages_state"),
+    check("(state = 'active') = (next_time IS NOT NULL)", name="recurring_messages_next"),
+    check("urgency IN ('high', 'low')", name="recurring_messages_urgency"),
+    check(
+        "(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="recurring_messages_to"
+    ),
+    index("recurring_messages_due", "next_time", "id", where="state = 'active'"),
+    index("recurring_messages_living", "org_id", where="state <> 'ended'"),
+    index("recurring_messages_oldest", "org_id", "create_time", "id"),
+    index("recurring_messages_ended", "update_time", where="state = 'ended'"),
+)
+"""Messages that are sent again and again. Each occurrence becomes a row of `messages`."""
+
 sms_senders: Final = Table(
     "sms_senders",
     METADATA,

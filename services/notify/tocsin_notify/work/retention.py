@@ -36,6 +36,7 @@ class Retention:
             "cancel_fences": fence_days * _DAY,
             "dead_letters": days * _DAY,
             "messages": days * _DAY,
+            "recurring_messages": days * _DAY,
             "verifications": _VERIFICATIONS_KEPT,
             "sms_senders": days * _DAY,
             "texts_received": _TEXTS_KEPT,

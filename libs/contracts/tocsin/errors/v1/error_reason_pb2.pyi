@@ -103,6 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such delivery for this tenant. Metadata: `name`."""
     ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 68
     """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
+    ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 69
+    """NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -131,7 +133,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VERIFICATION_EXPIRED: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
     ERROR_REASON_ALREADY_ENDED: _ErrorReason.ValueType  # 86
-    """FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
+    """FAILED_PRECONDITION. The override, fixed period, absence, silence, reminder or recurring message has ended; what was cannot be changed. Metadata: `name`."""
     ERROR_REASON_MESSAGE_STATE: _ErrorReason.ValueType  # 89
     """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
     ERROR_REASON_TASK_STATE: _ErrorReason.ValueType  # 93
@@ -250,6 +252,8 @@ ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 66
 """NOT_FOUND. No such delivery for this tenant. Metadata: `name`."""
 ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 68
 """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
+ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 69
+"""NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -276,7 +280,7 @@ ERROR_REASON_NOT_VERIFIED: ErrorReason.ValueType  # 84
 ERROR_REASON_VERIFICATION_EXPIRED: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. There is no verification to complete, or its code is over. Ask for a new code."""
 ERROR_REASON_ALREADY_ENDED: ErrorReason.ValueType  # 86
-"""FAILED_PRECONDITION. The override, fixed period, absence, silence or reminder has ended; what was cannot be changed. Metadata: `name`."""
+"""FAILED_PRECONDITION. The override, fixed period, absence, silence, reminder or recurring message has ended; what was cannot be changed. Metadata: `name`."""
 ERROR_REASON_MESSAGE_STATE: ErrorReason.ValueType  # 89
 """FAILED_PRECONDITION. The message is not scheduled any more: it was handed to its channel, or cancelled. Metadata: `name`."""
 ERROR_REASON_TASK_STATE: ErrorReason.ValueType  # 93

@@ -1,0 +1,250 @@
+"""Recurrence rules: RFC 5545 §3.3.10 as far as it chooses days; the time of day is that of the start.
+
+Written here and not taken from a library, because every search must end soon: `python-dateutil` walks to the year 9999 for a rule
+that no day fits, such as 30 February, which takes it seconds. The tests compare both for rules that do fit.
+"""
+
+import calendar
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from tocsin_notify.domain.wall_time import as_wall_time, earliest_instant_of
+
+DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+_MOST_BARREN: Final = 3660
+"""After so many days in a row that a rule looks at and does not choose, it chooses none: days or years of a decade, or the
+Februaries of a century. 29 February may lie eight of a rule's years ahead."""
+MOST_COUNT: Final = 1000
+MOST_INTERVAL: Final = 366
+_DAY: Final = timedelta(days=1)
+_BY_DAY: Final = re.compile(r"([+-]?[1-9][0-9]?)?(MO|TU|WE|TH|FR|SA|SU)")
+_UNTIL: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_KNOWN: Final = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", "BYDAY", "BYSETPOS", "WKST")
+
+
+class BadRule(ValueError):
+    """No rule that is understood here. The text goes on after the field's name: `must be …`."""
+
+
+class RecurringState(StrEnum):
+    """Where a recurring message is; the words are those of the table."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class Frequency(StrEnum):
+    """The words are those of RFC 5545."""
+
+    DAILY = "DAILY"
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    YEARLY = "YEARLY"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as it was read. What is empty chooses nothing. `by_day`: (ordinal or 0, weekday from 0 for Monday)."""
+
+    frequency: Frequency
+    interval: int = 1
+    count: int | None = None
+    until: datetime | None = None
+    by_month: frozenset[int] = frozenset()
+    by_month_day: frozenset[int] = frozenset()
+    by_day: frozenset[tuple[int, int]] = frozenset()
+    by_set_position: frozenset[int] = frozenset()
+    week_start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """A rule with its start, a local time in a zone of the IANA database."""
+
+    rule: Rule
+    start: datetime
+    time_zone: str
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first occurrence after `moment`, in UTC; None when there is none.
+
+        A local time that the clocks skip is read with the offset before the gap, and of one that comes twice the first counts, as
+        RFC 5545 §3.3.5 says. Raises BadTime when the zone is unknown.
+        """
+        wall = as_wall_time(moment, self.time_zone)
+        for number, day in enumerate(_days(self.rule, self.start.date(), wall.date() - 2 * _DAY), 1):
+            if self.rule.count is not None and number > self.rule.count:
+                return None
+            if day < wall.date() - 2 * _DAY:
+                continue
+            instant = earliest_instant_of(datetime.combine(day, self.start.time()), self.time_zone)
+            if self.rule.until is not None and instant > self.rule.until:
+                return None
+            if instant > moment:
+                return instant
+        return None
+
+
+def read_rule(text: str) -> Rule:
+    """A rule such as `FREQ=WEEKLY;BYDAY=MO,WE`. Raises BadRule."""
+    parts: dict[str, str] = {}
+    for part in text.removeprefix("RRULE:").split(";"):
+        key, equals, value = part.partition("=")
+        if not equals or not value:
+            raise BadRule("must be parts such as FREQ=WEEKLY, joined by semicolons")
+        if key in parts:
+            raise BadRule(f"must not give {key} twice")
+        if key not in _KNOWN:
+            raise BadRule(f"must be made of {', '.join(_KNOWN)}; {key[:40]} is not understood")
+        parts[key] = value
+    if parts.get("FREQ") not in list(Frequency):
+        raise BadRule(f"must give FREQ, one of {', '.join(Frequency)}")
+    if "COUNT" in parts and "UNTIL" in parts:
+        raise BadRule("must not give both COUNT and UNTIL")
+    frequency = Frequency(parts["FREQ"])
+    rule = Rule(
+        frequency,
+        interval=_number(parts, "INTERVAL", MOST_INTERVAL) or 1,
+        count=_number(parts, "COUNT", MOST_COUNT),
+        until=_until(parts.get("UNTIL")),
+        by_month=_numbers(parts, "BYMONTH", 12, signed=False),
+        by_month_day=_numbers(parts, "BYMONTHDAY", 31),
+        by_day=_by_day(parts.get("BYDAY"), frequency),
+        by_set_position=_numbers(parts, "BYSETPOS", 366),
+        week_start=_weekday(parts.get("WKST", "MO")),
+    )
+    if rule.by_month_day and frequency is Frequency.WEEKLY:
+        raise BadRule("must not give BYMONTHDAY with FREQ=WEEKLY")
+    if rule.by_set_position and not (rule.by_month or rule.by_month_day or rule.by_day):
+        raise BadRule("must give another BY part with BYSETPOS")
+    return rule
+
+
+def _days(rule: Rule, start: date, near: date) -> Iterator[date]:
+    """The days of a rule from its start on. Without COUNT those long before `near` are left out."""
+    step, barren = 0, 0
+    if rule.count is None and near > start:
+        step = max(0, _periods_between(rule, start, near) // rule.interval - 1)
+    while barren <= _MOST_BARREN:
+        try:
+            first, last = _period(rule, start, step * rule.interval)
+        except (OverflowError, ValueError):
+            return  # behind the year 9999, where days run out
+        fitting = [day for day in _each(first, last) if _fits(rule, start, day)]
+        if rule.by_set_position:
+            size = len(fitting)
+            at = {position - 1 if position > 0 else size + position for position in rule.by_set_position}
+            fitting = [day for index, day in enumerate(fitting) if index in at]
+        yield from (day for day in fitting if start <= day)
+        barren = 0 if fitting else barren + (last - first).days + 1
+        step += 1
+
+
+def _period(rule: Rule, start: date, ahead: int) -> tuple[date, date]:
+    """First and last day of the period that lies `ahead` days, weeks, months or years after that of the start."""
+    match rule.frequency:
+        case Frequency.DAILY:
+            day = start + ahead * _DAY
+            return day, day
+        case Frequency.WEEKLY:
+            first = start - (start.weekday() - rule.week_start) % 7 * _DAY + 7 * ahead * _DAY
+            return first, first + 6 * _DAY
+        case Frequency.MONTHLY:
+            years, month = divmod(start.month - 1 + ahead, 12)
+            first = date(start.year + years, month + 1, 1)
+            return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        case Frequency.YEARLY:
+            return date(start.year + ahead, 1, 1), date(start.year + ahead, 12, 31)
+
+
+def _periods_between(rule: Rule, start: date, day: date) -> int:
+    match rule.frequency:
+        case Frequency.DAILY:
+            return (day - start).days
+        case Frequency.WEEKLY:
+            return (day - start).days // 7
+        case Frequency.MONTHLY:
+            return (day.year - start.year) * 12 + day.month - start.month
+        case Frequency.YEARLY:
+            return day.year - start.year
+
+
+def _each(first: date, last: date) -> Iterator[date]:
+    return (first + number * _DAY for number in range((last - first).days + 1))
+
+
+def _fits(rule: Rule, start: date, day: date) -> bool:
+    """Whether a day of a period is chosen by the BY parts; the start stands in for those that its frequency needs."""
+    months, month_days, weekdays = rule.by_month, rule.by_month_day, rule.by_day
+    if not month_days and not weekdays:
+        if rule.frequency is Frequency.WEEKLY:
+            weekdays = frozenset({(0, start.weekday())})
+        elif rule.frequency is not Frequency.DAILY:
+            month_days = frozenset({start.day})
+            if rule.frequency is Frequency.YEARLY and not months:
+                months = frozenset({start.month})
+    if months and day.month not in months:
+        return False
+    length = calendar.monthrange(day.year, day.month)[1]
+    if month_days and day.day not in month_days and day.day - length - 1 not in month_days:
+        return False
+    if not weekdays or (0, day.weekday()) in weekdays:
+        return True
+    if rule.frequency is Frequency.YEARLY and not rule.by_month:
+        before, after = (day - date(day.year, 1, 1)).days, (date(day.year, 12, 31) - day).days
+    else:
+        before, after = day.day - 1, length - day.day
+    return bool({(before // 7 + 1, day.weekday()), (-(after // 7) - 1, day.weekday())} & weekdays)
+
+
+def _number(parts: dict[str, str], key: str, most: int) -> int | None:
+    if key not in parts:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", parts[key]) or not 1 <= int(parts[key]) <= most:
+        raise BadRule(f"must give {key} as a number from 1 to {most}")
+    return int(parts[key])
+
+
+def _numbers(parts: dict[str, str], key: str, most: int, *, signed: bool = True) -> frozenset[int]:
+    found = set()
+    for text in parts[key].split(",") if key in parts else ():
+        if not re.fullmatch(r"[+-]?[0-9]{1,3}" if signed else r"[0-9]{1,3}", text) or not 1 <= abs(int(text)) <= most:
+            raise BadRule(f"must give {key} as numbers from {f'-{most} to ' if signed else '1 to '}{most}, without 0")
+        found.add(int(text))
+    return frozenset(found)
+
+
+def _by_day(text: str | None, frequency: Frequency) -> frozenset[tuple[int, int]]:
+    found = set()
+    for part in text.split(",") if text else ():
+        match = _BY_DAY.fullmatch(part)
+        if match is None or abs(int(match[1] or 0)) > 53:
+            raise BadRule(
+                "must give BYDAY as days such as MO, or 1MO and -1FR for the first Monday and the last Friday"
+            )
+        if match[1] and frequency not in (Frequency.MONTHLY, Frequency.YEARLY):
+            raise BadRule("must give BYDAY without ordinals unless FREQ is MONTHLY or YEARLY")
+        found.add((int(match[1] or 0), DAYS.index(match[2])))
+    return frozenset(found)
+
+
+def _weekday(text: str) -> int:
+    if text not in DAYS:
+        raise BadRule(f"must give WKST as one of {', '.join(DAYS)}")
+    return DAYS.index(text)
+
+
+def _until(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        if not _UNTIL.fullmatch(text):
+            raise ValueError(text)
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BadRule("must give UNTIL as an instant in UTC, such as 20271231T230000Z") from error

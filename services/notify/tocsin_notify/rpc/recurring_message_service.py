@@ -1,0 +1,150 @@
+"""RecurringMessageService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+from tocsin.notify.v1 import message_service_pb2
+from tocsin.notify.v1 import recurring_message_service_pb2 as pb
+from tocsin.notify.v1 import recurring_message_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.paging import PageTokens, page_size
+
+from tocsin_notify.app import recurring
+from tocsin_notify.app.recurring import RecurringMessages
+from tocsin_notify.domain.recurrence import RecurringState
+from tocsin_notify.rpc import mapping, message_mapping
+from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import recurring as store
+from tocsin_notify.store.recurring import Recurring
+
+R = TypeVar("R", bound=ProtoMessage)
+
+NAME: Final = "tocsin.notify.v1.RecurringMessageService"
+_COLLECTION: Final = "recurringMessages"
+_STATES: Final = {
+    state: pb.RecurringMessageState.Value(f"RECURRING_MESSAGE_STATE_{state.name}") for state in RecurringState
+}
+
+
+class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
+    """Messages that are sent again and again."""
+
+    def __init__(self, db: Database, messages: RecurringMessages, pages: PageTokens) -> None:
+        self._db = db
+        self._messages = messages
+        self._pages = pages
+
+    async def CreateRecurringMessage(
+        self, request: pb.CreateRecurringMessageRequest, context: Any
+    ) -> pb.CreateRecurringMessageResponse:
+        """See the contract."""
+        for field in ("send_time", "local_time"):
+            if request.message.HasField(field):
+                raise invalid(f"message.{field}", "must not be set: `start` and `rule` say when it is sent")
+        given, sender = message_mapping.given_from(request.message), current_call().subject
+        start = request.start.date_time, request.start.time_zone
+
+        async def create(tx: Tx) -> pb.CreateRecurringMessageResponse:
+            made = await self._messages.create(tx, given, start, request.rule, sender)
+            return pb.CreateRecurringMessageResponse(recurring_message=recurring_to(made))
+
+        return await self._once("CreateRecurringMessage", request, pb.CreateRecurringMessageResponse, create)
+
+    async def GetRecurringMessage(
+        self, request: pb.GetRecurringMessageRequest, context: Any
+    ) -> pb.GetRecurringMessageResponse:
+        """See the contract."""
+        async with self._db.transaction(tenant()) as tx:
+            row = await recurring.find(tx, parse_uuid_name(request.name, _COLLECTION))
+        return pb.GetRecurringMessageResponse(recurring_message=recurring_to(row))
+
+    async def ListRecurringMessages(
+        self, request: pb.ListRecurringMessagesRequest, context: Any
+    ) -> pb.ListRecurringMessagesResponse:
+        """See the contract."""
+        after: Any = self._pages.decode(request) or mapping.FIRST
+        size = page_size(request.page_size)
+        async with self._db.transaction(tenant()) as tx:
+            rows = await store.page(tx, after, size + 1)
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListRecurringMessagesResponse(
+            recurring_messages=[recurring_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].create_time, shown[-1].id)) if more else "",
+        )
+
+    async def PauseRecurringMessage(
+        self, request: pb.PauseRecurringMessageRequest, context: Any
+    ) -> pb.PauseRecurringMessageResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, _COLLECTION)
+
+        async def pause(tx: Tx) -> pb.PauseRecurringMessageResponse:
+            return pb.PauseRecurringMessageResponse(recurring_message=recurring_to(await recurring.pause(tx, id)))
+
+        return await self._once("PauseRecurringMessage", request, pb.PauseRecurringMessageResponse, pause)
+
+    async def ResumeRecurringMessage(
+        self, request: pb.ResumeRecurringMessageRequest, context: Any
+    ) -> pb.ResumeRecurringMessageResponse:
+        """See the contract."""
+        id = parse_uuid_name(request.name, _COLLECTION)
+
+        async def resume(tx: Tx) -> pb.ResumeRecurringMessageResponse:
+            return pb.ResumeRecurringMessageResponse(recurring_message=recurring_to(await recurring.resume(tx, id)))
+
+        return await self._once("ResumeRecurringMessage", request, pb.ResumeRecurringMessageResponse, resume)
+
+    async def EndRecurringMessage(
+        self, request: pb.EndRecurringMessageRequest, context: Any
+    ) -> pb.EndRecurringMessageResponse:
+        """See the contract."""
+        id, by = parse_uuid_name(request.name, _COLLECTION), current_call().subject
+
+        async def end(tx: Tx) -> pb.EndRecurringMessageResponse:
+            return pb.EndRecurringMessageResponse(recurring_message=recurring_to(await recurring.end(tx, id, by)))
+
+        return await self._once("EndRecurringMessage", request, pb.EndRecurringMessageResponse, end)
+
+    async def _once(
+        self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(tenant(), run)
+
+
+def recurring_to(row: Recurring) -> pb.RecurringMessage:
+    """A recurring message for the contract."""
+    message = message_service_pb2.Message(
+        subject=row.subject,
+        text=row.body,
+        about=row.about,
+        urgency=mapping.URGENCIES_OF[row.urgency],
+        expire_after=mapping.duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
+        sender=row.sender,
+    )
+    if row.channel is None:
+        message.user = row.user_id
+    else:
+        message.address.channel = mapping.CHANNELS_OF[row.channel]
+        message.address.address = row.address
+    return pb.RecurringMessage(
+        name=f"{_COLLECTION}/{row.id}",
+        message=message,
+        start=message_service_pb2.LocalTime(date_time=row.start_time, time_zone=row.time_zone),
+        rule=row.rule,
+        state=_STATES[row.state],
+        state_reason=row.state_reason,
+        next_time=mapping.timestamp(row.next_time),
+        sent_count=row.sent_count,
+        latest_message=f"messages/{row.latest_message}" if row.latest_message else "",
+        create_time=mapping.timestamp(row.create_time),
+    )

@@ -190,7 +190,9 @@ async def test_a_pause_at_the_instant_of_an_occurrence_is_before_or_after_it(db:
     async def pause(id: UUID) -> Recurring:
         return await db.run(org, lambda tx: use_cases.pause(tx, id))
 
-    paused, *_ = await asyncio.gather(asyncio.gather(*map(pause, ids)), *sweeps)
+    sweeping = asyncio.gather(*sweeps)
+    paused = await asyncio.gather(*map(pause, ids))
+    await sweeping
     made = sum(row.sent_count for row in paused)
     assert {row.state for row in paused} == {RecurringState.PAUSED}
     await Recur(db, Quiet()).everything()
@@ -227,7 +229,8 @@ async def test_a_rule_that_cannot_be_read_any_more_ends_and_holds_up_no_other(db
             "UPDATE recurring_messages SET rule = 'FREQ=SOMETIMES' WHERE org_id = $1 AND id = $2", org, broken
         )
     await Recur(db, Quiet()).everything()
-    ended, goes_on = [await db.run(org, lambda tx, id=id: use_cases.find(tx, id)) for id in (broken, whole)]
+    async with db.transaction(org) as tx:
+        ended, goes_on = await use_cases.find(tx, broken), await use_cases.find(tx, whole)
     assert (ended.state, ended.sent_count) == (RecurringState.ENDED, 1)
     assert ended.state_reason.startswith("its rule cannot be read any more")
     assert (goes_on.state, goes_on.sent_count) == (RecurringState.ACTIVE, 1)

@@ -129,7 +129,7 @@ class CreateRecurringMessageRequest(_message.Message):
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     rule: _builtins.str
     """FREQ (DAILY, WEEKLY, MONTHLY or YEARLY), INTERVAL (up to 366), COUNT (up to 1000) or UNTIL (an instant in UTC), BYMONTH,
-    BYMONTHDAY, BYDAY, BYSETPOS, WKST. Other parts are refused. The first occurrence after now must lie within ten years.
+    BYMONTHDAY, BYDAY, BYSETPOS, WKST. Other parts are refused, and so is a rule that has no occurrence after now.
     """
     @_builtins.property
     def message(self) -> _message_service_pb2.Message:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
-from tocsin_notify.store import subscription_tables
+from tocsin_notify.store import message_tables, subscription_tables
 
 METADATA: Final = MetaData()
 
@@ -299,76 +299,9 @@ link_uses: Final = Table(
 )
 """Links of pages that were used: a link acts once."""
 
-messages: Final = Table(
-    "messages",
-    METADATA,
-    column("id", UUID),
-    column("org_id", Text),
-    column("sender", Text),
-    column("user_id", Text),
-    column("channel", Text, nullable=True),
-    column("address", Text, default="''"),
-    column("subject", Text),
-    column("body", Text),
-    column("about", Text),
-    column("urgency", Text),
-    column("send_time", TIME),
-    column("local_time", Text, default="''"),
-    column("time_zone", Text, default="''"),
-    column("expire_seconds", Double, nullable=True),
-    column("state", Text, default="'scheduled'"),
-    column("state_reason", Text, default="''"),
-    column("version", Integer, default="1"),
-    column("create_time", TIME, default=NOW),
-    column("update_time", TIME, default=NOW),
-    primary_key("id"),
-    check("state IN ('scheduled', 'released', 'cancelled', 'stopped')", name="messages_state"),
-    check("urgency IN ('high', 'low')", name="messages_urgency"),
-    check("(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="messages_to"),
-    index("messages_due", "send_time", "id", where="state = 'scheduled'"),
-    index("messages_scheduled", "org_id", "send_time", "id", where="state = 'scheduled'"),
-    index("messages_latest", "org_id", "send_time DESC", "id DESC"),
-    index("messages_oldest", "update_time", where="state <> 'scheduled'"),
-)
-"""Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
+messages: Final = message_tables.messages(METADATA)
 
-recurring_messages: Final = Table(
-    "recurring_messages",
-    METADATA,
-    column("id", UUID),
-    column("org_id", Text),
-    column("sender", Text),
-    column("user_id", Text),
-    column("channel", Text, nullable=True),
-    column("address", Text, default="''"),
-    column("subject", Text),
-    column("body", Text),
-    column("about", Text),
-    column("urgency", Text),
-    column("expire_seconds", Double, nullable=True),
-    column("start_time", Text),
-    column("time_zone", Text),
-    column("rule", Text),
-    column("state", Text, default="'active'"),
-    column("state_reason", Text, default="''"),
-    column("next_time", TIME, nullable=True),
-    column("sent_count", Integer, default="0"),
-    column("latest_message", UUID, nullable=True),
-    column("create_time", TIME, default=NOW),
-    column("update_time", TIME, default=NOW),
-    primary_key("id"),
-    check("state IN ('active', 'paused', 'ended')", name="recurring_messages_state"),
-    check("(state = 'active') = (next_time IS NOT NULL)", name="recurring_messages_next"),
-    check("urgency IN ('high', 'low')", name="recurring_messages_urgency"),
-    check(
-        "(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="recurring_messages_to"
-    ),
-    index("recurring_messages_due", "next_time", "id", where="state = 'active'"),
-    index("recurring_messages_living", "org_id", where="state <> 'ended'"),
-    index("recurring_messages_oldest", "org_id", "create_time", "id"),
-    index("recurring_messages_ended", "update_time", where="state = 'ended'"),
-)
-"""Messages that are sent again and again. Each occurrence becomes a row of `messages`."""
+recurring_messages: Final = message_tables.recurring_messages(METADATA)
 
 sms_senders: Final = Table(
     "sms_senders",

@@ -1,0 +1,80 @@
+"""The tables of messages: what users and machines send, once or again and again. `tables.py` has them all."""
+
+from sqlalchemy import UUID, Double, Integer, MetaData, Table, Text
+from tocsin_kit.db.tables import NOW, TIME, check, column, index, primary_key
+
+
+def messages(metadata: MetaData) -> Table:
+    """Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
+    return Table(
+        "messages",
+        metadata,
+        column("id", UUID),
+        column("org_id", Text),
+        column("sender", Text),
+        column("user_id", Text),
+        column("channel", Text, nullable=True),
+        column("address", Text, default="''"),
+        column("subject", Text),
+        column("body", Text),
+        column("about", Text),
+        column("urgency", Text),
+        column("send_time", TIME),
+        column("local_time", Text, default="''"),
+        column("time_zone", Text, default="''"),
+        column("expire_seconds", Double, nullable=True),
+        column("state", Text, default="'scheduled'"),
+        column("state_reason", Text, default="''"),
+        column("version", Integer, default="1"),
+        column("create_time", TIME, default=NOW),
+        column("update_time", TIME, default=NOW),
+        primary_key("id"),
+        check("state IN ('scheduled', 'released', 'cancelled', 'stopped')", name="messages_state"),
+        check("urgency IN ('high', 'low')", name="messages_urgency"),
+        check("(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')", name="messages_to"),
+        index("messages_due", "send_time", "id", where="state = 'scheduled'"),
+        index("messages_scheduled", "org_id", "send_time", "id", where="state = 'scheduled'"),
+        index("messages_latest", "org_id", "send_time DESC", "id DESC"),
+        index("messages_oldest", "update_time", where="state <> 'scheduled'"),
+    )
+
+
+def recurring_messages(metadata: MetaData) -> Table:
+    """Messages that are sent again and again. Each occurrence becomes a row of `messages`."""
+    return Table(
+        "recurring_messages",
+        metadata,
+        column("id", UUID),
+        column("org_id", Text),
+        column("sender", Text),
+        column("user_id", Text),
+        column("channel", Text, nullable=True),
+        column("address", Text, default="''"),
+        column("subject", Text),
+        column("body", Text),
+        column("about", Text),
+        column("urgency", Text),
+        column("expire_seconds", Double, nullable=True),
+        column("start_time", Text),
+        column("time_zone", Text),
+        column("rule", Text),
+        column("state", Text, default="'active'"),
+        column("state_reason", Text, default="''"),
+        column("next_time", TIME, nullable=True),
+        column("sent_count", Integer, default="0"),
+        column("latest_message", UUID, nullable=True),
+        column("create_time", TIME, default=NOW),
+        column("update_time", TIME, default=NOW),
+        primary_key("id"),
+        check("state IN ('active', 'paused', 'ended')", name="recurring_messages_state"),
+        check("(state = 'active') = (next_time IS NOT NULL)", name="recurring_messages_next"),
+        check("urgency IN ('high', 'low')", name="recurring_messages_urgency"),
+        check(
+            "(user_id = '') = (channel IS NOT NULL) AND (channel IS NULL) = (address = '')",
+            name="recurring_messages_to",
+        ),
+        index("recurring_messages_due", "next_time", "id", where="state = 'active'"),
+        index("recurring_messages_living", "org_id", where="state <> 'ended'"),
+        index("recurring_messages_oldest", "org_id", "create_time", "id"),
+        index("recurring_messages_ended", "update_time", where="state = 'ended'"),
+    )

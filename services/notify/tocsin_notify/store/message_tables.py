@@ -5,7 +5,7 @@ from tocsin_kit.db.tables import NOW, TIME, check, column, index, primary_key
 
 
 def messages(metadata: MetaData) -> Table:
-    """Messages of users and machines. One that is due becomes the page of the same id, whose notifications tell what comes of it."""
+    """Messages of users and machines. One that is due becomes the page of the same id; its notifications tell what comes of it."""
     return Table(
         "messages",
         metadata,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
+from tocsin.escalation.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
@@ -35,6 +36,7 @@ from tocsin_client.connection import DEFAULT_TIMEOUT, SERVICE_CONFIG, Connection
 if TYPE_CHECKING:
     from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
     from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceAsyncStub
+    from tocsin.escalation.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
     from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceAsyncStub
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
@@ -128,6 +130,7 @@ class AioClient:
         """Streams of what changes."""
         return WatchServiceStub(self.channel("escalation"))
 
+    @cached_property
     def recurring_messages(self) -> "RecurringMessageServiceAsyncStub":
         """Messages that are sent again and again."""
         return RecurringMessageServiceStub(self.channel("notify"))
@@ -146,6 +149,11 @@ class AioClient:
     def schedules(self) -> "ScheduleServiceAsyncStub":
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def analytics(self) -> "AnalyticsServiceAsyncStub":
+        """Figures of incidents and pages."""
+        return AnalyticsServiceStub(self.channel("escalation"))
 
     @cached_property
     def calendars(self) -> "CalendarServiceAsyncStub":

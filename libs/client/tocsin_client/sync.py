@@ -7,6 +7,7 @@ from typing import Self
 import grpc
 from tocsin.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceStub
+from tocsin.escalation.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
@@ -107,6 +108,7 @@ class Client:
         """Streams of what changes."""
         return WatchServiceStub(self.channel("escalation"))
 
+    @cached_property
     def recurring_messages(self) -> RecurringMessageServiceStub:
         """Messages that are sent again and again."""
         return RecurringMessageServiceStub(self.channel("notify"))
@@ -125,6 +127,11 @@ class Client:
     def schedules(self) -> ScheduleServiceStub:
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def analytics(self) -> AnalyticsServiceStub:
+        """Figures of incidents and pages."""
+        return AnalyticsServiceStub(self.channel("escalation"))
 
     @cached_property
     def calendars(self) -> CalendarServiceStub:

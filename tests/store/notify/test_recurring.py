@@ -199,6 +199,32 @@ async def test_a_pause_at_the_instant_of_an_occurrence_is_before_or_after_it(db:
     assert await messages_of(db, org) == made, "each one whose pause came later has one message, the others have none"
 
 
+async def test_a_pause_waits_for_the_occurrence_that_is_being_made_and_outlasts_it(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = new_org()
+    id = await insert(db, org)
+    reached, go, real = asyncio.Event(), asyncio.Event(), recurring.settle
+
+    async def slow(tx: Tx, turns: Sequence[Turn]) -> None:
+        reached.set()
+        await go.wait()
+        await real(tx, turns)
+
+    monkeypatch.setattr(recurring, "settle", slow)
+    sweep = asyncio.create_task(Recur(db, Quiet()).everything())
+    await reached.wait()
+    pausing = asyncio.create_task(db.run(org, lambda tx: use_cases.pause(tx, id)))
+    async with db.system() as tx:  # the other replica's sweep passes over what is being made
+        assert await recurring.due(tx, 10) == []
+    go.set()
+    paused = await pausing
+    await sweep
+    assert (paused.state, paused.sent_count) == (RecurringState.PAUSED, 1)
+    row = await db.run(org, lambda tx: use_cases.find(tx, id))
+    assert (row.state, row.next_time) == (RecurringState.PAUSED, None)
+
+
 async def test_a_round_that_dies_before_its_commit_is_made_once_by_the_next(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

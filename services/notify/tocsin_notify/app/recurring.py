@@ -144,7 +144,7 @@ def _first(start: tuple[str, str], rule: str, now: datetime) -> datetime:
     except BadTime as error:
         raise invalid(f"start.{error.field}", str(error)) from error
     if found is None:
-        raise invalid("rule", "must have an occurrence after now, within ten years")
+        raise invalid("rule", "must have an occurrence after now")
     return found
 
 

@@ -84,6 +84,17 @@ BODIES: tuple[Any, ...] = (
         "links": ["http://x", {"href": "http://y", "text": "t"}],
         "details": {"a": [1]},
     },
+    {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/s",
+        "type": "t",
+        "subject": "s",
+        "time": "2026-01-01T00:00:00Z",
+        "datacontenttype": "application/json",
+        "data": {"summary": "s"},
+        "data_base64": "e30=",
+    },
 )
 
 
@@ -116,6 +127,11 @@ def request(made: random.Random, key: str) -> tuple[str, bytes, dict[str, str]]:
     if made.random() < 0.2:
         data = data[: made.randrange(len(data) + 1)] + made.randbytes(made.randrange(20))
     headers = {"Authorization": made.choice((f"Bearer {key}", f"Bearer {key}", f"bearer  {key}", "Basic eA==", key))}
+    if made.random() < 0.1:
+        headers |= {
+            f"ce-{name}": made.choice(("1.0", "", "%ff%zz", "x" * 5000))
+            for name in ("id", "source", "type", "specversion")
+        }
     if made.random() < 0.2:
         headers["Content-Encoding"] = made.choice(("gzip", "deflate", "br", "zstd", "identity", "x"))
     if made.random() < 0.3:

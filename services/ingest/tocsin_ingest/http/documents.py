@@ -92,6 +92,24 @@ async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -
     return await _Walk(text, list_field).document(outer)
 
 
+def of_fields(fields: dict[str, Any]) -> Document:
+    """A document whose fields were read elsewhere."""
+    return Document(fields, False, None, [], _Values(""))
+
+
+def value(data: bytes, place: str) -> Any:
+    """The one JSON value that the bytes are. Raises INVALID_FIELD at `place`."""
+    text = data.decode("utf-8-sig", "replace")
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    try:
+        found, end = _Values(text).at(start, place)
+    except _Unreadable as error:
+        raise invalid(place, error.problem.fields[0].description) from None
+    if text[end:].strip(" \t\r\n"):
+        raise invalid(place, f"is not JSON: nothing more was expected at character {end}")
+    return found
+
+
 class _Unreadable(Exception):
     """A value that cannot be read. `end`: where the next one begins, if that is known."""
 

@@ -34,7 +34,7 @@ class Item:
 
     `labels`: as they came, where `alert` may hold them shortened; they decide which alert it is and how it is routed.
     `started`, `ended`: when this firing began and ended by the sender's clock, of senders that tell. `expiry`: when it is over
-    unless it is sent again.
+    unless it is sent again. `request_id`: a UUID by which the same alert is known when it comes once more within 24 hours.
     """
 
     alert: AlertInput
@@ -42,6 +42,7 @@ class Item:
     started: datetime | None = None
     ended: datetime | None = None
     expiry: Expiry | None = None
+    request_id: str = ""
 
 
 @dataclass(slots=True)
@@ -153,6 +154,11 @@ def nothing_beside(_request: web.Request) -> Json:
     return {}
 
 
+def the_body_is_all(_request: web.Request, _body: bytes) -> Document | None:
+    """For formats whose alerts stand in their bodies."""
+    return None
+
+
 def no_notes(_body: Json) -> dict[str, Any]:
     """For formats whose answers carry none."""
     return {}
@@ -182,6 +188,7 @@ class Format:
     `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
     `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
     is then taken as that list whatever `list_field` is. `read`: of formats whose alerts are read as their integration says.
+    `open(request, body)`: the document, of requests whose body is not all of it; None: the body is.
     """
 
     paths: tuple[str, ...]
@@ -195,5 +202,6 @@ class Format:
     may_be_empty: bool = False
     outer: Outer = Outer.OBJECT
     read: Callable[[Document, Routing], Reading] | None = None
+    open: Callable[[web.Request, bytes], Document | None] = the_body_is_all
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

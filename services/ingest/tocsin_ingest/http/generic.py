@@ -18,6 +18,11 @@ _DEFAULT: Final = compile_mapping(DEFAULT)
 _CLIENT: Final = "JSON"
 
 
+def never(_given: Any, _body: Json, _place: str) -> Item:
+    """For formats whose alerts are read by a mapping."""
+    raise AssertionError("alerts of this format are read by a mapping")
+
+
 def read(document: Document, routing: Routing) -> Reading:
     """The body's alerts. Raises INVALID_FIELD when the mapping finds no list."""
     return by(routing.mapping or _DEFAULT, document)
@@ -52,8 +57,4 @@ def _item(mapping: CompiledMapping, given: Any, _body: Json, place: str) -> Item
     return item(mapping, given, place)
 
 
-def _never(_given: Any, _body: Json, _place: str) -> Item:
-    raise AssertionError("alerts of this format are read by a mapping")
-
-
-FORMAT: Final = Format(("/v1/json", "/v1/json/{key}"), "json", _never, outer=Outer.EITHER, read=read)
+FORMAT: Final = Format(("/v1/json", "/v1/json/{key}"), "json", never, outer=Outer.EITHER, read=read)

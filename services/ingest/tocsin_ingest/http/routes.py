@@ -21,7 +21,16 @@ from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.http import alertmanager, alertmanager_v2, documents, generic, opsgenie, pagerduty, pagerduty_v1
+from tocsin_ingest.http import (
+    alertmanager,
+    alertmanager_v2,
+    cloudevents,
+    documents,
+    generic,
+    opsgenie,
+    pagerduty,
+    pagerduty_v1,
+)
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
@@ -35,6 +44,7 @@ FORMATS: Final = (
     alertmanager.FORMAT,
     alertmanager_v2.FORMAT,
     generic.FORMAT,
+    cloudevents.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
@@ -84,7 +94,9 @@ class _Receiver:
                 data = await loan.read(request)
                 if not data and self._format.may_be_empty:
                     data = b"{}"
-                document = await documents.read(data, self._format.list_field, self._format.outer)
+                document = self._format.open(request, data)
+                if document is None:
+                    document = await documents.read(data, self._format.list_field, self._format.outer)
                 document.fields.update(self._format.beside(request))
                 if sender is None:
                     key = clean_key(self._format.body_key(document.fields))
@@ -172,7 +184,11 @@ class _Receiver:
             item = self._item(given, document, place, reading)
             shorten(item.alert)
             stated = Stated(item.labels, item.started, item.ended, item.expiry)
-            return await (await self._intake.submit(sender, SendAlertRequest(alert=item.alert), stated))
+            return await (
+                await self._intake.submit(
+                    sender, SendAlertRequest(alert=item.alert, request_id=item.request_id), stated
+                )
+            )
         except Exception as error:
             return masked(error)
 

@@ -48,21 +48,29 @@ def route_wholly(
     directory: Directory, org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
 ) -> tuple[Message, bool]:
     """The message, and whether all matchers were tried: otherwise it took the default route or is not silenced, and is counted."""
+    message, rules_cut, silences_cut = routed(org_id, actor, routing, alert, stated)
+    if rules_cut:
+        directory.routing_was_cut(org_id, routing)
+    if silences_cut:
+        directory.silences_were_cut(org_id, routing)
+    return message, not (rules_cut or silences_cut)
+
+
+def routed(
+    org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
+) -> tuple[Message, bool, bool]:
+    """The message, and whether rules and silences were too expensive for it."""
     labels = dict(alert.labels) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, Severity(alert.severity)
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
         routing.rules, routing.default_policy, summary=summary, source=source, severity=severity, labels=labels
     )
-    if path.cut:
-        directory.routing_was_cut(org_id, routing)
     action = Action(alert.action or Action.TRIGGER)
     matched: tuple[Matched, ...] | None = ()
     if routing.silences and action is Action.TRIGGER:
         subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
         matched = matching(routing.silences, routing.integration_id, subject)
-        if matched is None:
-            directory.silences_were_cut(org_id, routing)
     message = Message(
         routing.integration_id,
         dedup_key,
@@ -82,7 +90,7 @@ def route_wholly(
         _as_they_came(labels) if matched and labels != dict(alert.labels) else None,
         expiry=stated.expiry,
     )
-    return message, not path.cut and matched is not None
+    return message, path.cut, matched is None
 
 
 def _as_they_came(labels: Mapping[str, str]) -> bytes:

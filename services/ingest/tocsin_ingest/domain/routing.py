@@ -95,7 +95,7 @@ class Subject:
     def meets(self, matchers: Sequence[Matcher]) -> bool | None:
         """Whether all of them hold; None when the regular expressions have taken more than MAX_STEPS."""
         for matcher in matchers:
-            value = self._value(matcher.label)
+            value = self.value(matcher.label)
             if matcher.cost:
                 self._steps += matcher.cost * len(value)
                 if self._steps > MAX_STEPS:
@@ -104,7 +104,8 @@ class Subject:
                 return False
         return True
 
-    def _value(self, label: str) -> str:
+    def value(self, label: str) -> str:
+        """What a matcher of this label looks at."""
         value = self._labels.get(label)
         if value is not None:
             return value
@@ -145,3 +146,29 @@ def route(
                 rule.suppress,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How an alert fared at a rule: its first matcher that did not hold; None when all did and the rule decides."""
+
+    rule: Rule
+    unmet: Matcher | None
+
+
+def trials(rules: Sequence[Rule], subject: Subject) -> list[Trial]:
+    """The rules that `route` tries, up to the one that decides, or to where it gives up."""
+    tried: list[Trial] = []
+    for rule in rules:
+        unmet = None
+        for matcher in rule.matchers:
+            met = subject.meets((matcher,))
+            if met is None:
+                return tried
+            if not met:
+                unmet = matcher
+                break
+        tried.append(Trial(rule, unmet))
+        if unmet is None:
+            break
+    return tried

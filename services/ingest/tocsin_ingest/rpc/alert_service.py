@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertsResult,
     SendHeartbeatRequest,
     SendHeartbeatResponse,
+    SimulateAlertRequest,
+    SimulateAlertResponse,
     StreamAlertsRequest,
     StreamAlertsResponse,
 )
@@ -31,11 +34,15 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.unopened import enclosed, takes_bytes, unopened
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.alert_size import check_size
+from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.simulate_alert import simulate
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
+from tocsin_ingest.rpc.simulate_mapping import simulated_to
 from tocsin_ingest.store import alerts
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -115,6 +122,18 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         response = SendHeartbeatResponse(returned=returned)
         response.due_time.FromDatetime(due)
         return response
+
+    async def SimulateAlert(self, request: SimulateAlertRequest, context: _Context) -> SimulateAlertResponse:
+        """What would become of an alert."""
+        check_size(request.alert)
+        check_details(request.alert.details)
+        integration_id = (
+            parse_name(request.integration, "integrations", field="integration") if request.integration else ""
+        )
+        time = request.time.ToDatetime(UTC) if request.HasField("time") else None
+        call = current_call()
+        simulated = await simulate(self._database, call.org_id, integration_id, call.subject, request.alert, time)
+        return simulated_to(simulated)
 
     async def GetAlert(self, request: GetAlertRequest, context: _Context) -> GetAlertResponse:
         """One alert."""

@@ -176,15 +176,15 @@ async def about_now(tx: Tx, ahead: float) -> list[MatchersRow]:
     return [MatchersRow(*row) for row in rows]
 
 
-async def windows(tx: Tx, silence_ids: Collection[UUID], now: datetime) -> Mapping[UUID, Window]:
-    """The windows of those in force, as the newest commit says. Until the transaction ends nobody changes them.
+async def windows(tx: Tx, silence_ids: Collection[UUID], now: datetime, *, lock: bool = True) -> Mapping[UUID, Window]:
+    """The windows of those in force, as the newest commit says. Until the transaction ends nobody changes them, with `lock`.
 
     Without the lock an alert could be held back by a silence that was ended a moment before, after everything that it held
     back has been looked at again: nobody would be paged until its former end.
     """
     rows = await tx.fetch(
-        """SELECT id, version, start_time, end_time, time_zone, days, window_end FROM silences
-        WHERE org_id = $1 AND id = ANY($2) ORDER BY id FOR KEY SHARE""",
+        f"""SELECT id, version, start_time, end_time, time_zone, days, window_end FROM silences
+        WHERE org_id = $1 AND id = ANY($2) ORDER BY id {"FOR KEY SHARE" if lock else ""}""",
         tx.org_id,
         list(silence_ids),
     )

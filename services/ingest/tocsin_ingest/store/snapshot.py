@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
 
 import asyncpg
 from tocsin_kit.db import outbox
@@ -31,7 +33,7 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
 # Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
 _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
-READ = f"""
+_READ: Final = f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
     alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
@@ -44,7 +46,7 @@ WITH live AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents
   WHERE group_key = ANY($3) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
 ), pending AS MATERIALIZED (
-  {outbox.lock_untried(ALERTS_ADDED, _TOUCHED)}
+  {{pending}}
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
@@ -52,6 +54,10 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FRO
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
+READ: Final = _READ.format(pending=outbox.lock_untried(ALERTS_ADDED, _TOUCHED))
+_LOOK: Final = _READ.format(
+    pending="SELECT NULL AS ordering_key, NULL::bigint AS id, NULL::bytea AS payload WHERE false"
+)
 
 
 async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
@@ -65,9 +71,24 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 
 async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     """Puts into the snapshot all that the messages can touch. The integrations must be locked before."""
+    await _fill(tx, snapshot, messages, READ)
+    if any(each.silences or each.expiry is not None for each in messages):
+        # The time of the transaction is the time of everything that is decided in it.
+        now = await tx.now()
+        matched = {silence.id for each in messages for silence in each.silences}
+        snapshot.put_windows(await silences.windows(tx, matched, now) if matched else {}, now)
+
+
+async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
+    """As `fill`, with the silences of another time, for one message that is not decided: nothing is locked."""
+    await _fill(tx, snapshot, [message], _LOOK)
+    snapshot.put_windows(await silences.windows(tx, [each.id for each in message.silences], now, lock=False), now)
+
+
+async def _fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message], read: str) -> None:
     keys = {each.key for each in messages}
     groups = {each.group_key for each in messages if each.action is Action.TRIGGER and not each.suppress}
-    rows = await tx.fetch(READ, tx.org_id, list(keys), list(groups))
+    rows = await tx.fetch(read, tx.org_id, list(keys), list(groups))
     _put_incidents(snapshot, rows)
     for row in rows:
         if row["alert_id"] is not None:
@@ -78,11 +99,6 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )
             snapshot.put_alert(alert)
-    matched = {silence.id for each in messages for silence in each.silences}
-    if matched or any(each.expiry is not None for each in messages):
-        # The time of the transaction is the time of everything that is decided in it.
-        now = await tx.now()
-        snapshot.put_windows(await silences.windows(tx, matched, now) if matched else {}, now)
     if timed := {each.key for each in messages if each.started is not None}:
         for key, started in (await ended_firings.read(tx, list(timed))).items():
             snapshot.put_ended(key, started)

@@ -10,6 +10,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from tocsin.ingest.v1 import alert_pb2 as _alert_pb2
+from tocsin.ingest.v1 import integration_service_pb2 as _integration_service_pb2
+from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -414,3 +416,163 @@ class ListAlertsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAlertsResponse: _TypeAlias = ListAlertsResponse  # noqa: Y015
+
+@_typing.final
+class SimulateAlertRequest(_message.Message):
+    """Request of SimulateAlert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTEGRATION_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    integration: _builtins.str
+    """The integration to route by: `integrations/{integration}`. Empty: as for a sender with a token that names none."""
+    @_builtins.property
+    def alert(self) -> _alert_pb2.AlertInput:
+        """The alert."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it comes in, for silences: whether they are in force then. Unset: now."""
+
+    def __init__(
+        self,
+        *,
+        integration: _builtins.str = ...,
+        alert: _alert_pb2.AlertInput | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "integration", b"integration", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateAlertRequest: _TypeAlias = SimulateAlertRequest  # noqa: Y015
+
+@_typing.final
+class RuleTrial(_message.Message):
+    """How an alert fared at one routing rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.int
+    """The rule's place in `routing_rules`, counted from 0."""
+    matches: _builtins.bool
+    """All its matchers hold: this rule decides."""
+    value: _builtins.str
+    """What the alert has there, at most 200 characters of it."""
+    @_builtins.property
+    def unmet(self) -> _integration_service_pb2.LabelMatcher:
+        """The first matcher that does not hold."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.int = ...,
+        matches: _builtins.bool = ...,
+        unmet: _integration_service_pb2.LabelMatcher | None = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unmet", b"unmet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "rule", b"rule", "unmet", b"unmet", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleTrial: _TypeAlias = RuleTrial  # noqa: Y015
+
+@_typing.final
+class SimulateAlertResponse(_message.Message):
+    """Response of SimulateAlert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    DEDUP_KEY_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    INCIDENT_RESOLVED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    MATCHING_SILENCES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    outcome: _alert_pb2.AlertOutcome.ValueType
+    """What would become of it."""
+    dedup_key: _builtins.str
+    """The key it would be deduplicated by, the sender's or the computed one."""
+    alert: _builtins.str
+    """The live alert that it would be folded into: `alerts/{uuid}`; empty when there is none."""
+    incident: _builtins.str
+    """The open incident that it would join, acknowledge or resolve: `incidents/{uuid}`; empty when there is none."""
+    incident_resolved: _builtins.bool
+    """It would close the incident."""
+    count: _builtins.int
+    """How many messages the alert would stand for."""
+    rule: _builtins.int
+    """The rule that decides, counted from 0; unset: the default route."""
+    policy: _builtins.str
+    """The policy of an incident that it would open: `policies/{policy}`. Empty: the tenant's fallback policy."""
+    severity: _severity_pb2.Severity.ValueType
+    """The severity that it would have."""
+    silence: _builtins.str
+    """The silence that would hold it back: `silences/{uuid}`; empty when none would."""
+    @_builtins.property
+    def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleTrial]:
+        """The rules that were tried, in their order, up to the one that decides."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels whose alerts share an incident; empty: only those of the same key."""
+
+    @_builtins.property
+    def matching_silences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All silences that match it, whether or not they are in force then."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """For when this was decided."""
+
+    @_builtins.property
+    def explanation(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same in words, a statement a line."""
+
+    def __init__(
+        self,
+        *,
+        outcome: _alert_pb2.AlertOutcome.ValueType = ...,
+        dedup_key: _builtins.str = ...,
+        alert: _builtins.str = ...,
+        incident: _builtins.str = ...,
+        incident_resolved: _builtins.bool = ...,
+        count: _builtins.int = ...,
+        trials: _abc.Iterable[Global___RuleTrial] | None = ...,
+        rule: _builtins.int | None = ...,
+        policy: _builtins.str = ...,
+        severity: _severity_pb2.Severity.ValueType = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        silence: _builtins.str = ...,
+        matching_silences: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        explanation: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "rule", b"rule", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "time", b"time", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
+    _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rule) -> _WhichOneofReturnType__rule | None: ...
+
+Global___SimulateAlertResponse: _TypeAlias = SimulateAlertResponse  # noqa: Y015

@@ -57,6 +57,11 @@ class AlertServiceStub:
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.SerializeToString,
                 response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.FromString,
                 _registered_method=True)
+        self.SimulateAlert = channel.unary_unary(
+                '/tocsin.ingest.v1.AlertService/SimulateAlert',
+                request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.SerializeToString,
+                response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.FromString,
+                _registered_method=True)
         self.GetAlert = channel.unary_unary(
                 '/tocsin.ingest.v1.AlertService/GetAlert',
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.GetAlertRequest.SerializeToString,
@@ -111,6 +116,16 @@ class AlertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateAlert(self, request, context):
+        """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
+        the rules, silences, alerts and incidents as they are committed now.
+
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAlert(self, request, context):
         """Reads one alert. Reasons: `ALERT_NOT_FOUND`.
         """
@@ -147,6 +162,11 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     servicer.SendHeartbeat,
                     request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.FromString,
                     response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.SerializeToString,
+            ),
+            'SimulateAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateAlert,
+                    request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.FromString,
+                    response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.SerializeToString,
             ),
             'GetAlert': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAlert,
@@ -270,6 +290,33 @@ class AlertService:
             '/tocsin.ingest.v1.AlertService/SendHeartbeat',
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatRequest.SerializeToString,
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SendHeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.ingest.v1.AlertService/SimulateAlert',
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.SerializeToString,
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,12 @@ class AlertServiceStub:
 
     Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
     """
+    SimulateAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SimulateAlertRequest, _alert_service_pb2.SimulateAlertResponse]
+    """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
+    the rules, silences, alerts and incidents as they are committed now.
+
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+    """
     GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]
@@ -88,6 +94,12 @@ class AlertServiceAsyncStub(AlertServiceStub):
     its missing heartbeats have triggered.
 
     Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
+    """
+    SimulateAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SimulateAlertRequest, _alert_service_pb2.SimulateAlertResponse]  # type: ignore[assignment]
+    """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
+    the rules, silences, alerts and incidents as they are committed now.
+
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
     """
     GetAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]  # type: ignore[assignment]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
@@ -142,6 +154,18 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         its missing heartbeats have triggered.
 
         Idempotent. Reasons: `INVALID_FIELD` (the integration has no `heartbeat_interval`), `INTEGRATION_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateAlert(
+        self,
+        request: _alert_service_pb2.SimulateAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_service_pb2.SimulateAlertResponse, _abc.Awaitable[_alert_service_pb2.SimulateAlertResponse]]:
+        """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
+        the rules, silences, alerts and incidents as they are committed now.
+
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

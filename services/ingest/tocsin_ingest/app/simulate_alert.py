@@ -1,0 +1,179 @@
+"""What would become of an alert. Decided by the code that decides about alerts that come in, from what is committed now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_pb2 import AlertInput
+from tocsin.ingest.v1.integration_service_pb2 import Integration
+from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import not_found
+from tocsin_kit.ids import format_name, new_id
+
+from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
+from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.route_alert import routed
+from tocsin_ingest.domain.decide import Decision, Outcome
+from tocsin_ingest.domain.message import Message
+from tocsin_ingest.domain.routing import Operator, Subject, Trial, trials
+from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.silences import Matched, Silence
+from tocsin_ingest.domain.snapshot import Snapshot
+from tocsin_ingest.store import integrations, silences
+from tocsin_ingest.store.snapshot import look
+
+_SHOWN: Final = 200
+"""Characters of a value that a matcher looked at."""
+_SIGNS: Final = {Operator.EQUAL: "=", Operator.NOT_EQUAL: "!=", Operator.MATCHES: "=~", Operator.NOT_MATCHES: "!~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A rule that was tried. `place`: in the integration's list; `value`: what its unmet matcher looked at."""
+
+    place: int
+    trial: Trial
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """`is_new`: of alert and incident, that there is none yet to name."""
+
+    message: Message
+    decision: Decision
+    tried: Sequence[Tried]
+    cut: Sequence[str]
+    """What was too expensive for the alert and so not looked at to the end: rules, silences."""
+    new_alert: bool
+    new_incident: bool
+    time: datetime
+
+    @property
+    def rule(self) -> Tried | None:
+        """The rule that decides; None: the default route does."""
+        return next((each for each in self.tried if each.trial.unmet is None), None)
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The labels whose alerts share an incident."""
+        return () if self.rule is None else self.rule.trial.rule.group_by
+
+
+async def simulate(
+    database: Database, org_id: str, integration_id: str, actor: str, alert: AlertInput, time: datetime | None
+) -> Simulated:
+    """`alert` was validated. Raises INTEGRATION_NOT_FOUND."""
+    async with database.transaction(org_id) as tx:
+        now = await tx.now() if time is None else time
+        routing, places = await _routing(tx, integration_id)
+        message, rules_cut, silences_cut = routed(org_id, actor, routing, alert)
+        snapshot = Snapshot(new_id)
+        await look(tx, snapshot, message, now)
+    [decision] = snapshot.apply([message])
+    cut = [name for name, was in (("routing rules", rules_cut), ("silences", silences_cut)) if was]
+    return Simulated(
+        message,
+        decision,
+        _tried(routing, places, alert),
+        cut,
+        decision.alert is None or snapshot.is_new(decision.alert.id),
+        decision.incident is None or snapshot.is_new(decision.incident.id),
+        now,
+    )
+
+
+async def _routing(tx: Tx, integration_id: str) -> tuple[Routing, list[int]]:
+    """How alerts of the integration are routed by what is committed, and the places of the rules that can be used."""
+    rows = await silences.not_ended(tx)
+    sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
+    quiet = tuple(
+        Silence(Matched(row.id, row.version), row.integration_id, matchers)
+        for row, matchers in zip(rows, sets, strict=True)
+        if matchers is not None
+    )
+    if not integration_id:
+        return Routing("", None, (), "", quiet), []
+    row = await integrations.get(tx, integration_id)
+    if row is None:
+        raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, format_name("integrations", integration_id))
+    stored = Integration.FromString(row.routing_rules).routing_rules
+    rules, left_out = compile_usable_rules(stored)
+    places = [place for place in range(len(stored)) if place not in left_out]
+    return Routing(integration_id, row.version_key, rules, row.default_policy, quiet), places
+
+
+def _tried(routing: Routing, places: Sequence[int], alert: AlertInput) -> list[Tried]:
+    subject = Subject(
+        summary=alert.summary, source=alert.source, severity=Severity(alert.severity), labels=dict(alert.labels)
+    )
+    found = trials(routing.rules, subject)
+    return [
+        Tried(place, trial, "" if trial.unmet is None else subject.value(trial.unmet.label)[:_SHOWN])
+        for place, trial in zip(places, found, strict=False)
+    ]
+
+
+def explain(simulated: Simulated) -> list[str]:
+    """In words, a statement a line."""
+    lines = [f"rule {each.place} does not match: {_unmet(each)}" for each in simulated.tried if each.trial.unmet]
+    lines += [
+        f"the {name} take too long for this alert: those that were not tried are left out" for name in simulated.cut
+    ]
+    message, policy = simulated.message, simulated.message.policy
+    way = (
+        "no rule matches: the default route is taken"
+        if simulated.rule is None
+        else f"rule {simulated.rule.place} matches"
+    )
+    lines.append(
+        f"{way}: severity {message.severity.name.lower()}, "
+        + (f"policy {policy}" if policy else "the tenant's fallback policy")
+    )
+    if simulated.group_by:
+        lines.append(f"alerts that agree in {', '.join(simulated.group_by)} share an incident")
+    in_force = simulated.decision.alert.hold if simulated.decision.alert is not None else None
+    lines += [
+        f"silences/{each.id} matches, and is not the one that holds it back at {simulated.time:%Y-%m-%d %H:%M} UTC"
+        for each in message.silences
+        if in_force is None or each.id != in_force.silence_id
+    ]
+    return [*lines, _outcome(simulated)]
+
+
+def _unmet(tried: Tried) -> str:
+    matcher = tried.trial.unmet
+    assert matcher is not None, "only of rules that do not match"
+    return f"{matcher.label} {_SIGNS[matcher.operator]} {matcher.value!r} does not hold for {tried.value!r}"
+
+
+def _outcome(simulated: Simulated) -> str:
+    decision = simulated.decision
+    incident = decision.incident
+    named = "" if incident is None or simulated.new_incident else f"incidents/{incident.id}"
+    match decision.outcome:
+        case Outcome.OPENED:
+            return "a new incident would be opened, and its people paged"
+        case Outcome.DEDUPLICATED:
+            return f"its key is firing already: it would be counted in {named}, and nobody paged again"
+        case Outcome.GROUPED:
+            return f"it would join {named}, and nobody would be paged again"
+        case Outcome.RESOLVED:
+            over = f", and {named} with it" if decision.incident_resolved else ""
+            return f"its alert would be over{over}"
+        case Outcome.SUPPRESSED:
+            return "the rule suppresses it: it would be kept, and nobody paged"
+        case Outcome.ACKNOWLEDGED:
+            return f"{named} would be acknowledged"
+        case Outcome.SILENCED:
+            assert decision.alert is not None
+            assert decision.alert.hold is not None
+            until = f"{decision.alert.hold.until:%Y-%m-%d %H:%M} UTC"
+            return (
+                f"silences/{decision.alert.hold.silence_id} holds it back until {until}: nobody would be paged before"
+            )
+        case Outcome.IGNORED:
+            return "its key is not firing: nothing would happen"

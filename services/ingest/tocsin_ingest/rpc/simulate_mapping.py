@@ -1,0 +1,42 @@
+"""What SimulateAlert answers."""
+
+from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
+from tocsin_kit.ids import format_name
+
+from tocsin_ingest.app.simulate_alert import Simulated, Tried, explain
+
+
+def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
+    """The answer."""
+    decision, message, rule = simulated.decision, simulated.message, simulated.rule
+    response = SimulateAlertResponse(
+        outcome=decision.outcome,  # type: ignore[arg-type]  # the numbers are the enum's own
+        dedup_key=message.dedup_key,
+        incident_resolved=decision.incident_resolved,
+        trials=[_trial(each) for each in simulated.tried],
+        rule=None if rule is None else rule.place,
+        policy=message.policy,
+        severity=message.severity,  # type: ignore[arg-type]
+        group_by=simulated.group_by,
+        matching_silences=[format_name("silences", each.id) for each in message.silences],
+        explanation=explain(simulated),
+    )
+    response.time.FromDatetime(simulated.time)
+    if decision.alert is not None:
+        response.count = decision.alert.count
+        if not simulated.new_alert:
+            response.alert = format_name("alerts", decision.alert.id)
+        if decision.alert.hold is not None:
+            response.silence = format_name("silences", decision.alert.hold.silence_id)
+    if decision.incident is not None and not simulated.new_incident:
+        response.incident = format_name("incidents", decision.incident.id)
+    return response
+
+
+def _trial(tried: Tried) -> RuleTrial:
+    unmet = tried.trial.unmet
+    if unmet is None:
+        return RuleTrial(rule=tried.place, matches=True)
+    matcher = LabelMatcher(label=unmet.label, operator=unmet.operator, value=unmet.value)  # type: ignore[arg-type]
+    return RuleTrial(rule=tried.place, unmet=matcher, value=tried.value)

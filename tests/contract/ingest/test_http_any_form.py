@@ -37,6 +37,7 @@ from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, 
 TRIES = 5
 PATHS = (
     "/v1/alertmanager",
+    "/v1/grafana",
     "/api/v2/alerts",
     "/v1/json",
     "/v1/cloudevents",

@@ -1,4 +1,4 @@
-"""Alertmanager's webhook, version 4, and Grafana's, which has the same form: `POST /v1/alertmanager`.
+"""Alertmanager's webhook, version 4: `POST /v1/alertmanager`. Grafana's has the same form, and is understood here as well.
 
 The integration key is a bearer token or the end of the path.
 https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
@@ -79,6 +79,16 @@ def moment(stamp: Timestamp | None) -> datetime | None:
 
 def summary_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
     """What the alert is about, in its own words or by its name."""
+    rule = labels.get("rulename")
+    if rule:
+        # Grafana's: its annotations are those of the rule, and tell of what was not measured at all.
+        match labels.get("alertname"):
+            case "DatasourceNoData":
+                return f"no data for the rule {rule}"
+            case "DatasourceError":
+                return (
+                    f"the rule {rule} cannot be evaluated: {annotations.get('Error') or 'its data source has failed'}"
+                )
     for name in ("summary", "title", "message", "description"):
         if annotations.get(name, "").strip():
             return annotations[name]
@@ -99,7 +109,7 @@ def add_links(alert: AlertInput, given: Json, annotations: Mapping[str, str], bo
 def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[str, Any]:
     return {
         "annotations": dict(annotations),
-        **{name: given[name] for name in ("startsAt", "endsAt") if given.get(name)},
+        **{name: given[name] for name in ("startsAt", "endsAt", "values", "valueString") if given.get(name)},
         **{name: body[name] for name in ("receiver", "groupKey", "groupLabels", "truncatedAlerts") if body.get(name)},
     }
 

@@ -95,6 +95,12 @@ BODIES: tuple[Any, ...] = (
         "data": {"summary": "s"},
         "data_base64": "e30=",
     },
+    {
+        "heartbeat": {"monitorID": 1, "status": 0, "msg": "m"},
+        "monitor": {"id": 1, "name": "n", "url": "http://x"},
+        "msg": "m",
+    },
+    {"title": "t", "key": "k", "transition": "Triggered", "type": "error", "priority": "P1", "link": "http://x"},
 )
 
 

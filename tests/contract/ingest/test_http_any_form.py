@@ -41,6 +41,8 @@ PATHS = (
     "/api/v2/alerts",
     "/v1/json",
     "/v1/cloudevents",
+    "/v1/uptime-kuma",
+    "/v1/datadog",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
     "/v2/alerts",
@@ -348,7 +350,8 @@ JSON: SearchStrategy[Any] = recursive(
 )
 FIELDS = """status labels annotations startsAt endsAt fingerprint generatorURL version groupKey groupLabels externalURL
 truncatedAlerts receiver event_action dedup_key payload client client_url links images summary severity
-action source specversion id type data data_base64 event_type incident_key description
+action source specversion id type data data_base64 msg monitor
+heartbeat title transition priority event_type incident_key description
 details contexts"""
 IN_PAYLOAD = "summary source severity component group class custom_details timestamp"
 OBJECTS = dictionaries(sampled_from(FIELDS.split()), JSON, max_size=6)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
+from tocsin.ingest.v1.integration_service_pb2 import AlertMapping
+
 from tocsin_ingest.app.compile_mapping import DEFAULT, CompiledMapping, compile_mapping
 from tocsin_ingest.app.directory import Routing
 from tocsin_ingest.http import mapped
@@ -16,6 +18,17 @@ from tocsin_ingest.http.format import Format, Item, Json, Reading
 
 _DEFAULT: Final = compile_mapping(DEFAULT)
 _CLIENT: Final = "JSON"
+
+
+def preset(path: str, name: str, client: str, mapping: AlertMapping) -> Format:
+    """A sender whose bodies are one alert each, which this mapping reads unless the integration has one."""
+    compiled = compile_mapping(mapping)
+
+    def read_preset(_document: Document, routing: Routing) -> Reading:
+        chosen = routing.mapping or compiled
+        return Reading(lambda given, _body, place: mapped.item(chosen, client, given, place))
+
+    return Format((path, path + "/{key}"), name, never, read=read_preset)
 
 
 def never(_given: Any, _body: Json, _place: str) -> Item:

@@ -25,12 +25,14 @@ from tocsin_ingest.http import (
     alertmanager,
     alertmanager_v2,
     cloudevents,
+    datadog,
     documents,
     generic,
     grafana,
     opsgenie,
     pagerduty,
     pagerduty_v1,
+    uptime_kuma,
 )
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
@@ -47,6 +49,8 @@ FORMATS: Final = (
     grafana.FORMAT,
     generic.FORMAT,
     cloudevents.FORMAT,
+    uptime_kuma.FORMAT,
+    datadog.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500

@@ -1,0 +1,117 @@
+"""Senders whose bodies a mapping of ours reads: Uptime Kuma's preset webhook, and Datadog's with the payload of the reference."""
+
+from typing import Any
+
+import aiohttp
+import pytest
+from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING, ALERT_STATE_RESOLVED
+from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_WARNING
+
+from tests.store.ingest.support import Ingest, bearer, new_org
+
+
+class Client:
+    """Posts with the key of a new integration."""
+
+    def __init__(self, ingest: Ingest, path: str) -> None:
+        self.ingest, self.path, self.org = ingest, path, new_org()
+
+    async def post(self, body: Any) -> tuple[int, Any]:
+        if not hasattr(self, "key"):
+            _, self.key = await self.ingest.integration(self.org)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{self.ingest.http}{self.path}", json=body) as response,
+        ):
+            return response.status, await response.json()
+
+    async def alerts(self) -> list[Any]:
+        listed = await self.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(self.org))
+        return sorted((each for each in listed.alerts if each.source != "Tocsin"), key=lambda each: each.summary)
+
+
+def kuma(status: int, text: str) -> dict[str, Any]:
+    """As version 2 posts it."""
+    return {
+        "heartbeat": {
+            "monitorID": 7,
+            "status": status,
+            "time": "2026-03-14 03:07:11.953",
+            "msg": text,
+            "ping": None,
+            "important": True,
+            "duration": 60,
+            "timezone": "Europe/Berlin",
+            "localDateTime": "2026-03-14 04:07:11",
+        },
+        "monitor": {
+            "id": 7,
+            "name": "shop",
+            "url": "https://shop.example.com/",
+            "type": "http",
+            "basic_auth_pass": "secret",
+            "tags": [{"tag_id": 1, "name": "prod", "value": ""}],
+        },
+        "msg": f"[shop] [{'✅ Up' if status == 1 else '🔴 Down'}] {text}",
+    }
+
+
+async def test_a_monitor_of_uptime_kuma_goes_down_and_comes_up(ingest: Ingest) -> None:
+    client = Client(ingest, "/v1/uptime-kuma")
+    for _ in range(2):
+        assert (await client.post(kuma(0, "connect ECONNREFUSED 192.0.2.7:443")))[0] == 200
+    [alert] = await client.alerts()
+    assert (alert.dedup_key, alert.count, alert.state) == ("7", 2, ALERT_STATE_FIRING)
+    assert alert.summary == "[shop] [🔴 Down] connect ECONNREFUSED 192.0.2.7:443"
+    assert (alert.source, alert.severity) == ("shop", SEVERITY_CRITICAL)
+    assert dict(alert.labels) == {"monitor": "shop", "type": "http", "url": "https://shop.example.com/"}
+    assert "secret" not in str(alert)
+    assert (await client.post(kuma(1, "200 - OK")))[0] == 200
+    assert [each.state for each in await client.alerts()] == [ALERT_STATE_RESOLVED]
+
+
+async def test_what_uptime_kuma_says_without_a_monitor_is_an_alert_by_its_text(ingest: Ingest) -> None:
+    client = Client(ingest, "/v1/uptime-kuma")
+    for text in ("[shop][https://shop.example.com] certificate will expire in 14 days", "My webhook Testing"):
+        assert (await client.post({"heartbeat": None, "monitor": None, "msg": text}))[0] == 200
+    alerts = await client.alerts()
+    assert [each.severity for each in alerts] == [SEVERITY_WARNING, SEVERITY_WARNING]
+    assert len({each.dedup_key for each in alerts}) == 2
+
+
+def datadog(transition: str, **fields: str) -> dict[str, str]:
+    return {
+        "title": f"[{transition}] CPU is high on web-1",
+        "body": "%%% CPU over 90 % %%%",
+        "key": "6b5c1f7e",
+        "transition": transition,
+        "type": "error",
+        "priority": "",
+        "monitor": "1234",
+        "scope": "host:web-1",
+        "host": "web-1",
+        "link": "https://app.datadoghq.com/event/event?id=123456",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("transition", ["Triggered", "Warn", "No Data", "Re-Triggered", "Renotify"])
+async def test_a_monitor_of_datadog_fires_and_recovers(ingest: Ingest, transition: str) -> None:
+    client = Client(ingest, "/v1/datadog")
+    assert (await client.post(datadog(transition)))[0] == 200
+    [alert] = await client.alerts()
+    assert (alert.dedup_key, alert.state, alert.severity) == ("6b5c1f7e", ALERT_STATE_FIRING, SEVERITY_ERROR)
+    assert dict(alert.labels) == {"host": "web-1", "monitor": "1234", "scope": "host:web-1"}
+    assert [link.href for link in alert.links] == ["https://app.datadoghq.com/event/event?id=123456"]
+    assert (await client.post(datadog("Recovered", type="success")))[0] == 200
+    assert [each.state for each in await client.alerts()] == [ALERT_STATE_RESOLVED]
+
+
+async def test_the_priority_of_a_monitor_comes_before_its_type(ingest: Ingest) -> None:
+    client = Client(ingest, "/v1/datadog")
+    assert (await client.post(datadog("Triggered", priority="P1")))[0] == 200
+    assert [each.severity for each in await client.alerts()] == [SEVERITY_CRITICAL]
+    status, answer = await client.post(datadog("Muted"))
+    assert (status, "'muted', which is no action" in answer["errors"][0]["message"]) == (400, True)

@@ -1,9 +1,10 @@
 """Reads what a batch needs to decide: live alerts of its keys, their incidents, open incidents of its groups."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db import outbox
@@ -33,7 +34,11 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
 # Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
 _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
-_READ: Final = f"""
+
+
+def _read(pending: str) -> str:
+    """`pending`: gives the undelivered events of the incidents in `live` and `grouped`."""
+    return f"""
 WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
     alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
@@ -46,7 +51,7 @@ WITH live AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents
   WHERE group_key = ANY($3) AND state = 'open' AND org_id IS NOT DISTINCT FROM $1
 ), pending AS MATERIALIZED (
-  {{pending}}
+  {pending}
 )
 SELECT *, NULL::bigint AS pending_id, NULL::bytea AS pending FROM live
 UNION ALL
@@ -54,10 +59,10 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, grouped.*, NULL, NULL FRO
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ordering_key::uuid, NULL, NULL, NULL, NULL, NULL, id, payload FROM pending
 """
-READ: Final = _READ.format(pending=outbox.lock_untried(ALERTS_ADDED, _TOUCHED))
-_LOOK: Final = _READ.format(
-    pending="SELECT NULL AS ordering_key, NULL::bigint AS id, NULL::bytea AS payload WHERE false"
-)
+
+
+READ: Final = _read(outbox.lock_untried(ALERTS_ADDED, _TOUCHED))
+_LOOK: Final = _read("SELECT NULL AS ordering_key, NULL::bigint AS id, NULL::bytea AS payload WHERE false")
 
 
 async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
@@ -71,7 +76,9 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 
 async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     """Puts into the snapshot all that the messages can touch. The integrations must be locked before."""
-    await _fill(tx, snapshot, messages, READ)
+    _put(snapshot, await tx.fetch(READ, tx.org_id, *_touched(messages)))
+    if timed := _timed(messages):
+        _put_ended(snapshot, await ended_firings.read(tx, timed))
     if any(each.silences or each.expiry is not None for each in messages):
         # The time of the transaction is the time of everything that is decided in it.
         now = await tx.now()
@@ -81,14 +88,23 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
 
 async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
     """As `fill`, with the silences of another time, for one message that is not decided: nothing is locked."""
-    await _fill(tx, snapshot, [message], _LOOK)
+    _put(snapshot, await tx.fetch(_LOOK, tx.org_id, *_touched([message])))
+    if timed := _timed([message]):
+        _put_ended(snapshot, await ended_firings.read(tx, timed))
     snapshot.put_windows(await silences.windows(tx, [each.id for each in message.silences], now, lock=False), now)
 
 
-async def _fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message], read: str) -> None:
+def _touched(messages: Sequence[Message]) -> tuple[list[UUID], list[UUID]]:
     keys = {each.key for each in messages}
     groups = {each.group_key for each in messages if each.action is Action.TRIGGER and not each.suppress}
-    rows = await tx.fetch(read, tx.org_id, list(keys), list(groups))
+    return list(keys), list(groups)
+
+
+def _timed(messages: Sequence[Message]) -> list[UUID]:
+    return list({each.key for each in messages if each.started is not None})
+
+
+def _put(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
     _put_incidents(snapshot, rows)
     for row in rows:
         if row["alert_id"] is not None:
@@ -99,9 +115,11 @@ async def _fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message], read: s
                 row["alert_id"], row["key"], state, row["incident_id"], row["count"], None, row["start_time"], hold
             )
             snapshot.put_alert(alert)
-    if timed := {each.key for each in messages if each.started is not None}:
-        for key, started in (await ended_firings.read(tx, list(timed))).items():
-            snapshot.put_ended(key, started)
+
+
+def _put_ended(snapshot: Snapshot, ended: Mapping[UUID, datetime]) -> None:
+    for key, started in ended.items():
+        snapshot.put_ended(key, started)
 
 
 def _put_incidents(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:

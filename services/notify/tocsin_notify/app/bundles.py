@@ -17,7 +17,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.stored_jobs import job_of_member, readable
 from tocsin_notify.channels.text import one_line, severity_word
-from tocsin_notify.domain.bundling import Member, summary
+from tocsin_notify.domain.bundling import TOGETHER, Member, summary
 from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
@@ -32,7 +32,10 @@ _log = get_logger(__name__)
 
 GENERATION: Final = 1
 """Of the page of a bundle, whose incident is the bundle itself: a fence of this generation stops it like any other page."""
-_MOST: Final = 50
+_MOST: Final = 10
+"""Bundles that one transaction makes messages of: with `MOST_PAGES`, the bound of the rows that it reads."""
+MOST_PAGES: Final = 500
+"""Pages of one message. Further ones follow in further messages, so that a long storm is neither read nor held whole."""
 _LISTED: Final = 20
 _TITLE: Final = 120
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
@@ -52,13 +55,15 @@ class Bundles:
         while True:
             async with self._db.system() as tx:
                 due = await bundles.claim(tx, _MOST)
-                made = await self._make(tx, due) if due else _Made()
+                parted = await _part(tx, due) if due else {}
+                sent = [(org_id, user, parted.get(id, id)) for org_id, user, id in due]
+                made = await self._make(tx, sent) if due else _Made()
             self._hints.now([row.id for row in made.rows])
             self._hints.now([id for id, delay, _ in made.released if delay <= 0])
             self._hints.arm([Hint(id, delay, priority) for id, delay, priority in made.released if delay > 0])
             if made.unreachable:
                 self._failures.nudge()
-            if len(due) < _MOST:
+            if len(due) < _MOST and not parted:
                 return
 
     async def _make(self, tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> "_Made":
@@ -112,6 +117,11 @@ class Bundles:
             _log.error("nobody_to_notify", detail=why, **fields)
         _log.warning("pages_bundled", pages=len(members), **fields)
         self._metrics.bundles.inc()
+
+
+async def _part(tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> dict[UUID, UUID]:
+    """The new id of the first pages of each bundle that holds too many for one message."""
+    return await bundles.part(tx, due, [new_id() for _ in due], MOST_PAGES, TOGETHER)
 
 
 @dataclass(slots=True)

@@ -60,7 +60,7 @@ class Cancel:
                     cancelled = await notifications.cancel_fenced(tx, incidents)
                     touched = await bundles.touched(tx, incidents)
                 if touched:
-                    over = await self._stop_bundles(touched, cancelled)
+                    over = await self._stop_bundles(touched, incidents, cancelled)
                     incidents = sorted({*incidents, *over})
                 async with self._db.system() as tx:
                     await wait_for_started_calls(tx, (incident_key(*incident) for incident in incidents))
@@ -89,11 +89,13 @@ class Cancel:
             )
         return Stopped(len(cancelled), crossed)
 
-    async def _stop_bundles(self, touched: Sequence[Named], cancelled: list[UUID]) -> list[Named]:
+    async def _stop_bundles(
+        self, touched: Sequence[Named], incidents: Sequence[Named], cancelled: list[UUID]
+    ) -> list[Named]:
         """What of these waits with others is cancelled. A bundle that was sent, and holds nothing more that is true, is fenced like
         an incident: these are returned."""
         async with self._db.system() as tx:
-            stopped, over = await bundles.stop(tx, touched)
+            stopped, over = await bundles.stop(tx, touched, incidents)
             cancelled += stopped
             if over:
                 reason = "every page in it was answered"

@@ -19,7 +19,7 @@ from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.journal_notes import added
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
-from tocsin_notify.domain.bundling import BundlePolicy, place
+from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, place
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
@@ -230,7 +230,7 @@ class _Round:
         if fence is not None:
             state, reason = State.CANCELLED, fence
         elif bundle is not None:
-            state, reason = State.BUNDLED, f"sent together with other pages, as pages/{bundle}"
+            state, reason = State.BUNDLED, TOGETHER.format(bundle=bundle)
         elif step.delay <= 0 and self._may_start(page):
             state, reason = self._seat(id, page, person, step)
         return NewNotification(

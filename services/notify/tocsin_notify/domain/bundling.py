@@ -4,7 +4,8 @@ Critical pages take no part in it: they go at once, and neither use the budget n
 
 A storm begins with the page that exceeds the budget, and lasts until none came for a whole `window`. While it lasts, pages are
 collected. The first message that bundles them follows after `collect`; each further one after twice the time, up to `longest`:
-short enough that a level has not timed out before its people have heard of it.
+short enough that a level has not timed out before its people have heard of it. A bundle that holds too many pages for one message
+is sent as several, one after the other, the oldest pages first.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+TOGETHER: Final = "sent together with other pages, as pages/{bundle}"
+"""What a page in a bundle says of itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,32 @@ WITH due AS (
 UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
 RETURNING d.org_id, d.user_id, d.bundle
 """
+# Gives the oldest pages of those that are too large the id `part`. The rest stays, and is due again at once: `paces` names it, so
+# that pages which come meanwhile, and cancels, find it.
+# Locks the notifications in the order in which a cancel does.
+_PART: Final = """
+WITH large AS MATERIALIZED (
+  SELECT g.org_id, g.user_id, g.bundle, g.part
+  FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[]) AS g(org_id, user_id, bundle, part)
+  WHERE EXISTS (SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle OFFSET $5)
+), oldest AS MATERIALIZED (
+  SELECT l.org_id, l.part, o.id FROM large l CROSS JOIN LATERAL (
+    SELECT p.id FROM bundle_pages b JOIN pages p ON p.org_id = b.org_id AND p.id = b.page_id
+    WHERE b.org_id = l.org_id AND b.bundle = l.bundle
+    ORDER BY coalesce(p.planned_time, p.create_time), p.id LIMIT $5
+  ) o
+), moved AS (
+  UPDATE bundle_pages b SET bundle = o.part FROM oldest o WHERE b.org_id = o.org_id AND b.page_id = o.id
+), mine AS (
+  SELECT n.id, o.part FROM oldest o JOIN notifications n ON n.org_id = o.org_id AND n.page_id = o.id AND n.state = 'bundled'
+  ORDER BY n.id FOR UPDATE OF n
+), told AS (
+  UPDATE notifications n SET state_reason = replace($6, '{bundle}', m.part::text) FROM mine m WHERE n.id = m.id
+), again AS (
+  UPDATE paces p SET bundle = l.bundle, bundle_due = app_now() FROM large l WHERE p.org_id = l.org_id AND p.user_id = l.user_id
+)
+SELECT org_id, user_id, bundle, part FROM large
+"""
 _MEMBERS: Final = """
 SELECT b.bundle, p.id, p.user_id, p.incident, p.generation, p.type, p.job,
   coalesce(p.planned_time, p.create_time) AS since, p.urgency, f.reason AS stopped
@@ -173,6 +199,26 @@ async def claim(tx: Tx, limit: int) -> list[tuple[str, str, UUID]]:
     return [(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
 
 
+async def part(
+    tx: Tx, due: Sequence[tuple[str, str, UUID]], parts: Sequence[UUID], most: int, reason: str
+) -> dict[UUID, UUID]:
+    """Of each of these that holds more than `most` pages, the oldest `most` become a bundle of their own, under its id in `parts`.
+
+    The rest keeps its id and is due at once. Answers the new id of each bundle that was too large. Run it in the transaction that
+    claimed them. `reason`: what the notifications of the moved pages say; `{bundle}` in it stands for the new id.
+    """
+    rows = await tx.fetch(
+        _PART,
+        [org_id for org_id, _, _ in due],
+        [user for _, user, _ in due],
+        [bundle for _, _, bundle in due],
+        list(parts),
+        most,
+        reason,
+    )
+    return {row["bundle"]: row["part"] for row in rows}
+
+
 async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[BundledPage]]:
     """The pages of each of these, the oldest first."""
     found: dict[UUID, list[BundledPage]] = {id: [] for _, id in bundles}
@@ -205,12 +251,15 @@ async def touched(tx: Tx, incidents: Collection[Named]) -> list[Named]:
     return [(row["org_id"], row["bundle"]) for row in await tx.fetch(_TOUCHED, *_split(incidents))]
 
 
-async def stop(tx: Tx, bundles: Collection[Named]) -> tuple[list[UUID], list[Named]]:
-    """Cancel what fences stop in these and was not sent; which bundles were sent and hold nothing more that is true.
+async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named]) -> tuple[list[UUID], list[Named]]:
+    """Cancel what fences stop in the bundles of these incidents and was not sent; which bundles were sent and hold nothing more
+    that is true. `bundles`: those that `touched` found.
 
     Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
     """
     await tx.execute(_HOLD, *_split(bundles))
+    # A claim that this waited for may have parted them: pages of these incidents may be in another bundle by now.
+    bundles = sorted({*bundles, *await touched(tx, incidents)})
     cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]
     return cancelled, [(row["org_id"], row["bundle"]) for row in await tx.fetch(_OVER, *_split(bundles))]
 

@@ -47,6 +47,7 @@ from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
+from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.app.watch_incidents import Feeds
 from tocsin_escalation.app.watch_on_call import OnCalls
 from tocsin_escalation.clients.ingest import Ingest
@@ -161,7 +162,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
     )
     add(
-        analytics_service.AnalyticsService(db),
+        analytics_service.AnalyticsService(Summaries(db)),
         analytics_service.NAME,
         analytics_service_pb2_grpc.add_AnalyticsServiceServicer_to_server,
     )

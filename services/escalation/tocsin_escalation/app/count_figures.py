@@ -1,8 +1,12 @@
 """Counts what stands in timelines, some seconds after it was written, tenant by tenant."""
 
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.store import changes, counting
+
+_log = get_logger(__name__)
 
 _TENANTS = 500
 _ENTRIES = 2000
@@ -27,7 +31,17 @@ class CountFigures:
                 break
             after = found[-1][0]
         while waiting:
-            waiting = [org_id for org_id in waiting if await self._some(org_id)]
+            waiting = [org_id for org_id in waiting if await self._tried(org_id)]
+
+    async def _tried(self, org_id: str) -> bool:
+        """As `_some`. A tenant that cannot be counted holds up no other; it is tried again in the next round."""
+        try:
+            return await self._some(org_id)
+        except TocsinError:
+            raise  # the database is away, for all of them
+        except Exception:
+            _log.exception("counting_failed", org_id=org_id)
+            return False
 
     async def _some(self, org_id: str) -> bool:
         """Count the tenant's next entries; whether there are more."""

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -12,17 +12,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import analytics_service_pb2 as pb
 from tocsin.escalation.v1 import analytics_service_pb2_grpc as pb_grpc
 from tocsin.type.v1.severity_pb2 import Severity
-from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import FieldViolation, invalid, invalid_fields
 from tocsin_kit.rpc.call import current_call
 
+from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
 from tocsin_escalation.domain.schedules.clock import UnknownZone, clock
 from tocsin_escalation.rpc.mapping import timestamp
-from tocsin_escalation.store import figures
 
 Context = grpc.aio.ServicerContext[Any, Any]
-F = TypeVar("F")
 NAME: Final = "tocsin.escalation.v1.AnalyticsService"
 
 _MOST_ROWS: Final = 5000
@@ -34,16 +32,15 @@ _PERIODS: Final = {Group.DAY, Group.WEEK, Group.MONTH}
 class AnalyticsService(pb_grpc.AnalyticsServiceServicer):
     """See the contract."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, summaries: Summaries) -> None:
+        self._summaries = summaries
 
     async def SummarizeIncidents(
         self, request: pb.SummarizeIncidentsRequest, context: Context
     ) -> pb.SummarizeIncidentsResponse:
         question = _question(request, request.time_zone or "UTC", severities=request.severities)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = _bounded(await figures.of_incidents(tx, question, _MOST_ROWS + 1))
-            until = await figures.counted_until(tx)
+        rows, until = await self._summaries.of_incidents(current_call().org_id, question, _MOST_ROWS + 1)
+        _require_few(rows)
         answer = pb.SummarizeIncidentsResponse(as_of_time=timestamp(until))
         if request.as_csv:
             answer.csv = _csv(question, rows, _INCIDENT_COLUMNS)
@@ -53,9 +50,8 @@ class AnalyticsService(pb_grpc.AnalyticsServiceServicer):
 
     async def SummarizePages(self, request: pb.SummarizePagesRequest, context: Context) -> pb.SummarizePagesResponse:
         question = _question(request, request.time_zone, users=request.users)
-        async with self._db.transaction(current_call().org_id) as tx:
-            rows = _bounded(await figures.of_pages(tx, question, _MOST_ROWS + 1))
-            until = await figures.counted_until(tx)
+        rows, until = await self._summaries.of_pages(current_call().org_id, question, _MOST_ROWS + 1)
+        _require_few(rows)
         answer = pb.SummarizePagesResponse(as_of_time=timestamp(until))
         if request.as_csv:
             answer.csv = _csv(question, rows, _PAGE_COLUMNS)
@@ -104,10 +100,9 @@ def _time(given: Timestamp) -> datetime:
     return given.ToDatetime(UTC)
 
 
-def _bounded(rows: list[F]) -> list[F]:
+def _require_few(rows: Sequence[object]) -> None:
     if len(rows) > _MOST_ROWS:
         raise invalid("group_by", f"makes more than {_MOST_ROWS} rows: ask for fewer groups or a shorter time")
-    return rows
 
 
 def _incident_summary(row: IncidentFigures) -> pb.IncidentSummary:

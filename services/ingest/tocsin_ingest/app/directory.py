@@ -41,7 +41,7 @@ _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its i
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
-_AHEAD: Final = 5.0
+AHEAD: Final = 5.0
 """Seconds before its start from which a silence is known here; longer than what is read may be old."""
 
 
@@ -182,7 +182,7 @@ class Directory:
         return routing
 
     async def _find_silences(self, tx: Tx) -> tuple[Silence, ...]:
-        rows = await silences.about_now(tx, _AHEAD)
+        rows = await silences.about_now(tx, AHEAD)
         if not rows:
             self._silences.pop(tx.org_id, None)
             return ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -10,12 +10,13 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.integration_service_pb2 import Integration
 from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import not_found
+from tocsin_kit.errors import invalid, not_found
 from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
-from tocsin_ingest.app.directory import Routing
+from tocsin_ingest.app.directory import AHEAD, Routing
 from tocsin_ingest.app.route_alert import routed
+from tocsin_ingest.app.silences import LONGEST
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.routing import Operator, Subject, Trial, trials
@@ -25,6 +26,8 @@ from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import integrations, silences
 from tocsin_ingest.store.snapshot import look
 
+_PAST: Final = timedelta(minutes=1)
+"""A caller's clock may be slow. What was in force earlier is not kept."""
 _SHOWN: Final = 200
 """Characters of a value that a matcher looked at."""
 _SIGNS: Final = {Operator.EQUAL: "=", Operator.NOT_EQUAL: "!=", Operator.MATCHES: "=~", Operator.NOT_MATCHES: "!~"}
@@ -66,10 +69,14 @@ class Simulated:
 async def simulate(
     database: Database, org_id: str, integration_id: str, actor: str, alert: AlertInput, time: datetime | None
 ) -> Simulated:
-    """`alert` was validated. Raises INTEGRATION_NOT_FOUND."""
+    """`alert` was validated. Raises INTEGRATION_NOT_FOUND, INVALID_FIELD for a time that is over or too far ahead."""
     async with database.transaction(org_id) as tx:
-        now = await tx.now() if time is None else time
-        routing, places = await _routing(tx, integration_id)
+        now = await tx.now()
+        if time is not None:
+            if not now - _PAST <= time <= now + LONGEST:
+                raise invalid("time", f"must lie within the next {LONGEST.days} days")
+            now = max(now, time)
+        routing, places = await _routing(tx, integration_id, now)
         message, rules_cut, silences_cut = routed(org_id, actor, routing, alert)
         snapshot = Snapshot(new_id)
         await look(tx, snapshot, message, now)
@@ -86,9 +93,10 @@ async def simulate(
     )
 
 
-async def _routing(tx: Tx, integration_id: str) -> tuple[Routing, list[int]]:
+async def _routing(tx: Tx, integration_id: str, now: datetime) -> tuple[Routing, list[int]]:
     """How alerts of the integration are routed by what is committed, and the places of the rules that can be used."""
-    rows = await silences.not_ended(tx)
+    # Those of which an alert of then would be told: others would use up the steps of regular expressions.
+    rows = await silences.about(tx, now, AHEAD)
     sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
     quiet = tuple(
         Silence(Matched(row.id, row.version), row.integration_id, matchers)

@@ -176,6 +176,19 @@ async def about_now(tx: Tx, ahead: float) -> list[MatchersRow]:
     return [MatchersRow(*row) for row in rows]
 
 
+async def about(tx: Tx, time: datetime, ahead: float) -> list[MatchersRow]:
+    """As `about_now`, for a time that is not over."""
+    rows = await tx.fetch(
+        """SELECT id, version, integration_id, matchers FROM silences
+        WHERE org_id = $1 AND end_time > $2 AND start_time <= $2::timestamptz + make_interval(secs => $3)
+        ORDER BY create_time, id""",
+        tx.org_id,
+        time,
+        ahead,
+    )
+    return [MatchersRow(*row) for row in rows]
+
+
 async def windows(tx: Tx, silence_ids: Collection[UUID], now: datetime, *, lock: bool = True) -> Mapping[UUID, Window]:
     """The windows of those in force, as the newest commit says. Until the transaction ends nobody changes them, with `lock`.
 

@@ -434,7 +434,7 @@ class SimulateAlertRequest(_message.Message):
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it comes in, for silences: whether they are in force then. Unset: now."""
+        """When it comes in, for silences: whether they are in force then. Not in the past, at most 400 days ahead. Unset: now."""
 
     def __init__(
         self,
@@ -538,7 +538,7 @@ class SimulateAlertResponse(_message.Message):
 
     @_builtins.property
     def matching_silences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """All silences that match it, whether or not they are in force then."""
+        """All silences of about then that match it. One that comes again may not be in force."""
 
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:

@@ -7,10 +7,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.escalation.v1 import analytics_service_pb2 as pb
 from tocsin.escalation.v1 import incident_service_pb2
+from tocsin_testkit.busy import until
 from tocsin_testkit.tenant import Tenant
 
 from tests.contract.errors import failure
-from tests.store.ingest.support import until
 
 
 def at(time: datetime) -> Timestamp:

@@ -19,13 +19,14 @@ from tests.e2e.operator_doc import PAGES, REFERENCE, ROOT, RUNBOOK, Outcome, Ter
 
 TOOLS: Final = str(Path(sys.executable).parent)
 PATIENCE: Final = 20.0
-# Alerts, pages and codes travel on after the answer.
+# Alerts, pages and codes travel on after the answer, and what was promoted is done a moment later.
 MOVING: Final = (
     "AlertService/",
     "IncidentService/",
     "ContactService/Send",
     "SendMessage",
     "RedriveDeadLetters",
+    "PromoteTask",
     "/v1/",
     "/v2/",
 )

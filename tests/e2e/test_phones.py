@@ -4,7 +4,7 @@ import itertools
 from datetime import timedelta
 
 from tocsin.escalation.v1 import incident_pb2
-from tocsin_testkit.notify_world import until
+from tocsin_testkit.busy import until
 from tocsin_testkit.person import Person
 from tocsin_testkit.tenant import Tenant
 

@@ -1,6 +1,8 @@
 """How long something may take on a machine that other work shares."""
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 
 
 def within(seconds: float) -> float:
@@ -11,3 +13,16 @@ def within(seconds: float) -> float:
     """
     minute, five_minutes, _ = os.getloadavg()
     return seconds * max(1.0, max(minute, five_minutes) / len(os.sched_getaffinity(0)))
+
+
+async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:
+    """Returns once the condition, which may be a coroutine function, holds; fails after `seconds`.
+
+    A number of attempts is no deadline: how long they last depends on how fast the machine answers.
+    """
+    async with asyncio.timeout(within(seconds)):
+        while True:
+            held = condition()
+            if await held if isinstance(held, Awaitable) else held:
+                return
+            await asyncio.sleep(0.005)

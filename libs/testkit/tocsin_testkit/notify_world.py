@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +42,7 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.wiring import build
 from tocsin_stack.postgres import tenant_url
 
-from tocsin_testkit.busy import within
+from tocsin_testkit.busy import until
 from tocsin_testkit.fake_responders import FakeResponders
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
@@ -348,13 +348,3 @@ async def answers(database: Database) -> bool:
     except TocsinError:
         return False
     return True
-
-
-async def until(condition: Callable[[], Awaitable[object] | object], seconds: float = 30.0) -> None:
-    """Returns once the condition holds; fails after `seconds`."""
-    async with asyncio.timeout(within(seconds)):
-        while True:
-            held = condition()
-            if await held if isinstance(held, Awaitable) else held:
-                return
-            await asyncio.sleep(0.005)

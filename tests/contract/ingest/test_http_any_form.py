@@ -1,10 +1,8 @@
 """No page is lost at the door to the size or the form of a body, and no body costs others anything."""
 
 import asyncio
-import gzip
 import io
 import json
-import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,72 +24,17 @@ from hypothesis.strategies import (
     text,
 )
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING
-from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import MATCH_OPERATOR_EQUAL, LabelMatcher, RoutingRule
 from tocsin_ingest.domain.fingerprint import prometheus_fingerprint
 from tocsin_testkit.busy import within
 
+from tests.contract.ingest.posting import PATHS, Sender, alert, sender
 from tests.rounds import examples
-from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running
+from tests.store.ingest.support import FakeEscalation, Ingest, new_org, running
+
+__all__ = ["sender"]
 
 TRIES = 5
-PATHS = (
-    "/v1/alertmanager",
-    "/v1/grafana",
-    "/api/v2/alerts",
-    "/v1/json",
-    "/v1/cloudevents",
-    "/v1/uptime-kuma",
-    "/v1/datadog",
-    "/v2/enqueue",
-    "/generic/2010-04-15/create_event.json",
-    "/v2/alerts",
-    "/v2/alerts/k/close",
-)
-
-
-class Sender:
-    """One integration of one tenant, and what it posts."""
-
-    def __init__(self, ingest: Ingest, http: aiohttp.ClientSession, org: str, key: str) -> None:
-        self.ingest, self.http, self.org, self.key = ingest, http, org, key
-
-    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
-        """With the key wherever a format looks for it."""
-        if isinstance(body, dict):
-            body = json.dumps({"routing_key": self.key, "service_key": self.key, **body}).encode()
-        headers = {"Authorization": f"Bearer {self.key}", "X-Routing-Key": self.key, **headers}
-        async with self.http.post(f"{self.ingest.http}{path}", data=io.BytesIO(body), headers=headers) as response:
-            return response.status, await response.json(content_type=None)
-
-    async def group(self, *alerts: Any, **fields: Any) -> tuple[int, Any]:
-        return await self.post("/v1/alertmanager", {"version": "4", "alerts": alerts, **fields})
-
-    async def alerts(self) -> list[Any]:
-        found: list[Any] = []
-        token = ""
-        while True:
-            request = ListAlertsRequest(page_size=1000, page_token=token)
-            listed = await self.ingest.alerts.ListAlerts(request, metadata=bearer(self.org))
-            found += listed.alerts
-            token = listed.next_page_token
-            if not token:
-                return found
-
-    async def keys(self) -> set[str]:
-        return {alert.dedup_key for alert in await self.alerts() if alert.state == ALERT_STATE_FIRING}
-
-
-@pytest.fixture
-async def sender(ingest: Ingest) -> AsyncIterator[Sender]:
-    org = new_org()
-    _, key = await ingest.integration(org)
-    async with aiohttp.ClientSession() as http:
-        yield Sender(ingest, http, org, key)
-
-
-def alert(key: str, **fields: Any) -> dict[str, Any]:
-    return {"status": "firing", "fingerprint": key, "labels": {"alertname": key}, **fields}
 
 
 async def test_a_group_of_thousands_gets_in_whole(sender: Sender) -> None:
@@ -128,61 +71,6 @@ async def test_answers_stay_small_whatever_is_refused(sender: Sender) -> None:
         answered = await response.read()
     assert len(answered) < 20_000
     assert len(json.loads(answered)["errors"]) == 50
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_body_that_is_not_what_its_encoding_says_is_400(sender: Sender, path: str, encoding: str) -> None:
-    packed = gzip.compress(b"{}" * 1000) if encoding == "gzip" else zlib.compress(b"{}" * 1000)
-    for data in (b"{}", packed[: len(packed) // 2], packed[:9] + b"xx" + packed[11:], b"\0" * 20):
-        async with sender.http.post(
-            f"{sender.ingest.http}{path}",
-            data=io.BytesIO(data),
-            headers={"Authorization": f"Bearer {sender.key}", "Content-Encoding": encoding},
-        ) as response:
-            status = response.status
-        assert status == 400, data
-
-
-@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "x", "gzip, gzip", "identity, br"])
-@pytest.mark.parametrize("path", PATHS)
-async def test_an_encoding_that_is_not_read_is_415_and_says_which_are(sender: Sender, path: str, encoding: str) -> None:
-    url = f"{sender.ingest.http}{path}"
-    headers = {"Authorization": f"Bearer {sender.key}", "Content-Encoding": encoding}
-    async with sender.http.post(url, data=io.BytesIO(b"{}"), headers=headers) as response:
-        assert response.status == 415
-        assert "must be gzip, deflate or absent" in await response.text()
-
-
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate", "x-gzip", "x", "identity"])
-@pytest.mark.parametrize("path", [*PATHS, "/healthz", "/nothing"])
-async def test_head_is_answered_without_a_body_whatever_it_carries(sender: Sender, path: str, encoding: str) -> None:
-    """The client of a HEAD would read a body as the beginning of its next answer."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(sender.ingest.http.rpartition(":")[2]))
-    head = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
-    writer.write(head.encode() + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    async with asyncio.timeout(within(30)):
-        answered = (await reader.read()).split(b"\r\n\r\n")
-    writer.close()
-    assert len(answered) == 3
-    assert answered[1].startswith(b"HTTP/1.1 200 OK\r\n")
-    assert json.loads(answered[2]) == {"alive": True}
-
-
-async def test_an_inflated_body_counts_by_its_inflated_size(database_url: str, escalation: FakeEscalation) -> None:
-    async with (
-        running(database_url, escalation.target, http_max_request_bytes=1 << 17) as ingest,
-        aiohttp.ClientSession() as http,
-    ):
-        org = new_org()
-        _, key = await ingest.integration(org)
-        sender = Sender(ingest, http, org, key)
-        group = json.dumps({"version": "4", "alerts": [alert("f")], "x": "y" * 100_000}).encode()
-        assert (await sender.post("/v1/alertmanager", gzip.compress(group), **{"Content-Encoding": "gzip"}))[0] == 200
-        bomb = gzip.compress(b'{"x": "' + b"y" * (1 << 24) + b'"}')
-        assert (await sender.post("/v1/alertmanager", bomb, **{"Content-Encoding": "gzip"}))[0] == 413
-        assert (await sender.post("/v1/alertmanager", b"y" * (1 << 18)))[0] == 413
-        assert await sender.keys() == {"f", "tocsin-refused-alerts"}
 
 
 async def test_bodies_that_do_not_fit_into_memory_come_again(database_url: str, escalation: FakeEscalation) -> None:

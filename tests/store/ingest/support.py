@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import inspect
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -48,7 +47,7 @@ from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres, tenant_url
-from tocsin_testkit.busy import within
+from tocsin_testkit import busy
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
@@ -293,13 +292,5 @@ def new_org() -> str:
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Returns once the condition, which may be a coroutine function, holds; fails after `seconds`.
-
-    A number of attempts is no deadline: how long they last depends on how fast the machine answers.
-    """
-    async with asyncio.timeout(within(seconds)):
-        while True:
-            answer = condition()
-            if await answer if inspect.isawaitable(answer) else answer:
-                return
-            await asyncio.sleep(0.005)
+    """As `busy.until`, with less patience."""
+    await busy.until(condition, seconds)

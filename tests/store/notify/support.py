@@ -10,6 +10,7 @@ import pytest
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_stack.valkey import Valkey
+from tocsin_testkit.busy import until
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
 from tocsin_testkit.mail import MailServer
@@ -24,7 +25,6 @@ from tocsin_testkit.notify_world import (
     job,
     new_org,
     operator,
-    until,
 )
 from tocsin_testkit.notify_world import (
     NotifyWorld as World,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.pool import Database
 
 from tocsin_escalation.domain.figures import IncidentFigures, PageFigures, Question
 from tocsin_escalation.store import figures
@@ -37,12 +37,12 @@ class Summaries:
     ) -> tuple[list[IncidentFigures], datetime | None]:
         """Raises INVALID_FIELD for a zone that PostgreSQL does not know."""
         async with self._place(org_id), self._db.transaction(org_id) as tx:
-            return await figures.of_incidents(tx, question, limit), await _counted(tx)
+            return await figures.of_incidents(tx, question, limit), await figures.counted_until(tx)
 
     async def of_pages(self, org_id: str, question: Question, limit: int) -> tuple[list[PageFigures], datetime | None]:
         """The same for pages."""
         async with self._place(org_id), self._db.transaction(org_id) as tx:
-            return await figures.of_pages(tx, question, limit), await _counted(tx)
+            return await figures.of_pages(tx, question, limit), await figures.counted_until(tx)
 
     @asynccontextmanager
     async def _place(self, org_id: str) -> AsyncIterator[None]:
@@ -55,7 +55,3 @@ class Summaries:
             line.callers -= 1
             if not line.callers:
                 del self._lines[org_id]
-
-
-async def _counted(tx: Tx) -> datetime | None:
-    return await figures.counted_until(tx)

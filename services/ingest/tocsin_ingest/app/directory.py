@@ -5,6 +5,7 @@ A rotated or deleted key, a deleted integration, changed rules, source ranges an
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -62,6 +63,16 @@ class Routing:
     """How alerts are read out of JSON of any form; None: as where nobody says."""
     mark: object = field(default_factory=object, init=False, compare=False)
     """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
+
+
+def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
+    """Those that can be compiled within today's limits, ready to be matched."""
+    sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
+    return tuple(
+        Silence(Matched(row.id, row.version), row.integration_id, matchers)
+        for row, matchers in zip(rows, sets, strict=True)
+        if matchers is not None
+    )
 
 
 class Directory:
@@ -182,19 +193,14 @@ class Directory:
         return routing
 
     async def _find_silences(self, tx: Tx) -> tuple[Silence, ...]:
-        rows = await silences.about_now(tx, AHEAD)
+        rows = await silences.about(tx, AHEAD)
         if not rows:
             self._silences.pop(tx.org_id, None)
             return ()
         known = self._silences.get(tx.org_id)
         if known is not None and known[0] == rows:
             return known[1]
-        sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
-        usable = tuple(
-            Silence(Matched(row.id, row.version), row.integration_id, matchers)
-            for row, matchers in zip(rows, sets, strict=True)
-            if matchers is not None
-        )
+        usable = usable_silences(rows)
         if len(usable) < len(rows):
             self._metrics.rules_left_out.inc(len(rows) - len(usable))
             _log.warning("silences_left_out", org_id=tx.org_id, silences=len(rows) - len(usable))

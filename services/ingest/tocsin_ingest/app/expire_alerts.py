@@ -12,14 +12,13 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
-from tocsin_ingest.app.intake_times import GAP
 from tocsin_ingest.app.resolve_quiet import ACTOR, words
-from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
+from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import endings, intakes
+from tocsin_ingest.store import endings
 from tocsin_ingest.store.endings import DueEnding, Ended
 from tocsin_ingest.store.snapshot import lock_integrations
 
@@ -40,25 +39,10 @@ class ExpireAlerts:
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
-        waiting: set[str] = set()
-        while True:
-            async with self._database.system() as tx:
-                since = await intakes.since(tx, GAP)
-                if since is None:
-                    return
-                due = await endings.due(tx, _AT_ONCE, without=waiting)
-            # A tenant of which one could not be resolved is left out, or it would be first again, and all others would wait.
-            waiting |= await self._expire_all(due, since)
-            if len(due) < _AT_ONCE:
-                return
-
-    async def _expire_all(self, due: Sequence[DueEnding], since: datetime) -> set[str]:
-        """The tenants of which some could not be resolved; these stay due."""
-
-        async def work(org_id: str, mine: list[DueEnding]) -> None:
-            await self._expire(org_id, mine, since)
-
-        return await tenant_by_tenant(due, work, name="endings", failures=self._metrics.tenant_failures)
+        failures = self._metrics.tenant_failures
+        await whatever_is_due(
+            self._database, endings.due, self._expire, at_once=_AT_ONCE, name="endings", failures=failures
+        )
 
     async def _expire(self, org_id: str, due: Sequence[DueEnding], since: datetime) -> None:
         async def work(tx: Tx) -> tuple[Sequence[Ended], bool]:

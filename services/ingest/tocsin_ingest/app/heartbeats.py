@@ -15,13 +15,12 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
 from tocsin_ingest.app.directory import Directory, Routing
-from tocsin_ingest.app.intake_times import GAP
 from tocsin_ingest.app.resolve_quiet import words
 from tocsin_ingest.app.route_alert import route_alert
-from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
+from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import heartbeats, intakes
+from tocsin_ingest.store import heartbeats
 from tocsin_ingest.store.heartbeats import Heartbeat
 from tocsin_ingest.store.snapshot import lock_integrations
 
@@ -87,25 +86,10 @@ class Heartbeats:
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
-        waiting: set[str] = set()
-        while True:
-            async with self._database.system() as tx:
-                since = await intakes.since(tx, GAP)
-                if since is None:
-                    return
-                due = await heartbeats.due(tx, _AT_ONCE, without=waiting)
-            # A tenant of which one could not be marked is left out, or it would be first again, and all others would wait with it.
-            waiting |= await self._miss_all(due, since)
-            if len(due) < _AT_ONCE:
-                return
-
-    async def _miss_all(self, due: Sequence[Heartbeat], since: datetime) -> set[str]:
-        """The tenants of which some could not be marked; these stay due."""
-
-        async def work(org_id: str, mine: list[Heartbeat]) -> None:
-            await self._miss(org_id, mine, since)
-
-        return await tenant_by_tenant(due, work, name="heartbeats", failures=self._metrics.tenant_failures)
+        failures = self._metrics.tenant_failures
+        await whatever_is_due(
+            self._database, heartbeats.due, self._miss, at_once=_AT_ONCE, name="heartbeats", failures=failures
+        )
 
     async def _miss(self, org_id: str, due: Sequence[Heartbeat], since: datetime) -> None:
         messages = {each.integration_id: await self._message(each) for each in due}

@@ -8,22 +8,22 @@ from typing import Final
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.integration_service_pb2 import Integration
-from tocsin.ingest.v1.silence_service_pb2 import Silence as SilenceMessage
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import invalid, not_found
 from tocsin_kit.ids import format_name, new_id
 
-from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
-from tocsin_ingest.app.directory import AHEAD, Routing
+from tocsin_ingest.app.compile_rules import compile_usable_rules
+from tocsin_ingest.app.directory import AHEAD, Routing, usable_silences
 from tocsin_ingest.app.route_alert import routed
 from tocsin_ingest.app.silences import LONGEST
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.routing import Operator, Subject, Trial, trials
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.domain.snapshot import Snapshot
 from tocsin_ingest.store import integrations, silences
+from tocsin_ingest.store.integrations import IntegrationRow
+from tocsin_ingest.store.silences import MatchersRow
 from tocsin_ingest.store.snapshot import look
 
 _PAST: Final = timedelta(minutes=1)
@@ -44,7 +44,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """`is_new`: of alert and incident, that there is none yet to name."""
+    """`new_alert`, `new_incident`: there is none yet that could be named."""
 
     message: Message
     decision: Decision
@@ -76,9 +76,12 @@ async def simulate(
             if not now - _PAST <= time <= now + LONGEST:
                 raise invalid("time", f"must lie within the next {LONGEST.days} days")
             now = max(now, time)
-        routing, places = await _routing(tx, integration_id, now)
-        message, rules_cut, silences_cut = routed(org_id, actor, routing, alert)
-        snapshot = Snapshot(new_id)
+        rows = await _rows(tx, integration_id, now)
+    # Expressions are compiled and tried while no connection waits for it.
+    routing, places = _routing(integration_id, *rows)
+    message, rules_cut, silences_cut = routed(org_id, actor, routing, alert)
+    snapshot = Snapshot(new_id)
+    async with database.transaction(org_id) as tx:
         await look(tx, snapshot, message, now)
     [decision] = snapshot.apply([message])
     cut = [name for name, was in (("routing rules", rules_cut), ("silences", silences_cut)) if was]
@@ -93,25 +96,27 @@ async def simulate(
     )
 
 
-async def _routing(tx: Tx, integration_id: str, now: datetime) -> tuple[Routing, list[int]]:
-    """How alerts of the integration are routed by what is committed, and the places of the rules that can be used."""
-    # Those of which an alert of then would be told: others would use up the steps of regular expressions.
-    rows = await silences.about(tx, now, AHEAD)
-    sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
-    quiet = tuple(
-        Silence(Matched(row.id, row.version), row.integration_id, matchers)
-        for row, matchers in zip(rows, sets, strict=True)
-        if matchers is not None
-    )
+async def _rows(tx: Tx, integration_id: str, now: datetime) -> tuple[list[MatchersRow], IntegrationRow | None]:
+    """Silences of which an alert of then would be told (others would use up the steps of its expressions), and the integration."""
+    quiet = await silences.about(tx, AHEAD, now)
     if not integration_id:
-        return Routing("", None, (), "", quiet), []
+        return quiet, None
     row = await integrations.get(tx, integration_id)
     if row is None:
         raise not_found(ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND, format_name("integrations", integration_id))
+    return quiet, row
+
+
+def _routing(
+    integration_id: str, quiet: Sequence[MatchersRow], row: IntegrationRow | None
+) -> tuple[Routing, list[int]]:
+    """How alerts of the integration are routed by what is committed, and the places of the rules that can be used."""
+    if row is None:
+        return Routing("", None, (), "", usable_silences(quiet)), []
     stored = Integration.FromString(row.routing_rules).routing_rules
     rules, left_out = compile_usable_rules(stored)
     places = [place for place in range(len(stored)) if place not in left_out]
-    return Routing(integration_id, row.version_key, rules, row.default_policy, quiet), places
+    return Routing(integration_id, row.version_key, rules, row.default_policy, usable_silences(quiet)), places
 
 
 def _tried(routing: Routing, places: Sequence[int], alert: AlertInput) -> list[Tried]:

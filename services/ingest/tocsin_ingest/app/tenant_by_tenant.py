@@ -2,13 +2,18 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 import grpc
 from prometheus_client import Counter
+from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
+
+from tocsin_ingest.app.intake_times import GAP
+from tocsin_ingest.store import intakes
 
 _log = get_logger(__name__)
 
@@ -71,6 +76,37 @@ async def tenant_by_tenant(
         if ended is not None:
             raise ended
     return failed
+
+
+async def whatever_is_due(
+    database: Database,
+    due: Callable[..., Awaitable[Sequence[Each]]],
+    work: Callable[[str, list[Each], datetime], Awaitable[object]],
+    *,
+    at_once: int,
+    name: str,
+    failures: Counter,
+) -> None:
+    """`tenant_by_tenant` until nothing more is due: rows that are timers, each of which a sender could have put off.
+
+    `due(tx, most, without)`: what is due of all tenants but those in `without`. `work` is also given since when everything could be
+    received. Nothing is done while that is not known. Raises DATABASE_UNAVAILABLE.
+    """
+    waiting: set[str] = set()
+    while True:
+        async with database.system() as tx:
+            since = await intakes.since(tx, GAP)
+            if since is None:
+                return
+            found = await due(tx, at_once, without=waiting)
+
+        async def of_tenant(org_id: str, mine: list[Each], since: datetime = since) -> None:
+            await work(org_id, mine, since)
+
+        # A tenant of which some failed is left out, or it would be first again, and all others would wait with it.
+        waiting |= await tenant_by_tenant(found, of_tenant, name=name, failures=failures)
+        if len(found) < at_once:
+            return
 
 
 async def _in_halves(work: Callable[[str, list[Each]], Awaitable[object]], org_id: str, mine: list[Each]) -> None:

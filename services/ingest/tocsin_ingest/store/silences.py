@@ -164,27 +164,16 @@ async def not_ended(tx: Tx) -> list[MatchersRow]:
     return [MatchersRow(*row) for row in rows]
 
 
-async def about_now(tx: Tx, ahead: float) -> list[MatchersRow]:
-    """Those of the tenant that are in force, or will be within `ahead` seconds."""
+async def about(tx: Tx, ahead: float, time: datetime | None = None) -> list[MatchersRow]:
+    """Those of the tenant that are in force at a time, which must not be over, or will be within `ahead` seconds; None: now."""
     rows = await tx.fetch(
         """SELECT id, version, integration_id, matchers FROM silences
-        WHERE org_id = $1 AND end_time > app_now() AND start_time <= app_now() + make_interval(secs => $2)
+        WHERE org_id = $1 AND end_time > coalesce($3::timestamptz, app_now())
+          AND start_time <= coalesce($3, app_now()) + make_interval(secs => $2)
         ORDER BY create_time, id""",
         tx.org_id,
         ahead,
-    )
-    return [MatchersRow(*row) for row in rows]
-
-
-async def about(tx: Tx, time: datetime, ahead: float) -> list[MatchersRow]:
-    """As `about_now`, for a time that is not over."""
-    rows = await tx.fetch(
-        """SELECT id, version, integration_id, matchers FROM silences
-        WHERE org_id = $1 AND end_time > $2 AND start_time <= $2::timestamptz + make_interval(secs => $3)
-        ORDER BY create_time, id""",
-        tx.org_id,
         time,
-        ahead,
     )
     return [MatchersRow(*row) for row in rows]
 

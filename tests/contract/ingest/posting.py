@@ -20,6 +20,7 @@ PATHS = (
     "/v1/cloudevents",
     "/v1/uptime-kuma",
     "/v1/datadog",
+    "/v1/zabbix",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
     "/v2/alerts",

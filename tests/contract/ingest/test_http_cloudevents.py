@@ -184,3 +184,17 @@ async def test_what_is_no_event_is_refused_with_its_place(client: Client) -> Non
     for body in (b"{", b"{}}", b'{"a": 1} x'):
         status, answer = await client.binary(event(), body)
         assert (status, answer["error"]["fields"][0]["field"]) == (400, "data"), answer
+
+
+async def test_a_sender_that_asks_first_is_welcome(client: Client) -> None:
+    """The handshake of the CloudEvents web hooks, as Azure's Event Grid makes it before its first event."""
+    url = f"{client.ingest.http}{PATH}/{client.key}"
+    asked = {"WebHook-Request-Origin": "eventemitter.example.com", "WebHook-Request-Rate": "120"}
+    async with client.http.options(url, headers=asked) as answer:
+        assert answer.status == 200
+        assert answer.headers["WebHook-Allowed-Origin"] == "eventemitter.example.com"
+        assert answer.headers["WebHook-Allowed-Rate"] == "*"
+        assert "POST" in answer.headers["Allow"]
+    async with client.http.options(url) as answer:
+        assert (answer.status, (await answer.json())["error"]["fields"][0]["field"]) == (400, "WebHook-Request-Origin")
+    assert await client.alerts() == []

@@ -1,4 +1,4 @@
-"""Senders whose bodies a mapping of ours reads: Uptime Kuma's preset webhook, and Datadog's with the payload of the reference."""
+"""Senders whose bodies a mapping of ours reads: Uptime Kuma's preset webhook; Datadog's and Zabbix's as the reference has them."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import aiohttp
 import pytest
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING, ALERT_STATE_RESOLVED
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
-from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_WARNING
+from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
+from tocsin_testkit import busy
 
-from tests.store.ingest.support import Ingest, bearer, new_org
+from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org
 
 
 class Client:
@@ -115,3 +116,67 @@ async def test_the_priority_of_a_monitor_comes_before_its_type(ingest: Ingest) -
     assert [each.severity for each in await client.alerts()] == [SEVERITY_CRITICAL]
     status, answer = await client.post(datadog("Muted"))
     assert (status, "'muted', which is no action" in answer["errors"][0]["message"]) == (400, True)
+
+
+def zabbix(value: str, **fields: Any) -> dict[str, Any]:
+    """As the script of the reference posts it: the values of macros are texts."""
+    return {
+        "event_id": "5012",
+        "value": value,
+        "update": "0",
+        "acknowledged": "No",
+        "severity": "4",
+        "name": "High CPU utilization (over 90% for 5m)",
+        "host": "web-1",
+        "host_group": "Linux servers",
+        "ip": "192.0.2.7",
+        "trigger_id": "16199",
+        "operational_data": "Current utilization: 97.31 %",
+        "message": "Problem started at 03:07:11 on 2026.03.14",
+        "tags": {"scope": "performance", "component": "cpu"},
+        "link": "https://zabbix.example.com/tr_events.php?triggerid=16199&eventid=5012",
+        **fields,
+    }
+
+
+async def test_a_problem_of_zabbix_is_acknowledged_there_and_recovers(
+    ingest: Ingest, escalation: FakeEscalation
+) -> None:
+    client = Client(ingest, "/v1/zabbix")
+    assert (await client.post(zabbix("1")))[0] == 200
+    [alert] = await client.alerts()
+    assert (alert.dedup_key, alert.state, alert.severity) == ("5012", ALERT_STATE_FIRING, SEVERITY_ERROR)
+    assert (alert.summary, alert.source) == ("High CPU utilization (over 90% for 5m)", "web-1")
+    assert dict(alert.labels) == {
+        "host": "web-1",
+        "host_group": "Linux servers",
+        "trigger": "16199",
+        "scope": "performance",
+        "component": "cpu",
+    }
+    assert [link.href for link in alert.links] == [zabbix("1")["link"]]
+    # A comment is no answer; that somebody has acknowledged is one.
+    assert (await client.post(zabbix("1", update="1")))[0] == 200
+    assert (await client.post(zabbix("1", update="1", acknowledged="Yes")))[0] == 200
+    assert (await client.post(zabbix("0", acknowledged="Yes")))[0] == 200
+    assert [each.state for each in await client.alerts()] == [ALERT_STATE_RESOLVED]
+    await busy.until(lambda: "resolved" in escalation.kinds(alert.incident))
+    assert escalation.kinds(alert.incident)[0] == "opened"
+    assert escalation.kinds(alert.incident)[-2:] == ["acknowledged", "resolved"]
+
+
+async def test_the_severities_of_zabbix_are_known_by_number(ingest: Ingest) -> None:
+    client = Client(ingest, "/v1/zabbix")
+    for number in range(6):
+        sent = zabbix("1", event_id=number, severity=str(number), name=f"s{number}", tags=None)
+        assert (await client.post(sent))[0] == 200
+    assert [each.severity for each in await client.alerts()] == [
+        SEVERITY_CRITICAL,  # "not classified", and no routing rule that says more
+        SEVERITY_INFO,
+        SEVERITY_WARNING,
+        SEVERITY_ERROR,
+        SEVERITY_ERROR,
+        SEVERITY_CRITICAL,
+    ]
+    status, answer = await client.post(zabbix("", name=""))
+    assert (status, "mapping.summary gives nothing" in answer["errors"][0]["message"]) == (400, True)

@@ -29,6 +29,7 @@ _PREFIX: Final = "ce-"
 _STRUCTURED: Final = "application/cloudevents"
 _REQUIRED: Final = ("id", "source", "specversion", "type")
 _VERSION: Final = "1.0"
+_ORIGIN: Final = "WebHook-Request-Origin"
 _EVENTS: Final = uuid.UUID("6f1cb9a0-6b5c-4d0e-9f0d-6a3b8f5f7c11")
 """Namespace of the request ids that are made of events."""
 _DEFAULT: Final = compile_mapping(
@@ -65,6 +66,19 @@ def read(document: Document, routing: Routing) -> Reading:
     return Reading(item, document.items() if document.bare else None)
 
 
+async def handshake(request: web.Request) -> web.Response:
+    """Senders may ask whether events are welcome before they send any, and take silence for a no.
+
+    Whoever may send is told by the key of each event, so everybody is told yes, at any rate; what comes too fast is told to
+    come again. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#4-abuse-protection
+    """
+    origin = request.headers.get(_ORIGIN, "").strip()
+    if not origin:
+        raise invalid(_ORIGIN, "must name the sender; without it OPTIONS asks nothing")
+    headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "OPTIONS, POST"}
+    return web.Response(headers=headers)
+
+
 FORMAT: Final = Format(
     ("/v1/cloudevents", "/v1/cloudevents/{key}"),
     "cloudevents",
@@ -72,6 +86,7 @@ FORMAT: Final = Format(
     outer=Outer.EITHER,
     read=read,
     open=open_event,
+    options=handshake,
 )
 
 

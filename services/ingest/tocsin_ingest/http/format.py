@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -188,7 +188,8 @@ class Format:
     `beside(request)`: fields that stand in the path or the query; they stand in `body` as well, in place of its own.
     `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
     is then taken as that list whatever `list_field` is. `read`: of formats whose alerts are read as their integration says.
-    `open(request, body)`: the document, of requests whose body is not all of it; None: the body is.
+    `open(request, body)`: the document, of requests whose body is not all of it; None: the body is. `options`: what answers
+    OPTIONS, of formats whose senders ask before they send.
     """
 
     paths: tuple[str, ...]
@@ -203,5 +204,6 @@ class Format:
     outer: Outer = Outer.OBJECT
     read: Callable[[Document, Routing], Reading] | None = None
     open: Callable[[web.Request, bytes], Document | None] = the_body_is_all
+    options: Callable[[web.Request], Awaitable[web.Response]] | None = None
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

@@ -33,6 +33,7 @@ from tocsin_ingest.http import (
     pagerduty,
     pagerduty_v1,
     uptime_kuma,
+    zabbix,
 )
 from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
@@ -51,6 +52,7 @@ FORMATS: Final = (
     cloudevents.FORMAT,
     uptime_kuma.FORMAT,
     datadog.FORMAT,
+    zabbix.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
@@ -66,6 +68,8 @@ def routes(
         for path in each.paths:
             yield web.post(path, receiver.receive)
             yield web.post(f"{path}/", receiver.receive)
+            if each.options is not None:
+                yield web.options(path, each.options)
 
 
 class _Receiver:

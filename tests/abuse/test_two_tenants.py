@@ -34,7 +34,13 @@ ABSENT = {"NOT_FOUND", "PERMISSION_DENIED"}
 """What a request for a resource that is not the caller's must end with."""
 OF_SOMETHING = {"ListDeliveries", "ListTimeline", "ListShifts", "ListCoverage"}
 """Lists that cannot be had without saying of what."""
-ECHOES = {"CreateContactMethod", "GetNotificationRules", "UpdateNotificationRules"}
+ECHOES = {
+    "CreateContactMethod",
+    "GetNotificationRules",
+    "UpdateNotificationRules",
+    "GetNotificationSettings",
+    "UpdateNotificationSettings",
+}
 """They answer with the user's name as it was given: notify does not know users, and each tenant may give any name."""
 
 

@@ -306,7 +306,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
     add(
-        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices),
+        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, bundling),
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )

@@ -52,6 +52,10 @@ def rules(user: str) -> pb.UpdateNotificationRulesRequest:
     return pb.UpdateNotificationRulesRequest(notification_rules=pb.NotificationRules(user=user))
 
 
+def settings(user: str) -> pb.UpdateNotificationSettingsRequest:
+    return pb.UpdateNotificationSettingsRequest(notification_settings=pb.NotificationSettings(user=user))
+
+
 MUTATIONS: dict[str, Call] = {
     "CreateContactMethod": lambda who, of: who.CreateContactMethod(
         pb.CreateContactMethodRequest(contact_method=pb.ContactMethod(user=of.user, email=of.email))
@@ -65,6 +69,7 @@ MUTATIONS: dict[str, Call] = {
     ),
     "SendTestPage": lambda who, of: who.SendTestPage(pb.SendTestPageRequest(user=of.user, contact_method=of.name)),
     "UpdateNotificationRules": lambda who, of: who.UpdateNotificationRules(rules(of.user)),
+    "UpdateNotificationSettings": lambda who, of: who.UpdateNotificationSettings(settings(of.user)),
     "DeleteContactMethod": lambda who, of: who.DeleteContactMethod(pb.DeleteContactMethodRequest(name=of.name)),
 }
 
@@ -174,6 +179,8 @@ async def test_each_kind_of_change_is_told(world: World, notify: Notify, org: st
     await world.admin.execute("UPDATE contact_methods SET disabled = false")
     await manager.UpdateNotificationRules(rules(ANA))
     await told(world, "ana@example.com", "replaced your notification rules")
+    await manager.UpdateNotificationSettings(settings(ANA))
+    await told(world, "ana@example.com", "replaced your notification settings")
     await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=added.name))
     await told(world, "ana@example.com", "deleted a contact method of yours (webhook)")
     await manager.DeleteContactMethod(pb.DeleteContactMethodRequest(name=mail.name))

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
@@ -87,6 +88,26 @@ async def test_pages_above_the_budget_come_as_one_message_and_a_critical_one_at_
         await storm(notify, org, WARNING)
         await until(lambda: world.arrived("ana") == 5)
         assert len(bundles(world)) == 1, "the storm is over"
+
+
+async def test_a_user_may_have_another_budget_than_all_others(world: World) -> None:
+    org = new_org()
+    for name in ("ana", "ben", "cem"):
+        await world.method(org, f"users/{name}", webhook=name)
+
+    async def choose(notify: Notify, user: str, pages: int) -> None:
+        chosen = contact_pb.NotificationSettings(user=user, page_budget=contact_pb.PageBudget(pages=pages))
+        request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)
+        await notify.contacts.UpdateNotificationSettings(request, metadata=bearer(org, subject=user))
+
+    async with world.replica(**TWO) as notify:
+        for user, pages in (("users/*", 3), ("users/ben", 1), ("users/cem", 0)):
+            await choose(notify, user, pages)
+        for name in ("ana", "ben", "cem"):
+            await storm(notify, org, *[WARNING] * 5, user=f"users/{name}")
+        await until(lambda: [world.arrived(name) for name in ("ana", "ben", "cem")] == [3, 1, 5])
+        states = await world.admin.fetch("SELECT user_id FROM notifications WHERE state = 'bundled' ORDER BY user_id")
+        assert [row["user_id"] for row in states] == ["users/ana"] * 2 + ["users/ben"] * 4
 
 
 async def test_what_was_answered_meanwhile_is_in_no_message(world: World) -> None:

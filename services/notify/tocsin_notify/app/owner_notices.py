@@ -61,6 +61,10 @@ class OwnerNotices:
         """The rules are other ones. Raises RATE_LIMITED."""
         await self._tell(tx, user, by, "replaced your notification rules", None, None)
 
+    async def settings_replaced(self, tx: Tx, by: str, user: str) -> None:
+        """The user's notification settings are other ones. Raises RATE_LIMITED."""
+        await self._tell(tx, user, by, "replaced your notification settings", None, None)
+
     async def _tell(
         self, tx: Tx, user: str, by: str, change: str, before: Contact | None, after: Contact | None
     ) -> None:

@@ -1,6 +1,6 @@
 """Take pages in: store, plan, and start what is due at once, in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -31,7 +31,7 @@ from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.gate import Gate, incident_key
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
-from tocsin_notify.store.people import Person
+from tocsin_notify.store.people import Person, User
 from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
@@ -95,7 +95,7 @@ class Submit:
                     able = [
                         page for page in fresh if stored.fences[page.id] is None and steps[page.id] and may_wait(page)
                     ]
-                    together = await self._bundle(passage.tx, able, stored.now)
+                    together = await self._bundle(passage.tx, able, known, stored.now)
                     for page in fresh:
                         person, fence = known[page.org_id, page.user_id], stored.fences[page.id]
                         round_.plan(page, person, steps[page.id], fence, together.get(page.id))
@@ -130,15 +130,21 @@ class Submit:
         self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
         return answers
 
-    async def _bundle(self, tx: Tx, able: Sequence[NewPage], now: datetime) -> dict[UUID, UUID]:
+    async def _bundle(
+        self, tx: Tx, able: Sequence[NewPage], known: Mapping[User, Person], now: datetime
+    ) -> dict[UUID, UUID]:
         """The bundle of each of these that is above its person's budget."""
-        if self._bundling.pages <= 0 or not able:
+        users = {(page.org_id, page.user_id) for page in able}
+        policies = {user: known[user].settings.bundling(self._bundling) for user in users}
+        able = [page for page in able if policies[page.org_id, page.user_id].pages > 0]
+        if not able:
             return {}
         held = await bundles.paces(tx, {(page.org_id, page.user_id) for page in able})
         joined: list[Joined] = []
         for page in able:
-            placed = place(held[page.org_id, page.user_id], now, self._bundling, new_id)
-            held[page.org_id, page.user_id] = placed.pace
+            user = page.org_id, page.user_id
+            placed = place(held[user], now, policies[user], new_id)
+            held[user] = placed.pace
             if placed.bundle is not None and page.incident is not None:
                 joined.append(Joined(page.org_id, placed.bundle, page.id, page.incident, page.generation))
         await bundles.keep(tx, held)

@@ -20,16 +20,19 @@ from tocsin_kit.rpc.validation import validate
 from tocsin_notify.app.code_limits import CodeLimits
 from tocsin_notify.app.contacts import Contacts, Given, Owners, find
 from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.notification_settings import read_effective, replace_settings
 from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.rules import replace_rules
 from tocsin_notify.app.send_test import send_test
 from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.app.verify import send_code, take_code
+from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.domain.notification_settings import EVERYBODY
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store import contacts as store
-from tocsin_notify.store import rules
+from tocsin_notify.store import notification_settings, rules
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import Contact
 
@@ -52,7 +55,9 @@ class ContactService(pb_grpc.ContactServiceServicer):
         pages: PageTokens,
         budgets: Budgets,
         notices: OwnerNotices,
+        bundling: BundlePolicy,
     ) -> None:
+        """`bundling`: for users for whom nothing was chosen."""
         self._db = db
         self._contacts = contacts
         self._cipher = cipher
@@ -61,6 +66,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         self._pages = pages
         self._budgets = budgets
         self._notices = notices
+        self._bundling = bundling
 
     async def CreateContactMethod(
         self, request: pb.CreateContactMethodRequest, context: Any
@@ -205,6 +211,39 @@ class ContactService(pb_grpc.ContactServiceServicer):
             return pb.UpdateNotificationRulesResponse(notification_rules=mapping.rules_to(after))
 
         return await self._once("UpdateNotificationRules", request, pb.UpdateNotificationRulesResponse, update)
+
+    async def GetNotificationSettings(
+        self, request: pb.GetNotificationSettingsRequest, context: Any
+    ) -> pb.GetNotificationSettingsResponse:
+        """See the contract."""
+        async with self._db.transaction(tenant()) as tx:
+            found, counts = await read_effective(tx, request.user, self._bundling)
+        return pb.GetNotificationSettingsResponse(
+            notification_settings=mapping.settings_row_to(request.user, found),
+            effective=mapping.settings_to(request.user, counts),
+        )
+
+    async def UpdateNotificationSettings(
+        self, request: pb.UpdateNotificationSettingsRequest, context: Any
+    ) -> pb.UpdateNotificationSettingsResponse:
+        """See the contract."""
+        given = request.notification_settings
+        may, by = _caller()
+        may(given.user)
+
+        async def update(tx: Tx) -> pb.UpdateNotificationSettingsResponse:
+            before = (await notification_settings.read(tx, [given.user], lock=True)).get(given.user)
+            if before is None:
+                await require_room(tx, "notification_settings", self._budgets)
+            note_before(mapping.settings_row_to(given.user, before))
+            after = await replace_settings(tx, before, given.user, mapping.settings_from(given), given.etag)
+            if given.user != EVERYBODY:
+                await self._notices.settings_replaced(tx, by, given.user)
+            return pb.UpdateNotificationSettingsResponse(
+                notification_settings=mapping.settings_row_to(given.user, after)
+            )
+
+        return await self._once("UpdateNotificationSettings", request, pb.UpdateNotificationSettingsResponse, update)
 
     async def SendTestPage(self, request: pb.SendTestPageRequest, context: Any) -> pb.SendTestPageResponse:
         """See the contract."""

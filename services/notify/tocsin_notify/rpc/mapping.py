@@ -21,9 +21,11 @@ from tocsin_notify.app.jobs import CHANNELS, KINDS
 from tocsin_notify.app.stored_jobs import title_of
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
+from tocsin_notify.domain.notification_settings import Budget, NotificationSettings
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
 from tocsin_notify.store.contacts import Contact
 from tocsin_notify.store.dead_letters import DeadLetter, DeadLetterHead
+from tocsin_notify.store.notification_settings import SettingsRow
 from tocsin_notify.store.rows import Attempt, Shown
 from tocsin_notify.store.rules import RuleSet
 
@@ -153,6 +155,36 @@ def rules_from(message: contact_pb.NotificationRules) -> list[Rule]:
         )
         for index, rule in enumerate(message.rules)
     ]
+
+
+def settings_row_to(user: str, row: SettingsRow | None) -> contact_pb.NotificationSettings:
+    """What was chosen for the user; None: nothing ever."""
+    if row is None:
+        return contact_pb.NotificationSettings(user=user, etag=etag(0))
+    message = settings_to(user, row.chosen)
+    message.update_time.FromDatetime(row.update_time)
+    message.etag = etag(row.version)
+    return message
+
+
+def settings_to(user: str, chosen: NotificationSettings) -> contact_pb.NotificationSettings:
+    """Without their version."""
+    message = contact_pb.NotificationSettings(user=user)
+    if chosen.budget is not None:
+        message.page_budget.pages = chosen.budget.pages
+        if chosen.budget.window is not None:
+            message.page_budget.window.FromTimedelta(timedelta(seconds=chosen.budget.window))
+    return message
+
+
+def settings_from(message: contact_pb.NotificationSettings) -> NotificationSettings:
+    """What the caller chooses."""
+    budget = None
+    if message.HasField("page_budget"):
+        given = message.page_budget
+        seconds = given.window.ToTimedelta() / timedelta(seconds=1)
+        budget = Budget(given.pages, seconds if given.HasField("window") else None)
+    return NotificationSettings(budget)
 
 
 def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notification:

@@ -6,7 +6,6 @@ A migration that changes one changes this file in the same commit; tests/store/t
 from typing import Final
 
 from sqlalchemy import (
-    ARRAY,
     UUID,
     BigInteger,
     Boolean,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
-from tocsin_notify.store import message_tables, subscription_tables
+from tocsin_notify.store import message_tables, pace_tables, subscription_tables
 
 METADATA: Final = MetaData()
 
@@ -95,6 +94,8 @@ notification_rules: Final = Table(
     index("notification_rules_by_method", "contact_method"),
 )
 """Which contact method is used how long after a page."""
+
+notification_settings: Final = pace_tables.notification_settings(METADATA)
 
 verifications: Final = Table(
     "verifications",
@@ -314,39 +315,9 @@ sms_senders: Final = Table(
 )
 """How often a number was answered that said what means nothing here. A number names no tenant."""
 
-paces: Final = Table(
-    "paces",
-    METADATA,
-    column("org_id", Text),
-    column("user_id", Text),
-    column("alone", ARRAY(TIME), default="'{}'"),
-    column("storm_until", TIME, nullable=True),
-    column("bundle", UUID, nullable=True),
-    column("bundle_due", TIME, nullable=True),
-    column("bundles", Integer, default="0"),
-    column("update_time", TIME, default=NOW),
-    primary_key("org_id", "user_id"),
-    check("(bundle IS NULL) = (bundle_due IS NULL)", name="paces_bundle"),
-    index("paces_due", "bundle_due", where="bundle IS NOT NULL"),
-    index("paces_by_bundle", "bundle", where="bundle IS NOT NULL"),
-    index("paces_oldest", "update_time"),
-)
-"""What each person got lately, and the bundle that collects their further pages."""
+paces: Final = pace_tables.paces(METADATA)
 
-bundle_pages: Final = Table(
-    "bundle_pages",
-    METADATA,
-    column("org_id", Text),
-    column("bundle", UUID),
-    column("page_id", UUID),
-    column("incident", UUID),
-    column("generation", Integer),
-    primary_key("page_id"),
-    foreign_key(["page_id"], "pages", ["id"], name="bundle_pages_page_fkey", ondelete="CASCADE"),
-    index("bundle_pages_by_bundle", "bundle"),
-    index("bundle_pages_by_incident", "org_id", "incident"),
-)
-"""Pages that are sent together. The bundle is the id of the page that stands for them, once it is due, and that page's incident."""
+bundle_pages: Final = pace_tables.bundle_pages(METADATA)
 
 texts_received: Final = Table(
     "texts_received",

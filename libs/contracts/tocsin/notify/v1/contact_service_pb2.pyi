@@ -505,6 +505,72 @@ class NotificationRules(_message.Message):
 Global___NotificationRules: _TypeAlias = NotificationRules  # noqa: Y015
 
 @_typing.final
+class PageBudget(_message.Message):
+    """How many pages a user gets one by one. Critical pages do not count, and always come at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGES_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    pages: _builtins.int
+    """Within `window`. Further ones come together, as one message, until none came for that long. 0: pages are never bundled."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """1 second to 24 hours. Unset: NOTIFY_STORM_WINDOW_SECONDS."""
+
+    def __init__(
+        self,
+        *,
+        pages: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageBudget: _TypeAlias = PageBudget  # noqa: Y015
+
+@_typing.final
+class NotificationSettings(_message.Message):
+    """How much a user gets, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    PAGE_BUDGET_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """`users/{user}`; `users/*` for those of the organisation, which count for each user who has chosen nothing else."""
+    etag: _builtins.str
+    """Output only at first; send back what was read to change."""
+    @_builtins.property
+    def page_budget(self) -> Global___PageBudget:
+        """Unset: as the organisation's. Unset in those: NOTIFY_STORM_PAGES."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        page_budget: Global___PageBudget | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page_budget", b"page_budget", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "page_budget", b"page_budget", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationSettings: _TypeAlias = NotificationSettings  # noqa: Y015
+
+@_typing.final
 class CreateContactMethodRequest(_message.Message):
     """Request of CreateContactMethod."""
 
@@ -966,6 +1032,110 @@ class UpdateNotificationRulesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateNotificationRulesResponse: _TypeAlias = UpdateNotificationRulesResponse  # noqa: Y015
+
+@_typing.final
+class GetNotificationSettingsRequest(_message.Message):
+    """Request of GetNotificationSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    """`users/{user}`, or `users/*`."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationSettingsRequest: _TypeAlias = GetNotificationSettingsRequest  # noqa: Y015
+
+@_typing.final
+class GetNotificationSettingsResponse(_message.Message):
+    """Response of GetNotificationSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_SETTINGS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notification_settings(self) -> Global___NotificationSettings:
+        """What was chosen."""
+
+    @_builtins.property
+    def effective(self) -> Global___NotificationSettings:
+        """What counts, with nothing left open."""
+
+    def __init__(
+        self,
+        *,
+        notification_settings: Global___NotificationSettings | None = ...,
+        effective: Global___NotificationSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "notification_settings", b"notification_settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective", b"effective", "notification_settings", b"notification_settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationSettingsResponse: _TypeAlias = GetNotificationSettingsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationSettingsRequest(_message.Message):
+    """Request of UpdateNotificationSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_SETTINGS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def notification_settings(self) -> Global___NotificationSettings:
+        """The settings, with the user, and the etag that was read."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        notification_settings: Global___NotificationSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification_settings", b"notification_settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_settings", b"notification_settings", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationSettingsRequest: _TypeAlias = UpdateNotificationSettingsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationSettingsResponse(_message.Message):
+    """Response of UpdateNotificationSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notification_settings(self) -> Global___NotificationSettings:
+        """The settings as they are now."""
+
+    def __init__(
+        self,
+        *,
+        notification_settings: Global___NotificationSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification_settings", b"notification_settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification_settings", b"notification_settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationSettingsResponse: _TypeAlias = UpdateNotificationSettingsResponse  # noqa: Y015
 
 @_typing.final
 class SendTestPageRequest(_message.Message):

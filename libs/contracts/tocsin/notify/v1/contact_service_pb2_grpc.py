@@ -84,6 +84,16 @@ class ContactServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesResponse.FromString,
                 _registered_method=True)
+        self.GetNotificationSettings = channel.unary_unary(
+                '/tocsin.notify.v1.ContactService/GetNotificationSettings',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsResponse.FromString,
+                _registered_method=True)
+        self.UpdateNotificationSettings = channel.unary_unary(
+                '/tocsin.notify.v1.ContactService/UpdateNotificationSettings',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsResponse.FromString,
+                _registered_method=True)
         self.SendTestPage = channel.unary_unary(
                 '/tocsin.notify.v1.ContactService/SendTestPage',
                 request_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.SendTestPageRequest.SerializeToString,
@@ -174,6 +184,23 @@ class ContactServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetNotificationSettings(self, request, context):
+        """Reads a user's notification settings, and those that count: what a user has not chosen, the organisation's settings (`users/*`)
+        say, and what those leave open, the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateNotificationSettings(self, request, context):
+        """Replaces a user's notification settings, or the organisation's, as a whole. Those of the organisation need `contacts:write`.
+
+        Idempotent by `request_id`. Reasons: `ETAG_MISMATCH`, `INVALID_FIELD`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SendTestPage(self, request, context):
         """Sends a test through one method, or as the user's rules for the urgency say. Reasons: `CONTACT_METHOD_NOT_FOUND`,
         `NOT_VERIFIED`.
@@ -229,6 +256,16 @@ def add_ContactServiceServicer_to_server(servicer, server):
                     servicer.UpdateNotificationRules,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesResponse.SerializeToString,
+            ),
+            'GetNotificationSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNotificationSettings,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsResponse.SerializeToString,
+            ),
+            'UpdateNotificationSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateNotificationSettings,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsResponse.SerializeToString,
             ),
             'SendTestPage': grpc.unary_unary_rpc_method_handler(
                     servicer.SendTestPage,
@@ -484,6 +521,60 @@ class ContactService:
             '/tocsin.notify.v1.ContactService/UpdateNotificationRules',
             tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNotificationSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.ContactService/GetNotificationSettings',
+            tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_contact__service__pb2.GetNotificationSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateNotificationSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.ContactService/UpdateNotificationSettings',
+            tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_contact__service__pb2.UpdateNotificationSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,15 @@ class ContactServiceStub:
 
     Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`.
     """
+    GetNotificationSettings: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.GetNotificationSettingsRequest, _contact_service_pb2.GetNotificationSettingsResponse]
+    """Reads a user's notification settings, and those that count: what a user has not chosen, the organisation's settings (`users/*`)
+    say, and what those leave open, the operator.
+    """
+    UpdateNotificationSettings: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateNotificationSettingsRequest, _contact_service_pb2.UpdateNotificationSettingsResponse]
+    """Replaces a user's notification settings, or the organisation's, as a whole. Those of the organisation need `contacts:write`.
+
+    Idempotent by `request_id`. Reasons: `ETAG_MISMATCH`, `INVALID_FIELD`.
+    """
     SendTestPage: _grpc.UnaryUnaryMultiCallable[_contact_service_pb2.SendTestPageRequest, _contact_service_pb2.SendTestPageResponse]
     """Sends a test through one method, or as the user's rules for the urgency say. Reasons: `CONTACT_METHOD_NOT_FOUND`,
     `NOT_VERIFIED`.
@@ -124,6 +133,15 @@ class ContactServiceAsyncStub(ContactServiceStub):
     """Replaces a user's rules as a whole.
 
     Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`.
+    """
+    GetNotificationSettings: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.GetNotificationSettingsRequest, _contact_service_pb2.GetNotificationSettingsResponse]  # type: ignore[assignment]
+    """Reads a user's notification settings, and those that count: what a user has not chosen, the organisation's settings (`users/*`)
+    say, and what those leave open, the operator.
+    """
+    UpdateNotificationSettings: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.UpdateNotificationSettingsRequest, _contact_service_pb2.UpdateNotificationSettingsResponse]  # type: ignore[assignment]
+    """Replaces a user's notification settings, or the organisation's, as a whole. Those of the organisation need `contacts:write`.
+
+    Idempotent by `request_id`. Reasons: `ETAG_MISMATCH`, `INVALID_FIELD`.
     """
     SendTestPage: _aio.UnaryUnaryMultiCallable[_contact_service_pb2.SendTestPageRequest, _contact_service_pb2.SendTestPageResponse]  # type: ignore[assignment]
     """Sends a test through one method, or as the user's rules for the urgency say. Reasons: `CONTACT_METHOD_NOT_FOUND`,
@@ -226,6 +244,27 @@ class ContactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces a user's rules as a whole.
 
         Idempotent by `request_id`. Reasons: `CONTACT_METHOD_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetNotificationSettings(
+        self,
+        request: _contact_service_pb2.GetNotificationSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contact_service_pb2.GetNotificationSettingsResponse, _abc.Awaitable[_contact_service_pb2.GetNotificationSettingsResponse]]:
+        """Reads a user's notification settings, and those that count: what a user has not chosen, the organisation's settings (`users/*`)
+        say, and what those leave open, the operator.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateNotificationSettings(
+        self,
+        request: _contact_service_pb2.UpdateNotificationSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contact_service_pb2.UpdateNotificationSettingsResponse, _abc.Awaitable[_contact_service_pb2.UpdateNotificationSettingsResponse]]:
+        """Replaces a user's notification settings, or the organisation's, as a whole. Those of the organisation need `contacts:write`.
+
+        Idempotent by `request_id`. Reasons: `ETAG_MISMATCH`, `INVALID_FIELD`.
         """
 
     @_abc_1.abstractmethod

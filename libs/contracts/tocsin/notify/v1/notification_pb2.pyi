@@ -51,7 +51,7 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     stopped with the incident's pages. Not a page.
     """
     NOTIFICATION_TYPE_BUNDLE: _NotificationType.ValueType  # 10
-    """More pages came for this user than their budget (NOTIFY_STORM_PAGES): one message for all that came since. `title` counts them, `text` lists the first
+    """More pages came for this user than their budget (`NotificationSettings`): one message for all that came since. `title` counts them, `text` lists the first
     of them. Its page is named by the notifications of each of them, which are BUNDLED.
     """
 
@@ -81,7 +81,7 @@ NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
 stopped with the incident's pages. Not a page.
 """
 NOTIFICATION_TYPE_BUNDLE: NotificationType.ValueType  # 10
-"""More pages came for this user than their budget (NOTIFY_STORM_PAGES): one message for all that came since. `title` counts them, `text` lists the first
+"""More pages came for this user than their budget (`NotificationSettings`): one message for all that came since. `title` counts them, `text` lists the first
 of them. Its page is named by the notifications of each of them, which are BUNDLED.
 """
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015

@@ -1,0 +1,62 @@
+"""What users, and their organisation for all of them, have chosen of how much they get; each kept as a whole with one version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.statements import Statement, columns_of, param
+
+from tocsin_notify.domain.notification_settings import Budget, NotificationSettings
+from tocsin_notify.store.tables import notification_settings
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRow:
+    """A row as it is kept."""
+
+    user_id: str
+    budget_pages: int | None
+    budget_window: float | None
+    version: int
+    update_time: datetime
+
+    @property
+    def chosen(self) -> NotificationSettings:
+        """In the words of the domain."""
+        return chosen(self.budget_pages, self.budget_window)
+
+
+_SELECT: Final = sa.select(*columns_of(notification_settings, SettingsRow)).where(
+    notification_settings.c.org_id == param("org_id"),
+    notification_settings.c.user_id == sa.any_(param("users", sa.ARRAY(sa.Text))),
+)
+_READ: Final = Statement(_SELECT)
+_LOCK: Final = Statement(_SELECT.with_for_update())
+_REPLACE: Final = """
+INSERT INTO notification_settings AS s (org_id, user_id, budget_pages, budget_window) VALUES ($1, $2, $3, $4)
+ON CONFLICT (org_id, user_id) DO UPDATE SET version = s.version + 1, update_time = app_now(),
+  budget_pages = excluded.budget_pages, budget_window = excluded.budget_window
+RETURNING user_id, budget_pages, budget_window, version, update_time
+"""
+
+
+def chosen(budget_pages: int | None, budget_window: float | None) -> NotificationSettings:
+    """What these columns say."""
+    return NotificationSettings(None if budget_pages is None else Budget(budget_pages, budget_window))
+
+
+async def read(tx: Tx, users: Sequence[str], *, lock: bool = False) -> dict[str, SettingsRow]:
+    """Of those who have chosen something."""
+    rows = await tx.fetch(*(_LOCK if lock else _READ)(org_id=tx.org_id, users=list(users)))
+    return {row["user_id"]: SettingsRow(*row) for row in rows}
+
+
+async def replace(tx: Tx, user: str, given: NotificationSettings) -> SettingsRow:
+    """These instead of the ones before."""
+    budget = given.budget
+    row = await tx.fetchrow(_REPLACE, tx.org_id, user, budget and budget.pages, budget and budget.window)
+    assert row is not None
+    return SettingsRow(*row)

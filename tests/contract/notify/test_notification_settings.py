@@ -1,0 +1,81 @@
+"""Notification settings through a real socket: what counts for whom, whose they are, and what is refused."""
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from tocsin.notify.v1 import contact_service_pb2 as pb
+
+from tests.contract.notify.caller import ANA, Caller, refused
+from tests.store.notify.support import Notify, bearer, new_org
+
+ALL = "users/*"
+
+
+def settings(user: str, pages: int | None = None, seconds: int | None = None) -> pb.NotificationSettings:
+    made = pb.NotificationSettings(user=user)
+    if pages is not None:
+        made.page_budget.pages = pages
+    if seconds is not None:
+        made.page_budget.window.seconds = seconds
+    return made
+
+
+def change(given: pb.NotificationSettings) -> pb.UpdateNotificationSettingsRequest:
+    return pb.UpdateNotificationSettingsRequest(notification_settings=given)
+
+
+async def counts(caller: Caller, user: str) -> tuple[int, int]:
+    """The budget that counts: pages and seconds."""
+    answer = await caller.GetNotificationSettings(pb.GetNotificationSettingsRequest(user=user))
+    budget = answer.effective.page_budget
+    return budget.pages, budget.window.seconds
+
+
+async def test_a_user_has_what_they_chose_else_the_organisations_else_the_operators(notify: Notify) -> None:
+    caller, others = Caller(notify, new_org()), Caller(notify, new_org())
+    assert await counts(caller, ANA) == (0, 300), "the replica of the tests bundles nothing by itself"
+    await caller.UpdateNotificationSettings(change(settings(ALL, 20)))
+    assert await counts(caller, ANA) == await counts(caller, ALL) == (20, 300)
+    written = (await caller.UpdateNotificationSettings(change(settings(ANA, 5, 60)))).notification_settings
+    assert (written.page_budget.pages, written.page_budget.window.seconds, written.etag) == (5, 60, "v1")
+    assert (await counts(caller, ANA), await counts(caller, "users/ben")) == ((5, 60), (20, 300))
+    await caller.UpdateNotificationSettings(change(settings(ANA, 0)))
+    assert (await counts(caller, ANA))[0] == 0, "off, whatever the organisation has"
+    await caller.UpdateNotificationSettings(change(settings(ANA)))
+    assert await counts(caller, ANA) == (20, 300), "as the organisation's again"
+    read = (await caller.GetNotificationSettings(pb.GetNotificationSettingsRequest(user=ANA))).notification_settings
+    assert (read.HasField("page_budget"), read.etag) == (False, "v3")
+    assert await counts(others, ANA) == (0, 300), "another tenant's"
+
+
+async def test_settings_that_changed_meanwhile_are_not_overwritten(caller: Caller) -> None:
+    first = settings(ANA, 5)
+    first.etag = "v0"
+    await caller.UpdateNotificationSettings(change(first))
+    assert (await refused(caller.UpdateNotificationSettings(change(first)))).reason_name == "ETAG_MISMATCH"
+
+
+async def test_the_organisations_are_for_those_who_may_change_everybodys(notify: Notify) -> None:
+    of_her_own = bearer(new_org(), ("contacts:self",), ANA)
+    await notify.contacts.UpdateNotificationSettings(change(settings(ANA, 5)), metadata=of_her_own)
+    error = await refused(notify.contacts.UpdateNotificationSettings(change(settings(ALL, 5)), metadata=of_her_own))
+    assert error.reason_name == "SCOPE_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        (settings("users/", 5), "user"),
+        (settings("users/**", 5), "user"),
+        (settings(ANA, -1), "page_budget.pages"),
+        (settings(ANA, 1001), "page_budget.pages"),
+        (settings(ANA, 5, 0), "page_budget.window"),
+        (settings(ANA, 5, 86_401), "page_budget.window"),
+        (
+            pb.NotificationSettings(user=ANA, page_budget=pb.PageBudget(pages=1, window=Duration(nanos=1))),
+            "page_budget.window",
+        ),
+    ],
+)
+async def test_bad_settings(visitor: Caller, given: pb.NotificationSettings, field: str) -> None:
+    error = await refused(visitor.UpdateNotificationSettings(change(given)))
+    assert {violation.field for violation in error.fields} == {f"notification_settings.{field}"}

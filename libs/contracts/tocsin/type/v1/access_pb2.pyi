@@ -51,7 +51,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """None; grants nothing."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Reads everything of the tenant. Changes its own contact methods and rules, and makes calendar feeds of its own shifts; not those of
+    """Reads everything of the tenant. Changes its own contact methods, rules and notification settings, and makes calendar feeds of its own shifts; not those of
     other users.
     """
     ROLE_RESPONDER: _Role.ValueType  # 2
@@ -71,7 +71,7 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """None; grants nothing."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Reads everything of the tenant. Changes its own contact methods and rules, and makes calendar feeds of its own shifts; not those of
+"""Reads everything of the tenant. Changes its own contact methods, rules and notification settings, and makes calendar feeds of its own shifts; not those of
 other users.
 """
 ROLE_RESPONDER: Role.ValueType  # 2

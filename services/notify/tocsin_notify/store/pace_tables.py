@@ -46,7 +46,7 @@ def paces(metadata: MetaData) -> Table:
 
 
 def bundle_pages(metadata: MetaData) -> Table:
-    """Pages that are sent together. The bundle is the id of the page that stands for them once it is due, and that page's incident."""
+    """Pages that are sent together. The bundle is the id of the page that stands for them, and that page's incident."""
     return Table(
         "bundle_pages",
         metadata,

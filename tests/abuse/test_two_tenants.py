@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.credentials.v1 import credential_service_pb2 as cp
-from tocsin.escalation.v1 import calendar_service_pb2, incident_pb2, schedule_pb2, schedule_service_pb2
+from tocsin.escalation.v1 import calendar_service_pb2, incident_pb2, schedule_pb2, schedule_service_pb2, swap_pb2
 from tocsin.escalation.v1.reminder_service_pb2 import CreateReminderRequest, Reminder
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
@@ -78,6 +78,9 @@ async def first(world: World) -> Tenant:
     await tenant.admin.schedules.CreateFixedPeriod(schedule_service_pb2.CreateFixedPeriodRequest(fixed_period=period))
     absence = schedule_pb2.Absence(user=ana.name, reason=MARK, **times)
     await tenant.admin.schedules.CreateAbsence(schedule_service_pb2.CreateAbsenceRequest(absence=absence))
+    day: Any = {"start_time": Timestamp(seconds=minute + 172800), "end_time": Timestamp(seconds=minute + 180000)}
+    swap = swap_pb2.Swap(schedule=schedule, user=ana.name, offered=swap_pb2.SwapStretch(**day), reason=MARK)
+    await tenant.admin.schedules.CreateSwap(schedule_service_pb2.CreateSwapRequest(swap=swap))
     feed = calendar_service_pb2.CalendarFeed(schedule=schedule, display_name=MARK)
     await tenant.admin.calendars.CreateCalendarFeed(calendar_service_pb2.CreateCalendarFeedRequest(calendar_feed=feed))
     account = cp.CreateServiceAccountRequest(
@@ -154,6 +157,7 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "fixedPeriods",
         "overrides",
         "schedules",
+        "swaps",
         "serviceAccounts",
         "apiKeys",
         "tokenRevocations",

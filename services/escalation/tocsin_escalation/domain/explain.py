@@ -20,8 +20,8 @@ from tocsin_escalation.domain.explanation import (
     Verdict,
 )
 from tocsin_escalation.domain.policy import Target, TargetKind
-from tocsin_escalation.domain.schedules.model import Segment, Source, SourceKind
-from tocsin_escalation.domain.schedules.words import tell
+from tocsin_escalation.domain.schedules.model import Segment, Source
+from tocsin_escalation.domain.schedules.words import COLLECTIONS, name_of, tell
 
 _STARTS: Final = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD, NoteKind.LEVEL_PASSED)
 _OUTCOMES: Final = (
@@ -175,10 +175,8 @@ def _on_call(case: Case, entry: Happened) -> Iterator[Statement]:
             continue
         yield Statement(About.SCHEDULE, tell(target.id, segment), (str(target),), entry.time, entry.level)
         for source in segment.sources:
-            if source.kind in (SourceKind.OVERRIDE, SourceKind.FIXED_PERIOD):
-                yield Statement(
-                    About.OVERRIDE, _put_there(target, source), (_planned(source),), entry.time, entry.level
-                )
+            if source.kind in COLLECTIONS:
+                yield Statement(About.OVERRIDE, _put_there(target, source), (name_of(source),), entry.time, entry.level)
     for away in case.absences:
         if away.start <= entry.time < away.end:
             reason = f" ({away.reason})" if away.reason else ""
@@ -189,11 +187,7 @@ def _on_call(case: Case, entry: Happened) -> Iterator[Statement]:
 def _put_there(target: Target, source: Source) -> str:
     people = ", ".join(f"users/{user}" for user in source.people) or "nobody"
     instead = f" instead of users/{source.instead_of}" if source.instead_of else ""
-    return f"{_planned(source)} of {target} has {people} on call{instead}"
-
-
-def _planned(source: Source) -> str:
-    return f"overrides/{source.id}" if source.kind is SourceKind.OVERRIDE else f"fixedPeriods/{source.id}"
+    return f"{name_of(source)} of {target} has {people} on call{instead}"
 
 
 def _contact(case: Case) -> Iterator[Statement]:

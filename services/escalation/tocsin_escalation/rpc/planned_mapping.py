@@ -39,6 +39,7 @@ def override_to(row: OverrideRow) -> pb.Override:
         reason=row.reason,
         author=row.author,
         create_time=timestamp(row.create_time),
+        swap=f"swaps/{row.swap_id}" if row.swap_id else "",
     )
     if row.scope is Scope.LAYER:
         message.layer_id = row.replaced

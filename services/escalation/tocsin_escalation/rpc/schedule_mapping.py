@@ -24,8 +24,9 @@ from tocsin_escalation.domain.schedules.model import (
     Turn,
     Unit,
 )
-from tocsin_escalation.domain.schedules.questions import Standing, covered
+from tocsin_escalation.domain.schedules.questions import Shift, Standing, covered
 from tocsin_escalation.domain.schedules.versions import Rollout, current
+from tocsin_escalation.domain.schedules.words import name_of
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.schedules import ScheduleRow
@@ -51,12 +52,12 @@ COVERAGES = {
 SOURCES = {
     SourceKind.LAYER: pb.ON_CALL_SOURCE_KIND_LAYER,
     SourceKind.OVERRIDE: pb.ON_CALL_SOURCE_KIND_OVERRIDE,
+    SourceKind.SWAP: pb.ON_CALL_SOURCE_KIND_SWAP,
     SourceKind.FIXED_PERIOD: pb.ON_CALL_SOURCE_KIND_FIXED_PERIOD,
     SourceKind.STAND_IN: pb.ON_CALL_SOURCE_KIND_STAND_IN,
 }
 MOST_GAPS = 100
 """Of one schedule in a list."""
-COLLECTIONS = {SourceKind.OVERRIDE: "overrides/", SourceKind.FIXED_PERIOD: "fixedPeriods/"}
 _FIRST = minute_of(datetime(2000, 1, 1, tzinfo=UTC))
 _LAST = minute_of(datetime(2200, 1, 1, tzinfo=UTC))
 
@@ -153,10 +154,13 @@ def on_call_to(schedule: str, found: Standing) -> schedule_service_pb2.OnCall:
     )
 
 
-def shift_to(schedule: str, start: int, end: int) -> schedule_service_pb2.Shift:
+def shift_to(schedule: str, shift: Shift) -> schedule_service_pb2.Shift:
     """A shift for the contract."""
     return schedule_service_pb2.Shift(
-        schedule=f"schedules/{schedule}", start_time=time_to(start), end_time=time_to(end)
+        schedule=f"schedules/{schedule}",
+        start_time=time_to(shift.start),
+        end_time=time_to(shift.end),
+        swaps=[f"swaps/{id_}" for id_ in shift.swaps],
     )
 
 
@@ -173,7 +177,7 @@ def coverage_to(schedule: str, segments: Sequence[Segment]) -> schedule_service_
 def _source_to(source: Source) -> pb.OnCallSource:
     return pb.OnCallSource(
         kind=SOURCES[source.kind],
-        source=COLLECTIONS.get(source.kind, "") + source.id,
+        source=name_of(source),
         users=names_of(source.people),
         turn=source.turn or 0,
         instead_of=f"users/{source.instead_of}" if source.instead_of else "",

@@ -21,16 +21,18 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import overrides, planned, schedules
+from tocsin_escalation.app import overrides, planned, schedules, swaps
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.rpc import planned_mapping as plans
 from tocsin_escalation.rpc import schedule_mapping as mapping
+from tocsin_escalation.rpc import swap_mapping as exchange
 from tocsin_escalation.store import absences, fixed_periods
 from tocsin_escalation.store import overrides as override_store
 from tocsin_escalation.store import schedules as store
 from tocsin_escalation.store.planned import Planned, Stretch
 from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.swaps import SwapRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 R = TypeVar("R", bound=Message)
@@ -39,6 +41,7 @@ Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsences
 
 SCHEDULES_AT_ONCE, MOST_SCHEDULES_AT_ONCE = 20, 50
 """Of lists that resolve weeks of each schedule."""
+_SCOPE = "schedules:write"
 WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
 
 
@@ -130,9 +133,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         found, token = await self._stretches(request, ())
         user = request.user.removeprefix("users/")
         return pb.ListShiftsResponse(
-            shifts=[
-                mapping.shift_to(id_, start, end) for id_, segments in found for start, end in shifts(segments, user)
-            ],
+            shifts=[mapping.shift_to(id_, shift) for id_, segments in found for shift in shifts(segments, user)],
             next_page_token=token,
         )
 
@@ -225,6 +226,70 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
             return pb.DeleteAbsenceResponse()
 
         return await self._once("DeleteAbsence", request, pb.DeleteAbsenceResponse, take)
+
+    async def CreateSwap(self, request: pb.CreateSwapRequest, context: Context) -> pb.CreateSwapResponse:
+        call = current_call()
+        call.require_own(request.swap.user, _SCOPE)
+
+        async def take(tx: Tx) -> pb.CreateSwapResponse:
+            row = await swaps.create(tx, exchange.swap_from(request.swap, call.subject))
+            return pb.CreateSwapResponse(swap=exchange.swap_to(row, await tx.now()))
+
+        return await self._once("CreateSwap", request, pb.CreateSwapResponse, take)
+
+    async def GetSwap(self, request: pb.GetSwapRequest, context: Context) -> pb.GetSwapResponse:
+        async with self._db.transaction(current_call().org_id) as tx:
+            row, now = await swaps.must_read(tx, parse_uuid_name(request.name, swaps.COLLECTION))
+        return pb.GetSwapResponse(swap=exchange.swap_to(row, now))
+
+    async def ListSwaps(self, request: pb.ListSwapsRequest, context: Context) -> pb.ListSwapsResponse:
+        after: Any = self._pages.decode(request)
+        size = page_size(request.page_size)
+        schedule, user = request.schedule.removeprefix("schedules/"), request.user.removeprefix("users/")
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows, now = await swaps.page(tx, schedule, user, request.include_closed, after, size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].end_time, shown[-1].id)) if len(rows) > size else ""
+        return pb.ListSwapsResponse(swaps=[exchange.swap_to(row, now) for row in shown], next_page_token=token)
+
+    async def AcceptSwap(self, request: pb.AcceptSwapRequest, context: Context) -> pb.AcceptSwapResponse:
+        call = current_call()
+        user = exchange.user_of(request.user, call.subject)
+        call.require_own(user, _SCOPE)
+
+        async def take(tx: Tx) -> pb.AcceptSwapResponse:
+            row = await self._offered(tx, request)
+            row = await swaps.accept(tx, row, user.removeprefix("users/"), call.subject)
+            return pb.AcceptSwapResponse(swap=exchange.swap_to(row, await tx.now()))
+
+        return await self._once("AcceptSwap", request, pb.AcceptSwapResponse, take)
+
+    async def DeclineSwap(self, request: pb.DeclineSwapRequest, context: Context) -> pb.DeclineSwapResponse:
+        call = current_call()
+        user = exchange.user_of(request.user, call.subject)
+        call.require_own(user, _SCOPE)
+
+        async def take(tx: Tx) -> pb.DeclineSwapResponse:
+            row = await swaps.decline(tx, await self._offered(tx, request), user.removeprefix("users/"))
+            return pb.DeclineSwapResponse(swap=exchange.swap_to(row, await tx.now()))
+
+        return await self._once("DeclineSwap", request, pb.DeclineSwapResponse, take)
+
+    async def WithdrawSwap(self, request: pb.WithdrawSwapRequest, context: Context) -> pb.WithdrawSwapResponse:
+        async def take(tx: Tx) -> pb.WithdrawSwapResponse:
+            row = await self._offered(tx, request)
+            current_call().require_own(f"users/{row.user_id}", _SCOPE)
+            return pb.WithdrawSwapResponse(swap=exchange.swap_to(await swaps.withdraw(tx, row), await tx.now()))
+
+        return await self._once("WithdrawSwap", request, pb.WithdrawSwapResponse, take)
+
+    async def _offered(
+        self, tx: Tx, request: pb.AcceptSwapRequest | pb.DeclineSwapRequest | pb.WithdrawSwapRequest
+    ) -> SwapRow:
+        """The swap that is about to change."""
+        row = await swaps.must_be_offered(tx, parse_uuid_name(request.name, swaps.COLLECTION), request.etag)
+        note_before(exchange.swap_to(row, await tx.now()))
+        return row
 
     async def _planned(self, request: Listing, table: Planned[P], about: str) -> tuple[list[P], str]:
         """A page of what is planned, and the token of the next page."""

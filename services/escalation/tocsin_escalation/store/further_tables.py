@@ -1,6 +1,7 @@
 """Tables that `tables`, which is long, makes part of the schema."""
 
 from sqlalchemy import UUID, BigInteger, Boolean, Integer, MetaData, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 
@@ -13,6 +14,42 @@ def event_feeds(metadata: MetaData) -> Table:
         column("update_time", TIME, default=NOW),
         primary_key("org_id"),
         index("event_feeds_oldest", "update_time"),
+    )
+
+
+def swaps(metadata: MetaData) -> Table:
+    """What people offer each other of their time on call."""
+    return Table(
+        "swaps",
+        metadata,
+        column("org_id", Text),
+        column("id", UUID),
+        column("schedule_id", Text),
+        column("user_id", Text),
+        column("start_time", TIME),
+        column("end_time", TIME),
+        column("return_start_time", TIME, nullable=True),
+        column("return_end_time", TIME, nullable=True),
+        column("offered_to", ARRAY(Text)),
+        column("reason", Text),
+        column("author", Text),
+        column("state", Text, default="'offered'"),
+        column("accepted_by", Text, default="''"),
+        column("declined_by", ARRAY(Text), default="'{}'"),
+        column("version", Integer, default="1"),
+        column("create_time", TIME, default=NOW),
+        column("update_time", TIME, default=NOW),
+        primary_key("org_id", "id"),
+        foreign_key(
+            ["org_id", "schedule_id"], "schedules", ["org_id", "id"], name="swaps_schedule_fkey", ondelete="CASCADE"
+        ),
+        check("start_time < end_time", name="swaps_order"),
+        check("return_start_time < return_end_time", name="swaps_return"),
+        check("state IN ('offered', 'accepted', 'declined', 'withdrawn')", name="swaps_state"),
+        check("(state = 'accepted') = (accepted_by <> '')", name="swaps_accepted"),
+        index("swaps_by_user", "org_id", "user_id", "end_time"),
+        index("swaps_by_schedule", "org_id", "schedule_id"),
+        index("swaps_by_end", "org_id", "end_time", "id"),
     )
 
 

@@ -55,7 +55,7 @@ READ_AT_ONCE = 100_000
 _LOAD = """
 SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
   (SELECT coalesce(json_agg(json_build_array(o.id, extract(epoch FROM o.start_time)::bigint / 60,
-       extract(epoch FROM o.end_time)::bigint / 60, o.scope, o.users, o.ordinal, o.replaced) ORDER BY o.ordinal), '[]')
+       extract(epoch FROM o.end_time)::bigint / 60, o.scope, o.users, o.ordinal, o.replaced, o.swap_id) ORDER BY o.ordinal), '[]')
      FROM schedule_overrides o
     WHERE o.org_id = s.org_id AND o.schedule_id = s.id AND o.end_time > $3 AND o.start_time < $4) AS overrides,
   (SELECT coalesce(json_agg(json_build_array(p.id, extract(epoch FROM p.start_time)::bigint / 60,
@@ -171,8 +171,8 @@ def _read(text: _Text) -> tuple[Schedule, frozenset[str]]:
         text.time_zone,
         layers_from_json(text.layers),
         tuple(
-            Override(id_, start, end, Scope(scope), tuple(users), ordinal, replaced)
-            for id_, start, end, scope, users, ordinal, replaced in json.loads(text.overrides)
+            Override(id_, start, end, Scope(scope), tuple(users), ordinal, replaced, swap or "")
+            for id_, start, end, scope, users, ordinal, replaced, swap in json.loads(text.overrides)
         ),
         tuple(
             FixedPeriod(id_, start, end, shifts_from(shifts), ordinal)

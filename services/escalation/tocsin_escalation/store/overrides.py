@@ -15,7 +15,7 @@ from tocsin_escalation.store.planned import Planned
 
 @dataclass(frozen=True, slots=True)
 class OverrideRow:
-    """An override as it is kept. `replaced` is the layer's id or the user, by its scope."""
+    """An override as it is kept. `replaced` is the layer's id or the user, by its scope; `swap_id`: the swap it came from."""
 
     id: UUID
     schedule_id: str
@@ -27,6 +27,7 @@ class OverrideRow:
     reason: str
     author: str
     create_time: datetime | None = None
+    swap_id: UUID | None = None
 
 
 def _row(record: Record) -> OverrideRow:
@@ -41,8 +42,9 @@ TABLE: Final = Planned("schedule_overrides", "schedule_id", COLUMNS, _row)
 async def insert(tx: Tx, row: OverrideRow) -> OverrideRow:
     """A new override, created after all others."""
     record = await tx.fetchrow(
-        f"""INSERT INTO schedule_overrides (org_id, id, schedule_id, start_time, end_time, scope, replaced, users, reason, author)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING {COLUMNS}""",
+        f"""INSERT INTO schedule_overrides (org_id, id, schedule_id, start_time, end_time, scope, replaced, users, reason, author,
+                                            swap_id)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {COLUMNS}""",
         tx.org_id,
         row.id,
         row.schedule_id,
@@ -53,6 +55,7 @@ async def insert(tx: Tx, row: OverrideRow) -> OverrideRow:
         list(row.users),
         row.reason,
         row.author,
+        row.swap_id,
     )
     assert record is not None, "an insert returns its row"
     return _row(record)

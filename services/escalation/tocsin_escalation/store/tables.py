@@ -209,6 +209,7 @@ schedule_overrides: Final = Table(
     column("author", Text),
     column("ordinal", BigInteger, Identity(always=True)),
     column("create_time", TIME, default=NOW),
+    column("swap_id", UUID, nullable=True),
     primary_key("org_id", "id"),
     foreign_key(
         ["org_id", "schedule_id"],
@@ -367,6 +368,7 @@ revocations: Final = Table(
 )
 """Credentials that are refused although they have not expired, until they have."""
 
+swaps: Final = further_tables.swaps(METADATA)
 reminders: Final = further_tables.reminders(METADATA)
 event_feeds: Final = further_tables.event_feeds(METADATA)
 counting_places: Final = further_tables.counting_places(METADATA)

@@ -16,6 +16,7 @@ from tocsin_escalation.store import (
     fixed_periods,
     overrides,
     revocations,
+    swaps,
     timers,
 )
 from tocsin_escalation.work.tasks import QUEUE
@@ -67,7 +68,7 @@ class Sweeps:
         """Retention: resolved incidents, answers kept for repeats."""
         await sweep_requests(self._db)
         async with self._db.system() as tx:
-            for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE):
+            for table in (overrides.TABLE, fixed_periods.TABLE, absences.TABLE, swaps.TABLE):
                 await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
             await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
             await feeds.end_old(tx, DELETE_CHUNK)

@@ -105,6 +105,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
     ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 69
     """NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
+    ERROR_REASON_SWAP_NOT_FOUND: _ErrorReason.ValueType  # 74
+    """NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -141,6 +143,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TASK_NEEDED: _ErrorReason.ValueType  # 94
     """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
     mean it. Metadata: `name`, `about` (the incidents), `users`.
+    """
+    ERROR_REASON_SWAP_STATE: _ErrorReason.ValueType  # 97
+    """FAILED_PRECONDITION. The swap is not offered any more. Metadata: `name`, `state`."""
+    ERROR_REASON_SWAP_NOT_POSSIBLE: _ErrorReason.ValueType  # 98
+    """FAILED_PRECONDITION. The schedule has changed since the swap was offered, and the stretches cannot change hands as they are; the message
+    says why. Offer another one. Metadata: `name`.
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 90
     """FAILED_PRECONDITION. The cursor of a watch is older than the changes that are kept, or the database was restored since. List anew, and
@@ -254,6 +262,8 @@ ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 68
 """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
 ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 69
 """NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
+ERROR_REASON_SWAP_NOT_FOUND: ErrorReason.ValueType  # 74
+"""NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61
@@ -288,6 +298,12 @@ ERROR_REASON_TASK_STATE: ErrorReason.ValueType  # 93
 ERROR_REASON_TASK_NEEDED: ErrorReason.ValueType  # 94
 """FAILED_PRECONDITION. Without the task somebody would not be paged. Look at who that is, and repeat the call with `force` if you
 mean it. Metadata: `name`, `about` (the incidents), `users`.
+"""
+ERROR_REASON_SWAP_STATE: ErrorReason.ValueType  # 97
+"""FAILED_PRECONDITION. The swap is not offered any more. Metadata: `name`, `state`."""
+ERROR_REASON_SWAP_NOT_POSSIBLE: ErrorReason.ValueType  # 98
+"""FAILED_PRECONDITION. The schedule has changed since the swap was offered, and the stretches cannot change hands as they are; the message
+says why. Offer another one. Metadata: `name`.
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 90
 """FAILED_PRECONDITION. The cursor of a watch is older than the changes that are kept, or the database was restored since. List anew, and

@@ -216,6 +216,8 @@ class _OnCallSourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnCa
     """A fixed period."""
     ON_CALL_SOURCE_KIND_STAND_IN: _OnCallSourceKind.ValueType  # 4
     """They are next in the line-up after a user who cannot be on call."""
+    ON_CALL_SOURCE_KIND_SWAP: _OnCallSourceKind.ValueType  # 5
+    """An override that came from a swap."""
 
 class OnCallSourceKind(_OnCallSourceKind, metaclass=_OnCallSourceKindEnumTypeWrapper):
     """Why a user is on call."""
@@ -230,6 +232,8 @@ ON_CALL_SOURCE_KIND_FIXED_PERIOD: OnCallSourceKind.ValueType  # 3
 """A fixed period."""
 ON_CALL_SOURCE_KIND_STAND_IN: OnCallSourceKind.ValueType  # 4
 """They are next in the line-up after a user who cannot be on call."""
+ON_CALL_SOURCE_KIND_SWAP: OnCallSourceKind.ValueType  # 5
+"""An override that came from a swap."""
 Global___OnCallSourceKind: _TypeAlias = OnCallSourceKind  # noqa: Y015
 
 @_typing.final
@@ -484,6 +488,7 @@ class Override(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SWAP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only: `overrides/{uuid}`."""
     schedule: _builtins.str
@@ -496,6 +501,8 @@ class Override(_message.Message):
     """Why; at most 255 characters."""
     author: _builtins.str
     """Output only: who made it."""
+    swap: _builtins.str
+    """Output only: the swap that it came from, as `swaps/{uuid}`; empty if it came from none."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Its start, in whole minutes. A time that has passed is taken as now."""
@@ -525,10 +532,11 @@ class Override(_message.Message):
         reason: _builtins.str = ...,
         author: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        swap: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "of", b"of", "start_time", b"start_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "name", b"name", "of", b"of", "reason", b"reason", "schedule", b"schedule", "start_time", b"start_time", "user", b"user", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "end_time", b"end_time", "layer_id", b"layer_id", "name", b"name", "of", b"of", "reason", b"reason", "schedule", b"schedule", "start_time", b"start_time", "swap", b"swap", "user", b"user", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_of: _TypeAlias = _typing.Literal["layer_id", "user"]  # noqa: Y015
     _WhichOneofArgType_of: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
@@ -698,7 +706,7 @@ class OnCallSource(_message.Message):
     kind: Global___OnCallSourceKind.ValueType
     """Of what kind it is."""
     source: _builtins.str
-    """The layer's id, or `overrides/{uuid}`, or `fixedPeriods/{uuid}`."""
+    """The layer's id, or `overrides/{uuid}`, or `fixedPeriods/{uuid}`, or `swaps/{uuid}`."""
     turn: _builtins.int
     """Of a layer: the number of the turn, counted from 0 at its start."""
     instead_of: _builtins.str

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tocsin.escalation.v1 import schedule_pb2 as _schedule_pb2
+from tocsin.escalation.v1 import swap_pb2 as _swap_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -565,6 +566,7 @@ class Shift(_message.Message):
     SCHEDULE_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    SWAPS_FIELD_NUMBER: _builtins.int
     schedule: _builtins.str
     """`schedules/{schedule}`."""
     @_builtins.property
@@ -575,16 +577,21 @@ class Shift(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """The first instant after it."""
 
+    @_builtins.property
+    def swaps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The swaps by which the person is on call in a part of it: `swaps/{uuid}`."""
+
     def __init__(
         self,
         *,
         schedule: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        swaps: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "schedule", b"schedule", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "schedule", b"schedule", "start_time", b"start_time", "swaps", b"swaps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1192,3 +1199,337 @@ class DeleteAbsenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteAbsenceResponse: _TypeAlias = DeleteAbsenceResponse  # noqa: Y015
+
+@_typing.final
+class CreateSwapRequest(_message.Message):
+    """Request of CreateSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWAP_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """What is offered; everything of it that is output only is ignored."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSwapRequest: _TypeAlias = CreateSwapRequest  # noqa: Y015
+
+@_typing.final
+class CreateSwapResponse(_message.Message):
+    """Response of CreateSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSwapResponse: _TypeAlias = CreateSwapResponse  # noqa: Y015
+
+@_typing.final
+class GetSwapRequest(_message.Message):
+    """Request of GetSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`swaps/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSwapRequest: _TypeAlias = GetSwapRequest  # noqa: Y015
+
+@_typing.final
+class GetSwapResponse(_message.Message):
+    """Response of GetSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSwapResponse: _TypeAlias = GetSwapResponse  # noqa: Y015
+
+@_typing.final
+class ListSwapsRequest(_message.Message):
+    """Request of ListSwaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 500 means 500."""
+    page_token: _builtins.str
+    """From the previous answer, with the same filters."""
+    schedule: _builtins.str
+    """Only of this schedule: `schedules/{schedule}`."""
+    user: _builtins.str
+    """Only those that this person offers, is offered or has accepted: `users/{user}`. What is offered to whoever takes it is among them."""
+    include_closed: _builtins.bool
+    """Also those that are not offered any more."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        schedule: _builtins.str = ...,
+        user: _builtins.str = ...,
+        include_closed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_closed", b"include_closed", "page_size", b"page_size", "page_token", b"page_token", "schedule", b"schedule", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSwapsRequest: _TypeAlias = ListSwapsRequest  # noqa: Y015
+
+@_typing.final
+class ListSwapsResponse(_message.Message):
+    """Response of ListSwaps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def swaps(self) -> _containers.RepeatedCompositeFieldContainer[_swap_pb2.Swap]:
+        """By end."""
+
+    def __init__(
+        self,
+        *,
+        swaps: _abc.Iterable[_swap_pb2.Swap] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "swaps", b"swaps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSwapsResponse: _TypeAlias = ListSwapsResponse  # noqa: Y015
+
+@_typing.final
+class AcceptSwapRequest(_message.Message):
+    """Request of AcceptSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """`swaps/{uuid}`."""
+    user: _builtins.str
+    """Who accepts: `users/{user}`. Empty: the credential's own user."""
+    etag: _builtins.str
+    """If set, must be the current one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        user: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptSwapRequest: _TypeAlias = AcceptSwapRequest  # noqa: Y015
+
+@_typing.final
+class AcceptSwapResponse(_message.Message):
+    """Response of AcceptSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptSwapResponse: _TypeAlias = AcceptSwapResponse  # noqa: Y015
+
+@_typing.final
+class DeclineSwapRequest(_message.Message):
+    """Request of DeclineSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """`swaps/{uuid}`."""
+    user: _builtins.str
+    """Who declines: `users/{user}`. Empty: the credential's own user."""
+    etag: _builtins.str
+    """If set, must be the current one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        user: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclineSwapRequest: _TypeAlias = DeclineSwapRequest  # noqa: Y015
+
+@_typing.final
+class DeclineSwapResponse(_message.Message):
+    """Response of DeclineSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclineSwapResponse: _TypeAlias = DeclineSwapResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawSwapRequest(_message.Message):
+    """Request of WithdrawSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """`swaps/{uuid}`."""
+    etag: _builtins.str
+    """If set, must be the current one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawSwapRequest: _TypeAlias = WithdrawSwapRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawSwapResponse(_message.Message):
+    """Response of WithdrawSwap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def swap(self) -> _swap_pb2.Swap:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        swap: _swap_pb2.Swap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swap", b"swap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawSwapResponse: _TypeAlias = WithdrawSwapResponse  # noqa: Y015

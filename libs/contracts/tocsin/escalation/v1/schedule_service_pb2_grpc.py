@@ -130,6 +130,36 @@ class ScheduleServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceResponse.FromString,
                 _registered_method=True)
+        self.CreateSwap = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/CreateSwap',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapResponse.FromString,
+                _registered_method=True)
+        self.GetSwap = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/GetSwap',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapResponse.FromString,
+                _registered_method=True)
+        self.ListSwaps = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/ListSwaps',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsResponse.FromString,
+                _registered_method=True)
+        self.AcceptSwap = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/AcceptSwap',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapResponse.FromString,
+                _registered_method=True)
+        self.DeclineSwap = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/DeclineSwap',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapResponse.FromString,
+                _registered_method=True)
+        self.WithdrawSwap = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/WithdrawSwap',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapResponse.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer:
@@ -293,6 +323,60 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSwap(self, request, context):
+        """Offers a stretch of time on call to other users, for one of theirs or for nothing. With the scope `schedules:self` a credential
+        offers only what is its own subject's; so it accepts and declines only for its own subject. A user may have 200 swaps that have not
+        ended.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSwap(self, request, context):
+        """Reads one swap. Reasons: `SWAP_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSwaps(self, request, context):
+        """Lists swaps by their end, those that are not offered any more only if asked. Reasons: `PAGE_TOKEN_INVALID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptSwap(self, request, context):
+        """Accepts a swap: from then on the two users have each other's stretches, by overrides. The schedule is looked at again, and the swap
+        stays as it is if the stretches are not theirs any more.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SWAP_NOT_POSSIBLE`, `INVALID_FIELD`,
+        `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclineSwap(self, request, context):
+        """Declines a swap. It stays offered to the others, if there are any.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `INVALID_FIELD`, `SCOPE_MISSING`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawSwap(self, request, context):
+        """Takes an offer back. One that was accepted cannot be taken back: offer the stretch anew, or delete its overrides.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SCOPE_MISSING`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScheduleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -390,6 +474,36 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.DeleteAbsence,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceResponse.SerializeToString,
+            ),
+            'CreateSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSwap,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapResponse.SerializeToString,
+            ),
+            'GetSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSwap,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapResponse.SerializeToString,
+            ),
+            'ListSwaps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSwaps,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsResponse.SerializeToString,
+            ),
+            'AcceptSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptSwap,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapResponse.SerializeToString,
+            ),
+            'DeclineSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclineSwap,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapResponse.SerializeToString,
+            ),
+            'WithdrawSwap': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawSwap,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -906,6 +1020,168 @@ class ScheduleService:
             '/tocsin.escalation.v1.ScheduleService/DeleteAbsence',
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeleteAbsenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/CreateSwap',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateSwapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/GetSwap',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.GetSwapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSwaps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/ListSwaps',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListSwapsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/AcceptSwap',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.AcceptSwapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclineSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/DeclineSwap',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.DeclineSwapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawSwap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/WithdrawSwap',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.WithdrawSwapResponse.FromString,
             options,
             channel_credentials,
             insecure,

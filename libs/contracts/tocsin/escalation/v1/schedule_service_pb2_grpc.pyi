@@ -106,6 +106,34 @@ class ScheduleServiceStub:
 
     Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
     """
+    CreateSwap: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateSwapRequest, _schedule_service_pb2.CreateSwapResponse]
+    """Offers a stretch of time on call to other users, for one of theirs or for nothing. With the scope `schedules:self` a credential
+    offers only what is its own subject's; so it accepts and declines only for its own subject. A user may have 200 swaps that have not
+    ended.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+    """
+    GetSwap: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.GetSwapRequest, _schedule_service_pb2.GetSwapResponse]
+    """Reads one swap. Reasons: `SWAP_NOT_FOUND`."""
+    ListSwaps: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSwapsRequest, _schedule_service_pb2.ListSwapsResponse]
+    """Lists swaps by their end, those that are not offered any more only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
+    AcceptSwap: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.AcceptSwapRequest, _schedule_service_pb2.AcceptSwapResponse]
+    """Accepts a swap: from then on the two users have each other's stretches, by overrides. The schedule is looked at again, and the swap
+    stays as it is if the stretches are not theirs any more.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SWAP_NOT_POSSIBLE`, `INVALID_FIELD`,
+    `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+    """
+    DeclineSwap: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeclineSwapRequest, _schedule_service_pb2.DeclineSwapResponse]
+    """Declines a swap. It stays offered to the others, if there are any.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `INVALID_FIELD`, `SCOPE_MISSING`.
+    """
+    WithdrawSwap: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.WithdrawSwapRequest, _schedule_service_pb2.WithdrawSwapResponse]
+    """Takes an offer back. One that was accepted cannot be taken back: offer the stretch anew, or delete its overrides.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SCOPE_MISSING`.
+    """
 
 @_typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
@@ -184,6 +212,34 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
     Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
+    """
+    CreateSwap: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateSwapRequest, _schedule_service_pb2.CreateSwapResponse]  # type: ignore[assignment]
+    """Offers a stretch of time on call to other users, for one of theirs or for nothing. With the scope `schedules:self` a credential
+    offers only what is its own subject's; so it accepts and declines only for its own subject. A user may have 200 swaps that have not
+    ended.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+    """
+    GetSwap: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.GetSwapRequest, _schedule_service_pb2.GetSwapResponse]  # type: ignore[assignment]
+    """Reads one swap. Reasons: `SWAP_NOT_FOUND`."""
+    ListSwaps: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSwapsRequest, _schedule_service_pb2.ListSwapsResponse]  # type: ignore[assignment]
+    """Lists swaps by their end, those that are not offered any more only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
+    AcceptSwap: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.AcceptSwapRequest, _schedule_service_pb2.AcceptSwapResponse]  # type: ignore[assignment]
+    """Accepts a swap: from then on the two users have each other's stretches, by overrides. The schedule is looked at again, and the swap
+    stays as it is if the stretches are not theirs any more.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SWAP_NOT_POSSIBLE`, `INVALID_FIELD`,
+    `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+    """
+    DeclineSwap: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeclineSwapRequest, _schedule_service_pb2.DeclineSwapResponse]  # type: ignore[assignment]
+    """Declines a swap. It stays offered to the others, if there are any.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `INVALID_FIELD`, `SCOPE_MISSING`.
+    """
+    WithdrawSwap: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.WithdrawSwapRequest, _schedule_service_pb2.WithdrawSwapResponse]  # type: ignore[assignment]
+    """Takes an offer back. One that was accepted cannot be taken back: offer the stretch anew, or delete its overrides.
+
+    Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SCOPE_MISSING`.
     """
 
 class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -374,6 +430,70 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes an absence. One that has begun ends now; one that has ended cannot be deleted: the past does not change.
 
         Idempotent by `request_id`. Reasons: `ABSENCE_NOT_FOUND`, `ALREADY_ENDED`.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateSwap(
+        self,
+        request: _schedule_service_pb2.CreateSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.CreateSwapResponse, _abc.Awaitable[_schedule_service_pb2.CreateSwapResponse]]:
+        """Offers a stretch of time on call to other users, for one of theirs or for nothing. With the scope `schedules:self` a credential
+        offers only what is its own subject's; so it accepts and declines only for its own subject. A user may have 200 swaps that have not
+        ended.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSwap(
+        self,
+        request: _schedule_service_pb2.GetSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.GetSwapResponse, _abc.Awaitable[_schedule_service_pb2.GetSwapResponse]]:
+        """Reads one swap. Reasons: `SWAP_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def ListSwaps(
+        self,
+        request: _schedule_service_pb2.ListSwapsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.ListSwapsResponse, _abc.Awaitable[_schedule_service_pb2.ListSwapsResponse]]:
+        """Lists swaps by their end, those that are not offered any more only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
+
+    @_abc_1.abstractmethod
+    def AcceptSwap(
+        self,
+        request: _schedule_service_pb2.AcceptSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.AcceptSwapResponse, _abc.Awaitable[_schedule_service_pb2.AcceptSwapResponse]]:
+        """Accepts a swap: from then on the two users have each other's stretches, by overrides. The schedule is looked at again, and the swap
+        stays as it is if the stretches are not theirs any more.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SWAP_NOT_POSSIBLE`, `INVALID_FIELD`,
+        `USER_NOT_FOUND`, `SCOPE_MISSING`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def DeclineSwap(
+        self,
+        request: _schedule_service_pb2.DeclineSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.DeclineSwapResponse, _abc.Awaitable[_schedule_service_pb2.DeclineSwapResponse]]:
+        """Declines a swap. It stays offered to the others, if there are any.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `INVALID_FIELD`, `SCOPE_MISSING`.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawSwap(
+        self,
+        request: _schedule_service_pb2.WithdrawSwapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.WithdrawSwapResponse, _abc.Awaitable[_schedule_service_pb2.WithdrawSwapResponse]]:
+        """Takes an offer back. One that was accepted cannot be taken back: offer the stretch anew, or delete its overrides.
+
+        Idempotent by `request_id`. Reasons: `SWAP_NOT_FOUND`, `ETAG_MISMATCH`, `SWAP_STATE`, `SCOPE_MISSING`.
         """
 
 def add_ScheduleServiceServicer_to_server(servicer: ScheduleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -51,8 +51,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """None; grants nothing."""
     ROLE_VIEWER: _Role.ValueType  # 1
-    """Reads everything of the tenant. Changes its own contact methods, rules and notification settings, and makes calendar feeds of its own shifts; not those of
-    other users.
+    """Reads everything of the tenant. Changes its own contact methods, rules and notification settings, makes calendar feeds of its own
+    shifts and swaps them; not those of other users.
     """
     ROLE_RESPONDER: _Role.ValueType  # 2
     """Is paged: acknowledges, resolves, silences."""
@@ -71,8 +71,8 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """None; grants nothing."""
 ROLE_VIEWER: Role.ValueType  # 1
-"""Reads everything of the tenant. Changes its own contact methods, rules and notification settings, and makes calendar feeds of its own shifts; not those of
-other users.
+"""Reads everything of the tenant. Changes its own contact methods, rules and notification settings, makes calendar feeds of its own
+shifts and swaps them; not those of other users.
 """
 ROLE_RESPONDER: Role.ValueType  # 2
 """Is paged: acknowledges, resolves, silences."""

@@ -22,6 +22,7 @@ _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPES: Final = str.maketrans({"\\": r"\\", ";": r"\;", ",": r"\,", "\n": r"\n"})
 _REASONS: Final[Mapping[str, str]] = {
     "override": "by an override",
+    "swap": "by a swap",
     "fixed_period": "in a fixed period",
     "stand_in": "standing in",
 }

@@ -109,7 +109,8 @@ class Scope(StrEnum):
 class Override:
     """Within [start, end) others are on call: `people`, or nobody on purpose.
 
-    `of` is the layer's id or the user whom it replaces. `order` counts overrides in the order of their creation.
+    `of` is the layer's id or the user whom it replaces. `order` counts overrides in the order of their creation. `swap`: the
+    swap that it came from, if one did.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Override:
     people: Group
     order: int
     of: str = ""
+    swap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,15 @@ class SourceKind(StrEnum):
 
     LAYER = "layer"
     OVERRIDE = "override"
+    SWAP = "swap"
+    """An override that came from a swap."""
     FIXED_PERIOD = "fixed_period"
     STAND_IN = "stand_in"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Why these people are on call. `id` names the layer, the override or the fixed period.
+    """Why these people are on call. `id` names the layer, the override, the swap or the fixed period.
 
     `turn` counts a layer's turns from 0. `instead_of`: the user who would be on call without a person's override, or who
     is away and is stood in for.

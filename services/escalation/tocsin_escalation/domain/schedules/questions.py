@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from tocsin_escalation.domain.schedules.clock import DAY
-from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment
+from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
 from tocsin_escalation.domain.schedules.resolve import resolve
 
 HORIZONS = (8 * DAY, 35 * DAY)
@@ -37,16 +37,27 @@ def standing(schedule: Schedule, minute: int) -> Standing:
     return found
 
 
-def shifts(segments: Sequence[Segment], user: str) -> list[tuple[int, int]]:
-    """When a user is on call, for any reason, as stretches [start, end) without a break."""
-    found: list[tuple[int, int]] = []
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A user is on call within [start, end) without a break, for any reason. `swaps`: those by which, in a part of it."""
+
+    start: int
+    end: int
+    swaps: tuple[str, ...] = ()
+
+
+def shifts(segments: Sequence[Segment], user: str) -> list[Shift]:
+    """When a user is on call."""
+    found: list[Shift] = []
     for segment in segments:
         if user not in segment.people:
             continue
-        if found and found[-1][1] == segment.start:
-            found[-1] = (found[-1][0], segment.end)
+        by = [each.id for each in segment.sources if each.kind is SourceKind.SWAP and user in each.people]
+        if found and found[-1].end == segment.start:
+            last = found[-1]
+            found[-1] = Shift(last.start, segment.end, tuple(dict.fromkeys((*last.swaps, *by))))
         else:
-            found.append((segment.start, segment.end))
+            found.append(Shift(segment.start, segment.end, tuple(dict.fromkeys(by))))
     return found
 
 

@@ -192,9 +192,9 @@ def _overridden(slots: tuple[_Slot, ...], active: list[Override]) -> tuple[_Slot
 
 
 def _put_in(override: Override, instead_of: str = "") -> tuple[_Slot, ...]:
+    kind, id_ = (SourceKind.SWAP, override.swap) if override.swap else (SourceKind.OVERRIDE, override.id)
     return tuple(
-        _Slot(user, SourceKind.OVERRIDE, override.id, instead_of=instead_of, order=override.order)
-        for user in override.people or ("",)
+        _Slot(user, kind, id_, instead_of=instead_of, order=override.order) for user in override.people or ("",)
     )
 
 

@@ -1,12 +1,21 @@
 """A stretch of a schedule in words, as the timeline tells it."""
 
+from typing import Final
+
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FOREVER, Coverage, Segment, Source, SourceKind
+
+COLLECTIONS: Final = {
+    SourceKind.OVERRIDE: "overrides",
+    SourceKind.SWAP: "swaps",
+    SourceKind.FIXED_PERIOD: "fixedPeriods",
+}
+"""Where what is planned beside the turns is found."""
 
 
 def tell(schedule: str, segment: Segment) -> str:
     """`schedules/web has users/ana on call until 2026-03-09 09:00 UTC (turn 9 of layer week)`."""
-    until = "" if segment.end >= FOREVER else f" until {time_of(segment.end):%Y-%m-%d %H:%M} UTC"
+    until = "" if segment.end >= FOREVER else f" until {at(segment.end)}"
     away = f"; away: {_names(segment.away)}" if segment.away else ""
     why = f" ({'; '.join(map(_source, segment.sources))}{away})" if segment.sources or away else ""
     match segment.coverage:
@@ -18,6 +27,16 @@ def tell(schedule: str, segment: Segment) -> str:
             return f"schedules/{schedule} has a gap: nobody is on call{until}{why}"
 
 
+def at(minute: int) -> str:
+    """`2026-03-09 09:00 UTC`."""
+    return f"{time_of(minute):%Y-%m-%d %H:%M} UTC"
+
+
+def name_of(source: Source) -> str:
+    """The resource name of what is planned beside the turns, the id of a layer."""
+    return f"{COLLECTIONS[source.kind]}/{source.id}" if source.kind in COLLECTIONS else source.id
+
+
 def _source(source: Source) -> str:
     instead = f" instead of users/{source.instead_of}" if source.instead_of else ""
     match source.kind:
@@ -25,10 +44,8 @@ def _source(source: Source) -> str:
             return f"turn {source.turn} of layer {source.id}"
         case SourceKind.STAND_IN:
             return f"stands in at turn {source.turn} of layer {source.id}{instead}"
-        case SourceKind.OVERRIDE:
-            return f"overrides/{source.id}{instead}"
-        case SourceKind.FIXED_PERIOD:
-            return f"fixedPeriods/{source.id}"
+        case _:
+            return f"{name_of(source)}{instead}"
 
 
 def _names(users: tuple[str, ...]) -> str:

@@ -189,7 +189,7 @@ async def test_only_those_concerned_or_a_manager_may_act(rota: Rota) -> None:
 
 
 async def test_offers_that_cannot_be(rota: Rota) -> None:
-    good = {"schedule": "schedules/web", "user": rota.ben.name, "offered": rota.stretch(2, 3)}
+    good: dict[str, Any] = {"schedule": "schedules/web", "user": rota.ben.name, "offered": rota.stretch(2, 3)}
     odd = swap_pb2.SwapStretch(start_time=Timestamp(seconds=rota.at(2).seconds + 1), end_time=rota.at(3))
     for change, reason, field in (
         ({"schedule": "web"}, "INVALID_FIELD", "swap.schedule"),

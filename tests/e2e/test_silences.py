@@ -1,7 +1,7 @@
-"""A maintenance window, from the alert to the telephone."""
+"""A maintenance window and a pause, from the alert to the telephone."""
 
 from google.protobuf.duration_pb2 import Duration
-from tocsin.ingest.v1 import alert_pb2, integration_service_pb2, silence_service_pb2
+from tocsin.ingest.v1 import alert_pb2, alert_service_pb2, integration_service_pb2, silence_service_pb2
 from tocsin_testkit.tenant import Tenant
 
 
@@ -26,3 +26,23 @@ async def test_nobody_is_paged_in_a_maintenance_window_and_for_what_is_left_at_i
     await tenant.passes(minutes=2)
     [incident] = await tenant.incidents_titled("db1 is down")
     await ana.is_paged(incident)
+
+
+async def test_an_alert_that_is_soon_over_pages_nobody_and_one_that_goes_on_does(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    rule = integration_service_pb2.RoutingRule(pause=Duration(seconds=120))
+    links = await tenant.integration(await tenant.policy([ana]), routing_rules=[rule])
+    for key in ("link-7", "link-8"):
+        answer = await links.sends(f"{key} is down", dedup_key=key)
+        assert (answer.outcome, answer.incident) == (alert_pb2.ALERT_OUTCOME_PAUSED, "")
+    await links.resolves("link-7")
+    request = alert_service_pb2.GetAlertRequest(name=answer.alert)
+    alert = (await tenant.admin.alerts.GetAlert(request)).alert
+    assert alert.state == alert_pb2.ALERT_STATE_SUPPRESSED
+    assert alert.pause_end_time == answer.pause_end_time
+    await tenant.passes(seconds=115)
+    await links.sends("link-8 is down", dedup_key="link-8")
+    await tenant.passes(seconds=6)
+    [incident] = await tenant.incidents_titled("link-8 is down")
+    await ana.is_paged(incident)
+    assert not (await tenant.admin.alerts.GetAlert(request)).alert.HasField("pause_end_time")

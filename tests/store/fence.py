@@ -117,7 +117,7 @@ class Findings:
         """Raises AssertionError unless the functions of system work in `across_tenants` alone see another tenant's rows."""
         unnamed = {name: sql for name, sql in self.foreign.items() if name not in across_tenants}
         assert not unnamed, "these see or change rows of another tenant"
-        assert self.functions - self.called == set(not_called)
+        assert self.functions - self.called == set(not_called), self.functions - self.called
         assert self.functions >= set(across_tenants), "the list names functions that exist"
         assert len(self.own) > len(self.functions) / 2, "the rows are such that most statements could find them"
 

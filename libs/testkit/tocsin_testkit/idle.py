@@ -12,6 +12,7 @@ from tocsin_testkit.owner_sessions import OwnerSessions
 BUSY = {
     "ingest": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now())
                    + (SELECT count(*) FROM alert_holds WHERE due_time <= app_now())
+                   + (SELECT count(*) FROM alert_pauses WHERE due_time <= app_now())
                    + (SELECT count(*) FROM alert_endings WHERE end_time <= app_now())
                    + (SELECT count(*) FROM silences WHERE changed)
                    + (SELECT count(*) FROM integrations WHERE heartbeat_due_time <= app_now() AND NOT heartbeat_missing)

@@ -41,18 +41,18 @@ class IngestMetrics:
         )
         self.looked_again = Counter(
             "tocsin_ingest_held_alerts_looked_again",
-            "Alerts that a silence held back, by what became of them when it ended or changed",
+            "Alerts that a silence held back or a rule paused, by what became of them when that was over or changed",
             ("outcome",),
             registry=registry,
         )
         self.holds_overdue = Gauge(
             "tocsin_ingest_held_alerts_overdue",
-            "Alerts whose silence ended more than 10 s ago and that nobody looked at again, up to 1,000; must be 0",
+            "Alerts whose silence or pause ended more than 10 s ago and that nobody looked at again, up to 1,000; must be 0",
             registry=registry,
         )
         self.holds_failed = Counter(
             "tocsin_ingest_held_alerts_failed",
-            "Failed looks at alerts whose silence has ended; each is tried again after a minute",
+            "Failed looks at alerts whose silence or pause has ended; each is tried again after a minute",
             registry=registry,
         )
         self.opened_anew = Counter(

@@ -141,8 +141,8 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                     )
                 ],
                 group_by=random_.choice(([], ["a"], ["a", "b"])),
-                suppress=random_.random() < 0.5,
                 severity=random_.choice((0, 1, 3)),  # type: ignore[arg-type]
+                **random_.choice(({}, {"suppress": True}, {"pause": Duration(seconds=600)})),
             )
             for _ in range(random_.randrange(4))
         ]
@@ -168,11 +168,12 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                 done.count,
                 done.incident_resolved,
             )
+            assert said.HasField("pause_end_time") == done.HasField("pause_end_time")
             assert said.incident in ("", done.incident)
             assert said.alert in ("", done.alert)
             assert bool(said.incident) == (bool(done.incident) and done.outcome != AlertOutcome.ALERT_OUTCOME_OPENED)
             ended |= {said.incident} if done.incident_resolved else set()
-    assert met == set(range(1, 9)), "each outcome was met"
+    assert met == set(range(1, 10)), "each outcome was met"
 
 
 async def test_what_is_no_alert_is_refused_as_it_would_be(ingest: Ingest) -> None:

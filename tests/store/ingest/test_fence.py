@@ -13,6 +13,8 @@ ACROSS_TENANTS = {
     "holds.hurry": "looks again at what silences held back that were changed",
     "holds.due": "looks again at what silences held back that have ended",
     "holds.overdue": "a figure of the whole service",
+    "pauses.due": "looks again at what was paused, when that is over",
+    "pauses.overdue": "a figure of the whole service",
     "endings.due": "the search for alerts whose end has come",
     "heartbeats.due": "the search for heartbeats that are missing",
     "intakes.refuse": "notes what limits have refused lately, of all tenants at once",

@@ -1,6 +1,7 @@
 """Deduplication as a beginner would write it: lists, loops and no batches. What the real one is compared with."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
 from tocsin_ingest.domain.decide import Outcome
@@ -23,6 +24,7 @@ def message(
     org: str = ORG,
     integration: str = INTEGRATION,
     actor: str = "integrations/prom",
+    pause: timedelta | None = None,
 ) -> Message:
     """A message; alerts with the same `group` share an incident."""
     by = ("group",) if group else ()
@@ -39,6 +41,7 @@ def message(
         summary=f"{key} is wrong",
         source="db1",
         content=b"",
+        pause=pause,
     )
 
 

@@ -52,6 +52,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
             group=draw(st.sampled_from(["", "g", "g", "h"])),
             severity=draw(st.sampled_from([Severity.CRITICAL, Severity.INFO])),
             suppress=draw(st.sampled_from([False, False, False, True])),
+            pause=draw(st.sampled_from([None, None, timedelta(minutes=1)])),
         )
         silenced = draw(st.sampled_from([False, False, True]))
         started = draw(st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW]))
@@ -74,13 +75,14 @@ def told(decision: Decision, more: int) -> tuple[object, ...]:
     alert = decision.alert
     if alert is None:
         return (decision.outcome, decision.incident_resolved)
-    answer = (alert.id, alert.key, alert.state, alert.incident_id, alert.count + more, alert.hold)
+    answer = (alert.id, alert.key, alert.state, alert.incident_id, alert.count + more, alert.hold, alert.pause)
     return (decision.outcome, decision.incident_resolved, *answer)
 
 
 def state(made: Snapshot) -> tuple[object, ...]:
     """What is written."""
-    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, made.changed_holds(), made.endings)
+    waiting = (made.changed_holds(), made.changed_pauses(), made.endings)
+    return (made.alerts, made.incidents, made.events, made.ended, made.silenced, *waiting)
 
 
 @settings(max_examples=examples(2000), deadline=None)

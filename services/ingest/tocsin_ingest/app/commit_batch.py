@@ -172,6 +172,8 @@ def _response(message: Message, decision: Decision) -> SendAlertResponse:
         response.count = decision.alert.count
         if decision.alert.hold is not None:
             response.silence = format_name("silences", decision.alert.hold.silence_id)
+        if decision.alert.pause is not None:
+            response.pause_end_time.FromDatetime(decision.alert.pause.until)
         if decision.alert.incident_id is not None:
             response.incident = format_name("incidents", decision.alert.incident_id)
     return response

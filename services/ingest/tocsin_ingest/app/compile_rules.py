@@ -127,6 +127,7 @@ def _rule(rule: RoutingRule, path: str, compiling: _Compiling) -> Rule:
         severity=Severity(rule.severity),
         group_by=tuple(rule.group_by),
         suppress=rule.suppress,
+        pause=rule.pause.ToTimedelta() if rule.HasField("pause") else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Look again at alerts whose silence has ended or was changed: what still fires opens its incident, or joins the open one.
+"""Look again at alerts whose silence or pause is over, or was changed: what still fires opens its incident, or joins the open one.
 
 What is due are rows, so nothing is lost when a process dies or Redis is away. A look takes the way of an alert that a sender
 sends: the same routing, the same decision, the same batches. Two replicas may look at one alert; the second one finds that
@@ -6,14 +6,17 @@ it is held back no more.
 """
 
 import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Final
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.batches import Batches
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
@@ -25,18 +28,34 @@ from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import holds, intakes
-from tocsin_ingest.store.holds import DueAlert
+from tocsin_ingest.store import holds, intakes, pauses
+from tocsin_ingest.store.due_alerts import DueAlert
 
 _log = get_logger(__name__)
 
 EVERY: Final = 1.0
-"""Seconds between two rounds: how late an incident may be opened after its silence."""
+"""Seconds between two rounds: how late an incident may be opened after its silence or pause."""
 _ACTOR: Final = "services/ingest"
 _AT_ONCE: Final = 200
 _HURRIED_AT_ONCE: Final = 2000
 _POSTPONED: Final = 60.0
 _LATE: Final = 10.0
+
+
+class Waiting(Protocol):
+    """A module of the store: the alerts that wait for the end of a silence, or of a pause."""
+
+    async def due(self, tx: Tx, limit: int, *, without: Collection[str], since: datetime | None) -> list[DueAlert]:
+        """Those that are due."""
+
+    async def drop(self, tx: Tx, alert_ids: Sequence[UUID]) -> None:
+        """Those that wait no more."""
+
+    async def postpone(self, tx: Tx, alert_id: UUID, seconds: float) -> None:
+        """One that cannot be looked at now."""
+
+    async def overdue(self, tx: Tx, seconds: float) -> int:
+        """How many nobody looked at."""
 
 
 class LookAgain:
@@ -58,48 +77,53 @@ class LookAgain:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
         while await self._hurry() == _HURRIED_AT_ONCE:
             pass
-        waiting: set[str] = set()
-        while True:
-            async with self._database.system() as tx:
-                since = await intakes.since(tx, GAP)
-                due = await holds.due(tx, _AT_ONCE, without=waiting, since=since)
-            # A tenant whose alerts must wait is left out, or it would be first again, and all others would wait with it.
-            waiting |= await self._look_at(due)
-            if len(due) < _AT_ONCE:
-                break
+        await self._look_at_all("silences", holds)
+        await self._look_at_all("pauses", pauses)
         async with self._database.system() as tx:
-            self._metrics.holds_overdue.set(await holds.overdue(tx, _LATE))
+            self._metrics.holds_overdue.set(await holds.overdue(tx, _LATE) + await pauses.overdue(tx, _LATE))
 
     async def _hurry(self) -> int:
         return await self._database.run(None, lambda tx: holds.hurry(tx, _HURRIED_AT_ONCE))
 
-    async def _look_at(self, due: list[DueAlert]) -> set[str]:
-        """The tenants of which some could not be looked at; these stay due."""
-        for org_id in {each.org_id for each in due}:
-            # What was read before a silence ended here or at another replica must not hold them back once more.
-            self._directory.silences_changed(org_id)
-        return await tenant_by_tenant(
-            due, self._look_at_those_of, name="silences", failures=self._metrics.tenant_failures, at_once=_AT_ONCE
-        )
+    async def _look_at_all(self, name: str, waiting: Waiting) -> None:
+        without: set[str] = set()
+        while True:
+            async with self._database.system() as tx:
+                since = await intakes.since(tx, GAP)
+                due = await waiting.due(tx, _AT_ONCE, without=without, since=since)
+            if waiting is holds:
+                for org_id in {each.org_id for each in due}:
+                    # What was read before a silence ended here or at another replica must not hold them back once more.
+                    self._directory.silences_changed(org_id)
 
-    async def _look_at_those_of(self, _org_id: str, due: list[DueAlert]) -> None:
-        """Raises the first TocsinError, once all were looked at."""
-        outcomes = await asyncio.gather(*map(self._look, due), return_exceptions=True)
+            async def look(_org_id: str, mine: list[DueAlert]) -> None:
+                await self._look_at_those_of(waiting, mine)
+
+            # A tenant whose alerts must wait is left out, or it would be first again, and all others would wait with it.
+            without |= await tenant_by_tenant(
+                due, look, name=name, failures=self._metrics.tenant_failures, at_once=_AT_ONCE
+            )
+            if len(due) < _AT_ONCE:
+                return
+
+    async def _look_at_those_of(self, waiting: Waiting, due: list[DueAlert]) -> None:
+        """Raises the first TocsinError, once all were looked at; these stay due."""
+        outcomes = await asyncio.gather(*(self._look(waiting, each) for each in due), return_exceptions=True)
         waits: TocsinError | None = None
         for each, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, TocsinError):
                 waits = waits or outcome
             elif isinstance(outcome, Exception):
-                await self._postpone(each, outcome)
+                await self._postpone(waiting, each, outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
         if waits is not None:
             raise waits
 
-    async def _look(self, due: DueAlert) -> None:
+    async def _look(self, waiting: Waiting, due: DueAlert) -> None:
         if due.state is not AlertState.SUPPRESSED:
             async with self._database.transaction(due.org_id) as tx:
-                await holds.drop(tx, [due.id])
+                await waiting.drop(tx, [due.id])
             return
         alert = AlertInput.FromString(due.newest)
         alert.dedup_key = due.dedup_key
@@ -127,8 +151,8 @@ class LookAgain:
         without = await self._directory.routing(due.org_id, "")
         return replace(without, integration_id=due.integration_id)
 
-    async def _postpone(self, due: DueAlert, error: Exception) -> None:
+    async def _postpone(self, waiting: Waiting, due: DueAlert, error: Exception) -> None:
         self._metrics.holds_failed.inc()
         _log.error("held_alert_failed", org_id=due.org_id, alert=str(due.id), exc_info=error)
         async with self._database.transaction(due.org_id) as tx:
-            await holds.postpone(tx, due.id, _POSTPONED)
+            await waiting.postpone(tx, due.id, _POSTPONED)

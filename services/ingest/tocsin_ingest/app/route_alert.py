@@ -34,7 +34,7 @@ class Stated:
 
 NOTHING_STATED: Final = Stated()
 _KEPT_BYTES: Final = 32 << 10
-"""Of labels that are kept with an alert that a silence holds back: a sender may write as many as fit into its message."""
+"""Of labels that are kept with an alert that is held back or paused: a sender may write as many as fit into its message."""
 
 
 def route_alert(
@@ -87,8 +87,9 @@ def routed(
         stated.started,
         stated.ended,
         matched or (),
-        _as_they_came(labels) if matched and labels != dict(alert.labels) else None,
+        _as_they_came(labels) if (matched or path.pause is not None) and labels != dict(alert.labels) else None,
         expiry=stated.expiry,
+        pause=path.pause,
     )
     return message, path.cut, matched is None
 

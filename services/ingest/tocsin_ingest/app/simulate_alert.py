@@ -188,5 +188,10 @@ def _outcome(simulated: Simulated) -> str:
             return (
                 f"silences/{decision.alert.hold.silence_id} holds it back until {until}: nobody would be paged before"
             )
+        case Outcome.PAUSED:
+            assert decision.alert is not None
+            assert decision.alert.pause is not None
+            until = f"{decision.alert.pause.until:%Y-%m-%d %H:%M:%S} UTC"
+            return f"the rule pauses it: nobody would be paged unless it still fires at {until}"
         case Outcome.IGNORED:
             return "its key is not firing: nothing would happen"

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import assert_never
 from uuid import UUID
 
 from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_ingest.domain.silences import Hold
 
@@ -24,6 +25,7 @@ class Outcome(IntEnum):
     IGNORED = 6
     ACKNOWLEDGED = 7
     SILENCED = 8
+    PAUSED = 9
 
 
 class AlertState(StrEnum):
@@ -38,8 +40,8 @@ class AlertState(StrEnum):
 class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
 
-    `started`: when it began by its sender's clock, the earliest that was heard. `hold`: what holds a suppressed alert back;
-    None: a rule suppresses it.
+    `started`: when it began by its sender's clock, the earliest that was heard. `hold` and `pause`: what keeps a suppressed alert
+    from opening an incident, perhaps both; None: a rule suppresses it.
     """
 
     id: UUID
@@ -50,6 +52,7 @@ class Alert:
     newest: Message | None = None
     started: datetime | None = None
     hold: Hold | None = None
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +101,22 @@ def decide(
     new_id: Callable[[], UUID],
     ended: datetime | None = None,
     hold: Hold | None = None,
+    now: datetime | None = None,
 ) -> Decision:
     """What the message does.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
     of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
-    ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message.
+    ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed
+    for messages with a pause.
     """
     if message.seen is not None:
-        return _look_again(message, alert, incident, new_id, hold)
+        return _look_again(message, alert, incident, new_id, hold, now)
     if _is_late(message, alert, ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
-            return _trigger(message, alert, incident, new_id, hold)
+            return _trigger(message, alert, incident, new_id, hold, now)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
@@ -136,35 +141,67 @@ def _is_late(message: Message, alert: Alert | None, ended: datetime | None) -> b
 
 
 def _look_again(
-    message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID], hold: Hold | None
+    message: Message,
+    alert: Alert | None,
+    incident: Incident | None,
+    new_id: Callable[[], UUID],
+    hold: Hold | None,
+    now: datetime | None,
 ) -> Decision:
-    """A held alert whose hold may be over. One that was heard of, or was resolved, in the meantime has been decided anew."""
-    if alert is None or alert.state is not AlertState.SUPPRESSED or alert.hold is None or alert.count != message.seen:
+    """A held or paused alert for which that may be over. One that was heard of, or was resolved, in the meantime has been decided
+    anew."""
+    if alert is None or alert.state is not AlertState.SUPPRESSED or alert.count != message.seen:
+        return _IGNORED
+    if alert.hold is None and alert.pause is None:
         return _IGNORED
     if message.action is Action.RESOLVE:
         return _resolve(message, alert, incident)
     # It is no message of a sender's: it does not count as one.
-    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold)
+    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now)
 
 
 def _trigger(
-    message: Message, alert: Alert | None, incident: Incident | None, new_id: Callable[[], UUID], hold: Hold | None
+    message: Message,
+    alert: Alert | None,
+    incident: Incident | None,
+    new_id: Callable[[], UUID],
+    hold: Hold | None,
+    now: datetime | None,
 ) -> Decision:
+    """The order of the contract (AlertService): what applies first decides."""
     if alert is not None and alert.state is AlertState.FIRING:
         assert incident is not None
         # It stays where it is even when a changed rule would route it elsewhere by now: people are on it there.
         return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
     if message.suppress:
         return Decision(Outcome.SUPPRESSED, _live(message, alert, AlertState.SUPPRESSED, None, new_id))
+    pause = None if message.pause is None else _pause(message, message.pause, alert, now)
     if hold is not None:
-        held = replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), hold=hold)
+        held = replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), hold=hold, pause=pause)
         return Decision(Outcome.SILENCED, held)
     if incident is not None:
         fires = _live(message, alert, AlertState.FIRING, incident.id, new_id)
         return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
+    if pause is not None:
+        return Decision(
+            Outcome.PAUSED, replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), pause=pause)
+        )
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
     fires = _live(message, alert, AlertState.FIRING, opened.id, new_id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
+
+
+def _pause(message: Message, lasts: timedelta, alert: Alert | None, now: datetime | None) -> Pause | None:
+    """What is left of the pause of an alert that does not fire; None: it is over.
+
+    It begins with the firing. One that is held back and not paused has had its pause, or fired before there was one.
+    """
+    assert now is not None
+    if alert is None or (alert.hold is None and alert.pause is None):
+        return Pause(now + lasts, message.labels)
+    if alert.pause is None or alert.pause.until <= now:
+        return None
+    return Pause(alert.pause.until, message.labels)
 
 
 def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -> Decision:

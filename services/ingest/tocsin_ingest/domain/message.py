@@ -1,7 +1,7 @@
 """One alert as it arrived: normalised and routed, ready to be decided."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
@@ -25,12 +25,12 @@ class Message:
     `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
     `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
     the same key only. `silences`: those that match it, whether or not they are in force. `labels`: as they came, where a silence
-    matches it and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
+    matches it or a rule pauses it and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
 
     `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
 
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
-    a person.
+    a person. `pause`: of an alert that opens no incident before it has fired for so long.
     """
 
     integration_id: str
@@ -52,3 +52,4 @@ class Message:
     seen: int | None = None
     expiry: Expiry | None = None
     because: str = ""
+    pause: timedelta | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -59,6 +60,7 @@ class Rule:
     severity: Severity = Severity.UNSPECIFIED
     group_by: tuple[str, ...] = ()
     suppress: bool = False
+    pause: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Route:
     suppress: bool
     cut: bool = False
     """The rules' expressions were too expensive for this alert: those not tried yet were left out."""
+    pause: timedelta | None = None
 
 
 _SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
@@ -144,6 +147,7 @@ def route(
                 rule.policy or default_policy,
                 rule.severity or severity or Severity.CRITICAL,
                 rule.suppress,
+                pause=rule.pause,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
 

@@ -1,6 +1,6 @@
 """A batch of messages over an in-memory snapshot: what the rows must become, in the order the messages came."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -9,6 +9,7 @@ from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, O
 from tocsin_ingest.domain.events import AlertsAdded, Event, fold
 from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.message import Action, Message
+from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.silences import Hold, Window, hold
 
 
@@ -66,7 +67,7 @@ class Silenced:
 Step = tuple[Decision, int]
 """What one message does: its decision, and how many messages more its alert stands for than the decision says."""
 
-_LASTING = frozenset((Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.IGNORED))
+_LASTING = frozenset((Outcome.DEDUPLICATED, Outcome.SUPPRESSED, Outcome.SILENCED, Outcome.PAUSED, Outcome.IGNORED))
 """What becomes of a trigger that becomes of it again when it is repeated: its alert counts one more, and nothing else changes."""
 
 
@@ -88,6 +89,7 @@ class Snapshot:
         self._now: datetime | None = None
         self._windows: Mapping[UUID, Window] = {}
         self._holds: dict[UUID, Hold] = {}
+        self._pauses: dict[UUID, Pause] = {}
         self._live: dict[UUID, Alert] = {}
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
@@ -114,8 +116,21 @@ class Snapshot:
         if alert.hold is not None:
             self._holds[alert.id] = alert.hold
 
+    def suppressed(self, keys: Iterable[UUID]) -> list[UUID]:
+        """The suppressed ones of the live alerts of these keys."""
+        live = [alert for key in keys if (alert := self._live.get(key)) is not None]
+        return [alert.id for alert in live if alert.state is AlertState.SUPPRESSED]
+
+    def put_pauses(self, pauses: Mapping[UUID, Pause]) -> None:
+        """Adds what pauses alerts of the snapshot, by their ids."""
+        self._pauses.update(pauses)
+        for key, alert in self._live.items():
+            if alert.id in pauses:
+                self._live[key] = replace(alert, pause=pauses[alert.id])
+
     def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
-        """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry."""
+        """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry or a
+        pause."""
         self._windows, self._now = windows, now
 
     def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
@@ -132,6 +147,10 @@ class Snapshot:
     def changed_holds(self) -> dict[UUID, Hold | None]:
         """Alerts that are held back otherwise than before the batch. None: not at all any more."""
         return {each.id: each.hold for each in self.alerts.values() if each.hold != self._holds.get(each.id)}
+
+    def changed_pauses(self) -> dict[UUID, Pause | None]:
+        """As `changed_holds`, of pauses."""
+        return {each.id: each.pause for each in self.alerts.values() if each.pause != self._pauses.get(each.id)}
 
     def is_new(self, row_id: UUID) -> bool:
         """Whether the alert or incident was made by this batch."""
@@ -217,7 +236,7 @@ class Snapshot:
         held = None if self._now is None else hold(message.silences, self._windows, self._now)
         if held is not None and message.labels is not None:
             held = replace(held, labels=message.labels)
-        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key), held)
+        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key), held, self._now)
         if decision.outcome is Outcome.SILENCED and held is not None:
             self._count(held, message, alert)
         if message.action is Action.RESOLVE and message.started is not None:

@@ -49,6 +49,8 @@ def alert_of(row: AlertRow) -> Alert:
     if row.silence_id is not None and row.due_time is not None:
         alert.silence = format_name("silences", row.silence_id)
         alert.silence_end_time.FromDatetime(row.due_time)
+    if row.pause_time is not None:
+        alert.pause_end_time.FromDatetime(row.pause_time)
     if row.resolve_time is not None:
         alert.resolve_time.FromDatetime(row.resolve_time)
     return alert

@@ -29,6 +29,8 @@ def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
             response.alert = format_name("alerts", decision.alert.id)
         if decision.alert.hold is not None:
             response.silence = format_name("silences", decision.alert.hold.silence_id)
+        if decision.alert.pause is not None:
+            response.pause_end_time.FromDatetime(decision.alert.pause.until)
     if decision.incident is not None and not simulated.new_incident:
         response.incident = format_name("incidents", decision.incident.id)
     return response

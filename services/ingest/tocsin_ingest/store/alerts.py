@@ -13,7 +13,7 @@ from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, 
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.store.tables import alert_holds, alerts
+from tocsin_ingest.store.tables import alert_holds, alert_pauses, alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class AlertRow:
     silence_id: UUID | None
     """What holds it back, until `due_time`."""
     due_time: datetime | None
+    pause_time: datetime | None
+    """Until when it is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,23 @@ _HOLD: Final = sa.and_(
     alert_holds.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
     alert_holds.c.org_id.is_not_distinct_from(alerts.c.org_id),
 )
-_SELECT: Final = sa.select(
-    *columns_of(alerts, AlertRow, silence_id=alert_holds.c.silence_id, due_time=alert_holds.c.due_time)
-).outerjoin_from(alerts, alert_holds, _HOLD)
+_PAUSE: Final = sa.and_(
+    alert_pauses.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
+    alert_pauses.c.org_id.is_not_distinct_from(alerts.c.org_id),
+)
+_SELECT: Final = (
+    sa.select(
+        *columns_of(
+            alerts,
+            AlertRow,
+            silence_id=alert_holds.c.silence_id,
+            due_time=alert_holds.c.due_time,
+            pause_time=alert_pauses.c.due_time.label("pause_time"),
+        )
+    )
+    .outerjoin_from(alerts, alert_holds, _HOLD)
+    .outerjoin(alert_pauses, _PAUSE)
+)
 _HELD: Final = alert_holds.alias("held")
 _HELD_BY: Final = sa.select(_HELD.c.alert_id).where(
     _HELD.c.org_id == param("org_id"), _HELD.c.silence_id == param("silence_id")
@@ -111,4 +127,5 @@ def _row(row: asyncpg.Record) -> AlertRow:
         row["resolve_time"],
         row["silence_id"],
         row["due_time"],
+        row["pause_time"],
     )

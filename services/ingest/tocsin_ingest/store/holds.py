@@ -1,16 +1,14 @@
 """Alerts that silences hold back, and when each is looked at again. The row is the timer: it needs no copy elsewhere."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.silences import Hold
-from tocsin_ingest.store.intakes import able_since
+from tocsin_ingest.store.due_alerts import DueAlert, due_of, overdue_of, postpone_of
 
 WRITE: Final = """
 WITH gone AS (DELETE FROM alert_holds WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1)
@@ -40,62 +38,9 @@ WITH changed AS (
 )
 SELECT count(*) FROM moved
 """
-# The recursion walks from tenant to tenant by index, however many alerts each of them has. Tenants take turns: one with a
-# hundred thousand alerts must not make the one of another wait behind them.
-_ORGS: Final = """orgs AS (
-  (SELECT org_id FROM alert_holds ORDER BY org_id LIMIT 1)
-  UNION ALL
-  SELECT (SELECT h.org_id FROM alert_holds AS h WHERE h.org_id > orgs.org_id ORDER BY h.org_id LIMIT 1)
-  FROM orgs WHERE orgs.org_id IS NOT NULL
-)"""
-DUE: Final = f"""
-WITH RECURSIVE {_ORGS}, turns AS (
-  SELECT orgs.org_id, mine.alert_id, mine.labels, mine.due_time,
-    row_number() OVER (PARTITION BY orgs.org_id ORDER BY mine.due_time) AS turn
-  FROM orgs CROSS JOIN LATERAL (
-    SELECT alert_id, labels, due_time FROM alert_holds
-    WHERE alert_holds.org_id = orgs.org_id AND due_time <= app_now() ORDER BY due_time LIMIT $1
-  ) AS mine
-  WHERE orgs.org_id <> ALL($2::text[])
-), taken AS (
-  SELECT org_id, alert_id, labels, turn, due_time FROM turns ORDER BY turn, due_time LIMIT $1
-)
-SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time, taken.labels,
-  coalesce($3::timestamptz IS NOT NULL AND {able_since("$3")} <= app_now() - auto_resolve_after
-    AND last_receive_time <= app_now() - auto_resolve_after, false) AS quiet
-FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
-LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
-ORDER BY turn, due_time
-"""
-# From tenant to tenant as above: what is not due yet is not walked over.
-OVERDUE: Final = f"""
-WITH RECURSIVE {_ORGS}
-SELECT count(*) FROM (
-  SELECT 1 FROM orgs CROSS JOIN LATERAL (
-    SELECT 1 FROM alert_holds AS h WHERE h.org_id = orgs.org_id AND h.due_time < app_now() - make_interval(secs => $1) LIMIT 1000
-  ) AS mine LIMIT 1000) AS counted
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class DueAlert:
-    """A held alert that is to be looked at again. `newest` is the serialized `AlertInput` of its newest trigger.
-
-    `labels`: see `tocsin_ingest.domain.message.Message`. `quiet`: it has not been heard of for as long as its integration says that
-    its incidents are open without a word.
-    """
-
-    org_id: str
-    id: UUID
-    integration_id: str
-    dedup_key: str
-    key: UUID
-    state: AlertState
-    newest: bytes
-    count: int
-    start_time: datetime | None
-    labels: bytes | None
-    quiet: bool
+DUE: Final = due_of("alert_holds")
+OVERDUE: Final = overdue_of("alert_holds")
+POSTPONE: Final = postpone_of("alert_holds")
 
 
 async def write(tx: Tx, holds: Mapping[UUID, Hold | None]) -> None:
@@ -124,8 +69,7 @@ async def due(tx: Tx, limit: int, *, without: Collection[str], since: datetime |
 
     `since`: what `intakes.since` tells. None: nothing is known to be quiet.
     """
-    rows = await tx.fetch(DUE, limit, sorted(without), since)
-    return [DueAlert(**dict(row) | {"state": AlertState(row["state"])}) for row in rows]
+    return [DueAlert.of(row) for row in await tx.fetch(DUE, limit, sorted(without), since)]
 
 
 async def drop(tx: Tx, alert_ids: Sequence[UUID]) -> None:
@@ -135,13 +79,7 @@ async def drop(tx: Tx, alert_ids: Sequence[UUID]) -> None:
 
 async def postpone(tx: Tx, alert_id: UUID, seconds: float) -> None:
     """Looks at an alert later: it must not be the first of every round for ever."""
-    await tx.execute(
-        """UPDATE alert_holds SET due_time = app_now() + make_interval(secs => $3)
-        WHERE org_id = $1 AND alert_id = $2 AND due_time <= app_now()""",
-        tx.org_id,
-        alert_id,
-        seconds,
-    )
+    await tx.execute(POSTPONE, tx.org_id, alert_id, seconds)
 
 
 async def overdue(tx: Tx, seconds: float) -> int:

@@ -14,6 +14,7 @@ STATEMENTS: Final = (
       SELECT id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval
         AND last_receive_time < app_now() - $1::interval
         AND NOT EXISTS (SELECT FROM alert_holds WHERE alert_id = alerts.id AND alert_holds.org_id = alerts.org_id)
+        AND NOT EXISTS (SELECT FROM alert_pauses WHERE alert_id = alerts.id AND alert_pauses.org_id = alerts.org_id)
       ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM incidents WHERE id IN (
       SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval

@@ -270,6 +270,24 @@ alert_holds: Final = Table(
 )
 """Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
 
+alert_pauses: Final = Table(
+    "alert_pauses",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("due_time", TIME, comment="When the pause is over"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
+    primary_key("alert_id"),
+    foreign_key(["alert_id"], "alerts", ["id"], name="alert_pauses_alert", ondelete="CASCADE"),
+    index("alert_pauses_due", "org_id", "due_time"),
+)
+"""Alerts that their routing rule pauses. A row of one that was resolved or fires meanwhile may stay until it is due."""
+
 alert_endings: Final = Table(
     "alert_endings",
     METADATA,

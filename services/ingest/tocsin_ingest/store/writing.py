@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.snapshot import Events, Snapshot
-from tocsin_ingest.store import ended_firings, endings, holds, silences
+from tocsin_ingest.store import ended_firings, endings, holds, pauses, silences
 from tocsin_ingest.store.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
@@ -115,6 +115,8 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
         await endings.write(tx, snapshot.endings)
     if changed := snapshot.changed_holds():
         await holds.write(tx, changed)
+    if paused := snapshot.changed_pauses():
+        await pauses.write(tx, paused)
     if snapshot.silenced:
         await silences.count(tx, snapshot.silenced)
     return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)

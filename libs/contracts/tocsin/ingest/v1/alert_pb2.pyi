@@ -76,6 +76,10 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     """A silence holds it back: the alert is kept and counted, and no user is paged. It opens its incident when the silence ends, unless it is
     resolved by then.
     """
+    ALERT_OUTCOME_PAUSED: _AlertOutcome.ValueType  # 9
+    """The pause of its routing rule is not over: the alert is kept and counted, and no user is paged. It opens its incident at
+    `pause_end_time`, unless it is resolved by then.
+    """
 
 class AlertOutcome(_AlertOutcome, metaclass=_AlertOutcomeEnumTypeWrapper):
     """What became of an alert."""
@@ -100,6 +104,10 @@ ALERT_OUTCOME_SILENCED: AlertOutcome.ValueType  # 8
 """A silence holds it back: the alert is kept and counted, and no user is paged. It opens its incident when the silence ends, unless it is
 resolved by then.
 """
+ALERT_OUTCOME_PAUSED: AlertOutcome.ValueType  # 9
+"""The pause of its routing rule is not over: the alert is kept and counted, and no user is paged. It opens its incident at
+`pause_end_time`, unless it is resolved by then.
+"""
 Global___AlertOutcome: _TypeAlias = AlertOutcome  # noqa: Y015
 
 class _AlertState:
@@ -115,7 +123,9 @@ class _AlertStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertState
     ALERT_STATE_RESOLVED: _AlertState.ValueType  # 2
     """The condition is over. A later trigger of the same key is a new alert."""
     ALERT_STATE_SUPPRESSED: _AlertState.ValueType  # 3
-    """Kept, but suppressed by a routing rule, or held back by a silence: `Alert.silence` says which."""
+    """Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which) or paused (`Alert.pause_end_time` says until
+    when).
+    """
 
 class AlertState(_AlertState, metaclass=_AlertStateEnumTypeWrapper):
     """Where an alert is in its life."""
@@ -127,7 +137,9 @@ ALERT_STATE_FIRING: AlertState.ValueType  # 1
 ALERT_STATE_RESOLVED: AlertState.ValueType  # 2
 """The condition is over. A later trigger of the same key is a new alert."""
 ALERT_STATE_SUPPRESSED: AlertState.ValueType  # 3
-"""Kept, but suppressed by a routing rule, or held back by a silence: `Alert.silence` says which."""
+"""Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which) or paused (`Alert.pause_end_time` says until
+when).
+"""
 Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
 
 @_typing.final
@@ -289,6 +301,7 @@ class Alert(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     SILENCE_FIELD_NUMBER: _builtins.int
     SILENCE_END_TIME_FIELD_NUMBER: _builtins.int
+    PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`alerts/{uuid}`."""
     dedup_key: _builtins.str
@@ -341,6 +354,12 @@ class Alert(_message.Message):
     def silence_end_time(self) -> _timestamp_pb2.Timestamp:
         """When it is looked at again: at the end of that silence."""
 
+    @_builtins.property
+    def pause_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when its routing rule pauses it: no incident is opened for it alone before. Unset when it is not paused. A silence may hold it
+        back at the same time; it opens its incident when both are over.
+        """
+
     def __init__(
         self,
         *,
@@ -362,10 +381,11 @@ class Alert(_message.Message):
         count: _builtins.int = ...,
         silence: _builtins.str = ...,
         silence_end_time: _timestamp_pb2.Timestamp | None = ...,
+        pause_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "resolve_time", b"resolve_time", "silence_end_time", b"silence_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "silence_end_time", b"silence_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "resolve_time", b"resolve_time", "severity", b"severity", "silence", b"silence", "silence_end_time", b"silence_end_time", "source", b"source", "state", b"state", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "severity", b"severity", "silence", b"silence", "silence_end_time", b"silence_end_time", "source", b"source", "state", b"state", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

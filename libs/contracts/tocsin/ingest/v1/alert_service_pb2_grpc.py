@@ -28,6 +28,16 @@ if _version_not_supported:
 class AlertServiceStub:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
 
+    What becomes of a trigger is decided in this order; the first that applies decides:
+    1. Its alert fires already: it is counted there, whatever the rules say now.
+    2. Its rule suppresses it: it is kept, and opens nothing.
+    3. A silence in force matches it: it is held back. A pause goes on meanwhile.
+    4. An incident of its group is open: it joins at once, paused or not.
+    5. Its rule pauses it, and the pause is not over: it is kept until then.
+    6. It opens an incident.
+
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
+
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """
 
@@ -76,6 +86,16 @@ class AlertServiceStub:
 
 class AlertServiceServicer:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
+
+    What becomes of a trigger is decided in this order; the first that applies decides:
+    1. Its alert fires already: it is counted there, whatever the rules say now.
+    2. Its rule suppresses it: it is kept, and opens nothing.
+    3. A silence in force matches it: it is held back. A pause goes on meanwhile.
+    4. An incident of its group is open: it joins at once, paused or not.
+    5. Its rule pauses it, and the pause is not over: it is kept until then.
+    6. It opens an incident.
+
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
 
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """
@@ -188,6 +208,16 @@ def add_AlertServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AlertService:
     """Takes alerts in. OK means committed: an alert answered OK is in PostgreSQL.
+
+    What becomes of a trigger is decided in this order; the first that applies decides:
+    1. Its alert fires already: it is counted there, whatever the rules say now.
+    2. Its rule suppresses it: it is kept, and opens nothing.
+    3. A silence in force matches it: it is held back. A pause goes on meanwhile.
+    4. An incident of its group is open: it joins at once, paused or not.
+    5. Its rule pauses it, and the pause is not over: it is kept until then.
+    6. It opens an incident.
+
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
 
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """

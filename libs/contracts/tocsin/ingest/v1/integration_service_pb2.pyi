@@ -98,6 +98,7 @@ class RoutingRule(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     SUPPRESS_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Shown in answers and logs; at most 255 characters."""
     policy: _builtins.str
@@ -114,6 +115,14 @@ class RoutingRule(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Alerts that agree in these labels share one incident. None: one incident per key."""
 
+    @_builtins.property
+    def pause(self) -> _duration_pb2.Duration:
+        """For transient alerts: such an alert opens an incident only if it still fires after this long. 1 second to 1 day; unset: at once. It counts from
+        the first trigger of a firing, and repeats do not put it off. An alert that is resolved before pages no user. An alert whose group has
+        an open incident joins that at once. Kept in rows: after an outage of Tocsin what is due opens at once. A pause that
+        has begun keeps its end when this is changed, and is over when the alert's rule pauses no more.
+        """
+
     def __init__(
         self,
         *,
@@ -123,10 +132,11 @@ class RoutingRule(_message.Message):
         severity: _severity_pb2.Severity.ValueType = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         suppress: _builtins.bool = ...,
+        pause: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "policy", b"policy", "severity", b"severity", "suppress", b"suppress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

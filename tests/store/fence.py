@@ -44,7 +44,7 @@ WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
   AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'org_id')
 ORDER BY c.relname, a.attnum
 """
-_CHECKS: Final = """
+CHECKS: Final = """
 SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
 WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conrelid <> 0
 """
@@ -97,6 +97,9 @@ class Recorder:
     async def now(self) -> object:
         return CLOCK
 
+    def know(self, now: object) -> None:
+        """It is known already."""
+
     def after_commit(self, function: object) -> None:
         """Nothing is committed."""
 
@@ -124,7 +127,7 @@ class Findings:
 
 async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
     """Calls the functions of `package` that take a transaction. The database must be a copy that nobody else uses."""
-    functions = _functions(package)
+    functions = functions_of(package)
     findings = Findings(functions=set(functions))
     connection = await asyncpg.connect(admin_url)
     try:
@@ -132,8 +135,8 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
             "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
             f"$$SELECT '{CLOCK.isoformat()}'::timestamptz + interval '1 hour'$$"
         )
-        tables = await _tables(connection)  # before the checks go: they say which states a row can have
-        for row in await connection.fetch(_CHECKS):
+        tables = await tables_of(connection)  # before the checks go: they say which states a row can have
+        for row in await connection.fetch(CHECKS):
             await connection.execute(row[0])
         await connection.execute("SET session_replication_role = replica")  # no foreign keys, no triggers
         await _prepare(connection, package)
@@ -142,7 +145,7 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
             empty, _ = await _calls(connection, functions, maker)
             findings.called.update(name for name in functions if any(sql != "error" for sql, _ in empty[name]))
             for org in (_THEIRS, _MINE):
-                fill = [_insert(name, columns, org, number) for name, columns in tables.items()]
+                fill = [insert_of(name, columns, org, number) for name, columns in tables.items()]
                 seen, changed = await _calls(connection, functions, maker, fill, _digest(tables, org))
                 for name in functions:
                     different = changed.get(name) or _difference(empty[name], seen[name])
@@ -160,7 +163,7 @@ async def find_denied(url: str, package: ModuleType) -> set[str]:
     denied = set[str]()
     connection = await asyncpg.connect(url)
     try:
-        for name, function in _functions(package).items():
+        for name, function in functions_of(package).items():
             transaction = connection.transaction()
             await transaction.start()
             try:
@@ -226,7 +229,7 @@ def _difference(empty: list[tuple[str, object]], seen: list[tuple[str, object]])
     return ""
 
 
-def _functions(package: ModuleType) -> dict[str, Function]:
+def functions_of(package: ModuleType) -> dict[str, Function]:
     """By `module.function`, and by `module.object.method` for what a module keeps ready."""
     found: dict[str, Function] = {}
     for module in _modules(package):
@@ -278,14 +281,14 @@ def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-async def _tables(connection: Connection) -> dict[str, list[asyncpg.Record]]:
+async def tables_of(connection: Connection) -> dict[str, list[asyncpg.Record]]:
     tables: dict[str, list[asyncpg.Record]] = defaultdict(list)
     for row in await connection.fetch(_TABLES):
         tables[row["name"]].append(row)
     return tables
 
 
-def _insert(table: str, columns: list[asyncpg.Record], org: str, number: int) -> str:
+def insert_of(table: str, columns: list[asyncpg.Record], org: str, number: int) -> str:
     names = ", ".join(column["column"] for column in columns)
     values = ", ".join(f"'{org}'" if column["column"] == "org_id" else _value(column, number) for column in columns)
     return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values})"
@@ -294,8 +297,10 @@ def _insert(table: str, columns: list[asyncpg.Record], org: str, number: int) ->
 def _value(column: asyncpg.Record, number: int) -> str:
     if not column["required"] and number % 3 == 2:
         return "NULL"
+    if column["column"] == "channel":
+        return "'webhook'"
     if column["type"] == "text":
-        allowed = re.findall(r"'([^']*)'::text", " ".join(column["checks"])) or [TEXT]
+        allowed = re.findall(r"'(\w*)'::text", " ".join(column["checks"])) or [TEXT]
         return f"'{allowed[number % len(allowed)]}'"
     if column["type"] == "boolean":
         return "true" if number % 2 else "false"

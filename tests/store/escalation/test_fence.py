@@ -4,6 +4,7 @@ from tocsin_escalation import store
 from tocsin_stack.postgres import Postgres, tenant_url
 
 from tests.store.fence import find_denied, find_foreign
+from tests.store.newer import find_stumbling
 
 ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
@@ -46,3 +47,9 @@ async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Po
 async def test_each_login_may_run_what_it_is_for(url: str) -> None:
     assert await find_denied(url, store) == set(), "the owner's"
     assert await find_denied(tenant_url(url), store) == OF_THE_OWNER, "that of calls"
+
+
+async def test_a_row_with_a_word_of_a_newer_version_ends_no_list_and_no_batch(postgres: Postgres, url: str) -> None:
+    tried, stumbling = await find_stumbling(postgres.url(url.rpartition("/")[2]), store)
+    print(tried)
+    assert not stumbling

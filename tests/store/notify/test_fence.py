@@ -4,6 +4,7 @@ from tocsin_notify import store
 from tocsin_stack.postgres import Postgres, tenant_url
 
 from tests.store.fence import find_denied, find_foreign
+from tests.store.newer import find_stumbling
 
 ACROSS_TENANTS = {
     "candidates.due": "senders take turns of all tenants",
@@ -67,3 +68,11 @@ async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Po
 async def test_each_login_may_run_what_it_is_for(database_url: str) -> None:
     assert await find_denied(database_url, store) == set(), "the owner's"
     assert await find_denied(tenant_url(database_url), store) == OF_THE_OWNER, "that of calls"
+
+
+async def test_a_row_with_a_word_of_a_newer_version_ends_no_list_and_no_batch(
+    postgres: Postgres, database_url: str
+) -> None:
+    tried, stumbling = await find_stumbling(postgres.url(database_url.rpartition("/")[2]), store)
+    print(tried)
+    assert not stumbling

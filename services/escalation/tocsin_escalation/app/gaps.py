@@ -88,7 +88,8 @@ def _warn(org_id: str, policy: Policy, segments: Mapping[on_call.Key, tuple[Segm
         known = [segments[org_id, id_] for id_ in _only_schedules(level) if (org_id, id_) in segments]
         if known and (gaps := unmanned(known)):
             names = ", ".join(map(str, level.targets))
-            text = f"level {number} finds nobody {_stretch(*gaps[0])}, a gap of {names}: {_FOLLOWS[policy.on_gap]}"
+            follows = _FOLLOWS.get(policy.on_gap, _FOLLOWS[GapChoice.SKIP])
+            text = f"level {number} finds nobody {_stretch(*gaps[0])}, a gap of {names}: {follows}"
             warned.append(Warned(number, level.targets[0], text[:1024]))
     return warned
 

@@ -198,11 +198,6 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late, wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
-        case TimerKind.LEVEL_TIMEOUT:
-            if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
-                return _end_turn(run, timer, now, directory, timer_id, late)
-            planned = timer.level_end or timer.due_time
-            return start_level(run, run.level + 1, planned, now, directory, timer_id, lateness_ms=late)
         case TimerKind.ACK_TIMEOUT:
             note = Note(
                 NoteKind.ACK_TIMED_OUT,
@@ -215,8 +210,11 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         case TimerKind.SNOOZE_END:
             note = Note(NoteKind.SNOOZE_ENDED, actor, "the snooze is over", run.level, lateness_ms=late)
             return _page_again(run, note, timer.due_time, now, directory, timer_id)
-        case _:
-            assert_never(timer.kind)
+        case _:  # the level is over; of a kind that only a newer version knows rather somebody is paged than nobody
+            if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
+                return _end_turn(run, timer, now, directory, timer_id, late)
+            planned = timer.level_end or timer.due_time
+            return start_level(run, run.level + 1, planned, now, directory, timer_id, lateness_ms=late)
 
 
 def _end_turn(

@@ -7,6 +7,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from tocsin_escalation.domain.escalation import Escalation
 from tocsin_escalation.domain.policy import GapChoice
+from tocsin_escalation.domain.words import Word
 
 
 class PageType(StrEnum):
@@ -53,7 +54,7 @@ class TurnTaken:
 Command = Page | StopPages | TurnTaken
 
 
-class NoteKind(StrEnum):
+class NoteKind(Word):
     """The kinds of timeline entries; each is TimelineKind's value of the same name."""
 
     OPENED = "opened"

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from tocsin_escalation.domain.policy import Policy
+from tocsin_escalation.domain.words import Word
 
 
-class State(StrEnum):
+class State(Word):
     """Where an escalation is. The database's CHECKs name the same words."""
 
     TRIGGERED = "triggered"
@@ -20,7 +20,7 @@ class State(StrEnum):
     RESOLVED = "resolved"
 
 
-class PageState(StrEnum):
+class PageState(Word):
     """What is known of a page. The words are kept in `escalations.pages`."""
 
     OPEN = "open"
@@ -28,7 +28,7 @@ class PageState(StrEnum):
     FAILED = "failed"
 
 
-class Reached(StrEnum):
+class Reached(Word):
     """Whether any page of an incident was taken by a provider. The database's CHECK names the same words."""
 
     UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ class Reached(StrEnum):
     NOBODY = "nobody"
 
 
-class TimerKind(StrEnum):
+class TimerKind(Word):
     """What happens when a timer is due."""
 
     LEVEL_TIMEOUT = "level_timeout"

@@ -93,13 +93,12 @@ def _ways(case: Case, level: int) -> list[Target]:
 
 
 def _names(case: Case, target: Target) -> bool:
-    match target.kind:
-        case TargetKind.USER:
-            return target.id == case.user
-        case TargetKind.TEAM:
-            return case.user in case.members.get(target.id, ())
-        case TargetKind.SCHEDULE:
-            return case.user in case.line_ups.get(target.id, ())
+    named = {
+        TargetKind.USER: target.id == case.user,
+        TargetKind.TEAM: case.user in case.members.get(target.id, ()),
+        TargetKind.SCHEDULE: case.user in case.line_ups.get(target.id, ()),
+    }
+    return named.get(target.kind, False)
 
 
 def _entry(case: Case, entry: Happened) -> Iterator[Statement]:

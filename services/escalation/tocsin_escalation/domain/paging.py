@@ -261,7 +261,7 @@ def _why_exhausted(run: Escalation) -> str:
             return "nobody answered and no level is left"
         case Reached.NOBODY:
             return "no level is left and nobody was reached: every page was unreachable or failed for good"
-        case Reached.UNKNOWN:
+        case _:
             return "nobody answered and no level is left; no provider has taken a page so far"
 
 

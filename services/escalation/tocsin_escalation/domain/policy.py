@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
+from tocsin_escalation.domain.words import Word
 
 
-class TargetKind(StrEnum):
+class TargetKind(Word):
     """What a target names."""
 
     USER = "user"
@@ -30,7 +30,7 @@ class Target:
         return f"{self.kind}s/{self.id}"
 
 
-class GapChoice(StrEnum):
+class GapChoice(Word):
     """What a level does that finds nobody because of a gap in a schedule. The words are kept in policies."""
 
     SKIP = "skip"
@@ -146,11 +146,10 @@ class Directory:
         return [each for each in found if each is not None and each.gap]
 
     def _members(self, target: Target) -> tuple[str, ...]:
-        match target.kind:
-            case TargetKind.USER:
-                return (target.id,)
-            case TargetKind.TEAM:
-                return (self.teams or {}).get(target.id, ())
-            case TargetKind.SCHEDULE:
-                found = (self.schedules or {}).get(target.id)
-                return found.users if found else ()
+        schedule = (self.schedules or {}).get(target.id)
+        members = {
+            TargetKind.USER: (target.id,),
+            TargetKind.TEAM: (self.teams or {}).get(target.id, ()),
+            TargetKind.SCHEDULE: schedule.users if schedule else (),
+        }
+        return members.get(target.kind, ())  # of a kind that only a newer version knows: nobody

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from uuid import UUID, uuid5
 
 from tocsin_escalation.domain.escalation import State
+from tocsin_escalation.domain.words import Word
 
 
-class ReminderState(StrEnum):
+class ReminderState(Word):
     """The words are those of the table."""
 
     SCHEDULED = "scheduled"

@@ -27,7 +27,7 @@ def foreseen_to(found: Foreseen) -> pb.SimulateIncidentResponse:
     """The answer of SimulateIncident."""
     return pb.SimulateIncidentResponse(
         steps=list(map(step_to, found.plan.steps)),
-        end_state=STATES[found.plan.end.state],
+        end_state=STATES.get(found.plan.end.state, incident_pb2.INCIDENT_STATE_UNSPECIFIED),
         truncated=found.plan.truncated,
         reachability_known=found.reachability_known,
     )
@@ -52,5 +52,5 @@ def step_to(step: Step) -> pb.SimulatedStep:
         level=step.note.level,
         repeat=step.run.repeat,
         paged_users=[f"users/{page.user}" for page in step.note.pages],
-        state=STATES[step.run.state],
+        state=STATES.get(step.run.state, incident_pb2.INCIDENT_STATE_UNSPECIFIED),
     )

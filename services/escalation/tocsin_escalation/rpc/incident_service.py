@@ -107,7 +107,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return pb.CountIncidentsResponse(
             counts=[
                 pb.IncidentCount(
-                    state=mapping.STATES[State(each.state)],
+                    state=mapping.STATES.get(State(each.state), incident_pb2.INCIDENT_STATE_UNSPECIFIED),
                     severity=each.severity,  # type: ignore[arg-type]  # the number is the enum's own
                     count=each.count,
                 )

@@ -13,6 +13,7 @@ from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.app.reach import Reachability
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
+from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.warnings import Warned
@@ -38,6 +39,8 @@ REACHED_NAMES = {value: key.value for key, value in REACHED.items()}
 STATE_NAMES = {value: key.value for key, value in STATES.items()}
 
 
+TIMELINE_KINDS = {kind.value: incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{kind.name}") for kind in NoteKind}
+KINDS = frozenset(TargetKind)
 GAP_CHOICES = {
     GapChoice.SKIP: policy_service_pb2.GAP_CHOICE_SKIP,
     GapChoice.HOLD: policy_service_pb2.GAP_CHOICE_HOLD,
@@ -78,7 +81,7 @@ def incident(run: Escalation, update_time: datetime | None = None) -> incident_p
         title=run.facts.title,
         source=run.facts.source,
         severity=run.facts.severity,  # type: ignore[arg-type]  # the number is the enum's own
-        state=STATES[run.state],
+        state=STATES.get(run.state, incident_pb2.INCIDENT_STATE_UNSPECIFIED),
         policy=f"policies/{run.policy.id}" if run.policy else "",
         on_fallback_policy=run.on_fallback_policy,
         team=f"teams/{run.policy.team}" if run.policy and run.policy.team else "",
@@ -99,7 +102,7 @@ def incident(run: Escalation, update_time: datetime | None = None) -> incident_p
         next_step_time=timestamp(due),
         etag=etag(run.version),
         links=[incident_pb2.IncidentLink(href=href, text=text) for href, text in run.facts.links],
-        reached=REACHED[run.reached],
+        reached=REACHED.get(run.reached, incident_pb2.REACHED_UNSPECIFIED),
         merged_into=f"incidents/{run.merged_into}" if run.merged_into else "",
     )
 
@@ -109,7 +112,7 @@ def timeline_entry(entry: Entry) -> incident_pb2.TimelineEntry:
     return incident_pb2.TimelineEntry(
         name=f"timelineEntries/{entry.id}",
         create_time=timestamp(entry.create_time),
-        kind=incident_pb2.TimelineKind.Value(f"TIMELINE_KIND_{entry.kind.upper()}"),
+        kind=TIMELINE_KINDS.get(entry.kind, incident_pb2.TIMELINE_KIND_UNSPECIFIED),
         actor=entry.actor,
         message=entry.message,
         level=entry.level,
@@ -118,7 +121,7 @@ def timeline_entry(entry: Entry) -> incident_pb2.TimelineEntry:
         paged_users=[f"users/{user}" for user in entry.paged_users],
         pages=[f"pages/{page}" for page in entry.pages],
         lateness_ms=entry.lateness_ms,
-        state=STATES[State(entry.state)],
+        state=STATES.get(State(entry.state), incident_pb2.INCIDENT_STATE_UNSPECIFIED),
     )
 
 
@@ -131,6 +134,8 @@ def target_from(message: target_pb2.Target) -> Target:
 
 def target_to(target: Target) -> target_pb2.Target:
     """A target for the contract."""
+    if target.kind not in KINDS:
+        return target_pb2.Target()  # one that only a newer version knows
     return target_pb2.Target(**{target.kind.value: str(target)})
 
 
@@ -199,7 +204,7 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         urgency_raise=policy_service_pb2.URGENCY_RAISE_PAGE
         if policy.page_raised_urgency
         else policy_service_pb2.URGENCY_RAISE_NOTE,
-        on_gap=GAP_CHOICES[policy.on_gap],
+        on_gap=GAP_CHOICES.get(policy.on_gap, policy_service_pb2.GAP_CHOICE_UNSPECIFIED),
         next_policy=f"policies/{policy.next_policy}" if policy.next_policy else "",
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),

@@ -106,7 +106,7 @@ def reminder_to(row: ReminderRow) -> pb.Reminder:
         text=row.text,
         every=duration(row.every),
         next_time=timestamp(row.next_time),
-        state=_STATES[row.state],
+        state=_STATES.get(row.state, pb.REMINDER_STATE_UNSPECIFIED),
         state_reason=row.state_reason,
         sent_count=row.sent_count,
         creator=row.creator,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
+from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
@@ -15,6 +16,7 @@ from tocsin_escalation.store import tables
 from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
 
+_log: Final = get_logger(__name__)
 _KEPT: Final = 256
 """Policies whose two forms are kept: a burst of incidents runs on a few, and each freezes a copy of its own."""
 
@@ -136,7 +138,7 @@ delete: Final = _TABLE.delete
 
 
 async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[tuple[str, str], Policy]:
-    """The policies named as (org, id), and each org's fallback under (org, "")."""
+    """The policies named as (org, id), and each org's fallback under (org, ""); without what cannot be read."""
     records = await tx.fetch(
         """SELECT p.org_id, p.id, p.definition, false AS fallback
              FROM policies p JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
@@ -146,7 +148,16 @@ async def usable(tx: Tx, wanted: set[tuple[str, str]], orgs: set[str]) -> dict[t
         [id_ for _, id_ in wanted],
         list(orgs),
     )
-    return {(r["org_id"], "" if r["fallback"] else r["id"]): from_json(r["definition"]) for r in records}
+    found: dict[tuple[str, str], Policy] = {}
+    for record in records:
+        try:
+            policy = from_json(record["definition"])
+        except (KeyError, TypeError, ValueError) as error:
+            # As one that does not exist: its incidents run on the tenant's fallback policy, and others' incidents on their own.
+            _log.error("policy_unreadable", org_id=record["org_id"], policy=record["id"], error=repr(error))
+            continue
+        found[record["org_id"], "" if record["fallback"] else record["id"]] = policy
+    return found
 
 
 async def schedules_named(tx: Tx, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:

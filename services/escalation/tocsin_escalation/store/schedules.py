@@ -9,6 +9,7 @@ from typing import Any, Final
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import columns_of
+from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
@@ -22,6 +23,8 @@ from tocsin_escalation.domain.schedules.model import (
 from tocsin_escalation.store import tables
 from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
+
+_log: Final = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,14 @@ def layers_to_json(layers: tuple[Layer, ...]) -> str:
 
 
 def layers_from_json(text: str) -> tuple[Layer, ...]:
-    """The layers behind `layers_to_json`."""
-    return tuple(map(_layer_from, json.loads(text)))
+    """The layers behind `layers_to_json`. One that only a newer version can read is left out, loudly: the others go on."""
+    layers: list[Layer] = []
+    for data in json.loads(text):
+        try:
+            layers.append(_layer_from(data))
+        except (KeyError, TypeError, ValueError) as error:
+            _log.error("layer_unreadable", layer=str(data)[:200], error=f"{type(error).__name__}: {error}")
+    return tuple(layers)
 
 
 def _layer_to(layer: Layer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Final
 
 import re2
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, RoutingRule
+from tocsin.ingest.v1.silence_service_pb2 import Silence
 from tocsin_kit.errors import FieldViolation, invalid_fields
 
 from tocsin_ingest.domain.routing import Matcher, Operator, Pattern, Rule
@@ -25,6 +26,7 @@ _REFUSED_PROGRAM: Final = 500
 _EXPRESSION: Final = 20
 """What each expression counts for beside its instructions: to compile one takes some 20 µs at least."""
 _MAX_VIOLATIONS: Final = 10
+_OPERATORS: Final = frozenset(map(int, Operator))
 
 
 def compile_rules(rules: Iterable[RoutingRule], path: str = "integration.routing_rules") -> tuple[Rule, ...]:
@@ -41,10 +43,9 @@ def compile_rules(rules: Iterable[RoutingRule], path: str = "integration.routing
 
 
 def compile_usable_rules(rules: Iterable[RoutingRule]) -> tuple[tuple[Rule, ...], list[int]]:
-    """The rules that can be used, and the positions of those left out since they are refused by today's limits.
+    """The rules that can be used, and the positions of those left out: refused by today's limits, or of a newer version.
 
-    For rules that were stored under other limits: an alert takes the next rule then, or the default route, and is not
-    lost.
+    For rules that are stored: an alert takes the next rule then, or the default route, and is not lost.
     """
     usable: list[Rule] = []
     left_out: list[int] = []
@@ -52,7 +53,7 @@ def compile_usable_rules(rules: Iterable[RoutingRule]) -> tuple[tuple[Rule, ...]
     for index, rule in enumerate(rules):
         before = len(compiling.violations)
         compiled = _rule(rule, "", compiling)
-        if len(compiling.violations) > before or compiling.over:
+        if len(compiling.violations) > before or compiling.over or says_more(rule):
             left_out.append(index)
             compiling.over = False
         else:
@@ -77,7 +78,7 @@ def check_matchers(
 
 
 def compile_usable_matchers(sets: Iterable[Iterable[LabelMatcher]]) -> list[tuple[Matcher, ...] | None]:
-    """Each set ready to be met; None for one that is refused by today's limits."""
+    """Each set ready to be met; None for one that is refused by today's limits, or of a newer version."""
     compiling = _Compiling()
     usable: list[tuple[Matcher, ...] | None] = []
     for matchers in sets:
@@ -136,11 +137,25 @@ def _matchers(matchers: Iterable[LabelMatcher], path: str, compiling: _Compiling
 
 
 def _matcher(matcher: LabelMatcher, path: str, compiling: _Compiling) -> Matcher:
+    if int(matcher.operator) not in _OPERATORS:
+        compiling.violations.append(FieldViolation(path, f"has the operator {matcher.operator}, which is not known"))
+        return Matcher(matcher.label, Operator.EQUAL, matcher.value)
     operator = Operator(matcher.operator)
     if operator not in (Operator.MATCHES, Operator.NOT_MATCHES):
         return Matcher(matcher.label, operator, matcher.value)
     pattern = compiling.pattern(matcher.value, path)
     return Matcher(matcher.label, operator, matcher.value, pattern, getattr(pattern, "programsize", 0))
+
+
+def says_more(stored: RoutingRule | Silence) -> bool:
+    """Whether a newer version stored it with a field that this one does not know.
+
+    Without what the field says it may mean more alerts: a silence of one service would hold back those of all.
+    """
+    known = type(stored)()
+    known.CopyFrom(stored)  # type: ignore[arg-type]
+    known.DiscardUnknownFields()
+    return known.ByteSize() < stored.ByteSize()
 
 
 def _compile(expression: str) -> "_Compiled | str":

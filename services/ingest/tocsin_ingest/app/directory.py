@@ -23,7 +23,7 @@ from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
-from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules
+from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules, says_more
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
@@ -66,12 +66,13 @@ class Routing:
 
 
 def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
-    """Those that can be compiled within today's limits, ready to be matched."""
-    sets = compile_usable_matchers(SilenceMessage.FromString(row.matchers).matchers for row in rows)
+    """Those that can be compiled within today's limits and say nothing that only a newer version knows, ready to be matched."""
+    stored = [SilenceMessage.FromString(row.matchers) for row in rows]
+    sets = compile_usable_matchers(each.matchers for each in stored)
     return tuple(
         Silence(Matched(row.id, row.version), row.integration_id, matchers)
-        for row, matchers in zip(rows, sets, strict=True)
-        if matchers is not None
+        for row, each, matchers in zip(rows, stored, sets, strict=True)
+        if matchers is not None and not says_more(each)
     )
 
 

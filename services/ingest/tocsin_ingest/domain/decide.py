@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import assert_never
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_ingest.domain.silences import Hold
+from tocsin_ingest.domain.words import Word
 
 
 class Outcome(IntEnum):
@@ -28,7 +29,7 @@ class Outcome(IntEnum):
     PAUSED = 9
 
 
-class AlertState(StrEnum):
+class AlertState(Word):
     """An alert is live while it is firing or suppressed; at most one alert of a key is live."""
 
     FIRING = "firing"

@@ -12,6 +12,11 @@ class Severity(IntEnum):
     WARNING = 3
     INFO = 4
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Severity | None":
+        """In a row of a newer version, one that only it knows counts as critical: rather a page too many than one too few."""
+        return cls.CRITICAL if isinstance(value, int) and value > 0 else None
+
 
 _RANK = {Severity.CRITICAL: 0, Severity.ERROR: 1, Severity.WARNING: 2, Severity.INFO: 3, Severity.UNSPECIFIED: 4}
 

@@ -30,7 +30,7 @@ def alert_of(row: AlertRow) -> Alert:
     alert = Alert(
         name=format_name("alerts", row.id),
         dedup_key=row.dedup_key,
-        state=STATES[row.state],
+        state=STATES.get(row.state, AlertState.ALERT_STATE_UNSPECIFIED),
         incident=format_name("incidents", row.incident_id) if row.incident_id else "",
         integration=format_name("integrations", row.integration_id) if row.integration_id else "",
         summary=newest.summary,

@@ -109,7 +109,7 @@ def _outcome(
         user=job.user,
         kind=kind,
         notification=f"notifications/{notification}" if notification else "",
-        channel=_CHANNELS_OF[channel] if channel else CHANNEL_UNSPECIFIED,
+        channel=_CHANNELS_OF.get(channel, CHANNEL_UNSPECIFIED) if channel else CHANNEL_UNSPECIFIED,
         attempts=attempts,
         reason=reason[:_MOST_WORDS],
         level=job.level,

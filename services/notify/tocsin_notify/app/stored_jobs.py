@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_UNSPECIFIED, NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_WARNING
 from tocsin_kit.logging import get_logger
 
@@ -64,7 +64,7 @@ def job_of_page(
     return NotificationJob(
         page=f"pages/{page}",
         org_id=org_id,
-        type=_TYPES[kind],
+        type=_TYPES.get(kind, NOTIFICATION_TYPE_UNSPECIFIED),
         user=user,
         incident=f"incidents/{incident}" if incident is not None else "",
         title=UNREADABLE,

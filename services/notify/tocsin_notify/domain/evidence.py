@@ -1,13 +1,13 @@
 """What is known of a message after the provider took it."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.domain.words import Word
 
 
-class Evidence(StrEnum):
+class Evidence(Word):
     """In the order in which it may change: to a later one only. A failure is outdone by proof that it arrived."""
 
     UNKNOWN = ""

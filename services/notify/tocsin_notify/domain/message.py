@@ -8,13 +8,14 @@ from typing import Final
 
 from tocsin_notify.domain.page import State
 from tocsin_notify.domain.wall_time import BadTime
+from tocsin_notify.domain.words import Word
 
 _PAST: Final = timedelta(minutes=1)
 """A caller's clock may be slow, and its call may have taken a moment."""
 AHEAD: Final = timedelta(days=731)
 
 
-class Stored(StrEnum):
+class Stored(Word):
     """What the row says; the words are those of the table."""
 
     SCHEDULED = "scheduled"

@@ -5,8 +5,10 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from tocsin_notify.domain.words import Word
 
-class Kind(StrEnum):
+
+class Kind(Word):
     """Why a user is notified."""
 
     NEW_INCIDENT = "new_incident"
@@ -21,7 +23,7 @@ class Kind(StrEnum):
     BUNDLE = "bundle"
 
 
-class Channel(StrEnum):
+class Channel(Word):
     """Through what."""
 
     EMAIL = "email"
@@ -42,14 +44,14 @@ RINGING: Final = frozenset({Channel.VOICE})
 """Nobody is called to hear that an incident is over, or to be read a message: those take other channels, or none."""
 
 
-class Urgency(StrEnum):
+class Urgency(Word):
     """How fast a user wants to hear of it."""
 
     HIGH = "high"
     LOW = "low"
 
 
-class State(StrEnum):
+class State(Word):
     """Where a notification is: pending -> sending -> sent; back to pending for a retry; cancelled and dead are ends. So is
     bundled: it is sent together with others, by the notifications of their bundle's page."""
 

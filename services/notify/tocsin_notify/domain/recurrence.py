@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from tocsin_notify.domain.wall_time import as_wall_time, earliest_instant_of
+from tocsin_notify.domain.words import Word
 
 DAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _MOST_BARREN: Final = 3660
@@ -30,7 +31,7 @@ class BadRule(ValueError):
     """No rule that is understood here. The text goes on after the field's name: `must be …`."""
 
 
-class RecurringState(StrEnum):
+class RecurringState(Word):
     """Where a recurring message is; the words are those of the table."""
 
     ACTIVE = "active"

@@ -100,7 +100,9 @@ def contact_to(contact: Contact, *, secret: str = "") -> contact_pb.ContactMetho
         update_time=timestamp(contact.update_time),
         etag=etag(contact.version),
     )
-    type_ = TYPES[contact.channel]
+    type_ = TYPES.get(contact.channel)
+    if type_ is None:
+        return message  # a newer version made it
     kind = getattr(message, contact.channel)
     kind.SetInParent()
     if type_.address_field:
@@ -132,7 +134,7 @@ def rules_to(rule_set: RuleSet) -> contact_pb.NotificationRules:
         user=rule_set.user_id,
         rules=[
             contact_pb.NotificationRule(
-                urgency=URGENCIES_OF[rule.urgency],
+                urgency=URGENCIES_OF.get(rule.urgency, pb.URGENCY_UNSPECIFIED),
                 contact_method=f"contactMethods/{rule.method}",
                 delay=duration(timedelta(seconds=rule.delay)),
             )
@@ -193,13 +195,13 @@ def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notifica
     return pb.Notification(
         name=f"notifications/{row.id}",
         page=f"pages/{row.page_id}",
-        type=_TYPES_OF[Kind(row.type)],
+        type=_TYPES_OF.get(Kind(row.type), pb.NOTIFICATION_TYPE_UNSPECIFIED),
         user=row.user_id,
         # The incident of a bundle is the bundle itself, and nobody else's.
         incident=f"incidents/{row.incident}" if row.incident and row.type != Kind.BUNDLE else "",
         contact_method=f"contactMethods/{row.contact_method}",
-        channel=CHANNELS_OF[Channel(row.channel)],
-        state=_STATES_OF[State(row.state)],
+        channel=CHANNELS_OF.get(Channel(row.channel), pb.CHANNEL_UNSPECIFIED),
+        state=_STATES_OF.get(State(row.state), pb.NOTIFICATION_STATE_UNSPECIFIED),
         state_reason=row.state_reason,
         level=row.level,
         repeat=row.repeat,
@@ -219,10 +221,10 @@ def attempt_to(row: Attempt) -> pb.Attempt:
         number=row.number,
         start_time=timestamp(row.start_time),
         end_time=timestamp(row.end_time),
-        outcome=_OUTCOMES[row.outcome],
+        outcome=_OUTCOMES.get(row.outcome, pb.ATTEMPT_OUTCOME_UNSPECIFIED),
         detail=row.detail,
         provider_id=row.provider_id,
-        evidence=_EVIDENCE[_evidence(row)],
+        evidence=_EVIDENCE.get(_evidence(row), pb.EVIDENCE_UNSPECIFIED),
         evidence_time=timestamp(row.evidence_time),
         evidence_code=row.evidence_code,
     )

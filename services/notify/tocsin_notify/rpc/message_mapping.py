@@ -6,6 +6,7 @@ from typing import Final
 
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1.contact_service_pb2 import EmailContact
+from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.validation import validate
@@ -31,7 +32,7 @@ def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
         subject=row.subject,
         text=row.body,
         about=row.about,
-        urgency=URGENCIES_OF[row.urgency],
+        urgency=URGENCIES_OF.get(row.urgency, URGENCY_UNSPECIFIED),
         send_time=timestamp(row.send_time),
         expire_after=duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
         state=_STATES[state],
@@ -44,7 +45,7 @@ def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
     if row.channel is None:
         message.user = row.user_id
     else:
-        message.address.channel = CHANNELS_OF[row.channel]
+        message.address.channel = CHANNELS_OF.get(row.channel, CHANNEL_UNSPECIFIED)
         message.address.address = row.address
     if row.local_time:
         message.local_time.date_time = row.local_time

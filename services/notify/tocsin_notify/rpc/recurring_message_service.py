@@ -8,6 +8,7 @@ from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb
 from tocsin.notify.v1 import recurring_message_service_pb2_grpc as pb_grpc
+from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import invalid
@@ -127,21 +128,21 @@ def recurring_to(row: Recurring) -> pb.RecurringMessage:
         subject=row.subject,
         text=row.body,
         about=row.about,
-        urgency=mapping.URGENCIES_OF[row.urgency],
+        urgency=mapping.URGENCIES_OF.get(row.urgency, URGENCY_UNSPECIFIED),
         expire_after=mapping.duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
         sender=row.sender,
     )
     if row.channel is None:
         message.user = row.user_id
     else:
-        message.address.channel = mapping.CHANNELS_OF[row.channel]
+        message.address.channel = mapping.CHANNELS_OF.get(row.channel, CHANNEL_UNSPECIFIED)
         message.address.address = row.address
     return pb.RecurringMessage(
         name=f"{_COLLECTION}/{row.id}",
         message=message,
         start=message_service_pb2.LocalTime(date_time=row.start_time, time_zone=row.time_zone),
         rule=row.rule,
-        state=_STATES[row.state],
+        state=_STATES.get(row.state, pb.RECURRING_MESSAGE_STATE_UNSPECIFIED),
         state_reason=row.state_reason,
         next_time=mapping.timestamp(row.next_time),
         sent_count=row.sent_count,

@@ -68,7 +68,7 @@ def delivery_to(row: EventDelivery, attempts: Sequence[Attempt]) -> pb.EventDeli
         type=NUMBERS.get(row.type, 0),  # type: ignore[arg-type]
         incident="" if row.incident is None else f"incidents/{row.incident}",
         sequence=row.sequence,
-        state=_STATES[row.state],
+        state=_STATES.get(row.state, pb.DELIVERY_STATE_UNSPECIFIED),
         attempt_count=row.attempts,
         attempts=[
             pb.DeliveryAttempt(

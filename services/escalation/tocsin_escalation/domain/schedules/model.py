@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tocsin_escalation.domain.schedules.clock import DAY
+from tocsin_escalation.domain.words import Word
 
 FOREVER = 1 << 40
 """Later than anything, in minutes."""
@@ -14,7 +15,7 @@ Group = tuple[str, ...]
 """Users who are on call together; empty: nobody, on purpose."""
 
 
-class Mode(StrEnum):
+class Mode(Word):
     """What a layer does to the layers of a lower rank while it has users on call."""
 
     MASK = "mask"
@@ -30,7 +31,7 @@ class Unit(StrEnum):
     MONTH = "month"
 
 
-class Counts(StrEnum):
+class Counts(Word):
     """Which turns the line-up is dealt to."""
 
     ELAPSED = "elapsed"
@@ -97,7 +98,7 @@ class Layer:
     ended: bool = False
 
 
-class Scope(StrEnum):
+class Scope(Word):
     """What an override replaces."""
 
     SCHEDULE = "schedule"

@@ -44,7 +44,7 @@ WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
   AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'org_id')
 ORDER BY c.relname, a.attnum
 """
-CHECKS: Final = """
+_CHECKS: Final = """
 SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
 WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conrelid <> 0
 """
@@ -131,14 +131,7 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
     findings = Findings(functions=set(functions))
     connection = await asyncpg.connect(admin_url)
     try:
-        await connection.execute(
-            "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
-            f"$$SELECT '{CLOCK.isoformat()}'::timestamptz + interval '1 hour'$$"
-        )
-        tables = await tables_of(connection)  # before the checks go: they say which states a row can have
-        for row in await connection.fetch(CHECKS):
-            await connection.execute(row[0])
-        await connection.execute("SET session_replication_role = replica")  # no foreign keys, no triggers
+        tables = await laid_bare(connection)
         await _prepare(connection, package)
         for number in range(ROUNDS):
             maker = Maker(number)
@@ -156,6 +149,19 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
     finally:
         await connection.close()
     return findings
+
+
+async def laid_bare(connection: Connection) -> dict[str, list[asyncpg.Record]]:
+    """The tables of tenants, which take any row from now on; the clock stands an hour after that of the rows."""
+    await connection.execute(
+        "CREATE OR REPLACE FUNCTION app_now() RETURNS timestamptz LANGUAGE sql STABLE AS "
+        f"$$SELECT '{CLOCK.isoformat()}'::timestamptz + interval '1 hour'$$"
+    )
+    tables = await _tables(connection)  # before the checks go: they say which states a row can have
+    for row in await connection.fetch(_CHECKS):
+        await connection.execute(row[0])
+    await connection.execute("SET session_replication_role = replica")  # no foreign keys, no triggers
+    return tables
 
 
 async def find_denied(url: str, package: ModuleType) -> set[str]:
@@ -281,7 +287,7 @@ def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-async def tables_of(connection: Connection) -> dict[str, list[asyncpg.Record]]:
+async def _tables(connection: Connection) -> dict[str, list[asyncpg.Record]]:
     tables: dict[str, list[asyncpg.Record]] = defaultdict(list)
     for row in await connection.fetch(_TABLES):
         tables[row["name"]].append(row)

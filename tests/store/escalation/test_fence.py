@@ -38,6 +38,10 @@ NOT_CALLED: set[str] = set()
 OF_THE_OWNER: set[str] = set()
 """What calls never use: they may not write to tables that are no tenant's."""
 
+SOME_WORDS = {"escalations.state", "timers.kind", "schedule_overrides.scope"}
+CHECKED_BEFORE: set[str] = {"reminders.move"}
+"""Expect a row that their caller has locked, and has found to be in the state that they are for."""
+
 
 async def test_no_statement_sees_or_changes_what_another_tenant_has(postgres: Postgres, url: str) -> None:
     findings = await find_foreign(postgres.url(url.rpartition("/")[2]), store)
@@ -51,5 +55,5 @@ async def test_each_login_may_run_what_it_is_for(url: str) -> None:
 
 async def test_a_row_with_a_word_of_a_newer_version_ends_no_list_and_no_batch(postgres: Postgres, url: str) -> None:
     tried, stumbling = await find_stumbling(postgres.url(url.rpartition("/")[2]), store)
-    print(tried)
-    assert not stumbling
+    assert tried >= SOME_WORDS
+    assert set(stumbling) == CHECKED_BEFORE, stumbling

@@ -57,8 +57,13 @@ def test_a_word_that_is_not_known_is_kept_and_equals_none_that_is() -> None:
         RED = "red"
 
     blue = Colour("blue")
-    assert (str(blue), blue == Colour.RED, blue in {Colour.RED}, {Colour.RED: 1}.get(blue)) == ("blue", False, False, None)
+    assert (str(blue), blue == Colour.RED, blue in {Colour.RED}, {Colour.RED: 1}.get(blue)) == (
+        "blue",
+        False,
+        False,
+        None,
+    )
     assert Colour("red") is Colour.RED
     assert list(Colour) == [Colour.RED]
     with pytest.raises(ValueError, match="is not a valid"):
-        Colour(7)
+        Colour(7)  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ class Faults:
 
     @asynccontextmanager
     async def _restored(self, service: str) -> AsyncIterator[float]:
-        """As the runbook says: the service is stopped, its database replaced, and it is started again."""
+        """As docs/upgrade.md says: the service is stopped, its database replaced and migrated, and it is started again."""
         copied, path = self._copies[service]
         replicas = self._fleet.replicas(service)
         await asyncio.gather(*(replica.stop() for replica in replicas))
@@ -162,6 +162,7 @@ class Faults:
             await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
             await admin.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
         await self._program("pg_restore", "--exit-on-error", f"--dbname={self._admin_url(service)}", str(path))
+        await self._fleet.stack.migrate(always=True, only=service)
         yield copied
         await asyncio.gather(*(replica.start() for replica in replicas))
 

@@ -74,15 +74,15 @@ class Stack:
         )
         await _together([self._start_postgres(), self._start_valkey()])
 
-    async def migrate(self, *, always: bool = False) -> None:
-        """Bring every database to the newest schema, all at once.
+    async def migrate(self, *, always: bool = False, only: str = "") -> None:
+        """Bring every database to the newest schema, all at once; with `only` that of one service.
 
         Embedded databases that saw these very migrations already are left alone, unless `always`.
 
         Raises:
             StackError: a migration failed.
         """
-        await _together(self._migrate(spec, always) for spec in self._specs.values())
+        await _together(self._migrate(spec, always) for name, spec in self._specs.items() if only in ("", name))
 
     async def start_services(self) -> None:
         """Start every replica, all at once; return when all are SERVING.

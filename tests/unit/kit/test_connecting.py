@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from structlog.testing import capture_logs
 from tocsin_kit.db.connections import Connections
 
 
@@ -28,4 +29,21 @@ async def test_it_waits_for_the_first_connection_and_no_longer_than_it_is_told()
     assert await connections.connected(30)
     connections.release(await connections.acquire())
     assert await connections.connected(0), "it is there"
+    await connections.close()
+
+
+async def test_why_nothing_connects_is_said_once_and_again_when_it_is_another_reason() -> None:
+    reasons = ["permission denied for database", "permission denied for database", "the database system is starting up"]
+
+    async def dial() -> Any:
+        if reasons:
+            raise OSError(reasons.pop(0))
+        return _Session()
+
+    connections = Connections(dial, name="test", size=1)
+    with capture_logs() as lines:
+        connections.start()
+        assert await connections.connected(30)
+    said = [line["error"] for line in lines if line["log_level"] == "warning"]
+    assert said == ["OSError: permission denied for database", "OSError: the database system is starting up"]
     await connections.close()

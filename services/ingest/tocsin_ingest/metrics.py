@@ -96,6 +96,12 @@ class IngestMetrics:
             ("format", "reason"),
             registry=registry,
         )
+        self.mail_refused = Counter(
+            "tocsin_ingest_mail_refused",
+            "SMTP connections and mails told to come again by a limit: connections, mails",
+            ("limit",),
+            registry=registry,
+        )
         self._queue = Gauge("tocsin_ingest_queue", "Alerts waiting to be committed", registry=registry)
 
     def watch_queue(self, length: Callable[[], float]) -> None:

@@ -1,7 +1,9 @@
 """What ingest reads from the environment, beside what every service reads."""
 
-from pydantic import Field
-from tocsin_kit.settings import ServiceSettings, service_settings
+from typing import Literal
+
+from pydantic import Field, model_validator
+from tocsin_kit.settings import Listen, ServiceSettings, service_settings
 
 
 class IngestSettings(ServiceSettings):
@@ -34,5 +36,28 @@ class IngestSettings(ServiceSettings):
     """How long ingest and escalation must differ about an incident before the difference is reported and mended."""
     quiet_seconds: float = Field(20.0, gt=0, le=3600)
     """How often the search runs for incidents that are quiet for as long as their integration says, up to 20,000 at a time."""
+    mail_listen: Listen | Literal[""] = ""
+    """Where mails to integrations' addresses are taken by SMTP. STARTTLS is offered with TLS_CERT_FILE. Empty: nowhere."""
+    mail_domain: str = Field("", max_length=190, pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.|$))*$")
+    """What stands behind the `@` of the addresses. Its MX record, or the mail server that hands mails on, leads to
+    INGEST_MAIL_LISTEN. Without it no addresses are told, and no mail is taken."""
+    mail_require_tls: bool = False
+    """Whether mails are taken over STARTTLS only."""
+    mail_max_bytes: int = Field(5 << 20, ge=1 << 16, le=64 << 20)
+    """Largest mail. Of one mail at most 128 KiB are looked at. Beyond it: 552."""
+    mail_max_connections: int = Field(100, ge=2, le=10_000)
+    """SMTP connections that may be open at once; one host may have half of them. On an eighth of them a mail may be on its way."""
+    mail_command_seconds: float = Field(60.0, gt=0, le=600)
+    """How long an SMTP client may be silent, and how long one mail may take to come."""
+    mail_session_seconds: float = Field(600.0, gt=0, le=7200)
+    """How long an SMTP connection may last."""
     retention_days: int = Field(90, ge=1)
     """Resolved alerts and incidents are kept this long, suppressed ones this long after their last event."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "IngestSettings":
+        if self.mail_listen and not self.mail_domain:
+            raise ValueError("INGEST_MAIL_LISTEN needs INGEST_MAIL_DOMAIN, the domain of the addresses")
+        if self.mail_require_tls and not self.tls_cert_file:
+            raise ValueError("INGEST_MAIL_REQUIRE_TLS needs TLS_CERT_FILE and TLS_KEY_FILE")
+        return self

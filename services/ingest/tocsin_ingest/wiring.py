@@ -1,6 +1,7 @@
 """The one place that says what is connected to what."""
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -27,7 +28,7 @@ from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.rpc.tls import client_credentials, server_context
 from tocsin_timers.connections import Connections
 
 from tocsin_ingest.app.admission import ALERTS
@@ -51,6 +52,8 @@ from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
 from tocsin_ingest.http.routes import routes
+from tocsin_ingest.mail.receiver import MailReceiver
+from tocsin_ingest.mail.server import MailServer
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.rpc import alert_service, integration_service, internal_service, silence_service
 from tocsin_ingest.settings import IngestSettings
@@ -117,7 +120,9 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )
     runtime.rpc.add(
-        integration_service.IntegrationService(database, escalation, directory, alive, pages, budgets),
+        integration_service.IntegrationService(
+            database, escalation, directory, alive, pages, budgets, settings.mail_domain
+        ),
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,
     )
@@ -141,12 +146,20 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     serve_limits(runtime, pages, redis.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
     OutboxService(database, pages, dict.fromkeys(KINDS, IncidentEvent), relay.nudge).add_to(runtime.rpc)
+    close: list[Callable[[], Awaitable[object]]] = []
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
         runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies))
         runtime.rpc.watch_refused(partial(alert_service.call_refused, times))
         runtime.loops.add("intake-times", Sweep(INTAKE_EVERY, times.round), everywhere=True)
+        if settings.mail_listen:
+            receiver = MailReceiver(
+                *(settings.mail_domain, database, intake, times, directory, runtime.rpc.credentials, budgets, refusals)
+            )
+            mails = MailServer(settings, receiver, server_context(settings), metrics, runtime.stop)
+            runtime.loops.add("mail", mails.run, everywhere=True)
+            close.append(mails.close)
         runtime.http.add_routes(heartbeat.routes(alive, times, directory, runtime.rpc))
     runtime.loops.add("relay", relay.run, everywhere=True)
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
@@ -157,4 +170,4 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.loops.add("endings", Sweep(EXPIRE_EVERY, expire.round))
     runtime.loops.add("heartbeats", Sweep(HEARTBEATS_EVERY, alive.round))
     runtime.loops.add("retention", Sweep(EVERY, Retention(database, settings.retention_days).sweep))
-    return Service(close=(commits.drain, lambda: to_escalation.close(None), redis.close))
+    return Service(close=(*close, commits.drain, lambda: to_escalation.close(None), redis.close))

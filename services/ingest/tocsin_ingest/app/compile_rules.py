@@ -4,7 +4,7 @@ RE2 takes time in proportion to an expression's size times the text's length, so
 integration, and of all silences of a tenant, together are limited: 100 rules of 20 matchers each took 2.6 s per alert.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -89,17 +89,27 @@ def compile_usable_matchers(sets: Iterable[Iterable[LabelMatcher]]) -> list[tupl
     return usable
 
 
+def compile_expressions(expressions: Mapping[str, str], most: int) -> dict[str, Pattern]:
+    """Those that are not empty, by their fields. Raises INVALID_FIELD as `compile_rules`, with `most` instead of MAX_PROGRAM."""
+    compiling = _Compiling(most)
+    compiled = {path: compiling.pattern(each, path) for path, each in expressions.items() if each}
+    if compiling.violations:
+        raise invalid_fields(compiling.violations)
+    return {path: pattern for path, pattern in compiled.items() if pattern is not None}
+
+
 @dataclass(slots=True)
 class _Compiling:
-    """What the expressions of one integration have taken so far."""
+    """What the expressions of one integration have taken so far. `most`: instructions that they may count together."""
 
+    most: int = MAX_PROGRAM
     program: int = 0
     over: bool = False
     violations: list[FieldViolation] = field(default_factory=list)
 
     def pattern(self, expression: str, path: str) -> Pattern | None:
         """The compiled expression; None and a violation for one that cannot be used."""
-        if self.program > MAX_PROGRAM or len(self.violations) >= _MAX_VIOLATIONS:
+        if self.program > self.most or len(self.violations) >= _MAX_VIOLATIONS:
             self.over = True
             return None
         pattern = _compile(expression)
@@ -108,12 +118,12 @@ class _Compiling:
             self.violations.append(FieldViolation(path, pattern))
             return None
         self.program += pattern.programsize + _EXPRESSION
-        if self.program > MAX_PROGRAM:
+        if self.program > self.most:
             self.violations.append(
                 FieldViolation(
                     path,
                     f"with this regular expression all expressions together count {self.program} instructions ("
-                    f"{_EXPRESSION} for each and those it compiles to), and at most {MAX_PROGRAM} are allowed; use fewer "
+                    f"{_EXPRESSION} for each and those it compiles to), and at most {self.most} are allowed; use fewer "
                     "or simpler ones (counted repetition such as .{100} costs most), or match with =",
                 )
             )

@@ -9,10 +9,12 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import format_name, new_id
 
+from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import compile_mapping
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
+from tocsin_ingest.app.mail_addresses import address_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
 from tocsin_ingest.store import heartbeats, integrations
 
@@ -20,7 +22,12 @@ METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
 
 
 async def create_integration(
-    database: Database, policies: PolicyChecker, org_id: str, request: CreateIntegrationRequest, budgets: Budgets
+    database: Database,
+    policies: PolicyChecker,
+    org_id: str,
+    request: CreateIntegrationRequest,
+    budgets: Budgets,
+    mail_domain: str,
 ) -> CreateIntegrationResponse:
     """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
 
@@ -31,6 +38,7 @@ async def create_integration(
     compile_rules(wanted.routing_rules)
     if wanted.HasField("mapping"):
         compile_mapping(wanted.mapping)
+    compile_mail(wanted.mail)
     ranges = ranges_of(wanted)
     interval = heartbeat_of(wanted)
     await require_policies(policies, org_id, wanted)
@@ -60,6 +68,7 @@ async def create_integration(
         response = await once(tx, METHOD, request, CreateIntegrationResponse, create)
         # Only now, so that the stored answer never holds it.
         response.key = key
+        response.mail_address = address_of(key, mail_domain)
         return response
 
     return await database.run(org_id, work)

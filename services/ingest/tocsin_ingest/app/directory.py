@@ -22,8 +22,10 @@ from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
 from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules, says_more
+from tocsin_ingest.domain.mails import Rules
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
@@ -42,6 +44,7 @@ _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its i
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
+EVERY_MAIL_OPENS: Final = Rules()
 AHEAD: Final = 5.0
 """Seconds before its start from which a silence is known here; longer than what is read may be old."""
 
@@ -61,8 +64,16 @@ class Routing:
     silences: tuple[Silence, ...] = ()
     mapping: CompiledMapping | None = None
     """How alerts are read out of JSON of any form; None: as where nobody says."""
+    mail: Rules = EVERY_MAIL_OPENS
+    """What mails do."""
     mark: object = field(default_factory=object, init=False, compare=False)
     """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
+
+
+def principal_of(row: KeyRow) -> Principal:
+    """The integration, with the scope to write alerts and no other."""
+    name = format_name("integrations", row.integration_id)
+    return Principal(row.org_id, name, SCOPES, sources=read_ranges(row.source_ranges))
 
 
 def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
@@ -140,8 +151,7 @@ class Directory:
         row = await self._lookups.submit(digest)
         if row is None:
             raise invalid_credential(_UNKNOWN_KEY)
-        name = format_name("integrations", row.integration_id)
-        return Principal(row.org_id, name, SCOPES, sources=read_ranges(row.source_ranges))
+        return principal_of(row)
 
     async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
         # The tenant is what the key tells, so it cannot be known before.
@@ -168,7 +178,8 @@ class Directory:
             self._metrics.rules_left_out.inc(len(left_out))
             _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
         mapping = self._mapping(org_id, integration_id, stored)
-        routing = Routing(integration_id, row.version_key, rules, row.default_policy, mapping=mapping)
+        mail = self._mail(org_id, integration_id, stored)
+        routing = Routing(integration_id, row.version_key, rules, row.default_policy, mapping=mapping, mail=mail)
         return self._silenced(key, routing, quiet)
 
     def _mapping(self, org_id: str, integration_id: str, stored: Integration) -> CompiledMapping | None:
@@ -181,6 +192,15 @@ class Directory:
             self._metrics.rules_left_out.inc()
             _log.warning("mapping_left_out", org_id=org_id, integration=integration_id, error=error.message)
             return None
+
+    def _mail(self, org_id: str, integration_id: str, stored: Integration) -> Rules:
+        try:
+            return compile_mail(stored.mail)
+        except TocsinError as error:
+            # Stored under other limits. Each mail is a trigger then: a page too many is better than none.
+            self._metrics.rules_left_out.inc()
+            _log.warning("mail_rules_left_out", org_id=org_id, integration=integration_id, error=error.message)
+            return EVERY_MAIL_OPENS
 
     def _silenced(self, key: tuple[str, str], routing: Routing, quiet: tuple[Silence, ...]) -> Routing:
         """The routing with these silences: the one given out before, if it had the same."""

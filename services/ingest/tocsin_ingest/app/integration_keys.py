@@ -7,6 +7,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.keys.secret import SHOWN, key_hash, new_key
 
 from tocsin_ingest.app.directory import KEY_PREFIX
+from tocsin_ingest.app.mail_addresses import word_of
 from tocsin_ingest.store import integrations
 
 
@@ -14,7 +15,8 @@ async def issue_key(tx: Tx, integration_id: str, lifetime: timedelta | None, gra
     """A new key of the integration, which works for `lifetime` (None: for good); those before it work for `grace` longer."""
     key = new_key(KEY_PREFIX)
     await integrations.retire_keys(tx, integration_id, grace)
-    await integrations.insert_key(tx, integration_id, key_hash(key), key[:SHOWN], lifetime)
+    mail_digest = key_hash(word_of(key))
+    await integrations.insert_key(tx, integration_id, key_hash(key), key[:SHOWN], lifetime, mail_digest)
     return key
 
 

@@ -19,6 +19,7 @@ WRITABLE: Final = (
     "auto_resolve_after",
     "heartbeat_interval",
     "mapping",
+    "mail",
 )
 
 
@@ -68,8 +69,10 @@ def heartbeat_of(integration: Integration) -> timedelta | None:
 
 
 def rules_of(integration: Integration) -> bytes:
-    """What is stored of its routing rules and its mapping."""
+    """What is stored of its routing rules, its mapping and its rules for mails."""
     stored = Integration(routing_rules=integration.routing_rules)
+    if integration.HasField("mail"):
+        stored.mail.CopyFrom(integration.mail)
     if integration.HasField("mapping"):
         stored.mapping.CopyFrom(integration.mapping)
     return stored.SerializeToString()

@@ -9,13 +9,14 @@ from tocsin_kit.ids import parse_name
 
 from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import integration_of
+from tocsin_ingest.app.mail_addresses import address_of
 from tocsin_ingest.store import integrations
 
 METHOD = "tocsin.ingest.v1.IntegrationService/RotateIntegrationKey"
 
 
 async def rotate_integration_key(
-    database: Database, org_id: str, request: RotateIntegrationKeyRequest
+    database: Database, org_id: str, request: RotateIntegrationKeyRequest, mail_domain: str
 ) -> RotateIntegrationKeyResponse:
     """The integration and its new key, which a repeat does not get again. Raises INTEGRATION_NOT_FOUND."""
     integration_id = parse_name(request.name, "integrations")
@@ -35,6 +36,7 @@ async def rotate_integration_key(
         response = await once(tx, METHOD, request, RotateIntegrationKeyResponse, rotate)
         # Only now, so that the stored answer never holds it.
         response.key = key
+        response.mail_address = address_of(key, mail_domain)
         return response
 
     return await database.run(org_id, work)

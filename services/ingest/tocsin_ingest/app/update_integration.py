@@ -10,6 +10,7 @@ from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
 
+from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import compile_mapping
 from tocsin_ingest.app.compile_rules import compile_rules
 from tocsin_ingest.app.directory import Directory
@@ -46,6 +47,7 @@ async def update_integration(
     compile_rules(written.routing_rules)
     if written.HasField("mapping"):
         compile_mapping(written.mapping)
+    compile_mail(written.mail)
     ranges = ranges_of(written)
     await require_policies(policies, org_id, written)
 

@@ -54,6 +54,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         alive: Heartbeats,
         pages: PageTokens,
         budgets: Budgets,
+        mail_domain: str,
     ) -> None:
         self._database = database
         self._policies = policies
@@ -61,12 +62,16 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         self._alive = alive
         self._pages = pages
         self._budgets = budgets
+        self._mail_domain = mail_domain
 
     async def CreateIntegration(
         self, request: CreateIntegrationRequest, context: _Context
     ) -> CreateIntegrationResponse:
         """An integration and its key."""
-        return await create_integration(self._database, self._policies, current_call().org_id, request, self._budgets)
+        org_id = current_call().org_id
+        return await create_integration(
+            self._database, self._policies, org_id, request, self._budgets, self._mail_domain
+        )
 
     async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
         """One integration."""
@@ -104,7 +109,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         self, request: RotateIntegrationKeyRequest, context: _Context
     ) -> RotateIntegrationKeyResponse:
         """A new key."""
-        return await rotate_integration_key(self._database, current_call().org_id, request)
+        return await rotate_integration_key(self._database, current_call().org_id, request, self._mail_domain)
 
     async def PreviewMapping(self, request: PreviewMappingRequest, context: _Context) -> PreviewMappingResponse:
         """What a mapping makes of a body."""

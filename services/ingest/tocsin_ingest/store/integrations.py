@@ -19,7 +19,7 @@ Version = tuple[int, datetime]
 
 @dataclass(frozen=True, slots=True)
 class IntegrationRow:
-    """One integration. `routing_rules` is a serialized `Integration` with nothing else set but its mapping."""
+    """One integration. `routing_rules` is a serialized `Integration` with nothing else set but its mapping and its mail."""
 
     integration_id: str
     display_name: str
@@ -160,16 +160,19 @@ async def delete(tx: Tx, integration_id: str) -> None:
     await tx.execute(*_DELETE(org_id=tx.org_id, integration_id=integration_id))
 
 
-async def insert_key(tx: Tx, integration_id: str, digest: bytes, prefix: str, lifetime: timedelta | None) -> None:
+async def insert_key(
+    tx: Tx, integration_id: str, digest: bytes, prefix: str, lifetime: timedelta | None, mail_digest: bytes
+) -> None:
     """Adds the current key. The one before must have been retired."""
     await tx.execute(
-        """INSERT INTO integration_keys (key_hash, org_id, integration_id, prefix, expire_time)
-        VALUES ($1, $2, $3, $4, app_now() + $5::interval)""",
+        """INSERT INTO integration_keys (key_hash, org_id, integration_id, prefix, expire_time, mail_hash)
+        VALUES ($1, $2, $3, $4, app_now() + $5::interval, $6)""",
         digest,
         tx.org_id,
         integration_id,
         prefix,
         lifetime,
+        mail_digest,
     )
 
 
@@ -195,16 +198,28 @@ async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
         WHERE key_hash = ANY($1) AND (expire_time IS NULL OR expire_time > app_now())""",
         digests,
     )
-    return {
-        row["key_hash"]: KeyRow(row["org_id"], row["integration_id"], row["remaining"], tuple(row["source_ranges"]))
-        for row in rows
-    }
+    return {row["key_hash"]: _key_row(row) for row in rows}
+
+
+async def find_mail_address(tx: Tx, digest: bytes) -> KeyRow | None:
+    """Whose key the mail address was made of, among all tenants'; None as `find_keys`."""
+    row = await tx.fetchrow(
+        """SELECT org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
+        FROM integration_keys JOIN integrations USING (org_id, integration_id)
+        WHERE mail_hash = $1 AND (expire_time IS NULL OR expire_time > app_now())""",
+        digest,
+    )
+    return None if row is None else _key_row(row)
 
 
 async def version_of(tx: Tx, integration_id: str) -> Version | None:
     """Which state of the integration is the newest; None when there is no such integration."""
     row = await tx.fetchrow(*_VERSION(org_id=tx.org_id, integration_id=integration_id))
     return (row["version"], row["create_time"]) if row else None
+
+
+def _key_row(row: asyncpg.Record) -> KeyRow:
+    return KeyRow(row["org_id"], row["integration_id"], row["remaining"], tuple(row["source_ranges"]))
 
 
 def _row(row: asyncpg.Record) -> IntegrationRow:

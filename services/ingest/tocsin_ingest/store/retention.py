@@ -29,6 +29,10 @@ STATEMENTS: Final = (
       SELECT org_id, integration_id FROM intakes
       WHERE org_id <> '*' AND since < app_now() - greatest($1::interval, interval '32 days')
       ORDER BY since LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM mail_threads WHERE (org_id, integration_id, message_hash) IN (
+      SELECT org_id, integration_id, message_hash FROM mail_threads
+      WHERE create_time < app_now() - least($1::interval, interval '30 days')
+      ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM silences WHERE (org_id, id) IN (
       SELECT org_id, id FROM silences WHERE end_time < app_now() - least($1::interval, interval '30 days')
       ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",

@@ -22,7 +22,7 @@ integrations: Final = Table(
     column(
         "routing_rules",
         LargeBinary,
-        comment="tocsin.ingest.v1.Integration with nothing but its routing_rules and its mapping",
+        comment="tocsin.ingest.v1.Integration with nothing but its routing_rules, mapping and mail",
     ),
     column("version", BigInteger, default="1"),
     column("create_time", TIME, default=NOW),
@@ -62,10 +62,17 @@ integration_keys: Final = Table(
     column("prefix", Text),
     column("create_time", TIME, default=NOW),
     column("expire_time", TIME, nullable=True),
+    column(
+        "mail_hash",
+        LargeBinary,
+        nullable=True,
+        comment="SHA-256 of the word in its mail address; null: the key is older than those",
+    ),
     primary_key("key_hash"),
     foreign_key(["org_id", "integration_id"], "integrations", ["org_id", "integration_id"], ondelete="CASCADE"),
     check("length(key_hash) = 32"),
     index("integration_keys_of_integration", "org_id", "integration_id"),
+    index("integration_keys_by_mail", "mail_hash", unique=True, where="mail_hash IS NOT NULL"),
     index("integration_keys_one_current", "org_id", "integration_id", unique=True, where="expire_time IS NULL"),
 )
 """Hashes of the keys that senders present."""
@@ -301,6 +308,26 @@ alert_endings: Final = Table(
     index("alert_endings_due", "org_id", "end_time"),
 )
 """When alerts are over that their sender does not send again. Rows of alerts that were resolved before stay until then."""
+
+mail_threads: Final = Table(
+    "mail_threads",
+    METADATA,
+    column("org_id", Text),
+    column("integration_id", Text),
+    column("message_hash", LargeBinary, comment="Of its Message-ID"),
+    column("dedup_key", Text),
+    column("create_time", TIME, default=NOW),
+    primary_key("org_id", "integration_id", "message_hash"),
+    foreign_key(
+        ["org_id", "integration_id"],
+        "integrations",
+        ["org_id", "integration_id"],
+        name="mail_threads_integration",
+        ondelete="CASCADE",
+    ),
+    index("mail_threads_by_time", "create_time"),
+)
+"""Which alerts the mails were about that were taken lately."""
 
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)

@@ -164,6 +164,7 @@ class Integration(_message.Message):
     HEARTBEAT_DUE_TIME_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MISSING_FIELD_NUMBER: _builtins.int
     MAPPING_FIELD_NUMBER: _builtins.int
+    MAIL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -231,6 +232,10 @@ class Integration(_message.Message):
     def mapping(self) -> Global___AlertMapping:
         """How alerts are read out of the bodies that are posted to `/v1/json` with this integration's key. Unset: by the names of `AlertInput`."""
 
+    @_builtins.property
+    def mail(self) -> Global___MailRules:
+        """What the mails do that are sent to this integration's address. Unset: each mail is a trigger."""
+
     def __init__(
         self,
         *,
@@ -250,14 +255,62 @@ class Integration(_message.Message):
         heartbeat_due_time: _timestamp_pb2.Timestamp | None = ...,
         heartbeat_missing: _builtins.bool = ...,
         mapping: Global___AlertMapping | None = ...,
+        mail: Global___MailRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "mapping", b"mapping", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "mail", b"mail", "mapping", b"mapping", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "mapping", b"mapping", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "mail", b"mail", "mapping", b"mapping", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Integration: _TypeAlias = Integration  # noqa: Y015
+
+@_typing.final
+class MailRules(_message.Message):
+    """What mails to an integration's address do. The fields but the last are regular expressions of RE2 that are looked for anywhere in the
+    subject, and in the first 4,096 characters of the body; `(?i)` in front ignores case. Together they may count 2,000
+    instructions, 20 for each expression and those it compiles to. An empty one holds for every mail where the other of its pair is set.
+
+    An alert is known by its subject, without reply prefixes such as `Re:` and without what `resolve_subject` and `open_subject` are found
+    in: with `^RECOVERY:` and `^PROBLEM:` the mails "PROBLEM: disk full" and "RECOVERY: disk full" are of one alert. A mail that
+    answers one that was taken before (`In-Reply-To`, `References`) is of that one's alert.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOLVE_SUBJECT_FIELD_NUMBER: _builtins.int
+    RESOLVE_BODY_FIELD_NUMBER: _builtins.int
+    OPEN_SUBJECT_FIELD_NUMBER: _builtins.int
+    OPEN_BODY_FIELD_NUMBER: _builtins.int
+    TAKE_AUTOMATIC_FIELD_NUMBER: _builtins.int
+    resolve_subject: _builtins.str
+    """A mail in whose subject this is found, and `resolve_body` in its body, resolves its alert. Both empty: none does."""
+    resolve_body: _builtins.str
+    """See `resolve_subject`."""
+    open_subject: _builtins.str
+    """Any other mail in whose subject this is found, and `open_body` in its body, is a trigger; the rest is refused. Both empty: all are."""
+    open_body: _builtins.str
+    """See `open_subject`."""
+    take_automatic: _builtins.bool
+    """Automatic answers (`Auto-Submitted: auto-replied`) and mails with an empty envelope sender, such as bounces, are taken as well.
+    Otherwise they are refused.
+    """
+    def __init__(
+        self,
+        *,
+        resolve_subject: _builtins.str = ...,
+        resolve_body: _builtins.str = ...,
+        open_subject: _builtins.str = ...,
+        open_body: _builtins.str = ...,
+        take_automatic: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_body", b"open_body", "open_subject", b"open_subject", "resolve_body", b"resolve_body", "resolve_subject", b"resolve_subject", "take_automatic", b"take_automatic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MailRules: _TypeAlias = MailRules  # noqa: Y015
 
 @_typing.final
 class AlertMapping(_message.Message):
@@ -419,8 +472,11 @@ class CreateIntegrationResponse(_message.Message):
 
     INTEGRATION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    MAIL_ADDRESS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The key, `tik_…`: shown this once. Also the PagerDuty `routing_key` and the Alertmanager receiver's bearer token."""
+    mail_address: _builtins.str
+    """Where its mails go: shown this once, made of the key, and working as long as the key. Empty: this installation takes no mails."""
     @_builtins.property
     def integration(self) -> Global___Integration:
         """The integration."""
@@ -430,10 +486,11 @@ class CreateIntegrationResponse(_message.Message):
         *,
         integration: Global___Integration | None = ...,
         key: _builtins.str = ...,
+        mail_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "key", b"key", "mail_address", b"mail_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,8 +749,11 @@ class RotateIntegrationKeyResponse(_message.Message):
 
     INTEGRATION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    MAIL_ADDRESS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The new key: shown this once."""
+    mail_address: _builtins.str
+    """Where its mails go from now on; see CreateIntegrationResponse. The old address works as long as the old key."""
     @_builtins.property
     def integration(self) -> Global___Integration:
         """The integration."""
@@ -703,10 +763,11 @@ class RotateIntegrationKeyResponse(_message.Message):
         *,
         integration: Global___Integration | None = ...,
         key: _builtins.str = ...,
+        mail_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integration", b"integration", "key", b"key", "mail_address", b"mail_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,119 @@
+"""What a mail does, and to which alert."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from tocsin_ingest.domain.message import Action
+
+SEARCHED: Final = 4096
+"""Characters of a body that the rules look at."""
+_REPLY: Final = re.compile(r"\s*(?:re|aw|sv|vs|antw|odp|ref|rif|fwd?|wg|tr|rv|enc)(?:\[\d{1,3}\])?\s*:", re.IGNORECASE)
+"""What mail programs put in front of the subject of an answer or of a mail that is handed on."""
+_PREFIXES: Final = 20
+
+
+class Refusal(StrEnum):
+    """Why a mail does nothing."""
+
+    OWN = "it is a page of Tocsin's own, and would page for itself without end"
+    AUTOMATIC = "it is an automatic answer or a bounce, and the integration does not take those (integration.mail.take_automatic)"
+    NO_RULE = "neither the rule for mails that open nor the one for mails that resolve holds for it (integration.mail)"
+
+
+class Found(Protocol):
+    """A place where an expression was found."""
+
+    def span(self) -> tuple[int, int]:
+        """From and to."""
+
+
+class Expression(Protocol):
+    """A compiled regular expression."""
+
+    def search(self, text: str, /) -> Found | None:
+        """The first place where it is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Both hold; one that is None always does."""
+
+    subject: Expression | None = None
+    body: Expression | None = None
+
+    def holds(self, mail: "Mail") -> bool:
+        """Whether the mail is meant."""
+        return (self.subject is None or self.subject.search(mail.subject) is not None) and (
+            self.body is None or self.body.search(mail.text[:SEARCHED]) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`resolves`: None: no mail does. `opens`: an empty condition is every other mail."""
+
+    resolves: Condition | None = None
+    opens: Condition = field(default_factory=Condition)
+    take_automatic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What is read of a mail. Texts may be shortened."""
+
+    subject: str
+    text: str
+    sender: str = ""
+    """The address it is from by its own header."""
+    date: str = ""
+    message_id: str = ""
+    answers: tuple[str, ...] = ()
+    """Message ids that it answers, the nearest first."""
+    automatic: bool = False
+    own: bool = False
+    importance: str = ""
+    attachments: tuple[str, ...] = ()
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether a mail program made its subject of the one that it answers."""
+        return _REPLY.match(self.subject) is not None
+
+
+def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
+    """What the mail wants. `bounce`: its envelope names no sender."""
+    if mail.own:
+        return Refusal.OWN
+    if (bounce or mail.automatic) and not rules.take_automatic:
+        return Refusal.AUTOMATIC
+    if rules.resolves is not None and rules.resolves.holds(mail):
+        return Action.RESOLVE
+    return Action.TRIGGER if rules.opens.holds(mail) else Refusal.NO_RULE
+
+
+def key_of(rules: Rules, subject: str) -> str:
+    """What the subject is about, in any case and with any blanks; the whole subject when nothing else is left."""
+    rest = subject
+    for _ in range(_PREFIXES):
+        prefix = _REPLY.match(rest)
+        if prefix is None:
+            break
+        rest = rest[prefix.end() :].lstrip()
+    conditions = [each for each in (rules.resolves, rules.opens) if each is not None]
+    return _words(_without(rest, [each.subject for each in conditions])) or _words(subject)
+
+
+def _without(subject: str, expressions: Sequence[Expression | None]) -> str:
+    for each in expressions:
+        found = None if each is None else each.search(subject)
+        if found is not None:
+            start, end = found.span()
+            subject = f"{subject[:start]} {subject[end:]}"
+    return subject
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,169 @@
+"""Reads mails within a bounded time and memory. It takes milliseconds, so it has no place on the event loop.
+
+Python's parser asks each of the parts around a line about it, and Python knows codecs that take quadratic time. So only the
+head of a mail is parsed, only if it has few parts, and only the character sets that mails have are decoded.
+"""
+
+import re
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.header import decode_header
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
+from html import unescape
+from itertools import islice
+from typing import Any, Final
+
+import re2
+
+from tocsin_ingest.domain.mails import Mail
+
+PARSED: Final = 128 << 10
+"""Bytes of a mail; what follows them is not looked at."""
+TEXT: Final = 16 << 10
+"""Characters of the body that are kept."""
+_BOUNDARIES: Final = 60
+"""Times the word may stand in what is parsed; in more, the parts are not told apart."""
+_PARTS: Final = 50
+_DECODED: Final = 64 << 10
+"""Bytes of one part."""
+_Part = Any  # email.message.Message, which is generic for type checkers only
+_HEADER: Final = 2000
+_IDS: Final = 50
+_NAMES: Final = 20
+_CHARSETS: Final = re.compile(
+    r"(us-)?ascii|ansi_x3[.]4-19\d\d|utf-?(7|8|16|16le|16be|32|32le|32be)|iso-?8859-?\d{1,2}|latin-?\d{1,2}|windows-?\d{3,4}"
+    r"|cp-?\d{3,4}|koi8-?[rut]|gb2312|gbk|gb18030|big5(-?hkscs)?|shift[-_]?jis|sjis|euc-?(jp|kr|tw)|iso-2022-(jp|kr)(-\d)?"
+    r"|ks_c_5601-1987|tis-620|mac-?\w{0,12}",
+    re.IGNORECASE,
+)
+_ID: Final = re.compile(r"<[^<>\s]{1,500}>")
+_UNSEEN: Final = re2.compile(r"(?is)<(?:script\b.*?</script|style\b.*?</style|head\b.*?</head|!--.*?--)[^>]*>")
+_BREAK: Final = re2.compile(r"(?is)<(?:br|hr|/?p|/?div|/tr|/table|/h[1-6]|li|/?ul|/?ol)\b[^>]*>")
+_CELL: Final = re2.compile(r"(?is)</t[dh]\b[^>]*>")
+_TAG: Final = re2.compile(r"(?s)<[^>]*>")
+_BLANKS: Final = re.compile(r"[^\S\n]+")
+_EMPTY_LINES: Final = re.compile(r"\n{3,}")
+
+
+def read_mail(content: bytes) -> Mail:
+    """Whatever the bytes are; what cannot be read is left out."""
+    message = _parse(content[:PARSED])
+    try:
+        parts = list(islice(_leaves(message), _PARTS))
+        text, attachments = _text(parts), tuple(_names(parts))
+    except Exception:
+        # The library raises many things about what is no MIME.
+        text, attachments = "", ()
+    references = _ids(message, "In-Reply-To") + _ids(message, "References")[::-1]
+    return Mail(
+        subject=_one_line(_header(message, "Subject")),
+        text=text,
+        sender=parseaddr(_one_line(_header(message, "From")))[1],
+        date=_one_line(_header(message, "Date")),
+        message_id=next(iter(_ids(message, "Message-ID")), ""),
+        answers=tuple(dict.fromkeys(references))[:_IDS],
+        automatic=_is_automatic(message),
+        own=message.get("Tocsin-Delivery") is not None,
+        importance=_importance(message),
+        attachments=attachments,
+    )
+
+
+def _parse(head: bytes) -> _Part:
+    if head.lower().count(b"boundary") <= _BOUNDARIES:
+        try:
+            return message_from_bytes(head, policy=policy.compat32)
+        except Exception:  # noqa: S110 - parts in parts in parts: a RecursionError, among others
+            pass
+    return BytesHeaderParser(policy=policy.compat32).parsebytes(head)
+
+
+def _leaves(message: _Part) -> Iterator[_Part]:
+    return (part for part in message.walk() if not part.is_multipart())
+
+
+def _text(parts: list[_Part]) -> str:
+    """The first text that is none of the attachments; of HTML what is seen of it."""
+    shown = [part for part in parts if part.get_content_disposition() != "attachment"]
+    for part in shown:
+        if part.get_content_type() == "text/plain" and (text := _tidy(_decoded(part))):
+            return text
+    for part in shown:
+        if part.get_content_type() == "text/html" and (text := _tidy(_seen(_decoded(part)))):
+            return text
+    return ""
+
+
+def _names(parts: list[_Part]) -> Iterator[str]:
+    named = (part.get_filename() for part in parts)
+    return islice((_one_line(_unfolded(name)) for name in named if name), _NAMES)
+
+
+def _decoded(part: _Part) -> str:
+    payload = part.get_payload(decode=True)
+    charset = part.get_param("charset")
+    return _chars(payload[:_DECODED] if isinstance(payload, bytes) else b"", charset)
+
+
+def _chars(data: bytes, charset: Any) -> str:
+    name = charset.strip() if isinstance(charset, str) else ""
+    try:
+        return data.decode(name if _CHARSETS.fullmatch(name) else "utf-8", "replace")
+    except (LookupError, ValueError):
+        return data.decode("utf-8", "replace")
+
+
+def _seen(html: str) -> str:
+    """Without what a browser does not show. RE2 takes linear time, whatever stands open in it."""
+    for pattern, instead in ((_UNSEEN, " "), (_BREAK, "\n"), (_CELL, "\t"), (_TAG, "")):
+        html = pattern.sub(instead, html)
+    return unescape(html)
+
+
+def _tidy(text: str) -> str:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    return _EMPTY_LINES.sub("\n\n", _BLANKS.sub(" ", lines)).strip()[:TEXT]
+
+
+def _header(message: _Part, name: str) -> str:
+    """The first of this name, decoded. As the parser keeps it: what is no ASCII stands there as it came."""
+    wanted = name.lower()
+    raw = next((str(value) for each, value in message.raw_items() if each.lower() == wanted), "")[:_HEADER]
+    return _unfolded(raw)
+
+
+def _unfolded(raw: str) -> str:
+    text = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\r", "").replace("\n", "")
+    try:
+        pieces = decode_header(text)
+    except Exception:
+        return text
+    return "".join(
+        piece if isinstance(piece, str) else _chars(piece, charset or "latin-1") for piece, charset in pieces
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("\0", "\ufffd").split())[:_HEADER]
+
+
+def _ids(message: _Part, name: str) -> list[str]:
+    return _ID.findall(_header(message, name))
+
+
+def _is_automatic(message: _Part) -> bool:
+    """Whether it answers another mail by itself (RFC 3834). What a program sends of its own, such as cron, is an alert."""
+    if _header(message, "Auto-Submitted").strip().lower().startswith("auto-replied"):
+        return True
+    if message.get("X-Autoreply") is not None or message.get("X-Autorespond") is not None:
+        return True
+    return _header(message, "Precedence").strip().lower() == "auto_reply"
+
+
+def _importance(message: _Part) -> str:
+    """`high`, `low` or nothing."""
+    said = f"{_header(message, 'Importance')} {_header(message, 'X-Priority')}".lower().split()
+    if not said:
+        return ""
+    return "high" if said[0] in ("high", "1", "2") else "low" if said[0] in ("low", "4", "5") else ""

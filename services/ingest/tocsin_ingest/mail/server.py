@@ -1,0 +1,271 @@
+"""The SMTP listener: who may connect, for how long, and how much may come (RFC 5321).
+
+aiosmtpd speaks the protocol. What it does not limit is limited here: connections, the time of a session, and the memory of
+a mail that is on its way.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections import Counter
+from typing import Any, Final
+
+from aiosmtpd.smtp import SMTP, Envelope
+from tocsin_kit.buckets import Buckets
+from tocsin_kit.credentials import source_of
+from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns, until, wait_for_any
+
+from tocsin_ingest.mail.receiver import MailReceiver
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.settings import IngestSettings
+
+_log = get_logger(__name__)
+_HOST_SHARE: Final = 2
+_SENDING_SHARE: Final = 8
+_COMMANDS: Final = 100
+"""Of one kind in one session."""
+_CONNECTIONS_PER_SECOND: Final = 10.0
+_CONNECTIONS_AT_ONCE: Final = 100.0
+"""Of one source. A session costs a millisecond to set up."""
+_GRACE: Final = 5.0
+_STEP: Final = 0.01
+_FULL: Final = "421 4.3.2 too many connections; try again a little later"
+_BUSY: Final = "451 4.3.2 too many mails are on their way; send it again a little later"
+_LATE: Final = "421 4.4.2 the mail did not come in time"
+_LEAVING: Final = "421 4.3.2 closing; another one will take your mail"
+_TOO_LARGE: Final = "552 5.3.4 the mail is larger than {limit} bytes"
+
+# It logs each command as it came, and the addresses in them are credentials.
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+
+
+class MailServer:
+    """One listener and its sessions."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        receiver: MailReceiver,
+        tls: ssl.SSLContext | None,
+        metrics: IngestMetrics,
+        stop: asyncio.Event,
+    ) -> None:
+        self.settings: Final = settings
+        self.receiver: Final = receiver
+        self.tls: Final = tls
+        self._stop = stop
+        self._sessions: set[_Session] = set()
+        self._hosts: Counter[str] = Counter()
+        self._rate = Buckets(_CONNECTIONS_PER_SECOND, _CONNECTIONS_AT_ONCE)
+        self._sending: Counter[str] = Counter()
+        self._refused = metrics.mail_refused
+        self.port = 0
+        """The port it listens on, once started."""
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Take mails until the process is told to stop. What is being committed then is answered."""
+        loop = asyncio.get_running_loop()
+        host, _, port = self.settings.mail_listen.rpartition(":")
+        server = await loop.create_server(
+            lambda: _Session(self), host.strip("[]"), int(port), reuse_port=self.settings.listen_shared
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        _log.info("mail_listening", address=self.settings.mail_listen, port=self.port, starttls=self.tls is not None)
+        try:
+            await wait_for_any(self._stop, ended)
+        finally:
+            server.close()
+            for session in list(self._sessions):
+                session.leave_if_idle()
+            await until(lambda: not self._sessions, _GRACE, step=_STEP)
+            for session in list(self._sessions):
+                session.abort()
+
+    async def close(self) -> None:
+        """After the last mail."""
+        self.receiver.close()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether sessions end with the command that they are in."""
+        return self._stop.is_set()
+
+    def enter(self, session: "_Session", host: str) -> bool:
+        """One session more; False when there is no room for it."""
+        most = self.settings.mail_max_connections
+        full = len(self._sessions) >= most or self._hosts[host] >= most // _HOST_SHARE
+        if full or self.leaving or self._rate.take(host, time.monotonic()):
+            self._refused.labels("connections").inc()
+            return False
+        self._sessions.add(session)
+        self._hosts[host] += 1
+        return True
+
+    def leave(self, session: "_Session", host: str) -> None:
+        """The session is over."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+            _less(self._hosts, host)
+
+    def lend(self, host: str) -> bool:
+        """Whether one more mail may be on its way; `give_back` follows."""
+        most = max(2, self.settings.mail_max_connections // _SENDING_SHARE)
+        if self._sending.total() >= most or self._sending[host] >= most // _HOST_SHARE:
+            self._refused.labels("mails").inc()
+            return False
+        self._sending[host] += 1
+        return True
+
+    def give_back(self, host: str) -> None:
+        """A mail is not on its way any more."""
+        _less(self._sending, host)
+
+
+class _Session(SMTP):
+    """One connection."""
+
+    # Of each command; the reader takes no longer line.
+    command_size_limit = 1000
+
+    def __init__(self, server: MailServer) -> None:
+        settings = server.settings
+        super().__init__(
+            server.receiver,
+            data_size_limit=settings.mail_max_bytes,
+            enable_SMTPUTF8=True,
+            hostname=settings.mail_domain,
+            ident="Tocsin",
+            tls_context=server.tls,
+            require_starttls=settings.mail_require_tls,
+            timeout=settings.mail_command_seconds,
+            auth_exclude_mechanism=("LOGIN", "PLAIN"),
+            command_call_limit=_COMMANDS,
+            loop=asyncio.get_running_loop(),
+        )
+        self._server = server
+        self._most = settings.mail_max_bytes
+        self._host = ""
+        self._end: asyncio.TimerHandle | None = None
+        self._busy = False
+
+    def connection_made(self, transport: Any) -> None:
+        """The first time, and again once STARTTLS has made another transport of it."""
+        if self._end is None:
+            peer = transport.get_extra_info("peername")
+            self._host = source_of(str(peer[0]) if peer else "")
+            if not self._server.enter(self, self._host):
+                transport.set_protocol(asyncio.Protocol())
+                transport.write(f"{_FULL}\r\n".encode())
+                transport.close()
+                return
+            seconds = self._server.settings.mail_session_seconds
+            self._end = asyncio.get_running_loop().call_later(seconds, self.abort)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """However it ended."""
+        if self._end is not None:
+            self._end.cancel()
+        self._server.leave(self, self._host)
+        super().connection_lost(error)
+
+    def abort(self) -> None:
+        """Ends it without a word."""
+        # Beneath STARTTLS: TLS would wait for the client's goodbye.
+        transport: Any = self._original_transport or self.transport
+        if transport is not None:
+            transport.abort()
+
+    def leave_if_idle(self) -> None:
+        """Ends it when nothing of it is being committed."""
+        transport: Any = self.transport
+        if not self._busy and transport is not None:
+            transport.write(f"{_LEAVING}\r\n".encode())
+            transport.close()
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """A mail, within the room that there is for mails on their way.
+
+        Not as the library reads it, which keeps an object for each line, and lines without an end in full.
+        """
+        if await self.check_helo_needed():
+            return
+        if self.envelope is None or not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 send RCPT first")
+        elif arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+        elif not self._server.lend(self._host):
+            await self.push(_BUSY)
+        else:
+            try:
+                await self._take()
+            finally:
+                self._server.give_back(self._host)
+
+    async def _take(self) -> None:
+        await self.push("354 end with <CR><LF>.<CR><LF>")
+        seconds = self._server.settings.mail_command_seconds
+        # Behind ours, which says what is wrong.
+        self._reset_timeout(2 * seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                content, ended = await self._content()
+        except TimeoutError:
+            await self._goodbye(_LATE)
+            return
+        if content is None:
+            self.envelope = Envelope()
+            too_large = _TOO_LARGE.format(limit=self._most)
+            await (self.push(too_large) if ended else self._goodbye(too_large))
+            return
+        assert self.envelope is not None
+        self.envelope.content = content
+        self._busy = True
+        try:
+            # A commit may take longer than a client may be silent.
+            self._reset_timeout(self._server.settings.mail_session_seconds)
+            status = await self._call_handler_hook("DATA")
+        finally:
+            self._busy = False
+        self._reset_timeout()
+        self.envelope = Envelope()
+        await self.push(status)
+        if self._server.leaving:
+            await self._goodbye(_LEAVING)
+
+    async def _goodbye(self, status: str) -> None:
+        await self.push(status)
+        if self.transport is not None:
+            self.transport.close()
+
+    async def _content(self) -> tuple[bytes | None, bool]:
+        """The mail without its last line and without the dots that hide such lines; None: it is too large. And whether it
+        was heard to its end.
+        """
+        content, at_start, turns, came = bytearray(), True, Turns(), 0
+        while True:
+            try:
+                piece: bytes = await self._reader.readuntil(b"\r\n")
+                ends = True
+            except asyncio.LimitOverrunError as error:
+                # Longer than a line may be. Many programs write such lines, and mails are limited as a whole.
+                piece, ends = await self._reader.readexactly(error.consumed), False
+            if at_start and ends and piece == b".\r\n":
+                return (bytes(content) if came <= self._most else None), True
+            came += len(piece)
+            if came > 2 * self._most:
+                return None, False
+            if came <= self._most:
+                content += piece[1:] if at_start and piece.startswith(b".") else piece
+            else:
+                content.clear()
+            at_start = ends
+            await turns.give()
+
+
+def _less(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

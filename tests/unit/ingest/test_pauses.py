@@ -81,6 +81,17 @@ def test_a_group_with_an_open_incident_is_joined_at_once() -> None:
     assert played.at(1, paused("c", group="g"), paused("a", group="g")) == [Outcome.GROUPED, Outcome.GROUPED]
 
 
+def test_repeats_in_one_batch_join_the_incident_that_opens_between_them() -> None:
+    made, waits = Snapshot(new_id), paused("a", group="g")
+    made.put_windows({}, at(0))
+    sent = [waits, waits, waits, message("b", group="g"), waits, waits]
+    assert [decision.outcome for decision, _ in made.play(sent)] == [
+        *[Outcome.PAUSED] * 3,
+        *(Outcome.OPENED, Outcome.GROUPED, Outcome.DEDUPLICATED),
+    ]
+    assert sorted(alert.count for alert in made.alerts.values()) == [1, 5]
+
+
 def test_a_changed_rule_holds_for_the_next_trigger() -> None:
     """A pause that has begun keeps its end; without one in the rule any more it is over; a rule that suppresses ends it."""
     played = Played()

@@ -164,12 +164,14 @@ class Snapshot:
         """As `apply`, for batches in which a message is there many times (the same object): it is decided once or twice.
 
         Further repeats of a trigger only count, so they are counted together: before another message of their key is decided,
-        before anything ends or is acknowledged, and at the end. Triggers of other keys in between do not see them: what these
-        change of a shared incident is a sum, apart from the summary in its last event, which is the last message's.
+        before anything ends or is acknowledged, paused ones before an incident of their group opens, and at the end. Triggers of
+        other keys in between do not see them: what these change of a shared incident is a sum, apart from the summary in its last
+        event, which is the last message's.
         """
         steps: list[Step] = []
         repeats: dict[int, _Repeats] = {}
         of_key: dict[UUID, int] = {}
+        paused: dict[UUID, list[int]] = {}
         self._said.clear()
         for position, message in enumerate(self._by_now(messages)):
             same = repeats.get(id(message))
@@ -181,15 +183,24 @@ class Snapshot:
             if message.action is not Action.TRIGGER or message.seen is not None:
                 self._count_repeats(repeats)
                 of_key.clear()
+                paused.clear()
             elif (other := of_key.pop(message.key, None)) is not None:
                 self._count_repeats({other: repeats.pop(other)})
             decision = self._play_one(message)
             steps.append((decision, 0))
             if decision.incident is not None:
                 self._said[decision.incident.id] = position
+            if decision.outcome is Outcome.OPENED:
+                # What was paused until now joins it from here on.
+                joins = {each: repeats.pop(each) for each in paused.pop(message.group_key, ()) if each in repeats}
+                for each in joins.values():
+                    of_key.pop(each.message.key, None)
+                self._count_repeats(joins)
             if decision.outcome in _LASTING and message.action is Action.TRIGGER and message.seen is None:
                 repeats[id(message)] = _Repeats(message, decision)
                 of_key[message.key] = id(message)
+                if decision.outcome is Outcome.PAUSED:
+                    paused.setdefault(message.group_key, []).append(id(message))
         self._count_repeats(repeats)
         return steps
 

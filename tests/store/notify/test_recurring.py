@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import message_service_pb2
@@ -260,3 +261,27 @@ async def test_a_rule_that_cannot_be_read_any_more_ends_and_holds_up_no_other(db
     assert (ended.state, ended.sent_count) == (RecurringState.ENDED, 1)
     assert ended.state_reason.startswith("its rule cannot be read any more")
     assert (goes_on.state, goes_on.sent_count) == (RecurringState.ACTIVE, 1)
+
+
+async def test_costly_rules_of_many_are_worked_on_turn_by_turn(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages of all tenants wait for a turn, and not for all that is due."""
+    monkeypatch.setattr(use_cases, "_TURN", 0.0)
+    org = new_org()
+    for _ in range(3):
+        await insert(db, org)
+    recur = Recur(db, Quiet())
+    assert await db.run(None, recur._round)
+    assert await messages_of(db, org) == 1
+    await recur.everything()
+    assert await messages_of(db, org) == 3
+
+
+async def test_a_rule_that_began_long_ago_is_refused(notify: Notify, sender: Sender) -> None:
+    """All of its days since would be counted each time."""
+    request = pb.CreateRecurringMessageRequest(
+        message=message_service_pb2.Message(user=ANA, text="Water the plants."),
+        start=message_service_pb2.LocalTime(date_time="2001-01-01T09:00", time_zone="UTC"),
+        rule="FREQ=DAILY;COUNT=1000;BYMONTH=2;BYMONTHDAY=29",
+    )
+    with pytest.raises(grpc.aio.AioRpcError, match="must not lie more than 366 days in the past"):
+        await notify.recurring_messages.CreateRecurringMessage(request, metadata=bearer(sender.org))

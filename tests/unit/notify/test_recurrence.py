@@ -1,5 +1,6 @@
 """Recurrence rules: which days, at which instants, and what is refused; python-dateutil is the oracle for days."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise, takewhile
 from typing import Any
@@ -109,19 +110,50 @@ def test_a_rule_ends_with_its_last_instant() -> None:
 NEVER = ["FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "FREQ=DAILY;INTERVAL=7;BYDAY=TU"]
 
 
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many days and months of rules were looked at."""
+    count = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            nonlocal count
+            count += 1
+            return real(*given)
+
+        return call
+
+    for name in ("days", "_is_weekday"):
+        monkeypatch.setattr(recurrence._Chosen, name, counted(getattr(recurrence._Chosen, name)))
+    return lambda: count
+
+
 @pytest.mark.parametrize("text", [*NEVER, "FREQ=MONTHLY;BYDAY=MO;BYSETPOS=300"])
-def test_a_rule_that_no_day_fits_is_known_to_have_ended_soon(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_that_no_day_fits_is_known_to_have_ended_soon(text: str, looked: Callable[[], int]) -> None:
     """The search ends after ten years' days, and not in the year 9999, where days run out."""
-    looked, real = 0, recurrence._fits
-
-    def counted(*given: Any) -> bool:
-        nonlocal looked
-        looked += 1
-        return real(*given)
-
-    monkeypatch.setattr(recurrence, "_fits", counted)
     assert occurrences(text, wall("2027-03-01T09:00"), 1) == []
-    assert looked < 5000
+    assert looked() < 8000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FREQ=YEARLY;COUNT=1000;BYMONTH=2;BYMONTHDAY=29",
+        "FREQ=WEEKLY;COUNT=1000;BYMONTH=2;BYDAY=MO",
+        "FREQ=MONTHLY;COUNT=1000;BYDAY=5MO,-5SU;BYMONTH=1;BYSETPOS=-1",
+    ],
+)
+def test_a_rule_of_rare_days_is_counted_without_a_look_at_the_others(text: str, looked: Callable[[], int]) -> None:
+    made = Recurrence(read_rule(text), wall("2000-01-01T09:00"), BERLIN)
+    assert made.next_after(datetime(2026, 11, 29, tzinfo=UTC)) is not None
+    assert looked() < 3000
+
+
+def test_what_was_missed_is_found_in_one_walk(looked: Callable[[], int]) -> None:
+    made = Recurrence(read_rule("FREQ=DAILY;COUNT=1000"), wall("2027-01-01T09:00"), "UTC")
+    latest, following = made.around(datetime(2027, 1, 1, 9, tzinfo=UTC), datetime(2029, 1, 1, tzinfo=UTC))
+    assert (latest, following) == (datetime(2028, 12, 31, 9, tzinfo=UTC), datetime(2029, 1, 1, 9, tzinfo=UTC))
+    assert looked() < 2000
 
 
 def test_a_leap_day_is_found_eight_years_ahead() -> None:

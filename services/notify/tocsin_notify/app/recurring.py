@@ -4,7 +4,8 @@ The rows are the record, and a sweep finds what is due. The message of an occurr
 recurring one to its next time, under an id that is computed from both: it is made once, whatever is killed or runs twice.
 """
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -27,6 +28,10 @@ from tocsin_notify.store.recurring import Occurrence, Recurring, Template, Turn
 _log = get_logger(__name__)
 
 MOST_PER_ROUND: Final = 500
+_BEHIND: Final = timedelta(days=366)
+"""How long ago a rule may begin: all of its days since are counted."""
+_TURN: Final = 0.02
+"""Seconds of work on rules in one transaction. The pages of all tenants wait for it."""
 _OVER: Final = "its rule has no occurrence left"
 
 
@@ -104,14 +109,16 @@ class Recur:
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
-        while await self._db.run(None, self._round) == MOST_PER_ROUND:
+        while await self._db.run(None, self._round):
             pass
 
-    async def _round(self, tx: Tx) -> int:
+    async def _round(self, tx: Tx) -> bool:
+        """Whether another round may find more."""
         rows = await recurring.due(tx, MOST_PER_ROUND)
         if not rows:
-            return 0
+            return False
         now = await tx.now()
+        over = time.monotonic() + _TURN
         made: list[Occurrence] = []
         turns: list[Turn] = []
         for row in rows:
@@ -121,10 +128,12 @@ class Recur:
             made.append(Occurrence(id, row, planned))
             state = RecurringState.ENDED if following is None else RecurringState.ACTIVE
             turns.append(Turn(row, state, why, following, id))
+            if time.monotonic() > over:
+                break
         await recurring.occur(tx, made)
         await recurring.settle(tx, turns)
         tx.after_commit(lambda: self._tell(made))
-        return len(rows)
+        return len(turns) < len(rows) or len(rows) == MOST_PER_ROUND
 
     def _tell(self, made: list[Occurrence]) -> None:
         for each in made:
@@ -138,6 +147,10 @@ def _first(start: tuple[str, str], rule: str, now: datetime) -> datetime:
         recurrence = Recurrence(read_rule(rule), wall_time_of(date_time), time_zone)
         if recurrence.start > now.replace(tzinfo=None) + AHEAD:
             raise BadTime("date_time", f"must lie within the next {AHEAD.days} days")
+        if recurrence.start < now.replace(tzinfo=None) - _BEHIND:
+            raise BadTime(
+                "date_time", f"must not lie more than {_BEHIND.days} days in the past; give a later occurrence"
+            )
         found = recurrence.next_after(now)
     except BadRule as error:
         raise invalid("rule", str(error)) from error
@@ -150,21 +163,28 @@ def _first(start: tuple[str, str], rule: str, now: datetime) -> datetime:
 
 def _latest_until(row: Recurring, planned: datetime, now: datetime) -> tuple[datetime, datetime | None, str]:
     """The latest occurrence from `planned` until now, the one after it, and why there is none."""
-    following, why = _next(row, planned)
-    while following is not None and following <= now:
-        planned = following
-        following, why = _next(row, planned)
-    return planned, following, why
+    latest, following, why = _around(row, planned, max(planned, now))
+    return latest or planned, following, why
 
 
 def _next(row: Recurring, moment: datetime) -> tuple[datetime | None, str]:
-    """The first occurrence after a time; without one, why. A rule that a later version cannot read any more ends and says so."""
+    """The first occurrence after a time; without one, why."""
+    _, following, why = _around(row, moment, moment)
+    return following, why
+
+
+def _around(row: Recurring, since: datetime, until: datetime) -> tuple[datetime | None, datetime | None, str]:
+    """The last occurrence in between, the first one after `until`, and without that one why there is none.
+
+    A rule that another version cannot read any more ends and says so: as an error it would end every round, of all tenants.
+    """
     try:
-        found = Recurrence(read_rule(row.rule), wall_time_of(row.start_time), row.time_zone).next_after(moment)
-    except (BadRule, BadTime) as error:
+        made = Recurrence(read_rule(row.rule), wall_time_of(row.start_time), row.time_zone)
+        latest, following = made.around(since, until)
+    except (ArithmeticError, ValueError) as error:
         _log.error("recurring_message_unreadable", org_id=row.org_id, recurring_message=str(row.id), detail=str(error))
-        return None, f"its rule cannot be read any more: {error}"
-    return found, "" if found is not None else _OVER
+        return None, None, f"its rule cannot be read any more: {error}"
+    return latest, following, "" if following is not None else _OVER
 
 
 async def _living(tx: Tx, id: UUID) -> Recurring:

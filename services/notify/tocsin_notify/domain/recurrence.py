@@ -6,7 +6,7 @@ that no day fits, such as 30 February, which takes it seconds. The tests compare
 
 import calendar
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -77,18 +77,25 @@ class Recurrence:
         A local time that the clocks skip is read with the offset before the gap, and of one that comes twice the first counts, as
         RFC 5545 §3.3.5 says. Raises BadTime when the zone is unknown.
         """
-        wall = as_wall_time(moment, self.time_zone)
-        for number, day in enumerate(_days(self.rule, self.start.date(), wall.date() - 2 * _DAY), 1):
+        return self.around(moment, moment)[1]
+
+    def around(self, since: datetime, until: datetime) -> tuple[datetime | None, datetime | None]:
+        """The last occurrence after `since` and not after `until`, and the first one after `until`. Raises as `next_after` does."""
+        latest = None
+        near = as_wall_time(since, self.time_zone).date() - 2 * _DAY
+        for number, day in enumerate(_days(self.rule, self.start.date(), near), 1):
             if self.rule.count is not None and number > self.rule.count:
-                return None
-            if day < wall.date() - 2 * _DAY:
+                break
+            if day < near:
                 continue
             instant = earliest_instant_of(datetime.combine(day, self.start.time()), self.time_zone)
             if self.rule.until is not None and instant > self.rule.until:
-                return None
-            if instant > moment:
-                return instant
-        return None
+                break
+            if instant > until:
+                return latest, instant
+            if instant > since:
+                latest = instant
+        return latest, None
 
 
 def read_rule(text: str) -> Rule:
@@ -128,22 +135,24 @@ def read_rule(text: str) -> Rule:
 
 def _days(rule: Rule, start: date, near: date) -> Iterator[date]:
     """The days of a rule from its start on. Without COUNT those long before `near` are left out."""
-    step, barren = 0, 0
+    chosen = _Chosen.by(rule, start)
+    ahead = 0
     if rule.count is None and near > start:
-        step = max(0, _periods_between(rule, start, near) // rule.interval - 1)
+        ahead = max(0, _periods_between(rule, start, near) // rule.interval - 1) * rule.interval
+    barren = 0
     while barren <= _MOST_BARREN:
         try:
-            first, last = _period(rule, start, step * rule.interval)
+            first, last = _period(rule, start, ahead)
         except (OverflowError, ValueError):
             return  # behind the year 9999, where days run out
-        fitting = [day for day in _each(first, last) if _fits(rule, start, day)]
+        fitting = chosen.days(first, last)
         if rule.by_set_position:
             size = len(fitting)
             at = {position - 1 if position > 0 else size + position for position in rule.by_set_position}
             fitting = [day for index, day in enumerate(fitting) if index in at]
         yield from (day for day in fitting if start <= day)
         barren = 0 if fitting else barren + (last - first).days + 1
-        step += 1
+        ahead += rule.interval
 
 
 def _period(rule: Rule, start: date, ahead: int) -> tuple[date, date]:
@@ -175,32 +184,62 @@ def _periods_between(rule: Rule, start: date, day: date) -> int:
             return day.year - start.year
 
 
-def _each(first: date, last: date) -> Iterator[date]:
-    return (first + number * _DAY for number in range((last - first).days + 1))
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The days that the BY parts choose; the start stands in for those that the frequency needs. What is empty chooses all.
 
+    `of_year`: ordinals of weekdays count within the year.
+    """
 
-def _fits(rule: Rule, start: date, day: date) -> bool:
-    """Whether a day of a period is chosen by the BY parts; the start stands in for those that its frequency needs."""
-    months, month_days, weekdays = rule.by_month, rule.by_month_day, rule.by_day
-    if not month_days and not weekdays:
-        if rule.frequency is Frequency.WEEKLY:
-            weekdays = frozenset({(0, start.weekday())})
-        elif rule.frequency is not Frequency.DAILY:
-            month_days = frozenset({start.day})
-            if rule.frequency is Frequency.YEARLY and not months:
-                months = frozenset({start.month})
-    if months and day.month not in months:
-        return False
-    length = calendar.monthrange(day.year, day.month)[1]
-    if month_days and day.day not in month_days and day.day - length - 1 not in month_days:
-        return False
-    if not weekdays or (0, day.weekday()) in weekdays:
-        return True
-    if rule.frequency is Frequency.YEARLY and not rule.by_month:
-        before, after = (day - date(day.year, 1, 1)).days, (date(day.year, 12, 31) - day).days
-    else:
-        before, after = day.day - 1, length - day.day
-    return bool({(before // 7 + 1, day.weekday()), (-(after // 7) - 1, day.weekday())} & weekdays)
+    months: frozenset[int]
+    month_days: frozenset[int]
+    weekdays: frozenset[tuple[int, int]]
+    of_year: bool
+
+    @classmethod
+    def by(cls, rule: Rule, start: date) -> "_Chosen":
+        """What a rule chooses."""
+        months, month_days, weekdays = rule.by_month, rule.by_month_day, rule.by_day
+        if not month_days and not weekdays:
+            if rule.frequency is Frequency.WEEKLY:
+                weekdays = frozenset({(0, start.weekday())})
+            elif rule.frequency is not Frequency.DAILY:
+                month_days = frozenset({start.day})
+                if rule.frequency is Frequency.YEARLY and not months:
+                    months = frozenset({start.month})
+        return cls(months, month_days, weekdays, rule.frequency is Frequency.YEARLY and not rule.by_month)
+
+    def days(self, first: date, last: date) -> list[date]:
+        """Those of a period, in order. Of a month that is not chosen no day is looked at."""
+        found: list[date] = []
+        while True:
+            ends = (first.year, first.month) == (last.year, last.month)
+            if not self.months or first.month in self.months:
+                found += self._of_month(first, last.day if ends else 31)
+            if ends:
+                return found
+            first = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+
+    def _of_month(self, first: date, last: int) -> Iterator[date]:
+        """Those of the days of one month from `first` to that with the number `last`, or to the end of the month."""
+        length = calendar.monthrange(first.year, first.month)[1]
+        numbers: Iterable[int] = range(first.day, min(last, length) + 1)
+        if self.month_days:
+            named = {number if number > 0 else length + number + 1 for number in self.month_days}
+            numbers = sorted(named.intersection(numbers))
+        for number in numbers:
+            day = first.replace(day=number)
+            if self._is_weekday(day, length):
+                yield day
+
+    def _is_weekday(self, day: date, length: int) -> bool:
+        if not self.weekdays or (0, day.weekday()) in self.weekdays:
+            return True
+        if self.of_year:
+            before, after = (day - date(day.year, 1, 1)).days, (date(day.year, 12, 31) - day).days
+        else:
+            before, after = day.day - 1, length - day.day
+        return bool({(before // 7 + 1, day.weekday()), (-(after // 7) - 1, day.weekday())} & self.weekdays)
 
 
 def _number(parts: dict[str, str], key: str, most: int) -> int | None:

@@ -3,6 +3,7 @@
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import contact_service_pb2 as pb
+from tocsin.type.v1.weekday_pb2 import Weekday
 
 from tests.contract.notify.caller import ANA, Caller, refused
 from tests.store.notify.support import Notify, bearer, new_org
@@ -17,6 +18,15 @@ def settings(user: str, pages: int | None = None, seconds: int | None = None) ->
     if seconds is not None:
         made.page_budget.window.seconds = seconds
     return made
+
+
+def quiet(zone: str, *windows: tuple[str, str], days: int = 7) -> pb.QuietHours:
+    every = Weekday.values()[1 : days + 1]
+    return pb.QuietHours(time_zone=zone, windows=[pb.QuietWindow(days=every, start=a, end=b) for a, b in windows])
+
+
+def with_quiet(hours: pb.QuietHours, user: str = ANA) -> pb.NotificationSettings:
+    return pb.NotificationSettings(user=user, quiet_hours=hours)
 
 
 def change(given: pb.NotificationSettings) -> pb.UpdateNotificationSettingsRequest:
@@ -47,6 +57,19 @@ async def test_a_user_has_what_they_chose_else_the_organisations_else_the_operat
     assert await counts(others, ANA) == (0, 300), "another tenant's"
 
 
+async def test_quiet_hours_are_kept_as_they_were_given(notify: Notify) -> None:
+    caller = Caller(notify, new_org())
+    nights = quiet("Europe/Berlin", ("22:00", "07:00"), ("12:00", "24:00"))
+    written = (await caller.UpdateNotificationSettings(change(with_quiet(nights, ALL)))).notification_settings
+    assert written.quiet_hours == nights
+    asked = pb.GetNotificationSettingsRequest(user=ANA)
+    assert (await caller.GetNotificationSettings(asked)).effective.quiet_hours == nights
+    await caller.UpdateNotificationSettings(change(with_quiet(pb.QuietHours())))
+    told = await caller.GetNotificationSettings(asked)
+    assert told.notification_settings.HasField("quiet_hours"), "never quiet, whatever the organisation has"
+    assert not told.effective.quiet_hours.windows
+
+
 async def test_settings_that_changed_meanwhile_are_not_overwritten(caller: Caller) -> None:
     first = settings(ANA, 5)
     first.etag = "v0"
@@ -74,6 +97,14 @@ async def test_the_organisations_are_for_those_who_may_change_everybodys(notify:
             pb.NotificationSettings(user=ANA, page_budget=pb.PageBudget(pages=1, window=Duration(nanos=1))),
             "page_budget.window",
         ),
+        (with_quiet(quiet("Mars/Olympus", ("22:00", "07:00"))), "quiet_hours.time_zone"),
+        (with_quiet(quiet("", ("22:00", "07:00"))), "quiet_hours.time_zone"),
+        (with_quiet(quiet("UTC")), "quiet_hours.time_zone"),
+        (with_quiet(quiet("UTC", ("25:00", "07:00"))), "quiet_hours.windows[0].start"),
+        (with_quiet(quiet("UTC", ("22:00", "7:00"))), "quiet_hours.windows[0].end"),
+        (with_quiet(quiet("UTC", ("22:00", "07:00"), days=0)), "quiet_hours.windows[0].days"),
+        (with_quiet(quiet("UTC", ("09:00", "09:00"))), "quiet_hours.windows"),
+        (with_quiet(quiet("UTC", *[("22:00", "07:00")] * 15)), "quiet_hours.windows"),
     ],
 )
 async def test_bad_settings(visitor: Caller, given: pb.NotificationSettings, field: str) -> None:

@@ -15,6 +15,7 @@ ACROSS_TENANTS = {
     "candidates.hold_pages": "senders take turns of all tenants",
     "notifications.claim": "senders take turns of all tenants",
     "bundles.claim": "bundles of all tenants are sent when they are due",
+    "quiet_bundles.due": "what waits for the end of quiet hours, of all tenants",
     "messages.claim": "messages of all tenants are released when they are due",
     "recurring.due": "recurring messages of all tenants are due",
     "notifications.upcoming": "an empty Redis is filled again",

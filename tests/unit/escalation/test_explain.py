@@ -199,6 +199,10 @@ def test_what_notify_knows_is_told_attempt_by_attempt() -> None:
     assert found.verdict is Verdict.PAGED, "the outcome may still be on its way to the timeline"
     assert said(found, About.ATTEMPT) == [tried.message]
     assert said(found, About.CONTACT) == ["the contact rules of users/ana are now: high urgency: sms at once"]
+    asleep = told.why("ana", Contact(quiet_hours="Mon 22:00 to 07:00 in UTC"))
+    assert "pages of low urgency wait for the end of the quiet hours of users/ana: Mon 22:00 to 07:00 in UTC" in [
+        each.message for each in asleep.statements
+    ]
     nobody = told.why("ana", Contact(unreachable="no verified contact method"))
     assert said(nobody, About.CONTACT) == ["no page can be sent to users/ana at present: no verified contact method"]
 

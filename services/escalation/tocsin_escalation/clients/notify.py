@@ -64,7 +64,10 @@ class Notify:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
         return Contact(
-            tuple(map(_delivery, response.notifications)), response.unreachable_reason, tuple(response.rules)
+            tuple(map(_delivery, response.notifications)),
+            response.unreachable_reason,
+            tuple(response.rules),
+            response.quiet_hours,
         )
 
     async def cancel(self, cancellations: Sequence[pb.Cancellation]) -> None:

@@ -199,6 +199,9 @@ def _contact(case: Case) -> Iterator[Statement]:
     else:
         text = f"{case.name} has no contact rules: a page goes to every usable contact method at once"
     yield Statement(About.CONTACT, text, (case.name,))
+    if case.contact.quiet_hours:
+        text = f"pages of low urgency wait for the end of the quiet hours of {case.name}: {case.contact.quiet_hours}"
+        yield Statement(About.CONTACT, text, (case.name,))
 
 
 def _deliveries(case: Case) -> Iterator[Statement]:

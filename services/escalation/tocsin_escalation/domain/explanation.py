@@ -115,11 +115,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """What notify knows of the person. `unreachable`: why no page can be sent to them at present, empty when one can."""
+    """What notify knows of the person. `unreachable`: why no page can be sent to them at present, empty when one can.
+
+    `quiet_hours`: when their pages of low urgency wait, empty: never.
+    """
 
     deliveries: tuple[Delivery, ...] = ()
     unreachable: str = ""
     rules: tuple[str, ...] = ()
+    quiet_hours: str = ""
 
 
 @dataclass(frozen=True, slots=True)

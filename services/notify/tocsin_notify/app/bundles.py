@@ -1,7 +1,8 @@
 """Bundles that are due become pages: one message for all the pages in it, sent by the person's rules like any other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -19,11 +20,11 @@ from tocsin_notify.app.stored_jobs import job_of_member, readable
 from tocsin_notify.channels.text import one_line, severity_word
 from tocsin_notify.domain.bundling import TOGETHER, Member, summary
 from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
-from tocsin_notify.domain.planning import plan
+from tocsin_notify.domain.planning import after_quiet_hours, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles, notifications, pages, people
-from tocsin_notify.store.bundles import Alone, BundledPage
+from tocsin_notify.store import bundles, notifications, pages, people, quiet_bundles
+from tocsin_notify.store.bundles import Alone, BundledPage, Due
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 from tocsin_notify.store.people import Person
@@ -39,6 +40,7 @@ MOST_PAGES: Final = 500
 _LISTED: Final = 20
 _TITLE: Final = 120
 _ALONE: Final = "sent by itself: it cannot be shown together with the other pages"
+_WAITED: Final = "it has waited for the end of quiet hours"
 
 
 class Bundles:
@@ -54,9 +56,9 @@ class Bundles:
         """Send every bundle that is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
         while True:
             async with self._db.system() as tx:
-                due = await bundles.claim(tx, _MOST)
+                due = [*await bundles.claim(tx, _MOST), *await _ended(tx)]
                 parted = await _part(tx, due) if due else {}
-                sent = [(org_id, user, parted.get(id, id)) for org_id, user, id in due]
+                sent = [replace(each, bundle=parted.get(each.bundle, each.bundle)) for each in due]
                 made = await self._make(tx, sent) if due else _Made()
             self._hints.now([row.id for row in made.rows])
             self._hints.now([id for id, delay, _ in made.released if delay <= 0])
@@ -66,31 +68,37 @@ class Bundles:
             if len(due) < _MOST and not parted:
                 return
 
-    async def _make(self, tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> "_Made":
-        held = await bundles.members(tx, [(org_id, id) for org_id, _, id in due])
-        known = await people.read(tx, {(org_id, user) for org_id, user, _ in due})
+    async def _make(self, tx: Tx, due: Sequence[Due]) -> "_Made":
+        held = await bundles.members(tx, [(each.org_id, each.bundle) for each in due])
+        known = await people.read(tx, {(each.org_id, each.user_id) for each in due})
+        now = await tx.now()
         made = _Made()
-        for org_id, user, id in due:
-            true = [each for each in held[id] if each.stopped is None]
+        for bundle in due:
+            true = [each for each in held[bundle.bundle] if each.stopped is None]
             if not true:
                 continue  # all of it was answered meanwhile
-            person = known[org_id, user]
-            listed, odd = _read(org_id, true)
-            made.alone += [_alone(org_id, each, person) for each in odd]
+            person = known[bundle.org_id, bundle.user_id]
+            if bundle.waited and len(true) == 1:
+                made.alone.append(_alone(bundle.org_id, true[0], person, _WAITED))
+                continue
+            listed, odd = _read(bundle.org_id, true)
+            made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]
             if listed:
-                made.pages.append(page_of(org_id, user, id, listed))
-                self._plan(made, made.pages[-1], person, [each.page for each in listed])
+                made.pages.append(page_of(bundle, listed))
+                self._plan(made, made.pages[-1], person, [each.page for each in listed], now)
         if made.pages:
             await pages.insert(tx, made.pages)
         if made.rows:
             await notifications.insert(tx, made.rows)
         if made.alone:
-            made.released = await bundles.release(tx, made.alone, _ALONE)
+            made.released = await bundles.release(tx, made.alone)
         await page_outcomes.append(tx, made.unreachable)
         return made
 
-    def _plan(self, made: "_Made", page: NewPage, person: Person, members: Sequence[BundledPage]) -> None:
-        planned = plan(page.page, person.methods, person.rules)
+    def _plan(
+        self, made: "_Made", page: NewPage, person: Person, members: Sequence[BundledPage], now: datetime
+    ) -> None:
+        planned = after_quiet_hours(page.page, plan(page.page, person.methods, person.rules), person.settings, now)
         made.rows += [
             NewNotification(
                 id=new_id(),
@@ -104,7 +112,7 @@ class Bundles:
                 channel=step.method.channel,
                 step=step.step,
                 state=State.PENDING,
-                reason="",
+                reason=step.reason,
                 delay=step.delay,
                 outlasts=False,
             )
@@ -119,9 +127,26 @@ class Bundles:
         self._metrics.bundles.inc()
 
 
-async def _part(tx: Tx, due: Sequence[tuple[str, str, UUID]]) -> dict[UUID, UUID]:
-    """The new id of the first pages of each bundle that holds too many for one message."""
-    return await bundles.part(tx, due, [new_id() for _ in due], MOST_PAGES, TOGETHER)
+async def _ended(tx: Tx) -> list[Due]:
+    """Bundles whose person's quiet hours are over. Where they were changed meanwhile, the present ones count."""
+    due = await quiet_bundles.due(tx, _MOST)
+    if not due:
+        return []
+    known, now = await people.read(tx, {(each.org_id, each.user_id) for each in due}), await tx.now()
+    until = {each: known[each.org_id, each.user_id].settings.quiet_until(now) for each in due}
+    later = {(each.org_id, each.user_id): end for each, end in until.items() if end is not None}
+    if later:
+        await quiet_bundles.put_off(tx, later)
+    return [each for each in due if until[each] is None]
+
+
+async def _part(tx: Tx, due: Sequence[Due]) -> dict[UUID, UUID]:
+    """The new id of the first pages of each bundle that holds too many for one message. The others are closed."""
+    parted = await bundles.part(tx, due, [new_id() for _ in due], MOST_PAGES, TOGETHER)
+    whole = [(each.org_id, each.user_id) for each in due if each.waited and each.bundle not in parted]
+    if whole:
+        await quiet_bundles.close(tx, whole)
+    return parted
 
 
 @dataclass(slots=True)
@@ -163,8 +188,9 @@ def _read(org_id: str, members: Sequence[BundledPage]) -> tuple[list[Listed], li
     return listed, odd
 
 
-def page_of(org_id: str, user: str, id: UUID, listed: Sequence[Listed]) -> NewPage:
+def page_of(bundle: Due, listed: Sequence[Listed]) -> NewPage:
     """The page that stands for these, the oldest first. Its text lists some of them; its link leads to all."""
+    org_id, user, id = bundle.org_id, bundle.user_id, bundle.bundle
     high = any(each.page.urgency == Urgency.HIGH for each in listed)
     page = Page(Kind.BUNDLE, Urgency.HIGH if high else Urgency.LOW)
     more = [f"and {len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
@@ -174,7 +200,7 @@ def page_of(org_id: str, user: str, id: UUID, listed: Sequence[Listed]) -> NewPa
         type=pb.NOTIFICATION_TYPE_BUNDLE,
         user=user,
         incident=f"incidents/{id}",
-        title=summary([each.member for each in listed]),
+        title=summary([each.member for each in listed], waited=bundle.waited),
         severity=min(each.severity for each in listed),
         generation=GENERATION,
         text="\n".join([*(_line(each.member) for each in listed[:_LISTED]), *more]),
@@ -186,7 +212,7 @@ def _line(member: Member) -> str:
     return f"{member.since:%H:%M} {member.severity}: {member.title}"
 
 
-def _alone(org_id: str, member: BundledPage, person: Person) -> Alone:
+def _alone(org_id: str, member: BundledPage, person: Person, reason: str) -> Alone:
     page = Page(Kind(member.type), Urgency(member.urgency))
     steps = plan(page, person.methods, person.rules)
-    return Alone(org_id, member.id, [(step.method.id, step.step, step.delay) for step in steps])
+    return Alone(org_id, member.id, reason, [(step.method.id, step.step, step.delay) for step in steps])

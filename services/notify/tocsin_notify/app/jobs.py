@@ -24,7 +24,8 @@ KINDS: Final = {
     pb.NOTIFICATION_TYPE_BUNDLE: Kind.BUNDLE,
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
-_SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
+SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
+"""Pages of these are of high urgency."""
 
 
 def read_job(job: pb.NotificationJob) -> NewPage:
@@ -34,7 +35,7 @@ def read_job(job: pb.NotificationJob) -> NewPage:
         raise invalid("type", f"{kind} is no job another service may hand over")
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
-    urgency = urgency_of(kind, severe=job.severity in _SEVERE)
+    urgency = urgency_of(kind, severe=job.severity in SEVERE)
     return NewPage(
         id=parse_uuid_name(job.page, "pages", field="page"),
         org_id=job.org_id,
@@ -52,13 +53,13 @@ def read_kept(job: pb.NotificationJob) -> NewPage:
     """A job from a dead letter: as `read_job`, or that of a message or a bundle, whose page is kept and knows what the job does not
     say."""
     if KINDS.get(job.type) is Kind.BUNDLE:
-        urgency = urgency_of(Kind.BUNDLE, severe=job.severity in _SEVERE)
+        urgency = urgency_of(Kind.BUNDLE, severe=job.severity in SEVERE)
         id = parse_uuid_name(job.page, "pages", field="page")
         page, lane = Page(Kind.BUNDLE, urgency), priority_of(Kind.BUNDLE, urgency)
         return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _planned_time(job), job)
     if KINDS.get(job.type) is not Kind.MESSAGE or job.incident:
         return read_job(job)
-    urgency = urgency_of(Kind.MESSAGE, severe=job.severity in _SEVERE)
+    urgency = urgency_of(Kind.MESSAGE, severe=job.severity in SEVERE)
     page = Page(Kind.MESSAGE, urgency)
     id = parse_uuid_name(job.page, "pages", field="page")
     return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _planned_time(job), job)

@@ -1,12 +1,10 @@
 """Take pages in: store, plan, and start what is due at once, in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
-from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
@@ -17,26 +15,24 @@ from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.circuits import Circuits, provider_of
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.journal_notes import added
+from tocsin_notify.app.placing import Placing, Together, may_wait, why_not_sent
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
-from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, place
+from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
-from tocsin_notify.domain.planning import Planned, is_kept_quiet, plan
+from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles, dead_letters, failures, notifications, pages, people
-from tocsin_notify.store.bundles import Joined
+from tocsin_notify.store import dead_letters, failures, notifications, pages, people
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.gate import Gate, incident_key
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
-from tocsin_notify.store.people import Person, User
+from tocsin_notify.store.people import Person
 from tocsin_notify.store.senders import Presence
 
 _log = get_logger(__name__)
-
-_NEVER_WAIT: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL})
 
 
 class Submit:
@@ -64,7 +60,7 @@ class Submit:
     ) -> None:
         """`nudge`: tells the relay that escalation is to hear of a page."""
         self._notes = notes
-        self._bundling = bundling
+        self._placing = Placing(bundling)
         self._presence = presence
         self._nudge = nudge
         self._gate = gate
@@ -91,14 +87,15 @@ class Submit:
                 if fresh and stored.now is not None:
                     round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
                     known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
-                    steps = {page.id: _planned(page, known[page.org_id, page.user_id]) for page in fresh}
+                    planned = {page.id: round_.steps(page, known[page.org_id, page.user_id]) for page in fresh}
                     able = [
-                        page for page in fresh if stored.fences[page.id] is None and steps[page.id] and may_wait(page)
+                        page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)
                     ]
-                    together = await self._bundle(passage.tx, able, known, stored.now)
+                    together = await self._placing(passage.tx, able, known, stored.now)
                     for page in fresh:
-                        person, fence = known[page.org_id, page.user_id], stored.fences[page.id]
-                        round_.plan(page, person, steps[page.id], fence, together.get(page.id))
+                        person = known[page.org_id, page.user_id]
+                        stopped = stored.fences[page.id] or why_not_sent(page, person, stored.now)
+                        round_.plan(page, person, planned[page.id], stopped, together.get(page.id))
                     if round_.rows:
                         made = await notifications.insert(passage.tx, round_.rows, self._lease, self._presence.sender)
                         round_.keep(made)
@@ -130,38 +127,6 @@ class Submit:
         self._metrics.pages.labels("known").inc(len(answers) - sum(answers))
         return answers
 
-    async def _bundle(
-        self, tx: Tx, able: Sequence[NewPage], known: Mapping[User, Person], now: datetime
-    ) -> dict[UUID, UUID]:
-        """The bundle of each of these that is above its person's budget."""
-        users = {(page.org_id, page.user_id) for page in able}
-        policies = {user: known[user].settings.bundling(self._bundling) for user in users}
-        able = [page for page in able if policies[page.org_id, page.user_id].pages > 0]
-        if not able:
-            return {}
-        held = await bundles.paces(tx, {(page.org_id, page.user_id) for page in able})
-        joined: list[Joined] = []
-        for page in able:
-            user = page.org_id, page.user_id
-            placed = place(held[user], now, policies[user], new_id)
-            held[user] = placed.pace
-            if placed.bundle is not None and page.incident is not None:
-                joined.append(Joined(page.org_id, placed.bundle, page.id, page.incident, page.generation))
-        await bundles.keep(tx, held)
-        if joined:
-            await bundles.join(tx, joined)
-        return {each.page_id: each.bundle for each in joined}
-
-
-def may_wait(page: NewPage) -> bool:
-    """Whether it may be sent together with others. Critical pages never wait, nor does what names its own way."""
-    of_people = page.page.kind in PAGES and page.incident is not None and not page.page.outlasts
-    return of_people and page.job.severity not in _NEVER_WAIT and page.page.channel_override is None
-
-
-def _planned(page: NewPage, person: Person) -> list[Planned]:
-    return plan(page.page, person.methods, person.rules)
-
 
 class _Round:
     """One transaction's worth of planning."""
@@ -184,15 +149,21 @@ class _Round:
         self._now = now
         self._direct = direct
 
+    def steps(self, page: NewPage, person: Person) -> list[Planned]:
+        """What its person's rules and quiet hours give it."""
+        planned = plan(page.page, person.methods, person.rules)
+        return after_quiet_hours(page.page, planned, person.settings, self._now)
+
     def plan(
-        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, bundle: UUID | None
+        self, page: NewPage, person: Person, planned: Sequence[Planned], fence: str | None, together: Together | None
     ) -> None:
+        """`fence`: why it is not sent. `together`: where it waits for others."""
         if not planned and fence is None and not is_kept_quiet(page.page, person.methods):
             self._bury(page, person)
         if page.page.kind is Kind.ESCALATION:
             self._again.add(page.id)
         for step in planned:
-            self.rows.append(self._row(page, person, step, fence, bundle))
+            self.rows.append(self._row(page, person, step, fence, together))
 
     def keep(self, made: set[UUID]) -> None:
         """Forget the starts whose rows another replica made before."""
@@ -229,14 +200,14 @@ class _Round:
         self._metrics.cancelled.inc(len(self._superseded))
 
     def _row(
-        self, page: NewPage, person: Person, step: Planned, fence: str | None, bundle: UUID | None
+        self, page: NewPage, person: Person, step: Planned, fence: str | None, together: Together | None
     ) -> NewNotification:
         id = new_id()
-        state, reason = State.PENDING, ""
+        state, reason = State.PENDING, step.reason
         if fence is not None:
             state, reason = State.CANCELLED, fence
-        elif bundle is not None:
-            state, reason = State.BUNDLED, TOGETHER.format(bundle=bundle)
+        elif together is not None:
+            state, reason = State.BUNDLED, together.reason
         elif step.delay <= 0 and self._may_start(page):
             state, reason = self._seat(id, page, person, step)
         return NewNotification(

@@ -16,6 +16,10 @@ from uuid import UUID
 
 TOGETHER: Final = "sent together with other pages, as pages/{bundle}"
 """What a page in a bundle says of itself."""
+WAITS: Final = (
+    "waits for the end of quiet hours at {until:%Y-%m-%d %H:%M} UTC, then sent by itself or as pages/{bundle}"
+)
+"""What a page in a bundle that waits says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,15 @@ class Member:
 _ORDER: Final = ("critical", "error", "warning", "info")
 
 
-def summary(members: Sequence[Member]) -> str:
-    """`17 more pages: 3 error, 14 warning, the oldest since 03:12 UTC`; of one page its title."""
+def summary(members: Sequence[Member], *, waited: bool = False) -> str:
+    """`17 more pages: 3 error, 14 warning, the oldest since 03:12 UTC`; of one page its title.
+
+    `waited`: for the end of quiet hours.
+    """
     if len(members) == 1:
         return f"1 more page: {members[0].title}"
     counts = [(sum(each.severity == word for each in members), word) for word in _ORDER]
     words = ", ".join(f"{count} {word}" for count, word in counts if count)
     oldest = min(each.since for each in members)
-    return f"{len(members)} more pages: {words}, the oldest since {oldest:%H:%M} UTC"
+    what = "pages that waited" if waited else "more pages"
+    return f"{len(members)} {what}: {words}, the oldest since {oldest:%H:%M} UTC"

@@ -1,9 +1,11 @@
-"""How much a user wants to get: what they have chosen, and what counts where they have chosen nothing."""
+"""How much a user wants to get, and when: what they have chosen, and what counts where they have chosen nothing."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.domain.quiet_hours import QuietHours
 
 EVERYBODY: Final = "users/*"
 """The user of an organisation's settings."""
@@ -22,10 +24,17 @@ class NotificationSettings:
     """None: nothing was chosen."""
 
     budget: Budget | None = None
+    quiet: QuietHours | None = None
 
     def over(self, others: "NotificationSettings") -> "NotificationSettings":
         """These; where they say nothing, `others`."""
-        return NotificationSettings(others.budget if self.budget is None else self.budget)
+        return NotificationSettings(
+            others.budget if self.budget is None else self.budget, others.quiet if self.quiet is None else self.quiet
+        )
+
+    def quiet_until(self, moment: datetime) -> datetime | None:
+        """When the quiet hours end that `moment` is in; None outside of them."""
+        return None if self.quiet is None else self.quiet.until(moment)
 
     def bundling(self, default: BundlePolicy) -> BundlePolicy:
         """When pages come together; `default` is the operator's."""

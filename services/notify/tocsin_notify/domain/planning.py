@@ -1,10 +1,12 @@
 """From one page and the user's rules to the notifications that serve it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from tocsin_notify.domain.page import NEWS, ONE_WAY, RINGING, Method, Page, Rule, Urgency
+from tocsin_notify.domain.notification_settings import NotificationSettings
+from tocsin_notify.domain.page import NEWS, ONE_WAY, RINGING, WAKING, Method, Page, Rule, Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,8 @@ class Planned:
     method: Method
     step: int
     delay: float
+    reason: str = ""
+    """Why it waits longer than its rule says."""
 
 
 def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[Planned]:
@@ -36,6 +40,22 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
         return [Planned(_one_way(quiet, rules, page.urgency), 0, 0.0)] if quiet else []
     steps = [rule for rule in rules if rule.urgency is page.urgency]
     return _by_rules(usable, steps) if steps else _at_once(usable)
+
+
+def after_quiet_hours(
+    page: Page, planned: Sequence[Planned], settings: NotificationSettings, now: datetime
+) -> list[Planned]:
+    """The steps of a page of low urgency that would be due within quiet hours are due when these end."""
+    if settings.quiet is None or page.urgency is Urgency.HIGH or page.kind not in WAKING:
+        return list(planned)
+    return [_later(step, settings.quiet_until(now + timedelta(seconds=step.delay)), now) for step in planned]
+
+
+def _later(step: Planned, until: datetime | None, now: datetime) -> Planned:
+    if until is None:
+        return step
+    delay = (until - now) / timedelta(seconds=1)
+    return replace(step, delay=delay, reason=f"waits for the end of quiet hours at {until:%Y-%m-%d %H:%M} UTC")
 
 
 def is_kept_quiet(page: Page, methods: Sequence[Method]) -> bool:

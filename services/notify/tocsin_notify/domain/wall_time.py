@@ -64,6 +64,11 @@ def earliest_instant_of(wall: datetime, time_zone: str) -> datetime:
     return wall.replace(tzinfo=_known(time_zone), fold=0).astimezone(UTC)
 
 
+def check_zone(time_zone: str) -> None:
+    """Raises BadTime for an unknown zone."""
+    _known(time_zone)
+
+
 def _known(time_zone: str) -> ZoneInfo:
     try:
         return _zone(time_zone)

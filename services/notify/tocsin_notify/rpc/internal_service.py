@@ -87,6 +87,7 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
                 f" {f'after {rule.delay:g} s' if rule.delay else 'at once'}"
                 for rule in person.rules
             ],
+            quiet_hours=str(person.settings.quiet) if person.settings.quiet and person.settings.quiet.windows else "",
         )
 
     async def CancelNotifications(

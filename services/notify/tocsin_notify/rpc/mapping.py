@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.weekday_pb2 import Weekday
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
@@ -23,6 +24,7 @@ from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.evidence import Evidence
 from tocsin_notify.domain.notification_settings import Budget, NotificationSettings
 from tocsin_notify.domain.page import Channel, Kind, Rule, State, Urgency
+from tocsin_notify.domain.quiet_hours import DAY, QuietHours, QuietWindow, clock
 from tocsin_notify.store.contacts import Contact
 from tocsin_notify.store.dead_letters import DeadLetter, DeadLetterHead
 from tocsin_notify.store.notification_settings import SettingsRow
@@ -57,6 +59,7 @@ _EVIDENCE: Final = {
 _TYPES_OF: Final = {kind: number for number, kind in KINDS.items()}
 CHANNELS_OF: Final = {channel: number for number, channel in CHANNELS.items()}
 URGENCIES_OF: Final = {urgency: number for number, urgency in URGENCIES.items()}
+_WEEKDAYS: Final = Weekday.values()[1:]
 _STATES_OF: Final = {state: number for number, state in STATES.items()}
 
 
@@ -176,6 +179,10 @@ def settings_to(user: str, chosen: NotificationSettings) -> contact_pb.Notificat
         message.page_budget.pages = chosen.budget.pages
         if chosen.budget.window is not None:
             message.page_budget.window.FromTimedelta(timedelta(seconds=chosen.budget.window))
+    if chosen.quiet is not None:
+        message.quiet_hours.time_zone = chosen.quiet.time_zone
+        message.quiet_hours.windows.extend(map(_window_to, chosen.quiet.windows))
+        message.quiet_hours.SetInParent()
     return message
 
 
@@ -186,7 +193,26 @@ def settings_from(message: contact_pb.NotificationSettings) -> NotificationSetti
         given = message.page_budget
         seconds = given.window.ToTimedelta() / timedelta(seconds=1)
         budget = Budget(given.pages, seconds if given.HasField("window") else None)
-    return NotificationSettings(budget)
+    quiet = None
+    if message.HasField("quiet_hours"):
+        windows = tuple(map(_window_from, message.quiet_hours.windows))
+        quiet = QuietHours(message.quiet_hours.time_zone, windows)
+    return NotificationSettings(budget, quiet)
+
+
+def _window_to(window: QuietWindow) -> contact_pb.QuietWindow:
+    end = window.start + window.length
+    return contact_pb.QuietWindow(
+        days=[_WEEKDAYS[day] for day in sorted(window.days)],
+        start=clock(window.start),
+        end=clock(end if end <= DAY else end - DAY),
+    )
+
+
+def _window_from(window: contact_pb.QuietWindow) -> QuietWindow:
+    start, end = (int(text[:2]) * 60 + int(text[3:]) for text in (window.start, window.end))
+    days = frozenset(day - 1 for day in window.days)
+    return QuietWindow(days, start, end - start if end > start else end - start + DAY)
 
 
 def notification_to(row: Shown, attempts: Sequence[Attempt] = ()) -> pb.Notification:

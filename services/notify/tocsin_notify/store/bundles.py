@@ -42,13 +42,13 @@ WITH due AS (
 UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
 RETURNING d.org_id, d.user_id, d.bundle
 """
-# Gives the oldest pages of those that are too large the id `part`. The rest stays, and is due again at once: `paces` names it, so
-# that pages which come meanwhile, and cancels, find it.
+# Gives the oldest pages of those that are too large the id `part`. The rest stays, and is due again at once: `paces`, or
+# `quiet_bundles` still, names it, so that pages which come meanwhile, and cancels, find it.
 # Locks the notifications in the order in which a cancel does.
 _PART: Final = """
 WITH large AS MATERIALIZED (
-  SELECT g.org_id, g.user_id, g.bundle, g.part
-  FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[]) AS g(org_id, user_id, bundle, part)
+  SELECT g.org_id, g.user_id, g.bundle, g.part, g.waited
+  FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $7::boolean[]) AS g(org_id, user_id, bundle, part, waited)
   WHERE EXISTS (SELECT FROM bundle_pages b WHERE b.org_id = g.org_id AND b.bundle = g.bundle OFFSET $5)
 ), oldest AS MATERIALIZED (
   SELECT l.org_id, l.part, o.id FROM large l CROSS JOIN LATERAL (
@@ -64,7 +64,8 @@ WITH large AS MATERIALIZED (
 ), told AS (
   UPDATE notifications n SET state_reason = replace($6, '{bundle}', m.part::text) FROM mine m WHERE n.id = m.id
 ), again AS (
-  UPDATE paces p SET bundle = l.bundle, bundle_due = app_now() FROM large l WHERE p.org_id = l.org_id AND p.user_id = l.user_id
+  UPDATE paces p SET bundle = l.bundle, bundle_due = app_now() FROM large l
+  WHERE p.org_id = l.org_id AND p.user_id = l.user_id AND NOT l.waited
 )
 SELECT org_id, user_id, bundle, part FROM large
 """
@@ -80,7 +81,8 @@ ORDER BY since, p.id
 # The steps keep the times that their person's rules give them now: (method, step) is unique within a page.
 _RELEASE: Final = """
 WITH mine AS (
-  SELECT n.id, coalesce(d.delay, 0) AS delay FROM unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
+  SELECT n.id, coalesce(d.delay, 0) AS delay, g.reason
+  FROM unnest($1::text[], $2::uuid[], $7::text[]) AS g(org_id, page_id, reason)
   JOIN notifications n ON n.org_id = g.org_id AND n.page_id = g.page_id AND n.state = 'bundled'
   LEFT JOIN unnest($3::uuid[], $4::uuid[], $5::int[], $6::float8[]) AS d(page_id, method, step, delay)
     ON d.page_id = n.page_id AND d.method = n.contact_method AND d.step = n.step
@@ -89,7 +91,7 @@ WITH mine AS (
   DELETE FROM bundle_pages b USING unnest($1::text[], $2::uuid[]) AS g(org_id, page_id)
   WHERE b.org_id = g.org_id AND b.page_id = g.page_id
 )
-UPDATE notifications n SET state = 'pending', state_reason = $7, due_time = app_now() + make_interval(secs => m.delay)
+UPDATE notifications n SET state = 'pending', state_reason = m.reason, due_time = app_now() + make_interval(secs => m.delay)
 FROM mine m WHERE n.id = m.id RETURNING n.id, m.delay, n.priority
 """
 _TOUCHED: Final = """
@@ -100,6 +102,10 @@ JOIN cancel_fences f ON f.org_id = b.org_id AND f.incident = b.incident AND f.ge
 _HOLD: Final = f"""{CANCELS}
 SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
 JOIN paces p ON p.org_id = g.org_id AND p.bundle = g.bundle ORDER BY p.org_id, p.user_id FOR UPDATE OF p
+"""
+_HOLD_QUIET: Final = f"""{CANCELS}
+SELECT FROM unnest($1::text[], $2::uuid[]) AS g(org_id, bundle)
+JOIN quiet_bundles q ON q.org_id = g.org_id AND q.bundle = g.bundle ORDER BY q.org_id, q.user_id FOR UPDATE OF q
 """
 _CANCEL: Final = f"""{CANCELS}
 WITH mine AS (
@@ -138,6 +144,16 @@ class BundledPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """A bundle to be sent. `waited`: it is of `quiet_bundles`."""
+
+    org_id: str
+    user_id: str
+    bundle: UUID
+    waited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A page that goes into a bundle."""
 
@@ -154,6 +170,7 @@ class Alone:
 
     org_id: str
     page_id: UUID
+    reason: str
     steps: Sequence[tuple[UUID, int, float]]
 
 
@@ -194,14 +211,12 @@ async def join(tx: Tx, joined: Sequence[Joined]) -> None:
     )
 
 
-async def claim(tx: Tx, limit: int) -> list[tuple[str, str, UUID]]:
-    """Bundles that are due, closed by it: tenant, user and id. Pages that come from now on begin another one."""
-    return [(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
+async def claim(tx: Tx, limit: int) -> list[Due]:
+    """Bundles that are due, closed by it. Pages that come from now on begin another one."""
+    return [Due(row["org_id"], row["user_id"], row["bundle"]) for row in await tx.fetch(_CLAIM, limit)]
 
 
-async def part(
-    tx: Tx, due: Sequence[tuple[str, str, UUID]], parts: Sequence[UUID], most: int, reason: str
-) -> dict[UUID, UUID]:
+async def part(tx: Tx, due: Sequence[Due], parts: Sequence[UUID], most: int, reason: str) -> dict[UUID, UUID]:
     """Of each of these that holds more than `most` pages, the oldest `most` become a bundle of their own, under its id in `parts`.
 
     The rest keeps its id and is due at once. Answers the new id of each bundle that was too large. Run it in the transaction that
@@ -209,12 +224,13 @@ async def part(
     """
     rows = await tx.fetch(
         _PART,
-        [org_id for org_id, _, _ in due],
-        [user for _, user, _ in due],
-        [bundle for _, _, bundle in due],
+        [each.org_id for each in due],
+        [each.user_id for each in due],
+        [each.bundle for each in due],
         list(parts),
         most,
         reason,
+        [each.waited for each in due],
     )
     return {row["bundle"]: row["part"] for row in rows}
 
@@ -227,7 +243,7 @@ async def members(tx: Tx, bundles: Collection[Named]) -> dict[UUID, list[Bundled
     return found
 
 
-async def release(tx: Tx, alone: Sequence[Alone], reason: str) -> list[tuple[UUID, float, int]]:
+async def release(tx: Tx, alone: Sequence[Alone]) -> list[tuple[UUID, float, int]]:
     """Send these by themselves; what waits for it now: id, delay in seconds and priority of each notification.
 
     Run it in the transaction that claimed their bundles: a cancel that waits for it finds these like any other that waits.
@@ -241,7 +257,7 @@ async def release(tx: Tx, alone: Sequence[Alone], reason: str) -> list[tuple[UUI
         [method for _, method, _, _ in steps],
         [step for _, _, step, _ in steps],
         [delay for _, _, _, delay in steps],
-        reason,
+        [each.reason for each in alone],
     )
     return [(row["id"], row["delay"], row["priority"]) for row in rows]
 
@@ -258,6 +274,7 @@ async def stop(tx: Tx, bundles: Collection[Named], incidents: Collection[Named])
     Run it after the fences' commit: of two cancels that stop the last pages of a bundle, the later one sees both.
     """
     await tx.execute(_HOLD, *_split(bundles))
+    await tx.execute(_HOLD_QUIET, *_split(bundles))
     # A claim that this waited for may have parted them: pages of these incidents may be in another bundle by now.
     bundles = sorted({*bundles, *await touched(tx, incidents)})
     cancelled = [row["id"] for row in await tx.fetch(_CANCEL, *_split(bundles))]

@@ -1,5 +1,6 @@
 """What users, and their organisation for all of them, have chosen of how much they get; each kept as a whole with one version."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, columns_of, param
 
 from tocsin_notify.domain.notification_settings import Budget, NotificationSettings
+from tocsin_notify.domain.quiet_hours import QuietHours, QuietWindow
 from tocsin_notify.store.tables import notification_settings
 
 
@@ -22,11 +24,12 @@ class SettingsRow:
     budget_window: float | None
     version: int
     update_time: datetime
+    quiet_hours: str | None
 
     @property
     def chosen(self) -> NotificationSettings:
         """In the words of the domain."""
-        return chosen(self.budget_pages, self.budget_window)
+        return chosen(self.budget_pages, self.budget_window, self.quiet_hours)
 
 
 _SELECT: Final = sa.select(*columns_of(notification_settings, SettingsRow)).where(
@@ -36,16 +39,31 @@ _SELECT: Final = sa.select(*columns_of(notification_settings, SettingsRow)).wher
 _READ: Final = Statement(_SELECT)
 _LOCK: Final = Statement(_SELECT.with_for_update())
 _REPLACE: Final = """
-INSERT INTO notification_settings AS s (org_id, user_id, budget_pages, budget_window) VALUES ($1, $2, $3, $4)
+INSERT INTO notification_settings AS s (org_id, user_id, budget_pages, budget_window, quiet_hours)
+VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (org_id, user_id) DO UPDATE SET version = s.version + 1, update_time = app_now(),
-  budget_pages = excluded.budget_pages, budget_window = excluded.budget_window
-RETURNING user_id, budget_pages, budget_window, version, update_time
+  budget_pages = excluded.budget_pages, budget_window = excluded.budget_window, quiet_hours = excluded.quiet_hours
+RETURNING user_id, budget_pages, budget_window, version, update_time, quiet_hours
 """
 
 
-def chosen(budget_pages: int | None, budget_window: float | None) -> NotificationSettings:
+def chosen(budget_pages: int | None, budget_window: float | None, quiet_hours: str | None) -> NotificationSettings:
     """What these columns say."""
-    return NotificationSettings(None if budget_pages is None else Budget(budget_pages, budget_window))
+    return NotificationSettings(
+        None if budget_pages is None else Budget(budget_pages, budget_window),
+        None if quiet_hours is None else _opened(quiet_hours),
+    )
+
+
+def _opened(text: str) -> QuietHours:
+    kept = json.loads(text)
+    windows = (QuietWindow(frozenset(each["days"]), each["start"], each["length"]) for each in kept["windows"])
+    return QuietHours(kept["time_zone"], tuple(windows))
+
+
+def _closed(quiet: QuietHours) -> str:
+    windows = [{"days": sorted(each.days), "start": each.start, "length": each.length} for each in quiet.windows]
+    return json.dumps({"time_zone": quiet.time_zone, "windows": windows})
 
 
 async def read(tx: Tx, users: Sequence[str], *, lock: bool = False) -> dict[str, SettingsRow]:
@@ -57,6 +75,7 @@ async def read(tx: Tx, users: Sequence[str], *, lock: bool = False) -> dict[str,
 async def replace(tx: Tx, user: str, given: NotificationSettings) -> SettingsRow:
     """These instead of the ones before."""
     budget = given.budget
-    row = await tx.fetchrow(_REPLACE, tx.org_id, user, budget and budget.pages, budget and budget.window)
+    quiet = None if given.quiet is None else _closed(given.quiet)
+    row = await tx.fetchrow(_REPLACE, tx.org_id, user, budget and budget.pages, budget and budget.window, quiet)
     assert row is not None
     return SettingsRow(*row)

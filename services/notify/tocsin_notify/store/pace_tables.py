@@ -1,11 +1,12 @@
 """How much users want to get, what each got lately, and what they get together: a part of `store/tables.py`."""
 
 from sqlalchemy import ARRAY, UUID, Double, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 
 def notification_settings(metadata: MetaData) -> Table:
-    """How much a user wants to get; `users/*` is what the organisation wants for all who have chosen nothing."""
+    """How much a user wants to get, and when; `users/*` is what the organisation wants for all who have chosen nothing."""
     return Table(
         "notification_settings",
         metadata,
@@ -15,6 +16,7 @@ def notification_settings(metadata: MetaData) -> Table:
         column("budget_window", Double, nullable=True),
         column("version", Integer, default="1"),
         column("update_time", TIME, default=NOW),
+        column("quiet_hours", JSONB, nullable=True),
         primary_key("org_id", "user_id"),
         check(
             "budget_pages BETWEEN 0 AND 1000 AND budget_window BETWEEN 1 AND 86400 "
@@ -42,6 +44,21 @@ def paces(metadata: MetaData) -> Table:
         index("paces_due", "bundle_due", where="bundle IS NOT NULL"),
         index("paces_by_bundle", "bundle", where="bundle IS NOT NULL"),
         index("paces_oldest", "update_time"),
+    )
+
+
+def quiet_bundles(metadata: MetaData) -> Table:
+    """The bundle in which a person's pages of low urgency wait, and when their quiet hours end as far as is known."""
+    return Table(
+        "quiet_bundles",
+        metadata,
+        column("org_id", Text),
+        column("user_id", Text),
+        column("bundle", UUID),
+        column("due_time", TIME),
+        primary_key("org_id", "user_id"),
+        index("quiet_bundles_due", "due_time"),
+        index("quiet_bundles_by_bundle", "bundle"),
     )
 
 

@@ -317,6 +317,8 @@ sms_senders: Final = Table(
 
 paces: Final = pace_tables.paces(METADATA)
 
+quiet_bundles: Final = pace_tables.quiet_bundles(METADATA)
+
 bundle_pages: Final = pace_tables.bundle_pages(METADATA)
 
 texts_received: Final = Table(

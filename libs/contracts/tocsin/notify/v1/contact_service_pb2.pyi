@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
+from tocsin.type.v1 import weekday_pb2 as _weekday_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -533,6 +534,70 @@ class PageBudget(_message.Message):
 Global___PageBudget: _TypeAlias = PageBudget  # noqa: Y015
 
 @_typing.final
+class QuietWindow(_message.Message):
+    """Hours of the week."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.str
+    """When it begins: `22:00`."""
+    end: _builtins.str
+    """When it ends: `07:00`, or `24:00`. An end that is not later than the start is on the next day."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedScalarFieldContainer[_weekday_pb2.Weekday.ValueType]:
+        """The days it begins on; 1 to 7."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[_weekday_pb2.Weekday.ValueType] | None = ...,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuietWindow: _TypeAlias = QuietWindow  # noqa: Y015
+
+@_typing.final
+class QuietHours(_message.Message):
+    """When pages of low urgency wait. Pages of high urgency never do.
+
+    What waits is sent when the quiet hours end: one page as it is, several as one message. Answered before, it is not sent. News of
+    incidents of low urgency is not sent within them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """The IANA time zone of the windows, such as `Europe/Berlin`; set exactly when there are windows."""
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuietWindow]:
+        """Windows that touch or overlap are one. They must leave some time of the week. None: never quiet. At most 14."""
+
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+        windows: _abc.Iterable[Global___QuietWindow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time_zone", b"time_zone", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuietHours: _TypeAlias = QuietHours  # noqa: Y015
+
+@_typing.final
 class NotificationSettings(_message.Message):
     """How much a user gets, and when."""
 
@@ -542,6 +607,7 @@ class NotificationSettings(_message.Message):
     PAGE_BUDGET_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """`users/{user}`; `users/*` for those of the organisation, which count for each user who has chosen nothing else."""
     etag: _builtins.str
@@ -554,6 +620,10 @@ class NotificationSettings(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def quiet_hours(self) -> Global___QuietHours:
+        """Unset: as the organisation's. Unset in those: never quiet."""
+
     def __init__(
         self,
         *,
@@ -561,10 +631,11 @@ class NotificationSettings(_message.Message):
         page_budget: Global___PageBudget | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        quiet_hours: Global___QuietHours | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["page_budget", b"page_budget", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page_budget", b"page_budget", "quiet_hours", b"quiet_hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "page_budget", b"page_budget", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "page_budget", b"page_budget", "quiet_hours", b"quiet_hours", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -271,8 +271,11 @@ class ExplainDeliveriesResponse(_message.Message):
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
     UNREACHABLE_REASON_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    QUIET_HOURS_FIELD_NUMBER: _builtins.int
     unreachable_reason: _builtins.str
     """Why no page can be sent to the user at present, in words; empty when one can."""
+    quiet_hours: _builtins.str
+    """When the user's pages of low urgency wait, in words; empty: never."""
     @_builtins.property
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Notification]:
         """The newest 100, oldest first, each with its attempts."""
@@ -287,10 +290,11 @@ class ExplainDeliveriesResponse(_message.Message):
         notifications: _abc.Iterable[_notification_pb2.Notification] | None = ...,
         unreachable_reason: _builtins.str = ...,
         rules: _abc.Iterable[_builtins.str] | None = ...,
+        quiet_hours: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications", "rules", b"rules", "unreachable_reason", b"unreachable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notifications", b"notifications", "quiet_hours", b"quiet_hours", "rules", b"rules", "unreachable_reason", b"unreachable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

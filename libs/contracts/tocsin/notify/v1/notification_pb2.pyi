@@ -51,7 +51,7 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     stopped with the incident's pages. Not a page.
     """
     NOTIFICATION_TYPE_BUNDLE: _NotificationType.ValueType  # 10
-    """More pages came for this user than their budget (`NotificationSettings`): one message for all that came since. `title` counts them, `text` lists the first
+    """More pages came for this user than their budget (`NotificationSettings`), or several of low urgency within their quiet hours: one message for all of them. `title` counts them, `text` lists the first
     of them. Its page is named by the notifications of each of them, which are BUNDLED.
     """
 
@@ -81,7 +81,7 @@ NOTIFICATION_TYPE_MESSAGE: NotificationType.ValueType  # 9
 stopped with the incident's pages. Not a page.
 """
 NOTIFICATION_TYPE_BUNDLE: NotificationType.ValueType  # 10
-"""More pages came for this user than their budget (`NotificationSettings`): one message for all that came since. `title` counts them, `text` lists the first
+"""More pages came for this user than their budget (`NotificationSettings`), or several of low urgency within their quiet hours: one message for all of them. `title` counts them, `text` lists the first
 of them. Its page is named by the notifications of each of them, which are BUNDLED.
 """
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
@@ -193,7 +193,9 @@ class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Not
     NOTIFICATION_STATE_DEAD: _NotificationState.ValueType  # 5
     """Given up; a dead letter tells why."""
     NOTIFICATION_STATE_BUNDLED: _NotificationState.ValueType  # 6
-    """Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names."""
+    """Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names; or waits for
+    the end of quiet hours.
+    """
 
 class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper):
     """Where a notification is in its life."""
@@ -211,7 +213,9 @@ NOTIFICATION_STATE_CANCELLED: NotificationState.ValueType  # 4
 NOTIFICATION_STATE_DEAD: NotificationState.ValueType  # 5
 """Given up; a dead letter tells why."""
 NOTIFICATION_STATE_BUNDLED: NotificationState.ValueType  # 6
-"""Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names."""
+"""Sent together with other pages of the user as one message, by the notifications of the page that `state_reason` names; or waits for
+the end of quiet hours.
+"""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
 class _AttemptOutcome:

@@ -22,11 +22,11 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """An authority and one certificate of it for 127.0.0.1, valid for an hour."""
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _sign("authority", None, authority_key, authority_key)
-    certificate = _sign("server", authority.subject, key, authority_key)
+def make_certificates(folder: Path, *names: str, key: Any = None) -> Certificates:
+    """An authority and one certificate of it for 127.0.0.1 and these names, valid for an hour. `key`: of the certificate."""
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), key or ec.generate_private_key(ec.SECP256R1())
+    authority = _sign("authority", None, authority_key, authority_key, names)
+    certificate = _sign("server", authority.subject, key, authority_key, names)
     made = Certificates(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
     made.authority.write_bytes(authority.public_bytes(Encoding.PEM))
     made.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -34,10 +34,11 @@ def make_certificates(folder: Path) -> Certificates:
     return made
 
 
-def _sign(name: str, issuer: x509.Name | None, key: Any, signer: Any) -> x509.Certificate:
+def _sign(name: str, issuer: x509.Name | None, key: Any, signer: Any, names: tuple[str, ...]) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    hosts = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, names)]
+    address = x509.SubjectAlternativeName(hosts)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

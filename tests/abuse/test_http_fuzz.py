@@ -100,6 +100,24 @@ BODIES: tuple[Any, ...] = (
         "monitor": {"id": 1, "name": "n", "url": "http://x"},
         "msg": "m",
     },
+    {
+        "action": "triggered",
+        "data": {
+            "event": {"issue_id": "1", "title": "t", "level": "error", "tags": [["a", "b"]], "web_url": "http://x"},
+            "metric_alert": {"id": "1", "alert_rule": {"name": "n"}},
+            "issue": {"id": "1"},
+            "triggered_rule": "r",
+        },
+    },
+    {
+        "Type": "Notification",
+        "MessageId": "m",
+        "TopicArn": "t",
+        "Message": '{"AlarmName": "a", "NewStateValue": "ALARM"}',
+        "SignatureVersion": "2",
+        "Signature": "e30=",
+        "SigningCertURL": "https://sns.example.com/SimpleNotificationService-1.pem",
+    },
     {"title": "t", "key": "k", "transition": "Triggered", "type": "error", "priority": "P1", "link": "http://x"},
 )
 

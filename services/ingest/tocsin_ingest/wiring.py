@@ -51,6 +51,7 @@ from tocsin_ingest.app.send_alert import AlertIntake
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
+from tocsin_ingest.http.outside import Outside
 from tocsin_ingest.http.routes import routes
 from tocsin_ingest.mail.receiver import MailReceiver
 from tocsin_ingest.mail.server import MailServer
@@ -149,8 +150,10 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     close: list[Callable[[], Awaitable[object]]] = []
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
+        outside = Outside()
+        close.append(outside.close)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)
-        runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies))
+        runtime.http.add_routes(routes(intake, times, directory, runtime.rpc, refusals, bodies, outside))
         runtime.rpc.watch_refused(partial(alert_service.call_refused, times))
         runtime.loops.add("intake-times", Sweep(INTAKE_EVERY, times.round), everywhere=True)
         if settings.mail_listen:

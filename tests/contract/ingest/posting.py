@@ -21,6 +21,8 @@ PATHS = (
     "/v1/uptime-kuma",
     "/v1/datadog",
     "/v1/zabbix",
+    "/v1/sentry",
+    "/v1/sns",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
     "/v2/alerts",

@@ -32,6 +32,8 @@ from tocsin_ingest.http import (
     opsgenie,
     pagerduty,
     pagerduty_v1,
+    sentry,
+    sns,
     uptime_kuma,
     zabbix,
 )
@@ -39,6 +41,7 @@ from tocsin_ingest.http.body import Bodies, Refused
 from tocsin_ingest.http.callers import clean_key, sender_of
 from tocsin_ingest.http.documents import Document
 from tocsin_ingest.http.format import Answer, Format, Item, Reading, Results, is_transient
+from tocsin_ingest.http.outside import Outside
 
 _log = get_logger(__name__)
 
@@ -53,6 +56,8 @@ FORMATS: Final = (
     uptime_kuma.FORMAT,
     datadog.FORMAT,
     zabbix.FORMAT,
+    sentry.FORMAT,
+    sns.FORMAT,
     *opsgenie.FORMATS,
 )
 _AT_ONCE: Final = 500
@@ -60,11 +65,17 @@ _AT_ONCE: Final = 500
 
 
 def routes(
-    intake: AlertIntake, times: IntakeTimes, directory: Directory, rpc: RpcServer, refusals: Refusals, bodies: Bodies
+    intake: AlertIntake,
+    times: IntakeTimes,
+    directory: Directory,
+    rpc: RpcServer,
+    refusals: Refusals,
+    bodies: Bodies,
+    outside: Outside,
 ) -> Iterable[web.AbstractRouteDef]:
     """A route for each path of each format, with and without a slash at its end."""
     for each in FORMATS:
-        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies)
+        receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, outside)
         for path in each.paths:
             yield web.post(path, receiver.receive)
             yield web.post(f"{path}/", receiver.receive)
@@ -82,6 +93,7 @@ class _Receiver:
         rpc: RpcServer,
         refusals: Refusals,
         bodies: Bodies,
+        outside: Outside,
     ) -> None:
         self._format = form
         self._intake = intake
@@ -91,6 +103,7 @@ class _Receiver:
         self._budgets = rpc.budgets
         self._refusals = refusals
         self._bodies = bodies
+        self._outside = outside
 
     async def receive(self, request: web.Request) -> web.Response:
         """Who may not send learns nothing about the body but that it is JSON, which holds some formats' keys."""
@@ -113,6 +126,8 @@ class _Receiver:
                     sender = await sender_of(self._rpc, self._directory, key, request)
                     self._count(sender, RPCS)
                 self._count(sender, BYTES, len(data))
+                if self._format.prove is not None:
+                    await self._format.prove(self._outside, document.fields)
                 results = await self._take_all(sender, document)
         except Refused as refused:
             response = await self._refuse(sender, refused.status, refused.error)

@@ -1,0 +1,88 @@
+"""What is fetched from outside to know a sender: from the hosts of one provider alone, and little of it.
+
+A proxy that the environment names (`HTTPS_PROXY`) is used.
+"""
+
+import asyncio
+import re
+import ssl
+from collections import OrderedDict
+from typing import Final
+
+import aiohttp
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_kit.errors import TocsinError, invalid
+from yarl import URL
+
+_SECONDS: Final = 5.0
+_MOST: Final = 64 << 10
+_AT_ONCE: Final = 8
+_KEPT: Final = 100
+_SNS_HOST: Final = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?")
+
+
+class Outside:
+    """`await outside.get(url, place)`. No redirects, no other ports, no other hosts."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    async def get(self, url: str, place: str, *, keep: bool = False) -> bytes:
+        """What is found there; `keep`: as it was found before. Raises INVALID_FIELD at `place` for a URL that is not called,
+        and SERVICE_UNAVAILABLE.
+        """
+        if keep and url in self._kept:
+            return self._kept[url]
+        content = await self._get(_checked(url, place))
+        if keep:
+            self._kept[url] = content
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return content
+
+    async def _get(self, wanted: URL) -> bytes:
+        try:
+            async with self._gate, self._open().get(wanted, allow_redirects=False) as answer:
+                content = await answer.content.read(_MOST)
+                if answer.status == 200:
+                    return content
+                said = f"answered {answer.status}"
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            said = f"did not answer ({type(error).__name__})"
+        raise TocsinError(
+            ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
+            f"{wanted.host} {said}; send this again a little later",
+            metadata={"service": str(wanted.host)},
+        )
+
+    async def close(self) -> None:
+        """Drop connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Made here, since it reads the files of authorities, which takes some 50 ms.
+            connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(), limit=_AT_ONCE)
+            timeout = aiohttp.ClientTimeout(total=_SECONDS)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+        return self._session
+
+
+def _checked(url: str, place: str) -> URL:
+    try:
+        wanted = URL(url)
+        right = (
+            wanted.scheme == "https"
+            and wanted.port == 443
+            and wanted.user is None
+            and wanted.password is None
+            and _SNS_HOST.fullmatch(wanted.host or "") is not None
+        )
+    except ValueError:
+        right = False
+    if not right:
+        raise invalid(place, "must be an https URL of sns.<region>.amazonaws.com")
+    return wanted

@@ -14,6 +14,7 @@ from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceStub
 from tocsin.escalation.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from tocsin.escalation.v1.shift_notice_service_pb2_grpc import ShiftNoticeServiceStub
 from tocsin.escalation.v1.watch_service_pb2_grpc import WatchServiceStub
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.ingest.v1.alert_service_pb2_grpc import AlertServiceStub
@@ -127,6 +128,11 @@ class Client:
     def schedules(self) -> ScheduleServiceStub:
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def shift_notices(self) -> ShiftNoticeServiceStub:
+        """What users are told of their shifts."""
+        return ShiftNoticeServiceStub(self.channel("escalation"))
 
     @cached_property
     def analytics(self) -> AnalyticsServiceStub:

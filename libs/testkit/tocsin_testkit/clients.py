@@ -16,6 +16,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
     reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
+    shift_notice_service_pb2_grpc,
     watch_service_pb2_grpc,
 )
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc, silence_service_pb2_grpc
@@ -59,6 +60,7 @@ class Clients:
         self.analytics: Any = _Bearer(analytics_service_pb2_grpc.AnalyticsServiceStub(by["escalation"]), token)
         self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
         self.reminders: Any = _Bearer(reminder_service_pb2_grpc.ReminderServiceStub(by["escalation"]), token)
+        self.shift_notices: Any = _Bearer(shift_notice_service_pb2_grpc.ShiftNoticeServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
         self.credentials: Any = _Bearer(credential_service_pb2_grpc.CredentialServiceStub(by["escalation"]), token)
         self.credentials_internal: Any = _Bearer(

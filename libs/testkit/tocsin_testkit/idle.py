@@ -19,7 +19,8 @@ BUSY = {
                    + (SELECT 1 - count(*) FROM intakes WHERE org_id = '*')""",
     "escalation": """SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND due_time <= app_now() AND kind <> 'page')
                        + (SELECT count(*) FROM timers WHERE due_time <= app_now())
-                       + (SELECT count(*) FROM reminders WHERE next_time <= app_now())""",
+                       + (SELECT count(*) FROM reminders WHERE next_time <= app_now())
+                       + (SELECT count(*) FROM shift_notice_choices WHERE next_due <= app_now())""",
     "notify": """SELECT (SELECT count(*) FROM notifications
                         WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now())
                    + (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND kind = 'page_not_reached')

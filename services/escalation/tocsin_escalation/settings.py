@@ -27,6 +27,11 @@ class EscalationSettings(ServiceSettings):
     of its replicas stands still."""
     gap_warning_days: int = Field(7, ge=1, le=35)
     """How far ahead gaps of schedules are looked for: policies warn of them, and a metric and the log tell of them."""
+    notice_look_seconds: float = Field(15.0, gt=0, le=300)
+    """How often schedules are looked at for notices of shifts. A change less than this before a notice is due may bring it late by
+    as much."""
+    notices_per_second: int = Field(100, ge=1, le=5000)
+    """Users whom each replica tells of their shifts in a second at most, so that many notices at one minute delay no page."""
     public_url: str = Field("", pattern=r"^(https?://[!-~]+)?$")
     """Where people reach this service's HTTP, such as `https://tocsin.example.com/escalation`: calendar feeds begin with it. A
     proxy takes a path off that this URL has. Empty: CreateCalendarFeed answers with the path at ESCALATION_HTTP_LISTEN."""

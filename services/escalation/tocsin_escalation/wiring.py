@@ -14,6 +14,7 @@ from tocsin.escalation.v1 import (
     policy_service_pb2_grpc,
     reminder_service_pb2_grpc,
     schedule_service_pb2_grpc,
+    shift_notice_service_pb2_grpc,
     watch_service_pb2_grpc,
 )
 from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
@@ -45,8 +46,10 @@ from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.incident_events import EVENT
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
+from tocsin_escalation.app.plan_notices import PlanNotices
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
+from tocsin_escalation.app.send_notices import NOTICE, SendNotices
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.app.watch_incidents import Feeds
 from tocsin_escalation.app.watch_on_call import OnCalls
@@ -59,6 +62,7 @@ from tocsin_escalation.rpc import (
     calendar_service,
     credential_internal_service,
     credential_service,
+    shift_notice_service,
     watch_service,
 )
 from tocsin_escalation.rpc.directory_service import DirectoryService
@@ -94,7 +98,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     ingest_channel = channel(settings.ingest_target, service_name="ingest", tokens=tokens, tls=tls)
     notify = Notify(notify_channel, settings.cancel_timeout_seconds)
     delivery = Delivery(notify)
-    page_relay, cancel_relay, event_relay = (
+    page_relay, cancel_relay, event_relay, notice_relay = (
         Relay(
             db,
             deliver,
@@ -109,6 +113,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
             (PAGE, delivery.pages, less_of_page),
             (CANCEL, delivery.cancellations, less_of_cancellation),
             (EVENT, delivery.events, less_of_event),
+            (NOTICE, delivery.pages, less_of_page),
         )
     )
 
@@ -154,6 +159,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         calendar_service.NAME,
         calendar_service_pb2_grpc.add_CalendarServiceServicer_to_server,
     )
+    add(
+        shift_notice_service.ShiftNoticeService(db, pages),
+        shift_notice_service.NAME,
+        shift_notice_service_pb2_grpc.add_ShiftNoticeServiceServicer_to_server,
+    )
     if runtime.serves:
         runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())
     add(
@@ -195,12 +205,12 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         page_relay.nudge()
         cancel_relay.nudge()
         event_relay.nudge()
+        notice_relay.nudge()
 
     serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
-    OutboxService(db, pages, {PAGE: NotificationJob, CANCEL: Cancellation, EVENT: IncidentEvent}, nudge).add_to(
-        runtime.rpc
-    )
+    kept = {PAGE: NotificationJob, CANCEL: Cancellation, EVENT: IncidentEvent, NOTICE: NotificationJob}
+    OutboxService(db, pages, kept, nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)
     worker = Worker(
@@ -211,9 +221,10 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("page-sender", page_sender.run, everywhere=True)
-    for name, relay in (("page-relay", page_relay), ("cancel-relay", cancel_relay), ("event-relay", event_relay)):
-        loops.add(name, relay.run, everywhere=True)
-        runtime.health.add(HealthCheck(f"outbox-{name.partition('-')[0]}", relay.watch.check, critical=False))
+    relays = {"page": page_relay, "cancel": cancel_relay, "event": event_relay, "notice": notice_relay}
+    for name, relay in relays.items():
+        loops.add(f"{name}-relay", relay.run, everywhere=True)
+        runtime.health.add(HealthCheck(f"outbox-{name}", relay.watch.check, critical=False))
     loops.add("watches", outlets.run, everywhere=True)
     loops.add("changes", feeds.run, everywhere=True)
     loops.add("on-calls", on_calls.run, everywhere=True)
@@ -223,6 +234,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))
+    loops.add("notice-plans", Sweep(settings.notice_look_seconds, PlanNotices(db).look))
+    loops.add("notices", Sweep(1.0, SendNotices(db, settings.notices_per_second, notice_relay.nudge).round))
     loops.add("redis-watch", Sweep(1.0, timers.mirror.watch))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))
     loops.add("audit", Sweep(30.0, sweeps.audit))

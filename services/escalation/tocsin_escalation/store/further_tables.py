@@ -148,3 +148,59 @@ def person_figures(metadata: MetaData) -> Table:
         primary_key("org_id", "quarter", "user_id", "policy_id", "team"),
         index("person_figures_by_time", "quarter"),
     )
+
+
+def shift_notice_choices(metadata: MetaData) -> Table:
+    """What notices of shifts a user wants. `next_due`: of the nearest that is planned."""
+    return Table(
+        "shift_notice_choices",
+        metadata,
+        column("org_id", Text),
+        column("user_id", Text),
+        column("before_minutes", Integer, nullable=True),
+        column("hand_over", Boolean),
+        column("week_minute", Integer, nullable=True),
+        column("channel", Text),
+        column("next_due", TIME, nullable=True),
+        column("version", Integer, default="1"),
+        column("update_time", TIME, default=NOW),
+        primary_key("org_id", "user_id"),
+        foreign_key(
+            ["org_id", "user_id"],
+            "users",
+            ["org_id", "id"],
+            name="shift_notice_choices_user_fkey",
+            ondelete="CASCADE",
+        ),
+        check("before_minutes BETWEEN 5 AND 10080", name="shift_notice_choices_before"),
+        check("week_minute BETWEEN 0 AND 10079", name="shift_notice_choices_week"),
+        index("shift_notice_choices_due", "next_due", "org_id", "user_id", where="next_due IS NOT NULL"),
+    )
+
+
+def shift_notices(metadata: MetaData) -> Table:
+    """Notices of shifts that are planned, and those of the last days, so that none comes twice."""
+    return Table(
+        "shift_notices",
+        metadata,
+        column("org_id", Text),
+        column("user_id", Text),
+        column("kind", Text),
+        column("schedule_id", Text),
+        column("start_time", TIME),
+        column("due_time", TIME),
+        column("state", Text, default="'planned'"),
+        primary_key("org_id", "user_id", "kind", "schedule_id", "start_time"),
+        foreign_key(
+            ["org_id", "user_id"],
+            "shift_notice_choices",
+            ["org_id", "user_id"],
+            name="shift_notices_choice_fkey",
+            ondelete="CASCADE",
+        ),
+        check("kind IN ('before', 'hand_over', 'week')", name="shift_notices_kind"),
+        check("(kind = 'week') = (schedule_id = '')", name="shift_notices_week"),
+        check("state IN ('planned', 'sent', 'skipped')", name="shift_notices_state"),
+        index("shift_notices_by_due", "org_id", "user_id", "due_time", "kind", "schedule_id", "start_time"),
+        index("shift_notices_oldest", "start_time", where="state <> 'planned'"),
+    )

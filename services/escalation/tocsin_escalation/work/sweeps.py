@@ -16,6 +16,7 @@ from tocsin_escalation.store import (
     fixed_periods,
     overrides,
     revocations,
+    shift_notices,
     swaps,
     timers,
 )
@@ -24,6 +25,8 @@ from tocsin_escalation.work.tasks import QUEUE
 REARM_CHUNK = 5000
 PLANNED_KEPT_DAYS = 400
 """As long as closed versions of layers: a schedule answers about its past with both."""
+NOTICES_KEPT_DAYS = 2
+"""How long notices that were sent are shown, as the contract says."""
 KEYS_KEPT_DAYS = 30
 """How long a key that was revoked or has expired is shown, as the contract says."""
 DELETE_CHUNK = 500
@@ -72,6 +75,10 @@ class Sweeps:
                 await table.delete_ended(tx, PLANNED_KEPT_DAYS, DELETE_CHUNK)
             await api_keys.delete_over(tx, KEYS_KEPT_DAYS, DELETE_CHUNK)
             await feeds.end_old(tx, DELETE_CHUNK)
+        while True:
+            async with self._db.system() as tx:
+                if await shift_notices.delete_old(tx, NOTICES_KEPT_DAYS, DELETE_CHUNK) < DELETE_CHUNK:
+                    break
         while True:
             async with self._db.system() as tx:
                 if await counting.delete_old(tx, self._settings.figures_retention_days, DELETE_CHUNK) < DELETE_CHUNK:

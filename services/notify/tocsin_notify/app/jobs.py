@@ -1,14 +1,16 @@
 """Jobs of the contract, read into this service's words."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
-from tocsin_notify.domain.page import NORMAL, ONE_WAY, PAGES, Channel, Kind, Page, priority_of, urgency_of
+from tocsin_notify.domain.page import ONE_WAY, PAGES, Channel, Kind, Page, priority_of, urgency_of
 from tocsin_notify.store.pages import NewPage
 
 KINDS: Final = {
@@ -36,39 +38,37 @@ def read_job(job: pb.NotificationJob) -> NewPage:
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
     urgency = urgency_of(kind, severe=job.severity in SEVERE)
+    about_none = kind is Kind.MESSAGE and not job.incident
     return NewPage(
         id=parse_uuid_name(job.page, "pages", field="page"),
         org_id=job.org_id,
         user_id=job.user,
-        incident=parse_uuid_name(job.incident, "incidents", field="incident"),
+        incident=None if about_none else parse_uuid_name(job.incident, "incidents", field="incident"),
         page=Page(kind, urgency, CHANNELS.get(job.channel_override), outlasts=job.outlasts_acknowledge),
         priority=priority_of(kind, urgency),
         generation=job.generation,
-        planned_time=_planned_time(job),
+        planned_time=_time(job, "planned_time"),
         job=job,
+        expire_time=_time(job, "expire_time"),
     )
 
 
 def read_kept(job: pb.NotificationJob) -> NewPage:
-    """A job from a dead letter: as `read_job`, or that of a message or a bundle, whose page is kept and knows what the job does not
-    say."""
+    """A job from a dead letter: as `read_job`, or that of a bundle, whose page is kept and knows what the job does not say. An
+    operator's redrive outlives the time in which a message was to be sent."""
     if KINDS.get(job.type) is Kind.BUNDLE:
         urgency = urgency_of(Kind.BUNDLE, severe=job.severity in SEVERE)
         id = parse_uuid_name(job.page, "pages", field="page")
         page, lane = Page(Kind.BUNDLE, urgency), priority_of(Kind.BUNDLE, urgency)
-        return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _planned_time(job), job)
-    if KINDS.get(job.type) is not Kind.MESSAGE or job.incident:
-        return read_job(job)
-    urgency = urgency_of(Kind.MESSAGE, severe=job.severity in SEVERE)
-    page = Page(Kind.MESSAGE, urgency)
-    id = parse_uuid_name(job.page, "pages", field="page")
-    return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _planned_time(job), job)
+        return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _time(job, "planned_time"), job)
+    return replace(read_job(job), expire_time=None)
 
 
-def _planned_time(job: pb.NotificationJob) -> datetime | None:
-    if not job.HasField("planned_time"):
+def _time(job: pb.NotificationJob, field: Literal["planned_time", "expire_time"]) -> datetime | None:
+    if not job.HasField(field):
         return None
+    given: Timestamp = getattr(job, field)
     try:
-        return job.planned_time.ToDatetime(UTC)
+        return given.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
-        raise invalid("planned_time", "must be a time of the years 1 to 9999") from error
+        raise invalid(field, "must be a time of the years 1 to 9999") from error

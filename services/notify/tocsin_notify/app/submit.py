@@ -19,7 +19,7 @@ from tocsin_notify.app.placing import Placing, Together, may_wait, why_not_sent
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.bundling import BundlePolicy
-from tocsin_notify.domain.page import PAGES, DeathReason, Kind, State
+from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
@@ -264,7 +264,7 @@ class _Round:
             reason = why_unreachable(person.methods, page.page.channel_override)
             self.outcomes.append(page_outcomes.unreachable(page.job, reason))
         detail = f"{page.user_id} has no verified and enabled contact method"
-        if page.page.channel_override is not None:
+        if page.page.channel_override is not None and page.page.kind not in ONE_WAY:
             detail += f" of channel {page.page.channel_override}"
         _log.error("nobody_to_notify", org_id=page.org_id, page=str(page.id), user=page.user_id, detail=detail)
         self._metrics.dead_letters.labels(DeathReason.NO_CONTACT_METHOD).inc()

@@ -125,6 +125,6 @@ def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
 
 
 def _allowed(method: Method, page: Page) -> bool:
-    if page.channel_override is not None:
-        return method.channel is page.channel_override
-    return page.kind not in ONE_WAY or method.channel not in RINGING
+    if page.kind in ONE_WAY:
+        return method.channel not in RINGING
+    return page.channel_override is None or method.channel is page.channel_override

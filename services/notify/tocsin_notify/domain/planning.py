@@ -26,18 +26,18 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
     `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
     served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
     every usable method at once. News and messages are one notification: the first step of their urgency that has no delay, or the
-    first usable method that does not ring.
+    first usable method that does not ring. A channel of theirs is a wish: without a usable method of it they go as without it.
     """
     if page.only_method is not None:
         return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
     usable = [method for method in methods if method.usable]
+    if page.kind in ONE_WAY:
+        quiet = [method for method in usable if method.channel not in RINGING]
+        return [Planned(_one_way(quiet, rules, page), 0, 0.0)] if quiet else []
     if page.channel_override is not None:
         return _at_once([method for method in usable if method.channel is page.channel_override])
     if not usable:
         return []
-    if page.kind in ONE_WAY:
-        quiet = [method for method in usable if method.channel not in RINGING]
-        return [Planned(_one_way(quiet, rules, page.urgency), 0, 0.0)] if quiet else []
     steps = [rule for rule in rules if rule.urgency is page.urgency]
     return _by_rules(usable, steps) if steps else _at_once(usable)
 
@@ -60,17 +60,20 @@ def _later(step: Planned, until: datetime | None, now: datetime) -> Planned:
 
 def is_kept_quiet(page: Page, methods: Sequence[Method]) -> bool:
     """Whether the page is news for a user whose usable methods all ring: nothing is planned for it, and nothing is wrong."""
-    return page.kind in NEWS and page.channel_override is None and any(method.usable for method in methods)
+    return page.kind in NEWS and any(method.usable for method in methods)
 
 
 def _at_once(methods: Sequence[Method]) -> list[Planned]:
     return [Planned(method, 0, 0.0) for method in methods]
 
 
-def _one_way(usable: Sequence[Method], rules: Sequence[Rule], urgency: Urgency) -> Method:
+def _one_way(usable: Sequence[Method], rules: Sequence[Rule], page: Page) -> Method:
+    wished = [method for method in usable if method.channel is page.channel_override]
+    if wished:
+        return wished[0]
     by_id = {method.id: method for method in usable}
     for rule in rules:
-        if rule.urgency is urgency and rule.delay == 0 and rule.method in by_id:
+        if rule.urgency is page.urgency and rule.delay == 0 and rule.method in by_id:
             return by_id[rule.method]
     return usable[0]
 

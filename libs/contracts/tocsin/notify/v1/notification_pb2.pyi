@@ -339,6 +339,7 @@ class NotificationJob(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
     OUTLASTS_ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -348,7 +349,7 @@ class NotificationJob(_message.Message):
     user: _builtins.str
     """The user: `users/{user}`."""
     incident: _builtins.str
-    """The incident: `incidents/{uuid}`."""
+    """The incident: `incidents/{uuid}`. Empty for messages that are about none."""
     title: _builtins.str
     """The incident's title."""
     source: _builtins.str
@@ -362,7 +363,7 @@ class NotificationJob(_message.Message):
     generation: _builtins.int
     """The escalation's generation when it was made; a cancel of this generation or a later one stops it."""
     channel_override: Global___Channel.ValueType
-    """Use this channel only, instead of the user's rules."""
+    """Use this channel only, instead of the user's rules. A message takes one contact method of it, and another channel if there is none."""
     actor: _builtins.str
     """Who did it, for acknowledgments and resolutions."""
     alert_count: _builtins.int
@@ -386,6 +387,10 @@ class NotificationJob(_message.Message):
     @_builtins.property
     def ordered_links(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationLink]:
         """The incident's links, in the order of the alert that gave them."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From then on no attempt begins. For messages."""
 
     def __init__(
         self,
@@ -411,10 +416,11 @@ class NotificationJob(_message.Message):
         text: _builtins.str = ...,
         about: _builtins.str = ...,
         outlasts_acknowledge: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["planned_time", b"planned_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "planned_time", b"planned_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

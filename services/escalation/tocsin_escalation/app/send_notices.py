@@ -1,0 +1,195 @@
+"""Sends notices of shifts that are due.
+
+The rows are the record, and a sweep finds what is due. A message and the end of its notices are one transaction, under the lock
+of the user's choice: each is sent once, whatever is killed or runs twice. A notice goes out only if the schedules, as they are by
+then, still say so. Its outbox rows have a relay of their own, and a round is bounded: pages do not wait for notices.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tocsin.notify.v1 import notification_pb2
+from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
+from tocsin_kit.db import outbox
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import new_id
+from tocsin_kit.logging import get_logger
+
+from tocsin_escalation.app import coming_shifts
+from tocsin_escalation.app.plan_notices import choice_of, told_in
+from tocsin_escalation.domain.schedules.clock import WEEK, minute_of, time_of
+from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Names, OpenIncident, incidents_text, text_of
+from tocsin_escalation.domain.shift_notices import Key, NoticeKind, NoticeState, Shift, ends, planned, too_late
+from tocsin_escalation.store import shift_notices
+from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
+
+_log = get_logger(__name__)
+
+NOTICE: Final = "notice"
+"""The kind of their outbox rows."""
+_ACTOR: Final = "your shift notices"
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """All notices of one kind that a user gets now."""
+
+    chooser: Chooser
+    kind: NoticeKind
+    keys: tuple[Key, ...]
+    due: int
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    messages: tuple[_Message, ...]
+    skipped: tuple[Key, ...]
+    gone: tuple[Key, ...]
+
+
+class SendNotices:
+    """Of all tenants. Every replica may run it."""
+
+    def __init__(self, db: Database, most: int, nudge: Callable[[], None]) -> None:
+        """`most`: users in one round. `nudge` wakes the relay of `NOTICE`."""
+        self._db = db
+        self._most = most
+        self._nudge = nudge
+
+    async def round(self) -> None:
+        """Those who have waited longest; tenants take turns. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        async with self._db.system() as tx:
+            due = await shift_notices.due(tx, self._most)
+        by_tenant: defaultdict[str, list[str]] = defaultdict(list)
+        for org_id, user in due:
+            by_tenant[org_id].append(user)
+        for org_id, users in by_tenant.items():
+            await self._in_halves(org_id, users)
+
+    async def _in_halves(self, org_id: str, users: Sequence[str]) -> None:
+        """Users of whom something cannot be sent hold up no others."""
+        try:
+            await self._db.run(org_id, lambda tx: self._send(tx, users))
+        except TocsinError:
+            raise  # the database is away, for all of them
+        except Exception:
+            if len(users) == 1:
+                _log.exception("notice_not_sent", org_id=org_id, user=users[0])
+                return
+            middle = len(users) // 2
+            await self._in_halves(org_id, users[:middle])
+            await self._in_halves(org_id, users[middle:])
+
+    async def _send(self, tx: Tx, users: Sequence[str]) -> None:
+        held = await shift_notices.lock(tx, users)
+        ids = [each.user_id for each in held]
+        rows: defaultdict[str, list[NoticeRow]] = defaultdict(list)
+        for row in await shift_notices.of_users(tx, ids):
+            rows[row.user_id].append(row)
+        now = await tx.now()
+        shifts = await coming_shifts.of(
+            tx, await _schedules(tx, rows.values(), now), {(tx.org_id, id_) for id_ in ids}, now
+        )
+        verdicts = {
+            each.user_id: _judge(each, rows[each.user_id], shifts.get((tx.org_id, each.user_id), []), now)
+            for each in held
+        }
+        messages = [message for verdict in verdicts.values() for message in verdict.messages]
+        jobs = await _jobs(tx, messages, now)
+        await outbox.append_many(tx, NOTICE, [("", job.SerializeToString()) for job in jobs])
+        sent = [(each.chooser.user_id, key, NoticeState.SENT) for each in messages for key in each.keys]
+        skipped = [(user, key, NoticeState.SKIPPED) for user, verdict in verdicts.items() for key in verdict.skipped]
+        gone = [(user, key) for user, verdict in verdicts.items() for key in verdict.gone]
+        await shift_notices.settle(tx, [*sent, *skipped], gone, ids)
+        tx.after_commit(self._nudge)
+        if jobs or skipped:
+            tx.after_commit(
+                lambda: _log.info("notices", org_id=tx.org_id, sent=len(jobs), skipped=len(skipped), moved=len(gone))
+            )
+
+
+async def _schedules(tx: Tx, rows: Iterable[Sequence[NoticeRow]], now: datetime) -> list[tuple[str, str]]:
+    due = [row for each in rows for row in each if _is_due(row, now)]
+    if any(row.kind is NoticeKind.WEEK for row in due):
+        return await shift_notices.schedules(tx, [tx.org_id])
+    return [(tx.org_id, id_) for id_ in sorted({row.schedule_id for row in due})]
+
+
+def _is_due(row: NoticeRow, now: datetime) -> bool:
+    return row.state is NoticeState.PLANNED and row.due_time <= now
+
+
+def _judge(chooser: Chooser, rows: Sequence[NoticeRow], shifts: Sequence[Shift], now: datetime) -> _Verdict:
+    minute = minute_of(now)
+    fresh = {each.key: each for each in planned(choice_of(chooser), shifts, minute, told_in(rows))}
+    begins = {(shift.schedule, shift.start) for shift in shifts}
+    told: defaultdict[NoticeKind, list[Key]] = defaultdict(list)
+    skipped, gone = list[Key](), list[Key]()
+    for row in rows:
+        if not _is_due(row, now):
+            continue
+        if too_late(row.key, minute):
+            skipped.append(row.key)
+        elif row.key in fresh:
+            told[row.kind].append(row.key)
+        elif (row.key.schedule, row.key.start) in begins:
+            skipped.append(row.key)
+        else:
+            gone.append(row.key)
+    messages = []
+    for kind, keys in told.items():
+        about = [each.shift for key in keys if (each := fresh[key]).shift is not None]
+        if kind is NoticeKind.WEEK:
+            about = [shift for shift in shifts if minute <= shift.start < minute + WEEK]
+        about.sort(key=lambda shift: (shift.start, shift.schedule))
+        due = min(fresh[key].due for key in keys)
+        messages.append(_Message(chooser, kind, tuple(keys), due, tuple(about)))
+    return _Verdict(tuple(messages), tuple(skipped), tuple(gone))
+
+
+async def _jobs(tx: Tx, messages: Sequence[_Message], now: datetime) -> list[notification_pb2.NotificationJob]:
+    if not messages:
+        return []
+    shifts = [shift for message in messages for shift in message.shifts]
+    people = {user for shift in shifts for user in (*shift.hands_over, *shift.beside)}
+    names = Names(*await shift_notices.names(tx, {shift.schedule for shift in shifts}, people))
+    incidents, cut = list[OpenIncident](), False
+    if any(message.kind is NoticeKind.HAND_OVER for message in messages):
+        incidents, cut = await shift_notices.open_incidents(tx)
+    return await asyncio.to_thread(
+        lambda: [_job(tx.org_id, each, names, incidents, minute_of(now), cut=cut) for each in messages]
+    )
+
+
+def _job(
+    org_id: str, message: _Message, names: Names, incidents: Sequence[OpenIncident], now: int, *, cut: bool
+) -> notification_pb2.NotificationJob:
+    chooser, zone = message.chooser, choice_of(message.chooser).zone
+    text = text_of(message.kind, message.shifts, names, zone, now)
+    body = text.body
+    if message.kind is NoticeKind.HAND_OVER:
+        schedules = frozenset(shift.schedule for shift in message.shifts)
+        body += "\n\n" + incidents_text(incidents, schedules, zone, cut=cut)
+    schedules_named = {f"schedules/{shift.schedule}" for shift in message.shifts}
+    job = notification_pb2.NotificationJob(
+        page=f"pages/{new_id()}",
+        org_id=org_id,
+        type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
+        user=f"users/{chooser.user_id}",
+        title=text.title,
+        text=body if len(body) <= LONGEST_TEXT else body[: LONGEST_TEXT - 1] + "…",
+        about=schedules_named.pop() if len(schedules_named) == 1 else "",
+        severity=SEVERITY_INFO,
+        actor=_ACTOR,
+    )
+    if chooser.channel:
+        job.channel_override = notification_pb2.Channel.Value(f"CHANNEL_{chooser.channel.upper()}")
+    job.planned_time.FromDatetime(time_of(message.due))
+    job.expire_time.FromDatetime(time_of(min(ends(key, now) for key in message.keys)))
+    return job

@@ -1,0 +1,223 @@
+"""Notices of shifts on a real database: planned from the schedules, moved with them, and sent once."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from tocsin.notify.v1 import notification_pb2
+from tocsin_escalation.app import overrides, people, policies, schedules, send_notices, shift_notices
+from tocsin_escalation.app.plan_notices import PlanNotices
+from tocsin_escalation.app.send_notices import NOTICE, SendNotices
+from tocsin_escalation.domain.events import Resolved
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
+from tocsin_escalation.store import shift_notices as store
+from tocsin_escalation.store.directory import UserRow
+from tocsin_escalation.store.overrides import OverrideRow
+from tocsin_escalation.store.schedules import ScheduleRow
+from tocsin_escalation.store.shift_notices import Wanted
+from tocsin_kit.db.pool import Tx
+
+from tests.store.escalation.recorders import ORG, Desk
+from tests.unit.escalation.schedules.writing import group, local
+
+AN_HOUR_BEFORE = Wanted(60, False, None, "")
+BOTH = Wanted(60, True, None, "email")
+HOUR = timedelta(hours=1)
+
+
+async def begins_in(desk: Desk, hours: int, *, schedule: str = "web") -> datetime:
+    """When ana's shift begins; ben has the one before it."""
+    start = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=hours)
+    anchor = local(f"{start - timedelta(days=7):%Y-%m-%d %H:%M}")
+    layer = Layer("week", (Turn(Unit.WEEK, 1),), anchor, (group("ben"), group("ana")), "UTC")
+    await desk.db.run(
+        ORG, lambda tx: schedules.create(tx, ScheduleRow(schedule, schedule.title(), "", "UTC", False, (layer,)))
+    )
+    return start
+
+
+async def want(desk: Desk, wanted: Wanted, *users: str) -> None:
+    for user in users:
+        await desk.db.run(ORG, lambda tx, user=user: shift_notices.replace(tx, user, "", wanted))  # type: ignore[misc]
+
+
+async def plan(desk: Desk) -> list[tuple[str, str, str]]:
+    """Who has which notice planned."""
+    await PlanNotices(desk.db).look()
+    async with desk.db.transaction(ORG) as tx:
+        rows = await store.of_users(tx, ["ana", "ben", "carl"])
+    return sorted((row.user_id, row.kind.value, row.state.value) for row in rows)
+
+
+async def send(desk: Desk, most: int = 100) -> None:
+    await SendNotices(desk.db, most, lambda: None).round()
+
+
+async def sent(desk: Desk) -> list[notification_pb2.NotificationJob]:
+    async with desk.db.system() as tx:
+        rows = await tx.fetch("SELECT payload FROM outbox WHERE kind = $1 ORDER BY id", NOTICE)
+    return [notification_pb2.NotificationJob.FromString(row["payload"]) for row in rows]
+
+
+async def puts(desk: Desk, user: str, start: datetime, *, hours: int) -> None:
+    row = OverrideRow(uuid4(), "web", start, start + hours * HOUR, Scope.SCHEDULE, "", (user,), "", "users/ana")
+    await desk.db.run(ORG, lambda tx: overrides.create_override(tx, row))
+
+
+async def test_ana_gets_one_message_an_hour_before_her_shift(desk: Desk) -> None:
+    begins = await begins_in(desk, 3)
+    assert await plan(desk) == [], "nobody is told who has not asked for it"
+    await want(desk, AN_HOUR_BEFORE, "ana", "ben")
+    assert await plan(desk) == [("ana", "before", "planned")]
+    await desk.passes(hours=1, minutes=58)
+    await send(desk)
+    assert await sent(desk) == []
+    await desk.passes(minutes=3)
+    await asyncio.gather(send(desk), send(desk), send(desk))
+    assert await plan(desk) == [("ana", "before", "sent")]
+    await send(desk)
+    [job] = await sent(desk)
+    assert (job.user, job.about, job.incident) == ("users/ana", "schedules/web", "")
+    assert job.title.startswith(f"Your shift begins {begins:%a} {begins.day} {begins:%b %H:%M}, in ")
+    assert "; ben hands over" in job.text
+    assert job.expire_time.ToDatetime(UTC) == begins, "later it would not be true any more"
+    assert job.planned_time.ToDatetime(UTC) == begins - HOUR
+
+
+async def test_an_override_that_comes_after_planning_moves_the_notice_to_carl(desk: Desk) -> None:
+    begins = await begins_in(desk, 3)
+    await desk.db.run(ORG, lambda tx: people.create_user(tx, UserRow("carl", "Carl", "", False)))
+    await want(desk, AN_HOUR_BEFORE, "ana", "carl")
+    await plan(desk)
+    await puts(desk, "carl", begins, hours=7 * 24)
+    await desk.passes(hours=2, minutes=1)
+    await send(desk)
+    assert await sent(desk) == [], "the schedule is asked once more, also before the next look"
+    assert await plan(desk) == [("carl", "before", "planned")]
+    await send(desk)
+    assert [job.user for job in await sent(desk)] == ["users/carl"]
+
+
+async def test_turning_them_off_counts_at_once(desk: Desk) -> None:
+    await begins_in(desk, 3)
+    await want(desk, BOTH, "ana")
+    await plan(desk)
+    await desk.passes(hours=3, seconds=90)
+    await want(desk, Wanted(None, False, None, ""), "ana")
+    await send(desk)
+    assert (await sent(desk), await plan(desk)) == ([], [("ana", "before", "skipped"), ("ana", "hand_over", "skipped")])
+
+
+async def test_the_hand_over_lists_what_is_open_on_the_schedule(desk: Desk) -> None:
+    await begins_in(desk, 3)
+    level = Level((Target(TargetKind.SCHEDULE, "web"),), timedelta(minutes=5))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, Policy("web", (level,)), "Web", False))
+    await want(desk, BOTH, "ana")
+    await plan(desk)
+    await desk.opens(policy="web", title="db down")
+    over = await desk.opens(policy="web", title="db slow")
+    await desk.opens(title="of another policy")
+    await desk.take(over, Resolved("users/ben"))
+    await desk.passes(hours=3, seconds=90)
+    await send(desk)
+    [job] = await sent(desk)
+    assert job.title == "You are on call now: Web"
+    assert job.channel_override == notification_pb2.CHANNEL_EMAIL
+    assert "1 incident open:\n- db down (critical, triggered, since" in job.text
+    assert "db slow" not in job.text
+    assert "of another policy" not in job.text
+    assert await plan(desk) == [("ana", "before", "skipped"), ("ana", "hand_over", "sent")], "one says it all"
+
+
+async def test_two_schedules_that_begin_together_are_one_message(desk: Desk) -> None:
+    await begins_in(desk, 3)
+    await begins_in(desk, 3, schedule="db")
+    await want(desk, BOTH, "ana")
+    await plan(desk)
+    await desk.passes(hours=2, minutes=1)
+    await send(desk)
+    await desk.passes(hours=1)
+    await send(desk)
+    first, second = await sent(desk)
+    assert ("Web:" in first.text, "Db:" in first.text, first.about) == (True, True, "")
+    assert second.title == "You are on call now: Db, Web"
+
+
+async def test_a_notice_that_comes_after_the_beginning_says_so(desk: Desk) -> None:
+    await begins_in(desk, 3)
+    await want(desk, AN_HOUR_BEFORE, "ana")
+    await plan(desk)
+    await desk.passes(hours=3, minutes=20)
+    await send(desk)
+    [job] = await sent(desk)
+    assert job.title.startswith("Your shift began ")
+
+
+async def test_what_is_later_than_an_hour_is_skipped_and_shown_so(desk: Desk) -> None:
+    await begins_in(desk, 3)
+    await want(desk, BOTH, "ana")
+    await plan(desk)
+    await desk.passes(hours=4, minutes=1)
+    await send(desk)
+    assert await sent(desk) == []
+    assert await plan(desk) == [("ana", "before", "skipped"), ("ana", "hand_over", "skipped")]
+
+
+async def test_the_week_ahead_lists_the_shifts_of_the_coming_week(desk: Desk) -> None:
+    await begins_in(desk, 30)
+    now = datetime.now(UTC) + HOUR
+    await want(desk, Wanted(None, False, now.weekday() * 1440 + now.hour * 60 + now.minute, ""), "ana", "ben")
+    assert await plan(desk) == [("ana", "week", "planned"), ("ben", "week", "planned")]
+    await desk.passes(hours=1, minutes=1)
+    await asyncio.gather(send(desk), send(desk))
+    await plan(desk)
+    await send(desk)
+    of = {job.user: job for job in await sent(desk)}
+    assert len(await sent(desk)) == 2
+    assert of["users/ana"].title == "The coming week: 1 shift"
+    assert of["users/ben"].title == "The coming week: you are not on call"
+
+
+async def test_a_killed_sender_leaves_the_notice_due_and_another_one_sends_it_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begins_in(desk, 3)
+    await want(desk, AN_HOUR_BEFORE, "ana", "ben")
+    await plan(desk)
+    await desk.passes(hours=2, minutes=1)
+
+    async def dies(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(send_notices.shift_notices, "settle", dies)  # type: ignore[attr-defined]
+        with pytest.raises(asyncio.CancelledError):
+            await send(desk)
+    assert await sent(desk) == []
+    await asyncio.gather(send(desk), send(desk))
+    assert len(await sent(desk)) == 1
+
+
+async def test_a_round_is_bounded_and_the_tenants_take_turns(desk: Desk) -> None:
+    async def many(tx: Tx, org_id: str, users: int) -> None:
+        await tx.execute(
+            """INSERT INTO users (org_id, id, display_name, time_zone, disabled)
+               SELECT $1, 'u' || n, 'U', '', false FROM generate_series(1, $2::int) AS n""",
+            org_id,
+            users,
+        )
+        await tx.execute(
+            """INSERT INTO shift_notice_choices (org_id, user_id, hand_over, channel, next_due)
+               SELECT $1, 'u' || n, false, '', app_now() - interval '1 minute' FROM generate_series(1, $2::int) AS n""",
+            org_id,
+            users,
+        )
+
+    async with desk.db.system() as tx:
+        await many(tx, "large", 50)
+        await many(tx, "small", 2)
+        taken = await store.due(tx, 10)
+    assert [org for org, _ in taken].count("small") == 2
+    assert len(taken) == 10

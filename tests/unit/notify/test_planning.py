@@ -88,6 +88,15 @@ def test_an_override_takes_that_channel_and_nothing_else() -> None:
     assert plan(page, [MAIL, broken(HOOK)], []) == []
 
 
+def test_a_message_takes_one_method_of_its_channel_and_another_channel_without_one() -> None:
+    message = Page(Kind.MESSAGE, Urgency.LOW, channel_override=Channel.WEBHOOK)
+    other = Method(uuid.UUID(int=9), Channel.WEBHOOK, verified=True)
+    assert [step.method for step in plan(message, [MAIL, HOOK, other], [low(MAIL)])] == [HOOK]
+    assert [step.method for step in plan(message, [MAIL, CONSOLE, broken(HOOK)], [low(CONSOLE)])] == [CONSOLE]
+    call = Method(uuid.UUID(int=8), Channel.VOICE, verified=True)
+    assert plan(Page(Kind.MESSAGE, Urgency.LOW, channel_override=Channel.VOICE), [call], []) == [], "it does not ring"
+
+
 def test_a_named_method_needs_no_verification() -> None:
     page = Page(Kind.VERIFICATION, Urgency.HIGH, only_method=MAIL.id)
     assert [step.method.id for step in plan(page, [broken(MAIL), HOOK], [])] == [MAIL.id]

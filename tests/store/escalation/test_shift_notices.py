@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -198,6 +199,30 @@ async def test_a_killed_sender_leaves_the_notice_due_and_another_one_sends_it_on
     assert await sent(desk) == []
     await asyncio.gather(send(desk), send(desk))
     assert len(await sent(desk)) == 1
+
+
+async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins = await begins_in(desk, 3)
+    await want(desk, AN_HOUR_BEFORE, "ana", "ben")
+    await puts(desk, "ben", begins + HOUR, hours=2)
+    await plan(desk)
+    await desk.passes(hours=3, minutes=1)
+    judge = send_notices._judge
+
+    def fails(chooser: store.Chooser, *rest: Any) -> Any:
+        if chooser.user_id == "ana":
+            raise RuntimeError("as planned")
+        return judge(chooser, *rest)
+
+    monkeypatch.setattr(send_notices, "_judge", fails)
+    await send(desk)
+    assert {job.user for job in await sent(desk)} == {"users/ben"}
+    monkeypatch.setattr(send_notices, "_judge", judge)
+    await send(desk)
+    assert {job.user for job in await sent(desk)} == {"users/ben"}, "it rests"
+    await desk.passes(minutes=1)
+    await send(desk)
+    assert {job.user for job in await sent(desk)} == {"users/ana", "users/ben"}
 
 
 async def test_a_round_is_bounded_and_the_tenants_take_turns(desk: Desk) -> None:

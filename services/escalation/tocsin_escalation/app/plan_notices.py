@@ -12,11 +12,11 @@ from functools import partial
 from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import coming_shifts
 from tocsin_escalation.app.coming_shifts import Shifts
+from tocsin_escalation.app.halves import in_halves
 from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, minute_of
 from tocsin_escalation.domain.shift_notices import Choice, Key, Notice, NoticeState, Shift, planned
 from tocsin_escalation.store import shift_notices
@@ -49,24 +49,10 @@ class PlanNotices:
             async with self._db.system() as tx:
                 org_ids = await shift_notices.tenants(tx, after, _TENANTS)
             if org_ids:
-                await self._in_halves(org_ids)
+                await in_halves(org_ids, self._tenants, _failed)
                 after = org_ids[-1]
             if len(org_ids) < _TENANTS:
                 return
-
-    async def _in_halves(self, org_ids: Sequence[str]) -> None:
-        """A tenant that cannot be planned for holds up no other; it is tried again in the next look."""
-        try:
-            await self._tenants(org_ids)
-        except TocsinError:
-            raise  # the database is away, for all of them
-        except Exception:
-            if len(org_ids) == 1:
-                _log.exception("notices_not_planned", org_id=org_ids[0])
-                return
-            middle = len(org_ids) // 2
-            await self._in_halves(org_ids[:middle])
-            await self._in_halves(org_ids[middle:])
 
     async def _tenants(self, org_ids: Sequence[str]) -> None:
         async with self._db.system() as tx:
@@ -81,6 +67,11 @@ class PlanNotices:
                 different[chooser.org_id][chooser.user_id] = chooser
         for org_id, users in different.items():
             await self._db.run(org_id, partial(_write, users=users, shifts=shifts))
+
+
+def _failed(org_id: str) -> None:
+    """It is tried again in the next look."""
+    _log.exception("notices_not_planned", org_id=org_id)
 
 
 async def _write(tx: Tx, users: Mapping[str, Chooser], shifts: Shifts) -> None:

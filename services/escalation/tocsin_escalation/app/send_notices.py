@@ -9,18 +9,19 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from tocsin.notify.v1 import notification_pb2
 from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import coming_shifts
+from tocsin_escalation.app.halves import in_halves
 from tocsin_escalation.app.plan_notices import choice_of, told_in
 from tocsin_escalation.domain.schedules.clock import WEEK, minute_of, time_of
 from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Names, OpenIncident, incidents_text, text_of
@@ -33,6 +34,8 @@ _log = get_logger(__name__)
 NOTICE: Final = "notice"
 """The kind of their outbox rows."""
 _ACTOR: Final = "your shift notices"
+_REST: Final = timedelta(minutes=1)
+"""After which a user whose notices could not be sent is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +73,14 @@ class SendNotices:
         for org_id, user in due:
             by_tenant[org_id].append(user)
         for org_id, users in by_tenant.items():
-            await self._in_halves(org_id, users)
+            failed: list[str] = []
+            await in_halves(users, partial(self._tell, org_id), partial(_failed, failed, org_id))
+            if failed:
+                async with self._db.transaction(org_id) as tx:
+                    await shift_notices.rest(tx, failed, _REST)
 
-    async def _in_halves(self, org_id: str, users: Sequence[str]) -> None:
-        """Users of whom something cannot be sent hold up no others."""
-        try:
-            await self._db.run(org_id, lambda tx: self._send(tx, users))
-        except TocsinError:
-            raise  # the database is away, for all of them
-        except Exception:
-            if len(users) == 1:
-                _log.exception("notice_not_sent", org_id=org_id, user=users[0])
-                return
-            middle = len(users) // 2
-            await self._in_halves(org_id, users[:middle])
-            await self._in_halves(org_id, users[middle:])
+    async def _tell(self, org_id: str, users: Sequence[str]) -> None:
+        await self._db.run(org_id, partial(self._send, users=users))
 
     async def _send(self, tx: Tx, users: Sequence[str]) -> None:
         held = await shift_notices.lock(tx, users)
@@ -112,6 +108,12 @@ class SendNotices:
             tx.after_commit(
                 lambda: _log.info("notices", org_id=tx.org_id, sent=len(jobs), skipped=len(skipped), moved=len(gone))
             )
+
+
+def _failed(failed: list[str], org_id: str, user: str) -> None:
+    """What was due stays due, and is tried again after a rest."""
+    _log.exception("notice_not_sent", org_id=org_id, user=user)
+    failed.append(user)
 
 
 async def _schedules(tx: Tx, rows: Iterable[Sequence[NoticeRow]], now: datetime) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from asyncpg import Record
@@ -144,6 +144,9 @@ UPDATE shift_notice_choices c SET next_due =
   (SELECT min(n.due_time) FROM shift_notices n WHERE n.org_id = c.org_id AND n.user_id = c.user_id AND n.state = 'planned')
 WHERE c.org_id = $1 AND c.user_id = ANY($2::text[])
 """
+_REST: Final = """
+UPDATE shift_notice_choices SET next_due = app_now() + $3 WHERE org_id = $1 AND user_id = ANY($2::text[]) AND next_due IS NOT NULL
+"""
 _PAGE: Final = f"""
 SELECT {_NOTICE} FROM shift_notices
 WHERE org_id = $1 AND user_id = $2 AND (due_time, kind, schedule_id, start_time) > ($3, $4, $5, $6)
@@ -240,6 +243,11 @@ async def settle(
         states = [state for *_, state in ended]
         await tx.execute(_SETTLE, tx.org_id, *_keys((user, key) for user, key, _ in ended), states)
     await replan(tx, gone, [], users)
+
+
+async def rest(tx: Tx, users: Collection[str], time: timedelta) -> None:
+    """Whatever is due of these users waits for so long."""
+    await tx.execute(_REST, tx.org_id, list(users), time)
 
 
 async def page(tx: Tx, user: str, after: tuple[datetime, str, str, datetime], limit: int) -> list[NoticeRow]:

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
+from tocsin_kit.secret_boxes import SecretKeys
 from tocsin_kit.settings import Listen, ServiceSettings, service_settings
 
 
@@ -11,6 +12,10 @@ class IngestSettings(ServiceSettings):
 
     model_config = service_settings("INGEST_")
 
+    secret_key: SecretKeys = SecretStr("")
+    """Encrypts the secrets with which senders sign: keys of at least 32 characters, separated by commas. The first encrypts, each
+    decrypts. Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: what must be signed is answered 503 while no key
+    decrypts."""
     batch_size: int = Field(500, ge=1, le=5000)
     """Different alerts committed in one transaction; up to eight times as many when they repeat each other."""
     batch_lanes: int = Field(4, ge=1, le=64)

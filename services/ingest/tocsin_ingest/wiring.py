@@ -29,6 +29,7 @@ from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.tls import client_credentials, server_context
+from tocsin_kit.secret_boxes import Boxes, secret_keys
 from tocsin_timers.connections import Connections
 
 from tocsin_ingest.app.admission import ALERTS
@@ -48,6 +49,7 @@ from tocsin_ingest.app.reconcile import Reconciler
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.resolve_quiet import QuietIncidents
 from tocsin_ingest.app.send_alert import AlertIntake
+from tocsin_ingest.app.signatures import PURPOSE
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
@@ -94,7 +96,8 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
 
     reconciler = Reconciler(database, escalation, metrics, relay.nudge, grace=settings.reconcile_grace_seconds)
-    directory = Directory(database, metrics)
+    boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
+    directory = Directory(database, metrics, boxes)
     commits: Batches[Entry, SendAlertResponse] = Batches(
         CommitBatch(database, metrics, relay.nudge),
         most=settings.batch_size,
@@ -122,7 +125,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     )
     runtime.rpc.add(
         integration_service.IntegrationService(
-            database, escalation, directory, alive, pages, budgets, settings.mail_domain
+            database, escalation, directory, alive, pages, budgets, settings.mail_domain, boxes
         ),
         integration_service.NAME,
         integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server,

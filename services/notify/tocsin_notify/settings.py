@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
+from tocsin_kit.secret_boxes import SecretKeys, secret_keys
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 from tocsin_notify.channels.mail_server import MailServer, StartTls
@@ -14,13 +15,6 @@ from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
 
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
-
-
-def _keys(value: SecretStr) -> SecretStr:
-    for key in filter(None, (part.strip() for part in value.get_secret_value().split(","))):
-        if len(key) < 32:
-            raise ValueError("each key must be at least 32 characters of random text")
-    return value
 
 
 def _parts(value: SecretStr) -> tuple[str, ...]:
@@ -51,7 +45,7 @@ class NotifySettings(ServiceSettings):
 
     model_config = service_settings("NOTIFY_")
 
-    secret_key: Annotated[SecretStr, AfterValidator(_keys)] = SecretStr("")
+    secret_key: SecretKeys = SecretStr("")
     """Encrypts the secrets of webhooks: keys of at least 32 characters, separated by commas. The first encrypts, each decrypts.
     Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: a secret that no key decrypts fails for good."""
     allow_private_webhooks: bool = False
@@ -285,6 +279,4 @@ class NotifySettings(ServiceSettings):
     @property
     def encryption_keys(self) -> list[bytes]:
         """What closes and opens stored secrets, in order."""
-        own = [part.strip() for part in self.secret_key.get_secret_value().split(",")]
-        keys = [key.encode() for key in own if key]
-        return keys or [key for _, key in self.signing_keys.keys]
+        return secret_keys(self.secret_key, self.signing_keys)

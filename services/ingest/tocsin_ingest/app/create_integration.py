@@ -8,6 +8,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import format_name, new_id
+from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import compile_mapping
@@ -16,6 +17,7 @@ from tocsin_ingest.app.integration_keys import issue_key, lifetime_of
 from tocsin_ingest.app.integration_view import heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.mail_addresses import address_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
+from tocsin_ingest.app.signatures import stored_secret
 from tocsin_ingest.store import heartbeats, integrations
 
 METHOD = "tocsin.ingest.v1.IntegrationService/CreateIntegration"
@@ -28,6 +30,7 @@ async def create_integration(
     request: CreateIntegrationRequest,
     budgets: Budgets,
     mail_domain: str,
+    boxes: Boxes,
 ) -> CreateIntegrationResponse:
     """The integration and its key, which is in this answer and nowhere else; a repeat answers without it.
 
@@ -43,6 +46,7 @@ async def create_integration(
     interval = heartbeat_of(wanted)
     await require_policies(policies, org_id, wanted)
     integration_id = request.integration_id or str(new_id())
+    secret = stored_secret(boxes, org_id, integration_id, wanted)
 
     async def work(tx: Tx) -> CreateIntegrationResponse:
         key = ""
@@ -52,7 +56,7 @@ async def create_integration(
             rules = rules_of(wanted)
             await require_room(tx, "integrations", budgets)
             if not await integrations.insert(
-                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges, quiet_of(wanted)
+                tx, integration_id, wanted.display_name, wanted.default_policy, rules, ranges, quiet_of(wanted), secret
             ):
                 name = format_name("integrations", integration_id)
                 raise TocsinError(

@@ -21,16 +21,18 @@ from tocsin_kit.ids import format_name
 from tocsin_kit.keys.secret import CHARACTERS, key_hash
 from tocsin_kit.keys.sources import read_ranges
 from tocsin_kit.logging import get_logger
+from tocsin_kit.secret_boxes import Boxes, SecretLost
 
 from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
 from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules, says_more
+from tocsin_ingest.app.signatures import SignatureRule, context_of
 from tocsin_ingest.domain.mails import Rules
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import integrations, silences
-from tocsin_ingest.store.integrations import KeyRow, Version
+from tocsin_ingest.store.integrations import IntegrationRow, KeyRow, Version
 from tocsin_ingest.store.silences import MatchersRow
 
 _log = get_logger(__name__)
@@ -66,6 +68,8 @@ class Routing:
     """How alerts are read out of JSON of any form; None: as where nobody says."""
     mail: Rules = EVERY_MAIL_OPENS
     """What mails do."""
+    signature: SignatureRule | None = None
+    """How bodies must be signed; None: they need not be."""
     mark: object = field(default_factory=object, init=False, compare=False)
     """Another one for each state of the rules and silences: what was read with this mark would be read alike."""
 
@@ -90,7 +94,11 @@ def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
 class Directory:
     """Keys and integrations, at most `TTL` seconds old."""
 
-    def __init__(self, database: Database, metrics: IngestMetrics, *, ttl: float = TTL) -> None:
+    def __init__(
+        self, database: Database, metrics: IngestMetrics, boxes: Boxes | None = None, *, ttl: float = TTL
+    ) -> None:
+        """`boxes`: what the secrets of integrations are in; None: no signature can be checked."""
+        self._boxes = boxes
         self._database = database
         self._metrics = metrics
         self._lookups: Batches[bytes, KeyRow | None] = Batches(self._find_keys, most=_MOST_LOOKUPS)
@@ -116,6 +124,11 @@ class Directory:
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
         return await self._routing.get((org_id, integration_id))
+
+    async def now(self, org_id: str) -> float:
+        """The database's time, in seconds since 1970."""
+        async with self._database.transaction(org_id) as tx:
+            return (await tx.now()).timestamp()
 
     def changed(self, org_id: str, integration_id: str) -> None:
         """The integration was changed here: use what is true now. Other replicas notice by themselves."""
@@ -179,7 +192,13 @@ class Directory:
             _log.warning("routing_rules_left_out", org_id=org_id, integration=integration_id, rules=left_out[:20])
         mapping = self._mapping(org_id, integration_id, stored)
         mail = self._mail(org_id, integration_id, stored)
-        routing = Routing(integration_id, row.version_key, rules, row.default_policy, mapping=mapping, mail=mail)
+        signature = self._signature(org_id, row, stored)
+        routing = Routing(
+            *(integration_id, row.version_key, rules, row.default_policy),
+            mapping=mapping,
+            mail=mail,
+            signature=signature,
+        )
         return self._silenced(key, routing, quiet)
 
     def _mapping(self, org_id: str, integration_id: str, stored: Integration) -> CompiledMapping | None:
@@ -201,6 +220,17 @@ class Directory:
             self._metrics.rules_left_out.inc()
             _log.warning("mail_rules_left_out", org_id=org_id, integration=integration_id, error=error.message)
             return EVERY_MAIL_OPENS
+
+    def _signature(self, org_id: str, row: IntegrationRow, stored: Integration) -> SignatureRule | None:
+        if row.signature_secret is None:
+            return None
+        secret: bytes | None = None
+        try:
+            if self._boxes is not None:
+                secret = self._boxes.open(context_of(org_id, row.integration_id), row.signature_secret)
+        except SecretLost as error:
+            _log.error("signature_secret_lost", org_id=org_id, integration=row.integration_id, error=str(error))
+        return SignatureRule(stored.signature.header, stored.signature.timestamp_header, secret)
 
     def _silenced(self, key: tuple[str, str], routing: Routing, quiet: tuple[Silence, ...]) -> Routing:
         """The routing with these silences: the one given out before, if it had the same."""

@@ -20,6 +20,7 @@ WRITABLE: Final = (
     "heartbeat_interval",
     "mapping",
     "mail",
+    "signature",
 )
 
 
@@ -69,10 +70,13 @@ def heartbeat_of(integration: Integration) -> timedelta | None:
 
 
 def rules_of(integration: Integration) -> bytes:
-    """What is stored of its routing rules, its mapping and its rules for mails."""
+    """What is stored of its routing rules, its mapping, its rules for mails, and of signatures all but the secret."""
     stored = Integration(routing_rules=integration.routing_rules)
     if integration.HasField("mail"):
         stored.mail.CopyFrom(integration.mail)
+    if integration.HasField("signature"):
+        stored.signature.CopyFrom(integration.signature)
+        stored.signature.ClearField("secret")
     if integration.HasField("mapping"):
         stored.mapping.CopyFrom(integration.mapping)
     return stored.SerializeToString()

@@ -6,6 +6,7 @@ alerts are refused gets an incident, at most one an hour over all replicas.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
@@ -91,7 +92,7 @@ class Refusals:
             labels={"alertname": "AlertsRefused", "format": form},
         )
         try:
-            await (await self._intake.submit(sender, SendAlertRequest(alert=alert)))
+            await (await self._intake.submit(replace(sender, signed=True), SendAlertRequest(alert=alert)))
         except BaseException:
             async with self._database.transaction(sender.org_id) as tx:
                 await refusals.not_told(tx, integration_id, total)

@@ -34,11 +34,14 @@ _READING: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only."""
+    """Who sends. `integration_id` is set for holders of an integration key, which speak for that one only. `signed`: what is sent
+    bears the signature that its integration asks for, or is our own.
+    """
 
     org_id: str
     subject: str
     integration_id: str | None
+    signed: bool = False
 
     @classmethod
     def of(cls, principal: Principal) -> "Sender":
@@ -200,12 +203,15 @@ class AlertIntake:
             integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
             return await self._directory.routing(sender.org_id, integration_id)
         try:
-            return await self._directory.routing(sender.org_id, sender.integration_id)
+            routing = await self._directory.routing(sender.org_id, sender.integration_id)
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_INTEGRATION_NOT_FOUND:
                 raise
             # The key itself is still remembered for a moment.
             raise invalid_credential("its integration is deleted") from error
+        if routing.signature is not None and not sender.signed:
+            raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
+        return routing
 
 
 class _Taken:

@@ -9,6 +9,7 @@ from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.call import current_call, note_before
 from tocsin_kit.rpc.masks import apply_paths, require_etag, update_paths
 from tocsin_kit.rpc.validation import validate
+from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import compile_mapping
@@ -17,6 +18,7 @@ from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.integration_view import WRITABLE, heartbeat_of, integration_of, quiet_of, ranges_of, rules_of
 from tocsin_ingest.app.policies import PolicyChecker, require_policies
+from tocsin_ingest.app.signatures import stored_secret
 from tocsin_ingest.store import heartbeats, integrations
 from tocsin_ingest.store.snapshot import lock_integrations
 
@@ -30,6 +32,7 @@ async def update_integration(
     request: UpdateIntegrationRequest,
     alive: Heartbeats,
     directory: Directory,
+    boxes: Boxes,
 ) -> UpdateIntegrationResponse:
     """The integration as it is now. Alerts that come after the commit are routed by it.
 
@@ -65,9 +68,17 @@ async def update_integration(
             after = integration_of(row)
             note_before(after)
             apply_paths(after, given, paths)
+            secret = stored_secret(boxes, org_id, integration_id, after, row.signature_secret)
             kept = ranges if "source_ranges" in paths else row.source_ranges
             await integrations.update(
-                tx, integration_id, after.display_name, after.default_policy, rules_of(after), kept, quiet_of(after)
+                tx,
+                integration_id,
+                after.display_name,
+                after.default_policy,
+                rules_of(after),
+                kept,
+                quiet_of(after),
+                secret,
             )
             if heartbeat_of(after) != row.heartbeat_interval:
                 await heartbeats.expect(tx, integration_id, heartbeat_of(after))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.signatures import check_signature
 from tocsin_ingest.http import (
     alertmanager,
     alertmanager_v2,
@@ -114,7 +116,7 @@ class _Receiver:
                 sender = await sender_of(self._rpc, self._directory, key, request)
                 self._count(sender, RPCS)
             with self._bodies.lend() as loan:
-                data = await loan.read(request)
+                came = data = await loan.read(request)
                 if not data and self._format.may_be_empty:
                     data = b"{}"
                 document = self._format.open(request, data)
@@ -126,6 +128,7 @@ class _Receiver:
                     sender = await sender_of(self._rpc, self._directory, key, request)
                     self._count(sender, RPCS)
                 self._count(sender, BYTES, len(data))
+                sender = await self._signed(sender, request, came)
                 if self._format.prove is not None:
                     await self._format.prove(self._outside, document.fields)
                 results = await self._take_all(sender, document)
@@ -140,6 +143,17 @@ class _Receiver:
         if results.refusal is not None:
             await self._refusals.tell(sender, self._format.name, results.refused, results.refusal)
         return self._format.answer(results)
+
+    async def _signed(self, sender: Sender, request: web.Request, body: bytes) -> Sender:
+        """The sender of this body. Raises CREDENTIAL_INVALID when its integration asks for a signature that is not there."""
+        if sender.integration_id is None:
+            return sender
+        rule = (await self._directory.routing(sender.org_id, sender.integration_id)).signature
+        if rule is None:
+            return sender
+        now = await self._directory.now(sender.org_id) if rule.timestamp_header else 0.0
+        check_signature(rule, request.headers, body, now)
+        return replace(sender, signed=True)
 
     def _count(self, sender: Sender, limit: str, count: int = 1) -> None:
         """Raises Refused with 503 when the tenant has used up a limit: many senders repeat that and no 4xx."""

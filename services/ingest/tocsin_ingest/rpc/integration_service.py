@@ -27,6 +27,7 @@ from tocsin_kit.errors import not_found
 from tocsin_kit.ids import parse_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.secret_boxes import Boxes
 
 from tocsin_ingest.app.create_integration import create_integration
 from tocsin_ingest.app.delete_integration import delete_integration
@@ -55,6 +56,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         pages: PageTokens,
         budgets: Budgets,
         mail_domain: str,
+        boxes: Boxes,
     ) -> None:
         self._database = database
         self._policies = policies
@@ -63,6 +65,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         self._pages = pages
         self._budgets = budgets
         self._mail_domain = mail_domain
+        self._boxes = boxes
 
     async def CreateIntegration(
         self, request: CreateIntegrationRequest, context: _Context
@@ -70,7 +73,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         """An integration and its key."""
         org_id = current_call().org_id
         return await create_integration(
-            self._database, self._policies, org_id, request, self._budgets, self._mail_domain
+            self._database, self._policies, org_id, request, self._budgets, self._mail_domain, self._boxes
         )
 
     async def GetIntegration(self, request: GetIntegrationRequest, context: _Context) -> GetIntegrationResponse:
@@ -97,7 +100,9 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     ) -> UpdateIntegrationResponse:
         """The integration after the change."""
         org_id = current_call().org_id
-        return await update_integration(self._database, self._policies, org_id, request, self._alive, self._directory)
+        return await update_integration(
+            self._database, self._policies, org_id, request, self._alive, self._directory, self._boxes
+        )
 
     async def DeleteIntegration(
         self, request: DeleteIntegrationRequest, context: _Context

@@ -19,7 +19,7 @@ Version = tuple[int, datetime]
 
 @dataclass(frozen=True, slots=True)
 class IntegrationRow:
-    """One integration. `routing_rules` is a serialized `Integration` with nothing else set but its mapping and its mail."""
+    """One integration. `routing_rules` is a serialized `Integration` with nothing else set but its mapping, mail and signature."""
 
     integration_id: str
     display_name: str
@@ -34,6 +34,8 @@ class IntegrationRow:
     heartbeat_time: datetime | None
     heartbeat_due_time: datetime | None
     heartbeat_missing: bool
+    signature_secret: bytes | None
+    """Closed (`tocsin_kit.secret_boxes`); None: its alerts need no signature."""
     version: int
     create_time: datetime
     update_time: datetime
@@ -72,7 +74,8 @@ _KEY_EXPIRE_TIME: Final[sa.ColumnElement[datetime]] = sa.literal_column(
 _MINE: Final = integrations.c.org_id == param("org_id")
 _ONE: Final = sa.and_(_MINE, integrations.c.integration_id == param("integration_id"))
 _WRITABLE: Final = params_of(
-    integrations, ("display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after")
+    integrations,
+    ("display_name", "default_policy", "routing_rules", "source_ranges", "auto_resolve_after", "signature_secret"),
 )
 _SELECT: Final = sa.select(
     *columns_of(integrations, IntegrationRow, key_prefixes=_PREFIXES, key_expire_time=_KEY_EXPIRE_TIME)
@@ -107,6 +110,7 @@ async def insert(
     routing_rules: bytes,
     source_ranges: Sequence[str],
     auto_resolve_after: timedelta | None = None,
+    signature_secret: bytes | None = None,
 ) -> bool:
     """Adds an integration; False when the id is taken."""
     new = _INSERT(
@@ -117,6 +121,7 @@ async def insert(
         routing_rules=routing_rules,
         source_ranges=list(source_ranges),
         auto_resolve_after=auto_resolve_after,
+        signature_secret=signature_secret,
     )
     return await tx.fetchval(*new) is not None
 
@@ -141,6 +146,7 @@ async def update(
     routing_rules: bytes,
     source_ranges: Sequence[str],
     auto_resolve_after: timedelta | None,
+    signature_secret: bytes | None = None,
 ) -> None:
     """Replaces what can be changed, as the next version."""
     changed = _UPDATE(
@@ -151,6 +157,7 @@ async def update(
         routing_rules=routing_rules,
         source_ranges=list(source_ranges),
         auto_resolve_after=auto_resolve_after,
+        signature_secret=signature_secret,
     )
     await tx.execute(*changed)
 
@@ -234,6 +241,7 @@ def _row(row: asyncpg.Record) -> IntegrationRow:
         row["heartbeat_time"],
         row["heartbeat_due_time"],
         row["heartbeat_missing"],
+        row["signature_secret"],
         row["version"],
         row["create_time"],
         row["update_time"],

@@ -22,7 +22,7 @@ integrations: Final = Table(
     column(
         "routing_rules",
         LargeBinary,
-        comment="tocsin.ingest.v1.Integration with nothing but its routing_rules, mapping and mail",
+        comment="tocsin.ingest.v1.Integration with nothing but its routing_rules, mapping, mail and signature",
     ),
     column("version", BigInteger, default="1"),
     column("create_time", TIME, default=NOW),
@@ -34,6 +34,12 @@ integrations: Final = Table(
     column("heartbeat_due_time", TIME, nullable=True),
     column("heartbeat_watch_time", TIME, nullable=True, comment="Not read any more, see intakes; older replicas do"),
     column("heartbeat_missing", Boolean, default="false"),
+    column(
+        "signature_secret",
+        LargeBinary,
+        nullable=True,
+        comment="What senders sign with, closed by INGEST_SECRET_KEY; null: no signature is needed",
+    ),
     primary_key("org_id", "integration_id"),
     check("display_name <> ''"),
     check("version > 0"),

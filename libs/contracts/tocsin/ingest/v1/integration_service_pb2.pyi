@@ -165,6 +165,7 @@ class Integration(_message.Message):
     HEARTBEAT_MISSING_FIELD_NUMBER: _builtins.int
     MAPPING_FIELD_NUMBER: _builtins.int
     MAIL_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`integrations/{integration}`."""
     display_name: _builtins.str
@@ -236,6 +237,12 @@ class Integration(_message.Message):
     def mail(self) -> Global___MailRules:
         """What the mails do that are sent to this integration's address. Unset: each mail is a trigger."""
 
+    @_builtins.property
+    def signature(self) -> Global___SignatureCheck:
+        """What is posted with this integration's key must be signed as well. Unset: the key is enough. With it SendAlert, SendAlerts and
+        StreamAlerts take nothing from the key, and no mail is taken, since neither is signed. Heartbeats need no signature.
+        """
+
     def __init__(
         self,
         *,
@@ -256,14 +263,49 @@ class Integration(_message.Message):
         heartbeat_missing: _builtins.bool = ...,
         mapping: Global___AlertMapping | None = ...,
         mail: Global___MailRules | None = ...,
+        signature: Global___SignatureCheck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "mail", b"mail", "mapping", b"mapping", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "mail", b"mail", "mapping", b"mapping", "signature", b"signature", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "mail", b"mail", "mapping", b"mapping", "name", b"name", "routing_rules", b"routing_rules", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auto_resolve_after", b"auto_resolve_after", "create_time", b"create_time", "default_policy", b"default_policy", "display_name", b"display_name", "etag", b"etag", "heartbeat_due_time", b"heartbeat_due_time", "heartbeat_interval", b"heartbeat_interval", "heartbeat_missing", b"heartbeat_missing", "heartbeat_time", b"heartbeat_time", "key_expire_time", b"key_expire_time", "key_prefixes", b"key_prefixes", "mail", b"mail", "mapping", b"mapping", "name", b"name", "routing_rules", b"routing_rules", "signature", b"signature", "source_ranges", b"source_ranges", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Integration: _TypeAlias = Integration  # noqa: Y015
+
+@_typing.final
+class SignatureCheck(_message.Message):
+    """How bodies are signed that are posted over HTTP: HMAC-SHA256 of the body, in hexadecimal or base64, with or without `sha256=`, `v0=` or `v1=`
+    in front. A body without such a signature is refused with `CREDENTIAL_INVALID`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_HEADER_FIELD_NUMBER: _builtins.int
+    header: _builtins.str
+    """The header that holds the signature, such as `Sentry-Hook-Signature`, `X-Hub-Signature-256` or `X-Grafana-Alerting-Signature`."""
+    secret: _builtins.str
+    """Input only: the secret that the sender signs with, 8 to 512 characters. Empty: the one before stays."""
+    timestamp_header: _builtins.str
+    """The header that holds the time of the signature, in seconds since 1970; such as Grafana's. The signature is then of the time, a colon and
+    the body, and is refused when the time is more than 5 minutes off. Empty: the signature is of the body alone.
+    """
+    def __init__(
+        self,
+        *,
+        header: _builtins.str = ...,
+        secret: _builtins.str = ...,
+        timestamp_header: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "secret", b"secret", "timestamp_header", b"timestamp_header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureCheck: _TypeAlias = SignatureCheck  # noqa: Y015
 
 @_typing.final
 class MailRules(_message.Message):

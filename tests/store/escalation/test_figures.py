@@ -127,6 +127,20 @@ async def test_two_replicas_that_count_at_once_count_once(desk: Desk) -> None:
     assert (paged.pages, paged.acknowledged) == (12, 12)
 
 
+async def test_a_replica_that_stands_still_while_it_counts_holds_up_no_other(desk: Desk) -> None:
+    incident = await opens(desk)
+    await CountFigures(desk.db).everything()
+    await desk.take(incident, ANA)
+    async with desk.db.transaction(ORG) as tx:
+        assert await counting.begin(tx) is not None
+        async with asyncio.timeout(30), desk.db.transaction(ORG) as other:
+            await other.execute("SET LOCAL lock_timeout = 1")
+            assert await counting.begin(other) is None
+    await CountFigures(desk.db).everything()
+    [row] = await incidents(desk)
+    assert (row.opened, row.acknowledged) == (1, 1)
+
+
 async def test_a_round_that_is_cut_off_counts_nothing_twice(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     incident = await opens(desk)
     await desk.take(incident, ANA)

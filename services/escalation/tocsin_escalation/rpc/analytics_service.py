@@ -169,6 +169,7 @@ _PAGE_COLUMNS: Final[dict[str, Callable[[PageFigures], object]]] = {
     "off_hours": lambda row: row.off_hours,
     "sleep_hours": lambda row: row.sleep_hours,
 }
+_SEVERITIES: Final = {number: name.removeprefix("SEVERITY_").lower() for name, number in Severity.items()}
 _KEY_COLUMNS: Final[dict[Group, Callable[[Keys], object]]] = {
     Group.DAY: lambda keys: keys.first_day,
     Group.WEEK: lambda keys: keys.first_day,
@@ -177,7 +178,7 @@ _KEY_COLUMNS: Final[dict[Group, Callable[[Keys], object]]] = {
     Group.DAY_OF_WEEK: lambda keys: keys.day_of_week,
     Group.POLICY: lambda keys: keys.policy,
     Group.TEAM: lambda keys: keys.team,
-    Group.SEVERITY: lambda keys: Severity.Name(keys.severity).removeprefix("SEVERITY_").lower(),  # type: ignore[arg-type]
+    Group.SEVERITY: lambda keys: _SEVERITIES.get(keys.severity or 0, ""),
     Group.USER: lambda keys: keys.user,
 }
 

@@ -49,7 +49,10 @@ SELECT $1, {_SERVER}, '-infinity', 0, 0
 ON CONFLICT (org_id) DO UPDATE SET server = excluded.server, since = app_now(), transaction = 0, id = 0
 WHERE p.server <> excluded.server
 """
-_LOCK: Final = "SELECT transaction, id, since FROM counting_places WHERE org_id = $1 FOR UPDATE SKIP LOCKED"
+_LOCK: Final = f"""
+SELECT transaction, id, since FROM counting_places WHERE org_id = $1 AND server = {_SERVER} FOR UPDATE SKIP LOCKED
+"""
+_IS_THERE: Final = f"SELECT EXISTS (SELECT FROM counting_places WHERE org_id = $1 AND server = {_SERVER})"
 _END: Final = """
 SELECT transaction, id FROM timeline
 WHERE org_id = $1 AND (transaction, id) > ($2, $3) AND transaction < $4 ORDER BY transaction, id OFFSET $5 LIMIT 1
@@ -121,8 +124,11 @@ async def tenants(tx: Tx, after: str, limit: int) -> list[tuple[str, bool]]:
 
 async def begin(tx: Tx) -> Place | None:
     """Where to go on for the transaction's tenant, locked; None while another replica counts it."""
-    await tx.execute(_BEGIN, tx.org_id)
     record: Record | None = await tx.fetchrow(_LOCK, tx.org_id)
+    # An INSERT ON CONFLICT waits for who holds the row, also where it then changes nothing.
+    if record is None and not await tx.fetchval(_IS_THERE, tx.org_id):
+        await tx.execute(_BEGIN, tx.org_id)
+        record = await tx.fetchrow(_LOCK, tx.org_id)
     return None if record is None else Place(Position(record["transaction"], record["id"]), record["since"])
 
 

@@ -28,7 +28,7 @@ from tocsin_notify.store.recurring import Occurrence, Recurring, Template, Turn
 _log = get_logger(__name__)
 
 MOST_PER_ROUND: Final = 500
-_BEHIND: Final = timedelta(days=366)
+_BEHIND: Final = timedelta(days=3660)
 """How long ago a rule may begin: all of its days since are counted."""
 _TURN: Final = 0.02
 """Seconds of work on rules in one transaction. The pages of all tenants wait for it."""

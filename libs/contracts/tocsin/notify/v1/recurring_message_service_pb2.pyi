@@ -137,7 +137,7 @@ class CreateRecurringMessageRequest(_message.Message):
 
     @_builtins.property
     def start(self) -> _message_service_pb2.LocalTime:
-        """When it begins, at most two years ahead; it may lie up to 366 days in the past. A time of an occurrence that the clocks of the
+        """When it begins, at most two years ahead; it may lie up to 3,660 days in the past. A time of an occurrence that the clocks of the
         zone skip is read with the offset before the gap; of one that comes twice the first counts (RFC 5545 §3.3.5).
         """
 

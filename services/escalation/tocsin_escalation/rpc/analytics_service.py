@@ -169,7 +169,9 @@ _PAGE_COLUMNS: Final[dict[str, Callable[[PageFigures], object]]] = {
     "off_hours": lambda row: row.off_hours,
     "sleep_hours": lambda row: row.sleep_hours,
 }
-_SEVERITIES: Final = {number: name.removeprefix("SEVERITY_").lower() for name, number in Severity.items()}
+_SEVERITIES: Final[dict[int | None, str]] = {
+    number: name.removeprefix("SEVERITY_").lower() for name, number in Severity.items()
+}
 _KEY_COLUMNS: Final[dict[Group, Callable[[Keys], object]]] = {
     Group.DAY: lambda keys: keys.first_day,
     Group.WEEK: lambda keys: keys.first_day,
@@ -178,7 +180,7 @@ _KEY_COLUMNS: Final[dict[Group, Callable[[Keys], object]]] = {
     Group.DAY_OF_WEEK: lambda keys: keys.day_of_week,
     Group.POLICY: lambda keys: keys.policy,
     Group.TEAM: lambda keys: keys.team,
-    Group.SEVERITY: lambda keys: _SEVERITIES.get(keys.severity or 0, ""),
+    Group.SEVERITY: lambda keys: _SEVERITIES.get(keys.severity, ""),
     Group.USER: lambda keys: keys.user,
 }
 

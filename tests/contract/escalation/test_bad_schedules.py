@@ -35,6 +35,10 @@ def window(**fields: Any) -> sp.Layer:
     return layer(windows=[sp.Window(**{"days": ALL, "start": "09:00", "end": "17:00", **fields})])
 
 
+def holidays(**fields: Any) -> sp.LayerHolidays:
+    return sp.LayerHolidays(**{"country": "DE", "subdivision": "BY", "rule": sp.HOLIDAY_RULE_ONLY, **fields})
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
@@ -76,6 +80,15 @@ def window(**fields: Any) -> sp.Layer:
             "schedule.layers[0].counting",
         ),
         (create(layer(counting=9)), "schedule.layers[0].counting"),
+        (create(layer(holidays=holidays(country="de"))), "schedule.layers[0].holidays.country"),
+        (create(layer(holidays=holidays(country="XX"))), "schedule.layers[0].holidays.country"),
+        (create(layer(holidays=holidays(subdivision="YB"))), "schedule.layers[0].holidays.subdivision"),
+        (create(layer(holidays=holidays(subdivision="x" * 33))), "schedule.layers[0].holidays.subdivision"),
+        (create(layer(holidays=holidays(rule=0))), "schedule.layers[0].holidays.rule"),
+        (
+            create(layer(holidays=holidays(), turns=[HOUR], counting=sp.TURN_COUNTING_COVERED)),
+            "schedule.layers[0].counting",
+        ),
         (create(layer(concurrent=51)), "schedule.layers[0].concurrent"),
         (create(layer(effective_start_time=Timestamp(seconds=1767225601))), "schedule.layers[0].effective_start_time"),
         (
@@ -257,7 +270,8 @@ async def test_a_schedule_is_read_as_it_was_written(tenant: Tenant) -> None:
             sp.Window(days=[sp.WEEKDAY_THURSDAY], start="20:00", end="08:00", end_days_later=5),
             sp.Window(days=[sp.WEEKDAY_SUNDAY], start="00:00", end="24:00"),
         ],
-        counting=sp.TURN_COUNTING_COVERED,
+        counting=sp.TURN_COUNTING_ELAPSED,
+        holidays=holidays(rule=sp.HOLIDAY_RULE_NEVER),
         concurrent=2,
         effective_start_time=Timestamp(seconds=1767225600),
         effective_end_time=Timestamp(seconds=1893456000),

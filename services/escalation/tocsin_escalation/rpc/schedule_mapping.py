@@ -1,6 +1,8 @@
 """Schedules of the contract to domain and back."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +18,7 @@ from tocsin_escalation.domain.schedules.model import (
     Counts,
     Coverage,
     Group,
+    Holidays,
     Layer,
     Mode,
     Segment,
@@ -29,6 +32,7 @@ from tocsin_escalation.domain.schedules.versions import Rollout, current
 from tocsin_escalation.domain.schedules.words import name_of
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
+from tocsin_escalation.store import holiday_calendars
 from tocsin_escalation.store.schedules import ScheduleRow
 
 UNITS = {
@@ -69,6 +73,21 @@ def schedule_from(id_: str, message: pb.Schedule) -> ScheduleRow:
     return ScheduleRow(id_, message.display_name, message.description, zone, message.stand_in, layers)
 
 
+async def look_up_holidays(message: pb.Schedule) -> None:
+    """In a thread, so that `schedule_from` need not: the first question takes a process a second."""
+    places = {
+        (layer.holidays.country, layer.holidays.subdivision) for layer in message.layers if layer.HasField("holidays")
+    }
+
+    def look_up() -> None:
+        for place in places:
+            with suppress(holiday_calendars.UnknownPlace):
+                holiday_calendars.days_of(*place)
+
+    if places:
+        await asyncio.to_thread(look_up)
+
+
 def schedule_to(row: ScheduleRow) -> pb.Schedule:
     """A schedule for the contract: its layers as they are or are about to be."""
     return pb.Schedule(
@@ -100,6 +119,7 @@ def _layer_from(path: str, message: pb.Layer, zone: str) -> Layer:
         zone=message.time_zone or zone,
         line_up=tuple(ids_of(entry.users) for entry in message.line_up),
         windows=tuple(map(window_from, message.windows)),
+        holidays=_holidays_from(f"{path}.holidays", message.holidays) if message.HasField("holidays") else None,
         counts=Counts.COVERED if message.counting == pb.TURN_COUNTING_COVERED else Counts.ELAPSED,
         concurrent=message.concurrent or 1,
         not_before=whole_minute(start, f"{path}.effective_start_time")
@@ -120,11 +140,33 @@ def _layer_to(layer: Layer, zone: str) -> pb.Layer:
         time_zone="" if layer.zone == zone else layer.zone,
         line_up=[pb.LineUpEntry(users=names_of(group)) for group in layer.line_up],
         windows=list(map(window_to, layer.windows)),
+        holidays=_holidays_to(layer.holidays) if layer.holidays else None,
         counting=pb.TURN_COUNTING_COVERED if layer.counts is Counts.COVERED else pb.TURN_COUNTING_ELAPSED,
         concurrent=layer.concurrent,
         effective_start_time=time_to(layer.not_before),
         effective_end_time=time_to(layer.until),
         version_start_time=time_to(layer.since),
+    )
+
+
+def _holidays_from(path: str, message: pb.LayerHolidays) -> Holidays:
+    country, subdivision = message.country, message.subdivision
+    try:
+        days = holiday_calendars.days_of(country, subdivision)
+    except holiday_calendars.UnknownPlace:
+        known = holiday_calendars.subdivisions(country)
+        if known is None:
+            raise invalid(f"{path}.country", f"no holidays of {country!r} are known; leave holidays out") from None
+        text = f"{country} has none that is called {subdivision!r}; it has: {', '.join(known) or 'no subdivisions'}"
+        raise invalid(f"{path}.subdivision", text[:1000]) from None
+    return Holidays(country, subdivision, message.rule == pb.HOLIDAY_RULE_ONLY, days)
+
+
+def _holidays_to(holidays: Holidays) -> pb.LayerHolidays:
+    return pb.LayerHolidays(
+        country=holidays.country,
+        subdivision=holidays.subdivision,
+        rule=pb.HOLIDAY_RULE_ONLY if holidays.only else pb.HOLIDAY_RULE_NEVER,
     )
 
 

@@ -54,6 +54,8 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         self._budgets = budgets
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
+        await mapping.look_up_holidays(request.schedule)
+
         async def take(tx: Tx) -> pb.CreateScheduleResponse:
             await require_room(tx, "schedules", self._budgets)
             wanted = mapping.schedule_from(request.schedule_id or str(new_id()), request.schedule)
@@ -76,6 +78,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
         id_ = parse_name(request.schedule.name, "schedules", field="schedule.name")
+        await mapping.look_up_holidays(request.schedule)
 
         def change(row: ScheduleRow) -> ScheduleRow:
             merged = mapping.schedule_to(row)
@@ -106,6 +109,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
     async def PreviewSchedule(self, request: pb.PreviewScheduleRequest, context: Context) -> pb.PreviewScheduleResponse:
         name = request.schedule.name
         id_ = parse_name(name, "schedules", field="schedule.name") if name else ""
+        await mapping.look_up_holidays(request.schedule)
         wanted = mapping.schedule_from(id_, request.schedule)
         rollout = mapping.ROLLOUTS[request.rollout]
         found = await schedules.preview(self._db, current_call().org_id, wanted, rollout, *_span(request))

@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_escalation.domain.schedules.model import FixedPeriod, Override, Schedule, Scope
 from tocsin_escalation.domain.schedules.questions import HORIZONS, users_of
 from tocsin_escalation.store.fixed_periods import shifts_from
+from tocsin_escalation.store.holiday_calendars import unknown
 from tocsin_escalation.store.schedules import layers_from_json
 
 LOOK_BACK = LOOK_AHEAD = timedelta(minutes=HORIZONS[-1])
@@ -108,7 +109,7 @@ async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) 
         (r["org_id"], r["id"]): _Text(r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"])
         for r in records
     }
-    if sum(text.size for text in texts.values()) > READ_AT_ONCE:
+    if sum(text.size for text in texts.values()) > READ_AT_ONCE or any(unknown(text.layers) for text in texts.values()):
         found = await asyncio.to_thread(_read_all, texts)
     else:
         found = _read_all(texts)

@@ -15,12 +15,13 @@ from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
     FOREVER,
     Counts,
+    Holidays,
     Layer,
     Mode,
     Turn,
     Unit,
 )
-from tocsin_escalation.store import tables
+from tocsin_escalation.store import holiday_calendars, tables
 from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
 
@@ -69,6 +70,7 @@ def _layer_to(layer: Layer) -> dict[str, Any]:
         "zone": layer.zone,
         "line_up": layer.line_up,
         "windows": windows_to(layer.windows),
+        "holidays": layer.holidays and [layer.holidays.country, layer.holidays.subdivision, layer.holidays.only],
         "counts": layer.counts,
         "concurrent": layer.concurrent,
         "not_before": None if layer.not_before == ALWAYS else layer.not_before,
@@ -90,6 +92,7 @@ def _layer_from(data: dict[str, Any]) -> Layer:
         zone=data["zone"],
         line_up=tuple(map(tuple, data["line_up"])),
         windows=windows_from(data["windows"]),
+        holidays=_holidays_from(data.get("holidays")),
         counts=Counts(data["counts"]),
         concurrent=data["concurrent"],
         not_before=ALWAYS if data["not_before"] is None else data["not_before"],
@@ -98,6 +101,18 @@ def _layer_from(data: dict[str, Any]) -> Layer:
         shift=data["shift"],
         ended=data["ended"],
     )
+
+
+def _holidays_from(data: tuple[str, str, bool] | None) -> Holidays | None:
+    if data is None:
+        return None
+    country, subdivision, only = data
+    try:
+        days = holiday_calendars.days_of(country, subdivision)
+    except holiday_calendars.UnknownPlace:
+        # It was known when the layer was written: a new version of the package has given the place up.
+        days = frozenset()
+    return Holidays(country, subdivision, only, days)
 
 
 def _row(record: Record) -> ScheduleRow:

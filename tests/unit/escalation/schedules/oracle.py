@@ -62,7 +62,7 @@ class Walked:
         layer = self.layer
         if not layer.since <= minute < layer.until or minute < max(self.turns[0][0], layer.not_before):
             return None
-        if layer.windows and not any(begins <= minute < ends for begins, ends in self.windows):
+        if (layer.windows or layer.holidays) and not any(begins <= minute < ends for begins, ends in self.windows):
             return None
         place = self._place(minute)
         size = len(layer.line_up)
@@ -100,15 +100,24 @@ class Walked:
             dealt += layer.counts is Counts.ELAPSED or self._has_window(begins_on_wall, ends_on_wall)
 
     def _has_window(self, begins: datetime, ends: datetime) -> bool:
-        if not self.layer.windows:
+        if not self.layer.windows and not self.layer.holidays:
             return begins < ends
         return any(start < ends and end > begins for start, end in self._windows(begins, ends))
 
+    def _is_for(self, day: datetime) -> bool:
+        """Whether windows may begin on a day."""
+        holidays = self.layer.holidays
+        if holidays is None:
+            return True
+        is_holiday = (day - EPOCH).days in holidays.days
+        return is_holiday if holidays.only else not is_holiday
+
     def _windows(self, begins: datetime, ends: datetime) -> Iterator[tuple[datetime, datetime]]:
         day = begins.replace(hour=0, minute=0) - timedelta(days=9)
+        whole_day = Window(frozenset(range(7)), 0, 24 * 60)
         while day < ends + timedelta(days=2):
-            for window in self.layer.windows:
-                if day.weekday() in window.days:
+            for window in self.layer.windows or [whole_day]:
+                if day.weekday() in window.days and self._is_for(day):
                     yield starts_on(day, window), starts_on(day, window) + window.length * MINUTE
             day += timedelta(days=1)
 
@@ -185,8 +194,9 @@ class Oracle:
         return self._who(there, wanted_nobody and not away)
 
     def _visible(self, minute: int) -> list[Walked]:
-        """The layers that are on and not masked; each rank adds up."""
-        on = [layer for layer in self.layers if layer.group_at(minute) is not None]
+        """The layers that are on and not masked; each rank adds up. Highest first: who is needed twice steps in there."""
+        by_rank = sorted(self.layers, key=lambda each: -each.layer.rank)
+        on = [layer for layer in by_rank if layer.group_at(minute) is not None]
         masks = [layer.layer.rank for layer in on if layer.layer.mode is Mode.MASK]
         return [layer for layer in on if not masks or layer.layer.rank >= max(masks)]
 

@@ -9,6 +9,7 @@ from tocsin_escalation.domain.schedules.model import (
     FixedPeriod,
     FixedShift,
     Group,
+    Holidays,
     Layer,
     Mode,
     Override,
@@ -85,6 +86,7 @@ def _layer(random: Random, number: int, zone: str, since: int, until: int) -> La
         rank=random.randint(0, 2),
         mode=random.choice(list(Mode)),
         windows=windows,
+        holidays=_holidays(random, anchor, clock(zone).local(until)) if random.random() < 0.3 else None,
         counts=counts,
         concurrent=random.choice((1, 1, 1, 2, 3)),
         not_before=since + random.randint(-99, 99) if random.random() < 0.1 else -(1 << 40),
@@ -92,6 +94,11 @@ def _layer(random: Random, number: int, zone: str, since: int, until: int) -> La
         until=ends,
         shift=random.randint(0, 3),
     )
+
+
+def _holidays(random: Random, begins: int, ends: int) -> Holidays:
+    days = [day for day in range(begins // DAY - 9, ends // DAY + 3) if random.random() < 0.4]
+    return Holidays("XX", "", random.random() < 0.5, frozenset(days))
 
 
 def _window(random: Random) -> Window:

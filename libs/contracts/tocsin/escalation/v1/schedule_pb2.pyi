@@ -172,6 +172,30 @@ WEEKDAY_SUNDAY: Weekday.ValueType  # 7
 """Sunday."""
 Global___Weekday: _TypeAlias = Weekday  # noqa: Y015
 
+class _HolidayRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HolidayRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HolidayRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLIDAY_RULE_UNSPECIFIED: _HolidayRule.ValueType  # 0
+    """Never valid."""
+    HOLIDAY_RULE_ONLY: _HolidayRule.ValueType  # 1
+    """The layer counts only on them."""
+    HOLIDAY_RULE_NEVER: _HolidayRule.ValueType  # 2
+    """The layer does not count on them."""
+
+class HolidayRule(_HolidayRule, metaclass=_HolidayRuleEnumTypeWrapper):
+    """What public holidays mean for a layer."""
+
+HOLIDAY_RULE_UNSPECIFIED: HolidayRule.ValueType  # 0
+"""Never valid."""
+HOLIDAY_RULE_ONLY: HolidayRule.ValueType  # 1
+"""The layer counts only on them."""
+HOLIDAY_RULE_NEVER: HolidayRule.ValueType  # 2
+"""The layer does not count on them."""
+Global___HolidayRule: _TypeAlias = HolidayRule  # noqa: Y015
+
 class _OnCallCoverage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -323,6 +347,38 @@ class Window(_message.Message):
 Global___Window: _TypeAlias = Window  # noqa: Y015
 
 @_typing.final
+class LayerHolidays(_message.Message):
+    """Public holidays of a place, as the package `holidays` of this version knows them: from 2000 to 2100, days in lieu among them. They
+    are days of the layer's time zone. A window belongs to the day it begins on; without windows whole days are meant.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    SUBDIVISION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """The country, by its code of two letters (ISO 3166-1): `DE`."""
+    subdivision: _builtins.str
+    """Its state, province or region, as ISO 3166-2 has it behind the hyphen: `BY`. Empty: the holidays of the whole country."""
+    rule: Global___HolidayRule.ValueType
+    """Whether the layer counts on them."""
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        subdivision: _builtins.str = ...,
+        rule: Global___HolidayRule.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "rule", b"rule", "subdivision", b"subdivision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LayerHolidays: _TypeAlias = LayerHolidays  # noqa: Y015
+
+@_typing.final
 class Layer(_message.Message):
     """One line-up with its rhythm."""
 
@@ -342,6 +398,7 @@ class Layer(_message.Message):
     EFFECTIVE_START_TIME_FIELD_NUMBER: _builtins.int
     EFFECTIVE_END_TIME_FIELD_NUMBER: _builtins.int
     VERSION_START_TIME_FIELD_NUMBER: _builtins.int
+    HOLIDAYS_FIELD_NUMBER: _builtins.int
     layer_id: _builtins.str
     """Its name within the schedule: lower-case letters, digits, `.`, `_`, `-`, at most 63. A layer keeps its history under it."""
     display_name: _builtins.str
@@ -384,6 +441,12 @@ class Layer(_message.Message):
     def version_start_time(self) -> _timestamp_pb2.Timestamp:
         """Output only: since when this version of the layer counts. Unset: since its first turn."""
 
+    @_builtins.property
+    def holidays(self) -> Global___LayerHolidays:
+        """Only on public holidays, or never on them. With `TURN_COUNTING_COVERED` the layer then has turns of days, weeks or months, and at
+        most 7 windows.
+        """
+
     def __init__(
         self,
         *,
@@ -401,10 +464,11 @@ class Layer(_message.Message):
         effective_start_time: _timestamp_pb2.Timestamp | None = ...,
         effective_end_time: _timestamp_pb2.Timestamp | None = ...,
         version_start_time: _timestamp_pb2.Timestamp | None = ...,
+        holidays: Global___LayerHolidays | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "version_start_time", b"version_start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "holidays", b"holidays", "version_start_time", b"version_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent", b"concurrent", "counting", b"counting", "display_name", b"display_name", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "layer_id", b"layer_id", "line_up", b"line_up", "mode", b"mode", "rank", b"rank", "start", b"start", "time_zone", b"time_zone", "turns", b"turns", "version_start_time", b"version_start_time", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent", b"concurrent", "counting", b"counting", "display_name", b"display_name", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "holidays", b"holidays", "layer_id", b"layer_id", "line_up", b"line_up", "mode", b"mode", "rank", b"rank", "start", b"start", "time_zone", b"time_zone", "turns", b"turns", "version_start_time", b"version_start_time", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from tocsin_escalation.domain.schedules.work import COMING, MOST, MOST_TOGETHER,
 _MOST = {Unit.HOUR: 8760, Unit.DAY: 365, Unit.WEEK: 52, Unit.MONTH: 12}
 MOST_USERS = 100
 """Named by one line-up. A schedule is read as a whole with each page that it decides."""
+MOST_COVERED_WINDOWS = 7
 _WEEK = 7 * 24 * 60
 _COMING = COMING // DAY
 _WORST = 3
@@ -76,14 +77,28 @@ def _layer(path: str, layer: Layer, zone: str) -> list[Problem]:
             )
     if sum(map(len, layer.line_up)) > MOST_USERS:
         found.append((f"{path}.line_up", f"must name at most {MOST_USERS} users"))
-    if layer.counts is Counts.COVERED and not keeps_wall(layer.turns):
-        text = "needs turns of hours that divide a day, of days, weeks or months: others keep no time on the wall"
-        found.append((f"{path}.counting", text))
+    if layer.counts is Counts.COVERED:
+        if not keeps_wall(layer.turns):
+            text = "needs turns of hours that divide a day, of days, weeks or months: others keep no time on the wall"
+            found.append((f"{path}.counting", text))
+        if layer.holidays:
+            found += _covered_holidays(path, layer)
     for number, window in enumerate(layer.windows):
         if not 0 < window.length <= _WEEK:
             found.append((f"{path}.windows[{number}]", "must end after its start, and last a week at most"))
     if layer.not_before >= layer.until:
         found.append((f"{path}.effective_end_time", "must be later than effective_start_time"))
+    return found
+
+
+def _covered_holidays(path: str, layer: Layer) -> list[Problem]:
+    """Holidays do not repeat like weeks: each turn since the first is looked at."""
+    found: list[Problem] = []
+    if any(turn.unit is Unit.HOUR for turn in layer.turns):
+        found.append((f"{path}.counting", "with holidays needs turns of days, weeks or months"))
+    if len(layer.windows) > MOST_COVERED_WINDOWS:
+        text = f"may be {MOST_COVERED_WINDOWS} at most where covered turns are counted with holidays"
+        found.append((f"{path}.windows", text))
     return found
 
 

@@ -27,7 +27,7 @@ def spans(layer: Layer, since: int, until: int) -> Iterator[Span]:
         return
     turn = turns.at(since)
     end = turns.start(turn + 1)
-    for opens, closes in opened(layer.windows, clock(layer.zone), since, until):
+    for opens, closes in opened(layer.windows, clock(layer.zone), since, until, layer.holidays):
         start = opens
         while start < closes:
             while end <= start:

@@ -71,6 +71,23 @@ class Window:
     length: int = DAY
 
 
+@dataclass(frozen=True, slots=True)
+class Holidays:
+    """A layer counts only on the public holidays of a place, or never on them.
+
+    `days` are those holidays, counted from 1970-01-01 on. They come from a pinned package, as zones do, and are not stored.
+    """
+
+    country: str
+    subdivision: str
+    only: bool
+    days: frozenset[int]
+
+    def hold(self, day: int) -> bool:
+        """Whether the layer counts on a day."""
+        return (day in self.days) == self.only
+
+
 @dataclass(frozen=True)
 class Layer:
     """One line-up with its rhythm. A version of it: what has begun is never changed, see `versions`.
@@ -78,6 +95,7 @@ class Layer:
     `turns` are applied in turn (a day, then three days); `anchor` is the local time at which the first begins. `shift`
     moves the line-up against the turns, so that a changed line-up goes on with the right person. The version counts only
     within `since` and `until`, and not before `not_before`, which people write down. `ended`: a change took the layer away.
+    `holidays` are about the day on which a window begins; without windows they are about whole days.
     """
 
     id: str
@@ -89,6 +107,7 @@ class Layer:
     rank: int = 0
     mode: Mode = Mode.MASK
     windows: tuple[Window, ...] = ()
+    holidays: Holidays | None = None
     counts: Counts = Counts.ELAPSED
     concurrent: int = 1
     not_before: int = ALWAYS

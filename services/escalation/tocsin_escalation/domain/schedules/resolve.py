@@ -8,7 +8,8 @@ Its rules, in this order:
 5. Overrides of a person replace that person once. Those created before the override that put the person there do not
    count, and a substitute is not replaced again.
 6. Within a fixed period only its shifts count: of several periods the one created last.
-7. Who is away, disabled or deleted drops out. If the schedule says so, the next of the layer's line-up who is there steps in.
+7. Who is away, disabled or deleted drops out. If the schedule says so, the next of the layer's line-up who is there steps in,
+   and if one person is next in several layers, in the one of the highest rank.
 8. Equal neighbours are one segment. Nobody on call is a gap, unless the schedule says that nobody should be.
 
 A segment begins at its start and ends right before its end: an instant at a boundary belongs to the segment that begins.

@@ -77,13 +77,13 @@ class Turns:
         while len(self._covered) <= (period or rest):
             number = len(self._covered) - 1
             (begins, _), (ends, _) = self._wall(number), self._wall(number + 1)
-            self._covered.append(self._covered[-1] + touched(self._layer.windows, begins, ends))
+            self._covered.append(self._covered[-1] + touched(self._layer.windows, begins, ends, self._layer.holidays))
         return self._covered[rest] + (cycles * self._covered[period] if cycles else 0)
 
     def _period(self) -> int:
-        """After how many turns the weekdays and times repeat; 0 when months are among them."""
+        """After how many turns the weekdays and times repeat; 0 with months or holidays, which do not."""
         months, wall, _ = self._sums[-1]
-        return 0 if months else lcm(wall, WEEK) // wall * self._size
+        return 0 if months or self._layer.holidays else lcm(wall, WEEK) // wall * self._size
 
 
 @lru_cache(4096)

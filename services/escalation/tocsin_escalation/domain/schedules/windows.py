@@ -1,33 +1,41 @@
 """The hours of the week at which a layer counts."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, Clock, weekday_of
-from tocsin_escalation.domain.schedules.model import Window
+from tocsin_escalation.domain.schedules.model import Holidays, Window
 
 Interval = tuple[int, int]
+WHOLE_DAYS: Final = (Window(frozenset(range(7)), 0),)
 
 
-def opened(windows: tuple[Window, ...], clock: Clock, since: int, until: int) -> list[Interval]:
+def opened(
+    windows: tuple[Window, ...], clock: Clock, since: int, until: int, holidays: Holidays | None = None
+) -> list[Interval]:
     """The instants within [since, until) that lie in a window, as disjoint intervals in order. Without windows: all.
+
+    With `holidays` a window is there only on the days on which they hold.
 
     A window that begins or ends at a time on the wall that the clocks skip begins or ends right after the gap; of a time
     that they show twice it begins at the first and ends at the last.
     """
-    if not windows:
+    if not windows and holidays is None:
         return [(since, until)]
     found = [
         (max(clock.instant(begins), since), min(clock.instant(ends, last=True), until))
-        for begins, ends in _on_the_wall(windows, clock.local(since), clock.local(until))
+        for begins, ends in _on_the_wall(windows, clock.local(since), clock.local(until), holidays)
     ]
     return merged(found)
 
 
-def touched(windows: tuple[Window, ...], begins: int, ends: int) -> bool:
+def touched(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None = None) -> bool:
     """Whether any time on the wall within [begins, ends) lies in a window. Without windows: yes."""
     if begins >= ends:
         return False
-    return not windows or any(s < ends and e > begins for s, e in _on_the_wall(windows, begins, ends))
+    if not windows and holidays is None:
+        return True
+    return any(s < ends and e > begins for s, e in _on_the_wall(windows, begins, ends, holidays))
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
@@ -43,11 +51,11 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
     return found
 
 
-def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int) -> Iterable[Interval]:
+def _on_the_wall(windows: tuple[Window, ...], begins: int, ends: int, holidays: Holidays | None) -> Iterable[Interval]:
     """Every window that may touch [begins, ends), a day more on each side: clocks change by up to a day."""
-    for window in windows:
+    for window in windows or WHOLE_DAYS:
         first = (begins - window.length) // DAY - 2
         for day in range(first, ends // DAY + 2):
-            if weekday_of(day) in window.days:
+            if weekday_of(day) in window.days and (holidays is None or holidays.hold(day)):
                 start = day * DAY + window.start
                 yield start, start + window.length

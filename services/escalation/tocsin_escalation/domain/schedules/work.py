@@ -47,6 +47,6 @@ def spans(schedule: Schedule, minutes: int) -> int:
 def _cuts(layer: Layer, minutes: int) -> int:
     days = minutes // DAY + 1
     # Windows of a week that began before are looked at as well.
-    windows = len(layer.windows) * (days + WEEK // DAY)
+    windows = (len(layer.windows) or (layer.holidays is not None)) * (days + WEEK // DAY)
     cycle = sum(turn.months * 28 * DAY + turn.days * DAY + turn.hours * 60 for turn in layer.turns)
     return 1 + windows + minutes * len(layer.turns) // max(cycle, 1)

@@ -17,6 +17,8 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import subscription_service_pb2 as pb_subscription
+from tocsin.notify.v1.digest_pb2 import DIGEST_FREQUENCY_DAILY
+from tocsin.notify.v1.digest_service_pb2 import Digest, UpdateDigestRequest
 from tocsin.notify.v1.recurring_message_service_pb2 import CreateRecurringMessageRequest
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
@@ -40,6 +42,7 @@ ECHOES = {
     "UpdateNotificationRules",
     "GetNotificationSettings",
     "UpdateNotificationSettings",
+    "UpdateDigest",
 }
 """They answer with the user's name as it was given: notify does not know users, and each tenant may give any name."""
 
@@ -113,6 +116,8 @@ async def first(world: World) -> Tenant:
         rule="FREQ=YEARLY",
     )
     await tenant.admin.recurring_messages.CreateRecurringMessage(recurring)
+    daily = Digest(user=ana.name, frequency=DIGEST_FREQUENCY_DAILY, time_zone="Europe/Berlin")
+    await tenant.admin.digests.UpdateDigest(UpdateDigestRequest(digest=daily))
     await reached(tenant, incident)
     await world.idle()
     return tenant

@@ -22,6 +22,7 @@ from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
+from tocsin.notify.v1.digest_service_pb2_grpc import DigestServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceAsyncStub
     from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceAsyncStub
     from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceAsyncStub
+    from tocsin.notify.v1.digest_service_pb2_grpc import DigestServiceAsyncStub
     from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceAsyncStub
@@ -136,6 +138,11 @@ class AioClient:
     def recurring_messages(self) -> "RecurringMessageServiceAsyncStub":
         """Messages that are sent again and again."""
         return RecurringMessageServiceStub(self.channel("notify"))
+
+    @cached_property
+    def digests(self) -> "DigestServiceAsyncStub":
+        """What happened, once a day or a week, for those who want it."""
+        return DigestServiceStub(self.channel("notify"))
 
     @cached_property
     def reminders(self) -> "ReminderServiceAsyncStub":

@@ -22,6 +22,7 @@ from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.ingest.v1.silence_service_pb2_grpc import SilenceServiceStub
 from tocsin.limits.v1.limit_service_pb2_grpc import LimitServiceStub
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
+from tocsin.notify.v1.digest_service_pb2_grpc import DigestServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
@@ -113,6 +114,11 @@ class Client:
     def recurring_messages(self) -> RecurringMessageServiceStub:
         """Messages that are sent again and again."""
         return RecurringMessageServiceStub(self.channel("notify"))
+
+    @cached_property
+    def digests(self) -> DigestServiceStub:
+        """What happened, once a day or a week, for those who want it."""
+        return DigestServiceStub(self.channel("notify"))
 
     @cached_property
     def reminders(self) -> ReminderServiceStub:

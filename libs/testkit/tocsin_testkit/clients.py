@@ -23,6 +23,7 @@ from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grp
 from tocsin.limits.v1 import limit_service_pb2_grpc
 from tocsin.notify.v1 import (
     contact_service_pb2_grpc,
+    digest_service_pb2_grpc,
     message_service_pb2_grpc,
     notification_service_pb2_grpc,
     recurring_message_service_pb2_grpc,
@@ -72,6 +73,7 @@ class Clients:
         self.recurring_messages: Any = _Bearer(
             recurring_message_service_pb2_grpc.RecurringMessageServiceStub(by["notify"]), token
         )
+        self.digests: Any = _Bearer(digest_service_pb2_grpc.DigestServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)
         self.audit: dict[str, Any] = {

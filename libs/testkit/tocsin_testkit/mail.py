@@ -16,6 +16,7 @@ KINDS = {
     "test": "test",
     "security": "contact_changed",
     "message": "message",
+    "digest": "digest",
 }
 
 

@@ -17,9 +17,11 @@ from tocsin.escalation.v1.internal_service_pb2_grpc import (
     add_EscalationInternalServiceServicer_to_server,
 )
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin.notify.v1 import digest_pb2
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1.contact_service_pb2_grpc import ContactServiceStub
+from tocsin.notify.v1.digest_service_pb2_grpc import DigestServiceStub
 from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
@@ -73,6 +75,9 @@ class FakeEscalation(EscalationInternalServiceServicer):
     def __init__(self) -> None:
         self.outcomes: list[escalation_pb.PageOutcome] = []
         self.feeds: set[str] = set()
+        self.digests: dict[str, escalation_pb.SummarizeForDigestsResponse] = {}
+        self.tells_nothing_of: set[str] = set()
+        self.digest_questions: list[escalation_pb.SummarizeForDigestsRequest] = []
         self.responders = FakeResponders()  # type: ignore[abstract]
 
     async def start(self, port: int = 0) -> None:
@@ -90,6 +95,18 @@ class FakeEscalation(EscalationInternalServiceServicer):
     ) -> escalation_pb.OpenEventFeedsResponse:
         self.feeds |= set(request.org_ids)
         return escalation_pb.OpenEventFeedsResponse()
+
+    async def SummarizeForDigests(
+        self, request: escalation_pb.SummarizeForDigestsRequest, context: Any
+    ) -> escalation_pb.SummarizeForDigestsResponse:
+        """What `digests` has for the tenant; by default a day with one incident, for everybody who is asked for."""
+        self.digest_questions.append(request)
+        if request.org_id in self.tells_nothing_of:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the figures cannot be read")
+        return self.digests.get(request.org_id) or escalation_pb.SummarizeForDigestsResponse(
+            figures=digest_pb2.DigestFigures(opened=1),
+            people=[digest_pb2.DigestPerson(user=user) for user in request.users],
+        )
 
     async def ApplyPageOutcomes(
         self, request: escalation_pb.ApplyPageOutcomesRequest, context: Any
@@ -242,6 +259,7 @@ class Notify:
         self.notifications: Any = NotificationServiceStub(channel)
         self.messages: Any = MessageServiceStub(channel)
         self.recurring_messages: Any = RecurringMessageServiceStub(channel)
+        self.digests: Any = DigestServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
         self.subscriptions: Any = SubscriptionServiceStub(channel)
 

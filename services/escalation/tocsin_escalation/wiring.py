@@ -171,8 +171,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         watch_service.NAME,
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
     )
+    summaries = Summaries(db)
     add(
-        analytics_service.AnalyticsService(Summaries(db)),
+        analytics_service.AnalyticsService(summaries),
         analytics_service.NAME,
         analytics_service_pb2_grpc.add_AnalyticsServiceServicer_to_server,
     )
@@ -182,7 +183,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         directory_service_pb2_grpc.add_DirectoryServiceServicer_to_server,
     )
     add(
-        EscalationInternalService(db, effects),
+        EscalationInternalService(db, effects, summaries),
         "tocsin.escalation.v1.EscalationInternalService",
         internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server,
     )

@@ -35,6 +35,12 @@ class NotifyMetrics:
         self.bundles = Counter(
             "tocsin_notify_bundles", "Messages that stood for several pages of one person", registry=registry
         )
+        self.digests = Counter(
+            "tocsin_notify_digests",
+            "Digests that were due: made, empty, or left out",
+            ("outcome",),
+            registry=registry,
+        )
         self.cancelled = Counter("tocsin_notify_cancelled", "Notifications stopped", registry=registry)
         self.crossed = Counter(
             "tocsin_notify_crossed", "Calls that were under way when their incident was stopped", registry=registry

@@ -126,6 +126,8 @@ class NotifySettings(ServiceSettings):
     storm_collect_seconds: float = Field(30.0, ge=1, le=3600)
     """From the first page that comes together with others to their message. Doubled for each further message of the same storm, up
     to four times as long."""
+    digest_late_seconds: float = Field(6 * 3600.0, ge=300, le=86_400)
+    """How late a digest is still sent that could not be made at its time. After that it is left out, and ListDigests says so."""
     public_url: Annotated[str, AfterValidator(_base_url)] = ""
     """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
     that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""

@@ -92,6 +92,7 @@ from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE, figures
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
+from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
@@ -328,6 +329,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
     events.serve(runtime.rpc, page_tokens)
+    add_digests(runtime, db, escalation, hints, metrics, page_tokens)
     kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
     QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, journal, stop, resumed=nudge).add_to(runtime.rpc)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))

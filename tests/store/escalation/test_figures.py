@@ -42,9 +42,9 @@ async def at(desk: Desk, moment: datetime) -> None:
     await desk.passes(seconds=(moment - await now(desk)).total_seconds())
 
 
-async def opens(desk: Desk, *, policy: str = "night", severity: int = 1) -> UUID:
+async def opens(desk: Desk, *, policy: str = "night", severity: int = 1, title: str = "db down") -> UUID:
     """An alert comes in, and ingest tells it at once."""
-    arrival = desk.opening(policy=policy, severity=severity)
+    arrival = desk.opening(policy=policy, severity=severity, title=title)
     facts = replace(arrival.event.facts, create_time=await now(desk))  # type: ignore[union-attr]
     arrival = replace(arrival, event=replace(arrival.event, facts=facts))  # type: ignore[arg-type]
     assert await apply_events(desk.db, desk.effects, [arrival]) == [Result.APPLIED]

@@ -28,6 +28,8 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     ListOpenIncidentsResponse,
     OpenEventFeedsRequest,
     OpenEventFeedsResponse,
+    SummarizeForDigestsRequest,
+    SummarizeForDigestsResponse,
 )
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_RESOLVE, ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
@@ -149,6 +151,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
     ) -> ListOpenIncidentsResponse:
         """None: several databases share this peer."""
         return ListOpenIncidentsResponse()
+
+    async def SummarizeForDigests(
+        self, request: SummarizeForDigestsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> SummarizeForDigestsResponse:
+        raise NotImplementedError("ingest has no digests")
 
     def _standing(self, incident: str) -> IncidentStanding:
         events = self.events.get(incident, ())

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tocsin_kit.budgets import Budgets, per_minute
 from tocsin_kit.metrics import Metrics
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slot, Slots
-from tocsin_notify.domain.page import CRITICAL, LANES, NORMAL, SLOW, Channel
+from tocsin_notify.domain.page import CRITICAL, DIGESTS, LANES, NORMAL, SLOW, Channel
 
 LIMITS = Limits(total=10, critical_reserve=3, per_org=4, rate=0, burst=1)
 CHANNELS = {Channel.WEBHOOK: 100, Channel.EMAIL: 2, Channel.CONSOLE: 100}
@@ -69,10 +69,20 @@ def test_slow_retries_get_a_quarter_of_everything_and_never_more() -> None:
     assert (slots.free(NORMAL), slots.free(CRITICAL)) == (30, 40)
 
 
-def test_slow_retries_use_up_nobody_elses_rate() -> None:
+def test_digests_get_a_quarter_of_their_own_beside_slow_retries_and_nothing_of_the_budget() -> None:
+    budgets = Budgets((per_minute(NOTIFICATIONS, 40),), Metrics(), clock=lambda: 0.0)
+    slots = Slots(Limits(total=50, critical_reserve=10, per_org=80, rate=0), CHANNELS | {Channel.EMAIL: 20}, budgets)
+    assert sum(slots.take(slot("a", DIGESTS, Channel.EMAIL)) for _ in range(50)) == 4
+    assert sum(slots.take(slot("a", DIGESTS)) for _ in range(50)) == 6
+    assert sum(slots.take(slot("a", SLOW[NORMAL])) for _ in range(50)) == 10
+    assert sum(slots.take(slot("a")) for _ in range(50)) == 20
+    assert not budgets.try_take("a", NOTIFICATIONS), "ten of its budget are left"
+
+
+def test_slow_retries_and_digests_use_up_nobody_elses_rate() -> None:
     limits = Limits(total=1000, critical_reserve=1, per_org=1000, rate=10, burst=5)
     slots = Slots(limits, CHANNELS | {Channel.WEBHOOK: 1000}, clock=lambda: 0.0)
-    assert [sum(slots.take(slot("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 50]
+    assert [sum(slots.take(slot("a", lane)) for _ in range(50)) for lane in reversed(LANES)] == [5, 5, 5, 5, 50]
 
 
 def test_with_hardly_any_slots_slow_retries_still_get_one() -> None:

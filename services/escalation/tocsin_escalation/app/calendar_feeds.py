@@ -106,7 +106,7 @@ class CalendarFeeds:
             first, last = time_of(since), time_of(until)
             ids = [row.schedule_id]
             if row.user_id:
-                ids = await store.schedules_naming(tx, row.user_id, first, last, MOST_SCHEDULES + 1)
+                ids = await store.schedules_naming(tx, [row.user_id], first, last, MOST_SCHEDULES + 1)
             wanted = [(org_id, each) for each in ids[:MOST_SCHEDULES]]
             found = await on_call.load(tx, wanted, first, last)
         shifts = [

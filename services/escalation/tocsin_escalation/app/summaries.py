@@ -1,19 +1,34 @@
 """Questions about the past, a few at a time: each may keep PostgreSQL busy for a second, and commands share its connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from tocsin_kit.db.pool import Database
 
-from tocsin_escalation.domain.figures import IncidentFigures, PageFigures, Question
-from tocsin_escalation.store import figures
+from tocsin_escalation.domain.figures import (
+    DigestFigures,
+    DigestPerson,
+    IncidentFigures,
+    OwnShift,
+    PageFigures,
+    Question,
+)
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import Schedule
+from tocsin_escalation.domain.schedules.questions import shifts
+from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.store import calendar_feeds, digests, figures, on_call
 
 _AT_ONCE: Final = 2
 """In this process."""
+AHEAD: Final = timedelta(days=14)
+"""How far digests look for the next shifts of their users."""
+_MOST_SCHEDULES: Final = 200
+_MOST_SHIFTS: Final = 5
 
 
 @dataclass(slots=True)
@@ -44,6 +59,27 @@ class Summaries:
         async with self._place(org_id), self._db.transaction(org_id) as tx:
             return await figures.of_pages(tx, question, limit), await figures.counted_until(tx)
 
+    async def for_digests(
+        self, org_id: str, users: Sequence[str], start: datetime, end: datetime
+    ) -> tuple[DigestFigures, list[DigestPerson]]:
+        """What the digests of these users tell of [start, end), and when they are on call from now on."""
+        async with self._place(org_id):
+            async with self._db.transaction(org_id) as tx:
+                common = await digests.of_tenant(tx, start, end)
+                people = await digests.of_users(tx, users, start, end)
+                now = await tx.now()
+                until = now + AHEAD
+                named = [id_ for id_, _, _ in people]
+                ids = await calendar_feeds.schedules_naming(tx, named, now, until, _MOST_SCHEDULES + 1)
+                found = await on_call.load(tx, [(org_id, id_) for id_ in ids[:_MOST_SCHEDULES]], now, until)
+                names = await calendar_feeds.display_names(tx, (), ids)
+            titles = {id_: name or id_ for (_, id_), name in names.items()}
+            shifts_of = await asyncio.to_thread(_next_shifts, found, titles, named, minute_of(now), minute_of(until))
+        incomplete = len(ids) > _MOST_SCHEDULES
+        return common, [
+            DigestPerson(id_, pages, acknowledged, shifts_of[id_], incomplete) for id_, pages, acknowledged in people
+        ]
+
     @asynccontextmanager
     async def _place(self, org_id: str) -> AsyncIterator[None]:
         line = self._lines.setdefault(org_id, _Line())
@@ -55,3 +91,19 @@ class Summaries:
             line.callers -= 1
             if not line.callers:
                 del self._lines[org_id]
+
+
+def _next_shifts(
+    schedules: Mapping[on_call.Key, Schedule], titles: Mapping[str, str], users: Sequence[str], now: int, until: int
+) -> dict[str, tuple[OwnShift, ...]]:
+    """The next shifts of each user, by their start."""
+    found: dict[str, list[OwnShift]] = {user: [] for user in users}
+    for (_, id_), schedule in schedules.items():
+        segments = resolve(schedule, now, until)
+        for user in {person for segment in segments for person in segment.people} & found.keys():
+            found[user] += (OwnShift(titles.get(id_, id_), each.start, each.end) for each in shifts(segments, user))
+    return {user: tuple(sorted(each, key=_by_start)[:_MOST_SHIFTS]) for user, each in found.items()}
+
+
+def _by_start(shift: OwnShift) -> tuple[int, str]:
+    return shift.start, shift.schedule

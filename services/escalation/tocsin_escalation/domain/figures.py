@@ -76,3 +76,56 @@ class PageFigures:
     business_hours: int
     off_hours: int
     sleep_hours: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """One that is not over. `in_hand`: acknowledged or snoozed."""
+
+    title: str
+    severity: int
+    create_time: datetime
+    in_hand: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The incidents of one title, and the alerts that they hold."""
+
+    title: str
+    incidents: int
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestFigures:
+    """What a tenant's digests of one time have in common. Times of answers are summed; `open` is counted up to a bound."""
+
+    opened: int
+    acknowledged: int
+    acknowledge_ms: int
+    ended: int
+    open: int
+    unanswered: int
+    oldest: tuple[OpenIncident, ...]
+    noisiest: tuple[Noise, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnShift:
+    """A user is on call in a schedule, which has this name, within [start, end) without a break. Instants are minutes."""
+
+    schedule: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestPerson:
+    """What a digest tells one user alone. `shifts_incomplete`: more schedules name users of the question than are looked at."""
+
+    user: str
+    pages: int
+    acknowledged: int
+    shifts: tuple[OwnShift, ...]
+    shifts_incomplete: bool

@@ -14,8 +14,10 @@ from tocsin_kit.rpc.server import current_call
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, OutcomeKind, PageOutcome, Resolved
+from tocsin_escalation.rpc import digest_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import feeds, policies, standings
 
@@ -63,9 +65,10 @@ CHANNELS = {
 class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
     """What Tocsin's other services tell and ask."""
 
-    def __init__(self, db: Database, effects: Effects) -> None:
+    def __init__(self, db: Database, effects: Effects, summaries: Summaries) -> None:
         self._db = db
         self._effects = effects
+        self._summaries = summaries
 
     async def ApplyIncidentEvents(
         self, request: pb.ApplyIncidentEventsRequest, context: Context
@@ -131,6 +134,17 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
         told = [_told(outcome, position) for position, outcome in enumerate(request.outcomes)]
         results = await apply_outcomes(self._db, self._effects, told)
         return pb.ApplyPageOutcomesResponse(results=[OUTCOME_RESULTS[result] for result in results])
+
+    async def SummarizeForDigests(
+        self, request: pb.SummarizeForDigestsRequest, context: Context
+    ) -> pb.SummarizeForDigestsResponse:
+        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        org_id = current_call().acting_for(request.org_id)
+        users = [name.removeprefix("users/") for name in request.users]
+        found, people = await self._summaries.for_digests(org_id, users, *digest_mapping.span_of(request))
+        return pb.SummarizeForDigestsResponse(
+            figures=digest_mapping.figures_to(found), people=map(digest_mapping.person_to, people)
+        )
 
     async def CheckPolicies(self, request: pb.CheckPoliciesRequest, context: Context) -> pb.CheckPoliciesResponse:
         org_id = current_call().acting_for(request.org_id)

@@ -141,20 +141,20 @@ async def note_fetch(tx: Tx, id_: UUID) -> None:
     )
 
 
-async def schedules_naming(tx: Tx, user: str, since: datetime, until: datetime, limit: int) -> list[str]:
-    """The ids of schedules that can put the user on call within [since, until), in order, at most `limit`."""
+async def schedules_naming(tx: Tx, users: Sequence[str], since: datetime, until: datetime, limit: int) -> list[str]:
+    """The ids of schedules that can put one of the users on call within [since, until), in order, at most `limit`."""
     records = await tx.fetch(
         """SELECT id FROM schedules s
-           WHERE org_id = $1 AND (layers @> $3::jsonb
+           WHERE org_id = $1 AND (layers @> ANY($3::jsonb[])
              OR EXISTS (SELECT FROM schedule_overrides o WHERE o.org_id = $1 AND o.schedule_id = s.id
-                        AND o.end_time > $5 AND o.start_time < $6 AND $2 = ANY(o.users))
+                        AND o.end_time > $5 AND o.start_time < $6 AND $2::text[] && o.users)
              OR EXISTS (SELECT FROM fixed_periods p WHERE p.org_id = $1 AND p.schedule_id = s.id
-                        AND p.end_time > $5 AND p.start_time < $6 AND p.shifts @> $4::jsonb))
+                        AND p.end_time > $5 AND p.start_time < $6 AND p.shifts @> ANY($4::jsonb[])))
            ORDER BY id LIMIT $7""",
         tx.org_id,
-        user,
-        json.dumps([{"line_up": [[user]]}]),
-        json.dumps([[[user]]]),
+        list(users),
+        [json.dumps([{"line_up": [[user]]}]) for user in users],
+        [json.dumps([[[user]]]) for user in users],
         since,
         until,
         limit,

@@ -5,7 +5,8 @@ read in the order of `store.changes`, so that none is passed which commits late,
 one transaction, so that none is counted twice.
 
 An incident counts in the quarter of an hour in which it was opened, under the policy, team and severity that it had when it was
-counted first. What happens to it later is added there: of the incidents of a month one knows how long their answers took.
+counted first. What happens to it later is added there: of the incidents of a month one knows how long their answers took. Only
+`ended` counts in the quarter in which incidents were resolved.
 
 `counted_incidents` has no foreign key to `escalations`: looking after it would wait for every step that holds an incident, and hold
 up the next one.
@@ -99,7 +100,23 @@ ON CONFLICT ({_KEYS}) DO UPDATE SET {flag} = f.{flag} + excluded.{flag}{further}
 
 
 _ACKNOWLEDGED: Final = _first("acknowledged", "acknowledged", "acknowledge_ms")
-_RESOLVED: Final = _first("resolved", "resolved", "resolve_ms")
+_RESOLVED: Final = f"""
+WITH entries AS ({_BETWEEN}), firsts AS (
+  UPDATE counted_incidents c SET resolved = true
+  FROM (SELECT incident_id, min(create_time) AS entry_time FROM entries WHERE kind = 'resolved' GROUP BY incident_id) n
+  WHERE c.incident_id = n.incident_id AND c.org_id = $1 AND NOT c.resolved RETURNING c.*, n.entry_time
+), quarters AS (
+  SELECT org_id, {_QUARTER.format("create_time")} AS quarter, policy_id, team, severity, 1 AS resolved,
+    floor(greatest(extract(epoch FROM entry_time - create_time), 0) * 1000) AS resolve_ms, 0 AS ended FROM firsts
+  UNION ALL
+  SELECT org_id, {_QUARTER.format("entry_time")}, policy_id, team, severity, 0, 0, 1 FROM firsts
+)
+INSERT INTO incident_figures AS f ({_KEYS}, resolved, resolve_ms, ended)
+SELECT {_KEYS}, sum(resolved), sum(resolve_ms)::bigint, sum(ended) FROM quarters GROUP BY {_KEYS} ORDER BY {_KEYS}
+ON CONFLICT ({_KEYS}) DO UPDATE SET resolved = f.resolved + excluded.resolved, resolve_ms = f.resolve_ms + excluded.resolve_ms,
+  ended = f.ended + excluded.ended
+"""
+"""A resolved incident counts twice: in the quarter in which it was opened, and as `ended` in the one in which it was resolved."""
 _EXHAUSTED: Final = _first("exhausted", "exhausted")
 _PERSON_KEYS: Final = "org_id, quarter, user_id, policy_id, team"
 _PEOPLE: Final = f"""

@@ -51,7 +51,7 @@ async def of_incidents(tx: Tx, question: Question, limit: int) -> list[IncidentF
     sums = ", ".join(f"sum({each})::bigint AS {each}" for each in _SUMS)
     added_up = f"""
   SELECT {"".join(f"{each}, " for each in inner)}{sums} FROM incident_figures
-  WHERE {_FILTERED.format(*_within(question))} AND (cardinality($7::int[]) = 0 OR severity = ANY($7))
+  WHERE opened > 0 AND {_FILTERED.format(*_within(question))} AND (cardinality($7::int[]) = 0 OR severity = ANY($7))
   {"GROUP BY " + ", ".join(inner) if inner else "HAVING count(*) > 0"}"""
     text = f"""
 {_runs(question)} SELECT {_outer(question)}{sums} FROM runs CROSS JOIN LATERAL ({added_up}) f

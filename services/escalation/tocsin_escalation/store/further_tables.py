@@ -117,8 +117,8 @@ def counted_incidents(metadata: MetaData) -> Table:
 
 
 def incident_figures(metadata: MetaData) -> Table:
-    """Of the incidents that were opened in a quarter of an hour."""
-    counts = ("opened", "acknowledged", "acknowledge_ms", "resolved", "resolve_ms", "exhausted")
+    """Of the incidents that were opened in a quarter of an hour. `ended` are those that were resolved in it."""
+    counts = ("opened", "acknowledged", "acknowledge_ms", "resolved", "resolve_ms", "exhausted", "ended")
     return Table(
         "incident_figures",
         metadata,

@@ -1,10 +1,36 @@
 """What the last round of deliveries left due for want of slots."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from tocsin_notify.app.slots import Slot
-from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.page import DIGESTS, Channel
+
+
+@dataclass(slots=True)
+class Left:
+    """What was left of some lanes."""
+
+    any: bool = False
+    """Due rows were left for want of slots of any kind."""
+    crowded: set[tuple[str, UUID | str]] = field(default_factory=set)
+    """Tenants' contact methods and hosts whose lanes were full."""
+    full: set[Channel] = field(default_factory=set)
+    """Channels whose rows were passed over because as many calls were under way as they may have."""
+
+    def __bool__(self) -> bool:
+        return self.any or bool(self.crowded) or bool(self.full)
+
+    def could_use(self, slot: Slot) -> bool:
+        """Whether something of it could leave now that this slot is free.
+
+        What waits for a destination that hangs could not: it would be looked for after each call to any other.
+        """
+        crowded = slot.destination is not None and not self.crowded.isdisjoint(
+            (slot.org_id, key) for key in slot.destination
+        )
+        return self.any or crowded or slot.channel in self.full
 
 
 class Backlog:
@@ -13,31 +39,24 @@ class Backlog:
     def __init__(self, nudge: Callable[[], None]) -> None:
         """`nudge`: begins another round."""
         self._nudge = nudge
-        self.left = False
-        """Due rows were left for want of slots of any kind."""
-        self.crowded: set[tuple[str, UUID | str]] = set()
-        """Tenants' contact methods and hosts whose lanes were full."""
-        self.full: set[Channel] = set()
-        """Channels whose rows were passed over because as many calls were under way as they may have."""
+        self._pages = Left()
+        self._digests = Left()
 
     @property
     def waits(self) -> bool:
-        """Whether something due waits for a slot of any kind."""
-        return self.left or bool(self.crowded) or bool(self.full)
+        """Whether something due waits for a slot of any kind. Digests do not count: thousands wait for minutes, and may."""
+        return bool(self._pages)
+
+    def of(self, priority: int) -> Left:
+        """What was left of this lane and those like it."""
+        return self._digests if priority == DIGESTS else self._pages
 
     def forget(self) -> None:
         """A round begins."""
-        self.left = False
-        self.crowded.clear()
-        self.full.clear()
+        self._pages = Left()
+        self._digests = Left()
 
     def seat_freed(self, slot: Slot) -> None:
-        """Begin another round if something due could leave now that this slot is free.
-
-        What waits for a destination that hangs could not: it would be looked for after each call to any other.
-        """
-        crowded = slot.destination is not None and not self.crowded.isdisjoint(
-            (slot.org_id, key) for key in slot.destination
-        )
-        if self.left or crowded or slot.channel in self.full:
+        """Begin another round if something due could leave now that this slot is free. Digests follow those that ended."""
+        if self._pages.could_use(slot) or (slot.priority == DIGESTS and self._digests.could_use(slot)):
             self._nudge()

@@ -120,8 +120,9 @@ class Deliver:
         return more or progress > 0
 
     async def _round(self, priority: int) -> int:
+        left = self._backlog.of(priority)
         if not self._slots.free(priority):
-            self._backlog.left = True
+            left.any = True
             return 0
         cursor = self._cursors[priority]
         claimed = 0
@@ -129,10 +130,10 @@ class Deliver:
         for look in range(_LOOKS):
             free = self._slots.free(priority)
             if not free:
-                self._backlog.left = True
+                left.any = True
                 break
             full = self._full_channels(priority)
-            self._backlog.full |= full
+            left.full |= full
             async with self._db.alone() as tx:
                 found, last = await candidates.due(
                     tx,
@@ -166,7 +167,7 @@ class Deliver:
         """
         busy = self._busy[priority]
         still = {id: slot for id, slot in busy.items() if self._slots.crowded(slot) and not self._around.is_open(slot)}
-        self._backlog.crowded |= {
+        self._backlog.of(priority).crowded |= {
             (slot.org_id, key) for slot in still.values() if (key := self._slots.crowded(slot)) is not None
         }
         return still
@@ -197,14 +198,15 @@ class Deliver:
                     crowded.add((*lane, key))
                     busy[each.contact_method] = slot
                 elif self._slots.is_full(each.channel, each.priority):
-                    self._backlog.full.add(each.channel)
+                    self._backlog.of(each.priority).full.add(each.channel)
                     busy[each.contact_method] = slot
                 else:
-                    self._backlog.left = True
+                    self._backlog.of(each.priority).any = True
             self._served |= {each.priority: each.org_id for _, each in taken.values()}
             if taken:
                 claimed += await self._claim_with_slots(taken)
-        self._backlog.crowded |= {(org_id, key) for org_id, _, key in crowded}
+        for org_id, priority, key in crowded:
+            self._backlog.of(priority).crowded.add((org_id, key))
         return claimed, busy
 
     async def _claim_with_slots(self, taken: dict[UUID, tuple[Slot, Candidate]]) -> int:

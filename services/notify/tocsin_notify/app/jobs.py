@@ -10,7 +10,7 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
-from tocsin_notify.domain.page import ONE_WAY, PAGES, Channel, Kind, Page, priority_of, urgency_of
+from tocsin_notify.domain.page import NORMAL, ONE_WAY, PAGES, Channel, Kind, Page, Urgency, priority_of, urgency_of
 from tocsin_notify.store.pages import NewPage
 
 KINDS: Final = {
@@ -24,6 +24,7 @@ KINDS: Final = {
     pb.NOTIFICATION_TYPE_CONTACT_CHANGED: Kind.CONTACT_CHANGED,
     pb.NOTIFICATION_TYPE_MESSAGE: Kind.MESSAGE,
     pb.NOTIFICATION_TYPE_BUNDLE: Kind.BUNDLE,
+    pb.NOTIFICATION_TYPE_DIGEST: Kind.DIGEST,
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
@@ -33,7 +34,7 @@ SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRIT
 def read_job(job: pb.NotificationJob) -> NewPage:
     """A job that passed its annotations. Raises INVALID_FIELD for what those cannot say."""
     kind = KINDS[job.type]
-    if kind not in PAGES and kind not in ONE_WAY:
+    if kind is Kind.DIGEST or (kind not in PAGES and kind not in ONE_WAY):
         raise invalid("type", f"{kind} is no job another service may hand over")
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
@@ -54,11 +55,14 @@ def read_job(job: pb.NotificationJob) -> NewPage:
 
 
 def read_kept(job: pb.NotificationJob) -> NewPage:
-    """A job from a dead letter: as `read_job`, or that of a bundle, whose page is kept and knows what the job does not say. An
-    operator's redrive outlives the time in which a message was to be sent."""
+    """A job from a dead letter: as `read_job`, or that of a bundle or a digest, whose page is kept and knows what the job does not
+    say. An operator's redrive outlives the time in which a message was to be sent."""
+    id = parse_uuid_name(job.page, "pages", field="page")
+    if KINDS.get(job.type) is Kind.DIGEST:
+        page = Page(Kind.DIGEST, Urgency.LOW)
+        return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _time(job, "planned_time"), job)
     if KINDS.get(job.type) is Kind.BUNDLE:
         urgency = urgency_of(Kind.BUNDLE, severe=job.severity in SEVERE)
-        id = parse_uuid_name(job.page, "pages", field="page")
         page, lane = Page(Kind.BUNDLE, urgency), priority_of(Kind.BUNDLE, urgency)
         return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _time(job, "planned_time"), job)
     return replace(read_job(job), expire_time=None)

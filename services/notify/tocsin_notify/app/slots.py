@@ -12,14 +12,17 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.lanes import Destination, Lanes
-from tocsin_notify.domain.page import CRITICAL, Channel, is_slow
+from tocsin_notify.domain.page import CRITICAL, DIGESTS, SLOW, Channel
 
 _log = get_logger(__name__)
 
 NOTIFICATIONS: Final = "notifications_per_minute"
 _SLOW_SHARE: Final = 4
 """Slow retries get one of so many slots: of all that are not reserved, of each channel's, of each tenant's. They go to
-providers that refuse or hang, and thousands of them may wait; no matter how many they take, the rest is for what is fresh."""
+providers that refuse or hang, and thousands of them may wait; no matter how many they take, the rest is for what is fresh.
+Digests, of which thousands may be due at one minute, get as many for themselves."""
+_APART: Final = {**dict.fromkeys(SLOW.values(), "slow"), DIGESTS: "digests"}
+"""Lanes that get no more than a share, and which of them have one together."""
 
 
 class Slot(NamedTuple):
@@ -67,9 +70,9 @@ class Slots:
         self._clock = clock
         self._lanes = Lanes(clock)
         self._taken = 0
-        self._slow = 0
+        self._apart: Counter[str] = Counter()
         self._by_channel: Counter[Channel] = Counter()
-        self._slow_by_channel: Counter[Channel] = Counter()
+        self._apart_by_channel: Counter[tuple[str, Channel]] = Counter()
         self._by_org: Counter[tuple[str, int]] = Counter()
         self._buckets = Buckets(limits.rate, limits.burst) if limits.rate > 0 else None
 
@@ -84,8 +87,8 @@ class Slots:
             return max(0, self._limits.total - self._taken)
         room = self._limits.total - self._limits.critical_reserve
         free = room - self._taken
-        if is_slow(priority):
-            free = min(free, _slow_share(room) - self._slow)
+        if priority in _APART:
+            free = min(free, _slow_share(room) - self._apart[_APART[priority]])
         return max(0, free)
 
     @property
@@ -110,9 +113,10 @@ class Slots:
         self._by_org[slot.org_id, slot.priority] += 1
         if slot.destination is not None:
             self._lanes.enter(slot.org_id, slot.priority, self._share(slot), slot.destination)
-        if is_slow(slot.priority):
-            self._slow += 1
-            self._slow_by_channel[slot.channel] += 1
+        if slot.priority in _APART:
+            share = _APART[slot.priority]
+            self._apart[share] += 1
+            self._apart_by_channel[share, slot.channel] += 1
         return True
 
     def is_full(self, channel: Channel, priority: int) -> bool:
@@ -120,7 +124,7 @@ class Slots:
         room = self._room_in(channel, priority)
         if self._by_channel[channel] >= room:
             return True
-        return is_slow(priority) and self._slow_by_channel[channel] >= _slow_share(room)
+        return priority in _APART and self._apart_by_channel[_APART[priority], channel] >= _slow_share(room)
 
     def crowded(self, slot: Slot) -> UUID | str | None:
         """The contact method or the host that may have no more calls at once (`app.lanes`), no matter what else is free."""
@@ -147,9 +151,10 @@ class Slots:
             self._lanes.leave(slot.org_id, slot.priority, self._share(slot), slot.destination)
         self._taken -= 1
         self._by_channel[slot.channel] -= 1
-        if is_slow(slot.priority):
-            self._slow -= 1
-            self._slow_by_channel[slot.channel] -= 1
+        if slot.priority in _APART:
+            share = _APART[slot.priority]
+            self._apart[share] -= 1
+            self._apart_by_channel[share, slot.channel] -= 1
         key = slot.org_id, slot.priority
         self._by_org[key] -= 1
         if not self._by_org[key]:
@@ -157,7 +162,7 @@ class Slots:
 
     def _share(self, slot: Slot) -> int:
         """The tenant's slots for this priority."""
-        return _slow_share(self._limits.per_org) if is_slow(slot.priority) else self._limits.per_org
+        return _slow_share(self._limits.per_org) if slot.priority in _APART else self._limits.per_org
 
     def _room_in(self, channel: Channel, priority: int) -> int:
         """A channel's slots are reserved in the same proportion as all slots."""
@@ -169,14 +174,17 @@ class Slots:
         return max(1, room - room * self._limits.critical_reserve // self._limits.total)
 
     def _spend(self, slot: Slot) -> bool:
-        """Whether the rates let it pass. Critical pages always pass; what they use is missing for the others."""
+        """Whether the rates let it pass. Critical pages always pass; what they use is missing for the others. Digests have a rate
+        of their own, and use nothing of the tenant's budget: its other notifications would wait for it."""
         if slot.priority == CRITICAL:
             if self._budgets is not None:
                 self._budgets.note(slot.org_id, NOTIFICATIONS)
             return True
         if self._buckets is not None and self._buckets.take((slot.org_id, slot.priority), self._clock()):
             return False
-        return self._budgets is None or not self._budgets.try_take(slot.org_id, NOTIFICATIONS)
+        return (
+            slot.priority == DIGESTS or self._budgets is None or not self._budgets.try_take(slot.org_id, NOTIFICATIONS)
+        )
 
 
 def _slow_share(slots: int) -> int:

@@ -4,7 +4,9 @@ from enum import IntEnum
 from typing import Final
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.text import severity_word
+from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import NEWS, WAKING, Kind
 
 _LOUD: Final = frozenset({"critical", "error"})
@@ -24,7 +26,7 @@ class Loudness(IntEnum):
 
 def loudness(delivery: Delivery) -> Loudness:
     """How loud it has to be."""
-    if delivery.kind in NEWS:
+    if delivery.kind in NEWS or delivery.kind is Kind.DIGEST:
         return Loudness.NEWS
     if delivery.kind not in WAKING:
         return Loudness.ASKED_FOR
@@ -43,6 +45,8 @@ def brief(delivery: Delivery) -> str:
             text = f"{job.actor} {job.title}. If you did not agree to it, tell your administrator."
         case Kind.MESSAGE | Kind.BUNDLE:
             text = job.text
+        case Kind.DIGEST:
+            text = digest_content.brief(content_of(job.digest))
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {_name(job.actor)}."
         case Kind.RESOLUTION:

@@ -23,9 +23,11 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, severity_word, subject
+from tocsin_notify.domain import digest_html
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import WAKING, Channel, Kind
 
@@ -171,7 +173,7 @@ class EmailChannel:
             headers |= {"In-Reply-To": thread, "References": thread, "Tocsin-Incident": job.incident}
         if delivery.kind in WAKING and severity_word(job.severity) in ("critical", "error"):
             headers["Importance"] = "high"
-        return compose(headers, body(delivery))
+        return compose(headers, body(delivery), _html(delivery))
 
     def _classify(self, error: Exception) -> Outcome:
         if isinstance(error, InsecureLogin):
@@ -214,6 +216,11 @@ async def _write(session: SMTP, message: bytes) -> SMTPResponse:
     stuffed = _LEADING_DOT.sub(b"..", message)  # RFC 5321 §4.5.2
     protocol.write(stuffed + (b"" if stuffed.endswith(b"\r\n") else b"\r\n") + b".\r\n")
     return await protocol.read_response(session.timeout)
+
+
+def _html(delivery: Delivery) -> str:
+    """Beside the text; empty for mails that are text alone."""
+    return digest_html.html(content_of(delivery.job.digest)) if delivery.kind is Kind.DIGEST else ""
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.text import severity_word
+from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.sms_reply import code_of
 
@@ -93,6 +95,8 @@ def sms_text(delivery: Delivery, limit: int, *, replies: bool = False) -> str:
             text = f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
         case Kind.MESSAGE:
             text = f"{job.title}: {job.text}" if job.title else job.text
+        case Kind.DIGEST:
+            text = digest_content.brief(content_of(job.digest))
         case Kind.ACKNOWLEDGMENT:
             text = f"Acknowledged by {job.actor or 'its source'}: {job.title}"
         case Kind.RESOLUTION:

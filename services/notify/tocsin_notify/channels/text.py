@@ -10,6 +10,8 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import Severity
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.digests import content_of, document
+from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import Kind
 
 SCHEMA_VERSION: Final = 2
@@ -49,6 +51,8 @@ def subject(delivery: Delivery) -> str:
             text = f"[message] {job.title or job.text}"
         case Kind.BUNDLE:
             text = f"[{severity_word(job.severity)}] {job.title}"
+        case Kind.DIGEST:
+            text = job.title
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
     return one_line(text, _SUBJECT_LENGTH)
@@ -71,6 +75,8 @@ def body(delivery: Delivery) -> str:
         case Kind.MESSAGE:
             about = [f"About: {job.about}"] if job.about else []
             lines = [job.text, *_answer(delivery), "", *about, f"Sent by {job.actor} with Tocsin."]
+        case Kind.DIGEST:
+            lines = [digest_content.text(content_of(job.digest)).rstrip()]
         case Kind.BUNDLE:
             why = "More pages came for you than you get one by one, so these come together."
             lines = [job.title, "", why, *_answer(delivery), "", job.text]
@@ -124,6 +130,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         if delivery.kind is Kind.MESSAGE
         else None,
         "bundle": {"title": job.title, "text": job.text} if delivery.kind is Kind.BUNDLE else None,
+        "digest": document(content_of(job.digest)) if delivery.kind is Kind.DIGEST else None,
         "answer_url": delivery.link or None,
     }
 

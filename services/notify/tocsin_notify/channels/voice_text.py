@@ -70,6 +70,8 @@ def _text(delivery: Delivery) -> str:
             return f"Tocsin: {_name(job.actor)} {_title(job)}. If you did not agree to it, tell your administrator."
         case Kind.MESSAGE:
             return f"Tocsin: a message from {_name(job.actor)}: {_title(job)}."
+        case Kind.DIGEST:
+            return f"Tocsin: {_title(job)}."
         case Kind.ACKNOWLEDGMENT:
             return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
         case Kind.RESOLUTION:

@@ -1,6 +1,7 @@
 """Escalation, as notify sees it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.internal_service_pb2_grpc import EscalationInternalServiceAsyncStub
 
 _OPEN_SECONDS: Final = 2.0
+_SUMMARIZE_SECONDS: Final = 20.0
+"""Questions of a tenant wait for one another there."""
 _APPLY_SECONDS: Final = 5.0
 """Within the share of the relay's lease that a delivery may take."""
 
@@ -38,5 +41,20 @@ class Escalation:
         request = pb.OpenEventFeedsRequest(org_ids=org_ids)
         try:
             await hedged(self._stub.OpenEventFeeds, request, seconds=_OPEN_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error
+
+    async def summarize(
+        self, org_id: str, users: Sequence[str], start: datetime, end: datetime
+    ) -> pb.SummarizeForDigestsResponse:
+        """What digests of these users of a tenant tell of [start, end). Raises SERVICE_UNAVAILABLE and what escalation answered.
+
+        Asked once: a second question would only wait behind the first one.
+        """
+        request = pb.SummarizeForDigestsRequest(org_id=org_id, users=users)
+        request.start_time.FromDatetime(start)
+        request.end_time.FromDatetime(end)
+        try:
+            return await self._stub.SummarizeForDigests(request, timeout=_SUMMARIZE_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error

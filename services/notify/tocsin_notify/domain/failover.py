@@ -125,6 +125,8 @@ def cannot_wait(kind: Kind, outcome: Outcome, policy: RetryPolicy) -> bool:
 
 
 def _allowed(method: Method, page: Page) -> bool:
+    if page.kind is Kind.DIGEST:
+        return False
     if page.kind in ONE_WAY:
         return method.channel not in RINGING
     return page.channel_override is None or method.channel is page.channel_override

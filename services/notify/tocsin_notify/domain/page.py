@@ -21,6 +21,7 @@ class Kind(Word):
     CONTACT_CHANGED = "contact_changed"
     MESSAGE = "message"
     BUNDLE = "bundle"
+    DIGEST = "digest"
 
 
 class Channel(Word):
@@ -41,7 +42,7 @@ class Channel(Word):
 
 
 RINGING: Final = frozenset({Channel.VOICE})
-"""Nobody is called to hear that an incident is over, or to be read a message: those take other channels, or none."""
+"""Nobody is called to hear that an incident is over, or to be read a message or a digest: those take other channels, or none."""
 
 
 class Urgency(Word):
@@ -77,15 +78,18 @@ PAGES: Final = frozenset({Kind.NEW_INCIDENT, Kind.ESCALATION, Kind.URGENCY_RAISE
 WAKING: Final = PAGES | {Kind.BUNDLE}
 """The kinds that wake people: pages, and the one that stands for several."""
 NEWS: Final = frozenset({Kind.ACKNOWLEDGMENT, Kind.RESOLUTION})
-ONE_WAY: Final = NEWS | {Kind.MESSAGE}
-"""Sent through one contact method, that does not ring; through another one only if that fails."""
+ONE_WAY: Final = NEWS | {Kind.MESSAGE, Kind.DIGEST}
+"""Sent through one contact method, that does not ring; through another one only if that fails, and a digest through no other."""
 
 CRITICAL: Final = 0
 """Priority of high-urgency pages: never behind the rest."""
 NORMAL: Final = 1
 SLOW: Final = {CRITICAL: 2, NORMAL: 3}
 """The lane behind each, for pages that no method of their user has taken: they wait for all that is fresh."""
-LANES: Final = (CRITICAL, NORMAL, *SLOW.values())
+_SLOW_LANES: Final = frozenset(SLOW.values())
+DIGESTS: Final = 4
+"""The last lane, with room of its own: thousands may be due at one minute."""
+LANES: Final = (CRITICAL, NORMAL, *SLOW.values(), DIGESTS)
 """In the order in which they are served."""
 
 
@@ -132,10 +136,12 @@ def urgency_of(kind: Kind, *, severe: bool) -> Urgency:
 
 
 def priority_of(kind: Kind, urgency: Urgency) -> int:
-    """Which lane: high-urgency pages go first, everything else shares the rest."""
+    """Which lane: high-urgency pages go first, digests last, everything else shares the rest."""
+    if kind is Kind.DIGEST:
+        return DIGESTS
     return CRITICAL if kind in WAKING and urgency is Urgency.HIGH else NORMAL
 
 
 def is_slow(priority: int) -> bool:
     """Whether this is one of the slow lanes."""
-    return priority >= SLOW[CRITICAL]
+    return priority in _SLOW_LANES

@@ -1,6 +1,6 @@
-"""The tables of messages: what users and machines send, once or again and again. `tables.py` has them all."""
+"""The tables of messages and digests: what is sent once, or again and again. `tables.py` has them all."""
 
-from sqlalchemy import UUID, Double, Integer, MetaData, Table, Text
+from sqlalchemy import UUID, Double, Integer, MetaData, SmallInteger, Table, Text
 from tocsin_kit.db.tables import NOW, TIME, check, column, index, primary_key
 
 
@@ -77,4 +77,34 @@ def recurring_messages(metadata: MetaData) -> Table:
         index("recurring_messages_living", "org_id", where="state <> 'ended'"),
         index("recurring_messages_oldest", "org_id", "create_time", "id"),
         index("recurring_messages_ended", "update_time", where="state = 'ended'"),
+    )
+
+
+def digests(metadata: MetaData) -> Table:
+    """Who wants a digest, and how. `lease_until`: until then a replica makes the one that is due."""
+    return Table(
+        "digests",
+        metadata,
+        column("org_id", Text),
+        column("user_id", Text),
+        column("frequency", Text),
+        column("hour", SmallInteger),
+        column("weekday", SmallInteger),
+        column("time_zone", Text),
+        column("contact_method", UUID, nullable=True),
+        column("when_empty", Text),
+        column("next_time", TIME),
+        column("lease_until", TIME, nullable=True),
+        column("latest_time", TIME, nullable=True),
+        column("latest_result", Text, default="''"),
+        column("latest_page", UUID, nullable=True),
+        column("version", Integer, default="1"),
+        column("create_time", TIME, default=NOW),
+        column("update_time", TIME, default=NOW),
+        primary_key("org_id", "user_id", "frequency"),
+        check("frequency IN ('daily', 'weekly')", name="digests_frequency"),
+        check("hour BETWEEN 0 AND 23", name="digests_hour"),
+        check("CASE frequency WHEN 'weekly' THEN weekday BETWEEN 1 AND 7 ELSE weekday = 0 END", name="digests_weekday"),
+        check("when_empty IN ('nothing', 'one_line')", name="digests_when_empty"),
+        index("digests_due", "next_time"),
     )

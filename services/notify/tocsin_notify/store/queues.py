@@ -5,7 +5,7 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.queues import RecordFigures, WorkFigures, paused
 
-from tocsin_notify.domain.page import CRITICAL, SLOW
+from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW
 
 QUEUE: Final = "notify"
 PAUSED: Final = paused(f"'{QUEUE}'")
@@ -30,8 +30,8 @@ SELECT
 """
 
 _SLOW_RETRIES: Final = """
-SELECT (SELECT count(*) FROM notifications WHERE state = 'pending' AND priority >= $1)
-  + (SELECT count(*) FROM notifications WHERE state = 'sending' AND priority >= $1)
+SELECT (SELECT count(*) FROM notifications WHERE state = 'pending' AND priority BETWEEN $1 AND $2)
+  + (SELECT count(*) FROM notifications WHERE state = 'sending' AND priority BETWEEN $1 AND $2)
 """
 
 
@@ -50,5 +50,5 @@ async def figures(tx: Tx) -> RecordFigures:
 
 async def count_slow_retries(tx: Tx) -> int:
     """How many notifications are tried on for want of another method, of all tenants."""
-    count: int = await tx.fetchval(_SLOW_RETRIES, SLOW[CRITICAL])
+    count: int = await tx.fetchval(_SLOW_RETRIES, SLOW[CRITICAL], SLOW[NORMAL])
     return count

@@ -138,11 +138,11 @@ pages: Final = Table(
     primary_key("id"),
     check(
         "type IN ('new_incident', 'escalation', 'acknowledgment', 'resolution', 'test', 'verification', 'urgency_raised', "
-        "'contact_changed', 'message', 'bundle')",
+        "'contact_changed', 'message', 'bundle', 'digest')",
         name="pages_type",
     ),
     check(
-        "type = 'message' OR (incident IS NULL) = (type IN ('test', 'verification', 'contact_changed'))",
+        "type = 'message' OR (incident IS NULL) = (type IN ('test', 'verification', 'contact_changed', 'digest'))",
         name="pages_incident",
     ),
     check("priority IN (0, 1)", name="pages_priority"),
@@ -303,6 +303,8 @@ link_uses: Final = Table(
 messages: Final = message_tables.messages(METADATA)
 
 recurring_messages: Final = message_tables.recurring_messages(METADATA)
+
+digests: Final = message_tables.digests(METADATA)
 
 sms_senders: Final = Table(
     "sms_senders",

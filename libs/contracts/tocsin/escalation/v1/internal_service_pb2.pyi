@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.notify.v1 import digest_pb2 as _digest_pb2
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
@@ -831,3 +832,73 @@ class OpenEventFeedsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenEventFeedsResponse: _TypeAlias = OpenEventFeedsResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeForDigestsRequest(_message.Message):
+    """Request of SummarizeForDigests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on, at a full quarter of an hour."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, at a full quarter of an hour."""
+
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`users/{user}`, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "org_id", b"org_id", "start_time", b"start_time", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeForDigestsRequest: _TypeAlias = SummarizeForDigestsRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeForDigestsResponse(_message.Message):
+    """Response of SummarizeForDigests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIGURES_FIELD_NUMBER: _builtins.int
+    PEOPLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def figures(self) -> _digest_pb2.DigestFigures:
+        """Of the tenant."""
+
+    @_builtins.property
+    def people(self) -> _containers.RepeatedCompositeFieldContainer[_digest_pb2.DigestPerson]:
+        """Of those users who exist and are not disabled."""
+
+    def __init__(
+        self,
+        *,
+        figures: _digest_pb2.DigestFigures | None = ...,
+        people: _abc.Iterable[_digest_pb2.DigestPerson] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "people", b"people"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeForDigestsResponse: _TypeAlias = SummarizeForDigestsResponse  # noqa: Y015

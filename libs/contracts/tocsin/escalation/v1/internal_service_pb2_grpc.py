@@ -65,6 +65,11 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.FromString,
                 _registered_method=True)
+        self.SummarizeForDigests = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/SummarizeForDigests',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
+                _registered_method=True)
 
 
 class EscalationInternalServiceServicer:
@@ -117,6 +122,14 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizeForDigests(self, request, context):
+        """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
+        tenants in each replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EscalationInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +162,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.OpenEventFeeds,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.SerializeToString,
+            ),
+            'SummarizeForDigests': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeForDigests,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +332,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/OpenEventFeeds',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.OpenEventFeedsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeForDigests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/SummarizeForDigests',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

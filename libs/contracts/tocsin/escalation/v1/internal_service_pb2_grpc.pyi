@@ -52,6 +52,10 @@ class EscalationInternalServiceStub:
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
     for 7 days. Idempotent.
     """
+    SummarizeForDigests: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.SummarizeForDigestsRequest, _internal_service_pb2.SummarizeForDigestsResponse]
+    """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
+    tenants in each replica.
+    """
 
 @_typing.type_check_only
 class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
@@ -76,6 +80,10 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     OpenEventFeeds: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.OpenEventFeedsRequest, _internal_service_pb2.OpenEventFeedsResponse]  # type: ignore[assignment]
     """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
     for 7 days. Idempotent.
+    """
+    SummarizeForDigests: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.SummarizeForDigestsRequest, _internal_service_pb2.SummarizeForDigestsResponse]  # type: ignore[assignment]
+    """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
+    tenants in each replica.
     """
 
 class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +142,16 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.OpenEventFeedsResponse, _abc.Awaitable[_internal_service_pb2.OpenEventFeedsResponse]]:
         """Lets the events of these tenants' incidents be handed to notify, from when it has returned until it was not called for a tenant
         for 7 days. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def SummarizeForDigests(
+        self,
+        request: _internal_service_pb2.SummarizeForDigestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.SummarizeForDigestsResponse, _abc.Awaitable[_internal_service_pb2.SummarizeForDigestsResponse]]:
+        """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
+        tenants in each replica.
         """
 
 def add_EscalationInternalServiceServicer_to_server(servicer: EscalationInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tocsin.notify.v1 import digest_pb2 as _digest_pb2
 from tocsin.type.v1 import severity_pb2 as _severity_pb2
 import builtins as _builtins
 import sys
@@ -54,6 +55,8 @@ class _NotificationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """More pages came for this user than their budget (`NotificationSettings`), or several of low urgency within their quiet hours: one message for all of them. `title` counts them, `text` lists the first
     of them. Its page is named by the notifications of each of them, which are BUNDLED.
     """
+    NOTIFICATION_TYPE_DIGEST: _NotificationType.ValueType  # 11
+    """A digest that the user wants to have; `digest` holds its figures. Not a page."""
 
 class NotificationType(_NotificationType, metaclass=_NotificationTypeEnumTypeWrapper):
     """Why a user is notified."""
@@ -84,6 +87,8 @@ NOTIFICATION_TYPE_BUNDLE: NotificationType.ValueType  # 10
 """More pages came for this user than their budget (`NotificationSettings`), or several of low urgency within their quiet hours: one message for all of them. `title` counts them, `text` lists the first
 of them. Its page is named by the notifications of each of them, which are BUNDLED.
 """
+NOTIFICATION_TYPE_DIGEST: NotificationType.ValueType  # 11
+"""A digest that the user wants to have; `digest` holds its figures. Not a page."""
 Global___NotificationType: _TypeAlias = NotificationType  # noqa: Y015
 
 class _Channel:
@@ -339,6 +344,7 @@ class NotificationJob(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
     OUTLASTS_ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
@@ -389,6 +395,10 @@ class NotificationJob(_message.Message):
         """The incident's links, in the order of the alert that gave them."""
 
     @_builtins.property
+    def digest(self) -> _digest_pb2.DigestContent:
+        """What a digest says; unset for all other types."""
+
+    @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From then on no attempt begins. For messages."""
 
@@ -416,11 +426,12 @@ class NotificationJob(_message.Message):
         text: _builtins.str = ...,
         about: _builtins.str = ...,
         outlasts_acknowledge: _builtins.bool = ...,
+        digest: _digest_pb2.DigestContent | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "planned_time", b"planned_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,148 @@
+"""DigestService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from tocsin.notify.v1 import digest_pb2
+from tocsin.notify.v1 import digest_service_pb2 as pb
+from tocsin.notify.v1 import digest_service_pb2_grpc as pb_grpc
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
+from tocsin_kit.ids import parse_uuid_name
+from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.paging import PageTokens, page_size
+
+from tocsin_notify.app import digests
+from tocsin_notify.app.digests import Preview
+from tocsin_notify.channels.digests import FREQUENCIES, TO_FREQUENCIES
+from tocsin_notify.domain import digest_content, digest_html
+from tocsin_notify.domain.digest import Frequency, WhenEmpty
+from tocsin_notify.rpc import mapping
+from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import digests as store
+from tocsin_notify.store.digests import Choice, Digest
+
+R = TypeVar("R", bound=Message)
+
+NAME: Final = "tocsin.notify.v1.DigestService"
+_SCOPE: Final = "contacts:write"
+_WHEN_EMPTY: Final = {
+    pb.WHEN_EMPTY_UNSPECIFIED: WhenEmpty.NOTHING,
+    pb.WHEN_EMPTY_NOTHING: WhenEmpty.NOTHING,
+    pb.WHEN_EMPTY_ONE_LINE: WhenEmpty.ONE_LINE,
+}
+_TO_WHEN_EMPTY: Final = {
+    WhenEmpty.NOTHING: pb.WHEN_EMPTY_NOTHING,
+    WhenEmpty.ONE_LINE: pb.WHEN_EMPTY_ONE_LINE,
+}
+
+
+class DigestService(pb_grpc.DigestServiceServicer):
+    """What happened, once a day or a week."""
+
+    def __init__(self, db: Database, preview: Preview, pages: PageTokens, budgets: Budgets) -> None:
+        self._db = db
+        self._preview = preview
+        self._pages = pages
+        self._budgets = budgets
+
+    async def UpdateDigest(self, request: pb.UpdateDigestRequest, context: Any) -> pb.UpdateDigestResponse:
+        """See the contract."""
+        given = request.digest
+        current_call().require_own(given.user, _SCOPE)
+        choice = _choice(given)
+
+        async def update(tx: Tx) -> pb.UpdateDigestResponse:
+            before, after = await digests.choose(tx, choice, given.etag, self._budgets)
+            if before is not None:
+                note_before(digest_to(before))
+            return pb.UpdateDigestResponse(digest=digest_to(after))
+
+        return await self._once("UpdateDigest", request, pb.UpdateDigestResponse, update)
+
+    async def ListDigests(self, request: pb.ListDigestsRequest, context: Any) -> pb.ListDigestsResponse:
+        """See the contract."""
+        after: Any = self._pages.decode(request) or ("", "")
+        size = page_size(request.page_size)
+        async with self._db.transaction(tenant()) as tx:
+            rows = await store.page(tx, request.user, after, size + 1)
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListDigestsResponse(
+            digests=[digest_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].user_id, str(shown[-1].frequency))) if more else "",
+        )
+
+    async def DeleteDigest(self, request: pb.DeleteDigestRequest, context: Any) -> pb.DeleteDigestResponse:
+        """See the contract."""
+        current_call().require_own(request.user, _SCOPE)
+
+        async def delete(tx: Tx) -> pb.DeleteDigestResponse:
+            note_before(digest_to(await digests.end(tx, request.user, FREQUENCIES[request.frequency])))
+            return pb.DeleteDigestResponse()
+
+        return await self._once("DeleteDigest", request, pb.DeleteDigestResponse, delete)
+
+    async def PreviewDigest(self, request: pb.PreviewDigestRequest, context: Any) -> pb.PreviewDigestResponse:
+        """See the contract."""
+        shown = await self._preview(tenant(), request.user, FREQUENCIES[request.frequency])
+        content = shown.content
+        return pb.PreviewDigestResponse(
+            subject=digest_content.subject(content),
+            text=digest_content.text(content),
+            html=digest_html.html(content),
+            brief=digest_content.brief(content),
+            worth_telling=content.worth_telling,
+            content=shown.figures,
+        )
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(tenant(), run)
+
+
+def digest_to(row: Digest) -> pb.Digest:
+    """A digest for the contract."""
+    return pb.Digest(
+        user=row.user_id,
+        frequency=TO_FREQUENCIES.get(row.frequency, digest_pb2.DIGEST_FREQUENCY_UNSPECIFIED),
+        hour=row.hour,
+        weekday=row.weekday,  # type: ignore[arg-type]  # the number is the enum's own
+        time_zone=row.time_zone,
+        contact_method=f"contactMethods/{row.contact_method}" if row.contact_method is not None else "",
+        when_empty=_TO_WHEN_EMPTY.get(row.when_empty, pb.WHEN_EMPTY_UNSPECIFIED),
+        next_time=mapping.timestamp(row.next_time),
+        latest_time=mapping.timestamp(row.latest_time),
+        latest_result=row.latest_result,
+        latest_page=f"pages/{row.latest_page}" if row.latest_page is not None else "",
+        etag=etag(row.version),
+    )
+
+
+def _choice(given: pb.Digest) -> Choice:
+    """What the caller wants; the annotations hold. Raises INVALID_FIELD for what they cannot say."""
+    frequency = FREQUENCIES[given.frequency]
+    if frequency is Frequency.WEEKLY and not given.weekday:
+        raise invalid("digest.weekday", "is required for a weekly digest")
+    if frequency is Frequency.DAILY and given.weekday:
+        raise invalid("digest.weekday", "must not be set for a daily digest")
+    method = None
+    if given.contact_method:
+        method = parse_uuid_name(given.contact_method, "contactMethods", field="digest.contact_method")
+    return Choice(
+        user_id=given.user,
+        frequency=frequency,
+        hour=given.hour,
+        weekday=int(given.weekday),
+        time_zone=given.time_zone,
+        contact_method=method,
+        when_empty=_WHEN_EMPTY[given.when_empty],
+    )

@@ -1,0 +1,36 @@
+"""What digests consist of, connected. A part of `wiring`."""
+
+from datetime import timedelta
+
+from tocsin.notify.v1 import digest_service_pb2_grpc
+from tocsin_kit.db.pool import Database
+from tocsin_kit.lifecycle import Runtime
+from tocsin_kit.loops import Sweep
+from tocsin_kit.rpc.paging import PageTokens
+
+from tocsin_notify.app.digests import Preview
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.make_digests import MakeDigests
+from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.rpc.digest_service import NAME, DigestService
+from tocsin_notify.settings import NotifySettings
+
+
+def add_digests(
+    runtime: Runtime[NotifySettings],
+    db: Database,
+    escalation: Escalation,
+    hints: Hints,
+    metrics: NotifyMetrics,
+    pages: PageTokens,
+) -> None:
+    """Add the service, and the loop that makes what is due."""
+    runtime.rpc.add(
+        DigestService(db, Preview(db, escalation), pages, runtime.rpc.budgets),
+        NAME,
+        digest_service_pb2_grpc.add_DigestServiceServicer_to_server,
+    )
+    latest = timedelta(seconds=runtime.settings.digest_late_seconds)
+    make = MakeDigests(db, escalation, hints, metrics, latest=latest)
+    runtime.loops.add("digests", Sweep(1.0, make.everything))

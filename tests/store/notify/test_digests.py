@@ -1,0 +1,320 @@
+"""Digests: made once whoever makes them, late or left out after an outage, and behind everything else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from uuid import UUID
+
+import grpc
+import pytest
+from tocsin.escalation.v1.internal_service_pb2 import SummarizeForDigestsResponse
+from tocsin.notify.v1 import digest_pb2
+from tocsin.notify.v1 import digest_service_pb2 as pb
+from tocsin.type.v1 import weekday_pb2
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.metrics import Metrics
+from tocsin_notify.app.hints import Hint
+from tocsin_notify.app.make_digests import BEHIND, MakeDigests
+from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.domain.digest import Frequency, WhenEmpty
+from tocsin_notify.domain.page import DIGESTS
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import digests
+from tocsin_notify.store.digests import Choice, Digest, Made
+from tocsin_stack.postgres import tenant_url
+
+from tests.store.notify.messages import ANA, HOUR
+from tests.store.notify.support import Notify, World, bearer, new_org, until
+
+DAY = timedelta(days=1)
+DAILY, WEEKLY = digest_pb2.DIGEST_FREQUENCY_DAILY, digest_pb2.DIGEST_FREQUENCY_WEEKLY
+_MAIL = "ana@example.com"
+
+
+class Reader:
+    """Ana, who wants digests."""
+
+    def __init__(self, notify: Notify, world: World, org: str) -> None:
+        self.org = org
+        self._stub = notify.digests
+        self._world = world
+        self._metadata = bearer(org)
+
+    async def wants(self, frequency: digest_pb2.DigestFrequency.ValueType = DAILY, **fields: object) -> pb.Digest:
+        digest = pb.Digest(user=ANA, frequency=frequency, **{"hour": 8, "time_zone": "Europe/Berlin", **fields})  # type: ignore[arg-type]
+        request = pb.UpdateDigestRequest(digest=digest)
+        made: pb.Digest = (await self._stub.UpdateDigest(request, metadata=self._metadata)).digest
+        return made
+
+    async def has(self) -> pb.Digest:
+        """The one that she has."""
+        [found] = (await self._stub.ListDigests(pb.ListDigestsRequest(user=ANA), metadata=self._metadata)).digests
+        one: pb.Digest = found
+        return one
+
+    async def previews(self) -> pb.PreviewDigestResponse:
+        request = pb.PreviewDigestRequest(user=ANA, frequency=DAILY)
+        answer: pb.PreviewDigestResponse = await self._stub.PreviewDigest(request, metadata=self._metadata)
+        return answer
+
+    async def due(self, digest: pb.Digest, *, later: timedelta = timedelta()) -> None:
+        """It is the time at which it is made, or so much later."""
+        real = datetime.now(UTC)
+        await self._world.forward(time_of(digest) - real + timedelta(seconds=BEHIND + 1) + later)
+
+    async def settled(self, digest: pb.Digest) -> pb.Digest:
+        """Returns once something became of it."""
+
+        async def moved() -> bool:
+            return (await self.has()).next_time != digest.next_time
+
+        await until(moved)
+        return await self.has()
+
+
+def time_of(digest: pb.Digest) -> datetime:
+    """When it is due."""
+    return digest.next_time.ToDatetime(UTC)
+
+
+async def arrive(world: World, times: int) -> None:
+    """Returns once as many mails came."""
+    await until(lambda: world.arrived(_MAIL) >= times)
+    assert world.arrived(_MAIL) == times
+
+
+async def test_each_digest_is_mailed_once_by_two_replicas_and_of_those_that_were_missed_the_latest(
+    world: World,
+) -> None:
+    async with world.replica() as one, world.replica() as other:
+        reader = Reader(one, world, new_org())
+        await world.method(reader.org, email=_MAIL)
+        first = await reader.wants()
+        await reader.due(first)
+        second = await Reader(other, world, reader.org).settled(first)
+        assert time_of(second) - time_of(first) in (DAY - HOUR, DAY, DAY + HOUR)
+        assert (second.latest_time, second.latest_result) == (first.next_time, "made")
+        await arrive(world, 1)
+        await reader.due(second, later=3 * DAY)
+        fourth = await reader.settled(second)
+        await arrive(world, 2)
+        assert abs(fourth.latest_time.ToDatetime(UTC) - time_of(second) - 3 * DAY) <= HOUR
+    [row] = await world.admin.fetch("SELECT DISTINCT priority, state FROM notifications")
+    assert (row["priority"], row["state"]) == (DIGESTS, "sent")
+    questions = world.escalation.digest_questions
+    assert all(question.end_time in (first.next_time, fourth.latest_time) for question in questions)
+
+
+async def test_the_mail_has_text_and_html_and_says_what_the_preview_says(world: World, notify: Notify) -> None:
+    reader = Reader(notify, world, new_org())
+    world.escalation.digests[reader.org] = SummarizeForDigestsResponse(
+        figures=digest_pb2.DigestFigures(
+            opened=3,
+            resolved=2,
+            open=1,
+            noisiest=[digest_pb2.DigestNoise(title="Платёж <упал>", incidents=1, alerts=7)],
+        ),
+        people=[digest_pb2.DigestPerson(user=ANA, pages=2)],
+    )
+    await world.method(reader.org, email=_MAIL)
+    digest = await reader.wants()
+    shown = await reader.previews()
+    assert shown.worth_telling
+    assert "3 opened, 2 resolved, 1 still open" in shown.brief
+    await reader.due(digest)
+    await arrive(world, 1)
+    [received] = world.inbox.messages
+    mail = message_from_bytes(received.body, policy=policy.default)
+    bodies = {part.get_content_type(): part.get_content() for part in mail.iter_parts()}
+    assert list(bodies) == ["text/plain", "text/html"], "programs show the last one that they can"
+    assert "Платёж <упал>" in bodies["text/plain"]
+    assert "Платёж &lt;упал&gt;" in bodies["text/html"]
+    assert received.kind == "digest"
+    assert received.subject.endswith("3 opened, 2 resolved, 1 still open")
+
+
+@pytest.mark.parametrize(("when_empty", "mails"), [(pb.WHEN_EMPTY_NOTHING, 0), (pb.WHEN_EMPTY_ONE_LINE, 1)])
+async def test_with_nothing_to_tell_nothing_is_sent_or_one_line(
+    world: World, notify: Notify, when_empty: pb.WhenEmpty, mails: int
+) -> None:
+    reader = Reader(notify, world, new_org())
+    world.escalation.digests[reader.org] = SummarizeForDigestsResponse(people=[digest_pb2.DigestPerson(user=ANA)])
+    await world.method(reader.org, email=_MAIL)
+    digest = await reader.wants(WEEKLY, weekday=weekday_pb2.WEEKDAY_MONDAY, when_empty=when_empty)
+    await reader.due(digest)
+    after = await reader.settled(digest)
+    assert after.latest_result == ("made" if mails else "nothing to tell, so nothing was sent")
+    await arrive(world, mails)
+    assert all("nothing to tell" in message.subject for message in world.inbox.messages)
+
+
+@pytest.mark.parametrize(("late", "mails"), [(5 * HOUR, 1), (7 * HOUR, 0)])
+async def test_one_that_could_not_be_made_is_made_late_or_left_out_and_noted(
+    world: World, late: timedelta, mails: int
+) -> None:
+    async with world.replica() as notify:
+        reader = Reader(notify, world, new_org())
+        await world.method(reader.org, email=_MAIL)
+        digest = await reader.wants()
+    await reader.due(digest, later=late)
+    async with world.replica() as notify:
+        after = await Reader(notify, world, reader.org).settled(digest)
+        await arrive(world, mails)
+    assert after.latest_result.startswith("made" if mails else "left out: it was due at ")
+    assert after.latest_time == digest.next_time
+
+
+class Quiet:
+    """Takes hints, and tells nobody."""
+
+    def arm(self, hints: Sequence[Hint]) -> None: ...
+    def disarm(self, ids: Sequence[UUID]) -> None: ...
+    def now(self, ids: Sequence[UUID]) -> None: ...
+    def message(self, id: UUID, delay: float) -> None: ...
+
+
+class Makers:
+    """What makes digests, without a replica around it."""
+
+    def __init__(self, db: Database, world: World, channel: grpc.aio.Channel) -> None:
+        self.db = db
+        self._world = world
+        self._escalation = Escalation(channel)
+
+    async def round(self) -> None:
+        """One replica makes what is due."""
+        metrics = NotifyMetrics(Metrics())
+        await MakeDigests(self.db, self._escalation, Quiet(), metrics, latest=6 * HOUR).everything()
+
+    async def insert(self, org: str, user: str = ANA) -> Digest:
+        """One that has been due since the last hour but one, of a user with an address."""
+        await self._world.method(org, user, email=_MAIL)
+
+        async def work(tx: Tx) -> Digest:
+            due = (await tx.now() - HOUR).replace(minute=0, second=0, microsecond=0)
+            choice = Choice(user, Frequency.DAILY, due.hour, 0, "UTC", None, WhenEmpty.NOTHING)
+            return await digests.write(tx, choice, due)
+
+        return await self.db.run(org, work)
+
+    async def read(self, org: str, user: str = ANA) -> Digest | None:
+        async with self.db.transaction(org) as tx:
+            return await digests.read(tx, user, Frequency.DAILY)
+
+    async def pages(self, org: str) -> int:
+        return int((await self._world.row("SELECT count(*) AS n FROM pages WHERE org_id = $1", org))["n"])
+
+
+@pytest.fixture
+async def makers(world: World) -> AsyncIterator[Makers]:
+    login = tenant_url(world.database_url)
+    db = await Database.open(world.database_url, name="notify-test", tenant_url=login, size=8)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.escalation.port}") as channel:
+        yield Makers(db, world, channel)
+    await db.close()
+
+
+async def test_one_that_dies_before_its_commit_is_made_once_by_the_next_when_its_lease_has_ended(
+    world: World, makers: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = new_org()
+    await makers.insert(org)
+    real = digests.settle
+
+    async def dies(tx: Tx, made: Sequence[Made]) -> None:
+        await real(tx, made)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(digests, "settle", dies)
+        await makers.round()
+    await makers.round()
+    assert await makers.pages(org) == 0, "nothing was committed, and nobody may make it yet"
+    await world.forward(timedelta(seconds=100))
+    await asyncio.gather(*(makers.round() for _ in range(3)))
+    assert await makers.pages(org) == 1
+    after = await makers.read(org)
+    assert after is not None
+    assert (after.latest_result, after.latest_time is not None) == ("made", True)
+
+
+async def test_one_that_was_ended_or_chosen_anew_while_escalation_was_asked_is_not_made(
+    makers: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, moved, stays = new_org(), new_org(), new_org()
+    for org in (ended, moved, stays):
+        await makers.insert(org)
+    asked = Escalation.summarize
+
+    async def slow(
+        self: Escalation, org_id: str, users: Sequence[str], start: datetime, end: datetime
+    ) -> SummarizeForDigestsResponse:
+        answer = await asked(self, org_id, users, start, end)
+        async with makers.db.transaction(org_id) as tx:
+            found = await digests.read(tx, ANA, Frequency.DAILY)
+            assert found is not None
+            if org_id == ended:
+                await digests.delete(tx, ANA, Frequency.DAILY)
+            if org_id == moved:
+                await digests.write(tx, found, found.next_time + DAY)
+        return answer
+
+    monkeypatch.setattr(Escalation, "summarize", slow)
+    await makers.round()
+    assert [await makers.pages(org) for org in (ended, moved, stays)] == [0, 0, 1]
+    assert await makers.read(ended) is None
+
+
+async def test_one_choice_made_twice_for_the_same_time_is_one_digest(makers: Makers) -> None:
+    org = new_org()
+    first = await makers.insert(org)
+    await makers.round()
+    async with makers.db.transaction(org) as tx:
+        await digests.delete(tx, ANA, Frequency.DAILY)
+        await digests.write(tx, first, first.next_time)
+    await makers.round()
+    assert await makers.pages(org) == 1
+
+
+async def test_a_tenant_of_whom_nothing_is_told_holds_up_no_other_and_many_users_are_one_question(
+    world: World, makers: Makers
+) -> None:
+    dark, light = new_org(), new_org()
+    world.escalation.tells_nothing_of = {dark}
+    for number in range(7):
+        await makers.insert(light, f"users/user-{number}")
+    await makers.insert(dark)
+    await makers.round()
+    assert (await makers.pages(dark), await makers.pages(light)) == (0, 7)
+    [question] = [each for each in world.escalation.digest_questions if each.org_id == light]
+    assert len(question.users) == 7
+    world.escalation.tells_nothing_of = set()
+    await world.forward(timedelta(seconds=100))
+    await makers.round()
+    assert await makers.pages(dark) == 1
+
+
+async def test_it_goes_to_the_chosen_method_while_that_can_be_used_and_to_no_phone(
+    world: World, makers: Makers
+) -> None:
+    org, phone_only, gone = new_org(), new_org(), new_org()
+    digest = await makers.insert(org)
+    chosen = await world.method(org, email="digests@example.com")
+    async with makers.db.transaction(org) as tx:
+        choice = Choice(ANA, Frequency.DAILY, digest.hour, 0, "UTC", chosen, WhenEmpty.NOTHING)
+        await digests.write(tx, choice, digest.next_time)
+    await makers.insert(phone_only)
+    await world.admin.execute(
+        "UPDATE contact_methods SET channel = 'voice', address = '+4915112345678' WHERE org_id = $1", phone_only
+    )
+    await makers.insert(gone)
+    world.escalation.digests[gone] = SummarizeForDigestsResponse(figures=digest_pb2.DigestFigures(opened=1))
+    await makers.round()
+    row = await world.row("SELECT contact_method FROM notifications WHERE org_id = $1", org)
+    assert row["contact_method"] == chosen
+    results = [found.latest_result for each in (phone_only, gone) if (found := await makers.read(each))]
+    assert results == [
+        "left out: no contact method for digests: each of those that are verified and enabled rings",
+        "left out: the user is disabled or does not exist",
+    ]

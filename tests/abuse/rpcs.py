@@ -94,6 +94,11 @@ class Rpc:
             )
         )
 
+    @property
+    def service(self) -> str:
+        """The service of the contract, at this server."""
+        return f"{self.server}:{self.method.containing_service.full_name.removeprefix('tocsin.')}"
+
     def __str__(self) -> str:
         return f"{self.server}:{self.method.full_name.removeprefix('tocsin.')}"
 

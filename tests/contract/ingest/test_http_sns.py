@@ -1,5 +1,6 @@
 """Amazon SNS: subscribes by itself, believes what is signed, and takes CloudWatch alarms and everything else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import pytest
 from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING, ALERT_STATE_RESOLVED
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_WARNING
+from tocsin_ingest.http.outside import Outside
+from tocsin_kit.errors import TocsinError
+from tocsin_testkit.busy import until
 
 from tests.contract.ingest.amazon import HOST, TOPIC, Amazon, amazon_hosts
 from tests.contract.ingest.posting import Sender, sender
@@ -146,3 +150,19 @@ async def test_while_the_certificate_cannot_be_had_the_message_comes_again(sende
     amazon.away = False
     assert (await sender.post("/v1/sns", body))[0] == 200
     assert [each.summary for each in await sender.alerts()] == ["m"]
+
+
+async def test_a_tenant_whose_hosts_hang_waits_alone(amazon: Amazon) -> None:
+    """Each that waits holds a connection and a body, of which all tenants share a number."""
+    outside = Outside()
+    slow = [outside.get(f"https://{HOST}/slow-{number}.pem", "SigningCertURL", "one") for number in range(50)]
+    waiting = asyncio.gather(*slow, return_exceptions=True)
+    try:
+        await until(lambda: len([each for each in amazon.asked if "slow" in each]) == 2)
+        assert await outside.get(f"https://{HOST}/quick.pem", "SigningCertURL", "other")
+    finally:
+        amazon.hold.set()
+    answers = await waiting
+    assert len([each for each in answers if isinstance(each, bytes)]) == 2
+    assert {each.reason_name for each in answers if isinstance(each, TocsinError)} == {"SERVICE_UNAVAILABLE"}
+    await outside.close()

@@ -3,10 +3,9 @@
 A proxy that the environment names (`HTTPS_PROXY`) is used.
 """
 
-import asyncio
 import re
 import ssl
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Final
 
 import aiohttp
@@ -17,25 +16,36 @@ from yarl import URL
 _SECONDS: Final = 5.0
 _MOST: Final = 64 << 10
 _AT_ONCE: Final = 8
+_OF_ONE: Final = 2
+"""Of these, those of one tenant. More of it are told to come again: each holds a connection and its body while it waits."""
 _KEPT: Final = 100
 _SNS_HOST: Final = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?")
 
 
 class Outside:
-    """`await outside.get(url, place)`. No redirects, no other ports, no other hosts."""
+    """`await outside.get(url, place, org_id)`. No redirects, no other ports, no other hosts."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._asking: Counter[str] = Counter()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
-    async def get(self, url: str, place: str, *, keep: bool = False) -> bytes:
-        """What is found there; `keep`: as it was found before. Raises INVALID_FIELD at `place` for a URL that is not called,
-        and SERVICE_UNAVAILABLE.
+    async def get(self, url: str, place: str, org_id: str, *, keep: bool = False) -> bytes:
+        """What is found there, for a tenant; `keep`: as it was found before. Raises INVALID_FIELD at `place` for a URL that is
+        not called, and SERVICE_UNAVAILABLE, also when as much is asked already as may be at once.
         """
         if keep and url in self._kept:
             return self._kept[url]
-        content = await self._get(_checked(url, place))
+        wanted = _checked(url, place)
+        if self._asking[org_id] >= _OF_ONE or self._asking.total() >= _AT_ONCE:
+            raise _unavailable(wanted, "is asked much at this moment")
+        self._asking[org_id] += 1
+        try:
+            content = await self._get(wanted)
+        finally:
+            self._asking[org_id] -= 1
+            if not self._asking[org_id]:
+                del self._asking[org_id]
         if keep:
             self._kept[url] = content
             if len(self._kept) > _KEPT:
@@ -44,18 +54,14 @@ class Outside:
 
     async def _get(self, wanted: URL) -> bytes:
         try:
-            async with self._gate, self._open().get(wanted, allow_redirects=False) as answer:
+            async with self._open().get(wanted, allow_redirects=False) as answer:
                 content = await answer.content.read(_MOST)
                 if answer.status == 200:
                     return content
                 said = f"answered {answer.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             said = f"did not answer ({type(error).__name__})"
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
-            f"{wanted.host} {said}; send this again a little later",
-            metadata={"service": str(wanted.host)},
-        )
+        raise _unavailable(wanted, said)
 
     async def close(self) -> None:
         """Drop connections."""
@@ -69,6 +75,14 @@ class Outside:
             timeout = aiohttp.ClientTimeout(total=_SECONDS)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
         return self._session
+
+
+def _unavailable(wanted: URL, said: str) -> TocsinError:
+    return TocsinError(
+        ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
+        f"{wanted.host} {said}; send this again a little later",
+        metadata={"service": str(wanted.host)},
+    )
 
 
 def _checked(url: str, place: str) -> URL:

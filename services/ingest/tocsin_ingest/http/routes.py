@@ -130,7 +130,7 @@ class _Receiver:
                 self._count(sender, BYTES, len(data))
                 sender = await self._signed(sender, request, came)
                 if self._format.prove is not None:
-                    await self._format.prove(self._outside, document.fields)
+                    await self._format.prove(self._outside, sender.org_id, document.fields)
                 results = await self._take_all(sender, document)
         except Refused as refused:
             response = await self._refuse(sender, refused.status, refused.error)

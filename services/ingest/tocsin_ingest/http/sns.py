@@ -53,7 +53,7 @@ _MESSAGES: Final = uuid.UUID("9b8b2a6e-41f6-4c59-8a34-4a2b2f2e6c77")
 _CERTIFICATE: Final = re.compile(r"https://[^/?#]+/SimpleNotificationService-[0-9A-Za-z]{1,64}\.pem\Z")
 
 
-async def prove(outside: Outside, body: Json) -> None:
+async def prove(outside: Outside, org_id: str, body: Json) -> None:
     """That SNS has sent it; and what it asks back when somebody subscribes.
 
     Raises INVALID_FIELD for what SNS has not signed, and SERVICE_UNAVAILABLE when it cannot be asked.
@@ -69,21 +69,21 @@ async def prove(outside: Outside, body: Json) -> None:
     except ValueError:
         raise invalid("Signature", "is not base64") from None
     text = "".join(f"{name}\n{fit.whole(body[name])}\n" for name in names if body.get(name) is not None)
-    key = await _public_key(outside, fit.whole(body.get("SigningCertURL")))
+    key = await _public_key(outside, org_id, fit.whole(body.get("SigningCertURL")))
     try:
         key.verify(signature, text.encode(), PKCS1v15(), algorithm)
     except InvalidSignature:
         raise invalid("Signature", "is not that of this message") from None
     if body["Type"] == _CONFIRM:
-        await outside.get(fit.whole(body.get("SubscribeURL")), "SubscribeURL")
+        await outside.get(fit.whole(body.get("SubscribeURL")), "SubscribeURL", org_id)
         _log.info("sns_subscribed", topic=fit.text(body.get("TopicArn"), fit.NAME))
 
 
-async def _public_key(outside: Outside, url: str) -> RSAPublicKey:
+async def _public_key(outside: Outside, org_id: str, url: str) -> RSAPublicKey:
     if _CERTIFICATE.search(url) is None:
         # Nothing else of these hosts: part of what they answer can be chosen by whoever asks.
         raise invalid("SigningCertURL", "must be the URL of a certificate of SNS")
-    content = await outside.get(url, "SigningCertURL", keep=True)
+    content = await outside.get(url, "SigningCertURL", org_id, keep=True)
     try:
         key = load_pem_x509_certificate(content).public_key()
     except ValueError:

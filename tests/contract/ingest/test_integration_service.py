@@ -21,6 +21,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     MatchOperator,
     RotateIntegrationKeyRequest,
     RoutingRule,
+    TriggerThreshold,
     UpdateIntegrationRequest,
 )
 from tocsin_kit.errors import TocsinError, from_rpc_error
@@ -242,6 +243,15 @@ def rule(**fields: Any) -> Integration:
         (rule(pause=Duration(nanos=1)), "integration.routing_rules[1].pause"),
         (rule(pause=Duration(seconds=86401)), "integration.routing_rules[1].pause"),
         (rule(pause=Duration(seconds=60), suppress=True), "integration.routing_rules[1]"),
+        (rule(threshold=TriggerThreshold(count=3)), "integration.routing_rules[1].threshold.window"),
+        (
+            rule(threshold=TriggerThreshold(count=1, window=Duration(seconds=60))),
+            "integration.routing_rules[1].threshold.count",
+        ),
+        (
+            rule(threshold=TriggerThreshold(count=3, window=Duration(seconds=60)), suppress=True),
+            "integration.routing_rules[1]",
+        ),
         (Integration(display_name="x", source_ranges=["192.0.2.0/24", ""]), "integration.source_ranges[1]"),
         (Integration(display_name="x", source_ranges=["192.0.2.0/24", "192.0.2.9/24"]), "integration.source_ranges[1]"),
         (Integration(display_name="x", source_ranges=["host.example"]), "integration.source_ranges[0]"),

@@ -23,7 +23,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     SimulateAlertRequest,
     SimulateAlertResponse,
 )
-from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
+from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule, TriggerThreshold
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence, SilenceRecurrence
 from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import from_rpc_error
@@ -129,6 +129,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
     """Random rules, silences and alerts that trigger, acknowledge and resolve."""
     random_ = random.Random(11)
     actions = (ALERT_ACTION_TRIGGER, ALERT_ACTION_TRIGGER, ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE)
+    three = TriggerThreshold(count=3, window=Duration(seconds=600))
     met = set[int]()
     for _ in range(16):
         rules = [
@@ -142,7 +143,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                 ],
                 group_by=random_.choice(([], ["a"], ["a", "b"])),
                 severity=random_.choice((0, 1, 3)),  # type: ignore[arg-type]
-                **random_.choice(({}, {"suppress": True}, {"pause": Duration(seconds=600)})),
+                **random_.choice(({}, {}, {"suppress": True}, {"pause": Duration(seconds=600)}, {"threshold": three})),
             )
             for _ in range(random_.randrange(4))
         ]
@@ -169,11 +170,12 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
                 done.incident_resolved,
             )
             assert said.HasField("pause_end_time") == done.HasField("pause_end_time")
+            assert said.threshold == done.threshold
             assert said.incident in ("", done.incident)
             assert said.alert in ("", done.alert)
             assert bool(said.incident) == (bool(done.incident) and done.outcome != AlertOutcome.ALERT_OUTCOME_OPENED)
             ended |= {said.incident} if done.incident_resolved else set()
-    assert met == set(range(1, 10)), "each outcome was met"
+    assert met == set(range(1, 11)), "each outcome was met"
 
 
 async def test_what_is_no_alert_is_refused_as_it_would_be(ingest: Ingest) -> None:

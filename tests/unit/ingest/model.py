@@ -8,6 +8,7 @@ from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.fingerprint import alert_key, group_key
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.thresholds import Threshold
 from tocsin_kit.ids import id_of
 
 ORG = "acme"
@@ -25,6 +26,7 @@ def message(
     integration: str = INTEGRATION,
     actor: str = "integrations/prom",
     pause: timedelta | None = None,
+    threshold: Threshold | None = None,
 ) -> Message:
     """A message; alerts with the same `group` share an incident."""
     by = ("group",) if group else ()
@@ -42,6 +44,7 @@ def message(
         source="db1",
         content=b"",
         pause=pause,
+        threshold=threshold,
     )
 
 

@@ -124,7 +124,7 @@ def test_what_is_written_is_what_changed() -> None:
     for alert in by_key.values():
         stored.put_alert(replace(alert, pause=None, newest=None))
     assert sorted(stored.suppressed(by_key)) == sorted(each.id for each in by_key.values())
-    stored.put_pauses({alert.id: alert.pause for alert in by_key.values() if alert.pause is not None})
+    stored.put_waiting({alert.id: alert.pause for alert in by_key.values() if alert.pause is not None}, {})
     stored.put_windows({}, at(5))
     stored.apply([paused("a"), resolved("b"), paused("c", minutes=9)])
     assert stored.changed_pauses() == {by_key[paused(key).key].id: None for key in "ab"}

@@ -15,6 +15,7 @@ from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched, Window
 from tocsin_ingest.domain.snapshot import Pending, Snapshot
+from tocsin_ingest.domain.thresholds import Threshold
 
 from tests.rounds import examples
 from tests.unit.ingest.model import message
@@ -53,6 +54,9 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
             severity=draw(st.sampled_from([Severity.CRITICAL, Severity.INFO])),
             suppress=draw(st.sampled_from([False, False, False, True])),
             pause=draw(st.sampled_from([None, None, timedelta(minutes=1)])),
+            threshold=draw(
+                st.sampled_from([None, None, Threshold(3, timedelta(minutes=1)), Threshold(7, timedelta(hours=1))])
+            ),
         )
         silenced = draw(st.sampled_from([False, False, True]))
         started = draw(st.sampled_from([None, None, NOW - timedelta(minutes=5), NOW]))
@@ -75,13 +79,29 @@ def told(decision: Decision, more: int) -> tuple[object, ...]:
     alert = decision.alert
     if alert is None:
         return (decision.outcome, decision.incident_resolved)
-    answer = (alert.id, alert.key, alert.state, alert.incident_id, alert.count + more, alert.hold, alert.pause)
+    answer = (
+        alert.id,
+        alert.key,
+        alert.state,
+        alert.incident_id,
+        alert.count + more,
+        alert.hold,
+        alert.pause,
+        alert.below,
+    )
     return (decision.outcome, decision.incident_resolved, *answer)
 
 
 def state(made: Snapshot) -> tuple[object, ...]:
     """What is written."""
-    waiting = (made.changed_holds(), made.changed_pauses(), made.endings)
+    waiting = (
+        made.changed_holds(),
+        made.changed_pauses(),
+        made.changed_below(),
+        made.tallies,
+        made.reached,
+        made.endings,
+    )
     return (made.alerts, made.incidents, made.events, made.ended, made.silenced, *waiting)
 
 

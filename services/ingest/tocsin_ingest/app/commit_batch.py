@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+from tocsin.ingest.v1.alert_pb2 import ThresholdProgress
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import Answer as StoredAnswer
@@ -16,6 +17,7 @@ from tocsin_kit.ids import format_name, new_id
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Snapshot, Step
+from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
@@ -174,6 +176,15 @@ def _response(message: Message, decision: Decision) -> SendAlertResponse:
             response.silence = format_name("silences", decision.alert.hold.silence_id)
         if decision.alert.pause is not None:
             response.pause_end_time.FromDatetime(decision.alert.pause.until)
+        if decision.alert.below is not None:
+            response.threshold.CopyFrom(progress(decision.alert.below))
         if decision.alert.incident_id is not None:
             response.incident = format_name("incidents", decision.alert.incident_id)
     return response
+
+
+def progress(below: Below) -> ThresholdProgress:
+    """How far a group is from its threshold."""
+    progress = ThresholdProgress(triggers=below.triggers, count=below.threshold.count)
+    progress.window.FromTimedelta(below.threshold.window)
+    return progress

@@ -15,6 +15,7 @@ from tocsin_kit.errors import FieldViolation, invalid_fields
 
 from tocsin_ingest.domain.routing import Matcher, Operator, Pattern, Rule
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.thresholds import Threshold
 
 MAX_PROGRAM: Final = 10_000
 """Instructions that the compiled expressions of one integration, or of one tenant's silences, may count together, 20 for each
@@ -139,6 +140,9 @@ def _rule(rule: RoutingRule, path: str, compiling: _Compiling) -> Rule:
         group_by=tuple(rule.group_by),
         suppress=rule.suppress,
         pause=rule.pause.ToTimedelta() if rule.HasField("pause") else None,
+        threshold=Threshold(rule.threshold.count, rule.threshold.window.ToTimedelta())
+        if rule.HasField("threshold")
+        else None,
     )
 
 

@@ -15,6 +15,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_ingest.app.commit_batch import decide_and_write
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.own_alerts import HEARTBEAT
 from tocsin_ingest.app.resolve_quiet import words
 from tocsin_ingest.app.route_alert import route_alert
 from tocsin_ingest.app.tenant_by_tenant import whatever_is_due
@@ -26,8 +27,6 @@ from tocsin_ingest.store.snapshot import lock_integrations
 
 _log = get_logger(__name__)
 
-KEY: Final = "tocsin.heartbeat"
-"""The dedup key of the alert of an integration's missing heartbeats."""
 EVERY: Final = 2.0
 """Seconds between two rounds: how late an incident may be opened after a heartbeat was due."""
 _ACTOR: Final = "services/ingest"
@@ -81,7 +80,7 @@ class Heartbeats:
 
     async def resolve(self, tx: Tx, routing: Routing, actor: str) -> None:
         """Resolves the alert of missing heartbeats. The integration must be locked for decisions."""
-        alert = AlertInput(action=ALERT_ACTION_RESOLVE, dedup_key=KEY, labels=_LABELS)
+        alert = AlertInput(action=ALERT_ACTION_RESOLVE, dedup_key=HEARTBEAT, labels=_LABELS)
         await decide_and_write(tx, [route_alert(self._directory, tx.org_id, actor, routing, alert)])
 
     async def round(self) -> None:
@@ -115,7 +114,7 @@ class Heartbeats:
         name = heartbeat.display_name
         alert = AlertInput(
             action=ALERT_ACTION_TRIGGER,
-            dedup_key=KEY,
+            dedup_key=HEARTBEAT,
             summary=f"no heartbeat from {name} for {words(heartbeat.heartbeat_interval)}"[:_SUMMARY],
             source=name,
             labels=_LABELS,

@@ -16,13 +16,13 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
+from tocsin_ingest.app.own_alerts import REFUSED
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import refusals
 
 _log = get_logger(__name__)
 
-DEDUP_KEY: Final = "tocsin-refused-alerts"
 _LOOK_EVERY: Final = 10.0
 """Seconds between two looks at the database for one integration; what is refused meanwhile is added up."""
 _SIZE: Final = 10_000
@@ -84,7 +84,7 @@ class Refusals:
         told = f"{total} alerts were refused" if total > 1 else "An alert was refused"
         alert = AlertInput(
             action=ALERT_ACTION_TRIGGER,
-            dedup_key=DEDUP_KEY,
+            dedup_key=REFUSED,
             summary=f"{told}: {why}"[:_SUMMARY],
             source="Tocsin",
             severity=SEVERITY_ERROR,

@@ -9,6 +9,7 @@ from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_kit.ids import id_of
 
 from tocsin_ingest.app.directory import Directory, Routing
+from tocsin_ingest.app.own_alerts import OWN
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
@@ -87,9 +88,10 @@ def routed(
         stated.started,
         stated.ended,
         matched or (),
-        _as_they_came(labels) if (matched or path.pause is not None) and labels != dict(alert.labels) else None,
+        _as_they_came(labels) if (matched or path.waits) and labels != dict(alert.labels) else None,
         expiry=stated.expiry,
         pause=path.pause,
+        threshold=None if dedup_key in OWN else path.threshold,
     )
     return message, path.cut, matched is None
 

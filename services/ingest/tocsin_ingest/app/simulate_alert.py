@@ -14,6 +14,7 @@ from tocsin_kit.ids import format_name, new_id
 
 from tocsin_ingest.app.compile_rules import compile_usable_rules
 from tocsin_ingest.app.directory import AHEAD, Routing, usable_silences
+from tocsin_ingest.app.resolve_quiet import words
 from tocsin_ingest.app.route_alert import routed
 from tocsin_ingest.app.silences import LONGEST
 from tocsin_ingest.domain.decide import Decision, Outcome
@@ -193,5 +194,11 @@ def _outcome(simulated: Simulated) -> str:
             assert decision.alert.pause is not None
             until = f"{decision.alert.pause.until:%Y-%m-%d %H:%M:%S} UTC"
             return f"the rule pauses it: nobody would be paged unless it still fires at {until}"
+        case Outcome.BELOW_THRESHOLD:
+            assert decision.alert is not None
+            assert decision.alert.below is not None
+            below = decision.alert.below
+            within = words(below.threshold.window)
+            return f"it would be trigger {below.triggers} of {below.threshold.count} in {within}: nobody would be paged yet"
         case Outcome.IGNORED:
             return "its key is not firing: nothing would happen"

@@ -12,6 +12,7 @@ from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.severity import Severity, worst
 from tocsin_ingest.domain.silences import Hold
+from tocsin_ingest.domain.thresholds import Below, Tally
 from tocsin_ingest.domain.words import Word
 
 
@@ -27,6 +28,7 @@ class Outcome(IntEnum):
     ACKNOWLEDGED = 7
     SILENCED = 8
     PAUSED = 9
+    BELOW_THRESHOLD = 10
 
 
 class AlertState(Word):
@@ -41,8 +43,8 @@ class AlertState(Word):
 class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
 
-    `started`: when it began by its sender's clock, the earliest that was heard. `hold` and `pause`: what keeps a suppressed alert
-    from opening an incident, perhaps both; None: a rule suppresses it.
+    `started`: when it began by its sender's clock, the earliest that was heard. `hold`, `pause` and `below`: what keeps a
+    suppressed alert from opening an incident, perhaps the first two together; None: a rule suppresses it.
     """
 
     id: UUID
@@ -54,6 +56,7 @@ class Alert:
     started: datetime | None = None
     hold: Hold | None = None
     pause: Pause | None = None
+    below: Below | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +106,22 @@ def decide(
     ended: datetime | None = None,
     hold: Hold | None = None,
     now: datetime | None = None,
+    tally: Tally | None = None,
 ) -> Decision:
     """What the message does.
 
     `alert` is the live alert of its key. `incident` is that alert's incident when it is firing, else the open incident
     of the message's group key. Either may be None. `new_id` gives fresh ids. `ended`: when the firing of its key that
     ended a short while ago began, by the sender's clock. `hold`: the silence in force that matches the message. `now`: needed
-    for messages with a pause.
+    for messages with a pause. `tally`: of the message's group with this trigger, for messages with a threshold.
     """
     if message.seen is not None:
-        return _look_again(message, alert, incident, new_id, hold, now)
+        return _look_again(message, alert, incident, new_id, hold, now, tally)
     if _is_late(message, alert, ended):
         return _IGNORED
     match message.action:
         case Action.TRIGGER:
-            return _trigger(message, alert, incident, new_id, hold, now)
+            return _trigger(message, alert, incident, new_id, hold, now, tally)
         case Action.ACKNOWLEDGE:
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
@@ -148,6 +152,7 @@ def _look_again(
     new_id: Callable[[], UUID],
     hold: Hold | None,
     now: datetime | None,
+    tally: Tally | None,
 ) -> Decision:
     """A held or paused alert for which that may be over. One that was heard of, or was resolved, in the meantime has been decided
     anew."""
@@ -158,7 +163,7 @@ def _look_again(
     if message.action is Action.RESOLVE:
         return _resolve(message, alert, incident)
     # It is no message of a sender's: it does not count as one.
-    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now)
+    return _trigger(message, replace(alert, count=alert.count - 1), incident, new_id, hold, now, tally)
 
 
 def _trigger(
@@ -168,6 +173,7 @@ def _trigger(
     new_id: Callable[[], UUID],
     hold: Hold | None,
     now: datetime | None,
+    tally: Tally | None,
 ) -> Decision:
     """The order of the contract (AlertService): what applies first decides."""
     if alert is not None and alert.state is AlertState.FIRING:
@@ -187,6 +193,12 @@ def _trigger(
         return Decision(
             Outcome.PAUSED, replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), pause=pause)
         )
+    if message.threshold is not None:
+        assert tally is not None
+        if tally.total < message.threshold.count:
+            kept = _live(message, alert, AlertState.SUPPRESSED, None, new_id)
+            below = Below(message.group_key, message.threshold, tally.total, message.labels)
+            return Decision(Outcome.BELOW_THRESHOLD, replace(kept, below=below))
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
     fires = _live(message, alert, AlertState.FIRING, opened.id, new_id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
@@ -195,10 +207,10 @@ def _trigger(
 def _pause(message: Message, lasts: timedelta, alert: Alert | None, now: datetime | None) -> Pause | None:
     """What is left of the pause of an alert that does not fire; None: it is over.
 
-    It begins with the firing. One that is held back and not paused has had its pause, or fired before there was one.
+    It begins with the firing. One that is kept for another reason and not paused has had its pause, or fired before there was one.
     """
     assert now is not None
-    if alert is None or (alert.hold is None and alert.pause is None):
+    if alert is None or (alert.hold is None and alert.pause is None and alert.below is None):
         return Pause(now + lasts, message.labels)
     if alert.pause is None or alert.pause.until <= now:
         return None

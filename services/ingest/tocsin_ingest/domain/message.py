@@ -8,6 +8,7 @@ from uuid import UUID
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched
+from tocsin_ingest.domain.thresholds import Threshold
 
 
 class Action(IntEnum):
@@ -25,12 +26,13 @@ class Message:
     `content` is the sender's own words, to be shown and never read by a decision; `actor` is who sent it. `started` and
     `ended`: when this firing began and ended by the sender's clock, of senders that tell. They are compared with others of
     the same key only. `silences`: those that match it, whether or not they are in force. `labels`: as they came, where a silence
-    matches it or a rule pauses it and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
+    matches it, or its rule may keep it, and `content` holds them shortened; a serialized `AlertInput` with nothing else set.
 
     `seen` is set when no sender sent it, but a held alert is looked at again: how many messages the alert stood for then.
 
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
-    a person. `pause`: of an alert that opens no incident before it has fired for so long.
+    a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens
+    an incident only when so many triggers of its group have come.
     """
 
     integration_id: str
@@ -53,3 +55,4 @@ class Message:
     expiry: Expiry | None = None
     because: str = ""
     pause: timedelta | None = None
+    threshold: Threshold | None = None

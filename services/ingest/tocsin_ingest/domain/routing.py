@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.thresholds import Threshold
 
 MAX_STEPS: Final = 6_000_000
 """Of the regular expressions tried for one alert: the size of each times the characters it is tried on. The worst of
@@ -61,6 +62,7 @@ class Rule:
     group_by: tuple[str, ...] = ()
     suppress: bool = False
     pause: timedelta | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,12 @@ class Route:
     cut: bool = False
     """The rules' expressions were too expensive for this alert: those not tried yet were left out."""
     pause: timedelta | None = None
+    threshold: Threshold | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may be kept for a while, and be routed again then."""
+        return self.pause is not None or self.threshold is not None
 
 
 _SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
@@ -148,6 +156,7 @@ def route(
                 rule.severity or severity or Severity.CRITICAL,
                 rule.suppress,
                 pause=rule.pause,
+                threshold=rule.threshold,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
 

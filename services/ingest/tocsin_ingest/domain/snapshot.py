@@ -11,6 +11,7 @@ from tocsin_ingest.domain.expiry import Ending, Expiry
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.silences import Hold, Window, hold
+from tocsin_ingest.domain.thresholds import Below, Tally
 
 
 @dataclass(slots=True)
@@ -90,6 +91,8 @@ class Snapshot:
         self._windows: Mapping[UUID, Window] = {}
         self._holds: dict[UUID, Hold] = {}
         self._pauses: dict[UUID, Pause] = {}
+        self._below: dict[UUID, Below] = {}
+        self._tallies: dict[UUID, Tally] = {}
         self._live: dict[UUID, Alert] = {}
         self._open: dict[UUID, Incident] = {}
         self._incidents: dict[UUID, Incident] = {}
@@ -106,6 +109,10 @@ class Snapshot:
         """Keys of firings that ended in this batch, with their starts by the sender's clock."""
         self.silenced: dict[UUID, Silenced] = {}
         """What silences have held back in this batch."""
+        self.tallies: dict[UUID, tuple[Tally, Below]] = {}
+        """The triggers of groups that are below their thresholds and have had some in this batch, as they are after it."""
+        self.reached: set[UUID] = set()
+        """Groups that have reached their thresholds in this batch."""
         self.endings: dict[UUID, Ending] = {}
         """When live alerts are over that triggers of this batch give an end."""
 
@@ -121,16 +128,21 @@ class Snapshot:
         live = [alert for key in keys if (alert := self._live.get(key)) is not None]
         return [alert.id for alert in live if alert.state is AlertState.SUPPRESSED]
 
-    def put_pauses(self, pauses: Mapping[UUID, Pause]) -> None:
-        """Adds what pauses alerts of the snapshot, by their ids."""
+    def put_waiting(self, pauses: Mapping[UUID, Pause], below: Mapping[UUID, Below]) -> None:
+        """Adds what pauses alerts of the snapshot, and the thresholds that they wait for, by their ids."""
         self._pauses.update(pauses)
+        self._below.update(below)
         for key, alert in self._live.items():
-            if alert.id in pauses:
-                self._live[key] = replace(alert, pause=pauses[alert.id])
+            if alert.id in pauses or alert.id in below:
+                self._live[key] = replace(alert, pause=pauses.get(alert.id), below=below.get(alert.id))
+
+    def put_tallies(self, tallies: Mapping[UUID, Tally]) -> None:
+        """Adds the triggers that groups have had which are below their thresholds."""
+        self._tallies.update(tallies)
 
     def put_windows(self, windows: Mapping[UUID, Window], now: datetime) -> None:
-        """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry or a
-        pause."""
+        """Adds the silences that the messages name, and the database's clock: for these, and for messages with an expiry, a
+        pause or a threshold."""
         self._windows, self._now = windows, now
 
     def put_incident(self, incident: Incident, sequence: int, pending: Pending | None = None) -> None:
@@ -151,6 +163,11 @@ class Snapshot:
     def changed_pauses(self) -> dict[UUID, Pause | None]:
         """As `changed_holds`, of pauses."""
         return {each.id: each.pause for each in self.alerts.values() if each.pause != self._pauses.get(each.id)}
+
+    def changed_below(self) -> dict[UUID, Below | None]:
+        """As `changed_holds`, of thresholds that alerts wait for."""
+        now = {each.id: each.below and replace(each.below, triggers=0) for each in self.alerts.values()}
+        return {alert_id: below for alert_id, below in now.items() if below != self._below.get(alert_id)}
 
     def is_new(self, row_id: UUID) -> bool:
         """Whether the alert or incident was made by this batch."""
@@ -247,7 +264,14 @@ class Snapshot:
         held = None if self._now is None else hold(message.silences, self._windows, self._now)
         if held is not None and message.labels is not None:
             held = replace(held, labels=message.labels)
-        decision = decide(message, alert, incident, self._new_id, self._ended.get(message.key), held, self._now)
+        tally = None
+        if message.threshold is not None and message.action is Action.TRIGGER:
+            assert self._now is not None
+            tally = self._tallies.get(message.group_key, Tally()).one_more(self._now, message.threshold.window)
+        ended = self._ended.get(message.key)
+        decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally)
+        if tally is not None:
+            self._keep_tally(message.group_key, tally, decision)
         if decision.outcome is Outcome.SILENCED and held is not None:
             self._count(held, message, alert)
         if message.action is Action.RESOLVE and message.started is not None:
@@ -274,6 +298,17 @@ class Snapshot:
         count = self.silenced.setdefault(held.silence_id, Silenced())
         count.messages += message.seen is None
         count.alerts += before is None or before.hold is None or before.hold.silence_id != held.silence_id
+
+    def _keep_tally(self, group_key: UUID, tally: Tally, decision: Decision) -> None:
+        if decision.outcome is Outcome.BELOW_THRESHOLD:
+            assert decision.alert is not None
+            assert decision.alert.below is not None
+            self._tallies[group_key] = tally
+            self.tallies[group_key] = tally, decision.alert.below
+        elif decision.outcome is Outcome.OPENED:
+            self._tallies.pop(group_key, None)
+            self.tallies.pop(group_key, None)
+            self.reached.add(group_key)
 
     def _keep_alert(self, alert: Alert) -> None:
         self.alerts[alert.id] = alert

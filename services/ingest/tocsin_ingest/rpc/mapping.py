@@ -51,6 +51,9 @@ def alert_of(row: AlertRow) -> Alert:
         alert.silence_end_time.FromDatetime(row.due_time)
     if row.pause_time is not None:
         alert.pause_end_time.FromDatetime(row.pause_time)
+    if row.threshold_count is not None and row.threshold_lasts is not None:
+        alert.threshold.triggers, alert.threshold.count = row.threshold_triggers, row.threshold_count
+        alert.threshold.window.FromTimedelta(row.threshold_lasts)
     if row.resolve_time is not None:
         alert.resolve_time.FromDatetime(row.resolve_time)
     return alert

@@ -4,6 +4,7 @@ from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
 
+from tocsin_ingest.app.commit_batch import progress
 from tocsin_ingest.app.simulate_alert import Simulated, Tried, explain
 
 
@@ -31,6 +32,8 @@ def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
             response.silence = format_name("silences", decision.alert.hold.silence_id)
         if decision.alert.pause is not None:
             response.pause_end_time.FromDatetime(decision.alert.pause.until)
+        if decision.alert.below is not None:
+            response.threshold.CopyFrom(progress(decision.alert.below))
     if decision.incident is not None and not simulated.new_incident:
         response.incident = format_name("incidents", decision.incident.id)
     return response

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, 
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.severity import Severity
-from tocsin_ingest.store.tables import alert_holds, alert_pauses, alerts
+from tocsin_ingest.store.tables import alert_holds, alert_pauses, alert_thresholds, alerts, group_triggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class AlertRow:
     due_time: datetime | None
     pause_time: datetime | None
     """Until when it is paused."""
+    threshold_count: int | None
+    """So many triggers of its group open the incident that it waits for, within `threshold_lasts`."""
+    threshold_lasts: timedelta | None
+    threshold_triggers: int
+    """How many of them have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,19 @@ _PAUSE: Final = sa.and_(
     alert_pauses.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
     alert_pauses.c.org_id.is_not_distinct_from(alerts.c.org_id),
 )
+_BELOW: Final = sa.and_(
+    alert_thresholds.c.alert_id == sa.case((_SUPPRESSED, alerts.c.id)),
+    alert_thresholds.c.org_id.is_not_distinct_from(alerts.c.org_id),
+)
+_TRIGGERS: Final = (
+    sa.select(sa.func.coalesce(sa.func.sum(group_triggers.c.count), constant(0)))
+    .where(
+        group_triggers.c.group_key == alert_thresholds.c.group_key,
+        group_triggers.c.org_id.is_not_distinct_from(alerts.c.org_id),
+        group_triggers.c.time > sa.func.app_now() - alert_thresholds.c.lasts,
+    )
+    .scalar_subquery()
+)
 _SELECT: Final = (
     sa.select(
         *columns_of(
@@ -67,10 +85,14 @@ _SELECT: Final = (
             silence_id=alert_holds.c.silence_id,
             due_time=alert_holds.c.due_time,
             pause_time=alert_pauses.c.due_time.label("pause_time"),
+            threshold_count=alert_thresholds.c.count.label("threshold_count"),
+            threshold_lasts=alert_thresholds.c.lasts.label("threshold_lasts"),
+            threshold_triggers=_TRIGGERS.label("threshold_triggers"),
         )
     )
     .outerjoin_from(alerts, alert_holds, _HOLD)
     .outerjoin(alert_pauses, _PAUSE)
+    .outerjoin(alert_thresholds, _BELOW)
 )
 _HELD: Final = alert_holds.alias("held")
 _HELD_BY: Final = sa.select(_HELD.c.alert_id).where(
@@ -128,4 +150,7 @@ def _row(row: asyncpg.Record) -> AlertRow:
         row["silence_id"],
         row["due_time"],
         row["pause_time"],
+        row["threshold_count"],
+        row["threshold_lasts"],
+        row["threshold_triggers"],
     )

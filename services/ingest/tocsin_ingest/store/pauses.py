@@ -10,9 +10,6 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.store.due_alerts import DueAlert, due_of, overdue_of, postpone_of
 
-READ: Final = """
-SELECT alert_id, due_time, labels FROM alert_pauses WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1
-"""
 WRITE: Final = """
 WITH gone AS (DELETE FROM alert_pauses WHERE alert_id = ANY($2) AND org_id IS NOT DISTINCT FROM $1)
 INSERT INTO alert_pauses (org_id, alert_id, due_time, labels)
@@ -23,12 +20,6 @@ WHERE alert_pauses.org_id = excluded.org_id
 DUE: Final = due_of("alert_pauses")
 OVERDUE: Final = overdue_of("alert_pauses")
 POSTPONE: Final = postpone_of("alert_pauses")
-
-
-async def read(tx: Tx, alert_ids: Sequence[UUID]) -> dict[UUID, Pause]:
-    """What pauses those of the alerts that are paused."""
-    rows = await tx.fetch(READ, tx.org_id, list(alert_ids))
-    return {row["alert_id"]: Pause(row["due_time"], row["labels"]) for row in rows}
 
 
 async def write(tx: Tx, pauses: Mapping[UUID, Pause | None]) -> None:

@@ -19,6 +19,9 @@ STATEMENTS: Final = (
     """DELETE FROM incidents WHERE id IN (
       SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
       ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
+    """DELETE FROM group_triggers WHERE (group_key, time) IN (
+      SELECT group_key, time FROM group_triggers WHERE end_time < app_now() - least($1::interval, interval '1 minute')
+      ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM ended_firings WHERE key IN (
       SELECT key FROM ended_firings WHERE end_time < app_now() - least($1::interval, interval '1 hour')
       ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",

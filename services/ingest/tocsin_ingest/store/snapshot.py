@@ -15,7 +15,7 @@ from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Hold
 from tocsin_ingest.domain.snapshot import Pending, Snapshot
-from tocsin_ingest.store import ended_firings, pauses, silences
+from tocsin_ingest.store import ended_firings, silences, thresholds
 from tocsin_ingest.store.events import ALERTS_ADDED, decode_alerts_added
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
@@ -77,11 +77,16 @@ async def lock_integrations(tx: Tx, integration_ids: Iterable[str]) -> None:
 async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
     """Puts into the snapshot all that the messages can touch. The integrations must be locked before."""
     _put(snapshot, await tx.fetch(READ, tx.org_id, *_touched(messages)))
-    if waiting := _perhaps_paused(snapshot, messages):
-        snapshot.put_pauses(await pauses.read(tx, waiting))
+    if waiting := _perhaps_waiting(snapshot, messages):
+        snapshot.put_waiting(*await thresholds.waiting(tx, waiting))
+    if groups := _counted(messages):
+        snapshot.put_tallies(await thresholds.tallies(tx, groups))
     if timed := _timed(messages):
         _put_ended(snapshot, await ended_firings.read(tx, timed))
-    if any(each.silences or each.expiry is not None or each.pause is not None for each in messages):
+    if any(
+        each.silences or each.expiry is not None or each.pause is not None or each.threshold is not None
+        for each in messages
+    ):
         # The time of the transaction is the time of everything that is decided in it.
         now = await tx.now()
         matched = {silence.id for each in messages for silence in each.silences}
@@ -91,21 +96,31 @@ async def fill(tx: Tx, snapshot: Snapshot, messages: Sequence[Message]) -> None:
 async def look(tx: Tx, snapshot: Snapshot, message: Message, now: datetime) -> None:
     """As `fill`, with the silences of another time, for one message that is not decided: nothing is locked."""
     _put(snapshot, await tx.fetch(_LOOK, tx.org_id, *_touched([message])))
-    if waiting := _perhaps_paused(snapshot, [message]):
-        snapshot.put_pauses(await pauses.read(tx, waiting))
+    if waiting := _perhaps_waiting(snapshot, [message]):
+        snapshot.put_waiting(*await thresholds.waiting(tx, waiting))
+    if groups := _counted([message]):
+        snapshot.put_tallies(await thresholds.tallies(tx, groups))
     if timed := _timed([message]):
         _put_ended(snapshot, await ended_firings.read(tx, timed))
     snapshot.put_windows(await silences.windows(tx, [each.id for each in message.silences], now, lock=False), now)
 
 
-def _perhaps_paused(snapshot: Snapshot, messages: Sequence[Message]) -> list[UUID]:
-    """Suppressed alerts of which the pause decides something: a trigger of a rule that does not pause has no need of it."""
+def _perhaps_waiting(snapshot: Snapshot, messages: Sequence[Message]) -> list[UUID]:
+    """Suppressed alerts that may be paused or below a threshold, where that decides something: a trigger of a rule that knows
+    neither has no need of it."""
     keys = {
         each.key
         for each in messages
-        if each.pause is not None or each.seen is not None or each.action is Action.RESOLVE
+        if each.pause is not None
+        or each.threshold is not None
+        or each.seen is not None
+        or each.action is Action.RESOLVE
     }
     return snapshot.suppressed(keys)
+
+
+def _counted(messages: Sequence[Message]) -> set[UUID]:
+    return {each.group_key for each in messages if each.threshold is not None and each.action is Action.TRIGGER}
 
 
 def _touched(messages: Sequence[Message]) -> tuple[list[UUID], list[UUID]]:

@@ -5,7 +5,7 @@ A migration that changes one changes this file in the same commit; tests/store/t
 
 from typing import Final
 
-from sqlalchemy import UUID, BigInteger, Boolean, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
@@ -300,6 +300,41 @@ alert_pauses: Final = Table(
     index("alert_pauses_due", "org_id", "due_time"),
 )
 """Alerts that their routing rule pauses. A row of one that was resolved or fires meanwhile may stay until it is due."""
+
+alert_thresholds: Final = Table(
+    "alert_thresholds",
+    METADATA,
+    column("alert_id", UUID),
+    column("org_id", Text),
+    column("group_key", UUID, comment="incidents.group_key of the incident that it waits for"),
+    column("count", Integer, comment="So many triggers of the group open it"),
+    column("lasts", INTERVAL, comment="Within so long"),
+    column(
+        "labels",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
+    ),
+    primary_key("alert_id"),
+    foreign_key(["alert_id"], "alerts", ["id"], name="alert_thresholds_alert", ondelete="CASCADE"),
+    index("alert_thresholds_of_group", "group_key", "alert_id"),
+)
+"""Alerts whose group is below the threshold of their routing rule."""
+
+group_triggers: Final = Table(
+    "group_triggers",
+    METADATA,
+    column("group_key", UUID),
+    column("time", TIME, comment="Of the first of them; a hundredth of the window has one row at most"),
+    column("org_id", Text),
+    column("count", Integer),
+    column("end_time", TIME, comment="When the window has left them behind"),
+    primary_key("group_key", "time"),
+    check("count > 0"),
+    index("group_triggers_ended", "end_time"),
+    postgresql_with={"fillfactor": 50},
+)
+"""How many triggers of a group have come, while it is below the threshold of its routing rule."""
 
 alert_endings: Final = Table(
     "alert_endings",

@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.snapshot import Events, Snapshot
-from tocsin_ingest.store import ended_firings, endings, holds, pauses, silences
+from tocsin_ingest.store import ended_firings, endings, holds, pauses, silences, thresholds
 from tocsin_ingest.store.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
@@ -117,6 +117,13 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
         await holds.write(tx, changed)
     if paused := snapshot.changed_pauses():
         await pauses.write(tx, paused)
+    if below := snapshot.changed_below():
+        await thresholds.write(tx, below)
+    if snapshot.tallies:
+        await thresholds.count(tx, snapshot.tallies)
+    if snapshot.reached:
+        # After what else is written of alerts that wait: it moves these rows.
+        await thresholds.reach(tx, snapshot.reached)
     if snapshot.silenced:
         await silences.count(tx, snapshot.silenced)
     return any(delay == 0 for *_, delay in messages.new) or any(urgent for *_, urgent in messages.rewritten)

@@ -5,6 +5,7 @@ Alerts: what monitoring systems send, kept as they came."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -80,6 +81,10 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     """The pause of its routing rule is not over: the alert is kept and counted, and no user is paged. It opens its incident at
     `pause_end_time`, unless it is resolved by then.
     """
+    ALERT_OUTCOME_BELOW_THRESHOLD: _AlertOutcome.ValueType  # 10
+    """The triggers of its group are fewer than its routing rule's threshold: the alert is kept and counted, and no user is paged. The
+    trigger that reaches the threshold opens the incident, and those that waited join it.
+    """
 
 class AlertOutcome(_AlertOutcome, metaclass=_AlertOutcomeEnumTypeWrapper):
     """What became of an alert."""
@@ -108,6 +113,10 @@ ALERT_OUTCOME_PAUSED: AlertOutcome.ValueType  # 9
 """The pause of its routing rule is not over: the alert is kept and counted, and no user is paged. It opens its incident at
 `pause_end_time`, unless it is resolved by then.
 """
+ALERT_OUTCOME_BELOW_THRESHOLD: AlertOutcome.ValueType  # 10
+"""The triggers of its group are fewer than its routing rule's threshold: the alert is kept and counted, and no user is paged. The
+trigger that reaches the threshold opens the incident, and those that waited join it.
+"""
 Global___AlertOutcome: _TypeAlias = AlertOutcome  # noqa: Y015
 
 class _AlertState:
@@ -123,8 +132,8 @@ class _AlertStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertState
     ALERT_STATE_RESOLVED: _AlertState.ValueType  # 2
     """The condition is over. A later trigger of the same key is a new alert."""
     ALERT_STATE_SUPPRESSED: _AlertState.ValueType  # 3
-    """Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which) or paused (`Alert.pause_end_time` says until
-    when).
+    """Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which), paused (`Alert.pause_end_time` says until
+    when), or below its rule's threshold (`Alert.threshold` says by how much).
     """
 
 class AlertState(_AlertState, metaclass=_AlertStateEnumTypeWrapper):
@@ -137,8 +146,8 @@ ALERT_STATE_FIRING: AlertState.ValueType  # 1
 ALERT_STATE_RESOLVED: AlertState.ValueType  # 2
 """The condition is over. A later trigger of the same key is a new alert."""
 ALERT_STATE_SUPPRESSED: AlertState.ValueType  # 3
-"""Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which) or paused (`Alert.pause_end_time` says until
-when).
+"""Kept, but suppressed by a routing rule, held back by a silence (`Alert.silence` says which), paused (`Alert.pause_end_time` says until
+when), or below its rule's threshold (`Alert.threshold` says by how much).
 """
 Global___AlertState: _TypeAlias = AlertState  # noqa: Y015
 
@@ -302,6 +311,7 @@ class Alert(_message.Message):
     SILENCE_FIELD_NUMBER: _builtins.int
     SILENCE_END_TIME_FIELD_NUMBER: _builtins.int
     PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`alerts/{uuid}`."""
     dedup_key: _builtins.str
@@ -360,6 +370,10 @@ class Alert(_message.Message):
         back at the same time; it opens its incident when both are over.
         """
 
+    @_builtins.property
+    def threshold(self) -> Global___ThresholdProgress:
+        """How far its group is from the threshold of its routing rule, while it waits for that; unset otherwise."""
+
     def __init__(
         self,
         *,
@@ -382,11 +396,44 @@ class Alert(_message.Message):
         silence: _builtins.str = ...,
         silence_end_time: _timestamp_pb2.Timestamp | None = ...,
         pause_end_time: _timestamp_pb2.Timestamp | None = ...,
+        threshold: Global___ThresholdProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "silence_end_time", b"silence_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "create_time", b"create_time", "details", b"details", "last_receive_time", b"last_receive_time", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "silence_end_time", b"silence_end_time", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "severity", b"severity", "silence", b"silence", "silence_end_time", b"silence_end_time", "source", b"source", "state", b"state", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_time", b"client_time", "count", b"count", "create_time", b"create_time", "dedup_key", b"dedup_key", "details", b"details", "incident", b"incident", "integration", b"integration", "labels", b"labels", "last_receive_time", b"last_receive_time", "links", b"links", "name", b"name", "pause_end_time", b"pause_end_time", "resolve_time", b"resolve_time", "severity", b"severity", "silence", b"silence", "silence_end_time", b"silence_end_time", "source", b"source", "state", b"state", "summary", b"summary", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class ThresholdProgress(_message.Message):
+    """How many triggers of a group have come, of those that open an incident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    triggers: _builtins.int
+    """So many have come within the window."""
+    count: _builtins.int
+    """So many open an incident."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """The window."""
+
+    def __init__(
+        self,
+        *,
+        triggers: _builtins.int = ...,
+        count: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "triggers", b"triggers", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThresholdProgress: _TypeAlias = ThresholdProgress  # noqa: Y015

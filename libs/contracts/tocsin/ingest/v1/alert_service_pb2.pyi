@@ -69,6 +69,7 @@ class SendAlertResponse(_message.Message):
     INCIDENT_RESOLVED_FIELD_NUMBER: _builtins.int
     SILENCE_FIELD_NUMBER: _builtins.int
     PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
     alert: _builtins.str
     """The alert it was folded into: `alerts/{uuid}`; empty when ignored."""
     incident: _builtins.str
@@ -87,6 +88,10 @@ class SendAlertResponse(_message.Message):
     def pause_end_time(self) -> _timestamp_pb2.Timestamp:
         """Until when its routing rule pauses it; unset when it is not paused."""
 
+    @_builtins.property
+    def threshold(self) -> _alert_pb2.ThresholdProgress:
+        """How far its group is from the threshold of its routing rule; unset when it does not wait for one."""
+
     def __init__(
         self,
         *,
@@ -98,10 +103,11 @@ class SendAlertResponse(_message.Message):
         incident_resolved: _builtins.bool = ...,
         silence: _builtins.str = ...,
         pause_end_time: _timestamp_pb2.Timestamp | None = ...,
+        threshold: _alert_pb2.ThresholdProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pause_end_time", b"pause_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause_end_time", b"pause_end_time", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "incident", b"incident", "incident_resolved", b"incident_resolved", "outcome", b"outcome", "pause_end_time", b"pause_end_time", "silence", b"silence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "incident", b"incident", "incident_resolved", b"incident_resolved", "outcome", b"outcome", "pause_end_time", b"pause_end_time", "silence", b"silence", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,6 +521,7 @@ class SimulateAlertResponse(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     PAUSE_END_TIME_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
     outcome: _alert_pb2.AlertOutcome.ValueType
     """What would become of it."""
     dedup_key: _builtins.str
@@ -559,6 +566,10 @@ class SimulateAlertResponse(_message.Message):
     def pause_end_time(self) -> _timestamp_pb2.Timestamp:
         """Until when its routing rule would pause it; unset when it would not be paused."""
 
+    @_builtins.property
+    def threshold(self) -> _alert_pb2.ThresholdProgress:
+        """How far its group would be from the threshold of its routing rule; unset when it would not wait for one."""
+
     def __init__(
         self,
         *,
@@ -578,10 +589,11 @@ class SimulateAlertResponse(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         explanation: _abc.Iterable[_builtins.str] | None = ...,
         pause_end_time: _timestamp_pb2.Timestamp | None = ...,
+        threshold: _alert_pb2.ThresholdProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "pause_end_time", b"pause_end_time", "rule", b"rule", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "pause_end_time", b"pause_end_time", "rule", b"rule", "threshold", b"threshold", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "time", b"time", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "alert", b"alert", "count", b"count", "dedup_key", b"dedup_key", "explanation", b"explanation", "group_by", b"group_by", "incident", b"incident", "incident_resolved", b"incident_resolved", "matching_silences", b"matching_silences", "outcome", b"outcome", "pause_end_time", b"pause_end_time", "policy", b"policy", "rule", b"rule", "severity", b"severity", "silence", b"silence", "threshold", b"threshold", "time", b"time", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
     _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015

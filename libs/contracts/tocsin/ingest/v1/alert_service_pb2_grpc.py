@@ -34,9 +34,11 @@ class AlertServiceStub:
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
-    6. It opens an incident.
+    6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
+    7. It opens an incident.
 
-    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then. Only what comes as
+    far as 6 counts there: a trigger that is suppressed, silenced or paused does not, and an alert that a silence or a pause lets go counts once.
 
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """
@@ -93,9 +95,11 @@ class AlertServiceServicer:
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
-    6. It opens an incident.
+    6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
+    7. It opens an incident.
 
-    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then. Only what comes as
+    far as 6 counts there: a trigger that is suppressed, silenced or paused does not, and an alert that a silence or a pause lets go counts once.
 
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """
@@ -215,9 +219,11 @@ class AlertService:
     3. A silence in force matches it: it is held back. A pause goes on meanwhile.
     4. An incident of its group is open: it joins at once, paused or not.
     5. Its rule pauses it, and the pause is not over: it is kept until then.
-    6. It opens an incident.
+    6. Its rule has a threshold, and with this trigger fewer of its group have come in the window: it is kept and counted.
+    7. It opens an incident.
 
-    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then.
+    What a silence or a pause kept is decided again by the same order when that is over, with the rules as they are then. Only what comes as
+    far as 6 counts there: a trigger that is suppressed, silenced or paused does not, and an alert that a silence or a pause lets go counts once.
 
     Credential: an integration key (`tik_…`), which names its integration, or a token with scope `alerts:write`.
     """

@@ -87,6 +87,36 @@ class LabelMatcher(_message.Message):
 Global___LabelMatcher: _TypeAlias = LabelMatcher  # noqa: Y015
 
 @_typing.final
+class TriggerThreshold(_message.Message):
+    """How many triggers open an incident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """So many triggers of alerts that would share an incident; 2 to 1000."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """Within this time, at whatever moment it begins; 1 second to 1 day. Triggers that come within a hundredth of it after another one count as of
+        that one's time.
+        """
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerThreshold: _TypeAlias = TriggerThreshold  # noqa: Y015
+
+@_typing.final
 class RoutingRule(_message.Message):
     """One routing rule. Rules are tried in order; the first one whose matchers all hold decides."""
 
@@ -99,6 +129,7 @@ class RoutingRule(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     SUPPRESS_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Shown in answers and logs; at most 255 characters."""
     policy: _builtins.str
@@ -123,6 +154,14 @@ class RoutingRule(_message.Message):
         has begun keeps its end when this is changed, and is over when the alert's rule pauses no more.
         """
 
+    @_builtins.property
+    def threshold(self) -> Global___TriggerThreshold:
+        """Such alerts open an incident only when so many triggers have come. All triggers of a group count, repeats of one alert included, and a
+        resolve takes none away. The incident opens with the alert that reaches it, and within about a second up to 1000 others of the
+        group join that still fire. Then the count begins anew. An open incident is joined at once. Alerts of Tocsin itself (missing
+        heartbeats, refused alerts), which come once, need no threshold.
+        """
+
     def __init__(
         self,
         *,
@@ -133,10 +172,11 @@ class RoutingRule(_message.Message):
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         suppress: _builtins.bool = ...,
         pause: _duration_pb2.Duration | None = ...,
+        threshold: Global___TriggerThreshold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "group_by", b"group_by", "matchers", b"matchers", "pause", b"pause", "policy", b"policy", "severity", b"severity", "suppress", b"suppress", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,10 @@
+"""Alerts that Tocsin itself sends: their dedup keys."""
+
+from typing import Final
+
+HEARTBEAT: Final = "tocsin.heartbeat"
+"""Of an integration's missing heartbeats."""
+REFUSED: Final = "tocsin-refused-alerts"
+"""Of an integration's alerts that were refused for good."""
+OWN: Final = frozenset((HEARTBEAT, REFUSED))
+"""Each comes once, so that no threshold but one would ever be reached."""

@@ -3,11 +3,15 @@
 import asyncio
 import sys
 import time
+from datetime import timedelta
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.escalation.v1 import incident_pb2
+from tocsin.escalation.v1.schedule_pb2 import Override
+from tocsin.escalation.v1.schedule_service_pb2 import CreateOverrideRequest, GetScheduleRequest
+from tocsin.escalation.v1.shift_notice_service_pb2 import ShiftNoticeSettings, UpdateShiftNoticeSettingsRequest
 from tocsin.ingest.v1.alert_service_pb2 import SendHeartbeatRequest
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
 from tocsin_stack.output import Output
@@ -88,6 +92,33 @@ async def test_escalation_dies_while_it_fires_a_timer(fleet: Fleet, tenant: Tena
     page = await ben.is_paged(incident, level=2)
     tell("escalation dies while it fires a timer", after_death_ms=round((page.at - died) * 1000))
     await tenant.passes(minutes=5)
+
+
+async def test_escalation_dies_while_it_sends_a_notice_of_a_shift(fleet: Fleet, tenant: Tenant) -> None:
+    """The other replica finds it due: ana is told once."""
+    ana, ben = await tenant.people("ana", "ben")
+    settings = ShiftNoticeSettings(user=ana.name, hand_over=True)
+    request = UpdateShiftNoticeSettingsRequest(shift_notice_settings=settings)
+    await ana.own.shift_notices.UpdateShiftNoticeSettings(request)
+    schedule = await tenant.schedule("web", ben)
+    made = (await tenant.admin.schedules.GetSchedule(GetScheduleRequest(name=schedule))).schedule.create_time
+    override = Override(schedule=schedule, users=[ana.name])
+    override.start_time.FromSeconds(made.seconds // 60 * 60 + 1800)
+    override.end_time.FromSeconds(made.seconds // 60 * 60 + 9000)
+    await tenant.admin.schedules.CreateOverride(CreateOverrideRequest(override=override))
+    planned = "SELECT EXISTS (SELECT FROM shift_notices WHERE org_id = $1)"
+    await fleet.until("escalation", planned, tenant.org_id)
+    async with fleet.breakpoint(
+        "escalation", "shift_notices", "UPDATE", f"{_is(tenant)} AND NEW.state = 'sent'"
+    ) as point:
+        await fleet.clock.forward(timedelta(minutes=31))
+        died = await _kill(point)
+    told = await ana.is_told("", "message")
+    assert told.subject == "[message] You are on call now: web"
+    tell("escalation dies while it sends a notice of a shift", after_death_ms=round((told.at - died) * 1000))
+    await fleet.orphans_come_due()
+    await fleet.idle()
+    assert ana.told("", "message") == [told]
 
 
 @pytest.mark.long

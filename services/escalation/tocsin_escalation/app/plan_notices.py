@@ -26,6 +26,8 @@ _log = get_logger(__name__)
 
 _TENANTS: Final = 50
 """That are read together."""
+_SCHEDULES: Final = 2000
+"""The same of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,17 @@ class PlanNotices:
 
     async def _tenants(self, org_ids: Sequence[str]) -> None:
         async with self._db.system() as tx:
+            keys = await shift_notices.schedules(tx, org_ids)
+        if len(keys) > _SCHEDULES and len(org_ids) > 1:
+            # A transaction that reads for many seconds keeps the database from tidying up.
+            for some in (org_ids[: len(org_ids) // 2], org_ids[len(org_ids) // 2 :]):
+                await self._tenants(some)
+            return
+        async with self._db.system() as tx:
             now = await tx.now()
             choosers = {(each.org_id, each.user_id): each for each in await shift_notices.choosers(tx, org_ids)}
             rows = _by_user(await shift_notices.of_tenants(tx, org_ids))
-            shifts = await coming_shifts.of(tx, await shift_notices.schedules(tx, org_ids), choosers, now)
+            shifts = await coming_shifts.of(tx, keys, choosers, now)
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
         for who, chooser in choosers.items():
             change = change_of(chooser, shifts.get(who, ()), rows.get(who, ()), now)

@@ -15,7 +15,9 @@ from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.notify.v1 import notification_service_pb2 as service_pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin_notify.app import bundles as due_bundles
+from tocsin_notify.domain.bundling import BundlePolicy, Pace, place
 from tocsin_notify.store import bundles as stored_bundles
+from tocsin_notify.store.bundles import Asked
 from tocsin_testkit.ntfy import NtfyServer
 from tocsin_testkit.received import Received
 from tocsin_testkit.twilio import TwilioServer
@@ -88,6 +90,39 @@ async def test_pages_above_the_budget_come_as_one_message_and_a_critical_one_at_
         await storm(notify, org, WARNING)
         await until(lambda: world.arrived("ana") == 5)
         assert len(bundles(world)) == 1, "the storm is over"
+
+
+async def test_a_budget_with_room_is_taken_from_as_the_domain_says(world: World, notify: Notify) -> None:
+    """One statement decides for calm times what `place` decides; both must say the same of every state of a person."""
+    org, policy = new_org(), BundlePolicy(pages=3, window=300.0)
+    async with notify.runtime.database.transaction(org) as tx:
+        now = await tx.now()
+    ago = [now - timedelta(seconds=seconds) for seconds in (400, 299, 10)]
+    later = now + timedelta(seconds=100)
+    states = [
+        Pace(alone=(), bundles=2),
+        Pace(alone=tuple(ago)),
+        Pace(alone=tuple(ago[1:])),
+        Pace(alone=tuple(ago), storm_until=now - timedelta(seconds=1), bundles=4),
+        Pace(alone=tuple(ago[:1]), storm_until=later, bundles=1),
+        Pace(alone=(), storm_until=later, bundle=uuid.uuid4(), bundle_due=later, bundles=1),
+    ]
+    users = {(org, f"users/u{number}"): pace for number, pace in enumerate(states)}
+    for pages in (1, 2, 4):
+        async with notify.runtime.database.transaction(org) as tx:
+            await stored_bundles.paces(tx, users)
+            await stored_bundles.keep(tx, users)
+        async with notify.runtime.database.transaction(org) as tx:
+            now = await tx.now()
+            held = await stored_bundles.take(tx, dict.fromkeys(users, Asked(pages, policy.pages, policy.window)))
+            kept = await stored_bundles.paces(tx, users)
+        for user, pace in users.items():
+            placed = [place(pace, now, policy, uuid.uuid4)]
+            while len(placed) < pages:
+                placed.append(place(placed[-1].pace, now, policy, uuid.uuid4))
+            fits = all(each.bundle is None for each in placed)
+            assert (user not in held) == fits, (pace, pages)
+            assert kept[user] == (placed[-1].pace if fits else pace)
 
 
 async def test_a_user_may_have_another_budget_than_all_others(world: World) -> None:

@@ -1,6 +1,6 @@
 """What one page costs notify in PostgreSQL."""
 
-from tests.store.notify.support import Notify, World, job, new_org, until
+from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
 from tests.store.round_trips import recorded
 
 
@@ -18,3 +18,14 @@ async def test_the_round_trips_of_a_page_that_is_sent_at_once(world: World, noti
     # With BEGIN the gate's lock is taken; it is let go when the call has begun. The SELECT reads the person's methods and rules.
     assert taken_in == ["BEGIN", "pages", "SELECT", "notifications+attempts", "COMMIT"]
     assert concluded == ["BEGIN", "attempts+queue_counters+notifications+outbox", "COMMIT"]
+
+
+async def test_the_round_trips_of_a_page_that_its_persons_budget_has_room_for(world: World) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    async with world.replica(storm_pages=3) as notify:
+        await notify.submit(job(org, severity=WARNING))  # the first one ever finds no row of the person
+        with recorded() as trips:
+            assert await notify.submit(job(org, severity=WARNING)) == 1
+            await until(lambda: world.arrived("ana") == 2)
+        assert trips.writing({"pages"}) == [["BEGIN", "pages", "SELECT", "paces", "notifications+attempts", "COMMIT"]]

@@ -1,5 +1,6 @@
 """Which of the pages that come in are sent together with others of their person: above a budget, and within quiet hours."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from tocsin_notify.app.jobs import SEVERE
 from tocsin_notify.domain.bundling import TOGETHER, WAITS, BundlePolicy, place
 from tocsin_notify.domain.page import NEWS, PAGES, Urgency
 from tocsin_notify.store import bundles, quiet_bundles
-from tocsin_notify.store.bundles import Joined
+from tocsin_notify.store.bundles import Asked, Joined
 from tocsin_notify.store.pages import NewPage
 from tocsin_notify.store.people import Person, User
 
@@ -80,15 +81,20 @@ class Placing:
         together: dict[UUID, Together] = {}
         if not able:
             return joined, together
-        held = await bundles.paces(tx, {(page.org_id, page.user_id) for page in able})
+        counts = Counter((page.org_id, page.user_id) for page in able)
+        asked = {user: Asked(pages, policies[user].pages, policies[user].window) for user, pages in counts.items()}
+        held = await bundles.take(tx, asked)
         for page in able:
             user = page.org_id, page.user_id
+            if user not in held:
+                continue  # all of theirs go by themselves
             placed = place(held[user], now, policies[user], new_id)
             held[user] = placed.pace
             if placed.bundle is not None:
                 joined.append(_joined(page, placed.bundle))
                 together[page.id] = Together(placed.bundle, TOGETHER.format(bundle=placed.bundle))
-        await bundles.keep(tx, held)
+        if held:
+            await bundles.keep(tx, held)
         return joined, together
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_notify.domain.bundling import Pace
@@ -21,6 +22,29 @@ _PACES: Final = """
 INSERT INTO paces AS p (org_id, user_id) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2
 ON CONFLICT (org_id, user_id) DO UPDATE SET update_time = app_now()
 RETURNING p.org_id, p.user_id, p.alone, p.storm_until, p.bundle, p.bundle_due, p.bundles
+"""
+# As `domain.bundling.place` does for pages that all go by themselves, in one statement: in calm times it is the only one. Nothing
+# is done if one of these is not known yet: rows are held in one order only, be it here or by `_PACES`.
+_TAKE: Final = """
+WITH given AS (
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::int[], $5::float8[]) AS g(org_id, user_id, pages, most, span)
+), held AS MATERIALIZED (
+  SELECT p.*, g.pages, g.most,
+    ARRAY(SELECT at FROM unnest(p.alone) AS at WHERE at > app_now() - make_interval(secs => g.span)) AS lately
+  FROM given g JOIN paces p ON p.org_id = g.org_id AND p.user_id = g.user_id
+  WHERE (SELECT count(*) FROM given) = (
+    SELECT count(*) FROM given o WHERE EXISTS (SELECT FROM paces k WHERE k.org_id = o.org_id AND k.user_id = o.user_id))
+  ORDER BY p.org_id, p.user_id FOR UPDATE OF p
+), fitting AS (
+  UPDATE paces p SET alone = h.lately || array_fill(app_now(), ARRAY[h.pages]), storm_until = NULL, bundles = 0,
+    update_time = app_now()
+  FROM held h
+  WHERE p.org_id = h.org_id AND p.user_id = h.user_id AND h.bundle IS NULL
+    AND (h.storm_until IS NULL OR h.storm_until <= app_now()) AND cardinality(h.lately) + h.pages <= h.most
+  RETURNING p.org_id, p.user_id
+)
+SELECT h.org_id, h.user_id, h.alone, h.storm_until, h.bundle, h.bundle_due, h.bundles, f.user_id IS NOT NULL AS fits
+FROM held h LEFT JOIN fitting f ON f.org_id = h.org_id AND f.user_id = h.user_id
 """
 _KEEP: Final = """
 UPDATE paces p SET alone = g.alone::timestamptz[], storm_until = g.storm_until, bundle = g.bundle, bundle_due = g.bundle_due,
@@ -174,15 +198,42 @@ class Alone:
     steps: Sequence[tuple[UUID, int, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """So many `pages` for one person, whose budget is `most` within `window` seconds."""
+
+    pages: int
+    most: int
+    window: float
+
+
+async def take(tx: Tx, asked: Mapping[User, Asked]) -> dict[User, Pace]:
+    """Let those have their pages one by one in whose budget all of them fit; what each of the others got lately.
+
+    Held until the transaction ends.
+    """
+    rows = await tx.fetch(
+        _TAKE,
+        [org_id for org_id, _ in asked],
+        [user for _, user in asked],
+        [each.pages for each in asked.values()],
+        [each.most for each in asked.values()],
+        [each.window for each in asked.values()],
+    )
+    known = {(row["org_id"], row["user_id"]) for row in rows}
+    held = {(row["org_id"], row["user_id"]): _pace(row) for row in rows if not row["fits"]}
+    fresh = asked.keys() - known
+    return held | await paces(tx, fresh) if fresh else held
+
+
 async def paces(tx: Tx, users: Collection[User]) -> dict[User, Pace]:
     """What these got lately, held until the transaction ends."""
     rows = await tx.fetch(_PACES, [org_id for org_id, _ in users], [user for _, user in users])
-    return {
-        (row["org_id"], row["user_id"]): Pace(
-            tuple(row["alone"]), row["storm_until"], row["bundle"], row["bundle_due"], row["bundles"]
-        )
-        for row in rows
-    }
+    return {(row["org_id"], row["user_id"]): _pace(row) for row in rows}
+
+
+def _pace(row: asyncpg.Record) -> Pace:
+    return Pace(tuple(row["alone"]), row["storm_until"], row["bundle"], row["bundle_due"], row["bundles"])
 
 
 async def keep(tx: Tx, changed: Mapping[User, Pace]) -> None:

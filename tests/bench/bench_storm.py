@@ -1,4 +1,4 @@
-"""10,000 incidents for 20 people within a minute: when each person's first page comes, and how long another tenant's take meanwhile.
+"""10,000 incidents for 20 people in a minute: when each one's first page comes, and how long another tenant's take meanwhile.
 
 The base of the first page is that of a page in calm times; that of the other tenant's pages is the same tenant's before the storm.
 """

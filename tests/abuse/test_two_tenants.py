@@ -17,8 +17,10 @@ from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence
 from tocsin.notify.v1 import message_service_pb2 as pb_message
 from tocsin.notify.v1 import subscription_service_pb2 as pb_subscription
+from tocsin.notify.v1 import template_service_pb2 as pb_template
 from tocsin.notify.v1.digest_pb2 import DIGEST_FREQUENCY_DAILY
 from tocsin.notify.v1.digest_service_pb2 import Digest, UpdateDigestRequest
+from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_RESOLUTION
 from tocsin.notify.v1.recurring_message_service_pb2 import CreateRecurringMessageRequest
 from tocsin_stack import tokens
 from tocsin_testkit.inbox import PATIENCE
@@ -110,6 +112,8 @@ async def first(world: World) -> Tenant:
         await system.CreateSubscription(pb_subscription.CreateSubscriptionRequest(subscription=hook))
     ).subscription.name
     await system.TestSubscription(pb_subscription.TestSubscriptionRequest(name=name))
+    template = pb_template.Template(type=NOTIFICATION_TYPE_RESOLUTION, text=MARK)
+    await tenant.admin.templates.CreateTemplate(pb_template.CreateTemplateRequest(template=template))
     recurring = CreateRecurringMessageRequest(
         message=pb_message.Message(user=ana.name, text=MARK),
         start=pb_message.LocalTime(date_time="2026-01-01T09:00", time_zone="Europe/Berlin"),
@@ -172,6 +176,7 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "reminders",
         "subscriptions",
         "deliveries",
+        "templates",
     }
     assert wanted <= set(names)
 

@@ -27,6 +27,7 @@ from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceAsyncStub
     from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceAsyncStub
+    from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
     from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceAsyncStub
 
@@ -198,6 +200,11 @@ class AioClient:
     def subscriptions(self) -> "SubscriptionServiceAsyncStub":
         """Systems that are told of incidents, and what was delivered to them."""
         return SubscriptionServiceStub(self.channel("notify"))
+
+    @cached_property
+    def templates(self) -> "TemplateServiceAsyncStub":
+        """What messages say."""
+        return TemplateServiceStub(self.channel("notify"))
 
     @cached_property
     def notifications(self) -> "NotificationServiceAsyncStub":

@@ -27,6 +27,7 @@ from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -174,6 +175,11 @@ class Client:
     def subscriptions(self) -> SubscriptionServiceStub:
         """Systems that are told of incidents, and what was delivered to them."""
         return SubscriptionServiceStub(self.channel("notify"))
+
+    @cached_property
+    def templates(self) -> TemplateServiceStub:
+        """What messages say."""
+        return TemplateServiceStub(self.channel("notify"))
 
     @cached_property
     def notifications(self) -> NotificationServiceStub:

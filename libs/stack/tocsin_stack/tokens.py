@@ -22,6 +22,7 @@ ADMINISTRATOR = (
     *("notifications:write", "policies:read", "policies:write", "outbox:read", "outbox:write"),
     *("schedules:read", "schedules:self", "schedules:write", "credentials:read", "credentials:write"),
     *("silences:read", "silences:write", "subscriptions:read", "subscriptions:write", "audit:read"),
+    *("templates:read", "templates:write"),
 )
 OPERATOR = (
     *("limits:read", "limits:write", "notifications:read", "notifications:write", "outbox:read", "outbox:write"),

@@ -28,6 +28,7 @@ from tocsin.notify.v1 import (
     notification_service_pb2_grpc,
     recurring_message_service_pb2_grpc,
     subscription_service_pb2_grpc,
+    template_service_pb2_grpc,
 )
 from tocsin.queue.v1 import queue_service_pb2_grpc
 
@@ -70,6 +71,7 @@ class Clients:
         self.contacts: Any = _Bearer(contact_service_pb2_grpc.ContactServiceStub(by["notify"]), token)
         self.messages: Any = _Bearer(message_service_pb2_grpc.MessageServiceStub(by["notify"]), token)
         self.subscriptions: Any = _Bearer(subscription_service_pb2_grpc.SubscriptionServiceStub(by["notify"]), token)
+        self.templates: Any = _Bearer(template_service_pb2_grpc.TemplateServiceStub(by["notify"]), token)
         self.recurring_messages: Any = _Bearer(
             recurring_message_service_pb2_grpc.RecurringMessageServiceStub(by["notify"]), token
         )

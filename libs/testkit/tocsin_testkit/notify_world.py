@@ -27,6 +27,7 @@ from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
@@ -61,6 +62,8 @@ ALL_SCOPES = (
     "notifications:write",
     "subscriptions:read",
     "subscriptions:write",
+    "templates:read",
+    "templates:write",
     "queues:read",
     "queues:write",
 )
@@ -262,6 +265,7 @@ class Notify:
         self.digests: Any = DigestServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
         self.subscriptions: Any = SubscriptionServiceStub(channel)
+        self.templates: Any = TemplateServiceStub(channel)
 
     async def submit(self, *jobs: pb.NotificationJob) -> int:
         """Hand over jobs; how many were new."""

@@ -32,6 +32,12 @@ class NotifyMetrics:
         )
         self.pages = Counter("tocsin_notify_pages", "Jobs handed over", ("outcome",), registry=registry)
         self.dead_letters = Counter("tocsin_notify_dead_letters", "Given up", ("reason",), registry=registry)
+        self.template_faults = Counter(
+            "tocsin_notify_template_faults",
+            "Texts of messages whose template failed, so that the default text was sent",
+            ("channel",),
+            registry=registry,
+        )
         self.bundles = Counter(
             "tocsin_notify_bundles", "Messages that stood for several pages of one person", registry=registry
         )

@@ -61,6 +61,7 @@ from tocsin_notify.app.sms_replies import SmsReplies
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.app.whole_bundles import WholeBundles
+from tocsin_notify.app.wordings import Wordings
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
@@ -94,6 +95,7 @@ from tocsin_notify.store.queues import QUEUE, figures
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
+from tocsin_notify.wiring_templates import serve_templates
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
 from tocsin_notify.work.dead_stream import DeadStream
@@ -191,6 +193,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     around = Around(db, circuits, hints, metrics, policy)
     outcomes = Outcomes(Conclude(db, hints, metrics, failures, policy, circuits, around, notes=journal), stop)
     links = Links(settings.public_url, cipher.link_keys, lifetime=settings.link_lifetime)
+    wordings = Wordings(db, metrics)
     calls = Calls(
         channels,
         gate,
@@ -200,6 +203,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         circuits,
         timeout=settings.attempt_timeout + 2,
         link=links.of,
+        word=wordings.word,
         hung_after=settings.attempt_timeout * 0.9,
         backlog=backlog,
         begins=lambda start: journal.note(begun(start)),
@@ -330,6 +334,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     events.serve(runtime.rpc, page_tokens)
     add_digests(runtime, db, escalation, hints, metrics, page_tokens)
+    serve_templates(runtime, wordings, page_tokens)
     kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
     QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, journal, stop, resumed=nudge).add_to(runtime.rpc)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))

@@ -46,6 +46,7 @@ ACROSS_TENANTS = {
     "subscriptions.count": "escalation hands over events of all tenants",
     "subscriptions.claim": "senders of events take turns of all tenants",
     "subscriptions.tenants": "escalation is told of all tenants whose events are wanted",
+    "templates.versions": "each replica learns which tenants have templates",
     "retention.delete_old": "retention: what ended long ago, of all tenants",
 }
 """Functions of system work, with the reason. No request of a tenant reaches one."""

@@ -51,6 +51,12 @@ class Finished:
     outcome: Outcome
     seconds: float = 0.0
     """How long it took."""
+    faults: str = ""
+    """Why its template was not used, in words."""
+
+
+async def _as_it_is(delivery: Delivery) -> Delivery:
+    return delivery
 
 
 class Calls:
@@ -69,11 +75,13 @@ class Calls:
         hung_after: float,
         backlog: Backlog,
         link: Callable[[Delivery], str] = lambda _: "",
+        word: Callable[[Delivery], Awaitable[Delivery]] = _as_it_is,
         begins: Callable[[Start], object] = lambda _: None,
     ) -> None:
         """`timeout`: seconds after which a call is cut off, also when its channel allows more; shorter than the lease.
         `hung_after`: seconds after which a call that failed counts as one that got no answer.
-        `link` gives the URL by which the person answers, if there is one. `begins`: told of each call.
+        `link` gives the URL by which the person answers, if there is one. `word` adds what a template says. `begins`: told of
+        each call.
         """
         self._channels = channels
         self._gate = gate
@@ -86,6 +94,7 @@ class Calls:
         self._hung_after = hung_after
         self._backlog = backlog
         self._link = link
+        self._word = word
         self._begins = begins
         self._running: set[asyncio.Task[None]] = set()
 
@@ -143,10 +152,11 @@ class Calls:
 
     async def _run(self, start: Start, permit: Permit) -> None:
         channel = self._channels[start.delivery.target.channel]
-        began = monotonic()
+        began, faults = monotonic(), ""
         self._begins(start)
         try:
-            delivery = replace(start.delivery, link=self._link(start.delivery))
+            delivery = await self._word(replace(start.delivery, link=self._link(start.delivery)))
+            faults = "; ".join(delivery.faults)
             outcome = await self._limit.wait(channel.send(delivery, permit))
         except TimeoutError:
             outcome = Retryable(f"no answer within {self._timeout:g} s")
@@ -166,11 +176,11 @@ class Calls:
             self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
         self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
         self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
-        await self._conclude(start, outcome, seconds)
+        await self._conclude(start, outcome, seconds, faults)
 
-    async def _conclude(self, start: Start, outcome: Outcome, seconds: float = 0.0) -> None:
+    async def _conclude(self, start: Start, outcome: Outcome, seconds: float = 0.0, faults: str = "") -> None:
         try:
-            await self._finished(Finished(start, outcome, seconds))
+            await self._finished(Finished(start, outcome, seconds, faults))
         finally:
             self._slots.release(start.slot)
             self._metrics.calls.set(len(self._running) - 1)

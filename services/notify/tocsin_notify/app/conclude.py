@@ -115,7 +115,7 @@ class Conclude:
         delivery = finished.start.delivery
         match finished.outcome:
             case Sent(provider_id=provider_id):
-                outcome, detail = "sent", ""
+                outcome, detail = "sent", finished.faults
             case Retryable(reason=detail):
                 outcome, provider_id = "retryable", ""
             case Permanent(reason=detail):

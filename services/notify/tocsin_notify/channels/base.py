@@ -1,7 +1,7 @@
 """What every channel is: one `send`, three possible outcomes, no exception for anything the other side may do."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
@@ -10,6 +10,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 
 T = TypeVar("T")
 
@@ -47,6 +48,16 @@ class Delivery:
     """The six digits, in a verification."""
     link: str = ""
     """Where the person answers; empty when there is nothing to answer, or this service cannot be reached from outside."""
+    language: str = LANGUAGES[0]
+    """Of the default texts, and of the template that counts."""
+    wording: Wording = field(default_factory=dict)
+    """What the organisation's template makes of it. A part that is missing says the default text."""
+    faults: tuple[str, ...] = ()
+    """Why parts of the template were not used, in words."""
+
+    def worded(self, part: Part) -> str:
+        """The template's text of this part; empty: the default text is to be used."""
+        return self.wording.get(part, "")
 
 
 class BadAddress(ValueError):

@@ -8,9 +8,10 @@ from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.text import severity_word
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import NEWS, WAKING, Kind
+from tocsin_notify.domain.template import Part
 
 _LOUD: Final = frozenset({"critical", "error"})
-_LONGEST: Final = 1000
+LONGEST: Final = 1000
 
 
 class Loudness(IntEnum):
@@ -34,7 +35,12 @@ def loudness(delivery: Delivery) -> Loudness:
 
 
 def brief(delivery: Delivery) -> str:
-    """What stands below the title, without links; never empty."""
+    """What stands below the title, without the link by which the person answers; never empty."""
+    return (delivery.worded(Part.CHAT) or default_brief(delivery))[:LONGEST]
+
+
+def default_brief(delivery: Delivery) -> str:
+    """Without links."""
     job = delivery.job
     match delivery.kind:
         case Kind.VERIFICATION:
@@ -56,7 +62,7 @@ def brief(delivery: Delivery) -> str:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
             where = f"at level {job.level}" if job.level else "as the fallback target"
             text = f"You are paged {where}. Source: {job.source or 'unknown'}."
-    return text[:_LONGEST]
+    return text
 
 
 def _name(actor: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.template import Part
 
 if TYPE_CHECKING:
     from tocsin_notify.settings import NotifySettings
@@ -40,8 +41,12 @@ class ChannelType:
     """The address in its one form. Raises BadAddress. The flag: whether private addresses may be called."""
     missing: Callable[["NotifySettings"], str] = lambda _: ""
     """Why no method of this channel can be made here, in words after the name of a field; empty if one can."""
+    parts: tuple[Part, ...] = ()
+    """The texts of its messages that a template may say; none where a program reads them."""
     hosts: bool = False
     """Addresses are URLs of servers that have nothing to do with one another: one that hangs must not hold up the others."""
 
 
+TITLED: Final = (Part.SUBJECT, Part.CHAT)
+"""Of push and chat messages."""
 NO_TWILIO: Final = "is not possible here: the operator has set no TWILIO_ACCOUNT_SID"

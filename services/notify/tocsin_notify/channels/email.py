@@ -30,6 +30,7 @@ from tocsin_notify.channels.text import body, severity_word, subject
 from tocsin_notify.domain import digest_html
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import WAKING, Channel, Kind
+from tocsin_notify.domain.template import Part
 
 _log = get_logger(__name__)
 
@@ -234,4 +235,5 @@ TYPE: Final = ChannelType(
         settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
     ),
     address_field="address",
+    parts=(Part.SUBJECT, Part.TEXT),
 )

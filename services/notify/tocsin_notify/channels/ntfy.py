@@ -16,7 +16,7 @@ from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit
 from tocsin_notify.channels.brief import Loudness, brief, loudness
 from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
-from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.text import subject
 from tocsin_notify.channels.urls import BadUrl, read_url
@@ -120,6 +120,7 @@ TYPE: Final = ChannelType(
         concurrency=settings.concurrency,
     ),
     address_field="url",
+    parts=TITLED,
     hidden_field="token",
     check=_check,
     hosts=True,

@@ -15,7 +15,7 @@ from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
 from tocsin_notify.channels.callbacks import CallbackUrls
-from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.pushover_account import PushoverAccount
 from tocsin_notify.channels.text import subject
@@ -129,6 +129,7 @@ TYPE: Final = ChannelType(
         settings.pushover_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="user_key",
+    parts=TITLED,
     check=_check,
     missing=lambda settings: (
         "" if settings.pushover_account.token else "is not possible here: the operator has set no PUSHOVER_TOKEN"

@@ -16,7 +16,7 @@ from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Always, BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
-from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.slack_codes import refusal
@@ -132,6 +132,7 @@ TYPE: Final = ChannelType(
         settings.slack_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="id",
+    parts=TITLED,
     check=_check,
     missing=lambda settings: (
         "" if settings.slack_account.token else "is not possible here: the operator has set no SLACK_BOT_TOKEN"

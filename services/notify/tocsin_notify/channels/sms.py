@@ -15,6 +15,7 @@ from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.twilio_requests import TwilioRequests
 from tocsin_notify.domain.attempt import Outcome, Permanent
 from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.template import Part
 
 
 class SmsChannel:
@@ -54,6 +55,7 @@ TYPE: Final = ChannelType(
         settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="number",
+    parts=(Part.SMS,),
     check=check_number,
     missing=lambda settings: "" if settings.twilio_account_sid else NO_TWILIO,
 )

@@ -13,8 +13,9 @@ from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.text import severity_word
 from tocsin_notify.domain import digest_content
-from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.page import PAGES, WAKING, Kind
 from tocsin_notify.domain.sms_reply import code_of
+from tocsin_notify.domain.template import Part
 
 _BASIC: Final = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -69,7 +70,7 @@ def segments(text: str) -> int:
 
 def fit(text: str, limit: int, after: str = "") -> str:
     """`text`, shortened so that it and `after` take at most `limit` segments. `after` is never shortened."""
-    plain = _SPACE.sub(" ", text.translate(_PLAIN)).strip()
+    plain = _tidy(text)
     if segments(plain + after) <= limit:
         return plain + after
     low, high = 0, len(plain)
@@ -82,33 +83,73 @@ def fit(text: str, limit: int, after: str = "") -> str:
     return plain[:low].rstrip() + _CUT + after
 
 
+def _tidy(text: str) -> str:
+    """In one line, of plain characters where there are such that say the same."""
+    return _SPACE.sub(" ", text.translate(_PLAIN)).strip()
+
+
 def sms_text(delivery: Delivery, limit: int, *, replies: bool = False) -> str:
-    """What the phone shows, the important first, in at most `limit` segments. `replies`: it says how to answer by reply."""
+    """What the phone shows, the important first, in at most `limit` segments. `replies`: it says how to answer by reply.
+
+    A template says the beginning. The link by which the person answers stands at the end, where it is never cut off.
+    """
+    text, after = _halves(delivery, limit, replies=replies)
+    return fit(text, limit, after)
+
+
+def is_cut(delivery: Delivery, limit: int, *, replies: bool = False) -> bool:
+    """Whether it would take more than `limit` segments."""
+    text, after = _halves(delivery, limit, replies=replies)
+    return segments(_tidy(text) + after) > limit
+
+
+def beyond_gsm(text: str) -> str:
+    """The first character that no message of GSM-7 can hold; empty: there is none."""
+    return next((each for each in _tidy(text) if each not in _BASIC and each not in _EXTENDED), "")
+
+
+def _halves(delivery: Delivery, limit: int, *, replies: bool) -> tuple[str, str]:
+    """What may be cut, and what may not."""
+    worded = delivery.worded(Part.SMS)
+    if not worded:
+        return default_sms(delivery), _after(delivery, _level(delivery), limit, replies=replies)
+    if delivery.link and delivery.kind in WAKING:
+        worded = worded.replace(delivery.link, "")
+    return worded, _after(delivery, "", limit, replies=replies)
+
+
+def default_sms(delivery: Delivery) -> str:
+    """Without its end: the level, the link, and how to reply."""
     job = delivery.job
-    after = ""
     match delivery.kind:
         case Kind.VERIFICATION:
-            text = f"{delivery.code} is your Tocsin verification code. It holds for 10 minutes."
+            return f"{delivery.code} is your Tocsin verification code. It holds for 10 minutes."
         case Kind.TEST:
-            text = f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."
+            return f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."
         case Kind.CONTACT_CHANGED:
-            text = f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
+            return f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
         case Kind.MESSAGE:
-            text = f"{job.title}: {job.text}" if job.title else job.text
+            return f"{job.title}: {job.text}" if job.title else job.text
         case Kind.DIGEST:
-            text = digest_content.brief(content_of(job.digest))
+            return digest_content.brief(content_of(job.digest))
         case Kind.ACKNOWLEDGMENT:
-            text = f"Acknowledged by {job.actor or 'its source'}: {job.title}"
+            return f"Acknowledged by {job.actor or 'its source'}: {job.title}"
         case Kind.RESOLUTION:
-            text = f"Resolved by {job.actor or 'its source'}: {job.title}"
-        case Kind.BUNDLE:
-            text = f"{severity_word(job.severity).upper()}: {job.title}"
-            after = f" {delivery.link}" if delivery.link else ""
-        case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
-            text = f"{severity_word(job.severity).upper()}: {job.title}"
-            after = (f" (level {job.level})" if job.level else "") + (f" {delivery.link}" if delivery.link else "")
-            if replies and job.incident:
-                code = code_of(UUID(job.incident.rpartition("/")[2]), delivery.target.address)
-                how = f" Reply {code}a to ack, {code}e to escalate."
-                after += how if segments("x" * _LEAST + after + how) <= limit else ""
-    return fit(text, limit, after)
+            return f"Resolved by {job.actor or 'its source'}: {job.title}"
+        case Kind.BUNDLE | Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
+            return f"{severity_word(job.severity).upper()}: {job.title}"
+
+
+def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
+    if delivery.kind not in WAKING:
+        return ""
+    after = level + (f" {delivery.link}" if delivery.link else "")
+    if replies and delivery.kind in PAGES and delivery.job.incident:
+        code = code_of(UUID(delivery.job.incident.rpartition("/")[2]), delivery.target.address)
+        how = f" Reply {code}a to ack, {code}e to escalate."
+        after += how if segments("x" * _LEAST + after + how) <= limit else ""
+    return after
+
+
+def _level(delivery: Delivery) -> str:
+    return f" (level {delivery.job.level})" if delivery.kind in PAGES and delivery.job.level else ""

@@ -15,7 +15,7 @@ from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import BadAddress, Delivery, Permit, Sequel
 from tocsin_notify.channels.brief import Loudness, brief, loudness
 from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
-from tocsin_notify.channels.channel_type import ChannelType
+from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, printable, read_object
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.text import one_line, subject
@@ -121,6 +121,7 @@ TYPE: Final = ChannelType(
         settings.telegram_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="chat_id",
+    parts=TITLED,
     check=_check,
     missing=lambda settings: (
         "" if settings.telegram_account.token else "is not possible here: the operator has set no TELEGRAM_BOT_TOKEN"

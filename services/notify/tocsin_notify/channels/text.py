@@ -13,9 +13,10 @@ from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of, document
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.template import Part
 
 SCHEMA_VERSION: Final = 2
-_SUBJECT_LENGTH: Final = 200
+SUBJECT_LENGTH: Final = 200
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
 _SEVERITY: Final = {
     Severity.SEVERITY_CRITICAL: "critical",
@@ -31,14 +32,20 @@ def severity_word(severity: Severity.ValueType) -> str:
 
 
 def subject(delivery: Delivery) -> str:
-    """One line, also when a sender put line breaks into the title: `[critical] Disk full on db-1 (level 2)`."""
+    """One line, whatever a template or a sender put into it."""
+    worded = delivery.worded(Part.SUBJECT)
+    return one_line(worded, SUBJECT_LENGTH) if worded else default_subject(delivery)
+
+
+def default_subject(delivery: Delivery) -> str:
+    """`[critical] Disk full on db-1 (level 2)`, also when a sender put line breaks into the title."""
     job = delivery.job
     match delivery.kind:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
             where = f"level {job.level}" if job.level else "fallback"
-            text = f"[{severity_word(job.severity)}] {one_line(job.title, _SUBJECT_LENGTH - 30)} ({where})"
+            text = f"[{severity_word(job.severity)}] {one_line(job.title, SUBJECT_LENGTH - 30)} ({where})"
         case Kind.URGENCY_RAISED:
-            text = f"[{severity_word(job.severity)}] {one_line(job.title, _SUBJECT_LENGTH - 30)} (became urgent)"
+            text = f"[{severity_word(job.severity)}] {one_line(job.title, SUBJECT_LENGTH - 30)} (became urgent)"
         case Kind.ACKNOWLEDGMENT:
             text = f"[acknowledged] {job.title}"
         case Kind.RESOLUTION:
@@ -55,11 +62,19 @@ def subject(delivery: Delivery) -> str:
             text = job.title
         case Kind.VERIFICATION:
             text = f"{delivery.code} is your Tocsin verification code"
-    return one_line(text, _SUBJECT_LENGTH)
+    return one_line(text, SUBJECT_LENGTH)
 
 
 def body(delivery: Delivery) -> str:
-    """Plain text, the important first."""
+    """Plain text. The link by which the person answers is always in it."""
+    worded = delivery.worded(Part.TEXT)
+    if not worded:
+        return default_body(delivery)
+    return "\n".join([worded, *([] if _holds(worded, delivery.link) else _answer(delivery))]) + "\n"
+
+
+def default_body(delivery: Delivery) -> str:
+    """The important first."""
     job = delivery.job
     match delivery.kind:
         case Kind.VERIFICATION:
@@ -109,7 +124,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "attempt": delivery.attempt,
         "time": delivery.start_time.isoformat(),
         "planned_time": job.planned_time.ToJsonString() if job.HasField("planned_time") else None,
-        "subject": subject(delivery),
+        "subject": default_subject(delivery),
         "incident": {
             "name": job.incident,
             "title": job.title,
@@ -117,7 +132,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
             "severity": severity_word(job.severity),
             "alert_count": job.alert_count,
             "policy": job.policy,
-            "links": [{"text": text, "href": href} for text, href in _links(job)],
+            "links": [{"text": text, "href": href} for text, href in links_of(job)],
         }
         if job.incident and delivery.kind is not Kind.BUNDLE
         else None,
@@ -135,6 +150,11 @@ def payload(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def _holds(text: str, link: str) -> bool:
+    """Whether the link stands there by itself: with something behind it, it leads nowhere."""
+    return not link or re.search(re.escape(link) + r"(?![\w/?#&=%-])", text) is not None
+
+
 def _answer(delivery: Delivery) -> list[str]:
     return ["", f"Answer: {delivery.link}"] if delivery.link else []
 
@@ -150,13 +170,13 @@ def _about(delivery: Delivery) -> list[str]:
         ("Level", _level(delivery)),
     ]
     lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
-    links = _links(job)
+    links = links_of(job)
     if links:
         lines += ["", *(f"{text}: {href}" if text else href for text, href in links)]
     return lines
 
 
-def _links(job: NotificationJob) -> list[tuple[str, str]]:
+def links_of(job: NotificationJob) -> list[tuple[str, str]]:
     """Text and target, in the sender's order."""
     if job.ordered_links:
         return [(link.text, link.href) for link in job.ordered_links]
@@ -170,7 +190,7 @@ def _level(delivery: Delivery) -> str:
     return f"{job.level} (repeat {job.repeat})" if job.level else "fallback"
 
 
-def one_line(text: str, length: int = _SUBJECT_LENGTH) -> str:
+def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:
     """Without line breaks and control characters, and no longer than that."""
     flat = _CONTROL.sub(" ", text).strip()
     return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -15,6 +15,7 @@ from tocsin_notify.channels.twilio_requests import TwilioRequests
 from tocsin_notify.channels.voice_text import spoken
 from tocsin_notify.domain.attempt import Outcome, Permanent, Sent
 from tocsin_notify.domain.page import Channel
+from tocsin_notify.domain.template import Part
 
 _NOT_RINGING: Final = frozenset({20404, 21220})
 """The call is over, or was never there (twilio.com/docs/api/errors)."""
@@ -81,6 +82,7 @@ TYPE: Final = ChannelType(
         settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="number",
+    parts=(Part.VOICE,),
     check=check_number,
     missing=lambda settings: (
         NO_TWILIO

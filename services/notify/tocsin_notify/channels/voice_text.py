@@ -9,9 +9,11 @@ from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, Notifica
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.text import severity_word
 from tocsin_notify.domain.page import WAKING, Kind
+from tocsin_notify.domain.template import Part
 
 _TITLE_LENGTH: Final = 200
 """TwiML in a request holds 4000 characters (twilio.com/docs/voice/api/call-resource), and the title stands in it twice."""
+_WORDED_LENGTH: Final = 1500
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff\s]+")
 _SECONDS: Final = 8
 _KEYS: Final = "Press 1 to acknowledge. Press 2 to page the next level. Press 3 to hear it again."
@@ -22,7 +24,7 @@ _NOBODY: Final = "Keys cannot be taken. Please answer in Tocsin. Goodbye."
 
 def spoken(delivery: Delivery, key_url: str) -> str:
     """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
-    text = _text(delivery)
+    text = said(delivery)
     if delivery.kind not in WAKING or not key_url:
         end = _NOBODY if delivery.kind in WAKING else "Goodbye."
         return twiml(_say(text), _pause(), _say(text), _say(end))
@@ -59,7 +61,16 @@ def plain(text: str) -> str:
     return escape(_UNPRINTABLE.sub(" ", text).strip())
 
 
-def _text(delivery: Delivery) -> str:
+def said(delivery: Delivery) -> str:
+    """What it says before it names the keys. A template's text is cut by what it takes as TwiML."""
+    text = delivery.worded(Part.VOICE)
+    while len(plain(text)) > _WORDED_LENGTH:
+        text = text[: len(text) * 3 // 4]
+    return text or default_spoken(delivery)
+
+
+def default_spoken(delivery: Delivery) -> str:
+    """Without what the keys do."""
     job = delivery.job
     match delivery.kind:
         case Kind.VERIFICATION:

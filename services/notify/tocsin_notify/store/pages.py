@@ -62,6 +62,10 @@ SELECT p.id, p.type, p.urgency, p.channel_override, p.only_method, p.outlasts, p
 FROM unnest($1::text[], $2::uuid[]) AS g(org_id, id)
 JOIN pages p ON p.id = g.id AND p.org_id IS NOT DISTINCT FROM g.org_id ORDER BY p.id FOR NO KEY UPDATE OF p
 """
+_LATEST_ABOUT: Final = """
+SELECT p.id, p.job FROM notifications n JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
+WHERE n.org_id = $1 AND n.incident = $2 ORDER BY n.create_time DESC, n.id DESC LIMIT 1
+"""
 _LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
 
@@ -136,6 +140,12 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
         rows[0]["now"] if rows else None,
         bool(rows and rows[0]["paused"]),
     )
+
+
+async def latest_about(tx: Tx, incident: UUID) -> tuple[UUID, bytes] | None:
+    """The page of the newest notification about an incident of the tenant, with its job."""
+    row = await tx.fetchrow(_LATEST_ABOUT, tx.org_id, incident)
+    return None if row is None else (row["id"], row["job"])
 
 
 async def lock(tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool = False) -> Held:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
-from tocsin_notify.store import message_tables, pace_tables, subscription_tables
+from tocsin_notify.store import message_tables, pace_tables, subscription_tables, template_tables
 
 METADATA: Final = MetaData()
 
@@ -338,6 +338,8 @@ texts_received: Final = Table(
 )
 """Text messages that came in, by the provider's name for them, with what each was taken to mean. A number names no tenant."""
 subscription_tables.add_to(METADATA)
+template_sets: Final = template_tables.template_sets(METADATA)
+templates: Final = template_tables.templates(METADATA)
 outbox: Final = kit.outbox(METADATA)
 requests: Final = kit.requests(METADATA)
 audit_entries: Final = kit.audit_entries(METADATA)

@@ -109,6 +109,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
     ERROR_REASON_DIGEST_NOT_FOUND: _ErrorReason.ValueType  # 76
     """NOT_FOUND. The user has no such digest. Create it with UpdateDigest. Metadata: `name`."""
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 78
+    """NOT_FOUND. No such template for this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -268,6 +270,8 @@ ERROR_REASON_SWAP_NOT_FOUND: ErrorReason.ValueType  # 74
 """NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
 ERROR_REASON_DIGEST_NOT_FOUND: ErrorReason.ValueType  # 76
 """NOT_FOUND. The user has no such digest. Create it with UpdateDigest. Metadata: `name`."""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 78
+"""NOT_FOUND. No such template for this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61

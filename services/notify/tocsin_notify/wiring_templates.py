@@ -1,0 +1,25 @@
+"""The service of templates, connected. A part of `wiring`."""
+
+from tocsin.notify.v1 import template_service_pb2_grpc
+from tocsin_kit.lifecycle import Runtime
+from tocsin_kit.rpc.paging import PageTokens
+
+from tocsin_notify.app.templates import Templates
+from tocsin_notify.app.wordings import Wordings
+from tocsin_notify.rpc import template_service
+from tocsin_notify.settings import NotifySettings
+
+
+def serve_templates(runtime: Runtime[NotifySettings], wordings: Wordings, pages: PageTokens) -> None:
+    """Add the service, and the loop that learns of changes."""
+    settings, twilio = runtime.settings, runtime.settings.twilio_account
+    service = template_service.TemplateService(
+        runtime.database,
+        Templates(wordings),
+        pages,
+        public_url=settings.public_url,
+        segments=twilio.sms_segments,
+        replies=twilio.replies,
+    )
+    runtime.rpc.add(service, template_service.NAME, template_service_pb2_grpc.add_TemplateServiceServicer_to_server)
+    runtime.loops.add("templates", wordings.sweep, everywhere=True)

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tocsin_notify.domain import quiet_hours, wall_time
 from tocsin_notify.domain.quiet_hours import DAY, QuietHours, QuietWindow
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -96,3 +97,19 @@ def test_the_end_is_later_out_of_every_window_and_each_moment_before_waits_for_i
     assert moment < end <= moment + timedelta(days=8)
     assert hours.until(end) is None
     assert hours.until(moment + (end - moment) / 2) == end
+
+
+def test_hours_of_many_windows_cost_no_more_than_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for each step of each page, in front of the pages of all tenants."""
+    windows = [QuietWindow(ALL_DAYS, number * 100, 100) for number in range(13)]
+    hours = QuietHours("Europe/Berlin", (*windows, QuietWindow(frozenset(range(6)), 1300, 140)))
+    asked, real = 0, wall_time.earliest_instant_of
+
+    def counted(wall: datetime, zone: str) -> datetime:
+        nonlocal asked
+        asked += 1
+        return real(wall, zone)
+
+    monkeypatch.setattr(quiet_hours, "earliest_instant_of", counted)
+    assert hours.until(berlin("2026-02-02T00:00")) == berlin("2026-02-08T21:40")
+    assert asked <= 12

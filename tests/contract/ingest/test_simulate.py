@@ -17,6 +17,8 @@ from tocsin.ingest.v1.alert_pb2 import (
     AlertOutcome,
 )
 from tocsin.ingest.v1.alert_service_pb2 import (
+    ExplainAlertRequest,
+    ExplainAlertResponse,
     ListAlertsRequest,
     SendAlertRequest,
     SendAlertResponse,
@@ -26,6 +28,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule, TriggerThreshold
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence, SilenceRecurrence
 from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_ingest.domain.decide import Outcome as O
 from tocsin_kit.errors import from_rpc_error
 
 from tests.store.ingest.support import Ingest, bearer, new_org
@@ -46,6 +49,9 @@ class Caller:
     async def simulates(self, alert: AlertInput, **fields: Any) -> SimulateAlertResponse:
         request = SimulateAlertRequest(integration=self.integration, alert=alert, **fields)
         return await self.ingest.alerts.SimulateAlert(request, metadata=bearer(self.org))
+
+    async def explains(self, alert: str) -> ExplainAlertResponse:
+        return await self.ingest.alerts.ExplainAlert(ExplainAlertRequest(name=alert), metadata=bearer(self.org))
 
     async def sends(self, alert: AlertInput) -> SendAlertResponse:
         request = SendAlertRequest(integration=self.integration, alert=alert)
@@ -130,7 +136,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
     random_ = random.Random(11)
     actions = (ALERT_ACTION_TRIGGER, ALERT_ACTION_TRIGGER, ALERT_ACTION_ACKNOWLEDGE, ALERT_ACTION_RESOLVE)
     three = TriggerThreshold(count=3, window=Duration(seconds=600))
-    met = set[int]()
+    met, decided = set[int](), set[int]()
     for _ in range(16):
         rules = [
             RoutingRule(
@@ -151,7 +157,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
         if random_.random() < 0.5:
             matcher = LabelMatcher(label="b", operator=EQUAL, value=random_.choice("12"))
             await here.silences(matchers=[matcher])
-        ended = set[str]()
+        ended, known = set[str](), dict[str, int]()
         for _ in range(15):
             alert = AlertInput(
                 action=random_.choice(actions),
@@ -162,6 +168,14 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
             )
             said, done = await here.simulates(alert), await here.sends(alert)
             met.add(done.outcome)
+            told = await here.explains(done.alert) if done.alert else None
+            if told is not None and len(told.decisions) > known.get(done.alert, 0):
+                known[done.alert] = len(told.decisions)
+                last = told.decisions[-1]
+                assert (last.outcome, last.policy) == (done.outcome, said.policy)
+                assert list(last.group_by) == list(said.group_by)
+                assert (last.HasField("rule"), last.rule) == (said.HasField("rule"), said.rule)
+                decided.add(done.outcome)
             assert (said.outcome, said.dedup_key, said.silence, said.count, said.incident_resolved) == (
                 done.outcome,
                 done.dedup_key,
@@ -176,6 +190,7 @@ async def test_any_alert_becomes_what_was_said(ingest: Ingest) -> None:
             assert bool(said.incident) == (bool(done.incident) and done.outcome != AlertOutcome.ALERT_OUTCOME_OPENED)
             ended |= {said.incident} if done.incident_resolved else set()
     assert met == set(range(1, 11)), "each outcome was met"
+    assert decided == {O.OPENED, O.GROUPED, O.SUPPRESSED, O.SILENCED, O.PAUSED, O.BELOW_THRESHOLD}
 
 
 async def test_what_is_no_alert_is_refused_as_it_would_be(ingest: Ingest) -> None:

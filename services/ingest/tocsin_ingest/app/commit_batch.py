@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-from tocsin.ingest.v1.alert_pb2 import ThresholdProgress
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import Answer as StoredAnswer
@@ -17,8 +16,8 @@ from tocsin_kit.ids import format_name, new_id
 from tocsin_ingest.domain.decide import Decision
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Snapshot, Step
-from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.metrics import IngestMetrics
+from tocsin_ingest.store.decisions import progress
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
 
@@ -181,10 +180,3 @@ def _response(message: Message, decision: Decision) -> SendAlertResponse:
         if decision.alert.incident_id is not None:
             response.incident = format_name("incidents", decision.alert.incident_id)
     return response
-
-
-def progress(below: Below) -> ThresholdProgress:
-    """How far a group is from its threshold."""
-    progress = ThresholdProgress(triggers=below.triggers, count=below.threshold.count)
-    progress.window.FromTimedelta(below.threshold.window)
-    return progress

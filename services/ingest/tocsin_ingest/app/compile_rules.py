@@ -37,7 +37,7 @@ def compile_rules(rules: Iterable[RoutingRule], path: str = "integration.routing
     the integration's expressions have more than MAX_PROGRAM instructions.
     """
     compiling = _Compiling()
-    compiled = tuple(_rule(rule, f"{path}[{index}]", compiling) for index, rule in enumerate(rules))
+    compiled = tuple(_rule(rule, index, f"{path}[{index}]", compiling) for index, rule in enumerate(rules))
     if compiling.violations:
         raise invalid_fields(compiling.violations)
     return compiled
@@ -53,7 +53,7 @@ def compile_usable_rules(rules: Iterable[RoutingRule]) -> tuple[tuple[Rule, ...]
     compiling = _Compiling()
     for index, rule in enumerate(rules):
         before = len(compiling.violations)
-        compiled = _rule(rule, "", compiling)
+        compiled = _rule(rule, index, "", compiling)
         if len(compiling.violations) > before or compiling.over or says_more(rule):
             left_out.append(index)
             compiling.over = False
@@ -132,7 +132,7 @@ class _Compiling:
         return pattern
 
 
-def _rule(rule: RoutingRule, path: str, compiling: _Compiling) -> Rule:
+def _rule(rule: RoutingRule, place: int, path: str, compiling: _Compiling) -> Rule:
     return Rule(
         matchers=_matchers(rule.matchers, f"{path}.matchers", compiling),
         policy=rule.policy,
@@ -143,6 +143,8 @@ def _rule(rule: RoutingRule, path: str, compiling: _Compiling) -> Rule:
         threshold=Threshold(rule.threshold.count, rule.threshold.window.ToTimedelta())
         if rule.HasField("threshold")
         else None,
+        place=place,
+        name=rule.display_name,
     )
 
 

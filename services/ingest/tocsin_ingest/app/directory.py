@@ -26,6 +26,7 @@ from tocsin_kit.secret_boxes import Boxes, SecretLost
 from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
 from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules, says_more
+from tocsin_ingest.app.route_records import RouteRecords, records_of
 from tocsin_ingest.app.signatures import SignatureRule, context_of
 from tocsin_ingest.domain.mails import Rules
 from tocsin_ingest.domain.routing import Rule
@@ -64,6 +65,8 @@ class Routing:
     rules: tuple[Rule, ...]
     default_policy: str
     silences: tuple[Silence, ...] = ()
+    records: RouteRecords = field(default_factory=RouteRecords, compare=False)
+    """What an alert's decision tells of each rule."""
     mapping: CompiledMapping | None = None
     """How alerts are read out of JSON of any form; None: as where nobody says."""
     mail: Rules = EVERY_MAIL_OPENS
@@ -198,6 +201,7 @@ class Directory:
             mapping=mapping,
             mail=mail,
             signature=signature,
+            records=records_of(rules, row.default_policy, row.version),
         )
         return self._silenced(key, routing, quiet)
 

@@ -92,6 +92,7 @@ def routed(
         expiry=stated.expiry,
         pause=path.pause,
         threshold=None if dedup_key in OWN else path.threshold,
+        route=routing.records.of(path),
     )
     return message, path.cut, matched is None
 

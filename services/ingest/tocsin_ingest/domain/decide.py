@@ -40,6 +40,18 @@ class AlertState(Word):
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A decision about an alert, to be told later. `route`: see `Message`. `at`: where the clock was asked."""
+
+    outcome: Outcome
+    route: bytes
+    at: datetime | None = None
+    hold: Hold | None = None
+    pause: Pause | None = None
+    below: Below | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One firing of one key. `newest` is its newest trigger since the snapshot; None: what is stored still holds.
 
@@ -57,6 +69,8 @@ class Alert:
     hold: Hold | None = None
     pause: Pause | None = None
     below: Below | None = None
+    steps: tuple[Step, ...] = ()
+    """The newest decisions since the snapshot that were no repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,8 @@ class Decision:
 
 
 _IGNORED = Decision(Outcome.IGNORED)
+_MOST_STEPS = 7
+"""That one batch keeps of an alert, beside the newest."""
 
 
 def decide(
@@ -181,26 +197,24 @@ def _trigger(
         # It stays where it is even when a changed rule would route it elsewhere by now: people are on it there.
         return _join(Outcome.DEDUPLICATED, message, _heard(alert, message), incident, new_keys=0)
     if message.suppress:
-        return Decision(Outcome.SUPPRESSED, _live(message, alert, AlertState.SUPPRESSED, None, new_id))
+        return Decision(Outcome.SUPPRESSED, _live(Outcome.SUPPRESSED, message, alert, new_id, now))
     pause = None if message.pause is None else _pause(message, message.pause, alert, now)
     if hold is not None:
-        held = replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), hold=hold, pause=pause)
+        held = _live(Outcome.SILENCED, message, alert, new_id, now, hold=hold, pause=pause)
         return Decision(Outcome.SILENCED, held)
     if incident is not None:
-        fires = _live(message, alert, AlertState.FIRING, incident.id, new_id)
+        fires = _live(Outcome.GROUPED, message, alert, new_id, now, incident_id=incident.id)
         return _join(Outcome.GROUPED, message, fires, incident, new_keys=1)
     if pause is not None:
-        return Decision(
-            Outcome.PAUSED, replace(_live(message, alert, AlertState.SUPPRESSED, None, new_id), pause=pause)
-        )
+        return Decision(Outcome.PAUSED, _live(Outcome.PAUSED, message, alert, new_id, now, pause=pause))
     if message.threshold is not None:
         assert tally is not None
         if tally.total < message.threshold.count:
-            kept = _live(message, alert, AlertState.SUPPRESSED, None, new_id)
             below = Below(message.group_key, message.threshold, tally.total, message.labels)
-            return Decision(Outcome.BELOW_THRESHOLD, replace(kept, below=below))
+            kept = _live(Outcome.BELOW_THRESHOLD, message, alert, new_id, now, below=below)
+            return Decision(Outcome.BELOW_THRESHOLD, kept)
     opened = Incident(new_id(), message.group_key, message.severity, 1, 1, first=message)
-    fires = _live(message, alert, AlertState.FIRING, opened.id, new_id)
+    fires = _live(Outcome.OPENED, message, alert, new_id, now, incident_id=opened.id)
     return Decision(Outcome.OPENED, fires, opened, Opened(message, message.severity))
 
 
@@ -228,6 +242,7 @@ def _resolve(message: Message, alert: Alert | None, incident: Incident | None) -
         alert.count,
         alert.newest,
         alert.started,
+        steps=alert.steps,
     )
     if alert.state is AlertState.SUPPRESSED:
         return Decision(Outcome.RESOLVED, over)
@@ -268,6 +283,7 @@ def _heard(alert: Alert, message: Message) -> Alert:
         alert.count + 1,
         message,
         _earlier(alert.started, message.started),
+        steps=alert.steps,
     )
 
 
@@ -278,9 +294,37 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def _live(
-    message: Message, alert: Alert | None, state: AlertState, incident_id: UUID | None, new_id: Callable[[], UUID]
+    outcome: Outcome,
+    message: Message,
+    alert: Alert | None,
+    new_id: Callable[[], UUID],
+    now: datetime | None,
+    *,
+    incident_id: UUID | None = None,
+    hold: Hold | None = None,
+    pause: Pause | None = None,
+    below: Below | None = None,
 ) -> Alert:
+    """The alert after a trigger that found it not firing. With an incident it fires, without one it is suppressed."""
     # A suppressed alert whose rule is gone begins to fire as the same alert: it was the same condition all along.
     alert_id, count = (alert.id, alert.count + 1) if alert else (new_id(), 1)
     started = _earlier(alert.started if alert else None, message.started)
-    return Alert(alert_id, message.key, state, incident_id, count, message, started)
+    state = AlertState.SUPPRESSED if incident_id is None else AlertState.FIRING
+    steps = alert.steps if alert else ()
+    if alert is None or not _goes_on(outcome, alert, hold):
+        steps = (*steps[-_MOST_STEPS:], Step(outcome, message.route, now, hold, pause, below))
+    return Alert(alert_id, message.key, state, incident_id, count, message, started, hold, pause, below, steps)
+
+
+def _goes_on(outcome: Outcome, alert: Alert, hold: Hold | None) -> bool:
+    """Whether the alert is kept for the same reason as before. Such repeats are not told one by one."""
+    match outcome:
+        case Outcome.SILENCED:
+            return alert.hold is not None and hold is not None and alert.hold.silence_id == hold.silence_id
+        case Outcome.PAUSED:
+            return alert.hold is None and alert.pause is not None
+        case Outcome.BELOW_THRESHOLD:
+            return alert.below is not None
+        case Outcome.SUPPRESSED:
+            return alert.hold is None and alert.pause is None and alert.below is None
+    return False

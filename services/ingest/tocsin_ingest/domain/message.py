@@ -32,7 +32,8 @@ class Message:
 
     `expiry`: of a trigger whose alert is over by itself unless it is sent again. `because`: of a resolve by neither a sender nor
     a person. `pause`: of an alert that opens no incident before it has fired for so long. `threshold`: of one that opens
-    an incident only when so many triggers of its group have come.
+    an incident only when so many triggers of its group have come. `route`: what routed it, to be told later and never read by a
+    decision; fields of a serialized `AlertDecision`.
     """
 
     integration_id: str
@@ -56,3 +57,4 @@ class Message:
     because: str = ""
     pause: timedelta | None = None
     threshold: Threshold | None = None
+    route: bytes = b""

@@ -63,6 +63,9 @@ class Rule:
     suppress: bool = False
     pause: timedelta | None = None
     threshold: Threshold | None = None
+    place: int = 0
+    """In the integration's list, counted from 0; some may be left out of the rules that are used."""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Route:
     """The rules' expressions were too expensive for this alert: those not tried yet were left out."""
     pause: timedelta | None = None
     threshold: Threshold | None = None
+    rule: Rule | None = None
+    """The one that decided; None: the default route."""
 
     @property
     def waits(self) -> bool:
@@ -157,6 +162,7 @@ def route(
                 rule.suppress,
                 pause=rule.pause,
                 threshold=rule.threshold,
+                rule=rule,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
 

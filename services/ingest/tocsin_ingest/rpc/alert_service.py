@@ -10,6 +10,8 @@ import grpc
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1 import alert_service_pb2_grpc
 from tocsin.ingest.v1.alert_service_pb2 import (
+    ExplainAlertRequest,
+    ExplainAlertResponse,
     GetAlertRequest,
     GetAlertResponse,
     ListAlertsRequest,
@@ -41,9 +43,10 @@ from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
 from tocsin_ingest.app.simulate_alert import simulate
 from tocsin_ingest.rpc.alert_stream import AlertStream
+from tocsin_ingest.rpc.explain_mapping import explained_to
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
 from tocsin_ingest.rpc.simulate_mapping import simulated_to
-from tocsin_ingest.store import alerts
+from tocsin_ingest.store import alerts, decisions
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 NAME: Final = "tocsin.ingest.v1.AlertService"
@@ -134,6 +137,16 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         call = current_call()
         simulated = await simulate(self._database, call.org_id, integration_id, call.subject, request.alert, time)
         return simulated_to(simulated)
+
+    async def ExplainAlert(self, request: ExplainAlertRequest, context: _Context) -> ExplainAlertResponse:
+        """Why it opened an incident, or none."""
+        alert_id = parse_uuid_name(request.name, "alerts")
+        async with self._database.transaction(current_call().org_id) as tx:
+            row = await alerts.get(tx, alert_id)
+            decided = await decisions.read(tx, alert_id)
+        if row is None:
+            raise not_found(ErrorReason.ERROR_REASON_ALERT_NOT_FOUND, request.name)
+        return explained_to(alert_of(row), decided)
 
     async def GetAlert(self, request: GetAlertRequest, context: _Context) -> GetAlertResponse:
         """One alert."""

@@ -4,8 +4,8 @@ from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
 
-from tocsin_ingest.app.commit_batch import progress
 from tocsin_ingest.app.simulate_alert import Simulated, Tried, explain
+from tocsin_ingest.store.decisions import progress
 
 
 def simulated_to(simulated: Simulated) -> SimulateAlertResponse:

@@ -142,6 +142,12 @@ alerts: Final = Table(
         nullable=True,
         comment="When this firing began by its sender's clock; null: the sender does not tell",
     ),
+    column(
+        "decided",
+        LargeBinary,
+        nullable=True,
+        comment="tocsin.ingest.v1.AlertDecisions; null: it began before they were recorded",
+    ),
     primary_key("id"),
     foreign_key(["incident_id"], "incidents", ["id"], ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
     check("dedup_key <> ''"),

@@ -15,16 +15,20 @@ from tocsin_ingest.domain.decide import Alert, Incident
 from tocsin_ingest.domain.events import AlertsAdded, Event
 from tocsin_ingest.domain.snapshot import Events, Snapshot
 from tocsin_ingest.store import ended_firings, endings, holds, pauses, silences, thresholds
+from tocsin_ingest.store.decisions import encode as encode_steps
 from tocsin_ingest.store.events import encode, kind_of
 
 _REWRITE = outbox.rewrite_from(
-    "SELECT $1::text AS org_id, * FROM unnest($17::bigint[], $18::bytea[], $19::boolean[]) AS u(id, payload, urgent)"
+    "SELECT $1::text AS org_id, * FROM unnest($18::bigint[], $19::bytea[], $20::boolean[]) AS u(id, payload, urgent)"
 )
 _APPEND = outbox.insert_from(
-    """SELECT $1::text AS org_id, * FROM unnest($25::text[], $26::text[], $27::bytea[], $28::float8[])
+    """SELECT $1::text AS org_id, * FROM unnest($26::text[], $27::text[], $28::bytea[], $29::float8[])
     AS u(kind, ordering_key, payload, delay)""",
     delayed=True,
 )
+
+_MOST_DECIDED = 4000
+"""Bytes of decisions about an alert; when there are more, the older ones are dropped."""
 
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
 # the planner has no choice to get wrong (see the migration).
@@ -43,11 +47,14 @@ WITH changed_incidents AS (
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
     source = coalesce(u.source, alerts.source), newest = coalesce(u.newest, alerts.newest),
     start_time = u.start_time,
+    decided = CASE WHEN u.decided IS NULL THEN alerts.decided WHEN length(alerts.decided) < {_MOST_DECIDED}
+      THEN alerts.decided || u.decided ELSE u.decided END,
     last_receive_time = CASE WHEN u.count > alerts.count OR u.state = 'resolved'
       OR (alerts.state = 'suppressed' AND u.state = 'firing') THEN app_now() ELSE alerts.last_receive_time END,
     resolve_time = CASE WHEN u.state = 'resolved' THEN app_now() END
   FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
-    $15::text[], $16::bytea[]) AS u(id, state, incident_id, count, start_time, severity, summary, source, newest)
+    $15::text[], $16::bytea[], $17::bytea[])
+    AS u(id, state, incident_id, count, start_time, severity, summary, source, newest, decided)
   WHERE alerts.id = u.id AND alerts.org_id IS NOT DISTINCT FROM $1
 )
 {_REWRITE}
@@ -66,12 +73,12 @@ WITH new_incidents AS (
       resolved_by)
 ), new_alerts AS (
   INSERT INTO alerts (org_id, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest,
-    count, start_time, resolve_time)
-  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time,
+    count, start_time, decided, resolve_time)
+  SELECT $1, id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided,
     CASE WHEN state = 'resolved' THEN app_now() END
   FROM unnest($13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::smallint[],
-    $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[])
-    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time)
+    $20::text[], $21::text[], $22::bytea[], $23::bigint[], $24::timestamptz[], $25::bytea[])
+    AS u(id, integration_id, dedup_key, key, state, incident_id, severity, summary, source, newest, count, start_time, decided)
 )
 {_APPEND}
 """
@@ -98,7 +105,7 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
             UPDATE,
             tx.org_id,
             *_columns(6, [_changed_incident(each, snapshot.events[each.id].last_sequence) for each in incidents]),
-            *_columns(9, [_changed_alert(each) for each in alerts]),
+            *_columns(10, [_changed_alert(each) for each in alerts]),
             *_columns(3, messages.rewritten),
         )
     if new_incidents or new_alerts or messages.new:
@@ -106,7 +113,7 @@ async def write(tx: Tx, snapshot: Snapshot) -> bool:
             _INSERT,
             tx.org_id,
             *_columns(11, [_new_incident(each, snapshot.events[each.id].last_sequence) for each in new_incidents]),
-            *_columns(12, [_new_alert(each) for each in new_alerts]),
+            *_columns(13, [_new_alert(each) for each in new_alerts]),
             *_columns(4, messages.new),
         )
     if snapshot.ended:
@@ -197,7 +204,9 @@ def _new_incident(incident: Incident, sequence: int) -> tuple[Any, ...]:
 def _changed_alert(alert: Alert) -> tuple[Any, ...]:
     newest = alert.newest
     head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
-    return (*head, newest.severity, newest.summary, newest.source, newest.content) if newest else (*head, *(None,) * 4)
+    if newest is None:
+        return (*head, *(None,) * 5)
+    return (*head, newest.severity, newest.summary, newest.source, newest.content, encode_steps(alert.steps))
 
 
 def _new_alert(alert: Alert) -> tuple[Any, ...]:
@@ -216,4 +225,5 @@ def _new_alert(alert: Alert) -> tuple[Any, ...]:
         newest.content,
         alert.count,
         alert.started,
+        encode_steps(alert.steps),
     )

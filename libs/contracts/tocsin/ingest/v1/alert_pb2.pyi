@@ -437,3 +437,99 @@ class ThresholdProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ThresholdProgress: _TypeAlias = ThresholdProgress  # noqa: Y015
+
+@_typing.final
+class AlertDecision(_message.Message):
+    """A decision about an alert, as it was made: what became of a trigger of it, and by which routing rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    RULE_NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    RULES_CUT_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    outcome: Global___AlertOutcome.ValueType
+    """What became of it. Repeats that changed nothing are not recorded."""
+    rule: _builtins.int
+    """The rule that matched: its place in `routing_rules` then, counted from 0. Unset: none did, and the default route was taken."""
+    rule_name: _builtins.str
+    """The rule's name then."""
+    etag: _builtins.str
+    """The integration's etag then: which version of its routing this was."""
+    policy: _builtins.str
+    """The policy of an incident that it would open: `policies/{policy}`. Empty: the tenant's fallback policy."""
+    rules_cut: _builtins.bool
+    """The regular expressions of the rules took too long on it, so the default route was taken."""
+    silence: _builtins.str
+    """The silence that held it back: `silences/{uuid}`."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When. Unset where it was not kept."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels whose alerts share an incident; empty: only those of the same key."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when that silence, or the pause of the rule, was to keep it."""
+
+    @_builtins.property
+    def threshold(self) -> Global___ThresholdProgress:
+        """How far its group was from the threshold of the rule."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___AlertOutcome.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        rule: _builtins.int | None = ...,
+        rule_name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        rules_cut: _builtins.bool = ...,
+        silence: _builtins.str = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        threshold: Global___ThresholdProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "rule", b"rule", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rule", b"_rule", "etag", b"etag", "group_by", b"group_by", "outcome", b"outcome", "policy", b"policy", "rule", b"rule", "rule_name", b"rule_name", "rules_cut", b"rules_cut", "silence", b"silence", "threshold", b"threshold", "time", b"time", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
+    _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rule) -> _WhichOneofReturnType__rule | None: ...
+
+Global___AlertDecision: _TypeAlias = AlertDecision  # noqa: Y015
+
+@_typing.final
+class AlertDecisions(_message.Message):
+    """What is stored of the decisions about one alert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertDecision]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___AlertDecision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertDecisions: _TypeAlias = AlertDecisions  # noqa: Y015

@@ -74,6 +74,11 @@ class AlertServiceStub:
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.SerializeToString,
                 response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.FromString,
                 _registered_method=True)
+        self.ExplainAlert = channel.unary_unary(
+                '/tocsin.ingest.v1.AlertService/ExplainAlert',
+                request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertRequest.SerializeToString,
+                response_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertResponse.FromString,
+                _registered_method=True)
         self.GetAlert = channel.unary_unary(
                 '/tocsin.ingest.v1.AlertService/GetAlert',
                 request_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.GetAlertRequest.SerializeToString,
@@ -150,6 +155,16 @@ class AlertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainAlert(self, request, context):
+        """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
+        Nothing is decided anew: it tells what was recorded. Alerts of before this was recorded have no decisions.
+
+        Reasons: `ALERT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAlert(self, request, context):
         """Reads one alert. Reasons: `ALERT_NOT_FOUND`.
         """
@@ -191,6 +206,11 @@ def add_AlertServiceServicer_to_server(servicer, server):
                     servicer.SimulateAlert,
                     request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.FromString,
                     response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.SerializeToString,
+            ),
+            'ExplainAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainAlert,
+                    request_deserializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertRequest.FromString,
+                    response_serializer=tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertResponse.SerializeToString,
             ),
             'GetAlert': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAlert,
@@ -353,6 +373,33 @@ class AlertService:
             '/tocsin.ingest.v1.AlertService/SimulateAlert',
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertRequest.SerializeToString,
             tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.SimulateAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.ingest.v1.AlertService/ExplainAlert',
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertRequest.SerializeToString,
+            tocsin_dot_ingest_dot_v1_dot_alert__service__pb2.ExplainAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,12 @@ class AlertServiceStub:
 
     Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
     """
+    ExplainAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]
+    """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
+    Nothing is decided anew: it tells what was recorded. Alerts of before this was recorded have no decisions.
+
+    Reasons: `ALERT_NOT_FOUND`.
+    """
     GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]
@@ -124,6 +130,12 @@ class AlertServiceAsyncStub(AlertServiceStub):
     the rules, silences, alerts and incidents as they are committed now.
 
     Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+    """
+    ExplainAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]  # type: ignore[assignment]
+    """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
+    Nothing is decided anew: it tells what was recorded. Alerts of before this was recorded have no decisions.
+
+    Reasons: `ALERT_NOT_FOUND`.
     """
     GetAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]  # type: ignore[assignment]
     """Reads one alert. Reasons: `ALERT_NOT_FOUND`."""
@@ -202,6 +214,18 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         the rules, silences, alerts and incidents as they are committed now.
 
         Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainAlert(
+        self,
+        request: _alert_service_pb2.ExplainAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_alert_service_pb2.ExplainAlertResponse, _abc.Awaitable[_alert_service_pb2.ExplainAlertResponse]]:
+        """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
+        Nothing is decided anew: it tells what was recorded. Alerts of before this was recorded have no decisions.
+
+        Reasons: `ALERT_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,79 @@
+"""Decisions about alerts, as they are stored with the alert: to be told, and never read to decide."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from tocsin.ingest.v1.alert_pb2 import AlertDecision, AlertDecisions, ThresholdProgress
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.statements import Statement, param
+from tocsin_kit.ids import format_name
+from tocsin_kit.rpc.unopened import enclosed
+
+from tocsin_ingest.domain.decide import Outcome, Step
+from tocsin_ingest.domain.thresholds import Below
+from tocsin_ingest.store.tables import alerts, incidents
+
+_FIELD: Final = AlertDecisions.DESCRIPTOR.fields_by_name["decisions"].number
+_PLAIN: Final = {
+    outcome: AlertDecision(outcome=outcome).SerializeToString()  # type: ignore[arg-type]  # the numbers are the enum's own
+    for outcome in Outcome
+}
+_READ: Final = Statement(
+    sa.select(alerts.c.decided, incidents.c.state.label("incident_state"))
+    .outerjoin_from(
+        alerts,
+        incidents,
+        sa.and_(incidents.c.id == alerts.c.incident_id, incidents.c.org_id.is_not_distinct_from(alerts.c.org_id)),
+    )
+    .where(alerts.c.id == param("id"), alerts.c.org_id.is_not_distinct_from(param("org_id")))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about an alert. `incident_open`: None when it has no incident, or that is forgotten."""
+
+    decisions: Sequence[AlertDecision]
+    incident_open: bool | None
+
+
+def encode(steps: Sequence[Step]) -> bytes | None:
+    """What is appended to what is stored: messages of protobuf may be joined. None: nothing."""
+    if not steps:
+        return None
+    return b"".join(enclosed(_FIELD, step.route + _own(step)) for step in steps)
+
+
+def _own(step: Step) -> bytes:
+    if step.at is None and step.hold is None and step.pause is None and step.below is None:
+        return _PLAIN[step.outcome]
+    decision = AlertDecision(outcome=step.outcome)  # type: ignore[arg-type]
+    if step.at is not None:
+        decision.time.FromDatetime(step.at)
+    if step.hold is not None:
+        decision.silence = format_name("silences", step.hold.silence_id)
+        decision.until_time.FromDatetime(step.hold.until)
+    elif step.pause is not None:
+        decision.until_time.FromDatetime(step.pause.until)
+    if step.below is not None:
+        decision.threshold.CopyFrom(progress(step.below))
+    return decision.SerializeToString()
+
+
+def progress(below: Below) -> ThresholdProgress:
+    """How far a group is from its threshold."""
+    progress = ThresholdProgress(triggers=below.triggers, count=below.threshold.count)
+    progress.window.FromTimedelta(below.threshold.window)
+    return progress
+
+
+async def read(tx: Tx, alert_id: UUID) -> Decided:
+    """What was decided about one alert of the tenant."""
+    row = await tx.fetchrow(*_READ(org_id=tx.org_id, id=alert_id))
+    if row is None:
+        return Decided((), None)
+    found = AlertDecisions.FromString(row["decided"] or b"").decisions
+    return Decided(found, None if row["incident_state"] is None else row["incident_state"] == "open")

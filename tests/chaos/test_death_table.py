@@ -5,6 +5,7 @@ import sys
 import time
 from datetime import timedelta
 
+import aiohttp
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -70,6 +71,37 @@ async def test_ingest_dies_while_it_opens_the_incident_of_a_missing_heartbeat(fl
     assert (await insist(lambda: alerts.SendHeartbeat(SendHeartbeatRequest()))).returned
     await ana.is_told(incident, "resolution")
     assert await tenant.incidents_titled(title) == [incident], "one, whoever has opened it"
+
+
+async def test_the_end_that_a_sender_named_outlives_every_ingest(fleet: Fleet, tenant: Tenant) -> None:
+    """All die as soon as the alert is answered; and once more one does, while it resolves the alert at its end."""
+    [ana] = await tenant.people("ana")
+    ruler = await tenant.integration(await tenant.policy([ana], minutes=600))
+    database = await fleet.database("ingest")
+    ends = await database.fetchval("SELECT app_now() + interval '10 minutes'")
+    alert = {"labels": {"alertname": "db down"}, "endsAt": ends.isoformat()}
+    url = f"{fleet.replicas('ingest')[0].http_url}/api/v2/alerts"
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {ruler.key}"}) as http,
+        http.post(url, json=[alert]) as answer,
+    ):
+        fleet.kill("ingest")
+        assert answer.status == 200
+    await fleet.heal()
+    await eventually(lambda: tenant.incidents_titled("db down"), "the incident")
+    [incident] = await tenant.incidents_titled("db down")
+    await ana.is_paged(incident)
+    await fleet.until("ingest", "SELECT renew_time > app_now() - interval '10 s' FROM intakes WHERE org_id = '*'")
+    resolves = f"{_is(tenant)} AND NEW.state = 'resolved'"
+    async with fleet.breakpoint("ingest", "incidents", "UPDATE", resolves) as point:
+        # Moved by the rows, as above.
+        await database.execute("UPDATE intakes SET since = since - interval '1 day' WHERE org_id = '*'")
+        due = "UPDATE alert_endings SET end_time = app_now() WHERE org_id = $1"
+        assert await database.execute(due, tenant.org_id) == "UPDATE 1", "kept by whoever died"
+        await _kill(point)
+    await database.close()
+    await ana.is_told(incident, "resolution")
+    assert await tenant.incidents_titled("db down") == [incident]
 
 
 async def test_escalation_dies_while_it_takes_an_incident(fleet: Fleet, tenant: Tenant) -> None:

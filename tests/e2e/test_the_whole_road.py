@@ -193,6 +193,19 @@ async def test_a_sender_that_acknowledges_stops_the_paging(tenant: Tenant) -> No
     await ana.is_told(incident, "resolution")
 
 
+async def test_a_sender_s_note_stands_in_the_timeline_and_pages_nobody(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    prom = await tenant.integration(await tenant.policy([ana]))
+    incident = await prom.triggers("db down", dedup_key="db")
+    await ana.is_paged(incident)
+    answer = await prom.sends("the replica is fine", action=alert_pb2.ALERT_ACTION_NOTE, dedup_key="db")
+    assert (answer.outcome, answer.incident) == (alert_pb2.ALERT_OUTCOME_NOTED, incident)
+    await prom.resolves("db")
+    await ana.is_told(incident, "resolution")
+    notes = [each for each in await tenant.timeline(incident) if each.kind == incident_pb2.TIMELINE_KIND_NOTE]
+    assert [(each.actor, each.message) for each in notes] == [(prom.name, "the replica is fine")]
+
+
 async def test_a_permanent_failure_goes_to_the_next_method_at_once(tenant: Tenant) -> None:
     ana = await tenant.person("ana")
     mail = await ana.adds_email()

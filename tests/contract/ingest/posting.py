@@ -25,7 +25,9 @@ PATHS = (
     "/v1/sns",
     "/v2/enqueue",
     "/generic/2010-04-15/create_event.json",
+    "/v2/change/enqueue",
     "/v2/alerts",
+    "/v2/alerts/k/notes",
     "/v2/alerts/k/close",
 )
 

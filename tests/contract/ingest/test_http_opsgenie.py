@@ -199,3 +199,18 @@ async def test_long_texts_are_cut_and_long_aliases_are_told_apart(client: Client
     status, _ = await client.post(f"/v2/alerts/{'a' * 512}1/close?identifierType=alias")
     assert status == 202
     assert len([alert for alert in await client.alerts() if alert.state == ALERT_STATE_FIRING]) == 1
+
+
+async def test_a_note_goes_to_the_incident_of_its_alert(client: Client, escalation: FakeEscalation) -> None:
+    assert await client.create(alias="disk/db1") == 202
+    path = "/v2/alerts/disk%2Fdb1/notes?identifierType=alias"
+    assert (await client.post(path, {"note": "the replica is fine", "user": "cron"}))[0] == 202
+    [alert] = await client.alerts()
+    await until(lambda: "noted" in escalation.kinds(alert.incident))
+    noted = escalation.events[alert.incident][-1].noted
+    assert (noted.text, noted.actor) == ("the replica is fine", alert.integration)
+    assert (alert.count, alert.state) == (1, ALERT_STATE_FIRING)
+    status, answer = await client.post(path, {"note": " "})
+    assert (status, answer["errors"]) == (422, {"note": "Note can not be empty."})
+    # As there, a note on what is over is taken.
+    assert (await client.post("/v2/alerts/other/notes?identifierType=alias", {"note": "too late"}))[0] == 202

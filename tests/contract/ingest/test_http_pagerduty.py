@@ -187,3 +187,44 @@ async def test_what_is_too_large_is_taken_with_a_note_of_what_was_left_out(clien
     assert (status, answer["dedup_key"]) == (202, "large")
     (alert,) = (await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))).alerts
     assert "left out: details" in str(alert.details["left_out"])
+
+
+async def test_a_change_is_noted_on_what_is_open(client: Client, escalation: FakeEscalation) -> None:
+    """With the body of PagerDuty's documentation."""
+    change: dict[str, Any] = {
+        "routing_key": client.key,
+        "payload": {
+            "summary": "Build Success - Increase snapshot create timeout to 30 seconds",
+            "timestamp": "2020-07-17T08:42:58.315+0000",
+            "source": "acme-build-pipeline-tool-default-i-9999",
+            "custom_details": {"build_state": "passed", "build_number": "2"},
+        },
+        "links": [{"href": "https://acme.pagerduty.dev/build/2", "text": "View more details in Acme!"}],
+    }
+
+    async def post(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        async with client.http.post(f"{client.ingest.http}/v2/change/enqueue", json=body) as response:
+            return response.status, await response.json()
+
+    taken = (202, {"status": "success", "message": "Change event processed"})
+    assert await post(change) == taken  # nothing is open
+    for key in ("a", "b", "over"):
+        assert (await client.event(dedup_key=key))[0] == 202
+    assert (await client.event("resolve", dedup_key="over"))[0] == 202
+    for _ in range(2):
+        assert await post(change) == taken
+    listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
+    assert (await client.event("resolve", dedup_key="a"))[0] == 202
+    kinds = {alert.dedup_key: alert.incident for alert in listed.alerts}
+    await until(lambda: escalation.kinds(kinds["a"])[-1] == "resolved" and "noted" in escalation.kinds(kinds["b"]))
+    # Once, though it was sent again.
+    assert [escalation.kinds(kinds[key]).count("noted") for key in ("a", "b", "over")] == [1, 1, 0]
+    told = next(event.noted for event in escalation.events[kinds["b"]] if event.HasField("noted"))
+    assert told.text == (
+        "change: Build Success - Increase snapshot create timeout to 30 seconds in acme-build-pipeline-tool-default-i-9999 "
+        "at 2020-07-17T08:42:58.315+0000 https://acme.pagerduty.dev/build/2"
+    )
+    for wrong, field in (({}, "payload"), ({"payload": {"summary": " "}}, "payload.summary")):
+        status, answer = await post({"routing_key": client.key, **wrong})
+        assert (status, answer["errors"]) == (400, [f"'{field}' is missing or blank"])
+    assert (await post(change | {"routing_key": "tik_no"}))[0] == 400

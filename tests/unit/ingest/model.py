@@ -69,6 +69,8 @@ class Naive:
         count, incident = self.live.get(sent.dedup_key, (0, None))
         if sent.action is Action.ACKNOWLEDGE:
             return (Outcome.ACKNOWLEDGED, count, False) if incident else (Outcome.IGNORED, 0, False)
+        if sent.action is Action.NOTE:
+            return (Outcome.NOTED, count, False) if incident else (Outcome.IGNORED, 0, False)
         if sent.action is Action.RESOLVE:
             if sent.dedup_key not in self.live:
                 return Outcome.IGNORED, 0, False

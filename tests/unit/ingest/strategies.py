@@ -6,7 +6,7 @@ from tocsin_ingest.domain.severity import Severity
 
 from tests.unit.ingest.model import message
 
-_ACTIONS = st.sampled_from([Action.TRIGGER] * 4 + [Action.RESOLVE] * 2 + [Action.ACKNOWLEDGE])
+_ACTIONS = st.sampled_from([Action.TRIGGER] * 4 + [Action.RESOLVE] * 2 + [Action.ACKNOWLEDGE, Action.NOTE])
 
 
 @st.composite

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, tuples
 from tocsin_ingest.domain.decide import AlertState, Incident, Outcome
-from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.snapshot import Pending, Snapshot
@@ -245,3 +245,13 @@ def test_whatever_order_messages_come_in_no_firing_that_is_over_opens_an_inciden
             over = max(over, start)
         elif decision.outcome is Outcome.OPENED:
             assert start > over
+
+
+def test_a_note_goes_to_the_incident_of_what_fires_and_changes_nothing() -> None:
+    snapshot = Snapshot(new_id)
+    opened, noted = snapshot.apply((message("a"), message("a", Action.NOTE)))
+    assert noted.outcome is Outcome.NOTED
+    assert (noted.alert, noted.incident) == (opened.alert, opened.incident)
+    assert noted.event == Noted("integrations/prom", "a is wrong")
+    assert outcomes(message("b", Action.NOTE)) == [Outcome.IGNORED]
+    assert outcomes(message("b", suppress=True), message("b", Action.NOTE))[1:] == [Outcome.IGNORED]

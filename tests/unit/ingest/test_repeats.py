@@ -49,7 +49,7 @@ def pools(draw: st.DrawFn) -> list[list[Message]]:
     for number in range(draw(st.integers(1, 6))):
         made = message(
             draw(st.sampled_from("abc")),
-            draw(st.sampled_from([Action.TRIGGER] * 6 + [Action.RESOLVE, Action.ACKNOWLEDGE])),
+            draw(st.sampled_from([Action.TRIGGER] * 6 + [Action.RESOLVE, Action.ACKNOWLEDGE, Action.NOTE])),
             group=draw(st.sampled_from(["", "g", "g", "h"])),
             severity=draw(st.sampled_from([Severity.CRITICAL, Severity.INFO])),
             suppress=draw(st.sampled_from([False, False, False, True])),

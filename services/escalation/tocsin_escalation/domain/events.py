@@ -133,7 +133,7 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A person writes something down. `source`: about which incident, when that one is merged into this one."""
+    """A person or a sender writes something down. `source`: about which incident, when that one is merged into this one."""
 
     actor: str
     text: str

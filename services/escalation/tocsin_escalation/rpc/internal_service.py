@@ -16,7 +16,7 @@ from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outc
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.escalation import Facts
-from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, OutcomeKind, PageOutcome, Resolved
+from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
 from tocsin_escalation.rpc import digest_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import feeds, policies, standings
@@ -185,6 +185,8 @@ def _event(message: pb.IncidentEvent) -> Opening | Event:
             return AlertsAdded(added.alert_count, added.severity, added.summary, added.new_keys)
         case "acknowledged":
             return Acknowledged(message.acknowledged.actor)
+        case "noted":
+            return Noted(message.noted.actor, message.noted.text)
         case _:
             return Resolved(message.resolved.actor, message.resolved.because)
 

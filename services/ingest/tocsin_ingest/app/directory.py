@@ -32,7 +32,7 @@ from tocsin_ingest.domain.mails import Rules
 from tocsin_ingest.domain.routing import Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import integrations, silences
+from tocsin_ingest.store import alerts, integrations, silences
 from tocsin_ingest.store.integrations import IntegrationRow, KeyRow, Version
 from tocsin_ingest.store.silences import MatchersRow
 
@@ -127,6 +127,11 @@ class Directory:
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
         return await self._routing.get((org_id, integration_id))
+
+    async def firing_keys(self, org_id: str, integration_id: str) -> list[str]:
+        """The dedup key of one alert of each of the integration's newest open incidents."""
+        async with self._database.transaction(org_id) as tx:
+            return await alerts.firing_keys(tx, integration_id)
 
     async def now(self, org_id: str) -> float:
         """The database's time, in seconds since 1970."""

@@ -182,6 +182,8 @@ def _outcome(simulated: Simulated) -> str:
             return "the rule suppresses it: it would be kept, and nobody paged"
         case Outcome.ACKNOWLEDGED:
             return f"{named} would be acknowledged"
+        case Outcome.NOTED:
+            return f"the timeline of {named} would have the note"
         case Outcome.SILENCED:
             assert decision.alert is not None
             assert decision.alert.hold is not None

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import assert_never
 from uuid import UUID
 
-from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
 from tocsin_ingest.domain.message import Action, Message
 from tocsin_ingest.domain.pauses import Pause
 from tocsin_ingest.domain.severity import Severity, worst
@@ -29,6 +29,7 @@ class Outcome(IntEnum):
     SILENCED = 8
     PAUSED = 9
     BELOW_THRESHOLD = 10
+    NOTED = 11
 
 
 class AlertState(Word):
@@ -142,6 +143,10 @@ def decide(
             if alert is None or incident is None or alert.state is not AlertState.FIRING:
                 return _IGNORED
             return Decision(Outcome.ACKNOWLEDGED, alert, incident, Acknowledged(message.actor))
+        case Action.NOTE:
+            if alert is None or incident is None or alert.state is not AlertState.FIRING:
+                return _IGNORED
+            return Decision(Outcome.NOTED, alert, incident, Noted(message.actor, message.summary))
         case Action.RESOLVE:
             return _resolve(message, alert, incident)
         case _:

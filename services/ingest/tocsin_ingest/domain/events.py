@@ -46,7 +46,15 @@ class Resolved:
     because: str = ""
 
 
-Event = Opened | AlertsAdded | Acknowledged | Resolved
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something to know about it."""
+
+    actor: str
+    text: str
+
+
+Event = Opened | AlertsAdded | Acknowledged | Resolved | Noted
 
 
 def fold(last: Event | None, event: Event) -> Event | None:

@@ -17,6 +17,7 @@ class Action(IntEnum):
     TRIGGER = 1
     ACKNOWLEDGE = 2
     RESOLVE = 3
+    NOTE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,8 +190,9 @@ class Format:
     `may_be_empty`: no body at all is taken as an empty object. `outer`: whether the body is an object, or a list of alerts, which
     is then taken as that list whatever `list_field` is. `read`: of formats whose alerts are read as their integration says.
     `open(request, body)`: the document, of requests whose body is not all of it; None: the body is. `options`: what answers
-    OPTIONS, of formats whose senders ask before they send. `prove(outside, org_id, body)`: that the sender is who it says, of
-    formats where its key does not say enough.
+    OPTIONS, of formats whose senders ask before they send. `of_open_incidents`: the body is about all that is wrong with its
+    integration: `item` gets the key of one alert of each open incident. `prove(outside, org_id, body)`: that the sender is who it
+    says, of formats where its key does not say enough.
     """
 
     paths: tuple[str, ...]
@@ -207,6 +208,7 @@ class Format:
     read: Callable[[Document, Routing], Reading] | None = None
     open: Callable[[web.Request, bytes], Document | None] = the_body_is_all
     options: Callable[[web.Request], Awaitable[web.Response]] | None = None
+    of_open_incidents: bool = False
     prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

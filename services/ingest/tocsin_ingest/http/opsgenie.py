@@ -1,7 +1,7 @@
-"""Opsgenie's Alert API: create, acknowledge and close, with the same JSON and the same answers.
+"""Opsgenie's Alert API: create, acknowledge, close and note, with the same JSON and the same answers.
 
 The API key is an integration key, `Authorization: GenieKey tik_…`. An alert's alias is its dedup key. What else the
-API offers (notes, tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
+API offers (tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
 https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
 """
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_ACKNOWLEDGE,
+    ALERT_ACTION_NOTE,
     ALERT_ACTION_RESOLVE,
     ALERT_ACTION_TRIGGER,
     AlertAction,
@@ -77,8 +78,18 @@ def create(_given: Any, body: Json, _place: str) -> Item:
     return Item(alert, labels)
 
 
+def note(_given: Any, body: Json, place: str) -> Item:
+    """A note in the timeline of the alert's incident. Raises INVALID_FIELD."""
+    text = fit.whole(body.get("note")).strip()
+    if not text:
+        raise invalid_fields([FieldViolation("note", "Note can not be empty.")])
+    item = change(ALERT_ACTION_NOTE, _given, body, place)
+    item.alert.summary = fit.text(text, fit.SUMMARY)
+    return item
+
+
 def change(action: AlertAction.ValueType, _given: Any, body: Json, _place: str) -> Item:
-    """An alert that there is already is acknowledged or closed. Raises INVALID_FIELD."""
+    """An alert that there is already is acknowledged, closed or noted. Raises INVALID_FIELD."""
     if body["identifierType"] == "tiny":
         raise invalid_fields([FieldViolation("identifierType", "There are no tiny ids here: use alias.")])
     alert = AlertInput(action=action, dedup_key=fit.key(body["identifier"], _ALIAS_LENGTH))
@@ -161,6 +172,7 @@ def _change(name: str, action: AlertAction.ValueType) -> Format:
 
 FORMATS: Final = (
     _format("/v2/alerts", "opsgenie", create),
+    _format("/v2/alerts/{identifier}/notes", "opsgenie_note", note),
     _change("acknowledge", ALERT_ACTION_ACKNOWLEDGE),
     _change("close", ALERT_ACTION_RESOLVE),
 )

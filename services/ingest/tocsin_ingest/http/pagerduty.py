@@ -62,7 +62,8 @@ def no_header_key(_request: web.Request) -> str:
     return ""
 
 
-def _header_key(request: web.Request) -> str:
+def header_key(request: web.Request) -> str:
+    """The routing key, of clients that do not put it into the body."""
     return request.headers.get("X-Routing-Key", "")
 
 
@@ -107,7 +108,7 @@ FORMAT: Final = Format(
     ("/v2/enqueue", "/v1/enqueue"),
     "pagerduty",
     item,
-    key=_header_key,
+    key=header_key,
     body_key=body_key,
     answer=answer,
     refuse=refuse,

@@ -33,6 +33,7 @@ from tocsin_ingest.http import (
     grafana,
     opsgenie,
     pagerduty,
+    pagerduty_change,
     pagerduty_v1,
     sentry,
     sns,
@@ -50,6 +51,7 @@ _log = get_logger(__name__)
 FORMATS: Final = (
     pagerduty.FORMAT,
     pagerduty_v1.FORMAT,
+    pagerduty_change.FORMAT,
     alertmanager.FORMAT,
     alertmanager_v2.FORMAT,
     grafana.FORMAT,
@@ -197,6 +199,9 @@ class _Receiver:
         form = self._format
         if form.read is not None:
             return form.read(document, await self._directory.routing(sender.org_id, sender.integration_id or ""))
+        if form.of_open_incidents:
+            keys = await self._directory.firing_keys(sender.org_id, sender.integration_id or "")
+            return Reading(form.item, iter(keys), "incidents")
         if document.bare:
             return Reading(form.item, document.items())
         if not form.list_field:

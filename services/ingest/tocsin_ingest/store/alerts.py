@@ -112,6 +112,15 @@ _PAGE: Final = Filtered(
     alerts.c.id < param("before"),
 )
 
+# However long the history is: the newest are read from an index.
+_FIRING_KEYS: Final = """
+SELECT dedup_key FROM (
+  SELECT DISTINCT ON (incident_id) id, dedup_key FROM (
+    SELECT id, incident_id, dedup_key, state FROM alerts WHERE org_id = $1 AND integration_id = $2 ORDER BY id DESC LIMIT 500
+  ) AS newest WHERE state = 'firing' ORDER BY incident_id, id DESC
+) AS firing ORDER BY id DESC LIMIT 20
+"""
+
 
 async def get(tx: Tx, alert_id: UUID) -> AlertRow | None:
     """One alert of the tenant."""
@@ -154,3 +163,9 @@ def _row(row: asyncpg.Record) -> AlertRow:
         row["threshold_lasts"],
         row["threshold_triggers"],
     )
+
+
+async def firing_keys(tx: Tx, integration_id: str) -> list[str]:
+    """The dedup key of one firing alert of each incident, of the integration's newest 500 alerts and 20 incidents."""
+    rows = await tx.fetch(_FIRING_KEYS, tx.org_id, integration_id)
+    return [row["dedup_key"] for row in rows]

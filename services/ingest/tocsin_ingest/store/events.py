@@ -6,6 +6,7 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentAcknowledged,
     IncidentAlertsAdded,
     IncidentEvent,
+    IncidentNoted,
     IncidentOpened,
     IncidentOpenedLink,
     IncidentResolved,
@@ -13,7 +14,7 @@ from tocsin.escalation.v1.internal_service_pb2 import (
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin_kit.ids import format_name
 
-from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Opened, Resolved
+from tocsin_ingest.domain.events import Acknowledged, AlertsAdded, Event, Noted, Opened, Resolved
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.store.records import IncidentRecord
 
@@ -47,6 +48,8 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
             message.acknowledged.CopyFrom(IncidentAcknowledged(actor=actor))
         case Resolved():
             message.resolved.CopyFrom(IncidentResolved(actor=event.actor, because=event.because))
+        case Noted():
+            message.noted.CopyFrom(IncidentNoted(actor=event.actor, text=event.text))
     return message.SerializeToString()
 
 

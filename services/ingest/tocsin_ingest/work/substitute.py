@@ -42,6 +42,9 @@ def strip(event: IncidentEvent) -> IncidentEvent | None:
         case "resolved":
             less.resolved.actor = _plain(event.resolved.actor, _NAME) or "a sender"
             less.resolved.because = _plain(event.resolved.because, _TITLE)
+        case "noted":
+            less.noted.actor = _plain(event.noted.actor, _NAME) or "a sender"
+            less.noted.text = _plain(event.noted.text, _TITLE)
     return None if less == event else less
 
 

@@ -327,6 +327,32 @@ class IncidentResolved(_message.Message):
 Global___IncidentResolved: _TypeAlias = IncidentResolved  # noqa: Y015
 
 @_typing.final
+class IncidentNoted(_message.Message):
+    """A sender has something to say about the incident."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """`integrations/{integration}` or the caller's principal."""
+    text: _builtins.str
+    """What."""
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentNoted: _TypeAlias = IncidentNoted  # noqa: Y015
+
+@_typing.final
 class IncidentEvent(_message.Message):
     """A change of an incident in ingest."""
 
@@ -341,6 +367,7 @@ class IncidentEvent(_message.Message):
     ALERTS_ADDED_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     RESOLVED_FIELD_NUMBER: _builtins.int
+    NOTED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique; the outbox row it comes from."""
     org_id: _builtins.str
@@ -369,6 +396,10 @@ class IncidentEvent(_message.Message):
     def resolved(self) -> Global___IncidentResolved:
         """Over."""
 
+    @_builtins.property
+    def noted(self) -> Global___IncidentNoted:
+        """A note of a sender's."""
+
     def __init__(
         self,
         *,
@@ -381,12 +412,13 @@ class IncidentEvent(_message.Message):
         alerts_added: Global___IncidentAlertsAdded | None = ...,
         acknowledged: Global___IncidentAcknowledged | None = ...,
         resolved: Global___IncidentResolved | None = ...,
+        noted: Global___IncidentNoted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alerts_added", b"alerts_added", "create_time", b"create_time", "event", b"event", "opened", b"opened", "resolved", b"resolved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alerts_added", b"alerts_added", "create_time", b"create_time", "event", b"event", "noted", b"noted", "opened", b"opened", "resolved", b"resolved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alerts_added", b"alerts_added", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "incident", b"incident", "opened", b"opened", "org_id", b"org_id", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alerts_added", b"alerts_added", "create_time", b"create_time", "event", b"event", "event_id", b"event_id", "incident", b"incident", "noted", b"noted", "opened", b"opened", "org_id", b"org_id", "resolved", b"resolved", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "alerts_added", "acknowledged", "resolved"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "alerts_added", "acknowledged", "resolved", "noted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -37,6 +37,8 @@ class _AlertActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertActi
     """A person works on it: paging for the incident of this key stops."""
     ALERT_ACTION_RESOLVE: _AlertAction.ValueType  # 3
     """It is over: close the alert of this key, and its incident when this was the last firing alert."""
+    ALERT_ACTION_NOTE: _AlertAction.ValueType  # 4
+    """Something to know about it: `summary` becomes a note in the timeline of its incident. It changes nothing else."""
 
 class AlertAction(_AlertAction, metaclass=_AlertActionEnumTypeWrapper):
     """What the sender wants to happen. Same three as the PagerDuty Events API v2."""
@@ -49,6 +51,8 @@ ALERT_ACTION_ACKNOWLEDGE: AlertAction.ValueType  # 2
 """A person works on it: paging for the incident of this key stops."""
 ALERT_ACTION_RESOLVE: AlertAction.ValueType  # 3
 """It is over: close the alert of this key, and its incident when this was the last firing alert."""
+ALERT_ACTION_NOTE: AlertAction.ValueType  # 4
+"""Something to know about it: `summary` becomes a note in the timeline of its incident. It changes nothing else."""
 Global___AlertAction: _TypeAlias = AlertAction  # noqa: Y015
 
 class _AlertOutcome:
@@ -70,7 +74,7 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     ALERT_OUTCOME_SUPPRESSED: _AlertOutcome.ValueType  # 5
     """A routing rule suppresses it: the alert is kept, and no user is paged."""
     ALERT_OUTCOME_IGNORED: _AlertOutcome.ValueType  # 6
-    """An acknowledge or resolve of a key that is not firing: nothing to do."""
+    """An acknowledge, resolve or note of a key that is not firing: nothing to do."""
     ALERT_OUTCOME_ACKNOWLEDGED: _AlertOutcome.ValueType  # 7
     """The incident's escalation is being stopped."""
     ALERT_OUTCOME_SILENCED: _AlertOutcome.ValueType  # 8
@@ -85,6 +89,8 @@ class _AlertOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertOut
     """The triggers of its group are fewer than its routing rule's threshold: the alert is kept and counted, and no user is paged. The
     trigger that reaches the threshold opens the incident, and those that waited join it.
     """
+    ALERT_OUTCOME_NOTED: _AlertOutcome.ValueType  # 11
+    """The incident's timeline has the note."""
 
 class AlertOutcome(_AlertOutcome, metaclass=_AlertOutcomeEnumTypeWrapper):
     """What became of an alert."""
@@ -102,7 +108,7 @@ ALERT_OUTCOME_RESOLVED: AlertOutcome.ValueType  # 4
 ALERT_OUTCOME_SUPPRESSED: AlertOutcome.ValueType  # 5
 """A routing rule suppresses it: the alert is kept, and no user is paged."""
 ALERT_OUTCOME_IGNORED: AlertOutcome.ValueType  # 6
-"""An acknowledge or resolve of a key that is not firing: nothing to do."""
+"""An acknowledge, resolve or note of a key that is not firing: nothing to do."""
 ALERT_OUTCOME_ACKNOWLEDGED: AlertOutcome.ValueType  # 7
 """The incident's escalation is being stopped."""
 ALERT_OUTCOME_SILENCED: AlertOutcome.ValueType  # 8
@@ -117,6 +123,8 @@ ALERT_OUTCOME_BELOW_THRESHOLD: AlertOutcome.ValueType  # 10
 """The triggers of its group are fewer than its routing rule's threshold: the alert is kept and counted, and no user is paged. The
 trigger that reaches the threshold opens the incident, and those that waited join it.
 """
+ALERT_OUTCOME_NOTED: AlertOutcome.ValueType  # 11
+"""The incident's timeline has the note."""
 Global___AlertOutcome: _TypeAlias = AlertOutcome  # noqa: Y015
 
 class _AlertState:
@@ -221,7 +229,9 @@ class AlertInput(_message.Message):
     dedup_key: _builtins.str
     """Which alerts are the same one, at most 255 characters. Without one: a fingerprint of the labels, else of source and summary."""
     summary: _builtins.str
-    """What is wrong, in one line that a person understands who was just woken; 1 to 1024 characters. Required to trigger."""
+    """What is wrong, in one line that a person understands who was just woken; 1 to 1024 characters. Required to trigger and to
+    note.
+    """
     source: _builtins.str
     """The thing that is broken (a host, a service), at most 255 characters."""
     severity: _severity_pb2.Severity.ValueType

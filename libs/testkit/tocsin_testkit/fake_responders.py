@@ -9,6 +9,7 @@ import grpc
 from grpc_status import rpc_status
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.escalation.v1 import incident_service_pb2 as pb
+from tocsin.escalation.v1.incident_pb2 import Incident
 from tocsin.escalation.v1.incident_service_pb2_grpc import (
     IncidentServiceServicer,
     add_IncidentServiceServicer_to_server,
@@ -34,6 +35,8 @@ class FakeResponders(IncidentServiceServicer):
         self.there = False
         self.refuses: ErrorReason.ValueType | None = None
         self.answers: list[Answered] = []
+        self.incidents: list[Incident] = []
+        """What is open, with its assignees."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Before the server starts."""
@@ -71,6 +74,11 @@ class FakeResponders(IncidentServiceServicer):
     async def GetIncident(self, request: pb.GetIncidentRequest, context: Any) -> pb.GetIncidentResponse:
         await self._serve(context)
         return pb.GetIncidentResponse()
+
+    async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:
+        await self._serve(context)
+        assert _subject(str(dict(context.invocation_metadata())["authorization"])) == request.assignee
+        return pb.ListIncidentsResponse(incidents=[e for e in self.incidents if request.assignee in e.assignees])
 
     async def _note(self, action: str, request: Any, context: Any) -> None:
         await self._serve(context)

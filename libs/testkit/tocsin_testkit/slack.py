@@ -89,6 +89,23 @@ class SlackServer(Provider):
     ) -> int:
         """Send an interaction that was signed `age` seconds ago. `body`: other bytes than those that were signed."""
         content = urlencode({"payload": json.dumps(payload)}).encode()
+        status, _ = await self._signed("/v1/slack", content, age, secret, body)
+        return status
+
+    async def commands(
+        self, text: str, member: str, *, age: float = 0.0, secret: str = SECRET, trigger: str = "13345224609.738474920"
+    ) -> tuple[int, str]:
+        """Somebody types `/tocsin` with this text: the HTTP status, and what they are told."""
+        fields = {"command": "/tocsin", "text": text, "user_id": member, "trigger_id": trigger, "team_id": "T0001"}
+        content = urlencode(fields).encode()
+        status, answer = await self._signed("/v1/slack/command", content, age, secret, None)
+        if status != 200:
+            return status, ""
+        said = json.loads(answer)
+        assert said["response_type"] == "ephemeral"
+        return status, str(said["blocks"][0]["text"]["text"])
+
+    async def _signed(self, path: str, content: bytes, age: float, secret: str, body: bytes | None) -> tuple[int, str]:
         stamp = str(int(time.time() - age))
         digest = hmac.new(secret.encode(), f"v0:{stamp}:".encode() + content, hashlib.sha256).hexdigest()
         headers = {
@@ -96,9 +113,8 @@ class SlackServer(Provider):
             "X-Slack-Request-Timestamp": stamp,
             "X-Slack-Signature": f"v0={digest}",
         }
-        url = "https://tocsin.example.com/notify/v1/slack"
-        status, _ = await self.calls_back("POST", url, data=content if body is None else body, headers=headers)
-        return status
+        url = f"https://tocsin.example.com/notify{path}"
+        return await self.calls_back("POST", url, data=content if body is None else body, headers=headers)
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1

@@ -56,6 +56,7 @@ from tocsin_notify.app.recurring import Recur, RecurringMessages
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
+from tocsin_notify.app.slack_commands import SlackCommands
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.sms_replies import SmsReplies
 from tocsin_notify.app.submit import Submit
@@ -76,7 +77,8 @@ from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
 from tocsin_notify.http.board import Board
 from tocsin_notify.http.buttons import Buttons
-from tocsin_notify.http.slack import SlackInteractions
+from tocsin_notify.http.slack import SignedBySlack, SlackInteractions
+from tocsin_notify.http.slack_commands import SlackCommandRoute
 from tocsin_notify.http.telegram import TelegramUpdates
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
@@ -287,7 +289,9 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             runtime.http.add_routes(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
         slack = channels[Channel.SLACK]
         if settings.slack_account.secrets and isinstance(slack, SlackChannel):
-            runtime.http.add_routes(SlackInteractions(settings.slack_account, slack, callbacks, presses).routes())
+            from_slack = SignedBySlack(settings.slack_account, presses.now)
+            runtime.http.add_routes(SlackInteractions(from_slack, slack, callbacks, presses).routes())
+            runtime.http.add_routes(SlackCommandRoute(from_slack, SlackCommands(db, responders)).routes())
         if twilio.sid:
             signed = SignedByTwilio(twilio, settings.public_url)
             runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses, failures)).routes())

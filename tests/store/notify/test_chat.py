@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.escalation.v1 import incident_pb2
+from tocsin.escalation.v1.incident_pb2 import Incident
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
 from tocsin_kit.ids import new_id
 from tocsin_notify.channels.base import ChannelSender, Delivery, Target
 from tocsin_notify.channels.callbacks import CallbackUrls
@@ -30,6 +33,7 @@ from tests.store.notify.phones import PUBLIC, proven
 from tests.store.notify.support import ALLOWED, Notify, World, job, new_org, until
 
 ANA, BEN, GROUP = 11111111, 22222222, -100123456789
+TRIGGERED = incident_pb2.INCIDENT_STATE_TRIGGERED
 URL_KEYS = [b"k" * 32]
 
 
@@ -269,6 +273,57 @@ async def test_what_slack_did_not_sign_just_now_is_refused(world: World, slack: 
         assert await slack.presses(message, "Acknowledge", "UANA00001", value=value) == 200
         assert "no longer known" in slack.whispers[-1][2]
         assert world.escalation.responders.acted == []
+
+
+def open_incident(user: str, title: str, state: incident_pb2.IncidentState.ValueType = TRIGGERED) -> Incident:
+    made = Incident(name=f"incidents/{new_id()}", title=title, severity=SEVERITY_ERROR, state=state, assignees=[user])
+    made.create_time.FromDatetime(datetime(2026, 3, 1, 3, 12, tzinfo=UTC))
+    return made
+
+
+async def test_a_slack_command_shows_and_acknowledges_what_the_member_is_paged_for(
+    world: World, slack: SlackServer
+) -> None:
+    org, other = new_org(), new_org()
+    async with running(world, slack) as notify:
+        wanted = contact_pb.ContactMethod(user="users/ana", slack=contact_pb.SlackContact(id="UANA00001"))
+        await proven(world, notify, org, wanted, "UANA00001")
+        await world.method(other, "users/anna", slack="UANA00001")
+        await world.method(other, "users/ben", slack="UANA00001", verified=False)
+        disk, deleted = open_incident("users/ana", "Disk full & <!channel>"), open_incident("users/ben", "not hers")
+        held = open_incident("users/anna", "Queue is long", incident_pb2.INCIDENT_STATE_ACKNOWLEDGED)
+        answered = world.escalation.responders
+        answered.incidents = [disk, deleted, held]
+        assert (await slack.commands("list", "UBEN00001"))[1].startswith("Add this Slack account")
+        _, told = await slack.commands(" ", "UANA00001")
+        code = told.partition(":")[0]
+        assert told.splitlines() == [
+            f"{code}: error: Disk full & <!channel> (waits for an answer, since 2026-03-01 03:12 UTC)",
+            f"{told.splitlines()[1].partition(':')[0]}: error: Queue is long (acknowledged, since 2026-03-01 03:12 UTC)",
+            '"ack" with a code acknowledges one, "ack all" all.',
+        ]
+        assert (await slack.commands("make coffee", "UANA00001"))[1].startswith('Say "list"')
+        assert (await slack.commands("resolve", "UANA00001"))[1].startswith('Say "list"')
+        assert (await slack.commands("ack 0", "UANA00001"))[1].startswith("Nothing was done: you are paged for nothing")
+        assert answered.acted == []
+        for trigger in ("1.a", "1.a", "2.b"):
+            _, told = await slack.commands(f"ACK {code}", "UANA00001", trigger=trigger)
+            assert told == "Acknowledged: Disk full & <!channel>"
+        assert answered.acted == [("acknowledge", "users/ana", "slack")] * 2
+        answered.incidents.append(open_incident("users/anna", "Queue is longer"))
+        assert "say which" in (await slack.commands("ack", "UANA00001"))[1]
+        assert (await slack.commands("ack all", "UANA00001"))[1] == "Acknowledged: 2 incidents."
+        assert set(answered.acted) == {("acknowledge", f"users/{name}", "slack") for name in ("ana", "anna")}
+        answered.refuses = ErrorReason.ERROR_REASON_INCIDENT_RESOLVED
+        assert (await slack.commands("list", "UANA00001"))[1].startswith("It is not certain")
+
+
+async def test_a_slack_command_that_was_not_signed_just_now_is_refused(world: World, slack: SlackServer) -> None:
+    async with running(world, slack):
+        assert (await slack.commands("list", "UANA00001", secret="somebody else's"))[0] == 401
+        assert (await slack.commands("list", "UANA00001", age=400))[0] == 401
+        assert (await slack.commands("list", "UANA00001", age=-400))[0] == 401
+        assert (await slack.commands("list", "", trigger=""))[0] == 400
 
 
 async def _all_sent(world: World, org: str) -> bool:

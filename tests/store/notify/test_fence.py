@@ -33,6 +33,7 @@ ACROSS_TENANTS = {
     "queues.count_slow_retries": "the queue's figures, for operators",
     "sequels.find": "senders of what came after take turns of all tenants",
     "sequels.finished": "senders of what came after take turns of all tenants",
+    "contacts.owners_of_slack": "an account of Slack names no tenant; what follows is done for the tenant of each user",
     "receipts.tenant_of": "a chat's button names a notification, signed, and not its tenant",
     "sms_replies.pages": "a phone number names no tenant; what follows is done for the tenant of the page",
     "sms_replies.is_known": "a phone number names no tenant",

@@ -4,7 +4,7 @@ Everything is refused that the app's signing secret has not signed within the la
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -31,12 +31,37 @@ _PREFIX: Final = "tocsin_"
 _OPEN: Final = "tocsin_open"
 
 
+class SignedBySlack:
+    """Reads what the app's signing secret has signed within the last five minutes, and refuses everything else."""
+
+    def __init__(self, account: SlackAccount, now: Callable[[], Awaitable[float]]) -> None:
+        """`now`: unix seconds of the clock that everything here goes by."""
+        self._account = account
+        self._now = now
+
+    async def read(self, request: web.Request) -> bytes:
+        """The body. Raises CREDENTIAL_INVALID."""
+        body = await read_bytes(request)
+        stamp = request.headers.get("X-Slack-Request-Timestamp", "")
+        given = request.headers.get("X-Slack-Signature", "")
+        # The database is asked for the time once the signature is right: anybody may call this path.
+        if not is_signed(self._account, stamp, body, given) or not is_fresh(stamp, await self._now()):
+            _log.warning(
+                "slack_signature_wrong",
+                meaning="somebody else sent it, it is older than five minutes, or SLACK_SIGNING_SECRET is wrong",
+            )
+            raise TocsinError(
+                ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the app has not signed this request just now"
+            )
+        return body
+
+
 class SlackInteractions:
     """The route of the app's interactivity."""
 
-    def __init__(self, account: SlackAccount, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses) -> None:
+    def __init__(self, signed: SignedBySlack, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses) -> None:
         """`channel` tells people why nothing was done."""
-        self._account = account
+        self._signed = signed
         self._channel = channel
         self._callbacks = callbacks
         self._presses = presses
@@ -47,7 +72,7 @@ class SlackInteractions:
 
     async def interaction(self, request: web.Request) -> web.Response:
         """Act as the person who pressed, if Slack's member ID is a verified contact method of theirs."""
-        payload = _payload(await self._verified(request))
+        payload = _payload(await self._signed.read(request))
         actions, user = payload.get("actions"), payload.get("user")
         if payload.get("type") != "block_actions" or not isinstance(actions, list) or not isinstance(user, dict):
             return web.Response()
@@ -56,21 +81,6 @@ class SlackInteractions:
             if isinstance(pressed, dict) and str(pressed.get("action_id", "")).startswith(_PREFIX):
                 await self._press(pressed, member, payload)
         return web.Response()
-
-    async def _verified(self, request: web.Request) -> bytes:
-        body = await read_bytes(request)
-        stamp = request.headers.get("X-Slack-Request-Timestamp", "")
-        given = request.headers.get("X-Slack-Signature", "")
-        # The database is asked for the time once the signature is right: anybody may call this path.
-        if not is_signed(self._account, stamp, body, given) or not is_fresh(stamp, await self._presses.now()):
-            _log.warning(
-                "slack_signature_wrong",
-                meaning="somebody else sent it, it is older than five minutes, or SLACK_SIGNING_SECRET is wrong",
-            )
-            raise TocsinError(
-                ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "the app has not signed this request just now"
-            )
-        return body
 
     async def _press(self, pressed: dict[str, Any], member: str, payload: dict[str, Any]) -> None:
         if pressed.get("action_id") == _OPEN:

@@ -106,6 +106,15 @@ _OWNER_OF: Final = Statement(
     .order_by(_C.verify_time, _C.id)
     .limit(constant(1))
 )
+# In a transaction of all tenants: an account of Slack names none.
+_OWNERS_OF_SLACK: Final = Statement(
+    sa.select(_C.org_id, _C.user_id)
+    .distinct()
+    .where(_EXISTS, _OWNED, _C.channel == constant("slack"), _C.address == param("address"))
+    .where(_C.verify_time.is_not(None))
+    .order_by(_C.org_id, _C.user_id)
+    .limit(param("limit"))
+)
 
 
 def _contact(row: asyncpg.Record) -> Contact:
@@ -169,6 +178,12 @@ async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:
     """Whose these are; without those that do not exist."""
     rows = await tx.fetch(*_OWNERS(org_id=tx.org_id, ids=list(ids)))
     return {row["id"]: row["user_id"] for row in rows}
+
+
+async def owners_of_slack(tx: Tx, member: str, limit: int) -> list[tuple[str, str]]:
+    """Tenant and user of everybody who has proved that this member of Slack is them."""
+    rows = await tx.fetch(*_OWNERS_OF_SLACK(address=member, limit=limit))
+    return [(row["org_id"], row["user_id"]) for row in rows]
 
 
 async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:

@@ -53,6 +53,7 @@ contact_methods: Final = Table(
     index("contact_methods_by_user", "org_id", "user_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_oldest", "org_id", "create_time", "id", where="delete_time IS NULL"),
     index("contact_methods_by_number", "address", where="channel = 'sms' AND delete_time IS NULL"),
+    index("contact_methods_by_slack", "address", where="channel = 'slack' AND delete_time IS NULL"),
     index("contact_methods_deleted", "delete_time", where="delete_time IS NOT NULL"),
     index("contact_methods_of_nobody", "create_time", where="user_id = '' AND delete_time IS NULL"),
 )

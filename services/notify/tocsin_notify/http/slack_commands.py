@@ -1,0 +1,50 @@
+"""Commands of an app of Slack (docs.slack.dev/interactivity/implementing-slash-commands): what one is paged for; acknowledge it.
+
+Only the member who typed one sees the answer, which is plain text: nothing of an alert is read as a mention or a link.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from tocsin_kit.errors import invalid
+
+from tocsin_notify.app.slack_commands import SlackCommands
+from tocsin_notify.http.slack import SignedBySlack
+
+PATH: Final = "/v1/slack/command"
+_SECONDS: Final = 2.5
+"""Slack shows an error of its own after three, and what was done is not told."""
+_MOST_FIELDS: Final = 50
+_LONGEST: Final = 3000
+_LATE: Final = "It is not certain that it was done: it takes too long. Send it again."
+
+
+class SlackCommandRoute:
+    """The route of the app's command."""
+
+    def __init__(self, signed: SignedBySlack, commands: SlackCommands) -> None:
+        self._signed = signed
+        self._commands = commands
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """To be added to the HTTP server."""
+        return (web.post(PATH, self.command),)
+
+    async def command(self, request: web.Request) -> web.Response:
+        """Answer the member who typed it."""
+        body = await self._signed.read(request)
+        try:
+            fields = dict(parse_qsl(body.decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict"))
+            member, occurrence = fields["user_id"], fields["trigger_id"]
+        except (ValueError, KeyError) as error:
+            raise invalid("body", "must be a form with user_id and trigger_id") from error
+        try:
+            async with asyncio.timeout(_SECONDS):
+                said = await self._commands.take(member, fields.get("text", ""), occurrence)
+        except TimeoutError:
+            said = _LATE
+        plain = {"type": "plain_text", "text": said[:_LONGEST], "emoji": False}
+        return web.json_response({"response_type": "ephemeral", "blocks": [{"type": "section", "text": plain}]})

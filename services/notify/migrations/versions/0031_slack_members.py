@@ -1,14 +1,14 @@
 """Whose a Slack account is, asked of all tenants: the app that sends a command is the operator's.
 
-Revision ID: 0030
-Revises: 0029
+Revision ID: 0031
+Revises: 0030
 """
 
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0030"
-down_revision = "0029"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,7 @@ from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
+from tocsin_notify.domain.bundling import BundlePolicy
 
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
@@ -251,6 +252,12 @@ class NotifySettings(ServiceSettings):
         """SLACK_…, as its channel takes them."""
         token = self.slack_bot_token.get_secret_value().strip()
         return SlackAccount(token, _parts(self.slack_signing_secret), self.slack_base_url)
+
+    @property
+    def bundling(self) -> BundlePolicy:
+        """When pages come together, for people for whom nothing else was chosen."""
+        collect = self.storm_collect_seconds
+        return BundlePolicy(self.storm_pages, self.storm_window_seconds, collect, collect * 4)
 
     @property
     def pushover_account(self) -> PushoverAccount:

@@ -71,14 +71,12 @@ from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.queues import Queues
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
 from tocsin_notify.http.board import Board
 from tocsin_notify.http.buttons import Buttons
-from tocsin_notify.http.slack import SignedBySlack, SlackInteractions
-from tocsin_notify.http.slack_commands import SlackCommandRoute
+from tocsin_notify.http.slack_commands import slack_routes
 from tocsin_notify.http.telegram import TelegramUpdates
 from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
 from tocsin_notify.http.twilio_calls import TwilioCalls
@@ -210,12 +208,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         backlog=backlog,
         begins=lambda start: journal.note(begun(start)),
     )
-    bundling = BundlePolicy(
-        settings.storm_pages,
-        settings.storm_window_seconds,
-        settings.storm_collect_seconds,
-        settings.storm_collect_seconds * 4,
-    )
     submit = Submit(
         gate,
         calls,
@@ -227,7 +219,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         lease=settings.lease,
         presence=presence,
         nudge=relay.nudge,
-        bundling=bundling,
+        bundling=settings.bundling,
         notes=journal,
     )
     deliver = Deliver(
@@ -289,9 +281,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             runtime.http.add_routes(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
         slack = channels[Channel.SLACK]
         if settings.slack_account.secrets and isinstance(slack, SlackChannel):
-            from_slack = SignedBySlack(settings.slack_account, presses.now)
-            runtime.http.add_routes(SlackInteractions(from_slack, slack, callbacks, presses).routes())
-            runtime.http.add_routes(SlackCommandRoute(from_slack, SlackCommands(db, responders)).routes())
+            commands = SlackCommands(db, responders)
+            runtime.http.add_routes(slack_routes(settings.slack_account, slack, callbacks, presses, commands))
         if twilio.sid:
             signed = SignedByTwilio(twilio, settings.public_url)
             runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses, failures)).routes())
@@ -315,7 +306,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
     add(
-        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, bundling),
+        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling),
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )

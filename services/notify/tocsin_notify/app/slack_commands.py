@@ -34,7 +34,9 @@ _TITLE: Final = 100
 _LIST: Final = frozenset({"", "list", "pages"})
 _ALL: Final = frozenset({"ack all", "acknowledge all", "a all", "all"})
 _HOW: Final = 'Say "list" for what you are paged for, "ack 12" to acknowledge the one with the code 12, or "ack all".'
-_STRANGER: Final = "Add this Slack account (your member ID) to your contact methods in Tocsin and verify it, so that it is known whose it is."
+_STRANGER: Final = (
+    "Add this Slack account (your member ID) to your contact methods in Tocsin and verify it: nobody knows it yet."
+)
 _LATER: Final = (
     "It is not certain that it was done: the service that knows the incidents does not answer. Send it again."
 )

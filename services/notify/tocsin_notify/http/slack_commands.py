@@ -11,8 +11,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from tocsin_kit.errors import invalid
 
+from tocsin_notify.app.presses import Presses
 from tocsin_notify.app.slack_commands import SlackCommands
-from tocsin_notify.http.slack import SignedBySlack
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.slack import SlackChannel
+from tocsin_notify.channels.slack_account import SlackAccount
+from tocsin_notify.http.slack import SignedBySlack, SlackInteractions
 
 PATH: Final = "/v1/slack/command"
 _SECONDS: Final = 2.5
@@ -20,6 +24,15 @@ _SECONDS: Final = 2.5
 _MOST_FIELDS: Final = 50
 _LONGEST: Final = 3000
 _LATE: Final = "It is not certain that it was done: it takes too long. Send it again."
+
+
+def slack_routes(
+    account: SlackAccount, channel: SlackChannel, callbacks: CallbackUrls, presses: Presses, commands: SlackCommands
+) -> Iterable[web.AbstractRouteDef]:
+    """Everything that the app may be told of."""
+    signed = SignedBySlack(account, presses.now)
+    interactions = SlackInteractions(signed, channel, callbacks, presses)
+    return (*interactions.routes(), *SlackCommandRoute(signed, commands).routes())
 
 
 class SlackCommandRoute:

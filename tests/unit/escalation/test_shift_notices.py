@@ -19,6 +19,7 @@ from tocsin_escalation.domain.shift_notices import (
     shifts_in,
     too_late,
     week_minutes,
+    within_week,
 )
 
 from tests.unit.escalation.schedules.writing import DAILY, MON, SUN, layer, override, utc
@@ -27,11 +28,16 @@ EVERYTHING = Choice("UTC", 60, True, None, utc("2026-01-01 00:00"))
 WEB = Schedule("web", "UTC", (layer("ana", "ben", turn=DAILY),))
 
 
+def all_shifts(schedule: Schedule, user: str, since: str, until: str = "2026-01-09 00:00") -> list[Shift]:
+    found = shifts_in(schedule.id, resolve(schedule, utc(since), utc(until)))
+    return [shift for shift in found if shift.user == user]
+
+
 def shifts(
     schedule: Schedule, user: str, since: str = "2026-01-05 00:00", until: str = "2026-01-09 00:00"
 ) -> list[Shift]:
-    found = shifts_in(schedule.id, resolve(schedule, utc(since), utc(until)))
-    return [shift for shift in found if shift.user == user]
+    """Those that begin meanwhile."""
+    return [shift for shift in all_shifts(schedule, user, since, until) if shift.start is not None]
 
 
 def told(notices: list[Notice]) -> list[str]:
@@ -54,8 +60,14 @@ def test_an_override_takes_her_shift_and_makes_it_his() -> None:
     assert told(planned(EVERYTHING, shifts(to_carla, "carla"), now)) == ["01-07 08:00 before", "01-07 09:00 hand_over"]
 
 
-def test_what_the_window_begins_with_is_no_beginning() -> None:
-    assert shifts(WEB, "ana", since="2026-01-05 12:00", until="2026-01-06 12:00") == []
+def test_a_shift_that_was_under_way_already_brings_no_notice_but_stands_in_the_week_ahead() -> None:
+    mine = all_shifts(WEB, "ana", "2026-01-05 12:00")
+    now = utc("2026-01-05 12:30")
+    assert told(planned(EVERYTHING, mine[:1], now)) == []
+    week = within_week(mine, now)
+    assert [shift.start for shift in week] == [None, utc("2026-01-07 09:00")]
+    assert text_of(NoticeKind.WEEK, week, Names(), "UTC", now).body.splitlines()[0] == "web: now to Tue 6 Jan 09:00"
+    assert within_week(mine, utc("2026-01-08 12:00")) == [], "they are over"
 
 
 def test_a_late_notice_says_that_the_shift_has_begun_and_a_later_one_is_skipped() -> None:
@@ -68,7 +80,7 @@ def test_a_late_notice_says_that_the_shift_has_begun_and_a_later_one_is_skipped(
     assert text_of(NoticeKind.BEFORE, [shift], Names(), "UTC", late).title == (
         "Your shift began Wed 7 Jan 09:00, 12 minutes ago"
     )
-    key = Key(NoticeKind.BEFORE, "web", shift.start)
+    key = Key(NoticeKind.BEFORE, "web", utc("2026-01-07 09:00"))
     assert not too_late(key, utc("2026-01-07 09:59"))
     assert too_late(key, utc("2026-01-07 10:00"))
     assert planned(only_before, mine, utc("2026-01-07 10:01")) == []
@@ -122,10 +134,14 @@ def test_the_notices_say_what_a_tired_reader_needs() -> None:
     [shift] = shifts(WEB, "ana", since="2026-01-06 00:00")
     before = text_of(NoticeKind.BEFORE, [shift], names, "Europe/Berlin", utc("2026-01-07 08:00"))
     assert before.title == "Your shift begins Wed 7 Jan 10:00, in 1 hour"
-    assert before.body == ("Web: Wed 7 Jan 10:00 to Thu 8 Jan 10:00; Ben hands over\nTimes are those of Europe/Berlin.")
-    hand_over = text_of(NoticeKind.HAND_OVER, [replace(shift, beside=("carla",))], names, "UTC", shift.start)
+    assert before.body == (
+        "Web: Wed 7 Jan 10:00 to Thu 8 Jan 10:00; you take over from Ben\nTimes are those of Europe/Berlin."
+    )
+    hand_over = text_of(
+        NoticeKind.HAND_OVER, [replace(shift, beside=("carla",))], names, "UTC", utc("2026-01-07 09:00")
+    )
     assert hand_over.title == "You are on call now: Web"
-    assert "Ben hands over; with Carla" in hand_over.body
+    assert "you take over from Ben; with Carla" in hand_over.body
     week = text_of(NoticeKind.WEEK, [shift], names, "UTC", utc("2026-01-05 09:00"))
     assert week.title == "The coming week: 1 shift"
     nothing = text_of(NoticeKind.WEEK, [], names, "UTC", utc("2026-01-05 09:00"))

@@ -23,9 +23,19 @@ from tocsin_kit.logging import get_logger
 from tocsin_escalation.app import coming_shifts
 from tocsin_escalation.app.halves import in_halves
 from tocsin_escalation.app.plan_notices import choice_of, told_in
-from tocsin_escalation.domain.schedules.clock import WEEK, minute_of, time_of
+from tocsin_escalation.domain.schedules.clock import minute_of, time_of
 from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Names, OpenIncident, incidents_text, text_of
-from tocsin_escalation.domain.shift_notices import Key, NoticeKind, NoticeState, Shift, ends, planned, too_late
+from tocsin_escalation.domain.shift_notices import (
+    Key,
+    NoticeKind,
+    NoticeState,
+    Shift,
+    ends,
+    in_order,
+    planned,
+    too_late,
+    within_week,
+)
 from tocsin_escalation.store import shift_notices
 from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
 
@@ -146,10 +156,9 @@ def _judge(chooser: Chooser, rows: Sequence[NoticeRow], shifts: Sequence[Shift],
             gone.append(row.key)
     messages = []
     for kind, keys in told.items():
-        about = [each.shift for key in keys if (each := fresh[key]).shift is not None]
+        about = in_order(each.shift for key in keys if (each := fresh[key]).shift is not None)
         if kind is NoticeKind.WEEK:
-            about = [shift for shift in shifts if minute <= shift.start < minute + WEEK]
-        about.sort(key=lambda shift: (shift.start, shift.schedule))
+            about = within_week(shifts, minute)
         due = min(fresh[key].due for key in keys)
         messages.append(_Message(chooser, kind, tuple(keys), due, tuple(about)))
     return _Verdict(tuple(messages), tuple(skipped), tuple(gone))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock, minute_of, wall_of
-from tocsin_escalation.domain.schedules.model import Group
+from tocsin_escalation.domain.schedules.model import ALWAYS, Group
 from tocsin_escalation.domain.shift_notices import NoticeKind, Shift
 
 MOST_LISTED: Final = 20
@@ -65,11 +65,11 @@ def text_of(kind: NoticeKind, shifts: Sequence[Shift], names: Names, zone: str, 
             return Text(f"You are on call now: {listed}{more}", _lines(shifts, names, zone))
         case NoticeKind.WEEK:
             count = f"{len(shifts)} shift{'s' * (len(shifts) != 1)}"
-            title = f"The coming week: {count if shifts else 'you are not on call'}"
-            return Text(
-                title,
-                _lines(shifts, names, zone) if shifts else f"No shift of yours begins by {_wall(now + WEEK, zone)}.",
-            )
+            if not shifts:
+                return Text(
+                    "The coming week: you are not on call", f"No shift of yours begins by {_wall(now + WEEK, zone)}."
+                )
+            return Text(f"The coming week: {count}", _lines(shifts, names, zone, begun=now))
 
 
 def incidents_text(incidents: Sequence[OpenIncident], schedules: frozenset[str], zone: str, *, cut: bool) -> str:
@@ -80,38 +80,36 @@ def incidents_text(incidents: Sequence[OpenIncident], schedules: frozenset[str],
     )
     if not mine:
         return "More incidents are open than were looked at." if cut else "No incident is open."
-    many = f"{'At least ' * cut}{len(mine)} incident{'s' * (len(mine) != 1)} open:"
+    at_least = "at least " if cut else ""
+    many = f"{at_least}{len(mine)} incident{'s' * (len(mine) != 1)} open:".capitalize()
     lines = [many, *(_incident(each, zone) for each in mine[:MOST_LISTED])]
-    if len(mine) > MOST_LISTED or cut:
-        lines.append(
-            f"… and {'at least ' * cut}{max(len(mine) - MOST_LISTED, 0)} more"
-            if len(mine) > MOST_LISTED
-            else "… and perhaps more"
-        )
+    if len(mine) > MOST_LISTED:
+        lines.append(f"… and {at_least}{len(mine) - MOST_LISTED} more")
     return "\n".join(lines)
 
 
-def _begins(start: int, zone: str, now: int) -> str:
+def _begins(start: int | None, zone: str, now: int) -> str:
+    assert start is not None, "no notice is planned before a shift that was under way already"
     wall = _wall(start, zone)
-    return (
-        f"Your shift begins {wall}, in {_length(start - now)}"
-        if start > now
-        else f"Your shift began {wall}, {_length(now - start)} ago"
-    )
+    if start > now:
+        return f"Your shift begins {wall}, in {_length(start - now)}"
+    return f"Your shift began {wall}, {_length(now - start)} ago"
 
 
-def _lines(shifts: Sequence[Shift], names: Names, zone: str) -> str:
-    lines = [_line(shift, names, zone) for shift in shifts[:MOST_LISTED]]
+def _lines(shifts: Sequence[Shift], names: Names, zone: str, *, begun: int = ALWAYS) -> str:
+    """`begun`: of what has begun by then it does not matter when."""
+    lines = [_line(shift, names, zone, begun) for shift in shifts[:MOST_LISTED]]
     if len(shifts) > MOST_LISTED:
         lines.append(f"… and {len(shifts) - MOST_LISTED} more")
     return "\n".join([*lines, f"Times are those of {zone}."])
 
 
-def _line(shift: Shift, names: Names, zone: str) -> str:
+def _line(shift: Shift, names: Names, zone: str, begun: int) -> str:
+    start = "now" if shift.start is None or shift.start <= begun else _wall(shift.start, zone)
     end = f"to {_wall(shift.end, zone)}" if shift.end is not None else "for more than a week"
-    before = f"; {names.people(shift.hands_over)} hands over" if shift.hands_over else ""
+    before = f"; you take over from {names.people(shift.hands_over)}" if shift.hands_over else ""
     beside = f"; with {names.people(shift.beside)}" if shift.beside else ""
-    return f"{names.schedule(shift.schedule)}: {_wall(shift.start, zone)} {end}{before}{beside}"
+    return f"{names.schedule(shift.schedule)}: {start} {end}{before}{beside}"
 
 
 def _incident(incident: OpenIncident, zone: str) -> str:

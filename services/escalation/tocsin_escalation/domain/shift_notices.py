@@ -57,14 +57,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A user comes on call in a schedule at `start`. `end` None: later than anybody has looked.
+    """A user comes on call in a schedule at `start`. None: they were on call already when the stretch began that was looked at.
+    `end` None: later than anybody has looked.
 
     `hands_over`: who is on call until `start` and no longer. `beside`: who else is on call at `start`.
     """
 
     schedule: str
     user: str
-    start: int
+    start: int | None
     end: int | None
     hands_over: Group = ()
     beside: Group = ()
@@ -89,18 +90,15 @@ class Notice:
 
 
 def shifts_in(schedule: str, segments: Sequence[Segment]) -> Iterator[Shift]:
-    """The shifts that begin within the segments, which follow each other without a break.
-
-    What the first segment begins with is none: it may have begun before.
-    """
+    """The shifts within the segments, which follow each other without a break."""
     for number, segment in enumerate(segments):
-        before = segments[number - 1].people if number else segment.people
+        before = segments[number - 1].people if number else ()
         for user in segment.people:
             if user not in before:
                 yield Shift(
                     schedule,
                     user,
-                    segment.start,
+                    segment.start if number else None,
                     _end(segments, number, user),
                     tuple(each for each in before if each not in segment.people),
                     tuple(each for each in segment.people if each != user),
@@ -114,7 +112,7 @@ def planned(choice: Choice, shifts: Iterable[Shift], now: int, told: Collection[
     """
     found: list[Notice] = []
     for shift in shifts:
-        if shift.start < choice.since or shift.start < now - LATE:
+        if shift.start is None or shift.start < choice.since or shift.start < now - LATE:
             continue
         if choice.before is not None and (shift.start > now or not choice.hand_over):
             found.append(
@@ -130,6 +128,21 @@ def planned(choice: Choice, shifts: Iterable[Shift], now: int, told: Collection[
                 found.append(Notice(Key(NoticeKind.WEEK, "", due), due))
     found.sort(key=lambda notice: notice.due)
     return [notice for notice in found if notice.due <= now + AHEAD and notice.key not in told][:MOST]
+
+
+def within_week(shifts: Iterable[Shift], now: int) -> list[Shift]:
+    """Those of the coming seven days, with what is under way, in their order."""
+    found = [
+        shift
+        for shift in shifts
+        if (shift.end is None or shift.end > now) and (shift.start is None or shift.start < now + WEEK)
+    ]
+    return in_order(found)
+
+
+def in_order(shifts: Iterable[Shift]) -> list[Shift]:
+    """By their beginning."""
+    return sorted(shifts, key=lambda shift: (shift.start or 0, shift.schedule))
 
 
 def too_late(key: Key, now: int) -> bool:

@@ -36,7 +36,7 @@ class _ShiftNoticeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Shift
     SHIFT_NOTICE_KIND_HAND_OVER: _ShiftNoticeKind.ValueType  # 2
     """A shift begins: who hands over, and which incidents are open that the schedule could page for."""
     SHIFT_NOTICE_KIND_WEEK_AHEAD: _ShiftNoticeKind.ValueType  # 3
-    """The shifts of the coming seven days."""
+    """The shifts of the coming seven days, with those under way."""
 
 class ShiftNoticeKind(_ShiftNoticeKind, metaclass=_ShiftNoticeKindEnumTypeWrapper):
     """What a notice tells."""
@@ -48,7 +48,7 @@ SHIFT_NOTICE_KIND_BEFORE: ShiftNoticeKind.ValueType  # 1
 SHIFT_NOTICE_KIND_HAND_OVER: ShiftNoticeKind.ValueType  # 2
 """A shift begins: who hands over, and which incidents are open that the schedule could page for."""
 SHIFT_NOTICE_KIND_WEEK_AHEAD: ShiftNoticeKind.ValueType  # 3
-"""The shifts of the coming seven days."""
+"""The shifts of the coming seven days, with those under way."""
 Global___ShiftNoticeKind: _TypeAlias = ShiftNoticeKind  # noqa: Y015
 
 class _ShiftNoticeState:

@@ -111,7 +111,8 @@ async def floor_rate(receiver: Receiver) -> float:
 
 
 @asynccontextmanager
-async def notify(receiver: Receiver) -> AsyncIterator[tuple[grpc.aio.Channel, asyncpg.Connection]]:
+async def notify(receiver: Receiver, **around: str) -> AsyncIterator[tuple[grpc.aio.Channel, asyncpg.Connection]]:
+    """`around`: further settings."""
     with scratch("bench-notify-") as folder:
         postgres, valkey = Postgres(folder / "pg"), Valkey(folder / "valkey")
         await postgres.start()
@@ -132,6 +133,7 @@ async def notify(receiver: Receiver) -> AsyncIterator[tuple[grpc.aio.Channel, as
                 "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
                 "NOTIFY_ORG_CONCURRENCY": "150",
                 "LOG_LEVEL": "WARNING",
+                **around,
             },
         )
         try:

@@ -75,22 +75,27 @@ class Preview:
             now = await tx.now()
         rhythm = digest.rhythm
         end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
-        asked = await self._escalation.summarize(org_id, [user], rhythm.start_of(end), end)
+        start = rhythm.start_of(end)
+        asked = await self._escalation.summarize(org_id, [user], start, end)
         if not asked.people:
             raise not_found(ErrorReason.ERROR_REASON_USER_NOT_FOUND, user)
-        figures = figures_of(rhythm, end, asked.figures, asked.people[0])
+        figures = figures_of(rhythm, start, end, asked.figures, asked.people[0])
         return Shown(figures, content_of(figures))
 
 
 def figures_of(
-    rhythm: Rhythm, planned: datetime, common: digest_pb2.DigestFigures, person: digest_pb2.DigestPerson
+    rhythm: Rhythm,
+    start: datetime,
+    end: datetime,
+    common: digest_pb2.DigestFigures,
+    person: digest_pb2.DigestPerson,
 ) -> digest_pb2.DigestContent:
-    """What the digest of this time tells one user."""
+    """What a digest of [start, end) tells one user."""
     found = digest_pb2.DigestContent(
         frequency=TO_FREQUENCIES[rhythm.frequency], time_zone=rhythm.time_zone, figures=common, person=person
     )
-    found.start_time.FromDatetime(rhythm.start_of(planned))
-    found.end_time.FromDatetime(planned)
+    found.start_time.FromDatetime(start)
+    found.end_time.FromDatetime(end)
     return found
 
 

@@ -21,12 +21,13 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 
 from tocsin_notify.app.digests import figures_of
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.channels.digests import content_of
 from tocsin_notify.clients.escalation import Escalation
-from tocsin_notify.domain.digest import Frequency, WhenEmpty, page_id, why_not_now
+from tocsin_notify.domain.digest import Rhythm, WhenEmpty, page_id, why_not_now
 from tocsin_notify.domain.digest_content import subject
 from tocsin_notify.domain.page import DIGESTS, NORMAL, RINGING, Kind, Method, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
@@ -54,18 +55,34 @@ _RINGS: Final = "no contact method for digests: each of those that are verified 
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
-    """A leased digest with the latest time at which it was due, and the next one."""
+class _Times:
+    """The latest time at which a digest was due, since when it tells, and the next one."""
 
-    digest: Digest
+    start: datetime
     planned: datetime
     following: datetime
     left_out: str
 
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A leased digest with its times."""
+
+    digest: Digest
+    times: _Times
+
     @property
-    def group(self) -> tuple[str, bool, Frequency, datetime, datetime]:
+    def group(self) -> tuple[str, bool, datetime, datetime]:
         """Those of a group are made by one question: the same tenant, and the same time to tell of."""
-        return self.digest.org_id, bool(self.left_out), self.digest.frequency, self.planned, self.following
+        return self.digest.org_id, bool(self.times.left_out), self.times.start, self.times.planned
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a digest says, if there is something to say to somebody; else why not."""
+
+    job: pb.NotificationJob | None
+    result: str
 
 
 class MakeDigests:
@@ -88,6 +105,7 @@ class MakeDigests:
             pass
 
     async def _round(self) -> int:
+        turns = Turns()
         async with self._db.system() as tx:
             claimed = await digests.claim(
                 tx,
@@ -98,91 +116,69 @@ class MakeDigests:
                 lease=_LEASE,
             )
             now = await tx.now()
-        due = sorted((self._due(each, now) for each in claimed), key=lambda each: each.group)
+        times: dict[tuple[Rhythm, datetime], _Times] = {}  # most have the same
+        for each in claimed:
+            key = each.rhythm, each.next_time
+            if key not in times:
+                times[key] = self._times(*key, now)
+                await turns.give()
+        due = sorted((_Due(each, times[each.rhythm, each.next_time]) for each in claimed), key=lambda each: each.group)
         groups = [list(group) for _, group in groupby(due, key=lambda each: each.group)]
         parts = [group[at : at + USERS_AT_ONCE] for group in groups for at in range(0, len(group), USERS_AT_ONCE)]
         await asyncio.gather(*map(self._make, parts))
         return len(claimed)
 
-    def _due(self, digest: Digest, now: datetime) -> _Due:
+    def _times(self, rhythm: Rhythm, next_time: datetime, now: datetime) -> _Times:
         try:
-            planned, following = digest.rhythm.latest_until(digest.next_time, now)
-            left_out = why_not_now(planned, now, self._latest, digest.time_zone)
+            planned, following = rhythm.latest_until(next_time, now)
+            left_out = why_not_now(planned, now, self._latest, rhythm.time_zone)
+            return _Times(rhythm.start_of(planned), planned, following, left_out)
         except BadTime as error:
-            return _Due(digest, digest.next_time, now + timedelta(days=1), f"left out: {error.field} {error}")
-        return _Due(digest, planned, following, left_out)
+            return _Times(next_time, next_time, now + timedelta(days=1), f"left out: {error.field} {error}")
 
     async def _make(self, due: Sequence[_Due]) -> None:
         """Those of one group. What fails is due again when its lease ends, and holds up no other group."""
-        org_id = due[0].digest.org_id
+        org_id, times = due[0].digest.org_id, due[0].times
         async with self._room:
             try:
-                asked = None if due[0].left_out else await self._ask(due)
-                await self._db.run(org_id, lambda tx: self._write(tx, due, asked))
+                if times.left_out:
+                    drafts = [_Draft(None, each.times.left_out) for each in due]
+                else:
+                    users = sorted({each.digest.user_id for each in due})
+                    asked = await self._escalation.summarize(org_id, users, times.start, times.planned)
+                    drafts = await _drafts(due, asked)
+                await self._db.run(org_id, lambda tx: self._write(tx, due, drafts))
             except TocsinError as error:
                 _log.warning("digests_wait", org_id=org_id, digests=len(due), reason=error.reason_name)
             except Exception:
                 _log.exception("digests_failed", org_id=org_id, digests=len(due))
 
-    async def _ask(self, due: Sequence[_Due]) -> SummarizeForDigestsResponse:
-        first = due[0]
-        start = first.digest.rhythm.start_of(first.planned)
-        users = sorted({each.digest.user_id for each in due})
-        return await self._escalation.summarize(first.digest.org_id, users, start, first.planned)
-
-    async def _write(self, tx: Tx, due: Sequence[_Due], asked: SummarizeForDigestsResponse | None) -> None:
+    async def _write(self, tx: Tx, due: Sequence[_Due], drafts: Sequence[_Draft]) -> None:
         """Make the pages of those that are still due as they were leased."""
-        times = {(each.digest.user_id, each.digest.frequency): each for each in due}
+        drafted = {
+            (each.digest.user_id, each.digest.frequency): (each.times, draft)
+            for each, draft in zip(due, drafts, strict=True)
+        }
         held = await digests.hold(tx, [each.digest for each in due])
         known = await people.read(tx, {(tx.org_id, each.user_id) for each in held})
-        figures = {each.user: each for each in asked.people} if asked is not None else {}
         made: list[Made] = []
         new: dict[UUID, tuple[NewPage, Method]] = {}
         for digest in held:
-            time = times[digest.user_id, digest.frequency]
-            page, result = None, time.left_out
-            if asked is not None:
-                person = known[tx.org_id, digest.user_id]
-                page, result = self._page(digest, time.planned, asked.figures, figures.get(digest.user_id), person, new)
-            made.append(Made(digest, time.planned, time.following, result, page))
+            times, draft = drafted[digest.user_id, digest.frequency]
+            person, page, result = known[tx.org_id, digest.user_id], None, draft.result
+            if draft.job is not None:
+                method = _method(digest, person)
+                if method is None:
+                    result = f"left out: {why_unreachable(person.methods) or _RINGS}"
+                else:
+                    page = page_id(digest.org_id, digest.user_id, digest.frequency, times.planned)
+                    new[page] = (_new_page(page, draft.job, times.planned, self._latest), method)
+            made.append(Made(digest, times.planned, times.following, result, page))
         stored = await pages.insert(tx, [page for page, _ in new.values()])
         rows = [_notification(*new[id]) for id in stored.fences]
         await notifications.insert(tx, rows)
         await digests.settle(tx, made)
         tx.after_commit(lambda: self._tell(tx.org_id, made, [row.id for row in rows]))
-
-    def _page(
-        self,
-        digest: Digest,
-        planned: datetime,
-        common: digest_pb2.DigestFigures,
-        own: digest_pb2.DigestPerson | None,
-        person: Person,
-        new: dict[UUID, tuple[NewPage, Method]],
-    ) -> tuple[UUID | None, str]:
-        """The page of a digest, which is added to `new`, and what became of the digest."""
-        if own is None:
-            return None, "left out: the user is disabled or does not exist"
-        figures = figures_of(digest.rhythm, planned, common, own)
-        content = content_of(figures)
-        if not content.worth_telling and digest.when_empty is WhenEmpty.NOTHING:
-            return None, "nothing to tell, so nothing was sent"
-        method = _method(digest, person)
-        if method is None:
-            return None, f"left out: {why_unreachable(person.methods) or _RINGS}"
-        id = page_id(digest.org_id, digest.user_id, digest.frequency, planned)
-        job = pb.NotificationJob(
-            page=f"pages/{id}",
-            org_id=digest.org_id,
-            type=pb.NOTIFICATION_TYPE_DIGEST,
-            user=digest.user_id,
-            severity=SEVERITY_INFO,
-            title=subject(content),
-            digest=figures,
-        )
-        job.planned_time.FromDatetime(planned)
-        new[id] = (_new_page(id, digest, planned, job, self._latest), method)
-        return id, "made"
 
     def _tell(self, org_id: str, made: Sequence[Made], notifications: Sequence[UUID]) -> None:
         self._hints.now(notifications)
@@ -191,9 +187,39 @@ class MakeDigests:
         _log.info("digests", org_id=org_id, due=len(made), made=len(notifications))
 
 
-def _new_page(id: UUID, digest: Digest, planned: datetime, job: pb.NotificationJob, latest: timedelta) -> NewPage:
+async def _drafts(due: Sequence[_Due], asked: SummarizeForDigestsResponse) -> list[_Draft]:
+    """What each of these says."""
+    people, turns, drafts = {each.user: each for each in asked.people}, Turns(), []
+    for each in due:
+        drafts.append(_draft(each, asked.figures, people.get(each.digest.user_id)))
+        await turns.give()
+    return drafts
+
+
+def _draft(due: _Due, common: digest_pb2.DigestFigures, person: digest_pb2.DigestPerson | None) -> _Draft:
+    digest, planned = due.digest, due.times.planned
+    if person is None:
+        return _Draft(None, "left out: the user is disabled or does not exist")
+    figures = figures_of(digest.rhythm, due.times.start, planned, common, person)
+    content = content_of(figures)
+    if not content.worth_telling and digest.when_empty is WhenEmpty.NOTHING:
+        return _Draft(None, "nothing to tell, so nothing was sent")
+    job = pb.NotificationJob(
+        page=f"pages/{page_id(digest.org_id, digest.user_id, digest.frequency, planned)}",
+        org_id=digest.org_id,
+        type=pb.NOTIFICATION_TYPE_DIGEST,
+        user=digest.user_id,
+        severity=SEVERITY_INFO,
+        title=subject(content),
+        digest=figures,
+    )
+    job.planned_time.FromDatetime(planned)
+    return _Draft(job, "made")
+
+
+def _new_page(id: UUID, job: pb.NotificationJob, planned: datetime, latest: timedelta) -> NewPage:
     page = Page(Kind.DIGEST, Urgency.LOW)
-    return NewPage(id, digest.org_id, digest.user_id, None, page, NORMAL, 0, planned, job, planned + latest)
+    return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, planned, job, planned + latest)
 
 
 def _method(digest: Digest, person: Person) -> Method | None:

@@ -8,6 +8,7 @@ from tocsin_stack.errors import StackError
 from tocsin_stack.scratch import scratch
 
 from tocsin_testkit.demo.check import check
+from tocsin_testkit.demo.digest import what_the_day_was
 from tocsin_testkit.demo.on_call import who_is_on_call
 from tocsin_testkit.demo.story import Story
 from tocsin_testkit.demo.tell import Teller
@@ -27,6 +28,7 @@ async def demo() -> bool:
             await story.disk_fills_up()
             await story.nobody_answers()
             await who_is_on_call(story)
+            await what_the_day_was(story)
             right = await check(story)
     seconds = time.monotonic() - tell.began()
     tell.chapter(

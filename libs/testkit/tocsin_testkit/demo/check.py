@@ -41,6 +41,9 @@ async def check(story: Story) -> bool:
     holds(all(value <= MOST_LATE_MS for value in late), f"timers were late by {late} ms (at most {MOST_LATE_MS})")
     state = (await tenant.incident(story.exhausted)).state
     holds(state == incident_pb2.INCIDENT_STATE_EXHAUSTED, "the incident nobody answered is exhausted, not forgotten")
+    opened = len(story.pages)
+    told = f"{opened} opened, {opened - 1} resolved, 1 still open"
+    holds(story.digest.endswith(told), f"the digest counts what happened: {told}")
     return all(results)
 
 

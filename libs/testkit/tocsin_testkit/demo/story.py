@@ -26,6 +26,8 @@ class Story:
         self.tell = tell
         self.pages: dict[str, list[tuple[str, int]]] = {}
         self.counts: dict[str, int] = {}
+        self.digest = ""
+        """Its subject."""
 
     async def set_up(self) -> None:
         """A tenant with people, policies and keys, all through the public RPCs."""

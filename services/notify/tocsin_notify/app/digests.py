@@ -1,7 +1,8 @@
 """Digests: chosen by their users, ended and looked at. `make_digests` makes those that are due."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.notify.v1 import digest_pb2
@@ -19,6 +20,9 @@ from tocsin_notify.domain.page import RINGING
 from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.store import contacts, digests
 from tocsin_notify.store.digests import Choice, Digest
+
+_QUARTER: Final = timedelta(minutes=15)
+"""For which escalation keeps figures. The one that is not over yet is shown as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Preview:
             digest = await find(tx, user, frequency)
             now = await tx.now()
         rhythm = digest.rhythm
-        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
+        end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + _QUARTER
         start = rhythm.start_of(end)
         asked = await self._escalation.summarize(org_id, [user], start, end)
         if not asked.people:

@@ -223,6 +223,22 @@ async def test_on_another_server_what_was_counted_is_not_counted_again(desk: Des
     await CountFigures(desk.db).everything()
     [row] = await incidents(desk)
     assert (row.opened, row.acknowledged) == (1, 1)
+    [paged] = await pages(desk)
+    assert (paged.pages, paged.acknowledged) == (1, 1)
+
+
+async def test_on_another_server_that_is_further_pages_are_not_counted_again(desk: Desk) -> None:
+    """Pages bear no mark of having been counted: only the time tells."""
+    incident = await opens(desk)
+    await CountFigures(desk.db).everything()
+    async with desk.db.system() as tx:
+        await tx.execute("UPDATE counting_places SET server = 'another'")
+    await desk.passes(minutes=1)
+    await CountFigures(desk.db).everything()
+    await desk.take(incident, ANA)
+    await CountFigures(desk.db).everything()
+    [paged] = await pages(desk)
+    assert (paged.pages, paged.acknowledged) == (1, 1)
 
 
 async def test_figures_are_a_tenants_own_and_outlast_its_incidents(desk: Desk) -> None:

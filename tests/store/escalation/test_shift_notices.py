@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tocsin.notify.v1 import notification_pb2
-from tocsin_escalation.app import overrides, people, policies, schedules, send_notices, shift_notices
+from tocsin_escalation.app import overrides, people, plan_notices, policies, schedules, send_notices, shift_notices
 from tocsin_escalation.app.plan_notices import PlanNotices
 from tocsin_escalation.app.send_notices import NOTICE, SendNotices
 from tocsin_escalation.domain.events import Resolved
@@ -87,7 +87,11 @@ async def test_ana_gets_one_message_an_hour_before_her_shift(desk: Desk) -> None
     assert job.planned_time.ToDatetime(UTC) == begins - HOUR
 
 
-async def test_an_override_that_comes_after_planning_moves_the_notice_to_carl(desk: Desk) -> None:
+@pytest.mark.parametrize("users", [1, 200])
+async def test_an_override_that_comes_after_planning_moves_the_notice_to_carl(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, users: int
+) -> None:
+    monkeypatch.setattr(plan_notices, "_USERS", users)
     begins = await begins_in(desk, 3)
     await desk.db.run(ORG, lambda tx: people.create_user(tx, UserRow("carl", "Carl", "", False)))
     await want(desk, AN_HOUR_BEFORE, "ana", "carl")

@@ -14,11 +14,13 @@ from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import GapChoice, Level, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Mode, Turn, Unit, Window
 from tocsin_escalation.domain.words import Word
-from tocsin_escalation.rpc import mapping, planned_mapping, reminder_service
+from tocsin_escalation.rpc import mapping, planned_mapping, reminder_service, shift_notice_service, swap_mapping
 from tocsin_escalation.store import policies, schedules
 from tocsin_escalation.store.overrides import OverrideRow
 from tocsin_escalation.store.policies import PolicyRow
 from tocsin_escalation.store.reminders import ReminderRow
+from tocsin_escalation.store.shift_notices import NoticeRow
+from tocsin_escalation.store.swaps import SwapRow
 from tocsin_escalation.store.timeline import Entry
 
 from tests.store.made_up import Maker
@@ -49,6 +51,8 @@ SHOWN: dict[type, Callable[[Any], Any]] = {
     PolicyRow: mapping.policy_to,
     ReminderRow: reminder_service.reminder_to,
     OverrideRow: planned_mapping.override_to,
+    SwapRow: lambda row: swap_mapping.swap_to(row, NOON),
+    NoticeRow: shift_notice_service._notice_to,
 }
 
 

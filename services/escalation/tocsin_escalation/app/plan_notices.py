@@ -13,6 +13,7 @@ from typing import Final
 
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import Turns
 
 from tocsin_escalation.app import coming_shifts
 from tocsin_escalation.app.coming_shifts import Shifts
@@ -28,6 +29,8 @@ _TENANTS: Final = 50
 """That are read together."""
 _SCHEDULES: Final = 2000
 """The same of all of them."""
+_USERS: Final = 200
+"""Whose notices one transaction writes: it holds their choices, and pages wait while it is worked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,17 @@ class PlanNotices:
             rows = _by_user(await shift_notices.of_tenants(tx, org_ids))
             shifts = await coming_shifts.of(tx, keys, choosers, now)
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
+        turns = Turns()
         for who, chooser in choosers.items():
+            await turns.give()
             change = change_of(chooser, shifts.get(who, ()), rows.get(who, ()), now)
             if change.gone or change.new:
                 different[chooser.org_id][chooser.user_id] = chooser
         for org_id, users in different.items():
-            await self._db.run(org_id, partial(_write, users=users, shifts=shifts))
+            names = list(users)
+            for begin in range(0, len(names), _USERS):
+                part = {name: users[name] for name in names[begin : begin + _USERS]}
+                await self._db.run(org_id, partial(_write, users=part, shifts=shifts))
 
 
 def _failed(org_id: str) -> None:

@@ -6,11 +6,11 @@ then: a notice goes out only if it would be planned once more.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from tocsin_escalation.domain.schedules.clock import DAY, WEEK, clock, weekday_of
 from tocsin_escalation.domain.schedules.model import Group, Segment
+from tocsin_escalation.domain.words import Word
 
 LONGEST_BEFORE: Final = WEEK
 """Minutes before a shift at which its notice may come at the earliest."""
@@ -24,7 +24,7 @@ LATE_WEEK: Final = DAY
 """The same for a look ahead."""
 
 
-class NoticeKind(StrEnum):
+class NoticeKind(Word):
     """The words are those of the table."""
 
     BEFORE = "before"
@@ -32,7 +32,7 @@ class NoticeKind(StrEnum):
     WEEK = "week"
 
 
-class NoticeState(StrEnum):
+class NoticeState(Word):
     """The words are those of the table."""
 
     PLANNED = "planned"

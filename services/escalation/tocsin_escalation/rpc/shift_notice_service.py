@@ -122,9 +122,9 @@ def _settings_to(user: str, row: ChoiceRow) -> pb.ShiftNoticeSettings:
 
 def _notice_to(row: NoticeRow) -> pb.ShiftNotice:
     return pb.ShiftNotice(
-        kind=_KINDS[row.kind],
+        kind=_KINDS.get(row.kind, pb.SHIFT_NOTICE_KIND_UNSPECIFIED),
         schedule=f"schedules/{row.schedule_id}" if row.schedule_id else "",
         start_time=timestamp(row.start_time),
         due_time=timestamp(row.due_time),
-        state=_STATES[row.state],
+        state=_STATES.get(row.state, pb.SHIFT_NOTICE_STATE_UNSPECIFIED),
     )

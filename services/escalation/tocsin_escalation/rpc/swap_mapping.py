@@ -54,7 +54,7 @@ def swap_to(row: SwapRow, now: datetime) -> pb.Swap:
         offered_to=mapping.names_of(row.offered_to),
         reason=row.reason,
         in_return=back,
-        state=STATES[row.state_at(now)],
+        state=STATES.get(row.state_at(now), pb.SWAP_STATE_UNSPECIFIED),
         accepted_by=f"users/{row.accepted_by}" if row.accepted_by else "",
         declined_by=mapping.names_of(row.declined_by),
         author=row.author,

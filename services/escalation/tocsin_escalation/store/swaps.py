@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -11,10 +10,11 @@ from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
+from tocsin_escalation.domain.words import Word
 from tocsin_escalation.store.planned import Cursor, Planned
 
 
-class SwapState(StrEnum):
+class SwapState(Word):
     """What has become of a swap."""
 
     OFFERED = "offered"

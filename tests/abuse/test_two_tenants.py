@@ -86,6 +86,12 @@ async def first(world: World) -> Tenant:
     day: Any = {"start_time": Timestamp(seconds=minute + 172800), "end_time": Timestamp(seconds=minute + 180000)}
     swap = swap_pb2.Swap(schedule=schedule, user=ana.name, offered=swap_pb2.SwapStretch(**day), reason=MARK)
     await tenant.admin.schedules.CreateSwap(schedule_service_pb2.CreateSwapRequest(swap=swap))
+    layer = calendar_service_pb2.CalendarImport(
+        schedule=schedule, url="https://calendar.example/a.ics", display_name=MARK
+    )
+    await tenant.admin.calendars.CreateCalendarImport(
+        calendar_service_pb2.CreateCalendarImportRequest(calendar_import=layer)
+    )
     feed = calendar_service_pb2.CalendarFeed(schedule=schedule, display_name=MARK)
     await tenant.admin.calendars.CreateCalendarFeed(calendar_service_pb2.CreateCalendarFeedRequest(calendar_feed=feed))
     account = cp.CreateServiceAccountRequest(
@@ -171,6 +177,7 @@ def test_the_first_tenant_has_one_of_everything(names: dict[str, str]) -> None:
         "apiKeys",
         "tokenRevocations",
         "calendarFeeds",
+        "calendarImports",
         "messages",
         "recurringMessages",
         "reminders",

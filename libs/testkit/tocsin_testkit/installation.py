@@ -25,6 +25,7 @@ from tocsin_testkit.twilio import TwilioServer
 QUICK = {
     "ESCALATION_SWEEP_SECONDS": "0.3",
     "ESCALATION_COUNTING_SECONDS": "0.5",
+    "ESCALATION_CALENDAR_FETCH_SECONDS": "1",
     "ESCALATION_NOTICE_LOOK_SECONDS": "1",
     "INGEST_RECONCILE_SECONDS": "1",
     "INGEST_RECONCILE_GRACE_SECONDS": "1",
@@ -38,6 +39,7 @@ PUBLIC_URL = "https://tocsin.example.com/notify"
 LOCAL = {
     "NOTIFY_PUBLIC_URL": PUBLIC_URL,
     "NOTIFY_ALLOW_PRIVATE_WEBHOOKS": "true",
+    "ESCALATION_ALLOW_PRIVATE_CALENDARS": "true",
     # One message tells of many pages above this number; tests ask for each page of each person.
     "NOTIFY_STORM_PAGES": "0",
     "AUTH_WRONG_PER_SECOND": "1e6",

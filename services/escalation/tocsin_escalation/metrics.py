@@ -37,6 +37,17 @@ class EscalationMetrics:
             "Schedules named by policies that have a gap within ESCALATION_GAP_WARNING_DAYS",
             registry=registry,
         )
+        self.calendars_read = Counter(
+            "tocsin_escalation_calendars_read",
+            "Readings of calendars that schedules import; outcome: read or failed",
+            ["outcome"],
+            registry=registry,
+        )
+        self.calendars_stale = Gauge(
+            "tocsin_escalation_calendars_stale",
+            "Calendars that schedules import and that could not be read for ESCALATION_CALENDAR_STALE_SECONDS",
+            registry=registry,
+        )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
         self.timers_not_armed = Counter(
             "tocsin_escalation_timers_not_armed",

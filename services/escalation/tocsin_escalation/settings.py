@@ -1,6 +1,7 @@
 """What escalation reads from the environment, beside what every service reads."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
+from tocsin_kit.secret_boxes import SecretKeys
 from tocsin_kit.settings import ServiceSettings, service_settings
 
 
@@ -35,6 +36,16 @@ class EscalationSettings(ServiceSettings):
     public_url: str = Field("", pattern=r"^(https?://[!-~]+)?$")
     """Where people reach this service's HTTP, such as `https://tocsin.example.com/escalation`: calendar feeds begin with it. A
     proxy takes a path off that this URL has. Empty: CreateCalendarFeed answers with the path at ESCALATION_HTTP_LISTEN."""
+    secret_key: SecretKeys = SecretStr("")
+    """Encrypts the URLs of calendars that schedules import: keys of at least 32 characters, separated by commas. The first
+    encrypts, each decrypts. Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: a calendar whose URL no key
+    decrypts is not read."""
+    allow_private_calendars: bool = False
+    """Whether calendars that schedules import may lead to private, loopback and link-local addresses."""
+    calendar_fetch_seconds: float = Field(900.0, ge=1, le=86_400)
+    """How often each calendar that a schedule imports is read."""
+    calendar_stale_seconds: float = Field(21_600.0, ge=1, le=604_800)
+    """After this time without a good reading a calendar is told of: in the log, by a metric, and as a warning of its schedule."""
     retention_days: int = Field(90, ge=1)
     """Resolved incidents and their timelines are kept this long."""
     counting_seconds: float = Field(10.0, gt=0, le=3600)

@@ -1,5 +1,6 @@
 """The one place that says what is connected to what."""
 
+from datetime import timedelta
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -34,12 +35,14 @@ from tocsin_kit.rpc.outlets import Outlets
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
+from tocsin_kit.secret_boxes import Boxes, secret_keys
 from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
 from tocsin_escalation.app import gaps
 from tocsin_escalation.app.calendar_feeds import CalendarFeeds
+from tocsin_escalation.app.calendar_imports import PURPOSE, CalendarImports, ReadCalendars
 from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.count_figures import CountFigures
 from tocsin_escalation.app.effects import Effects
@@ -53,6 +56,7 @@ from tocsin_escalation.app.send_notices import NOTICE, SendNotices
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.app.watch_incidents import Feeds
 from tocsin_escalation.app.watch_on_call import OnCalls
+from tocsin_escalation.clients.calendar_source import CalendarSource
 from tocsin_escalation.clients.ingest import Ingest
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.http.calendars import Calendars, path_of
@@ -148,13 +152,23 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         reminder_service_pb2_grpc.add_ReminderServiceServicer_to_server,
     )
     add(
-        ScheduleService(db, pages, runtime.rpc.budgets),
+        ScheduleService(db, pages, runtime.rpc.budgets, timedelta(seconds=settings.calendar_stale_seconds)),
         "tocsin.escalation.v1.ScheduleService",
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
     )
+    boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
+    calendars = CalendarSource(allow_private=settings.allow_private_calendars)
+    stale_after = timedelta(seconds=settings.calendar_stale_seconds)
+    reading = ReadCalendars(
+        db, calendars, boxes, metrics, every_seconds=settings.calendar_fetch_seconds, stale_after=stale_after
+    )
     add(
         calendar_service.CalendarService(
-            db, pages, runtime.rpc.budgets, lambda secret: settings.public_url.rstrip("/") + path_of(secret)
+            db,
+            pages,
+            runtime.rpc.budgets,
+            lambda secret: settings.public_url.rstrip("/") + path_of(secret),
+            CalendarImports(boxes, allow_private=settings.allow_private_calendars),
         ),
         calendar_service.NAME,
         calendar_service_pb2_grpc.add_CalendarServiceServicer_to_server,
@@ -242,6 +256,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
+    loops.add("calendars", Sweep(min(5.0, settings.calendar_fetch_seconds), reading.round))
+    loops.add("stale-calendars", Sweep(min(60.0, settings.calendar_stale_seconds), reading.watch))
     loops.add("counting", Sweep(settings.counting_seconds, CountFigures(db).everything))
     loops.add("retention", Sweep(600.0, sweeps.forget))
     return Service(
@@ -250,6 +266,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
             notify_channel.close,
             ingest_channel.close,
             shared.close,
+            calendars.close,
             notify_queue.shutdown,
             queue.shutdown,
         )

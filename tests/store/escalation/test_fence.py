@@ -17,6 +17,8 @@ ACROSS_TENANTS = {
     "counting.tenants": "who has something to count",
     "counting.delete_old": "retention: figures of long ago, of all tenants",
     "changes.horizon": "numbers of transactions, which are no tenant's",
+    "calendar_imports.claim": "the loop that reads calendars of others",
+    "calendar_imports.stale": "the loop that tells of those that cannot be read",
     "calendar_feeds.find": "a secret URL tells whose it is",
     "api_keys.find": "a key tells whose it is",
     "api_keys.delete_over": "retention: keys that ended long ago, of all tenants",

@@ -191,8 +191,8 @@ async def test_a_name_that_changes_its_mind_reaches_nothing(
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(2, 1, 6, "", (next(answers, "127.0.0.1"), port))]
 
-    monkeypatch.setattr("tocsin_notify.channels.addresses.socket.getaddrinfo", lookup)
-    monkeypatch.setattr("tocsin_notify.channels.addresses.is_public", lambda address: str(address) == "203.0.113.1")
+    monkeypatch.setattr("tocsin_kit.addresses.socket.getaddrinfo", lookup)
+    monkeypatch.setattr("tocsin_kit.addresses.is_public", lambda address: str(address) == "203.0.113.1")
     channel = WebhookChannel(timeout=0.3, allow_private=False, concurrency=10)
     outcome = await channel.send(delivery(receiver.url.replace("127.0.0.1", "rebind.example")), ALLOWED)
     again = await channel.send(delivery(receiver.url.replace("127.0.0.1", "again.example")), ALLOWED)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import grpc
 from tocsin.escalation.v1 import calendar_service_pb2 as pb
@@ -16,10 +17,13 @@ from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 
-from tocsin_escalation.app import calendar_feeds
+from tocsin_escalation.app import calendar_feeds, calendar_imports
 from tocsin_escalation.app.calendar_feeds import COLLECTION
+from tocsin_escalation.app.calendar_imports import CalendarImports
+from tocsin_escalation.rpc import calendar_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import calendar_feeds as store
+from tocsin_escalation.store import calendar_imports as import_store
 from tocsin_escalation.store.calendar_feeds import FeedRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,12 +36,20 @@ _log = get_logger(__name__)
 class CalendarService(pb_grpc.CalendarServiceServicer):
     """Calendar feeds."""
 
-    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, url_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        pages: PageTokens,
+        budgets: Budgets,
+        url_of: Callable[[str], str],
+        imports: CalendarImports,
+    ) -> None:
         """`url_of`: where the feed of a secret is found."""
         self._db = db
         self._pages = pages
         self._budgets = budgets
         self._url_of = url_of
+        self._imports = imports
 
     async def CreateCalendarFeed(
         self, request: pb.CreateCalendarFeedRequest, context: Context
@@ -97,6 +109,57 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
         response = await self._db.run(call.org_id, work)
         _log.info("calendar_feed_deleted", name=request.name, author=call.subject)
         return response
+
+    async def CreateCalendarImport(
+        self, request: pb.CreateCalendarImportRequest, context: Context
+    ) -> pb.CreateCalendarImportResponse:
+        call = current_call()
+        wanted = calendar_mapping.import_from(request.calendar_import, call.subject)
+
+        async def work(tx: Tx) -> pb.CreateCalendarImportResponse:
+            async def create() -> pb.CreateCalendarImportResponse:
+                await require_room(tx, "calendar_imports", self._budgets)
+                row = await self._imports.create(tx, wanted, request.calendar_import.url)
+                return pb.CreateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
+
+            return await once(tx, "CreateCalendarImport", request, pb.CreateCalendarImportResponse, create)
+
+        return await self._db.run(call.org_id, work)
+
+    async def GetCalendarImport(
+        self, request: pb.GetCalendarImportRequest, context: Context
+    ) -> pb.GetCalendarImportResponse:
+        async with self._db.transaction(current_call().org_id) as tx:
+            row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
+        return pb.GetCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
+
+    async def ListCalendarImports(
+        self, request: pb.ListCalendarImportsRequest, context: Context
+    ) -> pb.ListCalendarImportsResponse:
+        cursor: Any = self._pages.decode(request)
+        size = page_size(request.page_size)
+        schedule = request.schedule.removeprefix("schedules/")
+        async with self._db.transaction(current_call().org_id) as tx:
+            rows = await import_store.page(tx, schedule, cursor[0] if cursor else UUID(int=0), size + 1)
+        shown = rows[:size]
+        token = self._pages.encode(request, (shown[-1].id,)) if len(rows) > size else ""
+        return pb.ListCalendarImportsResponse(
+            calendar_imports=list(map(calendar_mapping.import_to, shown)), next_page_token=token
+        )
+
+    async def DeleteCalendarImport(
+        self, request: pb.DeleteCalendarImportRequest, context: Context
+    ) -> pb.DeleteCalendarImportResponse:
+        async def work(tx: Tx) -> pb.DeleteCalendarImportResponse:
+            async def delete() -> pb.DeleteCalendarImportResponse:
+                row = await calendar_imports.must_import(tx, parse_uuid_name(request.name, calendar_imports.COLLECTION))
+                await import_store.delete(tx, row.id)
+                note_before(calendar_mapping.import_to(row))
+                return pb.DeleteCalendarImportResponse()
+
+            return await once(tx, "DeleteCalendarImport", request, pb.DeleteCalendarImportResponse, delete)
+
+        return await self._db.run(current_call().org_id, work)
 
 
 def _from(message: pb.CalendarFeed, author: str) -> FeedRow:

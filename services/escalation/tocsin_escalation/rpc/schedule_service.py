@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import grpc
@@ -21,7 +21,7 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import overrides, planned, schedules, swaps
+from tocsin_escalation.app import calendar_imports, overrides, planned, schedules, swaps
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.rpc import planned_mapping as plans
@@ -48,10 +48,12 @@ WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
 class ScheduleService(pb_grpc.ScheduleServiceServicer):
     """Schedules, their overrides, and who is on call."""
 
-    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets) -> None:
+    def __init__(self, db: Database, pages: PageTokens, budgets: Budgets, stale_after: timedelta) -> None:
+        """`stale_after`: how long a calendar may not be read before its schedule warns of it."""
         self._db = db
         self._pages = pages
         self._budgets = budgets
+        self._stale_after = stale_after
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         await mapping.look_up_holidays(request.schedule)
@@ -64,8 +66,12 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return await self._once("CreateSchedule", request, pb.CreateScheduleResponse, take)
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
-        row = await schedules.get(self._db, current_call().org_id, parse_name(request.name, "schedules"))
-        return pb.GetScheduleResponse(schedule=mapping.schedule_to(row))
+        async with self._db.transaction(current_call().org_id) as tx:
+            row = await schedules.must(tx, parse_name(request.name, "schedules"))
+            warnings = await calendar_imports.warnings(tx, row.id, self._stale_after)
+        found = mapping.schedule_to(row)
+        found.warnings.extend(warnings)
+        return pb.GetScheduleResponse(schedule=found)
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         cursor = self._pages.decode(request)

@@ -149,7 +149,9 @@ async def schedules_naming(tx: Tx, users: Sequence[str], since: datetime, until:
              OR EXISTS (SELECT FROM schedule_overrides o WHERE o.org_id = $1 AND o.schedule_id = s.id
                         AND o.end_time > $5 AND o.start_time < $6 AND $2::text[] && o.users)
              OR EXISTS (SELECT FROM fixed_periods p WHERE p.org_id = $1 AND p.schedule_id = s.id
-                        AND p.end_time > $5 AND p.start_time < $6 AND p.shifts @> ANY($4::jsonb[])))
+                        AND p.end_time > $5 AND p.start_time < $6 AND p.shifts @> ANY($4::jsonb[]))
+             OR EXISTS (SELECT FROM calendar_imports c WHERE c.org_id = $1 AND c.schedule_id = s.id
+                        AND c.shifts @> ANY($4::jsonb[])))
            ORDER BY id LIMIT $7""",
         tx.org_id,
         list(users),

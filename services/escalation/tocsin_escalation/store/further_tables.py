@@ -1,7 +1,7 @@
 """Tables that `tables`, which is long, makes part of the schema."""
 
-from sqlalchemy import UUID, BigInteger, Boolean, Integer, MetaData, SmallInteger, Table, Text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 
@@ -14,6 +14,44 @@ def event_feeds(metadata: MetaData) -> Table:
         column("update_time", TIME, default=NOW),
         primary_key("org_id"),
         index("event_feeds_oldest", "update_time"),
+    )
+
+
+def calendar_imports(metadata: MetaData) -> Table:
+    """Layers of schedules whose shifts come from calendars of others."""
+    return Table(
+        "calendar_imports",
+        metadata,
+        column("org_id", Text),
+        column("id", UUID),
+        column("schedule_id", Text),
+        column("display_name", Text),
+        column("url", LargeBinary, comment="Encrypted: who knows it can read the calendar"),
+        column("host", Text),
+        column("time_zone", Text),
+        column("rank", Integer),
+        column("mode", Text),
+        column("names", JSONB),
+        column("author", Text),
+        column("create_time", TIME, default=NOW),
+        column("due_time", TIME, default=NOW),
+        column("fetch_time", TIME, nullable=True),
+        column("read_time", TIME, nullable=True),
+        column("error", Text, default="''"),
+        column("shifts", JSONB, default="'[]'", comment="Of the last time that the calendar could be read"),
+        column("cut", Boolean, default="false"),
+        column("unmatched", ARRAY(Text), default="'{}'"),
+        primary_key("org_id", "id"),
+        foreign_key(
+            ["org_id", "schedule_id"],
+            "schedules",
+            ["org_id", "id"],
+            name="calendar_imports_schedule_fkey",
+            ondelete="CASCADE",
+        ),
+        check("mode IN ('mask', 'add')", name="calendar_imports_mode"),
+        index("calendar_imports_by_schedule", "org_id", "schedule_id"),
+        index("calendar_imports_due", "due_time"),
     )
 
 

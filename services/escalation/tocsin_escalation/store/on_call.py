@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from tocsin_kit.db.pool import Tx
 
-from tocsin_escalation.domain.schedules.model import FixedPeriod, Override, Schedule, Scope
+from tocsin_escalation.domain.schedules.model import FixedPeriod, Imported, Mode, Override, Schedule, Scope
 from tocsin_escalation.domain.schedules.questions import HORIZONS, users_of
 from tocsin_escalation.store.fixed_periods import shifts_from
 from tocsin_escalation.store.holiday_calendars import unknown
@@ -34,11 +34,12 @@ class _Text:
     layers: str
     overrides: str
     periods: str
+    imported: str
 
     @property
     def size(self) -> int:
         """In characters."""
-        return len(self.layers) + len(self.overrides) + len(self.periods)
+        return len(self.layers) + len(self.overrides) + len(self.periods) + len(self.imported)
 
     @property
     def kept(self) -> bool:
@@ -62,7 +63,9 @@ SELECT s.org_id, s.id, s.time_zone, s.stand_in, s.layers,
   (SELECT coalesce(json_agg(json_build_array(p.id, extract(epoch FROM p.start_time)::bigint / 60,
        extract(epoch FROM p.end_time)::bigint / 60, p.shifts, p.ordinal) ORDER BY p.ordinal), '[]')
      FROM fixed_periods p
-    WHERE p.org_id = s.org_id AND p.schedule_id = s.id AND p.end_time > $3 AND p.start_time < $4) AS periods
+    WHERE p.org_id = s.org_id AND p.schedule_id = s.id AND p.end_time > $3 AND p.start_time < $4) AS periods,
+  (SELECT coalesce(json_agg(json_build_array(c.id, c.rank, c.mode, c.shifts) ORDER BY c.create_time, c.id), '[]')
+     FROM calendar_imports c WHERE c.org_id = s.org_id AND c.schedule_id = s.id) AS imported
 FROM schedules s JOIN unnest($1::text[], $2::text[]) AS w(org_id, id) USING (org_id, id)
 """
 
@@ -106,7 +109,9 @@ async def load(tx: Tx, wanted: Iterable[Key], since: datetime, until: datetime) 
         return {}
     records = await tx.fetch(_LOAD, [org for org, _ in keys], [id_ for _, id_ in keys], since, until)
     texts = {
-        (r["org_id"], r["id"]): _Text(r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"])
+        (r["org_id"], r["id"]): _Text(
+            r["id"], r["time_zone"], r["stand_in"], r["layers"], r["overrides"], r["periods"], r["imported"]
+        )
         for r in records
     }
     if sum(text.size for text in texts.values()) > READ_AT_ONCE or any(unknown(text.layers) for text in texts.values()):
@@ -180,5 +185,9 @@ def _read(text: _Text) -> tuple[Schedule, frozenset[str]]:
             for id_, start, end, shifts, ordinal in json.loads(text.periods)
         ),
         stand_in=text.stand_in,
+        imported=tuple(
+            Imported(id_, rank, Mode(mode), shifts_from(shifts))
+            for id_, rank, mode, shifts in json.loads(text.imported)
+        ),
     )
     return schedule, frozenset(users_of(schedule))

@@ -368,6 +368,7 @@ revocations: Final = Table(
 )
 """Credentials that are refused although they have not expired, until they have."""
 
+calendar_imports: Final = further_tables.calendar_imports(METADATA)
 swaps: Final = further_tables.swaps(METADATA)
 reminders: Final = further_tables.reminders(METADATA)
 event_feeds: Final = further_tables.event_feeds(METADATA)

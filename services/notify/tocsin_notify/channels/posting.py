@@ -18,9 +18,9 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
+from tocsin_kit.addresses import PublicResolver
 from yarl import URL
 
-from tocsin_notify.channels.addresses import PublicResolver
 from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine
 from tocsin_notify.channels.base import Permit
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent

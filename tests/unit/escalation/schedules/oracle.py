@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
-from tocsin_escalation.domain.schedules.model import Counts, Layer, Mode, Schedule, Scope, Turn, Unit, Window
+from tocsin_escalation.domain.schedules.model import Counts, Imported, Layer, Mode, Schedule, Scope, Turn, Unit, Window
 
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime.fromisoformat("1970-01-01")
@@ -137,6 +137,15 @@ def on_the_wall(turns: tuple[Turn, ...]) -> bool:
     return hours == 0 or hours % 24 == 0 or 24 % hours == 0
 
 
+def written(layer: Walked | Imported) -> Layer | Imported:
+    return layer.layer if isinstance(layer, Walked) else layer
+
+
+def shifts_at(layer: Imported, minute: int) -> list[str]:
+    """Who is on call by a calendar of others."""
+    return [user for shift in layer.shifts if shift.start <= minute < shift.end for user in shift.people]
+
+
 class Oracle:
     """One schedule, asked one minute after the other."""
 
@@ -166,6 +175,9 @@ class Oracle:
             wanted_nobody = not whole.people
         else:
             for layer in self._visible(minute):
+                if isinstance(layer, Imported):
+                    base += [(user, -1, None) for user in shifts_at(layer, minute)]
+                    continue
                 own = [o for o in overrides if o.scope is Scope.LAYER and o.of == layer.layer.id]
                 if own:
                     own_newest = max(own, key=lambda o: o.order)
@@ -193,12 +205,13 @@ class Oracle:
                     break
         return self._who(there, wanted_nobody and not away)
 
-    def _visible(self, minute: int) -> list[Walked]:
+    def _visible(self, minute: int) -> list[Walked | Imported]:
         """The layers that are on and not masked; each rank adds up. Highest first: who is needed twice steps in there."""
-        by_rank = sorted(self.layers, key=lambda each: -each.layer.rank)
-        on = [layer for layer in by_rank if layer.group_at(minute) is not None]
-        masks = [layer.layer.rank for layer in on if layer.layer.mode is Mode.MASK]
-        return [layer for layer in on if not masks or layer.layer.rank >= max(masks)]
+        on: list[Walked | Imported] = [layer for layer in self.layers if layer.group_at(minute) is not None]
+        on += [each for each in self.schedule.imported if shifts_at(each, minute)]
+        on.sort(key=lambda each: -written(each).rank)
+        masks = [written(each).rank for each in on if written(each).mode is Mode.MASK]
+        return [each for each in on if not masks or written(each).rank >= max(masks)]
 
     def _there(self, user: str, minute: int) -> bool:
         if user in self.schedule.unusable:

@@ -10,6 +10,7 @@ from tocsin_escalation.domain.schedules.model import (
     FixedShift,
     Group,
     Holidays,
+    Imported,
     Layer,
     Mode,
     Override,
@@ -61,6 +62,7 @@ def random_schedule(random: Random, hours: int) -> tuple[Schedule, int, int]:
             {user: (_times(random, since, until),) for user in random.sample(PEOPLE, random.choice((0, 0, 1, 3)))},
             frozenset(random.sample(PEOPLE, random.choice((0, 0, 0, 1)))),
             random.random() < 0.5,
+            tuple(_imported(random, number, since, until) for number in range(random.choice((0, 0, 0, 1, 2)))),
         ),
         since,
         until,
@@ -130,6 +132,14 @@ def _period(random: Random, order: int, since: int, until: int) -> FixedPeriod:
     start, end = _times(random, since, until)
     shifts = tuple(FixedShift(*_times(random, start, end), _group(random)) for _ in range(random.randint(0, 3)))
     return FixedPeriod(f"period-{order}", start, end, shifts, order)
+
+
+def _imported(random: Random, number: int, since: int, until: int) -> Imported:
+    shifts = tuple(
+        FixedShift(*_times(random, since, until), tuple(random.sample(PEOPLE, random.choice((1, 1, 2)))))
+        for _ in range(random.randint(0, 4))
+    )
+    return Imported(f"import-{number}", random.randint(0, 2), random.choice(list(Mode)), shifts)
 
 
 def _times(random: Random, since: int, until: int) -> tuple[int, int]:

@@ -105,6 +105,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
     ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 69
     """NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
+    ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND: _ErrorReason.ValueType  # 75
+    """NOT_FOUND. No such calendar import for this tenant. Metadata: `name`."""
     ERROR_REASON_SWAP_NOT_FOUND: _ErrorReason.ValueType  # 74
     """NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
     ERROR_REASON_DIGEST_NOT_FOUND: _ErrorReason.ValueType  # 76
@@ -266,6 +268,8 @@ ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 68
 """NOT_FOUND. No such task in this queue: it is done, or it was removed. Metadata: `name`."""
 ERROR_REASON_RECURRING_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 69
 """NOT_FOUND. No such recurring message for this tenant. Metadata: `name`."""
+ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND: ErrorReason.ValueType  # 75
+"""NOT_FOUND. No such calendar import for this tenant. Metadata: `name`."""
 ERROR_REASON_SWAP_NOT_FOUND: ErrorReason.ValueType  # 74
 """NOT_FOUND. No such swap for this tenant. Metadata: `name`."""
 ERROR_REASON_DIGEST_NOT_FOUND: ErrorReason.ValueType  # 76

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tocsin.escalation.v1 import schedule_pb2 as _schedule_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -237,3 +238,334 @@ class DeleteCalendarFeedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCalendarFeedResponse: _TypeAlias = DeleteCalendarFeedResponse  # noqa: Y015
+
+@_typing.final
+class CalendarImport(_message.Message):
+    """A layer of a schedule whose shifts come from a calendar of others (iCalendar, RFC 5545): rules of recurrence with their
+    exceptions and changed events, time zones by their IANA and their Windows names, events of whole days. Each event is a shift; events
+    at the same time are on call together. Cancelled events are left out, and so are those that are longer than 366 days.
+
+    An event is about the attendees who have not declined; if none of them is known, about the names in its summary. A text is looked for,
+    in this order, in `names`, among the ids of users, and among their display names; of an e-mail address the part before the `@` is
+    looked for as well. Upper and lower case are the same. In a summary a part in brackets and all up to a colon are left out
+    (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`. An event that is about nobody who is known is no
+    shift.
+
+    The calendar is read every ESCALATION_CALENDAR_FETCH_SECONDS, within 15 seconds: 2 MiB, 5000 events, and of the time from 35 days
+    before to 180 days ahead the first 500 shifts. While it cannot be read, what it said last counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class NamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FETCH_TIME_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    SHIFT_COUNT_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    UNMATCHED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only: `calendarImports/{uuid}`."""
+    schedule: _builtins.str
+    """`schedules/{schedule}`."""
+    url: _builtins.str
+    """Where the calendar is: an http, https or webcal URL of at most 2048 characters, which leads to no private address. Input only: who
+    knows it can read the calendar.
+    """
+    display_name: _builtins.str
+    """Shown to people; at most 255 characters."""
+    rank: _builtins.int
+    """Its rank among the layers, 0 to 100."""
+    mode: _schedule_pb2.LayerMode.ValueType
+    """What it does to lower ranks while it has a shift."""
+    time_zone: _builtins.str
+    """The IANA zone of events without one, and of whole days, unless the calendar names its own (`X-WR-TIMEZONE`). The schedule's if it
+    is empty.
+    """
+    host: _builtins.str
+    """Output only. The host in the URL."""
+    author: _builtins.str
+    """Output only. Who made it."""
+    error: _builtins.str
+    """Output only. Why it could not be read since; empty if it could."""
+    shift_count: _builtins.int
+    """Output only. How many shifts it has."""
+    cut: _builtins.bool
+    """Output only. There are more shifts than are taken, and later ones are left out."""
+    @_builtins.property
+    def names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Users by what they are called in the calendar, for example an e-mail address: `users/{user}`; at most 200."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    @_builtins.property
+    def fetch_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the calendar was asked for last."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the calendar could be read last. Unset: never."""
+
+    @_builtins.property
+    def unmatched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Summaries of events that are about nobody who is known; at most 20."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        schedule: _builtins.str = ...,
+        url: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        mode: _schedule_pb2.LayerMode.ValueType = ...,
+        time_zone: _builtins.str = ...,
+        names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        host: _builtins.str = ...,
+        author: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        fetch_time: _timestamp_pb2.Timestamp | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+        error: _builtins.str = ...,
+        shift_count: _builtins.int = ...,
+        cut: _builtins.bool = ...,
+        unmatched: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "fetch_time", b"fetch_time", "read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "cut", b"cut", "display_name", b"display_name", "error", b"error", "fetch_time", b"fetch_time", "host", b"host", "mode", b"mode", "name", b"name", "names", b"names", "rank", b"rank", "read_time", b"read_time", "schedule", b"schedule", "shift_count", b"shift_count", "time_zone", b"time_zone", "unmatched", b"unmatched", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalendarImport: _TypeAlias = CalendarImport  # noqa: Y015
+
+@_typing.final
+class CreateCalendarImportRequest(_message.Message):
+    """Request of CreateCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CALENDAR_IMPORT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def calendar_import(self) -> Global___CalendarImport:
+        """The import; everything of it that is output only is ignored."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        calendar_import: Global___CalendarImport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCalendarImportRequest: _TypeAlias = CreateCalendarImportRequest  # noqa: Y015
+
+@_typing.final
+class CreateCalendarImportResponse(_message.Message):
+    """Response of CreateCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calendar_import(self) -> Global___CalendarImport:
+        """The import, not read yet."""
+
+    def __init__(
+        self,
+        *,
+        calendar_import: Global___CalendarImport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCalendarImportResponse: _TypeAlias = CreateCalendarImportResponse  # noqa: Y015
+
+@_typing.final
+class GetCalendarImportRequest(_message.Message):
+    """Request of GetCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`calendarImports/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalendarImportRequest: _TypeAlias = GetCalendarImportRequest  # noqa: Y015
+
+@_typing.final
+class GetCalendarImportResponse(_message.Message):
+    """Response of GetCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calendar_import(self) -> Global___CalendarImport:
+        """The import."""
+
+    def __init__(
+        self,
+        *,
+        calendar_import: Global___CalendarImport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalendarImportResponse: _TypeAlias = GetCalendarImportResponse  # noqa: Y015
+
+@_typing.final
+class ListCalendarImportsRequest(_message.Message):
+    """Request of ListCalendarImports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 500 means 500."""
+    page_token: _builtins.str
+    """From the previous answer, with the same filters."""
+    schedule: _builtins.str
+    """Only those of this schedule: `schedules/{schedule}`."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        schedule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCalendarImportsRequest: _TypeAlias = ListCalendarImportsRequest  # noqa: Y015
+
+@_typing.final
+class ListCalendarImportsResponse(_message.Message):
+    """Response of ListCalendarImports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_IMPORTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty at the end."""
+    @_builtins.property
+    def calendar_imports(self) -> _containers.RepeatedCompositeFieldContainer[Global___CalendarImport]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        calendar_imports: _abc.Iterable[Global___CalendarImport] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_imports", b"calendar_imports", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCalendarImportsResponse: _TypeAlias = ListCalendarImportsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCalendarImportRequest(_message.Message):
+    """Request of DeleteCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    name: _builtins.str
+    """`calendarImports/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCalendarImportRequest: _TypeAlias = DeleteCalendarImportRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCalendarImportResponse(_message.Message):
+    """Response of DeleteCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCalendarImportResponse: _TypeAlias = DeleteCalendarImportResponse  # noqa: Y015

@@ -56,6 +56,26 @@ class CalendarServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedResponse.FromString,
                 _registered_method=True)
+        self.CreateCalendarImport = channel.unary_unary(
+                '/tocsin.escalation.v1.CalendarService/CreateCalendarImport',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportResponse.FromString,
+                _registered_method=True)
+        self.GetCalendarImport = channel.unary_unary(
+                '/tocsin.escalation.v1.CalendarService/GetCalendarImport',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportResponse.FromString,
+                _registered_method=True)
+        self.ListCalendarImports = channel.unary_unary(
+                '/tocsin.escalation.v1.CalendarService/ListCalendarImports',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.FromString,
+                _registered_method=True)
+        self.DeleteCalendarImport = channel.unary_unary(
+                '/tocsin.escalation.v1.CalendarService/DeleteCalendarImport',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportResponse.FromString,
+                _registered_method=True)
 
 
 class CalendarServiceServicer:
@@ -94,6 +114,38 @@ class CalendarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateCalendarImport(self, request, context):
+        """Adds a layer to a schedule whose shifts come from a calendar of others, which is read again and again. A schedule may have 5.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCalendarImport(self, request, context):
+        """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalendarImports(self, request, context):
+        """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCalendarImport(self, request, context):
+        """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
+
+        Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CalendarServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +163,26 @@ def add_CalendarServiceServicer_to_server(servicer, server):
                     servicer.DeleteCalendarFeed,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedResponse.SerializeToString,
+            ),
+            'CreateCalendarImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCalendarImport,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportResponse.SerializeToString,
+            ),
+            'GetCalendarImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCalendarImport,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportResponse.SerializeToString,
+            ),
+            'ListCalendarImports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalendarImports,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.SerializeToString,
+            ),
+            'DeleteCalendarImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCalendarImport,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -201,6 +273,114 @@ class CalendarService:
             '/tocsin.escalation.v1.CalendarService/DeleteCalendarFeed',
             tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarFeedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCalendarImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.CalendarService/CreateCalendarImport',
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.CreateCalendarImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCalendarImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.CalendarService/GetCalendarImport',
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.GetCalendarImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalendarImports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.CalendarService/ListCalendarImports',
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCalendarImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.CalendarService/DeleteCalendarImport',
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

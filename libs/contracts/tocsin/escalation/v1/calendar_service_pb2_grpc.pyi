@@ -53,6 +53,20 @@ class CalendarServiceStub:
 
     Idempotent by `request_id`. Reasons: `CALENDAR_FEED_NOT_FOUND`, `SCOPE_MISSING`.
     """
+    CreateCalendarImport: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.CreateCalendarImportRequest, _calendar_service_pb2.CreateCalendarImportResponse]
+    """Adds a layer to a schedule whose shifts come from a calendar of others, which is read again and again. A schedule may have 5.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
+    GetCalendarImport: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.GetCalendarImportRequest, _calendar_service_pb2.GetCalendarImportResponse]
+    """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`."""
+    ListCalendarImports: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.ListCalendarImportsRequest, _calendar_service_pb2.ListCalendarImportsResponse]
+    """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+    DeleteCalendarImport: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.DeleteCalendarImportRequest, _calendar_service_pb2.DeleteCalendarImportResponse]
+    """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
+
+    Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`.
+    """
 
 @_typing.type_check_only
 class CalendarServiceAsyncStub(CalendarServiceStub):
@@ -78,6 +92,20 @@ class CalendarServiceAsyncStub(CalendarServiceStub):
     """Deletes a feed. Its URL stops working at once, for good.
 
     Idempotent by `request_id`. Reasons: `CALENDAR_FEED_NOT_FOUND`, `SCOPE_MISSING`.
+    """
+    CreateCalendarImport: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.CreateCalendarImportRequest, _calendar_service_pb2.CreateCalendarImportResponse]  # type: ignore[assignment]
+    """Adds a layer to a schedule whose shifts come from a calendar of others, which is read again and again. A schedule may have 5.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
+    GetCalendarImport: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.GetCalendarImportRequest, _calendar_service_pb2.GetCalendarImportResponse]  # type: ignore[assignment]
+    """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`."""
+    ListCalendarImports: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.ListCalendarImportsRequest, _calendar_service_pb2.ListCalendarImportsResponse]  # type: ignore[assignment]
+    """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+    DeleteCalendarImport: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.DeleteCalendarImportRequest, _calendar_service_pb2.DeleteCalendarImportResponse]  # type: ignore[assignment]
+    """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
+
+    Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`.
     """
 
 class CalendarServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +147,44 @@ class CalendarServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a feed. Its URL stops working at once, for good.
 
         Idempotent by `request_id`. Reasons: `CALENDAR_FEED_NOT_FOUND`, `SCOPE_MISSING`.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateCalendarImport(
+        self,
+        request: _calendar_service_pb2.CreateCalendarImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calendar_service_pb2.CreateCalendarImportResponse, _abc.Awaitable[_calendar_service_pb2.CreateCalendarImportResponse]]:
+        """Adds a layer to a schedule whose shifts come from a calendar of others, which is read again and again. A schedule may have 5.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCalendarImport(
+        self,
+        request: _calendar_service_pb2.GetCalendarImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calendar_service_pb2.GetCalendarImportResponse, _abc.Awaitable[_calendar_service_pb2.GetCalendarImportResponse]]:
+        """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def ListCalendarImports(
+        self,
+        request: _calendar_service_pb2.ListCalendarImportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calendar_service_pb2.ListCalendarImportsResponse, _abc.Awaitable[_calendar_service_pb2.ListCalendarImportsResponse]]:
+        """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+
+    @_abc_1.abstractmethod
+    def DeleteCalendarImport(
+        self,
+        request: _calendar_service_pb2.DeleteCalendarImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calendar_service_pb2.DeleteCalendarImportResponse, _abc.Awaitable[_calendar_service_pb2.DeleteCalendarImportResponse]]:
+        """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
+
+        Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`.
         """
 
 def add_CalendarServiceServicer_to_server(servicer: CalendarServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -242,6 +242,8 @@ class _OnCallSourceKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnCa
     """They are next in the line-up after a user who cannot be on call."""
     ON_CALL_SOURCE_KIND_SWAP: _OnCallSourceKind.ValueType  # 5
     """An override that came from a swap."""
+    ON_CALL_SOURCE_KIND_CALENDAR: _OnCallSourceKind.ValueType  # 6
+    """A calendar of others."""
 
 class OnCallSourceKind(_OnCallSourceKind, metaclass=_OnCallSourceKindEnumTypeWrapper):
     """Why a user is on call."""
@@ -258,6 +260,8 @@ ON_CALL_SOURCE_KIND_STAND_IN: OnCallSourceKind.ValueType  # 4
 """They are next in the line-up after a user who cannot be on call."""
 ON_CALL_SOURCE_KIND_SWAP: OnCallSourceKind.ValueType  # 5
 """An override that came from a swap."""
+ON_CALL_SOURCE_KIND_CALENDAR: OnCallSourceKind.ValueType  # 6
+"""A calendar of others."""
 Global___OnCallSourceKind: _TypeAlias = OnCallSourceKind  # noqa: Y015
 
 @_typing.final
@@ -489,6 +493,7 @@ class Schedule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`schedules/{schedule}`."""
     display_name: _builtins.str
@@ -515,6 +520,10 @@ class Schedule(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only, in GetSchedule: what is wrong with the calendars that it imports."""
+
     def __init__(
         self,
         *,
@@ -527,10 +536,11 @@ class Schedule(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "layers", b"layers", "name", b"name", "stand_in", b"stand_in", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "layers", b"layers", "name", b"name", "stand_in", b"stand_in", "time_zone", b"time_zone", "update_time", b"update_time", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -770,7 +780,9 @@ class OnCallSource(_message.Message):
     kind: Global___OnCallSourceKind.ValueType
     """Of what kind it is."""
     source: _builtins.str
-    """The layer's id, or `overrides/{uuid}`, or `fixedPeriods/{uuid}`, or `swaps/{uuid}`."""
+    """The layer's id, or `overrides/{uuid}`, or `fixedPeriods/{uuid}`, or `swaps/{uuid}`, or
+    `calendarImports/{uuid}`.
+    """
     turn: _builtins.int
     """Of a layer: the number of the turn, counted from 0 at its start."""
     instead_of: _builtins.str

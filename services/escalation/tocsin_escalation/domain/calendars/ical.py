@@ -24,6 +24,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "override": "by an override",
     "swap": "by a swap",
     "fixed_period": "in a fixed period",
+    "calendar": "by a calendar of others",
     "stand_in": "standing in",
 }
 

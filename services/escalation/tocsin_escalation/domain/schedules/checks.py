@@ -119,6 +119,11 @@ def _start(path: str, layer: Layer) -> list[Problem]:
     return [(f"{path}.start", text)]
 
 
+def zone_problem(zone: str) -> str:
+    """What is wrong with the name of a zone; empty for one that there is."""
+    return "" if _known(zone) else _no_zone(zone)
+
+
 def _known(zone: str) -> bool:
     try:
         clock(zone)

@@ -163,6 +163,16 @@ class FixedPeriod:
     order: int
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A layer whose shifts come from a calendar of others. Shifts at the same time are on call together."""
+
+    id: str
+    rank: int
+    mode: Mode
+    shifts: tuple[FixedShift, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """Everything that `resolve` needs. Each is equal to itself only, so that answers can be kept by it.
@@ -179,6 +189,7 @@ class Schedule:
     absences: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     unusable: frozenset[str] = frozenset()
     stand_in: bool = False
+    imported: tuple[Imported, ...] = ()
 
 
 class SourceKind(StrEnum):
@@ -190,11 +201,13 @@ class SourceKind(StrEnum):
     """An override that came from a swap."""
     FIXED_PERIOD = "fixed_period"
     STAND_IN = "stand_in"
+    CALENDAR = "calendar"
+    """A calendar of others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Why these people are on call. `id` names the layer, the override, the swap or the fixed period.
+    """Why these people are on call. `id` names the layer, the override, the swap, the fixed period or the import.
 
     `turn` counts a layer's turns from 0. `instead_of`: the user who would be on call without a person's override, or who
     is away and is stood in for.

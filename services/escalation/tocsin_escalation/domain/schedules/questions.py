@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import ALWAYS, FOREVER, Coverage, Schedule, Segment, SourceKind
@@ -97,9 +97,9 @@ def users_of(schedule: Schedule) -> Iterator[str]:
             yield from group
     for override in schedule.overrides:
         yield from override.people
-    for period in schedule.fixed_periods:
-        for shift in period.shifts:
-            yield from shift.people
+    shifts = [each.shifts for each in schedule.fixed_periods] + [each.shifts for each in schedule.imported]
+    for shift in chain.from_iterable(shifts):
+        yield from shift.people
 
 
 @lru_cache(2048)

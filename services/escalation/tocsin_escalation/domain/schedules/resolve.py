@@ -1,7 +1,7 @@
 """Who is on call within a stretch of time: the one function that everybody asks.
 
 Its rules, in this order:
-1. Each layer deals its turns to its line-up, clipped by its windows.
+1. Each layer deals its turns to its line-up, clipped by its windows. A calendar of others is a layer whose shifts it names.
 2. Overrides of a layer replace its people where it has a turn: of several the one created last.
 3. Layers of one rank add up. If one of them masks, it hides the lower ranks; otherwise they add to them.
 4. An override of the whole schedule replaces everything so far, also a gap: of several the one created last.
@@ -16,9 +16,10 @@ A segment begins at its start and ends right before its end: an instant at a bou
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from tocsin_escalation.domain.schedules.layers import Span, behind, groups, spans
@@ -26,6 +27,7 @@ from tocsin_escalation.domain.schedules.model import (
     FOREVER,
     Coverage,
     FixedPeriod,
+    Imported,
     Layer,
     Mode,
     Override,
@@ -72,6 +74,29 @@ class _Line:
         return self._dealt[1]
 
 
+class _ImportedLine:
+    """As `_Line`, of a calendar of others: a span for each stretch in which the same shifts hold."""
+
+    def __init__(self, layer: Imported, since: int, until: int) -> None:
+        self.layer = layer
+        self._shifts = [each for each in layer.shifts if each.start < until and each.end > since]
+        changes = Counter(max(each.start, since) for each in self._shifts)
+        changes.subtract(min(each.end, until) for each in self._shifts)
+        edges = sorted(changes)
+        holding = accumulate(changes[edge] for edge in edges)
+        self.spans = [
+            Span(start, end, 0, 0) for (start, end), many in zip(pairwise(edges), holding, strict=False) if many
+        ]
+
+    def slots(self, span: Span) -> tuple[_Slot, ...]:
+        return tuple(
+            _Slot(user, SourceKind.CALENDAR, self.layer.id)
+            for shift in self._shifts
+            if shift.start <= span.start < shift.end
+            for user in shift.people
+        )
+
+
 def resolve(schedule: Schedule, since: int, until: int) -> tuple[Segment, ...]:
     """Who is on call within [since, until), without holes: gaps are segments too. Raises ValueError when it is empty."""
     found: list[Segment] = []
@@ -89,7 +114,10 @@ def pieces(schedule: Schedule, since: int, until: int) -> Iterator[Segment]:
         raise ValueError("the stretch of time is empty")
     # What has ended, or begins later, costs nothing: a schedule keeps dozens of closed versions of its layers.
     counting = tuple(layer for layer in schedule.layers if layer.until > since and layer.since < until)
-    lines = [_Line(layer, since, until) for layer in _by_rank(counting)]
+    lines: list[_Line | _ImportedLine] = [_Line(layer, since, until) for layer in counting]
+    lines += [_ImportedLine(each, since, until) for each in schedule.imported]
+    # Highest first; of one rank as they were written down.
+    lines.sort(key=lambda line: -line.layer.rank)
     schedule = replace(schedule, absences=_absences(schedule, since, until))
     overrides = sorted(_within(schedule.overrides, since, until), key=lambda override: override.order)
     periods = sorted(_within(schedule.fixed_periods, since, until), key=lambda period: period.order)
@@ -114,11 +142,6 @@ def _absences(schedule: Schedule, since: int, until: int) -> dict[str, tuple[tup
     return {user: tuple(times) for user, times in within.items() if times}
 
 
-def _by_rank(layers: tuple[Layer, ...]) -> list[Layer]:
-    """Highest first; of one rank as they were written down."""
-    return sorted(layers, key=lambda layer: -layer.rank)
-
-
 def _slots(layer: Layer, span: Span) -> tuple[_Slot, ...]:
     return tuple(
         _Slot(user, SourceKind.LAYER, layer.id, span.turn, layer=layer, place=span.place)
@@ -133,7 +156,7 @@ def _within(found: tuple[T, ...], since: int, until: int) -> list[T]:
 
 def _edges(
     schedule: Schedule,
-    lines: list[_Line],
+    lines: list[_Line | _ImportedLine],
     overrides: list[Override],
     periods: list[FixedPeriod],
     since: int,
@@ -152,7 +175,9 @@ def _edges(
     return edges
 
 
-def _dealt(lines: list[_Line], positions: list[int], start: int, active: list[Override]) -> tuple[_Slot, ...]:
+def _dealt(
+    lines: list[_Line | _ImportedLine], positions: list[int], start: int, active: list[Override]
+) -> tuple[_Slot, ...]:
     """What the layers deal at `start`: rules 2 and 3. `positions` remembers where each line was; `start` only grows."""
     found: tuple[_Slot, ...] = ()
     rank, masked = None, False

@@ -9,6 +9,7 @@ COLLECTIONS: Final = {
     SourceKind.OVERRIDE: "overrides",
     SourceKind.SWAP: "swaps",
     SourceKind.FIXED_PERIOD: "fixedPeriods",
+    SourceKind.CALENDAR: "calendarImports",
 }
 """Where what is planned beside the turns is found."""
 

@@ -28,6 +28,7 @@ def coming(layers: Iterable[Layer]) -> int:
 def weight(schedule: Schedule) -> int:
     """What one piece costs: everybody in it, and for those who are away everybody who may step in."""
     people = 1 + len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
+    people += sum(max((len(shift.people) for shift in each.shifts), default=0) for each in schedule.imported)
     for layer in schedule.layers:
         # Nobody on purpose has a place like a person.
         groups = [max(len(group), 1) for group in layer.line_up]
@@ -41,6 +42,7 @@ def weight(schedule: Schedule) -> int:
 def spans(schedule: Schedule, minutes: int) -> int:
     """About how many pieces layers, absences and others cut this long a stretch into."""
     others = len(schedule.overrides) + sum(1 + len(period.shifts) for period in schedule.fixed_periods)
+    others += sum(len(each.shifts) for each in schedule.imported)
     return others + sum(map(len, schedule.absences.values())) + sum(_cuts(each, minutes) for each in schedule.layers)
 
 

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may reach: public ones only, unless the operator allows more.
+"""Which addresses outside a service may call for a tenant: public ones only, unless the operator allows more.
 
 The check happens on the addresses a name resolved to, and the connection goes to exactly those: a name that answers
 with a public address first and a private one later (DNS rebinding) gets nowhere.

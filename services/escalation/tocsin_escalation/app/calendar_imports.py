@@ -1,0 +1,203 @@
+"""Calendars of others as layers of schedules: made and deleted by people, read again and again by a loop.
+
+Paging never fetches anything: it finds what a calendar said last in the row.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError, invalid, not_found
+from tocsin_kit.logging import get_logger
+from tocsin_kit.secret_boxes import Boxes, SecretLost
+from tocsin_kit.urls import BadUrl, read_url
+
+from tocsin_escalation.app import targets
+from tocsin_escalation.app.schedules import must
+from tocsin_escalation.domain.calendars.matching import Event, NotRead, candidates, people_of, texts_of
+from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.schedules.checks import zone_problem
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.schedules.model import FixedShift
+from tocsin_escalation.metrics import EscalationMetrics
+from tocsin_escalation.store import calendar_imports as store
+from tocsin_escalation.store.calendar_imports import Due, ImportRow
+
+log = get_logger(__name__)
+
+COLLECTION: Final = "calendarImports"
+PURPOSE: Final = b"tocsin escalation calendar urls"
+MOST_OF_SCHEDULE: Final = 5
+MOST_SHIFTS: Final = 500
+"""Of one calendar: a schedule is read as a whole with each page that it decides."""
+BACK: Final = timedelta(days=35)
+AHEAD: Final = timedelta(days=180)
+_AT_ONCE: Final = 4
+_MOST_STALE: Final = 1000
+_MOST_UNMATCHED: Final = 20
+
+
+class Source(Protocol):
+    """Where calendars are read."""
+
+    async def read(self, url: str, since: int, until: int, zone: str, most: int) -> tuple[list[Event], bool]:
+        """The events within [since, until) by start, and whether there are more than `most`. Raises NotRead."""
+
+
+class CalendarImports:
+    """What people do with them."""
+
+    def __init__(self, boxes: Boxes, *, allow_private: bool) -> None:
+        self._boxes = boxes
+        self._allow_private = allow_private
+
+    async def create(self, tx: Tx, row: ImportRow, url: str) -> ImportRow:
+        """A new one. Raises INVALID_FIELD, SCHEDULE_NOT_FOUND and USER_NOT_FOUND (as INVALID_ARGUMENT), LIMIT_REACHED."""
+        try:
+            # Calendar programs write webcal for what is fetched by https.
+            wanted = "https:" + url[len("webcal:") :] if url.lower().startswith("webcal:") else url
+            host = read_url(wanted, allow_private=self._allow_private).host or ""
+        except BadUrl as error:
+            raise invalid("calendar_import.url", str(error)) from None
+        if row.time_zone and (problem := zone_problem(row.time_zone)):
+            raise invalid("calendar_import.time_zone", problem)
+        named = [(f"calendar_import.names[{text}]", Target(TargetKind.USER, user)) for text, user in row.names.items()]
+        schedule = ("calendar_import.schedule", Target(TargetKind.SCHEDULE, row.schedule_id))
+        await targets.check(tx, [schedule, *named])
+        await must(tx, row.schedule_id, lock=True)
+        if await store.of_schedule(tx, row.schedule_id) >= MOST_OF_SCHEDULE:
+            raise TocsinError(
+                reasons.ERROR_REASON_LIMIT_REACHED,
+                f"schedules/{row.schedule_id} has {MOST_OF_SCHEDULE} calendar imports, and may have no more; delete one",
+                metadata={"limit": "calendar_imports", "allowed": str(MOST_OF_SCHEDULE)},
+                retry_after=60.0,
+            )
+        closed = self._boxes.close(_context(tx.org_id, row.id), wanted.encode())
+        return await store.insert(tx, replace(row, url=closed, host=host))
+
+
+async def must_import(tx: Tx, id_: UUID) -> ImportRow:
+    """One of this tenant. Raises CALENDAR_IMPORT_NOT_FOUND."""
+    row = await store.get(tx, id_)
+    if row is None:
+        raise not_found(reasons.ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND, f"{COLLECTION}/{id_}")
+    return row
+
+
+async def warnings(tx: Tx, schedule: str, stale_after: timedelta) -> list[str]:
+    """What is wrong with the calendars of a schedule, in words."""
+    rows, now = await store.page(tx, schedule, UUID(int=0), MOST_OF_SCHEDULE), await tx.now()
+    found: list[str] = []
+    for row in rows:
+        name = f"{COLLECTION}/{row.id} ({row.host})"
+        since = row.read_time or row.create_time or now
+        if row.read_time is None:
+            found.append(f"{name} was never read{f': {row.error}' if row.error else ' so far'}")
+        elif now - since > stale_after:
+            found.append(f"{name} could not be read since {since:%Y-%m-%d %H:%M} UTC: {row.error}")
+        if row.unmatched:
+            found.append(f"{name} has events about nobody who is known: {'; '.join(row.unmatched)}")
+        if row.cut:
+            found.append(f"{name} has more than {MOST_SHIFTS} shifts; later ones are left out")
+    return [text[:1024] for text in found]
+
+
+class ReadCalendars:
+    """The loop that reads them."""
+
+    def __init__(
+        self,
+        db: Database,
+        source: Source,
+        boxes: Boxes,
+        metrics: EscalationMetrics,
+        *,
+        every_seconds: float,
+        stale_after: timedelta,
+    ) -> None:
+        self._db = db
+        self._source = source
+        self._boxes = boxes
+        self._metrics = metrics
+        self._every_seconds = every_seconds
+        self._stale_after = stale_after
+        self._told: set[UUID] = set()
+
+    async def round(self) -> None:
+        """What is due, a few at a time."""
+        while True:
+            async with self._db.system() as tx:
+                # Due again before anything is fetched: a calendar that ends a process does not end the next one at once.
+                due = await store.claim(tx, self._every_seconds, _AT_ONCE)
+                now = await tx.now()
+            since, until = minute_of(now - BACK), minute_of(now + AHEAD)
+            await asyncio.gather(*(self._read(each, since, until) for each in due))
+            if len(due) < _AT_ONCE:
+                return
+
+    async def watch(self) -> None:
+        """Tell of those that could not be read for long."""
+        async with self._db.system() as tx:
+            stale = await store.stale(tx, self._stale_after, _MOST_STALE)
+        self._metrics.calendars_stale.set(len(stale))
+        for each in stale:
+            if each.id not in self._told:
+                read = f"{each.read_time:%Y-%m-%d %H:%M} UTC" if each.read_time else "never"
+                log.warning(
+                    "calendar_stale",
+                    org_id=each.org_id,
+                    schedule=each.schedule_id,
+                    calendar=f"{COLLECTION}/{each.id}",
+                    read=read,
+                    error=each.error,
+                )
+        self._told = {each.id for each in stale}
+
+    async def _read(self, due: Due, since: int, until: int) -> None:
+        try:
+            url = self._boxes.open(_context(due.org_id, due.id), due.url).decode()
+            events, cut = await self._source.read(url, since, until, due.zone, MOST_SHIFTS)
+        except (NotRead, SecretLost) as error:
+            self._metrics.calendars_read.labels("failed").inc()
+            text = str(error)[:1024]
+            await self._db.run(due.org_id, lambda tx: store.note_error(tx, due.id, text))
+            return
+        self._metrics.calendars_read.labels("read").inc()
+
+        async def note(tx: Tx) -> None:
+            shifts, unmatched = _shifts(events, await _known(tx, due.names, events))
+            await store.note_read(tx, due.id, shifts, unmatched, cut=cut)
+
+        await self._db.run(due.org_id, note)
+
+
+async def _known(tx: Tx, names: Mapping[str, str], events: Sequence[Event]) -> dict[str, str]:
+    texts = {
+        candidate
+        for event in events
+        for texts in texts_of(event.attendees, event.summary)
+        for text in texts
+        for candidate in candidates(text)
+    }
+    return await store.known(tx, texts) | {" ".join(text.lower().split()): user for text, user in names.items()}
+
+
+def _shifts(events: Sequence[Event], known: Mapping[str, str]) -> tuple[list[FixedShift], list[str]]:
+    """The shifts, and what events say that are about nobody."""
+    shifts: list[FixedShift] = []
+    unmatched: dict[str, None] = {}
+    for event in events:
+        if people := people_of(event.attendees, event.summary, known):
+            shifts.append(FixedShift(event.start, event.end, people))
+        else:
+            unmatched[event.summary or ", ".join(event.attendees)] = None
+    return shifts, [text[:255] for text in unmatched][:_MOST_UNMATCHED]
+
+
+def _context(org_id: str, id_: UUID) -> str:
+    return f"{org_id}/{COLLECTION}/{id_}"

@@ -1,0 +1,62 @@
+"""Whom an event of a calendar of others is about.
+
+The rule: the attendees who have not declined; if none of them is known, the names in the summary. A text is looked for, in
+this order, among the names that the import says, the ids of users, and their display names; of an e-mail address the part
+before the `@` is looked for as well. Upper and lower case are the same. In a summary a part in brackets and all up to a colon
+are left out (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `/`, `+` or `&`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+class NotRead(Exception):
+    """There is no calendar to be had; the message says why, and holds no part of a URL but its host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Within [start, end), in minutes."""
+
+    start: int
+    end: int
+    attendees: tuple[str, ...]
+    summary: str
+
+
+_BRACKETS: Final = re.compile(r"\[[^\]]*\]|\([^)]*\)")
+_DIVIDED: Final = re.compile(r"[,;/+&]")
+MOST_TEXTS: Final = 20
+"""Of one event."""
+
+
+def texts_of(attendees: Iterable[str], summary: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What may name users, in lower case: the attendees, and the names in the summary."""
+    named = _DIVIDED.split(_BRACKETS.sub(" ", summary).rpartition(":")[2])
+    return _plain(attendees), _plain((summary, *named))
+
+
+def candidates(text: str) -> tuple[str, ...]:
+    """What a text is looked for as."""
+    return (text, text.partition("@")[0]) if "@" in text else (text,)
+
+
+def people_of(attendees: Iterable[str], summary: str, known: Mapping[str, str]) -> tuple[str, ...]:
+    """The users, each once, in their order. `known`: users by all that they are called, in lower case."""
+    for texts in texts_of(attendees, summary):
+        found = [known[each] for text in texts for each in candidates(text)[: _first(text, known)] if each in known]
+        if found:
+            return tuple(dict.fromkeys(found))
+    return ()
+
+
+def _first(text: str, known: Mapping[str, str]) -> int:
+    """The whole address comes before the part before its `@`."""
+    return 1 if text in known else 2
+
+
+def _plain(texts: Iterable[str]) -> tuple[str, ...]:
+    plain = (" ".join(each.lower().split()) for each in texts)
+    return tuple(dict.fromkeys(each for each in plain if each))[:MOST_TEXTS]

@@ -1,0 +1,214 @@
+"""Calendars of others: what is read in them, whom their events are about, and what is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+from tocsin_escalation.calendar_reader import NoCalendar, read
+from tocsin_escalation.clients import calendar_source
+from tocsin_escalation.clients.calendar_source import CalendarSource
+from tocsin_escalation.domain.calendars.matching import NotRead, people_of
+from tocsin_escalation.domain.schedules.clock import time_of
+from tocsin_escalation.domain.schedules.model import FixedShift, Imported, Mode, Schedule
+from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.domain.schedules.words import tell
+
+from tests.unit.escalation.schedules.writing import DAILY, layer, shift, told, utc
+
+SINCE, UNTIL = "2026-11-29 00:00", "2027-01-20 00:00"
+KNOWN = {"ana": "ana", "ben": "ben", "ana maria silva": "ana", "oncall@example.com": "ben"}
+
+
+def calendar(*events: str, zone: str = "") -> bytes:
+    head = f"X-WR-TIMEZONE:{zone}\n" if zone else ""
+    lines = "".join(f"BEGIN:VEVENT\n{event.strip()}\nEND:VEVENT\n" for event in events)
+    return f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{head}{lines}END:VCALENDAR\n".replace("\n", "\r\n").encode()
+
+
+def found(*events: str, zone: str = "", otherwise: str = "UTC", most: int = 500) -> list[str]:
+    events_found, _ = read(calendar(*events, zone=zone), utc(SINCE), utc(UNTIL), otherwise, most)
+    return [f"{time_of(start):%m-%d %H:%M} {time_of(end):%m-%d %H:%M} {text}" for start, end, _, text in events_found]
+
+
+WEEKLY = """
+UID:1
+SUMMARY:ana
+DTSTART;TZID=W. Europe Standard Time:20261102T090000
+DTEND;TZID=W. Europe Standard Time:20261102T170000
+RRULE:FREQ=WEEKLY;COUNT=9
+EXDATE;TZID=W. Europe Standard Time:20261207T090000
+"""
+LATER = """
+UID:1
+SUMMARY:ben
+RECURRENCE-ID;RANGE=THISANDFUTURE;TZID=W. Europe Standard Time:20261221T090000
+DTSTART;TZID=W. Europe Standard Time:20261221T100000
+DTEND;TZID=W. Europe Standard Time:20261221T170000
+"""
+ONCE = """
+UID:1
+SUMMARY:cem
+RECURRENCE-ID;TZID=W. Europe Standard Time:20261214T090000
+DTSTART;TZID=W. Europe Standard Time:20261215T090000
+DTEND;TZID=W. Europe Standard Time:20261215T170000
+"""
+
+
+def test_rules_with_exceptions_and_changed_events_in_a_zone_with_a_windows_name() -> None:
+    assert found(WEEKLY, ONCE, LATER) == [
+        "11-30 08:00 11-30 16:00 ana",
+        "12-15 08:00 12-15 16:00 cem",
+        "12-21 09:00 12-21 16:00 ben",
+        "12-28 09:00 12-28 16:00 ben",
+    ]
+
+
+WHOLE_DAYS = "UID:2\nSUMMARY:ben\nDTSTART;VALUE=DATE:20261224\nDTEND;VALUE=DATE:20261227"
+FLOATING = "UID:3\nSUMMARY:ana\nDTSTART:20261224T120000\nDURATION:PT90M"
+CANCELLED = "UID:4\nSUMMARY:no\nDTSTART:20261224T120000Z\nDTEND:20261224T130000Z\nSTATUS:CANCELLED"
+ONE_DAY = "UID:5\nSUMMARY:cem\nDTSTART;VALUE=DATE:20261230"
+
+
+def test_whole_days_and_events_without_a_zone_are_in_that_of_the_calendar_or_else_of_the_schedule() -> None:
+    assert found(WHOLE_DAYS, FLOATING, CANCELLED, ONE_DAY, otherwise="America/New_York") == [
+        "12-24 05:00 12-27 05:00 ben",
+        "12-24 17:00 12-24 18:30 ana",
+        "12-30 05:00 12-31 05:00 cem",
+    ]
+    assert found(WHOLE_DAYS, FLOATING, zone="Europe/Berlin", otherwise="America/New_York") == [
+        "12-23 23:00 12-26 23:00 ben",
+        "12-24 11:00 12-24 12:30 ana",
+    ]
+
+
+def test_what_is_no_calendar_or_costs_too_much_is_refused() -> None:
+    often = "UID:1\nSUMMARY:x\nDTSTART:20261224T120000Z\nRRULE:FREQ=SECONDLY"
+    for content, said in (
+        (b"<html>sign in</html>", "no calendar"),
+        (calendar(often), "each minute or second"),
+        (calendar(*["UID:1\nDTSTART:20261224T120000Z"] * 5001), "more than 5000 events"),
+        (b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nDTSTART:nonsense\r\nEND:VEVENT", "cannot be read"),
+    ):
+        with pytest.raises(NoCalendar, match=said):
+            read(content, utc(SINCE), utc(UNTIL), "UTC", 500)
+    hourly = "UID:1\nSUMMARY:x\nDTSTART:20261201T120000Z\nDTEND:20261201T123000Z\nRRULE:FREQ=HOURLY"
+    events, cut = read(calendar(hourly), utc(SINCE), utc(UNTIL), "UTC", 10)
+    assert (len(events), cut) == (10, True)
+
+
+@pytest.mark.parametrize(
+    ("attendees", "summary", "people"),
+    [
+        (["ana@corp.example"], "on call", "ana"),
+        (["ONCALL@example.com", "Ben@corp.example"], "ana", "ben"),
+        (["stranger@corp.example"], "ana", "ana"),
+        ([], "Ana  Maria Silva", "ana"),
+        ([], "[L2] On call: Ben", "ben"),
+        ([], "ana / ben", "ana ben"),
+        ([], "ana@corp.example (primary)", "ana"),
+        ([], "stranger", ""),
+        ([], "", ""),
+    ],
+)
+def test_whom_an_event_is_about(attendees: list[str], summary: str, people: str) -> None:
+    assert " ".join(people_of(attendees, summary, KNOWN)) == people
+
+
+def test_the_shifts_of_a_calendar_are_a_layer_of_their_schedule() -> None:
+    def imported(rank: int, mode: Mode, *shifts: FixedShift) -> Schedule:
+        base = layer("cem", turn=DAILY, start="2026-01-01 00:00")
+        return Schedule("web", "UTC", (base,), imported=(Imported("i", rank, mode, shifts),))
+
+    two = (
+        shift("2026-01-05 08:00", "2026-01-05 12:00", "ana"),
+        shift("2026-01-05 10:00", "2026-01-05 14:00", "ben"),
+    )
+    masked = imported(1, Mode.MASK, *two)
+    span = "2026-01-05 00:00", "2026-01-06 00:00"
+    assert told(masked, *span) == [
+        "01-05 00:00 cem",
+        "01-05 08:00 ana",
+        "01-05 10:00 ana+ben",
+        "01-05 12:00 ben",
+        "01-05 14:00 cem",
+    ]
+    assert told(imported(0, Mode.ADD, *two), *span)[1] == "01-05 08:00 cem+ana"
+    [here] = resolve(masked, utc("2026-01-05 08:00"), utc("2026-01-05 09:00"))
+    assert tell("web", here).endswith("(calendarImports/i)")
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """A server of calendars: `url = await serve(handler)`."""
+    runners: list[web.AppRunner] = []
+
+    async def start(handler: Handler) -> str:
+        app = web.Application()
+        app.router.add_get("/{path:.*}", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/a.ics"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_a_calendar_is_fetched_and_read_within_bounds(
+    serve: Callable[[Handler], Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calendar_source, "FETCH_SECONDS", 1.0)
+    never = "UID:1\nSUMMARY:x\nDTSTART:20261201T120000Z\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"
+    hang = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        match request.path:
+            case "/a.ics":
+                raise web.HTTPFound("/b.ics")
+            case "/b.ics":
+                return web.Response(body=calendar(WHOLE_DAYS))
+            case "/round":
+                raise web.HTTPFound("/round")
+            case "/large":
+                return web.Response(body=b"x" * (calendar_source.MOST_BYTES + 1))
+            case "/hangs":
+                await hang.wait()
+            case "/never":
+                return web.Response(body=calendar(never))
+        raise web.HTTPNotFound
+
+    url = await serve(handle)
+    source = CalendarSource(allow_private=True)
+    span = utc(SINCE), utc(UNTIL), "UTC", 500
+    [event], cut = await source.read(url, *span)
+    assert (event.start, event.end, event.summary, cut) == (
+        utc("2026-12-24 00:00"),
+        utc("2026-12-27 00:00"),
+        "ben",
+        False,
+    )
+    assert await source.read(url.replace("a.ics", "never"), *span) == ([], False)
+    for path, said in (
+        ("nothing", "127.0.0.1 answers with 404"),
+        ("round", "leads on more than"),
+        ("large", "larger than"),
+        ("hangs", "no answer within 1 s"),
+    ):
+        with pytest.raises(NotRead, match=said):
+            await source.read(url.replace("a.ics", path), *span)
+    monkeypatch.setattr(calendar_source, "READ_SECONDS", 0.01)
+    with pytest.raises(NotRead, match="takes too long to be read"):
+        await source.read(url, *span)
+    hang.set()
+    guarded = CalendarSource(allow_private=False)
+    for place in (url, "http://localhost/a.ics", "http://[::1]/a.ics", "http://169.254.169.254/latest"):
+        with pytest.raises(NotRead, match="private address"):
+            await guarded.read(place, *span)
+    await source.close()
+    await guarded.close()

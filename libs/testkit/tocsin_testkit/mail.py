@@ -54,6 +54,12 @@ class MailServer:
         return "250 taken"
 
 
+def text_of(mail: Received) -> str:
+    """The plain text of a mail that was received."""
+    part = message_from_bytes(mail.body, policy=policy.default).get_body(("plain",))
+    return str(part.get_content()) if part is not None else ""
+
+
 def parse(address: str, content: bytes) -> Received:
     """What a mail says."""
     message = message_from_bytes(content, policy=policy.default)

@@ -9,7 +9,9 @@ from tocsin_stack.scratch import scratch
 
 from tocsin_testkit.demo.check import check
 from tocsin_testkit.demo.digest import what_the_day_was
+from tocsin_testkit.demo.later import later
 from tocsin_testkit.demo.on_call import who_is_on_call
+from tocsin_testkit.demo.phones import somebody_is_woken
 from tocsin_testkit.demo.story import Story
 from tocsin_testkit.demo.tell import Teller
 from tocsin_testkit.world import World
@@ -28,6 +30,8 @@ async def demo() -> bool:
             await story.disk_fills_up()
             await story.nobody_answers()
             await who_is_on_call(story)
+            await somebody_is_woken(story)
+            await later(story)
             await what_the_day_was(story)
             right = await check(story)
     seconds = time.monotonic() - tell.began()

@@ -1,7 +1,8 @@
 """The chapter about schedules: who is on call, another user steps in, and the page goes to the right person."""
 
+import aiohttp
 from google.protobuf.timestamp_pb2 import Timestamp
-from tocsin.escalation.v1 import schedule_pb2, schedule_service_pb2
+from tocsin.escalation.v1 import calendar_service_pb2, incident_service_pb2, schedule_pb2, schedule_service_pb2
 
 from tocsin_testkit.demo.story import Story, short
 from tocsin_testkit.demo.tell import BLUE, GREEN
@@ -39,5 +40,21 @@ async def who_is_on_call(story: Story) -> None:
     tell.happens(f"level 1: cem paged by {page.channel}: {page.subject}", BLUE)
     [why] = [entry.message for entry in await tenant.timeline(incident) if entry.pages]
     tell.happens(f"the timeline says why it was him: {why}")
+    asked = incident_service_pb2.ExplainPageRequest(incident=incident, user=story.ben.name)
+    tell.happens(f"ExplainPage for ben: {(await tenant.admin.incidents.ExplainPage(asked)).summary}")
     await story.cem.resolves(incident)
     tell.happens("cem resolves it", GREEN)
+    await _calendar(story, name)
+
+
+async def _calendar(story: Story, schedule: str) -> None:
+    """What a calendar program shows of the next days."""
+    feed = calendar_service_pb2.CalendarFeed(schedule=schedule, display_name="web")
+    request = calendar_service_pb2.CreateCalendarFeedRequest(calendar_feed=feed)
+    path = (await story.tenant.admin.calendars.CreateCalendarFeed(request)).url
+    url = story.tenant.world.stack.services["escalation"][0].http_url + path
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        lines = (await answer.text()).splitlines()
+    first = lines[lines.index("BEGIN:VEVENT") :]
+    shown = [line for line in first if line.startswith(("SUMMARY", "DTSTART", "DTEND"))][:3]
+    story.tell.happens(f"the calendar feed has {lines.count('BEGIN:VEVENT')} shifts; the first: {', '.join(shown)}")

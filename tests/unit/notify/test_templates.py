@@ -197,3 +197,9 @@ PIECES = [*TAGS, "|", "upcase", ":", "'", '"', "[", "]", "-", "(", "..", "a.b", 
 def test_any_text_is_read_or_refused(source: str) -> None:
     with contextlib.suppress(BadTemplate):
         compile_template(source).render(values_of(PAGE, Part.TEXT))
+
+
+def test_a_long_text_is_encoded_no_further_than_a_url_needs() -> None:
+    """Each character costs as much as another filter does on a whole text: sixty of them took 30 ms, in front of all pages."""
+    made = compile_template("{{ text | url_encode }}").render({"text": "ä€" * 2048})
+    assert made == "%C3%A4%E2%82%AC" * 250

@@ -73,12 +73,16 @@ async def budget(tenant: Tenant, pages: int) -> None:
 
 
 async def strike(struck: Sequence[Struck], each: int, *, seconds: float = 0.0, at_once: int = 5) -> None:
-    """Incidents for all of them, `each` for everybody, spread over so many seconds."""
+    """Incidents for all of them, `each` for everybody, spread over so many seconds; the senders take turns."""
     began = time.monotonic()
-    for start in range(0, each, at_once):
-        await asyncio.sleep(max(0.0, began + seconds * start / each - time.monotonic()))
-        numbers = range(start, min(start + at_once, each))
-        await asyncio.gather(*(_send(one, numbers) for one in struck))
+
+    async def one_by_one(place: int, one: Struck) -> None:
+        for start in range(0, each, at_once):
+            due = began + seconds * (start + at_once * place / len(struck)) / each
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await _send(one, range(start, min(start + at_once, each)))
+
+    await asyncio.gather(*(one_by_one(place, one) for place, one in enumerate(struck)))
 
 
 async def _send(one: Struck, numbers: Sequence[int]) -> None:

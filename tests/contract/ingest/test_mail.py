@@ -348,7 +348,11 @@ async def test_a_mail_waits_for_its_database(database_url: str, escalation: Fake
 
 
 async def test_mails_come_over_tls_where_that_is_wanted(
-    database_url: str, escalation: FakeEscalation, tmp_path: Path
+    database_url: str,
+    escalation: FakeEscalation,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = make_certificates(tmp_path)
     files = {"tls_cert_file": str(made.certificate), "tls_key_file": str(made.key)}
@@ -365,5 +369,12 @@ async def test_mails_come_over_tls_where_that_is_wanted(
                 assert not smtp.has_extn("auth")
                 return deliver(smtp, mails.address, written("over TLS"))
 
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"EHLO x\r\nSTARTTLS\r\n")
+            await reader.readuntil(b"220 Ready to start TLS\r\n")
+            writer.write(b"no TLS at all, for quite a while\r\n" * 20)
+            await reader.read()
+            writer.close()
+            assert "internal_error" not in "".join(capfd.readouterr()) + caplog.text
             assert (await session(port, over_tls))[0] == 250
             assert [each.summary for each in await mails.alerts()] == ["over TLS"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
@@ -135,8 +135,9 @@ class MailReceiver:
         return "250 2.0.0 it is committed"
 
     async def handle_exception(self, error: Exception) -> str:
-        """A defect of ours, which must lose no mail."""
-        masked(error)
+        """A defect of ours, which must lose no mail; or a client that hangs up, or speaks no TLS after STARTTLS."""
+        if not isinstance(error, (TLSSetupException, OSError, asyncio.IncompleteReadError)):
+            masked(error)
         return _OURS
 
     async def _sender(self, word: str, session: Session) -> Sender:

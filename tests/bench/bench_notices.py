@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import tocsin_escalation
+from prometheus_client import CollectorRegistry
 from tocsin_escalation.app.plan_notices import PlanNotices
 from tocsin_escalation.app.send_notices import NOTICE, SendNotices
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
+from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.schedules import layers_to_json
 from tocsin_kit.db import outbox
 from tocsin_kit.db.migrations import upgrade
@@ -91,7 +93,7 @@ async def sending(db: Database) -> None:
     async with db.system() as tx:
         await tx.execute("UPDATE shift_notices SET due_time = app_now() - interval '1 minute'")
         await tx.execute("UPDATE shift_notice_choices SET next_due = app_now() - interval '1 minute'")
-    sender = SendNotices(db, ROUND, lambda: None)
+    sender = SendNotices(db, EscalationMetrics(CollectorRegistry()), ROUND, lambda: None)
     rounds: list[float] = []
     for _ in range(TENANTS * SCHEDULES // ROUND):
         began = time.perf_counter()

@@ -48,6 +48,12 @@ class EscalationMetrics:
             "Calendars that schedules import and that could not be read for ESCALATION_CALENDAR_STALE_SECONDS",
             registry=registry,
         )
+        self.shift_notices = Counter(
+            "tocsin_escalation_shift_notices",
+            "Notices of shifts that were due; outcome: sent, skipped, moved (another user has the shift) or failed",
+            ["outcome"],
+            registry=registry,
+        )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
         self.timers_not_armed = Counter(
             "tocsin_escalation_timers_not_armed",

@@ -30,7 +30,7 @@ class EscalationSettings(ServiceSettings):
     """How far ahead gaps of schedules are looked for: policies warn of them, and a metric and the log tell of them."""
     notice_look_seconds: float = Field(15.0, gt=0, le=300)
     """How often schedules are looked at for notices of shifts. A change less than this before a notice is due may bring it late by
-    as much."""
+    as much. Where a look at all schedules takes long (2 s or more), the next one comes ten times as long after it."""
     notices_per_second: int = Field(100, ge=1, le=5000)
     """Users whom each replica tells of their shifts in a second at most, so that many notices at one minute delay no page."""
     public_url: str = Field("", pattern=r"^(https?://[!-~]+)?$")

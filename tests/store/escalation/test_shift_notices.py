@@ -53,7 +53,7 @@ async def plan(desk: Desk) -> list[tuple[str, str, str]]:
 
 
 async def send(desk: Desk, most: int = 100) -> None:
-    await SendNotices(desk.db, most, lambda: None).round()
+    await SendNotices(desk.db, desk.effects.metrics, most, lambda: None).round()
 
 
 async def sent(desk: Desk) -> list[notification_pb2.NotificationJob]:
@@ -168,6 +168,7 @@ async def test_what_is_later_than_an_hour_is_skipped_and_shown_so(desk: Desk) ->
     await send(desk)
     assert await sent(desk) == []
     assert await plan(desk) == [("ana", "before", "skipped"), ("ana", "hand_over", "skipped")]
+    assert desk.effects.metrics.shift_notices.labels("skipped")._value.get() == 2
 
 
 async def test_the_week_ahead_lists_the_shifts_of_the_coming_week(desk: Desk) -> None:

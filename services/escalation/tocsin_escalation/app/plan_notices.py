@@ -4,6 +4,7 @@ A look compares what should come with what is planned, so whatever changes who i
 planned is a row. It is sent by `send_notices`, which asks the schedules once more.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _log = get_logger(__name__)
 
 _TENANTS: Final = 50
 """That are read together."""
+_REST: Final = 10
+"""Times as long as it took, no further look begins."""
 _SCHEDULES: Final = 2000
 """The same of all of them."""
 _USERS: Final = 200
@@ -46,6 +49,15 @@ class PlanNotices:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._rests_until = float("-inf")
+
+    async def soon(self) -> None:
+        """`look`, unless the last one was so long that pages would feel another one so soon. Raises DATABASE_UNAVAILABLE."""
+        began = time.monotonic()
+        if began >= self._rests_until:
+            await self.look()
+            ended = time.monotonic()
+            self._rests_until = ended + _REST * (ended - began)
 
     async def look(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""

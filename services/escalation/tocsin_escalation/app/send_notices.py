@@ -36,6 +36,7 @@ from tocsin_escalation.domain.shift_notices import (
     too_late,
     within_week,
 )
+from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store import shift_notices
 from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
 
@@ -69,9 +70,10 @@ class _Verdict:
 class SendNotices:
     """Of all tenants. Every replica may run it."""
 
-    def __init__(self, db: Database, most: int, nudge: Callable[[], None]) -> None:
+    def __init__(self, db: Database, metrics: EscalationMetrics, most: int, nudge: Callable[[], None]) -> None:
         """`most`: users in one round. `nudge` wakes the relay of `NOTICE`."""
         self._db = db
+        self._metrics = metrics
         self._most = most
         self._nudge = nudge
 
@@ -86,6 +88,7 @@ class SendNotices:
             failed: list[str] = []
             await in_halves(users, partial(self._tell, org_id), partial(_failed, failed, org_id))
             if failed:
+                self._metrics.shift_notices.labels("failed").inc(len(failed))
                 async with self._db.transaction(org_id) as tx:
                     await shift_notices.rest(tx, failed, _REST)
 
@@ -94,6 +97,8 @@ class SendNotices:
 
     async def _send(self, tx: Tx, users: Sequence[str]) -> None:
         held = await shift_notices.lock(tx, users)
+        if not held:
+            return  # another replica has them
         ids = [each.user_id for each in held]
         rows: defaultdict[str, list[NoticeRow]] = defaultdict(list)
         for row in await shift_notices.of_users(tx, ids):
@@ -114,10 +119,11 @@ class SendNotices:
         gone = [(user, key) for user, verdict in verdicts.items() for key in verdict.gone]
         await shift_notices.settle(tx, [*sent, *skipped], gone, ids)
         tx.after_commit(self._nudge)
-        if jobs or skipped:
-            tx.after_commit(
-                lambda: _log.info("notices", org_id=tx.org_id, sent=len(jobs), skipped=len(skipped), moved=len(gone))
-            )
+        tx.after_commit(lambda: self._count(len(sent), len(skipped), len(gone)))
+
+    def _count(self, sent: int, skipped: int, moved: int) -> None:
+        for outcome, number in (("sent", sent), ("skipped", skipped), ("moved", moved)):
+            self._metrics.shift_notices.labels(outcome).inc(number)
 
 
 def _failed(failed: list[str], org_id: str, user: str) -> None:

@@ -23,6 +23,7 @@ from tocsin.notify.v1.digest_service_pb2 import Digest, UpdateDigestRequest
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_RESOLUTION
 from tocsin.notify.v1.recurring_message_service_pb2 import CreateRecurringMessageRequest
 from tocsin_stack import tokens
+from tocsin_testkit.busy import until
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
@@ -89,9 +90,15 @@ async def first(world: World) -> Tenant:
     layer = calendar_service_pb2.CalendarImport(
         schedule=schedule, url="https://calendar.example/a.ics", display_name=MARK
     )
-    await tenant.admin.calendars.CreateCalendarImport(
+    made_import = await tenant.admin.calendars.CreateCalendarImport(
         calendar_service_pb2.CreateCalendarImportRequest(calendar_import=layer)
     )
+    of = calendar_service_pb2.GetCalendarImportRequest(name=made_import.calendar_import.name)
+
+    async def was_fetched() -> bool:
+        return bool((await tenant.admin.calendars.GetCalendarImport(of)).calendar_import.error)
+
+    await until(was_fetched)
     feed = calendar_service_pb2.CalendarFeed(schedule=schedule, display_name=MARK)
     await tenant.admin.calendars.CreateCalendarFeed(calendar_service_pb2.CreateCalendarFeedRequest(calendar_feed=feed))
     account = cp.CreateServiceAccountRequest(

@@ -162,13 +162,14 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     reading = ReadCalendars(
         db, calendars, boxes, metrics, every_seconds=settings.calendar_fetch_seconds, stale_after=stale_after
     )
+    calendar_rounds = Sweep(min(5.0, settings.calendar_fetch_seconds), reading.round)
     add(
         calendar_service.CalendarService(
             db,
             pages,
             runtime.rpc.budgets,
             lambda secret: settings.public_url.rstrip("/") + path_of(secret),
-            CalendarImports(boxes, allow_private=settings.allow_private_calendars),
+            CalendarImports(boxes, calendar_rounds.nudge, allow_private=settings.allow_private_calendars),
         ),
         calendar_service.NAME,
         calendar_service_pb2_grpc.add_CalendarServiceServicer_to_server,
@@ -256,7 +257,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("audit", Sweep(30.0, sweeps.audit))
     loops.add("figures", Sweep(5.0, sweeps.measure))
     loops.add("gaps", Sweep(300.0, gaps.Watch(db, metrics, settings.gap_warning_days).look))
-    loops.add("calendars", Sweep(min(5.0, settings.calendar_fetch_seconds), reading.round))
+    loops.add("calendars", calendar_rounds)
     loops.add("stale-calendars", Sweep(min(60.0, settings.calendar_stale_seconds), reading.watch))
     loops.add("counting", Sweep(settings.counting_seconds, CountFigures(db).everything))
     loops.add("retention", Sweep(600.0, sweeps.forget))

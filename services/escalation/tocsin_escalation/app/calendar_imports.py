@@ -4,7 +4,7 @@ Paging never fetches anything: it finds what a calendar said last in the row.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol
@@ -52,8 +52,10 @@ class Source(Protocol):
 class CalendarImports:
     """What people do with them."""
 
-    def __init__(self, boxes: Boxes, *, allow_private: bool) -> None:
+    def __init__(self, boxes: Boxes, nudge: Callable[[], None], *, allow_private: bool) -> None:
+        """`nudge`: there is a calendar to be read."""
         self._boxes = boxes
+        self._nudge = nudge
         self._allow_private = allow_private
 
     async def create(self, tx: Tx, row: ImportRow, url: str) -> ImportRow:
@@ -78,6 +80,7 @@ class CalendarImports:
                 retry_after=60.0,
             )
         closed = self._boxes.close(_context(tx.org_id, row.id), wanted.encode())
+        tx.after_commit(self._nudge)
         return await store.insert(tx, replace(row, url=closed, host=host))
 
 

@@ -70,6 +70,21 @@ async def test_quiet_hours_are_kept_as_they_were_given(notify: Notify) -> None:
     assert not told.effective.quiet_hours.windows
 
 
+async def test_the_language_is_the_users_else_the_organisations_else_english(notify: Notify) -> None:
+    caller, asked = Caller(notify, new_org()), pb.GetNotificationSettingsRequest(user=ANA)
+
+    async def language() -> str:
+        return str((await caller.GetNotificationSettings(asked)).effective.language)
+
+    assert await language() == "en"
+    await caller.UpdateNotificationSettings(change(pb.NotificationSettings(user=ALL, language="de")))
+    assert await language() == "de"
+    await caller.UpdateNotificationSettings(change(pb.NotificationSettings(user=ANA, language="en")))
+    assert await language() == "en"
+    unknown = caller.UpdateNotificationSettings(change(pb.NotificationSettings(user=ANA, language="fr")))
+    assert [each.field for each in (await refused(unknown)).fields] == ["notification_settings.language"]
+
+
 async def test_settings_that_changed_meanwhile_are_not_overwritten(caller: Caller) -> None:
     first = settings(ANA, 5)
     first.etag = "v0"

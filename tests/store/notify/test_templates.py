@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin_kit.ids import new_id
@@ -137,6 +138,28 @@ async def test_a_preview_shows_a_real_incident_and_warns(org: Organisation) -> N
     ]
     assert "Tocsin: critical incident: Disk full on db-1." in shown.voice
     assert not await org.world.admin.fetch("SELECT FROM templates"), "a preview keeps nothing"
+
+
+async def test_people_read_the_language_that_they_or_their_organisation_chose(org: Organisation) -> None:
+    async def choose(user: str, language: str) -> None:
+        settings = contact_pb.NotificationSettings(user=user, language=language)
+        request = contact_pb.UpdateNotificationSettingsRequest(notification_settings=settings)
+        await org.notify.contacts.UpdateNotificationSettings(request, metadata=org.who)
+
+    await choose("users/*", "de")
+    mail = await org.page()
+    assert mail.subject == "[kritisch] Disk full on db-1 (Stufe 1)"
+    assert "Ein neuer Vorfall: Sie werden auf Stufe 1 alarmiert." in text_of(mail)
+    test = contact_pb.SendTestPageRequest(user="users/ana", contact_method=f"contactMethods/{org.method}")
+    await org.notify.contacts.SendTestPage(test, metadata=org.who)
+    await until(lambda: any(each.subject == "[Test] Tocsin kann Sie so erreichen" for each in org.world.inbox.messages))
+    await org.write(subject="Alle: {{ incident.title }}")
+    await org.write(subject="Deutsch: {{ incident.title }}", language="de")
+    assert (await org.page()).subject == "Deutsch: Disk full on db-1"
+    await choose("users/ana", "en")
+    mail = await org.page()
+    assert mail.subject == "Alle: Disk full on db-1"
+    assert "you are paged at level 1" in text_of(mail)
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str]:

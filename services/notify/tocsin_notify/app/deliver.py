@@ -266,6 +266,7 @@ class Deliver:
                     attempt=row.attempts,
                     attempt_group=row.attempt_group,
                     start_time=row.now,
+                    language=row.language,
                 )
             except SecretLost as error:
                 _log.error("contact_secret_lost", org_id=row.org_id, error=str(error))

@@ -7,6 +7,7 @@ from tocsin_kit.rpc.masks import require_etag
 from tocsin_notify.domain.bundling import BundlePolicy
 from tocsin_notify.domain.notification_settings import EVERYBODY, NOTHING_CHOSEN, Budget, NotificationSettings
 from tocsin_notify.domain.quiet_hours import QuietHours
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.wall_time import BadTime, check_zone
 from tocsin_notify.store import notification_settings as store
 from tocsin_notify.store import quiet_bundles
@@ -19,7 +20,9 @@ async def read_effective(tx: Tx, user: str, default: BundlePolicy) -> tuple[Sett
     own, of_all = (rows[each].chosen if each in rows else NOTHING_CHOSEN for each in (user, EVERYBODY))
     counts = own.over(of_all)
     policy = counts.bundling(default)
-    return rows.get(user), NotificationSettings(Budget(policy.pages, policy.window), counts.quiet or QuietHours())
+    return rows.get(user), NotificationSettings(
+        Budget(policy.pages, policy.window), counts.quiet or QuietHours(), counts.language or LANGUAGES[0]
+    )
 
 
 async def replace_settings(

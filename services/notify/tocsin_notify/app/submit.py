@@ -253,6 +253,7 @@ class _Round:
                 attempt=1,
                 attempt_group=1,
                 start_time=self._now,
+                language=person.settings.language,
             )
         except SecretLost:
             return State.PENDING, ""  # the deliverer meets it again, and fails over

@@ -11,6 +11,7 @@ from tocsin_notify.app.lanes import Destination
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.verification import code_for
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.people import StoredTarget
@@ -50,8 +51,9 @@ def make_delivery(
     attempt: int,
     attempt_group: int,
     start_time: datetime,
+    language: str | None,
 ) -> Delivery:
-    """Everything one attempt needs. Raises SecretLost."""
+    """Everything one attempt needs. `language`: None, if none was chosen. Raises SecretLost."""
     secret = b"" if target.secret is None else cipher.open(org_id, method, target.secret)
     return Delivery(
         key=delivery_key(notification, attempt_group),
@@ -62,5 +64,6 @@ def make_delivery(
         target=Target(target.channel, target.address, secret, target.key_id),
         attempt=attempt,
         start_time=start_time,
+        language=language or LANGUAGES[0],
         code=code_for(cipher.code_key, page_id) if kind is Kind.VERIFICATION else "",
     )

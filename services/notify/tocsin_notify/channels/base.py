@@ -11,6 +11,8 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_notify.domain.attempt import Outcome
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 T = TypeVar("T")
 
@@ -54,6 +56,11 @@ class Delivery:
     """What the organisation's template makes of it. A part that is missing says the default text."""
     faults: tuple[str, ...] = ()
     """Why parts of the template were not used, in words."""
+
+    @property
+    def words(self) -> Words:
+        """The default texts in the user's language."""
+        return words_of(self.language)
 
     def worded(self, part: Part) -> str:
         """The template's text of this part; empty: the default text is to be used."""

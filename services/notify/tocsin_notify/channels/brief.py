@@ -5,10 +5,11 @@ from typing import Final
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.channels.text import severity_in, severity_word, where_in
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import NEWS, WAKING, Kind
 from tocsin_notify.domain.template import Part
+from tocsin_notify.texts.words import Words
 
 _LOUD: Final = frozenset({"critical", "error"})
 LONGEST: Final = 1000
@@ -41,29 +42,30 @@ def brief(delivery: Delivery) -> str:
 
 def default_brief(delivery: Delivery) -> str:
     """Without links."""
-    job = delivery.job
+    job, words = delivery.job, delivery.words
     match delivery.kind:
         case Kind.VERIFICATION:
-            text = f"Your code is {delivery.code}. It holds for 10 minutes. If you did not ask for it, ignore it."
+            return f"{words.code.format(code=delivery.code)} {words.code_unasked}"
         case Kind.TEST:
-            text = "This is a test. Nothing is wrong, and nothing is to be done."
+            return words.test
         case Kind.CONTACT_CHANGED:
-            text = f"{job.actor} {job.title}. If you did not agree to it, tell your administrator."
+            change = words.contact_changed.format(actor=job.actor, change=job.title)
+            return f"{change} {words.contact_changed_alarm_short}"
         case Kind.MESSAGE | Kind.BUNDLE:
-            text = job.text
+            return job.text
         case Kind.DIGEST:
-            text = digest_content.brief(content_of(job.digest))
+            return digest_content.brief(content_of(job.digest))
         case Kind.ACKNOWLEDGMENT:
-            text = f"Acknowledged by {_name(job.actor)}."
+            return words.brief_acknowledged.format(actor=name_in(words, job.actor))
         case Kind.RESOLUTION:
-            text = f"Resolved by {_name(job.actor)}."
+            return words.brief_resolved.format(actor=name_in(words, job.actor))
         case Kind.URGENCY_RAISED:
-            text = f"It became {severity_word(job.severity)} and is still yours. Source: {job.source or 'unknown'}."
+            severity = severity_in(words, job.severity)
+            return words.brief_urgent.format(severity=severity, source=job.source or words.unknown)
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
-            where = f"at level {job.level}" if job.level else "as the fallback target"
-            text = f"You are paged {where}. Source: {job.source or 'unknown'}."
-    return text
+            return words.brief_page.format(where=where_in(words, job), source=job.source or words.unknown)
 
 
-def _name(actor: str) -> str:
-    return actor.removeprefix("users/") or "its source"
+def name_in(words: Words, actor: str) -> str:
+    """Who did it, as people call them."""
+    return actor.removeprefix("users/") or words.its_source

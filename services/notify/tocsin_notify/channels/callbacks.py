@@ -20,8 +20,6 @@ TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
 TWILIO_REPLY: Final = "/v1/twilio/reply"
 BUTTON: Final = "/v1/button"
-_LABELS: Final = {"Acknowledge": Action.ACKNOWLEDGE, "Next level": Action.ESCALATE}
-_LABELS_OF_BUNDLES: Final = {"Acknowledge all": Action.ACKNOWLEDGE}
 _PURPOSE: Final = b"tocsin button\0"
 _MAC: Final = "mac"
 _MAC_BYTES: Final = 16
@@ -30,11 +28,14 @@ _SHORT: Final = (Action.ACKNOWLEDGE, Action.ESCALATE)
 _DATA_BYTES: Final = 16 + 4 + 1
 
 
-def labels_of(kind: Kind) -> Mapping[str, Action]:
+def labels_of(delivery: Delivery) -> Mapping[str, Action]:
     """The buttons that answer in place, as each channel shows them; none where there is nothing to answer."""
-    if kind is Kind.BUNDLE:
-        return _LABELS_OF_BUNDLES
-    return _LABELS if kind in PAGES else {}
+    words = delivery.words
+    if delivery.kind is Kind.BUNDLE:
+        return {words.button_acknowledge_all: Action.ACKNOWLEDGE}
+    if delivery.kind not in PAGES:
+        return {}
+    return {words.button_acknowledge: Action.ACKNOWLEDGE, words.button_escalate: Action.ESCALATE}
 
 
 class CallbackUrls:
@@ -57,7 +58,7 @@ class CallbackUrls:
 
     def twilio_key(self, delivery: Delivery) -> str:
         """Where it tells which key was pressed, and is told what to say next."""
-        return self._url(TWILIO_KEY, _names(delivery))
+        return self._url(TWILIO_KEY, _names(delivery) | {"language": delivery.language})
 
     def named(self, delivery: Delivery, action: Action) -> Mapping[str, str]:
         """What such a button names, signed, for a provider that hands it back; empty when nobody can press."""

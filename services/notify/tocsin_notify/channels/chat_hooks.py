@@ -110,7 +110,7 @@ def teams(delivery: Delivery) -> dict[str, Any]:
         ],
     }
     if delivery.link:
-        card["actions"] = [{"type": "Action.OpenUrl", "title": "Answer", "url": delivery.link}]
+        card["actions"] = [{"type": "Action.OpenUrl", "title": delivery.words.button_answer, "url": delivery.link}]
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return {"type": "message", "attachments": [attachment]}
 

@@ -81,12 +81,12 @@ class NtfyChannel:
     def _actions(self, delivery: Delivery) -> list[dict[str, Any]]:
         """At most three (docs.ntfy.sh/publish#action-buttons)."""
         actions: list[dict[str, Any]] = []
-        for label, action in labels_of(delivery.kind).items():
+        for label, action in labels_of(delivery).items():
             url = self._callbacks.button(delivery, action)
             if url:
                 actions.append({"action": "http", "label": label, "url": url, "method": "POST", "clear": True})
         if delivery.link:
-            actions.append({"action": "view", "label": "Open", "url": delivery.link})
+            actions.append({"action": "view", "label": delivery.words.button_open, "url": delivery.link})
         return actions
 
 

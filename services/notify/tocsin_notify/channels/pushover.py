@@ -58,7 +58,7 @@ class PushoverChannel:
             "priority": str(priority),
         }
         if delivery.link:
-            fields |= {"url": delivery.link, "url_title": "Answer"}
+            fields |= {"url": delivery.link, "url_title": delivery.words.button_answer}
         if priority == _EMERGENCY:
             fields |= {"retry": str(account.retry_seconds), "expire": str(account.expire_seconds)}
             callback = self._callbacks.button(delivery, Action.ACKNOWLEDGE)

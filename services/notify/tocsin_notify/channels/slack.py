@@ -82,12 +82,12 @@ class SlackChannel:
     def _buttons(self, delivery: Delivery) -> list[dict[str, Any]]:
         buttons: list[dict[str, Any]] = []
         if self._account.secrets:
-            for label, action in labels_of(delivery.kind).items():
+            for label, action in labels_of(delivery).items():
                 names = self._callbacks.named(delivery, action)
                 if names:
                     buttons.append(_button(label, f"tocsin_{action}", value=urlencode(names)))
         if delivery.link:
-            buttons.append(_button("Open", "tocsin_open", url=delivery.link))
+            buttons.append(_button(delivery.words.button_open, "tocsin_open", url=delivery.link))
         return buttons
 
     async def _call(self, method: str, message: dict[str, Any], permit: Permit) -> Outcome:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.channels.text import severity_in
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import PAGES, WAKING, Kind
 from tocsin_notify.domain.sms_reply import code_of
@@ -120,24 +120,24 @@ def _halves(delivery: Delivery, limit: int, *, replies: bool) -> tuple[str, str]
 
 def default_sms(delivery: Delivery) -> str:
     """Without its end: the level, the link, and how to reply."""
-    job = delivery.job
+    job, words = delivery.job, delivery.words
     match delivery.kind:
         case Kind.VERIFICATION:
-            return f"{delivery.code} is your Tocsin verification code. It holds for 10 minutes."
+            return words.sms_code.format(code=delivery.code)
         case Kind.TEST:
-            return f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."
+            return words.test_for.format(user=job.user)
         case Kind.CONTACT_CHANGED:
-            return f"Tocsin: {job.actor} {job.title}. If you did not agree to it, tell your administrator."
+            return words.sms_contact_changed.format(actor=job.actor, change=job.title)
         case Kind.MESSAGE:
             return f"{job.title}: {job.text}" if job.title else job.text
         case Kind.DIGEST:
             return digest_content.brief(content_of(job.digest))
         case Kind.ACKNOWLEDGMENT:
-            return f"Acknowledged by {job.actor or 'its source'}: {job.title}"
+            return words.sms_acknowledged.format(actor=job.actor or words.its_source, title=job.title)
         case Kind.RESOLUTION:
-            return f"Resolved by {job.actor or 'its source'}: {job.title}"
+            return words.sms_resolved.format(actor=job.actor or words.its_source, title=job.title)
         case Kind.BUNDLE | Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED:
-            return f"{severity_word(job.severity).upper()}: {job.title}"
+            return f"{severity_in(words, job.severity).upper()}: {job.title}"
 
 
 def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
@@ -146,10 +146,11 @@ def _after(delivery: Delivery, level: str, limit: int, *, replies: bool) -> str:
     after = level + (f" {delivery.link}" if delivery.link else "")
     if replies and delivery.kind in PAGES and delivery.job.incident:
         code = code_of(UUID(delivery.job.incident.rpartition("/")[2]), delivery.target.address)
-        how = f" Reply {code}a to ack, {code}e to escalate."
+        how = delivery.words.sms_reply.format(code=code)
         after += how if segments("x" * _LEAST + after + how) <= limit else ""
     return after
 
 
 def _level(delivery: Delivery) -> str:
-    return f" (level {delivery.job.level})" if delivery.kind in PAGES and delivery.job.level else ""
+    level = delivery.job.level
+    return delivery.words.sms_level.format(level=level) if delivery.kind in PAGES and level else ""

@@ -75,11 +75,11 @@ class TelegramChannel:
     def _buttons(self, delivery: Delivery) -> list[list[dict[str, str]]]:
         rows = []
         if self._account.secrets:
-            named = labels_of(delivery.kind).items()
+            named = labels_of(delivery).items()
             data = ((label, self._callbacks.data(delivery, action)) for label, action in named)
             rows.append([{"text": label, "callback_data": each} for label, each in data if each])
         if delivery.link.startswith("https://"):
-            rows.append([{"text": "Open", "url": delivery.link}])
+            rows.append([{"text": delivery.words.button_open, "url": delivery.link}])
         return [row for row in rows if row]
 
     async def _call(self, method: str, message: dict[str, Any], permit: Permit) -> Outcome:

@@ -4,6 +4,7 @@ The JSON is a contract with the receivers (WEBHOOKS.md): fields are only ever ad
 """
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 from tocsin.notify.v1.notification_pb2 import NotificationJob
@@ -13,7 +14,8 @@ from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of, document
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import Kind
-from tocsin_notify.domain.template import Part
+from tocsin_notify.domain.template import LANGUAGES, Part
+from tocsin_notify.texts.words import Words
 
 SCHEMA_VERSION: Final = 2
 SUBJECT_LENGTH: Final = 200
@@ -31,6 +33,16 @@ def severity_word(severity: Severity.ValueType) -> str:
     return _SEVERITY.get(severity, "critical")
 
 
+def severity_in(words: Words, severity: Severity.ValueType) -> str:
+    """The word that people read."""
+    return str(getattr(words, severity_word(severity)))
+
+
+def where_in(words: Words, job: NotificationJob) -> str:
+    """Where a user is paged."""
+    return words.at_level.format(level=job.level) if job.level else words.as_fallback
+
+
 def subject(delivery: Delivery) -> str:
     """One line, whatever a template or a sender put into it."""
     worded = delivery.worded(Part.SUBJECT)
@@ -39,29 +51,30 @@ def subject(delivery: Delivery) -> str:
 
 def default_subject(delivery: Delivery) -> str:
     """`[critical] Disk full on db-1 (level 2)`, also when a sender put line breaks into the title."""
-    job = delivery.job
+    job, words = delivery.job, delivery.words
+    severity, title = severity_in(words, job.severity), one_line(job.title, SUBJECT_LENGTH - 30)
     match delivery.kind:
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
-            where = f"level {job.level}" if job.level else "fallback"
-            text = f"[{severity_word(job.severity)}] {one_line(job.title, SUBJECT_LENGTH - 30)} ({where})"
+            where = words.level.format(level=job.level) if job.level else words.fallback
+            text = words.subject_page.format(severity=severity, title=title, where=where)
         case Kind.URGENCY_RAISED:
-            text = f"[{severity_word(job.severity)}] {one_line(job.title, SUBJECT_LENGTH - 30)} (became urgent)"
+            text = words.subject_urgent.format(severity=severity, title=title)
         case Kind.ACKNOWLEDGMENT:
-            text = f"[acknowledged] {job.title}"
+            text = words.subject_acknowledged.format(title=job.title)
         case Kind.RESOLUTION:
-            text = f"[resolved] {job.title}"
+            text = words.subject_resolved.format(title=job.title)
         case Kind.TEST:
-            text = "[test] Tocsin can reach you this way"
+            text = words.subject_test
         case Kind.CONTACT_CHANGED:
-            text = f"[security] {job.actor} changed how Tocsin reaches you"
+            text = words.subject_contact_changed.format(actor=job.actor)
         case Kind.MESSAGE:
-            text = f"[message] {job.title or job.text}"
+            text = words.subject_message.format(title=job.title or job.text)
         case Kind.BUNDLE:
-            text = f"[{severity_word(job.severity)}] {job.title}"
+            text = words.subject_bundle.format(severity=severity, title=job.title)
         case Kind.DIGEST:
             text = job.title
         case Kind.VERIFICATION:
-            text = f"{delivery.code} is your Tocsin verification code"
+            text = words.subject_code.format(code=delivery.code)
     return one_line(text, SUBJECT_LENGTH)
 
 
@@ -75,38 +88,33 @@ def body(delivery: Delivery) -> str:
 
 def default_body(delivery: Delivery) -> str:
     """The important first."""
-    job = delivery.job
+    job, words = delivery.job, delivery.words
     match delivery.kind:
         case Kind.VERIFICATION:
-            lines = [f"Your code is {delivery.code}. It holds for 10 minutes.", "If you did not ask for it, ignore it."]
+            lines = [words.code.format(code=delivery.code), words.code_unasked]
         case Kind.TEST:
-            lines = [f"This is a test for {job.user}. Nothing is wrong, and nothing is to be done."]
+            lines = [words.test_for.format(user=job.user)]
         case Kind.CONTACT_CHANGED:
-            lines = [
-                f"{job.actor} {job.title}.",
-                "",
-                "If you did not agree to it, tell your administrator: pages may not reach you, or may reach somebody else.",
-            ]
+            change = words.contact_changed.format(actor=job.actor, change=job.title)
+            lines = [change, "", words.contact_changed_alarm]
         case Kind.MESSAGE:
-            about = [f"About: {job.about}"] if job.about else []
-            lines = [job.text, *_answer(delivery), "", *about, f"Sent by {job.actor} with Tocsin."]
+            about = [words.about.format(about=job.about)] if job.about else []
+            lines = [job.text, *_answer(delivery), "", *about, words.sent_by.format(actor=job.actor)]
         case Kind.DIGEST:
             lines = [digest_content.text(content_of(job.digest)).rstrip()]
         case Kind.BUNDLE:
-            why = "More pages came for you than you get one by one, so these come together."
-            lines = [job.title, "", why, *_answer(delivery), "", job.text]
+            lines = [job.title, "", words.bundle_why, *_answer(delivery), "", job.text]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:
-            verb = "acknowledged" if delivery.kind is Kind.ACKNOWLEDGMENT else "resolved"
-            lines = [job.title, "", f"{verb} by {job.actor or 'its source'}", *_about(delivery)]
+            done = words.acknowledged_by if delivery.kind is Kind.ACKNOWLEDGMENT else words.resolved_by
+            lines = [job.title, "", done.format(actor=job.actor or words.its_source), *_about(delivery)]
         case Kind.NEW_INCIDENT | Kind.ESCALATION:
-            why = "A new incident" if delivery.kind is Kind.NEW_INCIDENT else "Nobody has answered yet"
+            why = words.why_new if delivery.kind is Kind.NEW_INCIDENT else words.why_unanswered
             if job.actor:
-                why = f"{job.actor} asks for you"
-            where = f"at level {job.level}" if job.level else "as the fallback target"
-            lines = [job.title, "", f"{why}: you are paged {where}.", *_answer(delivery), *_about(delivery)]
+                why = words.why_asked.format(actor=job.actor)
+            paged = words.paged.format(why=why, where=where_in(words, job))
+            lines = [job.title, "", paged, *_answer(delivery), *_about(delivery)]
         case Kind.URGENCY_RAISED:
-            why = f"An incident that you have taken on became {severity_word(job.severity)}."
-            why += " It is still yours; nobody else is paged."
+            why = words.urgent.format(severity=severity_in(words, job.severity))
             lines = [job.title, "", why, *_answer(delivery), *_about(delivery)]
     return "\n".join(lines) + "\n"
 
@@ -124,7 +132,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "attempt": delivery.attempt,
         "time": delivery.start_time.isoformat(),
         "planned_time": job.planned_time.ToJsonString() if job.HasField("planned_time") else None,
-        "subject": default_subject(delivery),
+        "subject": default_subject(replace(delivery, language=LANGUAGES[0])),
         "incident": {
             "name": job.incident,
             "title": job.title,
@@ -156,18 +164,18 @@ def _holds(text: str, link: str) -> bool:
 
 
 def _answer(delivery: Delivery) -> list[str]:
-    return ["", f"Answer: {delivery.link}"] if delivery.link else []
+    return ["", delivery.words.answer.format(link=delivery.link)] if delivery.link else []
 
 
 def _about(delivery: Delivery) -> list[str]:
-    job = delivery.job
+    job, words = delivery.job, delivery.words
     facts = [
-        ("Incident", job.incident),
-        ("Severity", severity_word(job.severity)),
-        ("Source", job.source),
-        ("Alerts", str(job.alert_count) if job.alert_count else ""),
-        ("Policy", job.policy),
-        ("Level", _level(delivery)),
+        (words.fact_incident, job.incident),
+        (words.fact_severity, severity_in(words, job.severity)),
+        (words.fact_source, job.source),
+        (words.fact_alerts, str(job.alert_count) if job.alert_count else ""),
+        (words.fact_policy, job.policy),
+        (words.fact_level, _level(delivery)),
     ]
     lines = ["", *(f"{name + ':':<10}{value}" for name, value in facts if value)]
     links = links_of(job)
@@ -187,7 +195,8 @@ def _level(delivery: Delivery) -> str:
     job = delivery.job
     if delivery.kind not in (Kind.NEW_INCIDENT, Kind.ESCALATION):
         return ""
-    return f"{job.level} (repeat {job.repeat})" if job.level else "fallback"
+    words = delivery.words
+    return words.level_repeat.format(level=job.level, repeat=job.repeat) if job.level else words.fallback
 
 
 def one_line(text: str, length: int = SUBJECT_LENGTH) -> str:

@@ -7,53 +7,52 @@ from xml.sax.saxutils import escape, quoteattr
 from tocsin.notify.v1.notification_pb2 import NOTIFICATION_TYPE_BUNDLE, NotificationJob
 
 from tocsin_notify.channels.base import Delivery
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.channels.brief import name_in
+from tocsin_notify.channels.text import severity_in
 from tocsin_notify.domain.page import WAKING, Kind
 from tocsin_notify.domain.template import Part
+from tocsin_notify.texts.words import Words
 
 _TITLE_LENGTH: Final = 200
 """TwiML in a request holds 4000 characters (twilio.com/docs/voice/api/call-resource), and the title stands in it twice."""
 _WORDED_LENGTH: Final = 1500
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff\s]+")
 _SECONDS: Final = 8
-_KEYS: Final = "Press 1 to acknowledge. Press 2 to page the next level. Press 3 to hear it again."
-_KEYS_OF_BUNDLES: Final = "Press 1 to acknowledge all of them. Press 3 to hear it again."
-_NO_KEY: Final = "No key was pressed. Goodbye."
-_NOBODY: Final = "Keys cannot be taken. Please answer in Tocsin. Goodbye."
 
 
 def spoken(delivery: Delivery, key_url: str) -> str:
     """The whole call. `key_url`: where the key is told; empty when this service cannot be reached from outside."""
-    text = said(delivery)
+    words, text = delivery.words, said(delivery)
     if delivery.kind not in WAKING or not key_url:
-        end = _NOBODY if delivery.kind in WAKING else "Goodbye."
-        return twiml(_say(text), _pause(), _say(text), _say(end))
-    return asking(f"{text} {keys_of(delivery.job)}", key_url, times=2)
+        end = words.keys_not_taken if delivery.kind in WAKING else words.goodbye
+        return twiml(_say(words, text), _pause(), _say(words, text), _say(words, end))
+    return asking(words, f"{text} {keys_of(words, delivery.job)}", key_url, times=2)
 
 
-def asking(text: str, key_url: str, *, times: int = 1) -> str:
+def asking(words: Words, text: str, key_url: str, *, times: int = 1) -> str:
     """Say it, and take one key, while it is said or for some seconds after it."""
-    said = _pause().join([_say(text)] * times)
+    said = _pause().join([_say(words, text)] * times)
     gather = f'<Gather input="dtmf" numDigits="1" timeout="{_SECONDS}" method="POST" action={quoteattr(key_url)}>'
-    return twiml(f"{gather}{said}</Gather>", _say(_NO_KEY))
+    return twiml(f"{gather}{said}</Gather>", _say(words, words.no_key))
 
 
-def saying(text: str) -> str:
+def saying(words: Words, text: str) -> str:
     """Say it and hang up."""
-    return twiml(_say(text))
+    return twiml(_say(words, text))
 
 
-def keys_of(job: NotificationJob) -> str:
+def keys_of(words: Words, job: NotificationJob) -> str:
     """What each key does."""
-    return _KEYS_OF_BUNDLES if job.type == NOTIFICATION_TYPE_BUNDLE else _KEYS
+    return words.keys_of_bundles if job.type == NOTIFICATION_TYPE_BUNDLE else words.keys
 
 
-def page_text(job: NotificationJob) -> str:
+def page_text(words: Words, job: NotificationJob) -> str:
     """A page, or the one that stands for several, read out."""
+    severity, title = severity_in(words, job.severity), _title(words, job)
     if job.type == NOTIFICATION_TYPE_BUNDLE:
-        return f"Tocsin: {severity_word(job.severity)}: {_title(job)}."
-    where = f" Level {job.level}." if job.level else ""
-    return f"Tocsin: {severity_word(job.severity)} incident: {_title(job)}.{where}"
+        return words.voice_bundle.format(severity=severity, title=title)
+    where = words.voice_level.format(level=job.level) if job.level else ""
+    return words.voice_page.format(severity=severity, title=title) + where
 
 
 def plain(text: str) -> str:
@@ -71,36 +70,35 @@ def said(delivery: Delivery) -> str:
 
 def default_spoken(delivery: Delivery) -> str:
     """Without what the keys do."""
-    job = delivery.job
+    job, words = delivery.job, delivery.words
+    actor, title = name_in(words, job.actor), _title(words, job)
     match delivery.kind:
         case Kind.VERIFICATION:
-            return f"Your Tocsin verification code is: {'. '.join(delivery.code)}."
+            return words.voice_code.format(digits=". ".join(delivery.code))
         case Kind.TEST:
-            return "This is a test of Tocsin. Nothing is wrong, and nothing is to be done."
+            return words.voice_test
         case Kind.CONTACT_CHANGED:
-            return f"Tocsin: {_name(job.actor)} {_title(job)}. If you did not agree to it, tell your administrator."
+            return words.voice_contact_changed.format(actor=actor, change=title)
         case Kind.MESSAGE:
-            return f"Tocsin: a message from {_name(job.actor)}: {_title(job)}."
+            return words.voice_message.format(actor=actor, title=title)
         case Kind.DIGEST:
-            return f"Tocsin: {_title(job)}."
+            return f"Tocsin: {title}."
         case Kind.ACKNOWLEDGMENT:
-            return f"Tocsin: acknowledged by {_name(job.actor)}: {_title(job)}."
+            return words.voice_acknowledged.format(actor=actor, title=title)
         case Kind.RESOLUTION:
-            return f"Tocsin: resolved by {_name(job.actor)}: {_title(job)}."
+            return words.voice_resolved.format(actor=actor, title=title)
         case Kind.NEW_INCIDENT | Kind.ESCALATION | Kind.URGENCY_RAISED | Kind.BUNDLE:
-            return page_text(job)
+            return page_text(words, job)
 
 
-def _title(job: NotificationJob) -> str:
-    return job.title if len(job.title) <= _TITLE_LENGTH else job.title[:_TITLE_LENGTH] + ", and so on"
+def _title(words: Words, job: NotificationJob) -> str:
+    return job.title if len(job.title) <= _TITLE_LENGTH else job.title[:_TITLE_LENGTH] + words.voice_and_so_on
 
 
-def _name(actor: str) -> str:
-    return actor.removeprefix("users/") or "its source"
-
-
-def _say(text: str) -> str:
-    return f"<Say>{plain(text)}</Say>"
+def _say(words: Words, text: str) -> str:
+    """In the default voice of the language; English is that of the account."""
+    language = f' language="{words.voice_locale}"' if words.voice_locale else ""
+    return f"<Say{language}>{plain(text)}</Say>"
 
 
 def _pause() -> str:

@@ -1,4 +1,4 @@
-"""How much a user wants to get, and when: what they have chosen, and what counts where they have chosen nothing."""
+"""How much a user wants to get, when, and in which language: what they have chosen, and what counts without a choice."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,11 +25,14 @@ class NotificationSettings:
 
     budget: Budget | None = None
     quiet: QuietHours | None = None
+    language: str | None = None
 
     def over(self, others: "NotificationSettings") -> "NotificationSettings":
         """These; where they say nothing, `others`."""
         return NotificationSettings(
-            others.budget if self.budget is None else self.budget, others.quiet if self.quiet is None else self.quiet
+            others.budget if self.budget is None else self.budget,
+            others.quiet if self.quiet is None else self.quiet,
+            self.language or others.language,
         )
 
     def quiet_until(self, moment: datetime) -> datetime | None:

@@ -20,22 +20,14 @@ from tocsin_notify.domain.calls import answered_by, ended
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.http.attempts import attempt_of
 from tocsin_notify.http.twilio import LONGEST_ID, SignedByTwilio, answer
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
 
 _UNDER_WAY: Final = frozenset({"queued", "initiated", "ringing", "in-progress"})
 _ACTIONS: Final = {"1": Action.ACKNOWLEDGE, "2": Action.ESCALATE}
 _REPEAT: Final = "3"
-_DONE: Final = {
-    Action.ACKNOWLEDGE: "You have acknowledged it. Goodbye.",
-    Action.ESCALATE: "The next level is paged. Goodbye.",
-}
-_NOT_DONE: Final = {
-    Answer.UNKNOWN: "Nothing was done: the incident is no longer known. Goodbye.",
-    Answer.STALE: "Nothing was done: this call is too old. Goodbye.",
-    Answer.OVER: "Nothing was done: the incident is over. Goodbye.",
-    Answer.MERGED: "Nothing was done: the incident is merged into another one. Act on that one. Goodbye.",
-}
 
 
 class TwilioCalls:
@@ -63,24 +55,38 @@ class TwilioCalls:
         """What to say to the person who pressed a key."""
         fields = await self._signed.fields(request)
         attempt, digit, url = attempt_of(request.query), fields.get("Digits", ""), self._signed.url(request)
+        words = words_of(request.query.get("language", ""))
         action = _ACTIONS.get(digit)
         if action is not Action.ACKNOWLEDGE:
             job = await self._presses.job(attempt)
             if job is None:
-                return answer(saying(_NOT_DONE[Answer.UNKNOWN]))
+                return answer(saying(words, words.call_unknown))
             if digit == _REPEAT:
-                return answer(asking(f"{page_text(job)} {keys_of(job)}", url))
+                return answer(asking(words, f"{page_text(words, job)} {keys_of(words, job)}", url))
             if action is None or job.type == NOTIFICATION_TYPE_BUNDLE:
-                return answer(asking(f"This key has no meaning. {keys_of(job)}", url))
+                return answer(asking(words, f"{words.call_no_meaning} {keys_of(words, job)}", url))
         press = Press(attempt, action, "phone", _sid(fields), f"key {digit}")
         taken = await self._presses.take(press)
-        if taken is Answer.DONE:
-            return answer(saying(_DONE[action]))
         if taken is Answer.LAST_LEVEL:
-            return answer(asking("Nothing was done: there is no further level. Press 1 to acknowledge.", url))
+            return answer(asking(words, words.call_last_level, url))
         if taken is Answer.LATER:
-            return answer(asking(f"It is not certain that it was done. Press {digit} again.", url))
-        return answer(saying(_NOT_DONE[taken]))
+            return answer(asking(words, words.call_later.format(key=digit), url))
+        return answer(saying(words, _said(words, taken, action)))
+
+
+def _said(words: Words, taken: Answer, action: Action) -> str:
+    """Before the call ends."""
+    match taken:
+        case Answer.DONE:
+            return words.call_escalated if action is Action.ESCALATE else words.call_acknowledged
+        case Answer.STALE:
+            return words.call_stale
+        case Answer.OVER:
+            return words.call_over
+        case Answer.MERGED:
+            return words.call_merged
+        case _:
+            return words.call_unknown
 
 
 def _receipt(call: int, fields: Mapping[str, str]) -> Receipt | None:

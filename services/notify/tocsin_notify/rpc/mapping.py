@@ -183,6 +183,7 @@ def settings_to(user: str, chosen: NotificationSettings) -> contact_pb.Notificat
         message.quiet_hours.time_zone = chosen.quiet.time_zone
         message.quiet_hours.windows.extend(map(_window_to, chosen.quiet.windows))
         message.quiet_hours.SetInParent()
+    message.language = chosen.language or ""
     return message
 
 
@@ -197,7 +198,7 @@ def settings_from(message: contact_pb.NotificationSettings) -> NotificationSetti
     if message.HasField("quiet_hours"):
         windows = tuple(map(_window_from, message.quiet_hours.windows))
         quiet = QuietHours(message.quiet_hours.time_zone, windows)
-    return NotificationSettings(budget, quiet)
+    return NotificationSettings(budget, quiet, message.language or None)
 
 
 def _window_to(window: QuietWindow) -> contact_pb.QuietWindow:

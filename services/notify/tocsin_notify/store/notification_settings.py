@@ -25,11 +25,12 @@ class SettingsRow:
     version: int
     update_time: datetime
     quiet_hours: str | None
+    language: str | None
 
     @property
     def chosen(self) -> NotificationSettings:
         """In the words of the domain."""
-        return chosen(self.budget_pages, self.budget_window, self.quiet_hours)
+        return chosen(self.budget_pages, self.budget_window, self.quiet_hours, self.language)
 
 
 _SELECT: Final = sa.select(*columns_of(notification_settings, SettingsRow)).where(
@@ -39,19 +40,23 @@ _SELECT: Final = sa.select(*columns_of(notification_settings, SettingsRow)).wher
 _READ: Final = Statement(_SELECT)
 _LOCK: Final = Statement(_SELECT.with_for_update())
 _REPLACE: Final = """
-INSERT INTO notification_settings AS s (org_id, user_id, budget_pages, budget_window, quiet_hours)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO notification_settings AS s (org_id, user_id, budget_pages, budget_window, quiet_hours, language)
+VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (org_id, user_id) DO UPDATE SET version = s.version + 1, update_time = app_now(),
-  budget_pages = excluded.budget_pages, budget_window = excluded.budget_window, quiet_hours = excluded.quiet_hours
-RETURNING user_id, budget_pages, budget_window, version, update_time, quiet_hours
+  budget_pages = excluded.budget_pages, budget_window = excluded.budget_window, quiet_hours = excluded.quiet_hours,
+  language = excluded.language
+RETURNING user_id, budget_pages, budget_window, version, update_time, quiet_hours, language
 """
 
 
-def chosen(budget_pages: int | None, budget_window: float | None, quiet_hours: str | None) -> NotificationSettings:
+def chosen(
+    budget_pages: int | None, budget_window: float | None, quiet_hours: str | None, language: str | None
+) -> NotificationSettings:
     """What these columns say."""
     return NotificationSettings(
         None if budget_pages is None else Budget(budget_pages, budget_window),
         None if quiet_hours is None else _opened(quiet_hours),
+        language,
     )
 
 
@@ -76,6 +81,8 @@ async def replace(tx: Tx, user: str, given: NotificationSettings) -> SettingsRow
     """These instead of the ones before."""
     budget = given.budget
     quiet = None if given.quiet is None else _closed(given.quiet)
-    row = await tx.fetchrow(_REPLACE, tx.org_id, user, budget and budget.pages, budget and budget.window, quiet)
+    row = await tx.fetchrow(
+        _REPLACE, tx.org_id, user, budget and budget.pages, budget and budget.window, quiet, given.language
+    )
     assert row is not None
     return SettingsRow(*row)

@@ -12,6 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW, Channel, Kind, State
 from tocsin_notify.store.fences import stops
+from tocsin_notify.store.languages import language_of
 from tocsin_notify.store.outcomes import SENT
 from tocsin_notify.store.queues import PAUSED
 from tocsin_notify.store.rows import Claimed, Concluded, NotificationHead, Upcoming
@@ -59,7 +60,7 @@ WITH mine AS (
   SELECT m.id, m.state AS was, m.org_id, m.page_id, m.user_id, m.incident, m.generation, m.contact_method, c.channel, m.priority,
     m.attempt_group,
     m.attempts + 1 AS attempts, m.tries + 1 AS tries,
-    p.type, p.job, p.planned_time, c.address, c.secret, c.key_id,
+    p.type, p.job, p.planned_time, c.address, c.secret, c.key_id, {language_of("m")},
     CASE WHEN f.reason IS NOT NULL THEN f.reason
          WHEN p.type = 'verification' AND p.create_time < app_now() - interval '10 minutes' THEN 'the code is over'
          WHEN p.expire_time <= app_now() THEN 'the time in which it may be sent is over'

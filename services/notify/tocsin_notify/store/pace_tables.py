@@ -6,7 +6,7 @@ from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, p
 
 
 def notification_settings(metadata: MetaData) -> Table:
-    """How much a user wants to get, and when; `users/*` is what the organisation wants for all who have chosen nothing."""
+    """How much a user wants to get, when, and in which language; `users/*` is what the organisation wants for all others."""
     return Table(
         "notification_settings",
         metadata,
@@ -17,6 +17,7 @@ def notification_settings(metadata: MetaData) -> Table:
         column("version", Integer, default="1"),
         column("update_time", TIME, default=NOW),
         column("quiet_hours", JSONB, nullable=True),
+        column("language", Text, nullable=True),
         primary_key("org_id", "user_id"),
         check(
             "budget_pages BETWEEN 0 AND 1000 AND budget_window BETWEEN 1 AND 86400 "

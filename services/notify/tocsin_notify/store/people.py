@@ -18,17 +18,17 @@ _READ: Final = """
 SELECT m.org_id, m.user_id, m.id AS method, m.channel, m.address, m.secret, m.key_id, m.disabled,
   m.verify_time IS NOT NULL AS verified, NULL::text AS urgency, NULL::float8 AS delay_seconds, m.create_time, m.id AS place,
   0 AS position, NULL::text AS chosen_by, NULL::int AS budget_pages, NULL::float8 AS budget_window,
-  NULL::jsonb AS quiet_hours
+  NULL::jsonb AS quiet_hours, NULL::text AS language
 FROM unnest($1::text[], $2::text[]) AS g(org_id, user_id)
 JOIN contact_methods m ON m.org_id = g.org_id AND m.user_id = g.user_id AND m.delete_time IS NULL
 UNION ALL
 SELECT r.org_id, r.user_id, r.contact_method, NULL, NULL, NULL, NULL, NULL, NULL, r.urgency, r.delay_seconds, NULL, NULL,
-  r.position, NULL, NULL, NULL, NULL
+  r.position, NULL, NULL, NULL, NULL, NULL
 FROM unnest($1::text[], $2::text[]) AS g(org_id, user_id)
 JOIN notification_rules r ON r.org_id = g.org_id AND r.user_id = g.user_id
 UNION ALL
 SELECT g.org_id, g.user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-  s.user_id, s.budget_pages, s.budget_window, s.quiet_hours
+  s.user_id, s.budget_pages, s.budget_window, s.quiet_hours, s.language
 FROM unnest($1::text[], $2::text[]) AS g(org_id, user_id)
 JOIN notification_settings s ON s.org_id = g.org_id AND s.user_id = ANY (ARRAY[g.user_id, $3])
 ORDER BY create_time, place, position
@@ -66,7 +66,7 @@ async def read(tx: Tx, users: Collection[User]) -> dict[User, Person]:
     for row in await tx.fetch(_READ, [org_id for org_id, _ in people], [user for _, user in people], EVERYBODY):
         person, method = people[row["org_id"], row["user_id"]], row["method"]
         if row["chosen_by"] is not None:
-            these = chosen(row["budget_pages"], row["budget_window"], row["quiet_hours"])
+            these = chosen(row["budget_pages"], row["budget_window"], row["quiet_hours"], row["language"])
             of_all = row["chosen_by"] == EVERYBODY
             person.settings = person.settings.over(these) if of_all else these.over(person.settings)
             continue

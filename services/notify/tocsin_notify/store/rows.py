@@ -38,6 +38,8 @@ class Claimed(NotificationHead):
     stop_reason: str | None
     verdict: str
     now: datetime
+    language: str | None
+    """What the user has chosen, or the organisation."""
 
     @property
     def target(self) -> StoredTarget:

@@ -608,10 +608,13 @@ class NotificationSettings(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     QUIET_HOURS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """`users/{user}`; `users/*` for those of the organisation, which count for each user who has chosen nothing else."""
     etag: _builtins.str
     """Output only at first; send back what was read to change."""
+    language: _builtins.str
+    """In which language messages are written and read out: `en` or `de`. Empty: as the organisation's. Empty in those: `en`."""
     @_builtins.property
     def page_budget(self) -> Global___PageBudget:
         """Unset: as the organisation's. Unset in those: NOTIFY_STORM_PAGES."""
@@ -632,10 +635,11 @@ class NotificationSettings(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         quiet_hours: Global___QuietHours | None = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["page_budget", b"page_budget", "quiet_hours", b"quiet_hours", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "page_budget", b"page_budget", "quiet_hours", b"quiet_hours", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "language", b"language", "page_budget", b"page_budget", "quiet_hours", b"quiet_hours", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,105 @@
+"""What people read and hear when no template says it: the shape of a language's file (`en`, `de`).
+
+Each text may name the values in braces that its English one names. A language that lacks a text cannot be made; a test compares the
+values that each text names.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """All texts of one language."""
+
+    critical: str
+    error: str
+    warning: str
+    info: str
+
+    subject_page: str
+    subject_urgent: str
+    subject_acknowledged: str
+    subject_resolved: str
+    subject_test: str
+    subject_contact_changed: str
+    subject_message: str
+    subject_bundle: str
+    subject_code: str
+    level: str
+    fallback: str
+
+    code: str
+    code_unasked: str
+    test: str
+    test_for: str
+    contact_changed: str
+    contact_changed_alarm: str
+    contact_changed_alarm_short: str
+    about: str
+    sent_by: str
+    bundle_why: str
+    acknowledged_by: str
+    resolved_by: str
+    its_source: str
+    why_new: str
+    why_unanswered: str
+    why_asked: str
+    paged: str
+    at_level: str
+    as_fallback: str
+    urgent: str
+    answer: str
+    fact_incident: str
+    fact_severity: str
+    fact_source: str
+    fact_alerts: str
+    fact_policy: str
+    fact_level: str
+    level_repeat: str
+
+    brief_acknowledged: str
+    brief_resolved: str
+    brief_urgent: str
+    brief_page: str
+    unknown: str
+
+    sms_code: str
+    sms_contact_changed: str
+    sms_acknowledged: str
+    sms_resolved: str
+    sms_level: str
+    sms_reply: str
+
+    voice_locale: str
+    """The language of the voice that reads (twilio.com/docs/voice/twiml/say#attributes-language)."""
+    voice_page: str
+    voice_level: str
+    voice_bundle: str
+    voice_code: str
+    voice_test: str
+    voice_contact_changed: str
+    voice_message: str
+    voice_acknowledged: str
+    voice_resolved: str
+    voice_and_so_on: str
+    keys: str
+    keys_of_bundles: str
+    no_key: str
+    keys_not_taken: str
+    goodbye: str
+
+    call_acknowledged: str
+    call_escalated: str
+    call_unknown: str
+    call_stale: str
+    call_over: str
+    call_merged: str
+    call_no_meaning: str
+    call_last_level: str
+    call_later: str
+
+    button_acknowledge: str
+    button_acknowledge_all: str
+    button_escalate: str
+    button_open: str
+    button_answer: str

@@ -1,0 +1,72 @@
+"""The default texts: every language says all of it, with the same values, and within the same bounds."""
+
+import dataclasses
+import string
+
+import pytest
+from tocsin_notify.channels.brief import brief
+from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
+from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
+from tocsin_notify.channels.voice_text import spoken
+from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.templates.samples import delivery_of, sample_job
+from tocsin_notify.texts.catalogue import CATALOGUE, words_of
+from tocsin_notify.texts.words import Words
+
+LINK = "https://tocsin.example.com/p/AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrSt"
+KINDS = [kind for kind in Kind if kind is not Kind.DIGEST]
+"""Digests have figures and a layout of their own."""
+
+
+def values(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Words)])
+def test_each_text_is_there_and_names_the_same_values_in_every_language(language: str, field: str) -> None:
+    said, english = getattr(CATALOGUE[language], field), getattr(CATALOGUE["en"], field)
+    assert bool(said.strip()) or field == "voice_locale"
+    assert values(said) == values(english)
+
+
+def test_the_languages_are_those_that_can_be_chosen() -> None:
+    assert tuple(CATALOGUE) == LANGUAGES
+    assert words_of("of-a-newer-version") is words_of(LANGUAGES[0])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_message_fits_in_every_language(language: str, kind: Kind) -> None:
+    job = sample_job(kind)
+    job.actor = "users/ben"
+    short = delivery_of(kind, job, link=LINK, language=language)
+    text = sms_text(short, 3, replies=True)
+    assert (beyond_gsm(text), segments(text) <= 2) == ("", True), "no letter makes it cost more"
+    job.title = "x" * 4096
+    long = delivery_of(kind, job, link=LINK, language=language)
+    assert segments(sms_text(long, 2, replies=True)) <= 2
+    assert len(spoken(long, "https://tocsin.example.com/v1/twilio/key?" + "x" * 200)) < 4000
+    assert 0 < len(subject(long)) <= SUBJECT_LENGTH
+    assert brief(long)
+
+
+def test_a_page_in_german() -> None:
+    made = delivery_of(Kind.NEW_INCIDENT, sample_job(Kind.NEW_INCIDENT), link="https://t.example/p/x", language="de")
+    assert subject(made) == "[kritisch] Disk full on db-1 (Stufe 1)"
+    assert body(made).startswith(
+        "Disk full on db-1\n\nEin neuer Vorfall: Sie werden auf Stufe 1 alarmiert.\n\nAntworten: https://t.example/p/x\n\n"
+    )
+    assert sms_text(made, 2) == "KRITISCH: Disk full on db-1 (Stufe 1) https://t.example/p/x"
+    assert brief(made) == "Sie werden auf Stufe 1 alarmiert. Quelle: db-1."
+    call = spoken(made, "https://t.example/key")
+    assert '<Say language="de-DE">Tocsin: Vorfall, kritisch: Disk full on db-1. Stufe 1. Drücken Sie 1' in call
+
+
+def test_programs_are_told_the_same_in_every_language() -> None:
+    german, english = (
+        payload(delivery_of(Kind.ESCALATION, sample_job(Kind.ESCALATION), language=language))
+        for language in ("de", "en")
+    )
+    assert german == english

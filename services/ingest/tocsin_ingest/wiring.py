@@ -50,6 +50,7 @@ from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.resolve_quiet import QuietIncidents
 from tocsin_ingest.app.send_alert import AlertIntake
 from tocsin_ingest.app.signatures import PURPOSE
+from tocsin_ingest.app.simulate_alert import Simulation
 from tocsin_ingest.clients.escalation import Escalation
 from tocsin_ingest.http import heartbeat
 from tocsin_ingest.http.body import Bodies
@@ -119,7 +120,11 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     runtime.authenticators.insert(0, directory)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     runtime.rpc.add(
-        alert_service.AlertService(intake, alive, database, pages, window=settings.stream_window, stop=runtime.stop),
+        alert_service.AlertService(
+            *(intake, alive, Simulation(database, directory, budgets), database, pages),
+            window=settings.stream_window,
+            stop=runtime.stop,
+        ),
         alert_service.NAME,
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
     )

@@ -1,13 +1,14 @@
 """SimulateAlert says what SendAlert then does, and does nothing itself."""
 
 import random
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import CollectorRegistry
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason as R
 from tocsin.ingest.v1.alert_pb2 import (
     ALERT_ACTION_ACKNOWLEDGE,
@@ -28,8 +29,14 @@ from tocsin.ingest.v1.alert_service_pb2 import (
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule, TriggerThreshold
 from tocsin.ingest.v1.silence_service_pb2 import CreateSilenceRequest, Silence, SilenceRecurrence
 from tocsin.type.v1.severity_pb2 import Severity
+from tocsin_ingest.app.admission import ALERTS
+from tocsin_ingest.app.directory import Directory
+from tocsin_ingest.app.simulate_alert import Simulation
 from tocsin_ingest.domain.decide import Outcome as O
-from tocsin_kit.errors import from_rpc_error
+from tocsin_ingest.metrics import IngestMetrics
+from tocsin_kit.budgets import Budgets, per_second
+from tocsin_kit.errors import TocsinError, from_rpc_error
+from tocsin_kit.metrics import Metrics
 
 from tests.store.ingest.support import Ingest, bearer, new_org
 
@@ -216,3 +223,31 @@ async def test_what_is_no_alert_is_refused_as_it_would_be(ingest: Ingest) -> Non
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await here.ingest.alerts.SimulateAlert(request, metadata=bearer(here.org))
         assert from_rpc_error(caught.value).reason == reason
+
+
+async def test_it_costs_what_an_alert_costs_and_compiles_silences_of_another_time_once(ingest: Ingest) -> None:
+    here = await caller(ingest)
+    budgets = Budgets([per_second(ALERTS, 10)], Metrics(), clock=lambda: 0.0)
+    directory = Directory(ingest.database, IngestMetrics(CollectorRegistry()))
+    simulation, alert = Simulation(ingest.database, directory, budgets), AlertInput(dedup_key="k", summary="x")
+    used = 0
+
+    async def costs(**ahead: float) -> int:
+        """Alerts that one counts for."""
+        nonlocal used
+        time = later(ahead["hours"]).ToDatetime(UTC) if ahead else None
+        await simulation.of(here.org, here.integration.removeprefix("integrations/"), "users/ana", alert, time)
+        left = max(left for left in range(101) if budgets.has(here.org, ALERTS, left))
+        cost, used = 100 - left - used, 100 - left
+        return cost
+
+    for number in range(2):
+        matcher = LabelMatcher(label="a", operator=MATCHES, value=f"{number}|x.*")
+        await here.silences(matchers=[matcher], start_time=later(2), end_time=later(3))
+    assert [await costs(), await costs(hours=1)] == [1, 1], "none is in force then"
+    assert await costs(hours=2.5) == 1 + 5, "half of what a second allows, at most"
+    assert await costs(hours=2.6) == 1
+    budgets.take(here.org, ALERTS, 100 - used)
+    with pytest.raises(TocsinError) as caught:
+        await costs()
+    assert caught.value.reason == R.ERROR_REASON_RATE_LIMITED

@@ -1,5 +1,7 @@
 """Rules: which one decides, and what follows; expressions that RE2 refuses."""
 
+from dataclasses import replace
+
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator, RoutingRule
@@ -17,9 +19,11 @@ NOT_MATCHES = MatchOperator.MATCH_OPERATOR_NOT_MATCHES
 
 
 def routed(*rules: RoutingRule, severity: Severity = Severity.UNSPECIFIED, **labels: str) -> Route:
-    return route(
+    """Without the rule that decided."""
+    found = route(
         compile_rules(rules), "policies/default", summary="disk full", source="db1", severity=severity, labels=labels
     )
+    return replace(found, rule=None)
 
 
 def rule(label: str, operator: MatchOperator.ValueType, value: str, policy: str = "policies/hit") -> RoutingRule:

@@ -20,6 +20,8 @@ from tocsin_ingest.domain.thresholds import Threshold
 MAX_PROGRAM: Final = 10_000
 """Instructions that the compiled expressions of one integration, or of one tenant's silences, may count together, 20 for each
 expression and those it compiles to: a dozen for `db-[0-9]+`, and at most 3,000 for one of 1,000 characters."""
+EXPRESSIONS: Final = frozenset((Operator.MATCHES, Operator.NOT_MATCHES))
+"""What takes a regular expression."""
 _MEMORY: Final = 64 << 10
 """Bytes one compiled expression may take; counted repetition of repetition is refused instead of exploding."""
 _REFUSED_PROGRAM: Final = 500
@@ -157,7 +159,7 @@ def _matcher(matcher: LabelMatcher, path: str, compiling: _Compiling) -> Matcher
         compiling.violations.append(FieldViolation(path, f"has the operator {matcher.operator}, which is not known"))
         return Matcher(matcher.label, Operator.EQUAL, matcher.value)
     operator = Operator(matcher.operator)
-    if operator not in (Operator.MATCHES, Operator.NOT_MATCHES):
+    if operator not in EXPRESSIONS:
         return Matcher(matcher.label, operator, matcher.value)
     pattern = compiling.pattern(matcher.value, path)
     return Matcher(matcher.label, operator, matcher.value, pattern, getattr(pattern, "programsize", 0))

@@ -5,7 +5,7 @@ A rotated or deleted key, a deleted integration, changed rules, source ranges an
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -25,11 +25,11 @@ from tocsin_kit.secret_boxes import Boxes, SecretLost
 
 from tocsin_ingest.app.compile_mail import compile_mail
 from tocsin_ingest.app.compile_mapping import CompiledMapping, compile_mapping
-from tocsin_ingest.app.compile_rules import compile_usable_matchers, compile_usable_rules, says_more
+from tocsin_ingest.app.compile_rules import EXPRESSIONS, compile_usable_matchers, compile_usable_rules, says_more
 from tocsin_ingest.app.route_records import RouteRecords, records_of
 from tocsin_ingest.app.signatures import SignatureRule, context_of
 from tocsin_ingest.domain.mails import Rules
-from tocsin_ingest.domain.routing import Rule
+from tocsin_ingest.domain.routing import Operator, Rule
 from tocsin_ingest.domain.silences import Matched, Silence
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store import alerts, integrations, silences
@@ -47,6 +47,8 @@ _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its i
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
+_OTHERS: Final = 1000
+"""Tenants of which the silences of another time are kept, those that were asked for last."""
 EVERY_MAIL_OPENS: Final = Rules()
 AHEAD: Final = 5.0
 """Seconds before its start from which a silence is known here; longer than what is read may be old."""
@@ -94,6 +96,15 @@ def usable_silences(rows: Sequence[MatchersRow]) -> tuple[Silence, ...]:
     )
 
 
+def expressions_of(rows: Sequence[MatchersRow]) -> int:
+    """How many regular expressions they have."""
+    return sum(
+        Operator(matcher.operator) in EXPRESSIONS
+        for row in rows
+        for matcher in SilenceMessage.FromString(row.matchers).matchers
+    )
+
+
 class Directory:
     """Keys and integrations, at most `TTL` seconds old."""
 
@@ -109,6 +120,7 @@ class Directory:
         self._routing: FreshCache[tuple[str, str], Routing] = FreshCache(self._find_routing, ttl=ttl, size=_SIZE)
         self._compiled: dict[tuple[str, str], Routing] = {}
         self._silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
+        self._other_silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
         self._cut: dict[tuple[str, str], Version | None] = {}
         self._cut_silences: dict[str, tuple[Silence, ...]] = {}
 
@@ -145,6 +157,20 @@ class Directory:
     def silences_changed(self, org_id: str) -> None:
         """A silence of the tenant was changed here: use what is true now. Other replicas notice by themselves."""
         self._routing.forget_all(lambda key: key[0] == org_id)
+
+    def silences_of(self, org_id: str, rows: list[MatchersRow], pay: Callable[[int], None]) -> tuple[Silence, ...]:
+        """Those of another time than now, ready to be matched. `pay` is told how many expressions are compiled, before they are."""
+        for known in (self._silences.get(org_id), self._other_silences.get(org_id)):
+            if known is not None and known[0] == rows:
+                return known[1]
+        if not rows:
+            return ()
+        pay(expressions_of(rows))
+        usable = usable_silences(rows)
+        while len(self._other_silences) >= _OTHERS:
+            del self._other_silences[next(iter(self._other_silences))]
+        self._other_silences[org_id] = (rows, usable)
+        return usable
 
     def silences_were_cut(self, org_id: str, routing: Routing) -> None:
         """An alert was not silenced since the silences were too expensive for it: counted, and logged once a set of them."""

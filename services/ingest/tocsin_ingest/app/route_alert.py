@@ -13,7 +13,7 @@ from tocsin_ingest.app.own_alerts import OWN
 from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.fingerprint import alert_key, fingerprint, group_key
 from tocsin_ingest.domain.message import Action, Message
-from tocsin_ingest.domain.routing import Subject, route
+from tocsin_ingest.domain.routing import Subject, Trial, route
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched, matching
 
@@ -58,14 +58,25 @@ def route_wholly(
 
 
 def routed(
-    org_id: str, actor: str, routing: Routing, alert: AlertInput, stated: Stated = NOTHING_STATED
+    org_id: str,
+    actor: str,
+    routing: Routing,
+    alert: AlertInput,
+    stated: Stated = NOTHING_STATED,
+    tried: list[Trial] | None = None,
 ) -> tuple[Message, bool, bool]:
-    """The message, and whether rules and silences were too expensive for it."""
+    """The message, and whether rules and silences were too expensive for it. `tried`: see `route`."""
     labels = dict(alert.labels) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, Severity(alert.severity)
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
-        routing.rules, routing.default_policy, summary=summary, source=source, severity=severity, labels=labels
+        routing.rules,
+        routing.default_policy,
+        summary=summary,
+        source=source,
+        severity=severity,
+        labels=labels,
+        tried=tried,
     )
     action = Action(alert.action or Action.TRIGGER)
     matched: tuple[Matched, ...] | None = ()

@@ -99,7 +99,7 @@ class Subject:
     alert has labels of these names.
     """
 
-    __slots__ = ("_labels", "_severity", "_source", "_steps", "_summary")
+    __slots__ = ("_labels", "_severity", "_source", "_steps", "_summary", "cut")
 
     def __init__(self, *, summary: str, source: str, severity: Severity, labels: Mapping[str, str]) -> None:
         self._summary = summary
@@ -107,18 +107,26 @@ class Subject:
         self._severity = severity
         self._labels = labels
         self._steps = 0
+        self.cut = False
+        """The regular expressions have taken more than MAX_STEPS: nothing is known of what was asked then."""
 
-    def meets(self, matchers: Sequence[Matcher]) -> bool | None:
-        """Whether all of them hold; None when the regular expressions have taken more than MAX_STEPS."""
+    def unmet(self, matchers: Sequence[Matcher]) -> Matcher | None:
+        """The first of them that does not hold, or at which it was `cut`; None: all of them hold."""
         for matcher in matchers:
             value = self.value(matcher.label)
             if matcher.cost:
                 self._steps += matcher.cost * len(value)
                 if self._steps > MAX_STEPS:
-                    return None
+                    self.cut = True
+                    return matcher
             if not matcher.holds(value):
-                return False
-        return True
+                return matcher
+        return None
+
+    def meets(self, matchers: Sequence[Matcher]) -> bool | None:
+        """Whether all of them hold; None when the regular expressions have taken more than MAX_STEPS."""
+        unmet = self.unmet(matchers)
+        return None if self.cut else unmet is None
 
     def value(self, label: str) -> str:
         """What a matcher of this label looks at."""
@@ -135,6 +143,15 @@ class Subject:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How an alert fared at a rule: its first matcher that did not hold, and what that looked at; None: the rule decides."""
+
+    rule: Rule
+    unmet: Matcher | None
+    value: str = ""
+
+
 def route(
     rules: Sequence[Rule],
     default_policy: str,
@@ -143,18 +160,21 @@ def route(
     source: str,
     severity: Severity,
     labels: Mapping[str, str],
+    tried: list[Trial] | None = None,
 ) -> Route:
     """The first rule whose matchers all hold decides; without one, the default route does.
 
     Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert
-    takes the default route: routing must not hold up other tenants' alerts.
+    takes the default route: routing must not hold up other tenants' alerts. `tried`: is told of each rule that was tried.
     """
     subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
     for rule in rules:
-        met = subject.meets(rule.matchers)
-        if met is None:
+        unmet = subject.unmet(rule.matchers)
+        if subject.cut:
             return Route((), default_policy, severity or Severity.CRITICAL, False, cut=True)
-        if met:
+        if tried is not None:
+            tried.append(Trial(rule, unmet, "" if unmet is None else subject.value(unmet.label)))
+        if unmet is None:
             return Route(
                 rule.group_by,
                 rule.policy or default_policy,
@@ -165,29 +185,3 @@ def route(
                 rule=rule,
             )
     return Route((), default_policy, severity or Severity.CRITICAL, False)
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """How an alert fared at a rule: its first matcher that did not hold; None when all did and the rule decides."""
-
-    rule: Rule
-    unmet: Matcher | None
-
-
-def trials(rules: Sequence[Rule], subject: Subject) -> list[Trial]:
-    """The rules that `route` tries, up to the one that decides, or to where it gives up."""
-    tried: list[Trial] = []
-    for rule in rules:
-        unmet = None
-        for matcher in rule.matchers:
-            met = subject.meets((matcher,))
-            if met is None:
-                return tried
-            if not met:
-                unmet = matcher
-                break
-        tried.append(Trial(rule, unmet))
-        if unmet is None:
-            break
-    return tried

@@ -41,7 +41,7 @@ from tocsin_ingest.app.details import check_details
 from tocsin_ingest.app.heartbeats import Heartbeats
 from tocsin_ingest.app.intake_times import IntakeTimes
 from tocsin_ingest.app.send_alert import AlertIntake, Sender
-from tocsin_ingest.app.simulate_alert import simulate
+from tocsin_ingest.app.simulate_alert import Simulation
 from tocsin_ingest.rpc.alert_stream import AlertStream
 from tocsin_ingest.rpc.explain_mapping import explained_to
 from tocsin_ingest.rpc.mapping import STATES_BACK, alert_of, status_of
@@ -72,6 +72,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         self,
         intake: AlertIntake,
         alive: Heartbeats,
+        simulation: Simulation,
         database: Database,
         pages: PageTokens,
         *,
@@ -81,6 +82,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         self._stop = stop
         self._intake = intake
         self._alive = alive
+        self._simulation = simulation
         self._database = database
         self._pages = pages
         self._window = window
@@ -135,7 +137,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         )
         time = request.time.ToDatetime(UTC) if request.HasField("time") else None
         call = current_call()
-        simulated = await simulate(self._database, call.org_id, integration_id, call.subject, request.alert, time)
+        simulated = await self._simulation.of(call.org_id, integration_id, call.subject, request.alert, time)
         return simulated_to(simulated)
 
     async def ExplainAlert(self, request: ExplainAlertRequest, context: _Context) -> ExplainAlertResponse:

@@ -4,7 +4,8 @@ from tocsin.ingest.v1.alert_service_pb2 import RuleTrial, SimulateAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher
 from tocsin_kit.ids import format_name
 
-from tocsin_ingest.app.simulate_alert import Simulated, Tried, explain
+from tocsin_ingest.app.simulate_alert import Simulated, explain, shown
+from tocsin_ingest.domain.routing import Trial
 from tocsin_ingest.store.decisions import progress
 
 
@@ -39,9 +40,9 @@ def simulated_to(simulated: Simulated) -> SimulateAlertResponse:
     return response
 
 
-def _trial(tried: Tried) -> RuleTrial:
-    unmet = tried.trial.unmet
+def _trial(trial: Trial) -> RuleTrial:
+    unmet = trial.unmet
     if unmet is None:
-        return RuleTrial(rule=tried.place, matches=True)
+        return RuleTrial(rule=trial.rule.place, matches=True)
     matcher = LabelMatcher(label=unmet.label, operator=unmet.operator, value=unmet.value)  # type: ignore[arg-type]
-    return RuleTrial(rule=tried.place, unmet=matcher, value=tried.value)
+    return RuleTrial(rule=trial.rule.place, unmet=matcher, value=shown(trial))

@@ -147,9 +147,10 @@ class AlertServiceServicer:
 
     def SimulateAlert(self, request, context):
         """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
-        the rules, silences, alerts and incidents as they are committed now.
+        the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
+        limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,9 +70,10 @@ class AlertServiceStub:
     """
     SimulateAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SimulateAlertRequest, _alert_service_pb2.SimulateAlertResponse]
     """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
-    the rules, silences, alerts and incidents as they are committed now.
+    the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
+    limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
     """
     ExplainAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]
     """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
@@ -127,9 +128,10 @@ class AlertServiceAsyncStub(AlertServiceStub):
     """
     SimulateAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SimulateAlertRequest, _alert_service_pb2.SimulateAlertResponse]  # type: ignore[assignment]
     """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
-    the rules, silences, alerts and incidents as they are committed now.
+    the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
+    limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+    Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
     """
     ExplainAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ExplainAlertRequest, _alert_service_pb2.ExplainAlertResponse]  # type: ignore[assignment]
     """Tells why an alert opened an incident, joined one, or opened none: each decision about it with the rule that made it, in words as well.
@@ -211,9 +213,10 @@ class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alert_service_pb2.SimulateAlertResponse, _abc.Awaitable[_alert_service_pb2.SimulateAlertResponse]]:
         """Says what SendAlert would do with an alert, now or at a given time, and why; stores nothing. It is decided by the same code, from
-        the rules, silences, alerts and incidents as they are committed now.
+        the rules and silences that alerts are routed by now, and the alerts and incidents that are committed. It counts as one alert for the
+        limit `alerts_per_second`, and for as many as half a second allows when silences of another time have to be compiled for it.
 
-        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`.
+        Reasons: `INVALID_FIELD`, `ALERT_TOO_LARGE`, `INTEGRATION_NOT_FOUND`, `RATE_LIMITED`.
         """
 
     @_abc_1.abstractmethod

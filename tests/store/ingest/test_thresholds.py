@@ -67,10 +67,11 @@ async def test_an_alert_says_how_many_triggers_are_in_the_window_now_and_rows_st
     async with database.transaction(org) as tx:
         [row] = await alerts.page(tx, alerts.AlertFilter(), None, 10)
     shown = alert_of(row).threshold
-    assert 50 <= shown.triggers <= 70
+    assert 0 < shown.triggers < 120, "some of them are older than the window"
     assert (shown.count, shown.window.seconds) == (1000, 100)
-    assert (await replica.sends("a", "prom")).threshold.triggers in range(50, 72)
-    assert (await left(database, org))[1] <= 40, "what the window left behind went with the next trigger"
+    few = (await left(database, org))[1]
+    assert (await replica.sends("a", "prom")).threshold.triggers <= shown.triggers + 1
+    assert (await left(database, org))[1] < few, "what the window left behind went with the next trigger"
     await clock.forward(timedelta(minutes=5))
     async with database.system() as tx:
         for statement in STATEMENTS:

@@ -33,6 +33,8 @@ class Stated:
     expiry: Expiry | None = None
 
 
+_SEVERITIES: Final = {severity.value: severity for severity in Severity}
+_ACTIONS: Final = {0: Action.TRIGGER} | {action.value: action for action in Action}
 NOTHING_STATED: Final = Stated()
 _KEPT_BYTES: Final = 32 << 10
 """Of labels that are kept with an alert that is held back or paused: a sender may write as many as fit into its message."""
@@ -67,7 +69,7 @@ def routed(
 ) -> tuple[Message, bool, bool]:
     """The message, and whether rules and silences were too expensive for it. `tried`: see `route`."""
     labels = dict(alert.labels) if stated.labels is None else stated.labels
-    summary, source, severity = alert.summary, alert.source, Severity(alert.severity)
+    summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(
         routing.rules,
@@ -78,11 +80,12 @@ def routed(
         labels=labels,
         tried=tried,
     )
-    action = Action(alert.action or Action.TRIGGER)
+    action = _ACTIONS[alert.action]
     matched: tuple[Matched, ...] | None = ()
     if routing.silences and action is Action.TRIGGER:
         subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
         matched = matching(routing.silences, routing.integration_id, subject)
+    kept = matched or path.pause is not None or path.threshold is not None
     message = Message(
         routing.integration_id,
         dedup_key,
@@ -99,10 +102,10 @@ def routed(
         stated.started,
         stated.ended,
         matched or (),
-        _as_they_came(labels) if (matched or path.waits) and labels != dict(alert.labels) else None,
+        _as_they_came(labels) if kept and labels != dict(alert.labels) else None,
         expiry=stated.expiry,
         pause=path.pause,
-        threshold=None if dedup_key in OWN else path.threshold,
+        threshold=None if path.threshold is None or dedup_key in OWN else path.threshold,
         route=routing.records.of(path),
     )
     return message, path.cut, matched is None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import assert_never
 from uuid import UUID
 
@@ -317,8 +318,16 @@ def _live(
     state = AlertState.SUPPRESSED if incident_id is None else AlertState.FIRING
     steps = alert.steps if alert else ()
     if alert is None or not _goes_on(outcome, alert, hold):
-        steps = (*steps[-_MOST_STEPS:], Step(outcome, message.route, now, hold, pause, below))
+        plain = now is None and hold is None
+        step = _plain(outcome, message.route) if plain else Step(outcome, message.route, now, hold, pause, below)
+        steps = (*steps[-_MOST_STEPS:], step) if steps else (step,)
     return Alert(alert_id, message.key, state, incident_id, count, message, started, hold, pause, below, steps)
+
+
+@lru_cache(4096)
+def _plain(outcome: Outcome, route: bytes) -> Step:
+    """One object for all that are the same."""
+    return Step(outcome, route)
 
 
 def _goes_on(outcome: Outcome, alert: Alert, hold: Hold | None) -> bool:

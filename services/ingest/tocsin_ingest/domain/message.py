@@ -59,3 +59,8 @@ class Message:
     pause: timedelta | None = None
     threshold: Threshold | None = None
     route: bytes = b""
+
+    @property
+    def waits(self) -> bool:
+        """Whether its rule may keep it for a while."""
+        return self.pause is not None or self.threshold is not None

@@ -83,11 +83,6 @@ class Route:
     rule: Rule | None = None
     """The one that decided; None: the default route."""
 
-    @property
-    def waits(self) -> bool:
-        """Whether it may be kept for a while, and be routed again then."""
-        return self.pause is not None or self.threshold is not None
-
 
 _SEVERITY_NAMES = {severity: severity.name.lower() for severity in Severity} | {Severity.UNSPECIFIED: ""}
 

@@ -92,6 +92,7 @@ class Snapshot:
         self._holds: dict[UUID, Hold] = {}
         self._pauses: dict[UUID, Pause] = {}
         self._below: dict[UUID, Below] = {}
+        self._waits = False
         self._tallies: dict[UUID, Tally] = {}
         self._live: dict[UUID, Alert] = {}
         self._open: dict[UUID, Incident] = {}
@@ -130,6 +131,7 @@ class Snapshot:
 
     def put_waiting(self, pauses: Mapping[UUID, Pause], below: Mapping[UUID, Below]) -> None:
         """Adds what pauses alerts of the snapshot, and the thresholds that they wait for, by their ids."""
+        self._waits = True
         self._pauses.update(pauses)
         self._below.update(below)
         for key, alert in self._live.items():
@@ -162,10 +164,14 @@ class Snapshot:
 
     def changed_pauses(self) -> dict[UUID, Pause | None]:
         """As `changed_holds`, of pauses."""
+        if not self._waits:
+            return {}
         return {each.id: each.pause for each in self.alerts.values() if each.pause != self._pauses.get(each.id)}
 
     def changed_below(self) -> dict[UUID, Below | None]:
         """As `changed_holds`, of thresholds that alerts wait for."""
+        if not self._waits:
+            return {}
         now = {each.id: each.below and replace(each.below, triggers=0) for each in self.alerts.values()}
         return {alert_id: below for alert_id, below in now.items() if below != self._below.get(alert_id)}
 
@@ -265,8 +271,11 @@ class Snapshot:
         if held is not None and message.labels is not None:
             held = replace(held, labels=message.labels)
         tally = None
+        if message.pause is not None:
+            self._waits = True
         if message.threshold is not None and message.action is Action.TRIGGER:
             assert self._now is not None
+            self._waits = True
             tally = self._tallies.get(message.group_key, Tally()).one_more(self._now, message.threshold.window)
         ended = self._ended.get(message.key)
         decision = decide(message, alert, incident, self._new_id, ended, held, self._now, tally)

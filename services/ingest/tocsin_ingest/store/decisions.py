@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -17,10 +18,6 @@ from tocsin_ingest.domain.thresholds import Below
 from tocsin_ingest.store.tables import alerts, incidents
 
 _FIELD: Final = AlertDecisions.DESCRIPTOR.fields_by_name["decisions"].number
-_PLAIN: Final = {
-    outcome: AlertDecision(outcome=outcome).SerializeToString()  # type: ignore[arg-type]  # the numbers are the enum's own
-    for outcome in Outcome
-}
 _READ: Final = Statement(
     sa.select(alerts.c.decided, incidents.c.state.label("incident_state"))
     .outerjoin_from(
@@ -44,12 +41,24 @@ def encode(steps: Sequence[Step]) -> bytes | None:
     """What is appended to what is stored: messages of protobuf may be joined. None: nothing."""
     if not steps:
         return None
-    return b"".join(enclosed(_FIELD, step.route + _own(step)) for step in steps)
+    if len(steps) == 1:
+        return _encode_one(steps[0])
+    return b"".join(map(_encode_one, steps))
+
+
+def _encode_one(step: Step) -> bytes:
+    if step.at is None and step.hold is None:
+        return _encode_plain(step.outcome, step.route)
+    return enclosed(_FIELD, step.route + _own(step))
+
+
+@lru_cache(4096)
+def _encode_plain(outcome: Outcome, route: bytes) -> bytes:
+    """Alerts of one storm are decided alike."""
+    return enclosed(_FIELD, route + AlertDecision(outcome=outcome).SerializeToString())  # type: ignore[arg-type]
 
 
 def _own(step: Step) -> bytes:
-    if step.at is None and step.hold is None and step.pause is None and step.below is None:
-        return _PLAIN[step.outcome]
     decision = AlertDecision(outcome=step.outcome)  # type: ignore[arg-type]
     if step.at is not None:
         decision.time.FromDatetime(step.at)

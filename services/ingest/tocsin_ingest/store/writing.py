@@ -206,7 +206,8 @@ def _changed_alert(alert: Alert) -> tuple[Any, ...]:
     head = (alert.id, alert.state, alert.incident_id, alert.count, alert.started)
     if newest is None:
         return (*head, *(None,) * 5)
-    return (*head, newest.severity, newest.summary, newest.source, newest.content, encode_steps(alert.steps))
+    decided = encode_steps(alert.steps) if alert.steps else None
+    return (*head, newest.severity, newest.summary, newest.source, newest.content, decided)
 
 
 def _new_alert(alert: Alert) -> tuple[Any, ...]:

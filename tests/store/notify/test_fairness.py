@@ -6,6 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tocsin_kit.db.pool import Database
+from tocsin_notify.store import bundles, quiet_bundles
+from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
 
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, job, new_org, until
@@ -126,3 +129,27 @@ async def test_pages_that_are_tried_on_come_in_turns_of_their_tenants(world: Wor
         await notify.submit(job(back))
         await tried_on(world, notify, hanging, CRITICAL, 30)
         await world.inbox.wait_for(lambda m: m.address == "ana", "the page whose provider is back", patience=8)
+
+
+async def test_bundles_of_a_tenant_with_very_many_leave_the_others_their_turn(database_url: str) -> None:
+    """Each round makes a few messages: one of each tenant before the second of any, whatever their names."""
+    db = await Database.open(database_url, name="notify-test", tenant_url=tenant_url(database_url))
+    try:
+        async with db.system() as tx:
+            await tx.execute(
+                """INSERT INTO paces (org_id, user_id, alone, bundle, bundle_due, bundles)
+                   SELECT 'a-flood', 'users/' || n, '{}'::timestamptz[], gen_random_uuid(), app_now() - interval '2 seconds', 1
+                   FROM generate_series(1, 50) AS n
+                   UNION ALL
+                   SELECT 'modest', 'users/ana', '{}'::timestamptz[], gen_random_uuid(), app_now() - interval '1 second', 1"""
+            )
+            await tx.execute(
+                """INSERT INTO quiet_bundles (org_id, user_id, bundle, due_time)
+                   SELECT org_id, user_id, gen_random_uuid(), bundle_due FROM paces"""
+            )
+            claimed, ended = await bundles.claim(tx, 10), await quiet_bundles.due(tx, 10)
+        for due in (claimed, ended):
+            assert len(due) == 10
+            assert ("modest", "users/ana") in [(each.org_id, each.user_id) for each in due]
+    finally:
+        await db.close()

@@ -58,10 +58,17 @@ INSERT INTO bundle_pages (org_id, bundle, page_id, incident, generation)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[])
 """
 # Waits for submits that put something into one of these at this moment: the members are read by a later statement, which sees it.
+# One turn of every tenant before the second turn of any. Locked in the order in which submits lock them.
 _CLAIM: Final = """
-WITH due AS (
-  SELECT org_id, user_id, bundle FROM paces WHERE bundle IS NOT NULL AND bundle_due <= app_now()
-  ORDER BY org_id, user_id LIMIT $1 FOR UPDATE
+WITH turns AS MATERIALIZED (
+  SELECT org_id, user_id FROM (
+    SELECT org_id, user_id, bundle_due, row_number() OVER (PARTITION BY org_id ORDER BY bundle_due) AS turn
+    FROM paces WHERE bundle IS NOT NULL AND bundle_due <= app_now()
+  ) d ORDER BY turn, bundle_due LIMIT $1
+), due AS (
+  SELECT p.org_id, p.user_id, p.bundle FROM paces p
+  WHERE (p.org_id, p.user_id) IN (SELECT org_id, user_id FROM turns) AND p.bundle IS NOT NULL AND p.bundle_due <= app_now()
+  ORDER BY p.org_id, p.user_id FOR UPDATE
 )
 UPDATE paces p SET bundle = NULL, bundle_due = NULL FROM due d WHERE p.org_id = d.org_id AND p.user_id = d.user_id
 RETURNING d.org_id, d.user_id, d.bundle

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ LEASE_SECONDS = 11
 """By then every lease that a dead process held has run out: the relays' is 10 s, notify's the one set below."""
 QUICK_LEASES = {"NOTIFY_ATTEMPT_TIMEOUT": "4", "NOTIFY_LEASE": "10"}
 QUICK_STOPS = {"SHUTDOWN_ANNOUNCE_SECONDS": "0.3", "GRPC_MAX_CONNECTION_AGE_SECONDS": "1"}
+MAILS = {"INGEST_MAIL_LISTEN": "127.0.0.1:0", "INGEST_MAIL_DOMAIN": "alerts.example.com"}
+"""Each replica takes a port of its own."""
 PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED"})
 """What a caller may be told while something is broken; each means: the same request again.
 
@@ -39,7 +42,7 @@ class Fleet(World):
 
     def __init__(self, data_dir: Path, *, quick: bool = True, prepared: Prepared | None = None) -> None:
         """`quick`: short leases and frequent sweeps, for tests that move time. Without it, the product's defaults."""
-        environment = QUICK_STOPS | (QUICK_LEASES if quick else {})
+        environment = QUICK_STOPS | MAILS | (QUICK_LEASES if quick else {})
         super().__init__(data_dir, replicas=2, environment=environment, quick=quick, prepared=prepared)
 
     async def __aenter__(self) -> Self:
@@ -78,6 +81,12 @@ class Fleet(World):
         for replica in self.replicas():
             replica.resume()
         await asyncio.gather(*map(_serves, self.replicas()))
+
+    def mail_port(self, replica: ServiceProcess) -> int:
+        """Where it takes mails, as it said when it was started last."""
+        lines = replica.process.output.path.read_text(errors="replace").splitlines()
+        said = [line for line in lines if "mail_listening" in line][-1]
+        return int(re.findall(r"\bport\W+(\d+)", said)[0])
 
     async def not_serving(self, replica: ServiceProcess) -> None:
         """Wait until its health says that it cannot serve."""

@@ -1,9 +1,11 @@
 """What if it dies here? A row of the table each: one process is stopped inside the transaction in question and killed."""
 
 import asyncio
+import smtplib
 import sys
 import time
 from datetime import timedelta
+from email.message import EmailMessage
 
 import aiohttp
 import grpc
@@ -15,12 +17,14 @@ from tocsin.escalation.v1.schedule_service_pb2 import CreateOverrideRequest, Get
 from tocsin.escalation.v1.shift_notice_service_pb2 import ShiftNoticeSettings, UpdateShiftNoticeSettingsRequest
 from tocsin.ingest.v1.alert_service_pb2 import SendHeartbeatRequest
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin_ingest.app.mail_addresses import address_of
 from tocsin_stack.output import Output
 from tocsin_stack.process import Child
+from tocsin_testkit.busy import within
 from tocsin_testkit.clients import Clients
 from tocsin_testkit.tenant import Tenant
 
-from tests.chaos.fleet import PASSING, Breakpoint, Fleet, eventually, insist, tell
+from tests.chaos.fleet import MAILS, PASSING, Breakpoint, Fleet, eventually, insist, tell
 
 pytestmark = pytest.mark.chaos
 
@@ -102,6 +106,31 @@ async def test_the_end_that_a_sender_named_outlives_every_ingest(fleet: Fleet, t
     await database.close()
     await ana.is_told(incident, "resolution")
     assert await tenant.incidents_titled("db down") == [incident]
+
+
+async def test_ingest_dies_with_a_mail_that_it_has_not_answered(fleet: Fleet, tenant: Tenant) -> None:
+    """The mail server of its sender sends it again, to another one, and once more as it got no answer."""
+    [ana] = await tenant.people("ana")
+    nagios = await tenant.integration(await tenant.policy([ana]))
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["Message-ID"] = "db down", "nagios@example.com", "<1@example.com>"
+    mail["To"] = address_of(nagios.key, MAILS["INGEST_MAIL_DOMAIN"])
+
+    def send(port: int) -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=within(30)) as smtp:
+            smtp.send_message(mail)
+
+    first, second = map(fleet.mail_port, fleet.replicas("ingest"))
+    async with fleet.breakpoint("ingest", "alerts", "INSERT", _is(tenant)) as point:
+        sending = asyncio.create_task(asyncio.to_thread(send, first))
+        await _kill(point)
+        with pytest.raises((smtplib.SMTPException, OSError)):
+            await sending
+    for _ in range(2):
+        await asyncio.to_thread(send, second)
+    [incident] = await tenant.incidents_titled("db down")
+    await ana.is_paged(incident)
+    await fleet.until("ingest", "SELECT count(*) = 1 AND sum(count) = 1 FROM alerts WHERE org_id = $1", tenant.org_id)
 
 
 async def test_escalation_dies_while_it_takes_an_incident(fleet: Fleet, tenant: Tenant) -> None:

@@ -38,7 +38,7 @@ class NoticeState(Word):
     PLANNED = "planned"
     SENT = "sent"
     SKIPPED = "skipped"
-    """Its time had passed by more than it may be late."""
+    """Its time had passed by more than it may be late, another notice said it, or the user wanted it no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class _ShiftNoticeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Shif
     SHIFT_NOTICE_STATE_SENT: _ShiftNoticeState.ValueType  # 2
     """It was handed to notify, whose `ListNotifications` tells what became of it."""
     SHIFT_NOTICE_STATE_SKIPPED: _ShiftNoticeState.ValueType  # 3
-    """It could not be sent in time, or the notice of the hand-over said it."""
+    """It could not be sent in time, the notice of the hand-over said it, or the user wanted it no more when it was due."""
 
 class ShiftNoticeState(_ShiftNoticeState, metaclass=_ShiftNoticeStateEnumTypeWrapper):
     """Where a notice is in its life."""
@@ -76,7 +76,7 @@ SHIFT_NOTICE_STATE_PLANNED: ShiftNoticeState.ValueType  # 1
 SHIFT_NOTICE_STATE_SENT: ShiftNoticeState.ValueType  # 2
 """It was handed to notify, whose `ListNotifications` tells what became of it."""
 SHIFT_NOTICE_STATE_SKIPPED: ShiftNoticeState.ValueType  # 3
-"""It could not be sent in time, or the notice of the hand-over said it."""
+"""It could not be sent in time, the notice of the hand-over said it, or the user wanted it no more when it was due."""
 Global___ShiftNoticeState: _TypeAlias = ShiftNoticeState  # noqa: Y015
 
 @_typing.final

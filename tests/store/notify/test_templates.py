@@ -63,8 +63,12 @@ class Organisation:
 
 def text_of(mail: Received) -> str:
     """The body of a mail."""
-    message = message_from_bytes(mail.body, policy=policy.default)
-    return str(message.get_content()).replace("\r\n", "\n")
+    return _part(mail, "plain")
+
+
+def _part(mail: Received, kind: str) -> str:
+    part = message_from_bytes(mail.body, policy=policy.default).get_body((kind,))
+    return "" if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
 @pytest.fixture
@@ -73,8 +77,11 @@ async def org(world: World, notify: Notify) -> Organisation:
 
 
 async def test_people_read_what_their_organisation_wrote_until_it_is_deleted(org: Organisation) -> None:
-    made = await org.write(subject=SUBJECT, text="Runbook: wiki/{{ incident.source }}")
+    made = await org.write(
+        subject=SUBJECT, text="Runbook: wiki/{{ incident.source }}", html="<b>{{ incident.title }}</b>"
+    )
     mail = await org.page()
+    assert "<body><b>Disk full on db-1</b></body>" in _part(mail, "html")
     assert mail.subject == "Wake up: Disk full on db-1"
     assert text_of(mail) == "Runbook: wiki/db-1\n"
     changed = pb.Template(name=made.name, etag=made.etag, subject="Up! {{ incident.title }}")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tocsin.notify.v1 import template_service_pb2 as pb
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.channels.sms_text import segments, sms_text
 from tocsin_notify.channels.text import body, payload, subject
@@ -124,6 +125,22 @@ def test_the_text_of_a_mail_always_leads_to_the_answer() -> None:
     assert body(worded(text="{{ answer_url }} now")).count(LINK) == 1
     spoiled = body(worded(text="{{ answer_url }}x"))
     assert spoiled.endswith(f"\nAnswer: {LINK}\n"), "with a letter behind it, a link leads nowhere"
+
+
+def test_a_mail_as_html_escapes_its_values_and_keeps_its_link_whatever_the_template_hides() -> None:
+    made = replace(PAGE, job=sample_job(Kind.ESCALATION))
+    made.job.title = '<script>alert(1)</script>"'
+    source = (
+        '<div style="display:none;color:red"><b onclick="x">{{ incident.title }}</b><script>x</script>'
+        '<a href="javascript:x">y</a><form><img src="https://evil.example"></form><!-- {{ level }}'
+    )
+    text = compile_template(source, html=True).render(values_of(made, Part.HTML))
+    document = mail_html(replace(made, wording={Part.HTML: text}))
+    assert document.partition("<body>")[2] == (
+        '<div style="color:red"><b>&lt;script&gt;alert(1)&lt;/script&gt;"</b><a rel="noreferrer">y</a></div>'
+        f'<p><a href="{LINK}">Answer</a></p></body></html>'
+    )
+    assert mail_html(PAGE) == "", "without a template the mail is text alone"
 
 
 def test_a_text_message_ends_with_the_link_however_long_the_template_is() -> None:

@@ -14,6 +14,7 @@ from tocsin_notify.app.jobs import KINDS
 from tocsin_notify.app.stored_jobs import readable
 from tocsin_notify.channels import brief, sms_text, text, voice_text
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 from tocsin_notify.store import pages
@@ -41,6 +42,7 @@ class Preview:
 
     subject: str
     text: str
+    html: str
     sms: str
     sms_segments: int
     chat: str
@@ -83,6 +85,7 @@ def preview(source: Source, job: NotificationJob, *, public_url: str, segments: 
     return Preview(
         subject=text.subject(made),
         text=text.body(made),
+        html=mail_html(made),
         sms=sms,
         sms_segments=sms_text.segments(sms),
         chat=brief.brief(made),

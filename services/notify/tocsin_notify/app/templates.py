@@ -89,7 +89,7 @@ def _check(given: Given) -> None:
     for part, source in given.parts.items():
         field = f"template.{part}"
         try:
-            compiled = compile_template(source)
+            compiled = compile_template(source, html=part is Part.HTML)
             for delivery in extremes(given.kind, given.language):
                 compiled.render(values_of(delivery, part))
         except BadTemplate as error:

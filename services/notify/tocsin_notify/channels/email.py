@@ -24,6 +24,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.channel_type import ChannelType
 from tocsin_notify.channels.digests import content_of
+from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
 from tocsin_notify.channels.text import body, severity_word, subject
@@ -221,7 +222,7 @@ async def _write(session: SMTP, message: bytes) -> SMTPResponse:
 
 def _html(delivery: Delivery) -> str:
     """Beside the text; empty for mails that are text alone."""
-    return digest_html.html(content_of(delivery.job.digest)) if delivery.kind is Kind.DIGEST else ""
+    return digest_html.html(content_of(delivery.job.digest)) if delivery.kind is Kind.DIGEST else mail_html(delivery)
 
 
 def _short(text: str) -> str:
@@ -235,5 +236,5 @@ TYPE: Final = ChannelType(
         settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
     ),
     address_field="address",
-    parts=(Part.SUBJECT, Part.TEXT),
+    parts=(Part.SUBJECT, Part.TEXT, Part.HTML),
 )

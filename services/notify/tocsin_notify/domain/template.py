@@ -14,6 +14,8 @@ class Part(StrEnum):
     """The subject of a mail, and the title of a push or chat message: one line."""
     TEXT = "text"
     """The body of a mail."""
+    HTML = "html"
+    """The same as HTML, beside it."""
     SMS = "sms"
     CHAT = "chat"
     """What stands below the title of a push or chat message."""
@@ -27,6 +29,7 @@ Wording = Mapping[Part, str]
 LONGEST: Final[Mapping[Part, int]] = {
     Part.SUBJECT: 1000,
     Part.TEXT: 8192,
+    Part.HTML: 16384,
     Part.SMS: 1000,
     Part.CHAT: 2000,
     Part.VOICE: 1000,

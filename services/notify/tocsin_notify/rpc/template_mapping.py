@@ -29,6 +29,7 @@ def template_to(row: TemplateRow) -> pb.Template:
         language=row.language,
         subject=row.subject,
         text=row.text,
+        html=row.html,
         sms=row.sms,
         chat=row.chat,
         voice=row.voice,
@@ -43,6 +44,7 @@ def preview_to(made: Preview) -> pb.PreviewTemplateResponse:
     return pb.PreviewTemplateResponse(
         subject=made.subject,
         text=made.text,
+        html=made.html,
         sms=made.sms,
         sms_segments=made.sms_segments,
         chat=made.chat,

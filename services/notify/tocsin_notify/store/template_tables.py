@@ -33,6 +33,7 @@ def templates(metadata: MetaData) -> Table:
         column("version", Integer, default="1"),
         column("create_time", TIME, default=NOW),
         column("update_time", TIME, default=NOW),
+        column("html", Text, default="''"),
         primary_key("id"),
         UniqueConstraint("org_id", "type", "language", name="templates_one_of_each"),
         foreign_key(["org_id"], "template_sets", ["org_id"], name="templates_set_fkey"),

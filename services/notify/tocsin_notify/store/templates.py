@@ -31,6 +31,7 @@ class TemplateRow:
     version: int
     create_time: datetime
     update_time: datetime
+    html: str
 
     @property
     def kind(self) -> Kind:

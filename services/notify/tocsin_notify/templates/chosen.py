@@ -50,7 +50,7 @@ class Template:
         broken: dict[Part, BadTemplate] = {}
         for part, text in source.parts.items():
             try:
-                parts[part] = compile_template(text)
+                parts[part] = compile_template(text, html=part is Part.HTML)
             except BadTemplate as error:
                 broken[part] = error
         return cls(source.name, parts, broken)

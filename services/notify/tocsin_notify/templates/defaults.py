@@ -13,6 +13,7 @@ from tocsin_notify.domain.template import Part
 _DEFAULTS: Final[Mapping[Part, Callable[[Delivery], str]]] = {
     Part.SUBJECT: default_subject,
     Part.TEXT: default_body,
+    Part.HTML: default_body,
     Part.SMS: default_sms,
     Part.CHAT: default_brief,
     Part.VOICE: default_spoken,

@@ -38,6 +38,7 @@ class Template(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only on create: `templates/{uuid}`."""
     type: _notification_pb2.NotificationType.ValueType
@@ -56,6 +57,10 @@ class Template(_message.Message):
     """What a call reads out before it names the keys; about 1000 characters are read. Empty: the default."""
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
+    html: _builtins.str
+    """A mail as HTML, beside its text. Values are escaped, and only tags, links and styles that mail needs are left. Empty: the mail is text
+    alone.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
@@ -78,10 +83,11 @@ class Template(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        html: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "create_time", b"create_time", "etag", b"etag", "language", b"language", "name", b"name", "sms", b"sms", "subject", b"subject", "text", b"text", "type", b"type", "update_time", b"update_time", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "create_time", b"create_time", "etag", b"etag", "html", b"html", "language", b"language", "name", b"name", "sms", b"sms", "subject", b"subject", "text", b"text", "type", b"type", "update_time", b"update_time", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,7 +395,7 @@ class TemplateWarning(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Which text: `subject`, `text`, `sms`, `chat` or `voice`."""
+    """Which text: `subject`, `text`, `html`, `sms`, `chat` or `voice`."""
     message: _builtins.str
     """What is wrong with it."""
     line: _builtins.int
@@ -425,6 +431,7 @@ class PreviewTemplateResponse(_message.Message):
     CHAT_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    HTML_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The subject of a mail, and the title of a push or chat message."""
     text: _builtins.str
@@ -437,6 +444,8 @@ class PreviewTemplateResponse(_message.Message):
     """What stands below the title of a push or chat message."""
     voice: _builtins.str
     """What a call reads out, without its keys."""
+    html: _builtins.str
+    """A mail as HTML; empty: the mail is text alone."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___TemplateWarning]:
         """What should be looked at."""
@@ -451,10 +460,11 @@ class PreviewTemplateResponse(_message.Message):
         chat: _builtins.str = ...,
         voice: _builtins.str = ...,
         warnings: _abc.Iterable[Global___TemplateWarning] | None = ...,
+        html: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "sms", b"sms", "sms_segments", b"sms_segments", "subject", b"subject", "text", b"text", "voice", b"voice", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "html", b"html", "sms", b"sms", "sms_segments", b"sms_segments", "subject", b"subject", "text", b"text", "voice", b"voice", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

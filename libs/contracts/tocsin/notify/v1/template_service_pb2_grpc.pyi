@@ -33,8 +33,8 @@ class TemplateServiceStub:
     filters). What it leaves out is the default text. A template that fails when a message is sent never holds the message up: the default text is sent
     instead, and the attempt's `detail`, an error line and the metric `tocsin_notify_template_faults_total` say why.
 
-    The link by which a person answers is always in the message: a text without it gets it at its end. Values stand in a text as they are, and each
-    channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
+    The link by which a person answers is always in the message: a text without it gets it at its end, and HTML has it below. Values stand in a text as
+    they are, in HTML they are escaped, and each channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
     have no templates.
 
     A change counts on every replica within some seconds. All templates of an organisation may have 65,536 bytes.
@@ -78,8 +78,8 @@ class TemplateServiceAsyncStub(TemplateServiceStub):
     filters). What it leaves out is the default text. A template that fails when a message is sent never holds the message up: the default text is sent
     instead, and the attempt's `detail`, an error line and the metric `tocsin_notify_template_faults_total` say why.
 
-    The link by which a person answers is always in the message: a text without it gets it at its end. Values stand in a text as they are, and each
-    channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
+    The link by which a person answers is always in the message: a text without it gets it at its end, and HTML has it below. Values stand in a text as
+    they are, in HTML they are escaped, and each channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
     have no templates.
 
     A change counts on every replica within some seconds. All templates of an organisation may have 65,536 bytes.
@@ -119,8 +119,8 @@ class TemplateServiceServicer(metaclass=_abc_1.ABCMeta):
     filters). What it leaves out is the default text. A template that fails when a message is sent never holds the message up: the default text is sent
     instead, and the attempt's `detail`, an error line and the metric `tocsin_notify_template_faults_total` say why.
 
-    The link by which a person answers is always in the message: a text without it gets it at its end. Values stand in a text as they are, and each
-    channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
+    The link by which a person answers is always in the message: a text without it gets it at its end, and HTML has it below. Values stand in a text as
+    they are, in HTML they are escaped, and each channel shows them as text: nothing of an alert is read as markup, a mention or a header. Codes of verification, and the notices of changed contact methods,
     have no templates.
 
     A change counts on every replica within some seconds. All templates of an organisation may have 65,536 bytes.

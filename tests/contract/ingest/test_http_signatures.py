@@ -60,6 +60,16 @@ async def test_what_is_signed_is_taken(ingest: Ingest, given: str) -> None:
         assert [each.summary for each in await sender.alerts()] == ["disk full"]
 
 
+async def test_a_large_body_is_signed_as_a_small_one_is(ingest: Ingest) -> None:
+    """Its signature is worked out beside the event loop."""
+    large = BODY + b" " * (3 << 19)
+    async with aiohttp.ClientSession() as http:
+        sender = await signing(ingest, http)
+        assert (await sender.post("/v1/json", large, **{HEADER: signature(BODY).hex()}))[0] == 401
+        assert (await sender.post("/v1/json", large, **{HEADER: signature(large).hex()}))[0] == 200
+        assert [each.summary for each in await sender.alerts() if each.summary == "disk full"] == ["disk full"]
+
+
 @pytest.mark.parametrize(
     "given",
     [

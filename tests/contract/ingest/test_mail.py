@@ -24,6 +24,8 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     Integration,
     MailRules,
     RotateIntegrationKeyRequest,
+    SignatureCheck,
+    UpdateIntegrationRequest,
 )
 from tocsin.ingest.v1.integration_service_pb2_grpc import IntegrationServiceStub
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
@@ -212,6 +214,15 @@ async def test_an_address_works_as_long_as_the_key_that_it_is_made_of(mails: Mai
         while (refused := await mails.send("c"))[0] == 250:
             continue
     assert refused[0] in (550, 554)
+
+
+async def test_an_integration_that_asks_for_signatures_takes_no_mails(mails: Mails) -> None:
+    wanted = Integration(name=mails.name, signature=SignatureCheck(header="X-Signature", secret="correct horse"))
+    await mails.ingest.integrations.UpdateIntegration(
+        UpdateIntegrationRequest(integration=wanted), metadata=bearer(mails.org)
+    )
+    assert (await mails.send("Disk full"))[0] == 554
+    assert [each.dedup_key for each in await mails.alerts()] == ["tocsin-refused-alerts"]
 
 
 async def test_who_guesses_addresses_is_slowed_down_and_nobody_else(mails: Mails) -> None:

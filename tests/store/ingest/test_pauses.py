@@ -11,7 +11,8 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import Integration, RoutingRule
 from tocsin_ingest.app import look_again
 from tocsin_ingest.app.commit_batch import Entry
-from tocsin_ingest.store import integrations
+from tocsin_ingest.store import holds, integrations
+from tocsin_ingest.store.due_alerts import DueAlert
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_testkit.clock import MovableClock
@@ -144,3 +145,18 @@ async def test_what_changes_under_a_pause_decides_when_it_is_over(
     await replica.look.round()
     assert (await opened(database, org))[3:] == ["e is wrong"]
     assert await left(database, org) == 0
+
+
+async def test_silences_that_cannot_be_looked_for_hold_up_no_pause(
+    replica: Replica, database: Database, org: str, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> list[DueAlert]:
+        raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "its statement took too long")
+
+    await pausing(database, org)
+    await replica.sends("a", "prom")
+    await clock.forward(timedelta(minutes=1))
+    monkeypatch.setattr(holds, "due", fails)
+    with pytest.raises(TocsinError):
+        await replica.look.round()
+    assert await opened(database, org) == ["a is wrong"]

@@ -33,24 +33,24 @@ async def planned(tenant: Tenant, one: Person) -> list[datetime]:
 async def test_whoever_has_the_shift_by_then_is_told_an_hour_before_it(tenant: Tenant) -> None:
     ana, ben, cem = await tenant.people("ana", "ben", "cem")
     began = (await now(tenant)).replace(second=0, microsecond=0)
-    first, second = began + 3 * HOUR, began + 3 * HOUR + timedelta(days=7)
-    schedule = await tenant.schedule("web", ana, ben, start=f"{first:%Y-%m-%dT%H:%M}")
+    first, second = began + 3 * HOUR, began + 6 * HOUR
+    schedule = await tenant.schedule("web", ana, start=f"{first:%Y-%m-%dT%H:%M}")
+    other = await tenant.schedule("db", ben, start=f"{second:%Y-%m-%dT%H:%M}")
     for one in (ana, ben, cem):
         await wants(one)
     await until(lambda: planned(tenant, ana))
+    await until(lambda: planned(tenant, ben))
     await tenant.passes(minutes=121)
     told = await ana.is_told("", "message")
     assert told.subject.startswith(f"[message] Your shift begins {first:%a} {first.day} {first:%b %H:%M}, in ")
     assert json.loads(told.body)["message"]["about"] == schedule
 
-    await tenant.passes(minutes=6 * 1440 + 120)
-    await until(lambda: planned(tenant, ben))
     override = schedule_pb2.Override(
-        schedule=schedule, start_time=time(second), end_time=time(second + 24 * HOUR), users=[cem.name]
+        schedule=other, start_time=time(second), end_time=time(second + 24 * HOUR), users=[cem.name]
     )
     await tenant.admin.schedules.CreateOverride(schedules.CreateOverrideRequest(override=override))
     await until(lambda: planned(tenant, cem))
-    await tenant.passes(minutes=1440 - 120)
+    await tenant.passes(minutes=180)
     assert (await cem.is_told("", "message")).subject.startswith("[message] Your shift begins ")
     assert ben.told("", "message") == []
     assert ana.told("", "message") == [told]

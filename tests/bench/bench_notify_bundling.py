@@ -115,7 +115,7 @@ async def main() -> None:
         await admin.fetch("SELECT id, job FROM pages WHERE org_id = 'storm'")
         read = time.monotonic() - began
         began = time.monotonic()
-        await Bundles(database, nothing, metrics, Failures(RetryPolicy(), metrics, lambda: None))()
+        await Bundles(database, nothing, metrics, Failures(RetryPolicy(), metrics, lambda: None), BundlePolicy())()
         sent = time.monotonic() - began
         assert await admin.fetchval("SELECT count(*) FROM pages WHERE type = 'bundle'") == PEOPLE
         report(

@@ -350,7 +350,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
-    loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures)))
+    loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures, settings.bundling)))
     loops.add(
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
     )

@@ -51,7 +51,7 @@ async def test_low_urgency_waits_for_the_end_of_the_organisations_quiet_hours(wo
     org, other = new_org(), new_org()
     for tenant, user, path in [(org, ANA, "ana"), (org, BEN, "ben"), (org, "users/cem", "cem"), (other, ANA, "other")]:
         await world.method(tenant, user, webhook=path)
-    async with world.replica() as notify:
+    async with world.replica(storm_pages=10) as notify:
         await choose(notify, org, "users/*", await now_quiet(world))
         await choose(notify, org, "users/cem")
         waiting = [job(org, severity=severity) for severity in (WARNING, SEVERITY_INFO, WARNING)]
@@ -89,8 +89,8 @@ async def test_what_waits_is_sent_when_quiet_hours_are_given_up_or_its_urgency_r
         window = await now_quiet(world)
         for user in (ANA, BEN):
             await choose(notify, org, user, window)
-        anas, bens = job(org, severity=WARNING), job(org, user=BEN, severity=WARNING)
-        await notify.submit(anas, bens)
+        bens = job(org, user=BEN, severity=WARNING)
+        await notify.submit(job(org, severity=WARNING), job(org, severity=WARNING), bens)
         await choose(notify, org, ANA, window, await now_quiet(world, after=30))
         await notify.cancel(org, incident_of(bens), reason="superseded: the severity was raised")
         await notify.submit(job(org, incident_of(bens), user=BEN, severity=SEVERITY_ERROR, generation=2))
@@ -105,7 +105,10 @@ async def test_what_waits_is_sent_when_quiet_hours_are_given_up_or_its_urgency_r
         await until(put_off)
         assert world.arrived("ana") == 0, "the quiet hours were made longer"
         await choose(notify, org, ANA)
-        await until(lambda: world.arrived("ana") == 1)
+        await until(lambda: world.arrived("ana") == 2)
+        assert {each.kind for each in world.inbox.messages} == {"new_incident"}, (
+            "nothing is bundled in this installation"
+        )
 
 
 async def test_steps_that_would_be_due_within_quiet_hours_wait_as_well(world: World) -> None:

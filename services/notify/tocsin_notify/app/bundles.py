@@ -18,7 +18,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.stored_jobs import job_of_member, readable
 from tocsin_notify.channels.text import one_line, severity_word
-from tocsin_notify.domain.bundling import TOGETHER, Member, summary
+from tocsin_notify.domain.bundling import TOGETHER, BundlePolicy, Member, summary
 from tocsin_notify.domain.page import Kind, Page, State, Urgency, priority_of
 from tocsin_notify.domain.planning import after_quiet_hours, plan
 from tocsin_notify.domain.reach import why_unreachable
@@ -46,7 +46,11 @@ _WAITED: Final = "it has waited for the end of quiet hours"
 class Bundles:
     """One round of it. Any number of replicas may run it: a bundle is claimed in the transaction that makes its page."""
 
-    def __init__(self, db: Database, hints: Hints, metrics: NotifyMetrics, failures: Failures) -> None:
+    def __init__(
+        self, db: Database, hints: Hints, metrics: NotifyMetrics, failures: Failures, bundling: BundlePolicy
+    ) -> None:
+        """`bundling`: of people for whom no other budget was chosen."""
+        self._bundling = bundling
         self._db = db
         self._hints = hints
         self._metrics = metrics
@@ -78,8 +82,8 @@ class Bundles:
             if not true:
                 continue  # all of it was answered meanwhile
             person = known[bundle.org_id, bundle.user_id]
-            if bundle.waited and len(true) == 1:
-                made.alone.append(_alone(bundle.org_id, true[0], person, _WAITED))
+            if bundle.waited and (len(true) == 1 or person.settings.bundling(self._bundling).pages <= 0):
+                made.alone += [_alone(bundle.org_id, each, person, _WAITED) for each in true]
                 continue
             listed, odd = _read(bundle.org_id, true)
             made.alone += [_alone(bundle.org_id, each, person, _ALONE) for each in odd]

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Final
 
 import tocsin_escalation
+from tocsin_escalation.app import schedules
 from tocsin_escalation.app.count_figures import CountFigures
+from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.figures import Group, Question
+from tocsin_escalation.domain.schedules.clock import local_of
+from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.store import figures
+from tocsin_escalation.store.schedules import ScheduleRow
 from tocsin_kit.db.migrations import upgrade
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
@@ -21,6 +26,7 @@ from tests.bench.report import report
 MIGRATIONS: Final = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 INCIDENTS: Final = 1_000_000
 ENTRIES: Final = 60_000
+SCHEDULES: Final = 200
 DAYS: Final = 90
 BEGIN: Final = datetime(2026, 8, 3, tzinfo=UTC)
 QUESTION: Final = Question(BEGIN, BEGIN + timedelta(days=DAYS), "Europe/Berlin", ())
@@ -74,6 +80,7 @@ async def main() -> None:
             db = await Database.open(url, name="bench")
             await summaries(db)
             await counting(db)
+            await digests(db)
             await db.close()
         finally:
             await postgres.stop()
@@ -136,6 +143,41 @@ async def counting(db: Database) -> None:
     async with db.transaction("acme") as tx:
         assert await tx.fetchval("SELECT sum(acknowledged) FROM person_figures WHERE user_id = 'ana'") == ENTRIES // 3
     report("figures_counted", rate, "entries/s", floor, rate / floor)
+
+
+async def digests(db: Database) -> None:
+    """A question for the digests of a hundred users. The floor groups the incidents by their titles."""
+    start = datetime(2026, 1, 5, 9)  # noqa: DTZ001 - on the wall
+
+    async def settle(tx: Tx) -> None:
+        await tx.execute(
+            "INSERT INTO users (org_id, id, display_name, time_zone, disabled) SELECT $1, 'u' || n, '', '', false "
+            "FROM generate_series(0, 99) n",
+            tx.org_id,
+        )
+        for number in range(SCHEDULES):
+            line_up = tuple((f"u{(number + each) % 100}",) for each in range(7))
+            layer = Layer("week", (Turn(Unit.DAY, 1),), local_of(start), line_up, "Europe/Berlin")
+            await schedules.create(tx, ScheduleRow(f"s{number}", "", "", "Europe/Berlin", False, (layer,)))
+
+    await db.run("acme", settle)
+    async with db.system() as tx:
+        now = (await tx.now()).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+    async def by_hand() -> None:
+        async with db.transaction("acme") as tx:
+            await tx.fetch(
+                "SELECT title, count(*), sum(alert_count) FROM escalations WHERE org_id = 'acme' GROUP BY title"
+            )
+
+    async def ask() -> None:
+        users = [f"u{number}" for number in range(100)]
+        found, people = await Summaries(db).for_digests("acme", users, now - timedelta(days=7), now)
+        assert found.opened == ENTRIES // 3
+        assert all(len(each.shifts) == 5 for each in people)
+
+    floor, taken = await best(by_hand), await best(ask)
+    report("figures_for_100_digests", taken * 1000, "ms", floor * 1000, taken / floor)
 
 
 async def best(work: Callable[[], Awaitable[None]], turns: int = 8) -> float:

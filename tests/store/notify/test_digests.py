@@ -295,6 +295,26 @@ async def test_a_tenant_of_whom_nothing_is_told_holds_up_no_other_and_many_users
     assert await makers.pages(dark) == 1
 
 
+async def test_tenants_take_turns_a_question_at_a_time_and_what_is_leased_is_passed_over(makers: Makers) -> None:
+    """Two at once: of the many of one tenant, two are claimed before the one of another, and two more behind it."""
+    greedy, modest = f"a-{new_org()}", f"b-{new_org()}"
+    for number in range(7):
+        await makers.insert(greedy, f"users/user-{number}")
+    await makers.insert(modest)
+
+    async def claim() -> list[str]:
+        async with makers.db.system() as tx:
+            rows = await digests.claim(tx, behind=BEHIND, limit=3, at_once=2, look=100, lease=60.0)
+        return sorted(row.org_id for row in rows)
+
+    assert await claim() == [greedy, greedy, modest]
+    first, second = await asyncio.gather(claim(), claim())
+    assert len(first + second) in (3, 5), "two that look at once lease different ones"
+    while await claim():
+        pass
+    assert await claim() == []
+
+
 async def test_it_goes_to_the_chosen_method_while_that_can_be_used_and_to_no_phone(
     world: World, makers: Makers
 ) -> None:

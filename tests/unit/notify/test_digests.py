@@ -2,17 +2,27 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
 from html.parser import HTMLParser
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tocsin.notify.v1 import digest_pb2 as pb_digest
+from tocsin.notify.v1 import notification_pb2 as pb
+from tocsin_kit.errors import TocsinError
+from tocsin_notify.app.jobs import read_job, read_kept
+from tocsin_notify.channels.digests import content_of
+from tocsin_notify.channels.text import body
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, Rhythm, page_id, why_not_now
 from tocsin_notify.domain.digest_content import Content, Noise, Shift
+from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.wall_time import as_wall_time
 
 from tests.unit.notify.digest_examples import DAY, EMPTY, END, FULL
+from tests.unit.notify.test_text import CHANNEL, delivery
 
 HOUR = timedelta(hours=1)
 
@@ -199,3 +209,33 @@ def test_the_html_says_what_the_text_says_and_nothing_of_a_title_is_markup() -> 
 
 def test_the_html_of_an_empty_one_is_its_line() -> None:
     assert digest_content.text(EMPTY).splitlines()[2] in Words(digest_html.html(EMPTY)).words
+
+
+@given(st.text(max_size=300))
+def test_both_parts_of_its_mail_are_read_as_they_were_written(title: str) -> None:
+    title = title.encode("utf-8", "replace").decode()
+    digest = pb_digest.DigestContent(
+        frequency=pb_digest.DIGEST_FREQUENCY_WEEKLY,
+        time_zone="Europe/Berlin",
+        figures=pb_digest.DigestFigures(opened=1, noisiest=[pb_digest.DigestNoise(title=title, incidents=1, alerts=1)]),
+    )
+    digest.start_time.FromDatetime(END - 7 * DAY)
+    digest.end_time.FromDatetime(END)
+    made = delivery(Kind.DIGEST, title="[digest] x", digest=digest)
+    content = CHANNEL._compose(made)
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+    assert b"\n" not in content.replace(b"\r\n", b"")
+    parts = list(message_from_bytes(content, policy=policy.default).iter_parts())
+    plain, html = [part.get_content() for part in parts]
+    assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
+    assert plain.split() == body(made).split()
+    assert html.split() == digest_html.html(content_of(digest)).split()
+
+
+def test_no_other_service_may_hand_over_a_digest() -> None:
+    job = pb.NotificationJob(
+        type=pb.NOTIFICATION_TYPE_DIGEST, page=f"pages/{UUID(int=1)}", org_id="acme", user="users/ana"
+    )
+    with pytest.raises(TocsinError, match="another service"):
+        read_job(job)
+    assert read_kept(job).page.kind is Kind.DIGEST, "its dead letter can be redriven"

@@ -34,6 +34,10 @@ def test_a_waiting_step_through_the_failed_method_helps_nobody() -> None:
     assert fail_over(PAGE, A.id, [sibling(A, State.PENDING)], [A, B]) == Add(B, FAILOVER_STEP + 1)
 
 
+def test_a_digest_goes_to_no_other_method_than_its_users_choice() -> None:
+    assert fail_over(Page(Kind.DIGEST, Urgency.LOW), A.id, [sibling(A, State.DEAD)], [A, B]) is None
+
+
 def test_each_method_gets_one_chance() -> None:
     for state in (State.SENT, State.SENDING, State.DEAD, State.CANCELLED):
         assert fail_over(PAGE, A.id, [sibling(A, State.DEAD), sibling(B, state)], [A, B]) is None

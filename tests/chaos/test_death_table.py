@@ -4,7 +4,7 @@ import asyncio
 import smtplib
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
 import aiohttp
@@ -17,6 +17,8 @@ from tocsin.escalation.v1.schedule_service_pb2 import CreateOverrideRequest, Get
 from tocsin.escalation.v1.shift_notice_service_pb2 import ShiftNoticeSettings, UpdateShiftNoticeSettingsRequest
 from tocsin.ingest.v1.alert_service_pb2 import SendHeartbeatRequest
 from tocsin.notify.v1 import notification_pb2, notification_service_pb2
+from tocsin.notify.v1.digest_pb2 import DIGEST_FREQUENCY_DAILY
+from tocsin.notify.v1.digest_service_pb2 import WHEN_EMPTY_ONE_LINE, Digest, ListDigestsRequest, UpdateDigestRequest
 from tocsin_ingest.app.mail_addresses import address_of
 from tocsin_stack.output import Output
 from tocsin_stack.process import Child
@@ -180,6 +182,34 @@ async def test_escalation_dies_while_it_sends_a_notice_of_a_shift(fleet: Fleet, 
     await fleet.orphans_come_due()
     await fleet.idle()
     assert ana.told("", "message") == [told]
+
+
+async def test_notify_dies_while_it_makes_a_digest(fleet: Fleet, tenant: Tenant) -> None:
+    """The other replica makes it when its lease has ended: ana reads it once."""
+    [ana] = await tenant.people("ana")
+    hour = (datetime.now(UTC) + fleet.clock.offset + timedelta(hours=1)).hour
+    wanted = Digest(
+        user=ana.name,
+        frequency=DIGEST_FREQUENCY_DAILY,
+        hour=hour,
+        time_zone="UTC",
+        when_empty=WHEN_EMPTY_ONE_LINE,
+    )
+    made = (await ana.own.digests.UpdateDigest(UpdateDigestRequest(digest=wanted))).digest
+    due = made.next_time.ToDatetime(UTC) - datetime.now(UTC) - fleet.clock.offset
+    async with fleet.breakpoint(
+        "notify", "digests", "UPDATE", f"{_is(tenant)} AND NEW.latest_result = 'made'"
+    ) as point:
+        await fleet.clock.forward(due + timedelta(seconds=61))
+        await _kill(point)
+    await fleet.clock.forward(timedelta(seconds=91))
+    told = await ana.is_told("", "digest")
+    assert "nothing to tell" in told.subject
+    await fleet.orphans_come_due()
+    await fleet.idle()
+    assert ana.told("", "digest") == [told]
+    [after] = (await ana.own.digests.ListDigests(ListDigestsRequest(user=ana.name))).digests
+    assert (after.latest_time, after.latest_result) == (made.next_time, "made")
 
 
 @pytest.mark.long

@@ -24,7 +24,8 @@ BUSY = {
     "notify": """SELECT (SELECT count(*) FROM notifications
                         WHERE state IN ('pending', 'sending') AND coalesce(due_time, app_now()) <= app_now())
                    + (SELECT count(*) FROM outbox WHERE dead_time IS NULL AND kind = 'page_not_reached')
-                   + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time <= app_now())""",
+                   + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time <= app_now())
+                   + (SELECT count(*) FROM digests WHERE next_time <= app_now() - interval '60 s')""",
 }
 PATIENCE = 30.0
 

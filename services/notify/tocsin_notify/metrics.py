@@ -60,7 +60,9 @@ class NotifyMetrics:
             registry=registry,
         )
         self.oldest_overdue_seconds = Gauge(
-            "tocsin_notify_oldest_overdue_seconds", "How long the oldest due notification has waited", registry=registry
+            "tocsin_notify_oldest_overdue_seconds",
+            "How long the oldest due notification that is no digest has waited",
+            registry=registry,
         )
         self.dead_waiting = Gauge(
             "tocsin_notify_dead_letters_waiting", "Dead letters that are not redriven", registry=registry

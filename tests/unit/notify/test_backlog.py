@@ -4,6 +4,7 @@ import pytest
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.slots import Slot
 from tocsin_notify.domain.page import CRITICAL, DIGESTS, NORMAL, SLOW, Channel
+from tocsin_testkit.busy import until
 
 
 class Nudges:
@@ -40,15 +41,22 @@ def test_what_waits_for_a_channel_follows_its_calls_alone() -> None:
     assert nudges.count == 1
 
 
-def test_digests_that_wait_follow_digests_and_hold_up_nothing_that_is_told_of_pages() -> None:
+async def test_digests_that_wait_follow_digests_together_and_hold_up_nothing_that_is_told_of_pages() -> None:
     nudges = Nudges()
     backlog = Backlog(nudges)
     backlog.of(DIGESTS).full.add(Channel.EMAIL)
     assert not backlog.waits
     backlog.seat_freed(slot(NORMAL))
     assert nudges.count == 0
-    backlog.seat_freed(slot(DIGESTS))
-    assert nudges.count == 1
+    for _ in range(5):
+        backlog.seat_freed(slot(DIGESTS))
+    await until(lambda: nudges.count)
+    for _ in range(3):
+        backlog.seat_freed(slot(DIGESTS))
+    await until(lambda: nudges.count > 1)
+    assert nudges.count == 2, "one for all that ended together"
     backlog.forget()
     backlog.seat_freed(slot(DIGESTS))
-    assert nudges.count == 1
+    backlog.of(NORMAL).any = True
+    backlog.seat_freed(slot(DIGESTS))
+    assert nudges.count == 3, "pages do not wait for them"

@@ -1,11 +1,16 @@
 """What the last round of deliveries left due for want of slots."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from tocsin_notify.app.slots import Slot
 from tocsin_notify.domain.page import DIGESTS, Channel
+
+_GATHER: Final = 0.05
+"""Seconds from the end of a digest's call to the round that follows it: the calls that end meanwhile have one round together."""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,7 @@ class Backlog:
         self._nudge = nudge
         self._pages = Left()
         self._digests = Left()
+        self._gathers = False
 
     @property
     def waits(self) -> bool:
@@ -57,6 +63,16 @@ class Backlog:
         self._digests = Left()
 
     def seat_freed(self, slot: Slot) -> None:
-        """Begin another round if something due could leave now that this slot is free. Digests follow those that ended."""
-        if self._pages.could_use(slot) or (slot.priority == DIGESTS and self._digests.could_use(slot)):
+        """Begin another round if something due could leave now that this slot is free.
+
+        Digests follow those that ended, a moment later: a round for each of thousands would take pages their turn at the processor.
+        """
+        if self._pages.could_use(slot):
             self._nudge()
+        elif slot.priority == DIGESTS and self._digests.could_use(slot) and not self._gathers:
+            self._gathers = True
+            asyncio.get_running_loop().call_later(_GATHER, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathers = False
+        self._nudge()

@@ -19,7 +19,7 @@ from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.stored_jobs import job_of
 from tocsin_notify.app.targets import destination_of, make_delivery
 from tocsin_notify.domain.attempt import RetryPolicy
-from tocsin_notify.domain.page import LANES, Channel, DeathReason, Kind
+from tocsin_notify.domain.page import DIGESTS, LANES, Channel, DeathReason, Kind
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import candidates, notifications
 from tocsin_notify.store.candidates import Candidate
@@ -35,6 +35,8 @@ MOST_PER_CLAIM: Final = 200
 _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
 """Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
+_MOST_DIGESTS: Final = 4
+"""Of a tenant's digests in one look: their channels have few seats for them, so most of what is read of thousands would wait."""
 _LOOKS: Final = 10
 """In one round at most. Each passes over the contact methods that the looks before it found busy, and those of the rounds before
 that still are."""
@@ -140,7 +142,9 @@ class Deliver:
                     priority,
                     after_org=cursor,
                     orgs=_ORGS_PER_ROUND,
-                    per_org=min(max(free, _LEAST_PER_ORG), self._slots.per_org),
+                    per_org=_MOST_DIGESTS
+                    if priority == DIGESTS
+                    else min(max(free, _LEAST_PER_ORG), self._slots.per_org),
                     but=busy,
                     but_channels=full,
                 )

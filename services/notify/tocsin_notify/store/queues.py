@@ -5,13 +5,14 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.queues import RecordFigures, WorkFigures, paused
 
-from tocsin_notify.domain.page import CRITICAL, NORMAL, SLOW
+from tocsin_notify.domain.page import CRITICAL, DIGESTS, NORMAL, SLOW
 
 QUEUE: Final = "notify"
 PAUSED: Final = paused(f"'{QUEUE}'")
 """The condition of a statement that the queue is paused."""
 
-_FIGURES: Final = """
+# Digests are no reason for an alarm: thousands of them may wait for minutes, behind everything else.
+_FIGURES: Final = f"""
 SELECT
   (SELECT count(*) FROM notifications WHERE state = 'pending' AND due_time > app_now())
     + (SELECT count(*) FROM messages WHERE state = 'scheduled' AND send_time > app_now()) AS delayed,
@@ -22,7 +23,7 @@ SELECT
   (SELECT coalesce(sum(completed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS completed,
   (SELECT coalesce(sum(failed), 0)::bigint FROM queue_counters WHERE queue = 'notify') AS failed,
   coalesce(greatest(0, extract(epoch FROM app_now() - least(
-    (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time <= app_now()),
+    (SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time <= app_now() AND priority <> {DIGESTS}),
     (SELECT min(send_time) FROM messages WHERE state = 'scheduled' AND send_time <= app_now())))), 0)::float8
     AS oldest_overdue_seconds,
   least((SELECT min(due_time) FROM notifications WHERE state = 'pending' AND due_time > app_now()),

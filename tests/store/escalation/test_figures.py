@@ -21,6 +21,7 @@ from tocsin_escalation.store import counting, escalations, figures, timeline
 from tocsin_escalation.store.changes import Position
 from tocsin_escalation.store.directory import TeamRow
 from tocsin_escalation.store.timeline import Entry
+from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 
@@ -157,13 +158,16 @@ async def test_a_round_that_is_cut_off_counts_nothing_twice(desk: Desk, monkeypa
     assert (row.opened, row.acknowledged) == (1, 1)
 
 
-async def test_a_tenant_that_cannot_be_counted_holds_up_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ValueError("unreadable"), unavailable("the database has ended the transaction")])
+async def test_a_tenant_that_cannot_be_counted_holds_up_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     await opens(desk)
     real = counting.count
 
     async def breaks(tx: Tx, place: counting.Place, end: Position) -> None:
         if tx.org_id == "aaa":
-            raise ValueError("unreadable")
+            raise error
         await real(tx, place, end)
 
     async with desk.db.system() as tx:  # another tenant, which comes first

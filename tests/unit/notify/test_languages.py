@@ -2,14 +2,21 @@
 
 import dataclasses
 import string
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
+from tocsin_notify.app.answer import Person, View
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
 from tocsin_notify.channels.text import SUBJECT_LENGTH, body, payload, subject
 from tocsin_notify.channels.voice_text import spoken
+from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.http.answer_page import answer_page
+from tocsin_notify.store.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
 from tocsin_notify.texts.words import Words
@@ -62,6 +69,24 @@ def test_a_page_in_german() -> None:
     assert brief(made) == "Sie werden auf Stufe 1 alarmiert. Quelle: db-1."
     call = spoken(made, "https://t.example/key")
     assert '<Say language="de-DE">Tocsin: Vorfall, kritisch: Disk full on db-1. Stufe 1. Drücken Sie 1' in call
+
+
+def test_the_answer_page_in_german() -> None:
+    job = sample_job(Kind.NEW_INCIDENT)
+    now = datetime(2026, 11, 29, 3, 12, tzinfo=UTC)
+    link = AnswerLink("acme", UUID(int=1), int(now.timestamp()) + 60)
+    person = Person("acme", "users/ana", job.incident)
+    uses = [Use(0, "note", now, done=True)]
+    incident = Incident(state=INCIDENT_STATE_TRIGGERED, title="Disk full", level=2, severity=1)  # type: ignore[arg-type]
+    page = answer_page(View(link, person, job, now, uses, incident, words=words_of("de")))
+    assert '<html lang="de">' in page
+    for text in (
+        "Alarm für <strong>ana</strong>",
+        '<span class="severity critical">kritisch</span>',
+        "ana hat um 03:12 UTC am 29.11. eine Notiz hinzugefügt.",
+        "Noch hat niemand geantwortet. Auf Stufe 2 alarmiert: niemand.",
+    ):
+        assert text in page
 
 
 def test_programs_are_told_the_same_in_every_language() -> None:

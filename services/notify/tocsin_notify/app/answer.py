@@ -1,7 +1,7 @@
 """A person answers a page by its link."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -17,9 +17,12 @@ from tocsin_notify.app.stored_jobs import job_of_page
 from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.store import link_uses
 from tocsin_notify.store.bundles import BundledPage
 from tocsin_notify.store.link_uses import Use
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 _log = get_logger(__name__)
 
@@ -63,6 +66,8 @@ class View:
     uses: Sequence[Use]
     incident: Incident | None = None
     members: Sequence[BundledPage] | None = None
+    words: Words = field(default_factory=lambda: words_of(LANGUAGES[0]))
+    """In the user's language."""
 
     @property
     def expired(self) -> bool:
@@ -121,7 +126,7 @@ class Answers:
         except TocsinError as error:
             _log.warning("answer_page_without_incident", org_id=link.org_id, error=error.message)
             return view
-        return View(view.link, view.person, view.job, view.now, view.uses, incident)
+        return replace(view, incident=incident)
 
     async def act(self, view: View, action: Action, text: str = "") -> AnswerLink:
         """Do it as this person, and return the link that goes on from here.
@@ -166,4 +171,4 @@ class Answers:
         kind = Kind(row.type)
         job = job_of_page(link.org_id, link.page, kind, row.user_id, row.incident, row.job)
         members = await self._whole.pages(link.org_id, link.page) if kind is Kind.BUNDLE else None
-        return View(link, person, job, row.now, uses, members=members)
+        return View(link, person, job, row.now, uses, members=members, words=words_of(row.language or LANGUAGES[0]))

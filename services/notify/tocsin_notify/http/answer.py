@@ -21,14 +21,13 @@ _log = get_logger(__name__)
 
 _LONGEST_NOTE: Final = 4096
 _PROBLEMS: Final = {
-    ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "Nothing was done: the incident is over.",
-    ErrorReason.ERROR_REASON_INCIDENT_STATE: "Nothing was done: the incident is merged into another one. Act on that one.",
-    ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND: "Nothing was done: the incident is no longer known.",
-    ErrorReason.ERROR_REASON_NO_NEXT_LEVEL: "Nothing was done: there is no further level to page.",
-    ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "It is not certain yet that paging has stopped. Press the button again.",
+    ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "problem_over",
+    ErrorReason.ERROR_REASON_INCIDENT_STATE: "problem_merged",
+    ErrorReason.ERROR_REASON_INCIDENT_NOT_FOUND: "problem_unknown",
+    ErrorReason.ERROR_REASON_NO_NEXT_LEVEL: "problem_last_level",
+    ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED: "problem_unconfirmed",
 }
-_AT_ONCE: Final = "Nothing was done: this link was used for another answer at the same moment."
-_PASSING: Final = "Nothing was done: the service that knows the incident does not answer. Try again in a moment."
+"""The texts that say why nothing was done."""
 
 
 class AnswerPages:
@@ -64,21 +63,22 @@ class AnswerPages:
         try:
             action = Action(fields.get("action", ""))
         except ValueError:
-            return _html(self._shown(view, "Nothing was done: use one of the buttons."), 400)
+            return _html(self._shown(view, view.words.problem_buttons), 400)
         if view.members is not None and action is not Action.ACKNOWLEDGE:
-            return _html(self._shown(view, "Nothing was done: open one of them first."), 400)
+            return _html(self._shown(view, view.words.problem_open_first), 400)
         if action is Action.NOTE and not text:
-            return _html(answer_page(view, problem="Nothing was done: the note is empty."), 400)
+            return _html(answer_page(view, problem=view.words.problem_empty_note), 400)
         try:
             following = await self._answers.act(view, action, text)
         except LinkUsed:
-            problem = "" if view.spent or view.expired else _AT_ONCE
+            problem = "" if view.spent or view.expired else view.words.problem_at_once
             return await self._again(view, problem, 410 if view.expired else 409)
         except TocsinError as error:
-            problem = _PROBLEMS.get(error.reason, _PASSING)
-            if problem is _PASSING:
+            known = _PROBLEMS.get(error.reason)
+            problem = view.words.problem_passing if known is None else str(getattr(view.words, known))
+            if known is None:
                 _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(action), error=error.message)
-            passing = problem is _PASSING or error.code is grpc.StatusCode.UNAVAILABLE
+            passing = known is None or error.code is grpc.StatusCode.UNAVAILABLE
             return await self._again(view, problem, 503 if passing else 409)
         return self._leads_to(following)
 

@@ -14,8 +14,11 @@ from typing import Final
 from tocsin.escalation.v1 import incident_pb2 as pb
 
 from tocsin_notify.app.answer import View
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.channels.text import severity_in, severity_word
 from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.words import Words
 
 _STYLE: Final = """
 :root{color-scheme:dark}
@@ -49,17 +52,6 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
 }
-_DONE: Final = {
-    Action.ACKNOWLEDGE: "acknowledged it",
-    Action.ESCALATE: "passed it to the next level",
-    Action.RESOLVE: "resolved it",
-    Action.NOTE: "added a note",
-}
-_BUTTONS: Final = {
-    Action.ACKNOWLEDGE: "Acknowledge: I am on it",
-    Action.ESCALATE: "I can't: page the next level",
-    Action.RESOLVE: "Resolve: it is over",
-}
 _OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.RESOLVE)
 _ALLOWED: Final = {
     pb.INCIDENT_STATE_ACKNOWLEDGED: (Action.RESOLVE, Action.ESCALATE),
@@ -69,90 +61,98 @@ _ALLOWED: Final = {
 
 def answer_page(view: View, *, problem: str = "") -> str:
     """The page for the person who opened the link. `problem`: why what they just asked for was not done."""
-    incident = view.incident
+    incident, words = view.incident, view.words
     title = incident.title if incident is not None else view.job.title
-    severity = severity_word(incident.severity if incident is not None else view.job.severity)
+    severity = incident.severity if incident is not None else view.job.severity
     source = incident.source if incident is not None else view.job.source
     parts = [
-        f'<p class="who">Page for <strong>{escape(short(view.person.user))}</strong></p>',
+        f'<p class="who">{words.page_for} <strong>{escape(short(view.person.user))}</strong></p>',
         f"<h1>{escape(title)}</h1>",
-        f'<p><span class="severity {severity}">{severity}</span> {escape(source)}</p>',
+        f'<p><span class="severity {severity_word(severity)}">{severity_in(words, severity)}</span> {escape(source)}</p>',
     ]
     if problem:
         parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')
     parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
     parts.append(f'<div class="state">{"".join(f"<p>{escape(line)}</p>" for line in _state(view))}</div>')
     parts += _forms(view)
-    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(view.now)}</p>')
-    return document(title, parts)
+    parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(words, view.now)}</p>')
+    return document(title, parts, words)
 
 
-def document(title: str, parts: Sequence[str]) -> str:
+def document(title: str, parts: Sequence[str], words: Words) -> str:
     """A whole page. `parts` is HTML, `title` is text."""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{words.page_language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
     )
 
 
 def message_page(title: str, text: str) -> str:
-    """A page that says one thing."""
-    return document(title, [f"<h1>{escape(title)}</h1>", f"<p>{escape(text)}</p>"])
+    """A page that says one thing, to somebody who is not known."""
+    return document(title, [f"<h1>{escape(title)}</h1>", f"<p>{escape(text)}</p>"], words_of(LANGUAGES[0]))
 
 
 def said(view: View) -> list[str]:
     """What was done by links of this page: by this one, if it is spent, or by those before it."""
-    who = short(view.person.user)
+    who, words = short(view.person.user), view.words
+    did = {
+        Action.ACKNOWLEDGE: words.page_did_acknowledge,
+        Action.ESCALATE: words.page_did_escalate,
+        Action.RESOLVE: words.page_did_resolve,
+        Action.NOTE: words.page_did_note,
+    }
     done = [use for use in view.uses if use.done]
-    lines = [f"{who} {_DONE[Action(use.action)]} at {time_words(use.use_time)}." for use in done]
+    lines = [did[Action(use.action)].format(who=who, time=time_words(words, use.use_time)) for use in done]
     if view.spent:
-        lines.append("This link was used, so it only shows how things stand.")
+        lines.append(words.page_used)
     elif view.expired:
-        lines.append("This link is too old to answer with; it only shows how things stand.")
+        lines.append(words.page_expired)
     return lines
 
 
 def _state(view: View) -> list[str]:
-    incident = view.incident
+    incident, words = view.incident, view.words
     if incident is None:
-        return ["How the incident stands cannot be told at the moment. The buttons work as soon as it can."]
-    on_it = ", ".join(map(short, incident.assignees))
+        return [words.page_state_unknown]
+    on_it = ", ".join(map(short, incident.assignees)) or words.page_nobody
     match incident.state:
         case pb.INCIDENT_STATE_RESOLVED:
-            return [
-                f"Resolved by {short(incident.resolved_by)} at {time_words(incident.resolve_time.ToDatetime(UTC))}."
-            ]
+            at = time_words(words, incident.resolve_time.ToDatetime(UTC))
+            return [words.page_resolved.format(who=short(incident.resolved_by), time=at)]
         case pb.INCIDENT_STATE_ACKNOWLEDGED:
-            at = time_words(incident.acknowledge_time.ToDatetime(UTC))
-            lines = [f"Acknowledged by {short(incident.acknowledged_by)} at {at}."]
-            what, until = "Paged again", ", unless it is resolved before"
+            at = time_words(words, incident.acknowledge_time.ToDatetime(UTC))
+            lines = [words.page_acknowledged.format(who=short(incident.acknowledged_by), time=at)]
+            following = words.page_again_unless_resolved
         case pb.INCIDENT_STATE_SNOOZED:
-            lines = ["Snoozed: nobody is paged."]
-            what, until = "Paged again", ""
+            lines, following = [words.page_snoozed], words.page_again
         case pb.INCIDENT_STATE_EXHAUSTED:
-            return [f"Nobody has answered, and no level is left. Paged last: {on_it or 'nobody'}."]
+            return [words.page_exhausted.format(who=on_it)]
         case _:
-            lines = [f"Nobody has answered yet. Paged at level {incident.level}: {on_it or 'nobody'}."]
-            what, until = "Next step", ", unless somebody answers"
+            lines, following = [words.page_waiting.format(level=incident.level, who=on_it)], words.page_next
     if incident.HasField("next_step_time"):
-        lines.append(f"{what} at {time_words(incident.next_step_time.ToDatetime(UTC))}{until}.")
+        lines.append(following.format(time=time_words(words, incident.next_step_time.ToDatetime(UTC))))
     return lines
 
 
 def _forms(view: View) -> list[str]:
     if view.spent or view.expired:
         return []
+    words = view.words
+    labels = {
+        Action.ACKNOWLEDGE: words.page_acknowledge,
+        Action.ESCALATE: words.page_escalate,
+        Action.RESOLVE: words.page_resolve,
+    }
     state = view.incident.state if view.incident is not None else pb.INCIDENT_STATE_UNSPECIFIED
-    actions = _ALLOWED.get(state, _OPEN)
     forms = [
-        f'<form method="post"><button class="{action}" name="action" value="{action}">{_BUTTONS[action]}</button></form>'
-        for action in actions
+        f'<form method="post"><button class="{action}" name="action" value="{action}">{labels[action]}</button></form>'
+        for action in _ALLOWED.get(state, _OPEN)
     ]
     forms.append(
-        '<form method="post"><label for="text">Note for the timeline</label>'
+        f'<form method="post"><label for="text">{words.page_note_label}</label>'
         '<textarea id="text" name="text" maxlength="4096" required></textarea>'
-        '<button name="action" value="note">Add the note</button></form>'
+        f'<button name="action" value="note">{words.page_note}</button></form>'
     )
     return forms
 
@@ -161,5 +161,5 @@ def short(user: str) -> str:
     return user.removeprefix("users/")
 
 
-def time_words(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%H:%M} UTC on {moment.astimezone(UTC):%d %b}"
+def time_words(words: Words, moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime(words.page_time)

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from tocsin_notify.app.answer import View
 from tocsin_notify.app.stored_jobs import job_of_member
-from tocsin_notify.channels.text import severity_word
+from tocsin_notify.channels.text import severity_in, severity_word
 from tocsin_notify.domain.action import Action
 from tocsin_notify.http.answer_page import document, said, short, time_words
 from tocsin_notify.store.bundles import BundledPage
+from tocsin_notify.texts.words import Words
 
 _MOST: Final = 1000
 """Rows that are shown. Those that nobody has answered come first, so acknowledging what is shown makes room for the rest."""
@@ -20,30 +21,37 @@ def bundle_page(view: View, pages: Sequence[BundledPage], links: Mapping[UUID, s
     """For the person who opened the link. `links`: the last part of the URL of each page's own answer page."""
     waiting = [page for page in pages if page.stopped is None]
     over = [page for page in pages if page.stopped is not None]
+    words = view.words
     parts = [
-        f'<p class="who">Pages for <strong>{escape(short(view.person.user))}</strong></p>',
+        f'<p class="who">{words.pages_for} <strong>{escape(short(view.person.user))}</strong></p>',
         f"<h1>{escape(view.job.title)}</h1>",
     ]
     if problem:
         parts.append(f'<p class="wrong" role="alert">{escape(problem)}</p>')
     parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
-    state = f"{len(waiting)} of {len(pages)} wait for an answer." if waiting else "Each of them was answered."
+    some = words.page_some_wait.format(waiting=len(waiting), all=len(pages))
+    state = some if waiting else words.page_none_waits
     parts.append(f'<div class="state"><p>{escape(state)}</p></div>')
     if waiting and not (view.spent or view.expired):
         parts.append(
             '<form method="post"><button class="acknowledge" name="action" value="'
-            f'{Action.ACKNOWLEDGE}">Acknowledge all {len(waiting)}: I am on it</button></form>'
+            f'{Action.ACKNOWLEDGE}">{words.page_acknowledge_all.format(count=len(waiting))}</button></form>'
         )
-    parts += [_row(view.person.org_id, page, links[page.id]) for page in (waiting + over)[:_MOST]]
+    parts += [_row(words, view.person.org_id, page, links[page.id]) for page in (waiting + over)[:_MOST]]
     if len(pages) > _MOST:
-        parts.append(f'<p class="fine">and {len(pages) - _MOST} more</p>')
-    parts.append(f'<p class="fine">{time_words(view.now)}</p>')
-    return document(view.job.title, parts)
+        parts.append(f'<p class="fine">{words.page_more.format(count=len(pages) - _MOST)}</p>')
+    parts.append(f'<p class="fine">{time_words(words, view.now)}</p>')
+    return document(view.job.title, parts, words)
 
 
-def _row(org_id: str, page: BundledPage, link: str) -> str:
+def _row(words: Words, org_id: str, page: BundledPage, link: str) -> str:
     job = job_of_member(org_id, page)
     severity = severity_word(job.severity)
     what = f'<a href="{escape(link)}">{escape(job.title)}</a>'
-    fine = escape(page.stopped) if page.stopped is not None else f"since {time_words(page.since)}"
-    return f'<div class="state"><p><span class="severity {severity}">{severity}</span> {what}</p><p class="fine">{fine}</p></div>'
+    fine = (
+        escape(page.stopped)
+        if page.stopped is not None
+        else words.page_since.format(time=time_words(words, page.since))
+    )
+    said = f'<span class="severity {severity}">{severity_in(words, job.severity)}</span>'
+    return f'<div class="state"><p>{said} {what}</p><p class="fine">{fine}</p></div>'

@@ -7,7 +7,11 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-_PAGE: Final = "SELECT user_id, incident, type, job, app_now() AS now FROM pages WHERE org_id = $1 AND id = $2"
+from tocsin_notify.store.languages import language_of
+
+_PAGE: Final = f"""
+SELECT user_id, incident, type, job, app_now() AS now, {language_of("p")} FROM pages p WHERE org_id = $1 AND id = $2
+"""
 _USES: Final = """
 SELECT turn, action, use_time, done FROM link_uses WHERE org_id = $1 AND page_id = $2 ORDER BY turn
 """
@@ -34,6 +38,7 @@ class LinkedPage:
     type: str
     job: bytes
     now: datetime
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True)

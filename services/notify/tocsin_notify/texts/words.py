@@ -103,3 +103,44 @@ class Words:
     button_escalate: str
     button_open: str
     button_answer: str
+
+    page_language: str
+    page_for: str
+    pages_for: str
+    page_time: str
+    page_did_acknowledge: str
+    page_did_escalate: str
+    page_did_resolve: str
+    page_did_note: str
+    page_used: str
+    page_expired: str
+    page_state_unknown: str
+    page_resolved: str
+    page_acknowledged: str
+    page_again_unless_resolved: str
+    page_snoozed: str
+    page_again: str
+    page_exhausted: str
+    page_waiting: str
+    page_next: str
+    page_nobody: str
+    page_acknowledge: str
+    page_escalate: str
+    page_resolve: str
+    page_note_label: str
+    page_note: str
+    page_some_wait: str
+    page_none_waits: str
+    page_acknowledge_all: str
+    page_more: str
+    page_since: str
+    problem_over: str
+    problem_merged: str
+    problem_unknown: str
+    problem_last_level: str
+    problem_unconfirmed: str
+    problem_at_once: str
+    problem_passing: str
+    problem_buttons: str
+    problem_open_first: str
+    problem_empty_note: str

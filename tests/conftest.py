@@ -1,11 +1,13 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import Any
 
 import pytest
 import structlog
+import uvloop
 from hypothesis import settings
 from tocsin_kit import collector
 from tocsin_stack.postgres import Postgres
@@ -40,6 +42,11 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         collected = yield
     collector.tune()
     return collected
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the event loop that the services run on, which also takes less time."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

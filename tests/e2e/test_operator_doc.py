@@ -12,7 +12,9 @@ from typing import Final
 import aiohttp
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin_stack.scratch import scratch
 from tocsin_testkit.busy import within
+from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.tenant import Tenant
 from tocsin_testkit.world import World
 
@@ -39,6 +41,14 @@ pytestmark = [
     pytest.mark.stack,
     pytest.mark.skipif(shutil.which("grpcurl", path=TOOLS) is None, reason="no grpcurl for this platform"),
 ]
+
+
+@pytest.fixture(scope="module")
+async def world(prepared: Prepared) -> AsyncIterator[World]:
+    """One whose clock is the host's, as the pages' lines about tomorrow expect, and whose Redis may be stopped."""
+    with scratch() as folder:
+        async with World(folder, prepared=prepared) as world:
+            yield world
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+import warnings
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
@@ -19,6 +20,11 @@ from tocsin_testkit.world import World
 from tests import bytecode, order, preloaded, rounds
 
 preloaded.install()
+
+# Tests run on the event loop that the services run on, which also takes less time.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 has policies still
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 # A busy machine is no fault of an example: no test asserts a time.
 # A short round tries the same examples each time, so that it says something about the change and not about the dice.
@@ -42,11 +48,6 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         collected = yield
     collector.tune()
     return collected
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run on the event loop that the services run on, which also takes less time."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

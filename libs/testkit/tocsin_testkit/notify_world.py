@@ -81,6 +81,8 @@ class FakeEscalation(EscalationInternalServiceServicer):
         self.digests: dict[str, escalation_pb.SummarizeForDigestsResponse] = {}
         self.tells_nothing_of: set[str] = set()
         self.digest_questions: list[escalation_pb.SummarizeForDigestsRequest] = []
+        self.people: dict[tuple[str, str], Sequence[str]] = {}
+        self.knows_nobody_of: set[str] = set()
         self.responders = FakeResponders()  # type: ignore[abstract]
 
     async def start(self, port: int = 0) -> None:
@@ -109,6 +111,20 @@ class FakeEscalation(EscalationInternalServiceServicer):
         return self.digests.get(request.org_id) or escalation_pb.SummarizeForDigestsResponse(
             figures=digest_pb2.DigestFigures(opened=1),
             people=[digest_pb2.DigestPerson(user=user) for user in request.users],
+        )
+
+    async def GetReceivers(
+        self, request: escalation_pb.GetReceiversRequest, context: Any
+    ) -> escalation_pb.GetReceiversResponse:
+        """What `people` has for the tenant and the team or schedule."""
+        if request.org_id in self.knows_nobody_of:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the directory cannot be read")
+        found = [self.people.get((request.org_id, target)) for target in request.targets]
+        return escalation_pb.GetReceiversResponse(
+            receivers=[
+                escalation_pb.Receivers(exists=each is not None, users=each or (), count=len(each or ()))
+                for each in found
+            ]
         )
 
     async def ApplyPageOutcomes(

@@ -43,6 +43,7 @@ from tocsin_notify.app.conclude import Conclude
 from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
 from tocsin_notify.app.failures import Failures
+from tocsin_notify.app.groups import DivideGroups
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.journal_notes import begun
 from tocsin_notify.app.messages import Messages, limits
@@ -312,12 +313,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     messages = Messages(hints, budgets, countries=countries, missing=missing)
     add(
-        recurring_message_service.RecurringMessageService(db, RecurringMessages(messages, budgets), page_tokens),
+        recurring_message_service.RecurringMessageService(
+            db, RecurringMessages(messages, budgets), page_tokens, escalation
+        ),
         recurring_message_service.NAME,
         recurring_message_service_pb2_grpc.add_RecurringMessageServiceServicer_to_server,
     )
     add(
-        MessageService(db, messages, page_tokens),
+        MessageService(db, messages, page_tokens, escalation),
         "tocsin.notify.v1.MessageService",
         message_service_pb2_grpc.add_MessageServiceServicer_to_server,
     )
@@ -350,6 +353,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
     loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
+    loops.add("group-messages", Sweep(1.0, DivideGroups(db, escalation, hints, metrics).everything))
     loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures, settings.bundling)))
     loops.add(
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))

@@ -21,6 +21,8 @@ from tocsin.escalation.v1.internal_service_pb2 import (
     CheckPoliciesResponse,
     CompareIncidentsRequest,
     CompareIncidentsResponse,
+    GetReceiversRequest,
+    GetReceiversResponse,
     IncidentEvent,
     IncidentEventResult,
     IncidentStanding,
@@ -156,6 +158,11 @@ class FakeEscalation(internal_service_pb2_grpc.EscalationInternalServiceServicer
         self, request: SummarizeForDigestsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> SummarizeForDigestsResponse:
         raise NotImplementedError("ingest has no digests")
+
+    async def GetReceivers(
+        self, request: GetReceiversRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetReceiversResponse:
+        raise NotImplementedError("ingest sends no messages")
 
     def _standing(self, incident: str) -> IncidentStanding:
         events = self.events.get(incident, ())

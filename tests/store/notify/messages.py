@@ -35,7 +35,7 @@ class Sender:
 
     async def send(self, *, later: timedelta | None = None, request_id: str = "", **fields: Any) -> pb.Message:
         """To Ana, unless the fields say otherwise."""
-        if not {"user", "address"} & fields.keys():
+        if not {"user", "address", "team", "schedule"} & fields.keys():
             fields["user"] = ANA
         message = pb.Message(**{"text": "Standup moves to ten.", **fields})
         if later is not None:

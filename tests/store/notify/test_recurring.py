@@ -180,7 +180,7 @@ async def insert(db: Database, org_id: str) -> UUID:
 
 async def messages_of(db: Database, org_id: str) -> int:
     async with db.transaction(org_id) as tx:
-        return len(await messages.upcoming(tx, "", FIRST, 500))
+        return len(await messages.upcoming(tx, messages.Filter(), FIRST, 500))
 
 
 async def test_a_pause_at_the_instant_of_an_occurrence_is_before_or_after_it(db: Database) -> None:

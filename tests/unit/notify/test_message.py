@@ -4,7 +4,16 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tocsin_notify.domain.message import MessageState, Step, Stored, in_time, require_reachable_time, state_of
+from tocsin_notify.domain.message import (
+    MessageState,
+    Step,
+    Stored,
+    in_time,
+    pause_after,
+    require_reachable_time,
+    state_of,
+    state_of_group,
+)
 from tocsin_notify.domain.page import State
 from tocsin_notify.domain.wall_time import BadTime
 
@@ -39,6 +48,29 @@ def step(state: State, *, begun: bool = True) -> Step:
 )
 def test_the_state_is_that_of_what_was_made_of_it(stored: Stored, steps: list[Step], state: MessageState) -> None:
     assert state_of(stored, steps) is state
+
+
+@pytest.mark.parametrize(
+    ("stored", "parts", "state"),
+    [
+        (Stored.SCHEDULED, [], MessageState.SCHEDULED),
+        (Stored.RELEASED, [step(State.SENT), step(State.PENDING, begun=False)], MessageState.SENDING),
+        (Stored.RELEASED, [step(State.SENT), step(State.DEAD)], MessageState.SENT),
+        (Stored.RELEASED, [], MessageState.FAILED),
+        (Stored.STOPPED, [], MessageState.SKIPPED),
+        (Stored.STOPPED, [step(State.CANCELLED, begun=False)], MessageState.CANCELLED),
+    ],
+)
+def test_a_group_message_is_sent_once_none_of_its_people_waits(
+    stored: Stored, parts: list[Step], state: MessageState
+) -> None:
+    assert state_of_group(stored, parts) is state
+
+
+def test_escalation_is_asked_again_ever_later_but_at_least_once_a_minute() -> None:
+    pauses = [pause_after(tries, 1.0) for tries in (1, 2, 3, 7, 1000)]
+    assert pauses == [1.0, 2.0, 4.0, 60.0, 60.0]
+    assert pause_after(1, 0.0) == 0.5
 
 
 @pytest.mark.parametrize("stored", [Stored.RELEASED, Stored.STOPPED])

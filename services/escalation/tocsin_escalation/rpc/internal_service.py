@@ -8,15 +8,18 @@ from tocsin.escalation.v1 import internal_service_pb2 as pb
 from tocsin.escalation.v1 import internal_service_pb2_grpc as pb_grpc
 from tocsin.notify.v1 import notification_pb2
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.server import current_call
 
+from tocsin_escalation.app import receivers
 from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
 from tocsin_escalation.app.apply_outcomes import OutcomeResult, Told, apply_outcomes
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.escalation import Facts
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Event, Noted, OutcomeKind, PageOutcome, Resolved
+from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.rpc import digest_mapping
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import feeds, policies, standings
@@ -24,6 +27,7 @@ from tocsin_escalation.store import feeds, policies, standings
 Context = grpc.aio.ServicerContext[Any, Any]
 
 DEFAULT_PAGE = 500
+_MOST_RECEIVERS = 500
 RESULTS = {
     Result.APPLIED: pb.INCIDENT_EVENT_RESULT_APPLIED,
     Result.DUPLICATE: pb.INCIDENT_EVENT_RESULT_DUPLICATE,
@@ -146,12 +150,37 @@ class EscalationInternalService(pb_grpc.EscalationInternalServiceServicer):
             figures=digest_mapping.figures_to(found), people=map(digest_mapping.person_to, people)
         )
 
+    async def GetReceivers(self, request: pb.GetReceiversRequest, context: Context) -> pb.GetReceiversResponse:
+        """See the contract. Raises INVALID_FIELD, SCOPE_MISSING, DATABASE_UNAVAILABLE."""
+        org_id = current_call().acting_for(request.org_id)
+        targets = [Target(*_kind_and_id(name)) for name in request.targets]
+        try:
+            time = request.time.ToDatetime(UTC)
+        except (ValueError, OverflowError) as error:
+            raise invalid("time", "must be a time of the years 1 to 9999") from error
+        found = await receivers.resolve(self._db, org_id, targets, time)
+        return pb.GetReceiversResponse(
+            receivers=[
+                pb.Receivers(
+                    exists=each.exists,
+                    users=[f"users/{user}" for user in each.users[:_MOST_RECEIVERS]],
+                    count=len(each.users),
+                )
+                for each in found
+            ]
+        )
+
     async def CheckPolicies(self, request: pb.CheckPoliciesRequest, context: Context) -> pb.CheckPoliciesResponse:
         org_id = current_call().acting_for(request.org_id)
         ids = [name.removeprefix("policies/") for name in request.policies]
         async with self._db.transaction(org_id) as tx:
             missing = await policies.missing(tx, org_id, ids)
         return pb.CheckPoliciesResponse(missing=[f"policies/{id_}" for id_ in missing])
+
+
+def _kind_and_id(name: str) -> tuple[TargetKind, str]:
+    collection, _, id_ = name.partition("/")
+    return TargetKind(collection.removesuffix("s")), id_
 
 
 def _arrival(message: pb.IncidentEvent, position: int) -> Arrival:

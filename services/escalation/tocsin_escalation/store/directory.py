@@ -138,15 +138,15 @@ async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:
 
 
 async def load(
-    tx: Tx, wanted: Sequence[tuple[str, Target]], *, most_schedules: int | None = None
+    tx: Tx, wanted: Sequence[tuple[str, Target]], *, most_schedules: int | None = None, time: datetime | None = None
 ) -> dict[str, Directory]:
-    """What decisions need to know of the people behind (org, target) pairs: by org, in one query.
+    """What decisions need to know of the people behind (org, target) pairs: by org, in one query. `time`: None for now.
 
     `most_schedules`: so many of each org are looked at, the first of them. The others have nobody on call, and say so.
     """
     if not wanted:
         return {}
-    standing_now = await _on_call(tx, wanted, most_schedules)
+    standing_now = await _on_call(tx, wanted, most_schedules, time)
     people = [
         (org, Target(TargetKind.USER, user))
         for org, schedules in standing_now.items()
@@ -184,15 +184,17 @@ async def load_people(tx: Tx, wanted: Sequence[tuple[str, Target]]) -> dict[str,
     return {org: Directory(frozenset(users.get(org, ())), teams.get(org, {})) for org in orgs}
 
 
-async def _on_call(tx: Tx, wanted: Sequence[tuple[str, Target]], most: int | None) -> dict[str, dict[str, OnCall]]:
-    """Who is on call now in the schedules among the targets, by tenant. Costs nothing without one."""
+async def _on_call(
+    tx: Tx, wanted: Sequence[tuple[str, Target]], most: int | None, time: datetime | None
+) -> dict[str, dict[str, OnCall]]:
+    """Who is on call in the schedules among the targets, by tenant. Costs nothing without one."""
     keys = list(dict.fromkeys((org, target.id) for org, target in wanted if target.kind is TargetKind.SCHEDULE))
     if not keys:
         return {}
     beyond = _beyond(keys, most)
-    now = await tx.now()
-    minute = minute_of(now)
-    schedules = await on_call.load(tx, [key for key in keys if key not in beyond], now, now + LOOK_AHEAD)
+    at = time or await tx.now()
+    minute = minute_of(at)
+    schedules = await on_call.load(tx, [key for key in keys if key not in beyond], at, at + LOOK_AHEAD)
     # In a thread: many schedules that were not asked for yet take longer than other calls may wait.
     found = await asyncio.to_thread(_at, schedules, minute)
     for org, id_ in beyond:

@@ -1,6 +1,6 @@
 """Messages of users and machines: sent, changed, cancelled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -19,10 +19,10 @@ from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.channels.base import BadAddress
 from tocsin_notify.channels.phones import country_of
 from tocsin_notify.channels.registry import TYPES
-from tocsin_notify.domain.message import Stored, in_time, require_reachable_time
+from tocsin_notify.domain.message import Step, Stored, in_time, require_reachable_time
 from tocsin_notify.domain.page import Channel, Kind, Page
 from tocsin_notify.domain.wall_time import BadTime, instant_of
-from tocsin_notify.store import messages, pages
+from tocsin_notify.store import groups, messages, pages
 from tocsin_notify.store.messages import Content, Message
 
 ADDRESSED: Final = "addressed_messages_per_minute"
@@ -71,7 +71,7 @@ class Messages:
         content = self._timed(self._addressed(given), await tx.now())
         await self._require_receiver(tx, content)
         self._budgets.take(tx.org_id, NOTIFICATIONS)
-        if content.channel is not None:
+        if content.addressed:
             self._budgets.take(tx.org_id, ADDRESSED)
         await self._require_room(tx)
         made = await messages.insert(tx, new_id(), sender, content)
@@ -85,7 +85,7 @@ class Messages:
         """
         content = self._addressed(given).content
         await self._require_receiver(tx, content)
-        if content.channel is not None:
+        if content.addressed:
             self._budgets.take(tx.org_id, ADDRESSED)
         return content
 
@@ -109,7 +109,7 @@ class Messages:
         else:  # a time that has come meanwhile is no reason to refuse another text
             content = replace(self._addressed(given).content, send_time=before.send_time)
         await self._require_receiver(tx, content)
-        if content.channel is not None and (content.channel, content.address) != (before.channel, before.address):
+        if content.addressed and (content.channel, content.address) != (before.channel, before.address):
             self._budgets.take(tx.org_id, ADDRESSED)
         after = await messages.update(tx, id, content)
         self._remind(tx, after, await tx.now())
@@ -128,17 +128,26 @@ class Messages:
                 message = await messages.end(tx, id, Stored.CANCELLED, reason)
                 tx.after_commit(lambda: self._hints.disarm([id]))
             case Stored.RELEASED:
-                stopped = await messages.stop_steps(tx, id, reason)
+                released = [id]
+                if message.group:
+                    waiting, released = await groups.cancel(tx, id, reason)
+                    if not waiting and not released:  # nobody was there to get it, or all of it was cancelled before
+                        return message, await self._in_time(tx, message)
+                    tx.after_commit(lambda: self._hints.disarm(waiting))
+                stopped = await messages.stop_steps(tx, released, reason)
                 tx.after_commit(lambda: self._hints.disarm(stopped))
-                await pages.expire(tx, id)  # an attempt under way that fails is not followed by another
+                await pages.expire(tx, released)  # an attempt under way that fails is not followed by another
                 message = await messages.end(tx, id, Stored.STOPPED, reason)
             case Stored.CANCELLED | Stored.STOPPED:
                 pass
-        return message, in_time(message.state, (await messages.steps(tx, [id]))[id])
+        return message, await self._in_time(tx, message)
+
+    async def _in_time(self, tx: Tx, message: Message) -> bool:
+        return in_time(message.state, (await steps_of(tx, [message]))[message.id])
 
     def _addressed(self, given: Given) -> Given:
         content = given.content
-        if content.channel is None:
+        if content.channel is None or content.group:
             return given
         if content.channel not in WITH_ADDRESS:
             allowed = ", ".join(f"CHANNEL_{each.name}" for each in WITH_ADDRESS)
@@ -191,6 +200,12 @@ class Messages:
     def _remind(self, tx: Tx, message: Message, now: datetime) -> None:
         delay = (message.send_time - now).total_seconds()
         tx.after_commit(lambda: self._hints.message(message.id, delay))
+
+
+async def steps_of(tx: Tx, rows: Sequence[Message]) -> dict[UUID, list[Step]]:
+    """What became of each, of a group message what became of those that it was divided into."""
+    found = await messages.steps(tx, [row.id for row in rows if not row.group])
+    return found | await groups.parts(tx, [row.id for row in rows if row.group])
 
 
 async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Message:

@@ -16,7 +16,7 @@ from tocsin_notify.app.own_pages import store_planned
 from tocsin_notify.domain.page import DeathReason, Method, Rule
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, notifications, pages, people
+from tocsin_notify.store import dead_letters, groups, notifications, pages, people
 from tocsin_notify.store.dead_letters import DeadLetter, NewDeadLetter
 from tocsin_notify.store.pages import NewPage
 
@@ -28,7 +28,8 @@ class Redrive:
     """Everything happens in the caller's transaction; what is due again is delivered after its commit.
 
     A notification gets fresh attempts under a new delivery key. A page for which no notification could be made is planned
-    anew, by the user's methods of today. A job that could not be read is read again, by the code of today. What fails
+    anew, by the user's methods of today. A group message that went to nobody is sent to those who are there now.
+    A job that could not be read is read again, by the code of today. What fails
     once more is a new dead letter.
     """
 
@@ -45,6 +46,8 @@ class Redrive:
         due = [id for id, state in revived.items() if state == "pending"]
         tx.after_commit(lambda: self.hints.now(due))
         for letter in letters:
+            if letter.page_id is not None and await groups.send_again(tx, letter.org_id, letter.page_id):
+                continue
             if letter.notification_id not in revived:
                 await self._again(tx, letter)
         return {letter.id for letter in letters}

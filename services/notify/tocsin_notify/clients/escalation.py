@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _OPEN_SECONDS: Final = 2.0
 _SUMMARIZE_SECONDS: Final = 20.0
 """Questions of a tenant wait for one another there."""
+_RESOLVE_SECONDS: Final = 3.0
 _APPLY_SECONDS: Final = 5.0
 """Within the share of the relay's lease that a delivery may take."""
 
@@ -43,6 +45,21 @@ class Escalation:
             await hedged(self._stub.OpenEventFeeds, request, seconds=_OPEN_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="escalation") from error
+
+    async def resolve(self, org_id: str, targets: Sequence[str], time: datetime) -> Sequence[pb.Receivers]:
+        """Who these teams and schedules of a tenant are at a time, one per target.
+
+        Raises SERVICE_UNAVAILABLE and what escalation answered.
+        """
+        request = pb.GetReceiversRequest(org_id=org_id, targets=targets)
+        request.time.FromDatetime(time)
+        try:
+            # A sender would be refused for each moment in which a replica of escalation starts anew.
+            ask = partial(self._stub.GetReceivers, wait_for_ready=True)
+            response = await hedged(ask, request, seconds=_RESOLVE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="escalation") from error
+        return response.receivers
 
     async def summarize(
         self, org_id: str, users: Sequence[str], start: datetime, end: datetime

@@ -6,13 +6,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from tocsin_notify.domain.page import State
+from tocsin_notify.domain.page import Channel, State
 from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.domain.words import Word
 
 _PAST: Final = timedelta(minutes=1)
 """A caller's clock may be slow, and its call may have taken a moment."""
 AHEAD: Final = timedelta(days=731)
+
+
+GROUP: Final = Channel("group")
+"""In the place of a channel: the address is the name of a team or a schedule, and the message becomes one for each of its people.
+It is in no list of channels, so no release takes it for a message to one receiver, those of older versions neither."""
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 
 class Stored(Word):
@@ -24,7 +30,7 @@ class Stored(Word):
     CANCELLED = "cancelled"
     """It never became a page."""
     STOPPED = "stopped"
-    """Cancelled after it had become a page."""
+    """Cancelled after it had become a page; or a group message that could not become anything in time."""
 
 
 class MessageState(StrEnum):
@@ -71,6 +77,21 @@ def in_time(stored: Stored, steps: Collection[Step]) -> bool:
     if stored is Stored.CANCELLED:
         return True
     return bool(steps) and all(step.state is State.CANCELLED and not step.begun for step in steps)
+
+
+def state_of_group(stored: Stored, parts: Collection[Step]) -> MessageState:
+    """What became of a group message; `parts` are the steps of all its receivers."""
+    states = {part.state for part in parts}
+    if stored is Stored.RELEASED and states & {State.PENDING, State.SENDING}:
+        return MessageState.SENDING
+    if stored is Stored.STOPPED and not parts:
+        return MessageState.SKIPPED
+    return state_of(stored, parts)
+
+
+def pause_after(tries: int, chance: float) -> float:
+    """Seconds until escalation is asked again who the receivers are; `chance`: 0 to 1."""
+    return min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(tries - 1, 10)) * (0.5 + chance / 2)
 
 
 def require_reachable_time(send_time: datetime, now: datetime) -> None:

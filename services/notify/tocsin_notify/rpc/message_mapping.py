@@ -13,7 +13,7 @@ from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.jobs import CHANNELS
 from tocsin_notify.app.messages import Given
-from tocsin_notify.domain.message import MessageState, Step, state_of
+from tocsin_notify.domain.message import GROUP, MessageState, Step, Stored, state_of, state_of_group
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc.mapping import CHANNELS_OF, URGENCIES, URGENCIES_OF, duration, timestamp
 from tocsin_notify.store.messages import Content, Message
@@ -24,9 +24,9 @@ _UNREAD: Final = datetime.min.replace(tzinfo=UTC)
 
 def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
     """A message with what became of it."""
-    state = state_of(row.state, steps)
+    state = state_of_group(row.state, steps) if row.group else state_of(row.state, steps)
     # A cancel that came too late leaves its reason in the row.
-    kept = "" if state is MessageState.SENT else row.state_reason
+    kept = "" if state is MessageState.SENT and row.state is Stored.STOPPED else row.state_reason
     message = pb.Message(
         name=f"messages/{row.id}",
         subject=row.subject,
@@ -41,28 +41,39 @@ def message_to(row: Message, steps: Sequence[Step]) -> pb.Message:
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),
+        parent=f"messages/{row.parent}" if row.parent else "",
     )
-    if row.channel is None:
-        message.user = row.user_id
-    else:
-        message.address.channel = CHANNELS_OF.get(row.channel, CHANNEL_UNSPECIFIED)
-        message.address.address = row.address
+    set_receiver(message, row.user_id, row.channel, row.address)
     if row.local_time:
         message.local_time.date_time = row.local_time
         message.local_time.time_zone = row.time_zone
     return message
 
 
+def set_receiver(message: pb.Message, user: str, channel: Channel | None, address: str) -> None:
+    """Say whom it is for."""
+    if channel is None:
+        message.user = user
+    elif channel == GROUP:
+        setattr(message, address.partition("s/")[0], address)
+    else:
+        message.address.channel = CHANNELS_OF.get(channel, CHANNEL_UNSPECIFIED)
+        message.address.address = address
+
+
 def given_from(message: pb.Message) -> Given:
     """What the caller asks for; the annotations hold. Raises INVALID_FIELD for what they cannot say."""
     channel = CHANNELS[message.address.channel] if message.HasField("address") else None
+    address = message.address.address
+    if message.team or message.schedule:
+        channel, address = GROUP, message.team or message.schedule
     if channel is Channel.EMAIL:
         _require_mail_address(message.address.address)
     local = message.local_time if message.HasField("local_time") else pb.LocalTime()
     content = Content(
         user_id=message.user,
         channel=channel,
-        address=message.address.address,
+        address=address,
         subject=message.subject,
         body=message.text,
         about=message.about,

@@ -7,7 +7,7 @@ from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import message_service_pb2_grpc as pb_grpc
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
+from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
@@ -15,11 +15,13 @@ from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.messages import Given, Messages, find
+from tocsin_notify.app.groups import require_group
+from tocsin_notify.app.messages import Given, Messages, find, steps_of
+from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import groups, reads
 from tocsin_notify.store import messages as store
-from tocsin_notify.store import reads
 from tocsin_notify.store.messages import Message
 
 R = TypeVar("R", bound=ProtoMessage)
@@ -27,6 +29,8 @@ R = TypeVar("R", bound=ProtoMessage)
 WRITABLE: Final = (
     "user",
     "address",
+    "team",
+    "schedule",
     "subject",
     "text",
     "about",
@@ -37,13 +41,15 @@ WRITABLE: Final = (
 )
 _COLLECTION: Final = "messages"
 _MOST_STEPS: Final = 100
+_MOST_RECEIVERS: Final = 500
 
 
 class MessageService(pb_grpc.MessageServiceServicer):
     """Messages to people, at once or at a time."""
 
-    def __init__(self, db: Database, messages: Messages, pages: PageTokens) -> None:
+    def __init__(self, db: Database, messages: Messages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
+        self._escalation = escalation
         self._messages = messages
         self._pages = pages
 
@@ -53,6 +59,11 @@ class MessageService(pb_grpc.MessageServiceServicer):
         if request.message.HasField("send_time") and request.message.HasField("local_time"):
             raise invalid("message.local_time", "must not be set together with send_time; give one of them")
         given = message_mapping.given_from(request.message)
+        if given.content.group:
+            done = await self._answered("SendMessage", request, pb.SendMessageResponse)
+            if done is not None:
+                return done
+            await require_group(self._db, self._escalation, tenant(), given.content.group)
 
         async def send(tx: Tx) -> pb.SendMessageResponse:
             made = await self._messages.send(tx, given, sender)
@@ -65,12 +76,14 @@ class MessageService(pb_grpc.MessageServiceServicer):
         id = parse_uuid_name(request.name, _COLLECTION)
         async with self._db.transaction(tenant()) as tx:
             row = await find(tx, id)
-            steps = (await store.steps(tx, [id]))[id]
+            steps = (await steps_of(tx, [row]))[id]
+            receivers = await groups.receivers(tx, id, _MOST_RECEIVERS) if row.group else ()
             made = await reads.notifications(tx, reads.Filter(page=id), mapping.LAST, _MOST_STEPS)
             attempts = await reads.attempts_of(tx, [each.id for each in made])
         return pb.GetMessageResponse(
             message=message_mapping.message_to(row, steps),
             notifications=[mapping.notification_to(each, attempts.get(each.id, ())) for each in reversed(made)],
+            receivers=receivers,
         )
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
@@ -79,10 +92,12 @@ class MessageService(pb_grpc.MessageServiceServicer):
         beyond: Any = self._pages.decode(request) or end
         size = page_size(request.page_size)
         listed = store.upcoming if request.scheduled else store.latest
+        parent = parse_uuid_name(request.parent, _COLLECTION, field="parent") if request.parent else None
+        which = store.Filter(request.user, parent)
         async with self._db.transaction(tenant()) as tx:
-            rows = await listed(tx, request.user, beyond, size + 1)
+            rows = await listed(tx, which, beyond, size + 1)
             shown = rows[:size]
-            steps = await store.steps(tx, [row.id for row in shown])
+            steps = await steps_of(tx, shown)
         more = len(rows) > size
         return pb.ListMessagesResponse(
             messages=[message_mapping.message_to(row, steps[row.id]) for row in shown],
@@ -93,6 +108,14 @@ class MessageService(pb_grpc.MessageServiceServicer):
         """See the contract."""
         given = request.message
         id = parse_uuid_name(given.name, _COLLECTION, field="message.name")
+        paths, to = request.update_mask.paths, given.WhichOneof("to")
+        if to in ("team", "schedule") and (not paths or to in paths):
+            group = given.team or given.schedule
+            validate(
+                pb.Message(team=given.team, text="-") if given.team else pb.Message(schedule=group, text="-"), "message"
+            )
+            if await self._answered("UpdateMessage", request, pb.UpdateMessageResponse) is None:
+                await require_group(self._db, self._escalation, tenant(), group)
 
         def change(before: Message) -> Given:
             merged = message_mapping.message_to(before, ())
@@ -118,10 +141,14 @@ class MessageService(pb_grpc.MessageServiceServicer):
 
         async def cancel(tx: Tx) -> pb.CancelMessageResponse:
             row, in_time = await self._messages.cancel(tx, id, by)
-            steps = (await store.steps(tx, [id]))[id]
+            steps = (await steps_of(tx, [row]))[id]
             return pb.CancelMessageResponse(message=message_mapping.message_to(row, steps), in_time=in_time)
 
         return await self._once("CancelMessage", request, pb.CancelMessageResponse, cancel)
+
+    async def _answered(self, method: str, request: ProtoMessage, response_type: type[R]) -> R | None:
+        async with self._db.transaction(tenant()) as tx:
+            return await answered(tx, method, request, response_type)
 
     async def _once(
         self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]

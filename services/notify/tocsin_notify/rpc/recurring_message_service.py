@@ -8,16 +8,18 @@ from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb
 from tocsin.notify.v1 import recurring_message_service_pb2_grpc as pb_grpc
-from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
+from tocsin.notify.v1.notification_pb2 import URGENCY_UNSPECIFIED
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import once
+from tocsin_kit.db.requests import answered, once
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.paging import PageTokens, page_size
 
 from tocsin_notify.app import recurring
+from tocsin_notify.app.groups import require_group
 from tocsin_notify.app.recurring import RecurringMessages
+from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.recurrence import RecurringState
 from tocsin_notify.rpc import mapping, message_mapping
 from tocsin_notify.rpc.mapping import tenant
@@ -36,8 +38,9 @@ _STATES: Final = {
 class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
     """Messages that are sent again and again."""
 
-    def __init__(self, db: Database, messages: RecurringMessages, pages: PageTokens) -> None:
+    def __init__(self, db: Database, messages: RecurringMessages, pages: PageTokens, escalation: Escalation) -> None:
         self._db = db
+        self._escalation = escalation
         self._messages = messages
         self._pages = pages
 
@@ -50,6 +53,11 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
                 raise invalid(f"message.{field}", "must not be set: `start` and `rule` say when it is sent")
         given, sender = message_mapping.given_from(request.message), current_call().subject
         start = request.start.date_time, request.start.time_zone
+        if given.content.group:
+            done = await self._answered("CreateRecurringMessage", request, pb.CreateRecurringMessageResponse)
+            if done is not None:
+                return done
+            await require_group(self._db, self._escalation, tenant(), given.content.group)
 
         async def create(tx: Tx) -> pb.CreateRecurringMessageResponse:
             made = await self._messages.create(tx, given, start, request.rule, sender)
@@ -113,6 +121,10 @@ class RecurringMessageService(pb_grpc.RecurringMessageServiceServicer):
 
         return await self._once("EndRecurringMessage", request, pb.EndRecurringMessageResponse, end)
 
+    async def _answered(self, method: str, request: ProtoMessage, response_type: type[R]) -> R | None:
+        async with self._db.transaction(tenant()) as tx:
+            return await answered(tx, method, request, response_type)
+
     async def _once(
         self, method: str, request: ProtoMessage, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
     ) -> R:
@@ -132,11 +144,7 @@ def recurring_to(row: Recurring) -> pb.RecurringMessage:
         expire_after=mapping.duration(None if row.expire_seconds is None else timedelta(seconds=row.expire_seconds)),
         sender=row.sender,
     )
-    if row.channel is None:
-        message.user = row.user_id
-    else:
-        message.address.channel = mapping.CHANNELS_OF.get(row.channel, CHANNEL_UNSPECIFIED)
-        message.address.address = row.address
+    message_mapping.set_receiver(message, row.user_id, row.channel, row.address)
     return pb.RecurringMessage(
         name=f"{_COLLECTION}/{row.id}",
         message=message,

@@ -5,7 +5,11 @@ from tocsin_kit.db.tables import NOW, TIME, check, column, index, primary_key
 
 
 def messages(metadata: MetaData) -> Table:
-    """Messages of users and machines. One that is due becomes the page of the same id; its notifications tell what comes of it."""
+    """Messages of users and machines. One that is due becomes the page of the same id; its notifications tell what comes of it.
+
+    A group message becomes messages of its people instead, whose `parent` it is. `lease_until`: until then a replica works on
+    one that is due, or nobody does, after `tries` that failed.
+    """
     return Table(
         "messages",
         metadata,
@@ -28,6 +32,9 @@ def messages(metadata: MetaData) -> Table:
         column("version", Integer, default="1"),
         column("create_time", TIME, default=NOW),
         column("update_time", TIME, default=NOW),
+        column("parent", UUID, nullable=True),
+        column("lease_until", TIME, nullable=True),
+        column("tries", Integer, default="0"),
         primary_key("id"),
         check("state IN ('scheduled', 'released', 'cancelled', 'stopped')", name="messages_state"),
         check("urgency IN ('high', 'low')", name="messages_urgency"),
@@ -35,6 +42,8 @@ def messages(metadata: MetaData) -> Table:
         index("messages_due", "send_time", "id", where="state = 'scheduled'"),
         index("messages_scheduled", "org_id", "send_time", "id", where="state = 'scheduled'"),
         index("messages_latest", "org_id", "send_time DESC", "id DESC"),
+        index("messages_children", "parent", "id", where="parent IS NOT NULL"),
+        index("messages_latest_shown", "org_id", "send_time DESC", "id DESC", where="parent IS NULL"),
         index("messages_oldest", "update_time", where="state <> 'scheduled'"),
     )
 

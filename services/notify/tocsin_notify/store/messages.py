@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
-from tocsin_notify.domain.message import Step, Stored
+from tocsin_notify.domain.message import GROUP, Step, Stored
 from tocsin_notify.domain.page import Channel, State, Urgency
 from tocsin_notify.store.notifications import EARLY
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a caller chose. Exactly one of `user_id` and `channel` is set; an address belongs to a channel.
+    """What a caller chose. Exactly one of `user_id` and `channel` is set; an address belongs to a channel. That of GROUP is a
+    team or a schedule.
 
     `local_time` and `time_zone` are kept as they were given; `send_time` is what counts.
     """
@@ -34,10 +35,20 @@ class Content:
     time_zone: str
     expire_seconds: float | None
 
+    @property
+    def group(self) -> str:
+        """The team or schedule; empty for a message to one receiver."""
+        return self.address if self.channel == GROUP else ""
+
+    @property
+    def addressed(self) -> bool:
+        """Whether it goes to an address of a channel."""
+        return self.channel is not None and self.channel != GROUP
+
 
 @dataclass(frozen=True, slots=True)
 class Message(Content):
-    """One as it is kept."""
+    """One as it is kept. `parent`: the group message that it was made of."""
 
     id: UUID
     org_id: str
@@ -47,6 +58,7 @@ class Message(Content):
     version: int
     create_time: datetime
     update_time: datetime
+    parent: UUID | None = None
 
 
 _CHOSEN: Final = [field.name for field in fields(Content)]
@@ -56,7 +68,7 @@ INSERT INTO messages (org_id, id, sender, {", ".join(_CHOSEN)}) VALUES ($1, $2, 
 """
 _UPDATE: Final = f"""
 UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number in range(3, 3 + len(_CHOSEN)))}),
-  version = version + 1, update_time = app_now()
+  version = version + 1, update_time = app_now(), lease_until = NULL, tries = 0, state_reason = ''
 WHERE org_id = $1 AND id = $2 AND state = 'scheduled' RETURNING {columns(Message)}
 """
 _READ: Final = f"SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND id = $2"
@@ -88,22 +100,30 @@ SELECT page_id, state, state_reason, attempts FROM notifications
 WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY page_id, create_time, id
 """
 _STOP: Final = """
-WITH mine AS (SELECT id, state FROM notifications WHERE org_id = $1 AND page_id = $2 ORDER BY id FOR UPDATE)
+WITH mine AS (SELECT id, state FROM notifications WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY id FOR UPDATE)
 UPDATE notifications n SET state = 'cancelled', state_reason = $3, due_time = NULL
 FROM mine m WHERE n.id = m.id AND n.org_id = $1 AND m.state = 'pending' RETURNING n.id
 """
 _COUNT: Final = """
 SELECT count(*) FROM (SELECT FROM messages WHERE org_id = $1 AND state = 'scheduled' LIMIT $2) AS counted
 """
-_LATEST: Final = f"""
-SELECT {columns(Message)} FROM messages
-WHERE org_id = $1 AND (send_time, id) < ($2, $3) AND ($4 = '' OR user_id = $4) ORDER BY send_time DESC, id DESC LIMIT $5
+_SHOWN: Final = "parent IS NULL"
+_OF_USER: Final = "user_id = $5"
+_OF_PARENT: Final = "parent = $5"
+_LATEST: Final = {
+    which: f"""
+SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND (send_time, id) < ($2, $3) AND {which}
+ORDER BY send_time DESC, id DESC LIMIT $4
 """
-_NEXT: Final = f"""
-SELECT {columns(Message)} FROM messages
-WHERE org_id = $1 AND state = 'scheduled' AND (send_time, id) > ($2, $3) AND ($4 = '' OR user_id = $4)
-ORDER BY send_time, id LIMIT $5
+    for which in (_SHOWN, _OF_USER, _OF_PARENT)
+}
+_NEXT: Final = {
+    which: f"""
+SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND state = 'scheduled' AND (send_time, id) > ($2, $3) AND {which}
+ORDER BY send_time, id LIMIT $4
 """
+    for which in (_SHOWN, _OF_USER, _OF_PARENT)
+}
 
 
 async def insert(tx: Tx, id: UUID, sender: str, content: Content) -> Message:
@@ -127,9 +147,9 @@ async def end(tx: Tx, id: UUID, state: Stored, reason: str) -> Message:
     return _message(await tx.fetchrow(_END, tx.org_id, id, state, reason))
 
 
-async def stop_steps(tx: Tx, page: UUID, reason: str) -> list[UUID]:
-    """Cancel what of its notifications waits; their ids. Those that an attempt is under way for are waited for and left."""
-    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, page, reason)]
+async def stop_steps(tx: Tx, pages: Sequence[UUID], reason: str) -> list[UUID]:
+    """Cancel what of their notifications waits; their ids. Those that an attempt is under way for are waited for and left."""
+    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, list(pages), reason)]
 
 
 async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
@@ -169,14 +189,30 @@ async def count_scheduled(tx: Tx, most: int) -> int:
     return count
 
 
-async def latest(tx: Tx, user: str, before: tuple[datetime, UUID], limit: int) -> list[Message]:
-    """By send time, the latest first, behind a (send_time, id); of one user, or with an empty `user` of all receivers."""
-    return [_message(row) for row in await tx.fetch(_LATEST, tx.org_id, *before, user, limit)]
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which are listed: those to one user, or those that one group message became; without both all but the latter."""
+
+    user: str = ""
+    parent: UUID | None = None
+
+    def of(self, statements: dict[str, str]) -> tuple[str, list[object]]:
+        """The statement of these, and its value."""
+        if self.parent is not None:
+            return statements[_OF_PARENT], [self.parent]
+        return (statements[_OF_USER], [self.user]) if self.user else (statements[_SHOWN], [])
 
 
-async def upcoming(tx: Tx, user: str, after: tuple[datetime, UUID], limit: int) -> list[Message]:
+async def latest(tx: Tx, which: Filter, before: tuple[datetime, UUID], limit: int) -> list[Message]:
+    """By send time, the latest first, behind a (send_time, id)."""
+    statement, values = which.of(_LATEST)
+    return [_message(row) for row in await tx.fetch(statement, tx.org_id, *before, limit, *values)]
+
+
+async def upcoming(tx: Tx, which: Filter, after: tuple[datetime, UUID], limit: int) -> list[Message]:
     """Scheduled ones, the next first, behind a (send_time, id)."""
-    return [_message(row) for row in await tx.fetch(_NEXT, tx.org_id, *after, user, limit)]
+    statement, values = which.of(_NEXT)
+    return [_message(row) for row in await tx.fetch(statement, tx.org_id, *after, limit, *values)]
 
 
 def _chosen(content: Content) -> list[object]:
@@ -185,7 +221,11 @@ def _chosen(content: Content) -> list[object]:
 
 def _message(row: asyncpg.Record | None) -> Message:
     assert row is not None, "the row is locked by this transaction, or made by it"
-    values = dict(row)
+    return message_of(dict(row))
+
+
+def message_of(values: dict[str, Any]) -> Message:
+    """One of its columns."""
     channel = values["channel"]
     return Message(
         **{

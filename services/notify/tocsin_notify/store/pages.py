@@ -161,9 +161,11 @@ async def lock(tx: Tx, pages: Collection[tuple[str, UUID]], *, only_free: bool =
     return {row["id"]: (_page(row), row["job"]) for row in rows}
 
 
-async def expire(tx: Tx, id: UUID) -> None:
-    """From now on no attempt for this page begins."""
-    await tx.execute("UPDATE pages SET expire_time = app_now() WHERE org_id = $1 AND id = $2", tx.org_id, id)
+async def expire(tx: Tx, ids: Sequence[UUID]) -> None:
+    """From now on no attempt for these pages begins."""
+    await tx.execute(
+        "UPDATE pages SET expire_time = app_now() WHERE org_id = $1 AND id = ANY($2::uuid[])", tx.org_id, list(ids)
+    )
 
 
 async def ensure(tx: Tx, page: NewPage) -> str | None:

@@ -934,3 +934,93 @@ class SummarizeForDigestsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SummarizeForDigestsResponse: _TypeAlias = SummarizeForDigestsResponse  # noqa: Y015
+
+@_typing.final
+class GetReceiversRequest(_message.Message):
+    """Request of GetReceivers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`teams/{team}` and `schedules/{schedule}`, at most 20."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When. Schedules tell who is on call in this minute."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "targets", b"targets", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiversRequest: _TypeAlias = GetReceiversRequest  # noqa: Y015
+
+@_typing.final
+class Receivers(_message.Message):
+    """Who a team or a schedule is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXISTS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    exists: _builtins.bool
+    """Whether the tenant has it."""
+    count: _builtins.int
+    """How many there are."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`users/{user}`, without those who are disabled; the first 500."""
+
+    def __init__(
+        self,
+        *,
+        exists: _builtins.bool = ...,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "exists", b"exists", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receivers: _TypeAlias = Receivers  # noqa: Y015
+
+@_typing.final
+class GetReceiversResponse(_message.Message):
+    """Response of GetReceivers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receivers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receivers]:
+        """One per target, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        receivers: _abc.Iterable[Global___Receivers] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receivers", b"receivers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiversResponse: _TypeAlias = GetReceiversResponse  # noqa: Y015

@@ -70,6 +70,11 @@ class EscalationInternalServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
                 _registered_method=True)
+        self.GetReceivers = channel.unary_unary(
+                '/tocsin.escalation.v1.EscalationInternalService/GetReceivers',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversResponse.FromString,
+                _registered_method=True)
 
 
 class EscalationInternalServiceServicer:
@@ -130,6 +135,13 @@ class EscalationInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReceivers(self, request, context):
+        """Tells who the people behind teams and schedules are, for a message to them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EscalationInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +179,11 @@ def add_EscalationInternalServiceServicer_to_server(servicer, server):
                     servicer.SummarizeForDigests,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.SerializeToString,
+            ),
+            'GetReceivers': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceivers,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -359,6 +376,33 @@ class EscalationInternalService:
             '/tocsin.escalation.v1.EscalationInternalService/SummarizeForDigests',
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.SummarizeForDigestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceivers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.EscalationInternalService/GetReceivers',
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_internal__service__pb2.GetReceiversResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,8 @@ class EscalationInternalServiceStub:
     """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
     tenants in each replica.
     """
+    GetReceivers: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.GetReceiversRequest, _internal_service_pb2.GetReceiversResponse]
+    """Tells who the people behind teams and schedules are, for a message to them."""
 
 @_typing.type_check_only
 class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
@@ -85,6 +87,8 @@ class EscalationInternalServiceAsyncStub(EscalationInternalServiceStub):
     """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
     tenants in each replica.
     """
+    GetReceivers: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.GetReceiversRequest, _internal_service_pb2.GetReceiversResponse]  # type: ignore[assignment]
+    """Tells who the people behind teams and schedules are, for a message to them."""
 
 class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Internal: how ingest tells escalation what became of incidents, and notify what became of pages."""
@@ -153,5 +157,13 @@ class EscalationInternalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells the figures of one tenant and some of its users for their digests. Of a tenant one question is answered at a time, and two of all
         tenants in each replica.
         """
+
+    @_abc_1.abstractmethod
+    def GetReceivers(
+        self,
+        request: _internal_service_pb2.GetReceiversRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.GetReceiversResponse, _abc.Awaitable[_internal_service_pb2.GetReceiversResponse]]:
+        """Tells who the people behind teams and schedules are, for a message to them."""
 
 def add_EscalationInternalServiceServicer_to_server(servicer: EscalationInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

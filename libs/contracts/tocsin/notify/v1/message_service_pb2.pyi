@@ -36,13 +36,13 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     MESSAGE_STATE_SENDING: _MessageState.ValueType  # 2
     """Handed to its channel: an attempt is under way, or waits for its turn."""
     MESSAGE_STATE_SENT: _MessageState.ValueType  # 3
-    """A provider took it."""
+    """A provider took it. Of a group message: for at least one of its receivers, and none waits."""
     MESSAGE_STATE_CANCELLED: _MessageState.ValueType  # 4
     """Cancelled; `CancelMessageResponse.in_time` said whether that was in time."""
     MESSAGE_STATE_SKIPPED: _MessageState.ValueType  # 5
     """Not sent, because it could not be sent within `expire_after`."""
     MESSAGE_STATE_FAILED: _MessageState.ValueType  # 6
-    """Given up: no contact method could carry it, or every one failed. A dead letter tells why."""
+    """Given up: no contact method could carry it, every one failed, or a team or schedule had nobody. A dead letter tells why."""
 
 class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
     """Where a message is in its life."""
@@ -54,13 +54,13 @@ MESSAGE_STATE_SCHEDULED: MessageState.ValueType  # 1
 MESSAGE_STATE_SENDING: MessageState.ValueType  # 2
 """Handed to its channel: an attempt is under way, or waits for its turn."""
 MESSAGE_STATE_SENT: MessageState.ValueType  # 3
-"""A provider took it."""
+"""A provider took it. Of a group message: for at least one of its receivers, and none waits."""
 MESSAGE_STATE_CANCELLED: MessageState.ValueType  # 4
 """Cancelled; `CancelMessageResponse.in_time` said whether that was in time."""
 MESSAGE_STATE_SKIPPED: MessageState.ValueType  # 5
 """Not sent, because it could not be sent within `expire_after`."""
 MESSAGE_STATE_FAILED: MessageState.ValueType  # 6
-"""Given up: no contact method could carry it, or every one failed. A dead letter tells why."""
+"""Given up: no contact method could carry it, every one failed, or a team or schedule had nobody. A dead letter tells why."""
 Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 @_typing.final
@@ -120,13 +120,15 @@ Global___LocalTime: _TypeAlias = LocalTime  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
-    """One message to one receiver."""
+    """One message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     ABOUT_FIELD_NUMBER: _builtins.int
@@ -140,10 +142,15 @@ class Message(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only on send: `messages/{uuid}`."""
     user: _builtins.str
     """A user: `users/{user}`."""
+    team: _builtins.str
+    """The members of a team when it is sent: `teams/{team}`."""
+    schedule: _builtins.str
+    """Who is on call in a schedule when it is sent: `schedules/{schedule}`."""
     subject: _builtins.str
     """One line, at most 200 characters. Empty: the beginning of `text`."""
     text: _builtins.str
@@ -162,6 +169,8 @@ class Message(_message.Message):
     """Output only. Who sent it: the subject of the credential."""
     etag: _builtins.str
     """Output only on send; send back what was read to change."""
+    parent: _builtins.str
+    """Output only. The group message that this one was made of: `messages/{uuid}`."""
     @_builtins.property
     def address(self) -> Global___Address:
         """An address."""
@@ -196,6 +205,8 @@ class Message(_message.Message):
         name: _builtins.str = ...,
         user: _builtins.str = ...,
         address: Global___Address | None = ...,
+        team: _builtins.str = ...,
+        schedule: _builtins.str = ...,
         subject: _builtins.str = ...,
         text: _builtins.str = ...,
         about: _builtins.str = ...,
@@ -209,12 +220,13 @@ class Message(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "create_time", b"create_time", "expire_after", b"expire_after", "local_time", b"local_time", "send_time", b"send_time", "to", b"to", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "create_time", b"create_time", "expire_after", b"expire_after", "local_time", b"local_time", "schedule", b"schedule", "send_time", b"send_time", "team", b"team", "to", b"to", "update_time", b"update_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "address", b"address", "create_time", b"create_time", "etag", b"etag", "expire_after", b"expire_after", "local_time", b"local_time", "name", b"name", "send_time", b"send_time", "sender", b"sender", "state", b"state", "state_reason", b"state_reason", "subject", b"subject", "text", b"text", "to", b"to", "update_time", b"update_time", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "address", b"address", "create_time", b"create_time", "etag", b"etag", "expire_after", b"expire_after", "local_time", b"local_time", "name", b"name", "parent", b"parent", "schedule", b"schedule", "send_time", b"send_time", "sender", b"sender", "state", b"state", "state_reason", b"state_reason", "subject", b"subject", "team", b"team", "text", b"text", "to", b"to", "update_time", b"update_time", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["user", "address"]  # noqa: Y015
+    _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["user", "address", "team", "schedule"]  # noqa: Y015
     _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_to) -> _WhichOneofReturnType_to | None: ...
 
@@ -302,6 +314,7 @@ class GetMessageResponse(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
+    RECEIVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def message(self) -> Global___Message:
         """The message."""
@@ -310,15 +323,20 @@ class GetMessageResponse(_message.Message):
     def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Notification]:
         """What was made of it once it was due, oldest first, each with its attempts: one, and one more for each contact method that took over."""
 
+    @_builtins.property
+    def receivers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a group message: the users whom it went to, `users/{user}`, at most 500, by name."""
+
     def __init__(
         self,
         *,
         message: Global___Message | None = ...,
         notifications: _abc.Iterable[_notification_pb2.Notification] | None = ...,
+        receivers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "notifications", b"notifications"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "notifications", b"notifications", "receivers", b"receivers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +352,7 @@ class ListMessagesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     SCHEDULED_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 500 means 500."""
     page_token: _builtins.str
@@ -342,6 +361,8 @@ class ListMessagesRequest(_message.Message):
     """Only those to this user: `users/{user}`."""
     scheduled: _builtins.bool
     """Only those that are still scheduled, the next one first."""
+    parent: _builtins.str
+    """Only what this group message became: `messages/{uuid}`."""
     def __init__(
         self,
         *,
@@ -349,10 +370,11 @@ class ListMessagesRequest(_message.Message):
         page_token: _builtins.str = ...,
         user: _builtins.str = ...,
         scheduled: _builtins.bool = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "scheduled", b"scheduled", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "scheduled", b"scheduled", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,10 @@ class MessageServiceStub:
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     def __init__(self, channel):
@@ -72,27 +76,34 @@ class MessageServiceServicer:
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     def SendMessage(self, request, context):
         """Sends a message, at once or at its time.
 
-        A message to a user is refused when no contact method of the user could carry it now. Idempotent by `request_id`. Reasons:
-        `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+        A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
+        not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMessage(self, request, context):
-        """Reads one message with its notifications and their attempts. Reasons: `MESSAGE_NOT_FOUND`.
+        """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
+        with `parent`. Reasons: `MESSAGE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMessages(self, request, context):
-        """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first.
+        """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first. What a group message
+        became is listed only with `parent`, or with the `user` who got it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +113,7 @@ class MessageServiceServicer:
         """Changes a message that is still scheduled.
 
         Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`.
+        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +123,7 @@ class MessageServiceServicer:
         """Cancels a message, and says whether it was in time.
 
         In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-        waits for another attempt is not tried again. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +171,10 @@ class MessageService:
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     @staticmethod

@@ -32,6 +32,10 @@ class MessageServiceStub:
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     @_typing.overload
@@ -41,24 +45,29 @@ class MessageServiceStub:
     SendMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.SendMessageRequest, _message_service_pb2.SendMessageResponse]
     """Sends a message, at once or at its time.
 
-    A message to a user is refused when no contact method of the user could carry it now. Idempotent by `request_id`. Reasons:
-    `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+    A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
+    not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]
-    """Reads one message with its notifications and their attempts. Reasons: `MESSAGE_NOT_FOUND`."""
+    """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
+    with `parent`. Reasons: `MESSAGE_NOT_FOUND`.
+    """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.ListMessagesRequest, _message_service_pb2.ListMessagesResponse]
-    """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first."""
+    """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first. What a group message
+    became is listed only with `parent`, or with the `user` who got it.
+    """
     UpdateMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.UpdateMessageRequest, _message_service_pb2.UpdateMessageResponse]
     """Changes a message that is still scheduled.
 
     Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`.
+    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
     """
     CancelMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.CancelMessageRequest, _message_service_pb2.CancelMessageResponse]
     """Cancels a message, and says whether it was in time.
 
     In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-    waits for another attempt is not tried again. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
     """
 
 @_typing.type_check_only
@@ -68,30 +77,39 @@ class MessageServiceAsyncStub(MessageServiceStub):
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.SendMessageRequest, _message_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Sends a message, at once or at its time.
 
-    A message to a user is refused when no contact method of the user could carry it now. Idempotent by `request_id`. Reasons:
-    `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+    A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
+    not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]  # type: ignore[assignment]
-    """Reads one message with its notifications and their attempts. Reasons: `MESSAGE_NOT_FOUND`."""
+    """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
+    with `parent`. Reasons: `MESSAGE_NOT_FOUND`.
+    """
     ListMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.ListMessagesRequest, _message_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first."""
+    """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first. What a group message
+    became is listed only with `parent`, or with the `user` who got it.
+    """
     UpdateMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.UpdateMessageRequest, _message_service_pb2.UpdateMessageResponse]  # type: ignore[assignment]
     """Changes a message that is still scheduled.
 
     Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`.
+    `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
     """
     CancelMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.CancelMessageRequest, _message_service_pb2.CancelMessageResponse]  # type: ignore[assignment]
     """Cancels a message, and says whether it was in time.
 
     In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-    waits for another attempt is not tried again. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
     """
 
 class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -100,6 +118,10 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
     A message to a user takes one of the user's verified and enabled contact methods: that of the first rule of its urgency that has no
     delay, or the first one. No user is called by telephone for it. A method that fails gives way to the user's next one. A message to an
     address goes there and nowhere else.
+
+    A message to a team or a schedule is a group message: when it is sent, each of its receivers gets a message of their own, once. Disabled
+    users get none, and at most 500 users get one. While escalation, which knows who they are, cannot be asked, it is tried again until
+    `expire_after`.
     """
 
     @_abc_1.abstractmethod
@@ -110,8 +132,9 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_message_service_pb2.SendMessageResponse, _abc.Awaitable[_message_service_pb2.SendMessageResponse]]:
         """Sends a message, at once or at its time.
 
-        A message to a user is refused when no contact method of the user could carry it now. Idempotent by `request_id`. Reasons:
-        `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+        A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
+        not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +143,9 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _message_service_pb2.GetMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_message_service_pb2.GetMessageResponse, _abc.Awaitable[_message_service_pb2.GetMessageResponse]]:
-        """Reads one message with its notifications and their attempts. Reasons: `MESSAGE_NOT_FOUND`."""
+        """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
+        with `parent`. Reasons: `MESSAGE_NOT_FOUND`.
+        """
 
     @_abc_1.abstractmethod
     def ListMessages(
@@ -128,7 +153,9 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _message_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_message_service_pb2.ListMessagesResponse, _abc.Awaitable[_message_service_pb2.ListMessagesResponse]]:
-        """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first."""
+        """Lists messages by their send time: the latest first, or with `scheduled` those that wait, the next one first. What a group message
+        became is listed only with `parent`, or with the `user` who got it.
+        """
 
     @_abc_1.abstractmethod
     def UpdateMessage(
@@ -139,7 +166,7 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes a message that is still scheduled.
 
         Idempotent by `request_id`. Reasons: `MESSAGE_NOT_FOUND`, `MESSAGE_STATE`, `ETAG_MISMATCH`, `UPDATE_MASK_INVALID`, `INVALID_FIELD`,
-        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`.
+        `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`, `SCHEDULE_NOT_FOUND`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +178,7 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels a message, and says whether it was in time.
 
         In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-        waits for another attempt is not tried again. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
         """
 
 def add_MessageServiceServicer_to_server(servicer: MessageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -41,7 +41,8 @@ class RecurringMessageServiceStub:
     CreateRecurringMessage: _grpc.UnaryUnaryMultiCallable[_recurring_message_service_pb2.CreateRecurringMessageRequest, _recurring_message_service_pb2.CreateRecurringMessageResponse]
     """Creates a recurring message.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetRecurringMessage: _grpc.UnaryUnaryMultiCallable[_recurring_message_service_pb2.GetRecurringMessageRequest, _recurring_message_service_pb2.GetRecurringMessageResponse]
     """Reads one recurring message. Reasons: `RECURRING_MESSAGE_NOT_FOUND`."""
@@ -75,7 +76,8 @@ class RecurringMessageServiceAsyncStub(RecurringMessageServiceStub):
     CreateRecurringMessage: _aio.UnaryUnaryMultiCallable[_recurring_message_service_pb2.CreateRecurringMessageRequest, _recurring_message_service_pb2.CreateRecurringMessageResponse]  # type: ignore[assignment]
     """Creates a recurring message.
 
-    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
     """
     GetRecurringMessage: _aio.UnaryUnaryMultiCallable[_recurring_message_service_pb2.GetRecurringMessageRequest, _recurring_message_service_pb2.GetRecurringMessageResponse]  # type: ignore[assignment]
     """Reads one recurring message. Reasons: `RECURRING_MESSAGE_NOT_FOUND`."""
@@ -112,7 +114,8 @@ class RecurringMessageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recurring_message_service_pb2.CreateRecurringMessageResponse, _abc.Awaitable[_recurring_message_service_pb2.CreateRecurringMessageResponse]]:
         """Creates a recurring message.
 
-        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `RATE_LIMITED`, `LIMIT_REACHED`.
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
+        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod

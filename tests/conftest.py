@@ -1,14 +1,11 @@
 """One running Tocsin for all tests that look from outside; every test is a tenant of its own."""
 
-import asyncio
 import os
-import warnings
 from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
 import structlog
-import uvloop
 from hypothesis import settings
 from tocsin_kit import collector
 from tocsin_stack.postgres import Postgres
@@ -20,11 +17,6 @@ from tocsin_testkit.world import World
 from tests import bytecode, order, preloaded, rounds
 
 preloaded.install()
-
-# Tests run on the event loop that the services run on, which also takes less time.
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 has policies still
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 # A busy machine is no fault of an example: no test asserts a time.
 # A short round tries the same examples each time, so that it says something about the change and not about the dice.

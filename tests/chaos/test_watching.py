@@ -79,7 +79,7 @@ async def test_a_killed_replica_loses_and_repeats_nothing_of_what_it_told(fleet:
         writing = [asyncio.create_task(note(BEFORE + number)) for number in range(AFTER)]
         first.kill()
         await asyncio.gather(*writing)
-        start = datetime.now(UTC).replace(second=0, microsecond=0) + fleet.clock.offset
+        start = (datetime.now(UTC) + fleet.clock.offset).replace(second=0, microsecond=0)
         override = schedule_pb2.Override(schedule=schedule, users=[ben.name])
         override.start_time.FromDatetime(start)
         override.end_time.FromDatetime(start + timedelta(days=1))

@@ -111,8 +111,7 @@ class Terminal:
             stderr=asyncio.subprocess.STDOUT,
             limit=1 << 22,
         )
-        # The event loop's pipes are sockets, and `/dev/stderr` of a socket cannot be opened.
-        self._write("exec > >(exec cat) 2>&1\nset -E -o pipefail\n")
+        self._write("set -E -o pipefail\n")
         return self
 
     async def __aexit__(self, *error: object) -> None:

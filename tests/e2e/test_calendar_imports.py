@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin.escalation.v1 import calendar_service_pb2 as cp
 from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
@@ -119,6 +120,48 @@ async def test_whoever_the_calendar_names_is_paged_also_while_it_cannot_be_read(
     assert error.reason == "CALENDAR_IMPORT_NOT_FOUND"
 
 
+async def test_an_import_that_is_changed_is_read_at_once(tenant: Tenant, others: CalendarServer) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    day = timedelta(days=1)
+    await tenant.schedule("web", ben, start=f"{began - day:%Y-%m-%dT%H:%M}")
+    others.events = [event(began - day, began + day, "First in line")]
+    made = await imported(tenant, url=others.url, rank=1)
+
+    async def unmatched() -> bool:
+        return list((await read(tenant, made.name)).unmatched) == ["First in line"]
+
+    await until(unmatched, PATIENCE)
+    assert list((await on_call(tenant, "schedules/web")).users) == [ben.name]
+    named = await updated(tenant, name=made.name, etag=made.etag, names={"first in line": ana.name})
+    assert (named.host, named.rank, dict(named.names)) == ("127.0.0.1", 1, {"first in line": ana.name})
+
+    async def ana_is_on_call() -> bool:
+        return list((await on_call(tenant, "schedules/web")).users) == [ana.name]
+
+    await until(ana_is_on_call, PATIENCE)
+    with_ben = await updated(tenant, name=made.name, etag=named.etag, mode=sp.LAYER_MODE_ADD, rank=0)
+    assert with_ben.shift_count == 1
+    assert set((await on_call(tenant, "schedules/web")).users) == {ana.name, ben.name}
+    error = await failure(updated(tenant, name=made.name, etag=named.etag, rank=2))
+    assert error.reason == "ETAG_MISMATCH"
+    others.events = []
+    moved = await updated(tenant, name=made.name, url=others.url + "?another", schedule="schedules/another")
+    assert moved.schedule == "schedules/web"
+
+    async def ben_is_alone() -> bool:
+        return list((await on_call(tenant, "schedules/web")).users) == [ben.name]
+
+    await until(ben_is_alone, PATIENCE)
+
+
+async def updated(tenant: Tenant, *paths: str, **fields: Any) -> cp.CalendarImport:
+    request = cp.UpdateCalendarImportRequest(
+        calendar_import=cp.CalendarImport(**fields), update_mask=FieldMask(paths=paths)
+    )
+    return (await tenant.admin.calendars.UpdateCalendarImport(request)).calendar_import  # type: ignore[no-any-return]
+
+
 async def warnings_of(tenant: Tenant) -> list[str]:
     answer = await tenant.admin.schedules.GetSchedule(pb.GetScheduleRequest(name="schedules/web"))
     return list(answer.schedule.warnings)
@@ -145,7 +188,23 @@ async def test_imports_that_cannot_be(tenant: Tenant, others: CalendarServer) ->
         error = await failure(tenant.admin.calendars.CreateCalendarImport(request))
         assert error.reason == reason, change
         assert f"calendar_import.{field}" in error.fields, (change, error.fields)
-    for _ in range(5):
+    made = await imported(tenant, url="webcal://calendar.example/a.ics")
+    for change, reason, field in (
+        ({"url": ""}, "INVALID_FIELD", "calendar_import.url"),
+        ({"url": "ftp://example.com/a.ics"}, "INVALID_FIELD", "calendar_import.url"),
+        ({"rank": 101}, "INVALID_FIELD", "calendar_import.rank"),
+        ({"time_zone": "Mars/Olympus"}, "INVALID_FIELD", "calendar_import.time_zone"),
+        ({"names": {"ana": "users/nobody"}}, "USER_NOT_FOUND", "calendar_import.names[ana]"),
+        ({"colour": ""}, "UPDATE_MASK_INVALID", "update_mask"),
+        ({"name": "calendarImports/1"}, "INVALID_FIELD", "calendar_import.name"),
+    ):
+        given = {"name": made.name, **{each: value for each, value in change.items() if each != "colour"}}
+        error = await failure(updated(tenant, *change, **given))
+        assert (error.reason, *error.fields) == (reason, field), change
+    error = await failure(updated(tenant, name="calendarImports/018f0000-0000-7000-8000-000000000001", rank=1))
+    assert error.reason == "CALENDAR_IMPORT_NOT_FOUND"
+    assert (await read(tenant, made.name)).etag == made.etag, "nothing of it was changed"
+    for _ in range(4):
         await imported(tenant, url="webcal://calendar.example/a.ics")
     error = await failure(imported(tenant, url=others.url))
     assert error.reason == "LIMIT_REACHED"

@@ -1,6 +1,7 @@
-"""Calendar feeds on a real PostgreSQL: what is kept, what is found by a secret, and what a feed remembers to have shown."""
+"""Calendars on a real PostgreSQL: what feeds are kept, found by a secret and remember to have shown, and what imports say."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,9 +12,11 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_escalation.app import calendar_feeds, overrides, people, schedules
 from tocsin_escalation.app.calendar_feeds import CalendarFeeds
 from tocsin_escalation.domain.schedules.clock import local_of, minute_of
-from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
+from tocsin_escalation.domain.schedules.model import FixedShift, Layer, Mode, Scope, Turn, Unit
 from tocsin_escalation.store import calendar_feeds as store
+from tocsin_escalation.store import calendar_imports as imports
 from tocsin_escalation.store.calendar_feeds import FeedRow
+from tocsin_escalation.store.calendar_imports import ImportRow
 from tocsin_escalation.store.directory import UserRow
 from tocsin_escalation.store.overrides import OverrideRow
 from tocsin_escalation.store.schedules import ScheduleRow
@@ -151,3 +154,25 @@ async def test_two_readers_at_once_and_another_tenant(db: Database, feeds: Calen
         assert row.last_fetch_time is not None
     with pytest.raises(TocsinError):
         await feeds.read("other", id_)
+
+
+async def test_what_was_read_before_an_import_was_changed_does_not_count(db: Database, feeds: CalendarFeeds) -> None:
+    row = ImportRow(new_id(), "web", "", b"url", "host", "", 0, Mode.MASK, {}, "users/ana")
+    shift = FixedShift(0, 60, ("ana",))
+
+    async def work(tx: Tx) -> None:
+        await imports.insert(tx, row)
+        [before] = await imports.claim(tx, 60, 5)
+        await imports.update(tx, replace(row, url=b"another"), read_anew=True)
+        await imports.note_read(tx, before, [shift], [], cut=False)
+        await imports.note_error(tx, before, "cannot be reached")
+        found = await imports.get(tx, row.id)
+        assert found is not None
+        assert (found.shifts, found.read_time, found.error) == ((), None, "")
+        [due] = await imports.claim(tx, 60, 5)
+        await imports.note_read(tx, due, [shift], [], cut=False)
+        found = await imports.get(tx, row.id)
+        assert found is not None
+        assert found.shifts == (shift,)
+
+    await db.run(ORG, work)

@@ -14,6 +14,7 @@ from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.logging import get_logger
+from tocsin_kit.rpc.masks import require_etag
 from tocsin_kit.secret_boxes import Boxes, SecretLost
 from tocsin_kit.urls import BadUrl, read_url
 
@@ -60,17 +61,10 @@ class CalendarImports:
 
     async def create(self, tx: Tx, row: ImportRow, url: str) -> ImportRow:
         """A new one. Raises INVALID_FIELD, SCHEDULE_NOT_FOUND and USER_NOT_FOUND (as INVALID_ARGUMENT), LIMIT_REACHED."""
-        try:
-            # Calendar programs write webcal for what is fetched by https.
-            wanted = "https:" + url[len("webcal:") :] if url.lower().startswith("webcal:") else url
-            host = read_url(wanted, allow_private=self._allow_private).host or ""
-        except BadUrl as error:
-            raise invalid("calendar_import.url", str(error)) from None
-        if row.time_zone and (problem := zone_problem(row.time_zone)):
-            raise invalid("calendar_import.time_zone", problem)
-        named = [(f"calendar_import.names[{text}]", Target(TargetKind.USER, user)) for text, user in row.names.items()]
-        schedule = ("calendar_import.schedule", Target(TargetKind.SCHEDULE, row.schedule_id))
-        await targets.check(tx, [schedule, *named])
+        row = self._with_url(tx, row, url)
+        await targets.check(
+            tx, [("calendar_import.schedule", Target(TargetKind.SCHEDULE, row.schedule_id)), *_checked(row)]
+        )
         await must(tx, row.schedule_id, lock=True)
         if await store.of_schedule(tx, row.schedule_id) >= MOST_OF_SCHEDULE:
             raise TocsinError(
@@ -79,14 +73,47 @@ class CalendarImports:
                 metadata={"limit": "calendar_imports", "allowed": str(MOST_OF_SCHEDULE)},
                 retry_after=60.0,
             )
-        closed = self._boxes.close(_context(tx.org_id, row.id), wanted.encode())
         tx.after_commit(self._nudge)
-        return await store.insert(tx, replace(row, url=closed, host=host))
+        return await store.insert(tx, row)
+
+    async def update(
+        self, tx: Tx, id_: UUID, etag: str, change: Callable[[ImportRow], tuple[ImportRow, str]]
+    ) -> ImportRow:
+        """The import as `change` wants it, and the new URL; an empty one leaves it as it is.
+
+        Raises CALENDAR_IMPORT_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, USER_NOT_FOUND (as INVALID_ARGUMENT).
+        """
+        before = await must_import(tx, id_, lock=True)
+        require_etag(etag, before.version)
+        after, url = change(before)
+        if url:
+            after = self._with_url(tx, after, url)
+        await targets.check(tx, _checked(after))
+        read_anew = bool(url) or (after.names, after.time_zone) != (before.names, before.time_zone)
+        if read_anew:
+            tx.after_commit(self._nudge)
+        return await store.update(tx, after, read_anew=read_anew)
+
+    def _with_url(self, tx: Tx, row: ImportRow, url: str) -> ImportRow:
+        try:
+            # Calendar programs write webcal for what is fetched by https.
+            wanted = "https:" + url[len("webcal:") :] if url.lower().startswith("webcal:") else url
+            host = read_url(wanted, allow_private=self._allow_private).host or ""
+        except BadUrl as error:
+            raise invalid("calendar_import.url", str(error)) from None
+        return replace(row, url=self._boxes.close(_context(tx.org_id, row.id), wanted.encode()), host=host)
 
 
-async def must_import(tx: Tx, id_: UUID) -> ImportRow:
+def _checked(row: ImportRow) -> list[tuple[str, Target]]:
+    """The users that a row names, by field. Raises INVALID_FIELD for a zone that is not known."""
+    if row.time_zone and (problem := zone_problem(row.time_zone)):
+        raise invalid("calendar_import.time_zone", problem)
+    return [(f"calendar_import.names[{text}]", Target(TargetKind.USER, user)) for text, user in row.names.items()]
+
+
+async def must_import(tx: Tx, id_: UUID, *, lock: bool = False) -> ImportRow:
     """One of this tenant. Raises CALENDAR_IMPORT_NOT_FOUND."""
-    row = await store.get(tx, id_)
+    row = await store.get(tx, id_, lock=lock)
     if row is None:
         raise not_found(reasons.ERROR_REASON_CALENDAR_IMPORT_NOT_FOUND, f"{COLLECTION}/{id_}")
     return row
@@ -168,13 +195,13 @@ class ReadCalendars:
         except (NotRead, SecretLost) as error:
             self._metrics.calendars_read.labels("failed").inc()
             text = str(error)[:1024]
-            await self._db.run(due.org_id, lambda tx: store.note_error(tx, due.id, text))
+            await self._db.run(due.org_id, lambda tx: store.note_error(tx, due, text))
             return
         self._metrics.calendars_read.labels("read").inc()
 
         async def note(tx: Tx) -> None:
             shifts, unmatched = _shifts(events, await _known(tx, due.names, events))
-            await store.note_read(tx, due.id, shifts, unmatched, cut=cut)
+            await store.note_read(tx, due, shifts, unmatched, cut=cut)
 
         await self._db.run(due.org_id, note)
 

@@ -1,12 +1,18 @@
 """Calendar imports of the contract to rows and back."""
 
+from typing import Final
+
 from tocsin.escalation.v1 import calendar_service_pb2 as pb
 from tocsin.escalation.v1 import schedule_pb2
 from tocsin_kit.ids import new_id
+from tocsin_kit.rpc.masks import etag
 
 from tocsin_escalation.domain.schedules.model import Mode
 from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store.calendar_imports import ImportRow
+
+WRITABLE: Final = ("url", "display_name", "rank", "mode", "time_zone", "names")
+"""Of an import, by people."""
 
 
 def import_from(message: pb.CalendarImport, author: str) -> ImportRow:
@@ -44,4 +50,5 @@ def import_to(row: ImportRow) -> pb.CalendarImport:
         shift_count=len(row.shifts),
         cut=row.cut,
         unmatched=list(row.unmatched),
+        etag=etag(row.version),
     )

@@ -1,6 +1,7 @@
 """CalendarService: decode, call one use case, encode."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,14 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
+from tocsin_kit.rpc.validation import validate
 
 from tocsin_escalation.app import calendar_feeds, calendar_imports
 from tocsin_escalation.app.calendar_feeds import COLLECTION
@@ -25,6 +29,7 @@ from tocsin_escalation.rpc.mapping import timestamp
 from tocsin_escalation.store import calendar_feeds as store
 from tocsin_escalation.store import calendar_imports as import_store
 from tocsin_escalation.store.calendar_feeds import FeedRow
+from tocsin_escalation.store.calendar_imports import ImportRow
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -146,6 +151,30 @@ class CalendarService(pb_grpc.CalendarServiceServicer):
         return pb.ListCalendarImportsResponse(
             calendar_imports=list(map(calendar_mapping.import_to, shown)), next_page_token=token
         )
+
+    async def UpdateCalendarImport(
+        self, request: pb.UpdateCalendarImportRequest, context: Context
+    ) -> pb.UpdateCalendarImportResponse:
+        call, given = current_call(), request.calendar_import
+        id_ = parse_uuid_name(given.name, calendar_imports.COLLECTION, field="calendar_import.name")
+
+        def change(before: ImportRow) -> tuple[ImportRow, str]:
+            merged = calendar_mapping.import_to(before)
+            paths = apply_update_mask(merged, given, request.update_mask, writable=calendar_mapping.WRITABLE)
+            validate(merged, "calendar_import")
+            if "url" in paths and not merged.url:
+                raise invalid("calendar_import.url", "must not be empty; leave it out of update_mask to keep it")
+            wanted = calendar_mapping.import_from(merged, before.author)
+            return replace(wanted, id=id_, url=before.url, host=before.host), merged.url
+
+        async def work(tx: Tx) -> pb.UpdateCalendarImportResponse:
+            async def update() -> pb.UpdateCalendarImportResponse:
+                row = await self._imports.update(tx, id_, given.etag, change)
+                return pb.UpdateCalendarImportResponse(calendar_import=calendar_mapping.import_to(row))
+
+            return await once(tx, "UpdateCalendarImport", request, pb.UpdateCalendarImportResponse, update)
+
+        return await self._db.run(call.org_id, work)
 
     async def DeleteCalendarImport(
         self, request: pb.DeleteCalendarImportRequest, context: Context

@@ -39,6 +39,7 @@ class ImportRow:
     shifts: tuple[FixedShift, ...] = ()
     cut: bool = False
     unmatched: tuple[str, ...] = ()
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Due:
 
     org_id: str
     id: UUID
+    version: int
     url: bytes
     zone: str
     names: Mapping[str, str] = field(default_factory=dict)
@@ -89,9 +91,30 @@ async def insert(tx: Tx, row: ImportRow) -> ImportRow:
     return _row(record)
 
 
-async def get(tx: Tx, id_: UUID) -> ImportRow | None:
+async def update(tx: Tx, row: ImportRow, *, read_anew: bool) -> ImportRow:
+    """What people say of it, as in `row`. With `read_anew` it is read as soon as it can be."""
+    record = await tx.fetchrow(
+        f"""UPDATE calendar_imports SET display_name = $3, url = $4, host = $5, time_zone = $6, rank = $7, mode = $8, names = $9,
+              version = version + 1, due_time = CASE WHEN $10 THEN app_now() ELSE due_time END
+            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
+        tx.org_id,
+        row.id,
+        row.display_name,
+        row.url,
+        row.host,
+        row.time_zone,
+        row.rank,
+        row.mode.value,
+        json.dumps(dict(row.names)),
+        read_anew,
+    )
+    assert record is not None, "its row is locked"
+    return _row(record)
+
+
+async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> ImportRow | None:
     """One of this tenant."""
-    query = f"SELECT {COLUMNS} FROM calendar_imports WHERE org_id = $1 AND id = $2"
+    query = f"SELECT {COLUMNS} FROM calendar_imports WHERE org_id = $1 AND id = $2{' FOR UPDATE' if lock else ''}"
     record = await tx.fetchrow(query, tx.org_id, id_)
     return _row(record) if record else None
 
@@ -134,11 +157,11 @@ async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:
                ORDER BY place, due_time LIMIT $2)
              AND c.due_time <= app_now() -- another replica may have been quicker
              AND s.org_id = c.org_id AND s.id = c.schedule_id
-           RETURNING c.org_id, c.id, c.url, coalesce(nullif(c.time_zone, ''), s.time_zone) AS zone, c.names""",
+           RETURNING c.org_id, c.id, c.version, c.url, coalesce(nullif(c.time_zone, ''), s.time_zone) AS zone, c.names""",
         again_seconds,
         limit,
     )
-    return [Due(r["org_id"], r["id"], r["url"], r["zone"], json.loads(r["names"])) for r in records]
+    return [Due(r["org_id"], r["id"], r["version"], r["url"], r["zone"], json.loads(r["names"])) for r in records]
 
 
 async def known(tx: Tx, texts: Collection[str]) -> dict[str, str]:
@@ -153,23 +176,24 @@ async def known(tx: Tx, texts: Collection[str]) -> dict[str, str]:
     return {record["name"]: record["id"] for record in records} | {record["id"]: record["id"] for record in records}
 
 
-async def note_read(tx: Tx, id_: UUID, shifts: Sequence[FixedShift], unmatched: Sequence[str], *, cut: bool) -> None:
-    """What the calendar says."""
+async def note_read(tx: Tx, due: Due, shifts: Sequence[FixedShift], unmatched: Sequence[str], *, cut: bool) -> None:
+    """What the calendar says. If people have changed the import meanwhile, it is left to the next reading."""
     await tx.execute(
-        """UPDATE calendar_imports SET read_time = app_now(), error = '', shifts = $3, unmatched = $4, cut = $5
-           WHERE org_id = $1 AND id = $2""",
+        """UPDATE calendar_imports SET read_time = app_now(), error = '', shifts = $4, unmatched = $5, cut = $6
+           WHERE org_id = $1 AND id = $2 AND version = $3""",
         tx.org_id,
-        id_,
+        due.id,
+        due.version,
         json.dumps([[shift.start, shift.end, shift.people] for shift in shifts]),
         list(unmatched),
         cut,
     )
 
 
-async def note_error(tx: Tx, id_: UUID, error: str) -> None:
+async def note_error(tx: Tx, due: Due, error: str) -> None:
     """It could not be read. What it said last stays."""
-    query = "UPDATE calendar_imports SET error = $3 WHERE org_id = $1 AND id = $2"
-    await tx.execute(query, tx.org_id, id_, error)
+    query = "UPDATE calendar_imports SET error = $4 WHERE org_id = $1 AND id = $2 AND version = $3"
+    await tx.execute(query, tx.org_id, due.id, due.version, error)
 
 
 @dataclass(frozen=True, slots=True)

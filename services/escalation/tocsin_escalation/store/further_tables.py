@@ -41,6 +41,7 @@ def calendar_imports(metadata: MetaData) -> Table:
         column("shifts", JSONB, default="'[]'", comment="Of the last time that the calendar could be read"),
         column("cut", Boolean, default="false"),
         column("unmatched", ARRAY(Text), default="'{}'"),
+        column("version", Integer, default="1"),
         primary_key("org_id", "id"),
         foreign_key(
             ["org_id", "schedule_id"],

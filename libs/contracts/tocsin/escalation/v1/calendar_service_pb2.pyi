@@ -5,6 +5,7 @@ Calendar feeds: who is on call, in people's own calendars."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -294,10 +295,11 @@ class CalendarImport(_message.Message):
     SHIFT_COUNT_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
     UNMATCHED_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only: `calendarImports/{uuid}`."""
     schedule: _builtins.str
-    """`schedules/{schedule}`."""
+    """`schedules/{schedule}`. It cannot be changed."""
     url: _builtins.str
     """Where the calendar is: an http, https or webcal URL of at most 2048 characters, which leads to no private address. Input only: who
     knows it can read the calendar.
@@ -322,6 +324,8 @@ class CalendarImport(_message.Message):
     """Output only. How many shifts it has."""
     cut: _builtins.bool
     """Output only. There are more shifts than are taken, and later ones are left out."""
+    etag: _builtins.str
+    """Output only on create; send back what was read to change."""
     @_builtins.property
     def names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Users by what they are called in the calendar, for example an e-mail address: `users/{user}`; at most 200."""
@@ -362,10 +366,11 @@ class CalendarImport(_message.Message):
         shift_count: _builtins.int = ...,
         cut: _builtins.bool = ...,
         unmatched: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "fetch_time", b"fetch_time", "read_time", b"read_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "cut", b"cut", "display_name", b"display_name", "error", b"error", "fetch_time", b"fetch_time", "host", b"host", "mode", b"mode", "name", b"name", "names", b"names", "rank", b"rank", "read_time", b"read_time", "schedule", b"schedule", "shift_count", b"shift_count", "time_zone", b"time_zone", "unmatched", b"unmatched", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "cut", b"cut", "display_name", b"display_name", "error", b"error", "etag", b"etag", "fetch_time", b"fetch_time", "host", b"host", "mode", b"mode", "name", b"name", "names", b"names", "rank", b"rank", "read_time", b"read_time", "schedule", b"schedule", "shift_count", b"shift_count", "time_zone", b"time_zone", "unmatched", b"unmatched", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,6 +531,66 @@ class ListCalendarImportsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCalendarImportsResponse: _TypeAlias = ListCalendarImportsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateCalendarImportRequest(_message.Message):
+    """Request of UpdateCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CALENDAR_IMPORT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def calendar_import(self) -> Global___CalendarImport:
+        """The new values, with the name, and the etag that was read. Checked as a whole after the change is applied."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of `url`, `display_name`, `rank`, `mode`, `time_zone` and `names` to change; absent means those that are set. Others are left
+        as they are.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        calendar_import: Global___CalendarImport | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCalendarImportRequest: _TypeAlias = UpdateCalendarImportRequest  # noqa: Y015
+
+@_typing.final
+class UpdateCalendarImportResponse(_message.Message):
+    """Response of UpdateCalendarImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_IMPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calendar_import(self) -> Global___CalendarImport:
+        """The import as it is now."""
+
+    def __init__(
+        self,
+        *,
+        calendar_import: Global___CalendarImport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_import", b"calendar_import"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCalendarImportResponse: _TypeAlias = UpdateCalendarImportResponse  # noqa: Y015
 
 @_typing.final
 class DeleteCalendarImportRequest(_message.Message):

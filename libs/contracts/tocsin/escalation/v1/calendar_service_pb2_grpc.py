@@ -71,6 +71,11 @@ class CalendarServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCalendarImport = channel.unary_unary(
+                '/tocsin.escalation.v1.CalendarService/UpdateCalendarImport',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportResponse.FromString,
+                _registered_method=True)
         self.DeleteCalendarImport = channel.unary_unary(
                 '/tocsin.escalation.v1.CalendarService/DeleteCalendarImport',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.DeleteCalendarImportRequest.SerializeToString,
@@ -137,6 +142,17 @@ class CalendarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCalendarImport(self, request, context):
+        """Changes an import. With another `url`, `names` or `time_zone` the calendar is read again at once, and until then what it said last
+        counts.
+
+        Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`,
+        `USER_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCalendarImport(self, request, context):
         """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
 
@@ -178,6 +194,11 @@ def add_CalendarServiceServicer_to_server(servicer, server):
                     servicer.ListCalendarImports,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.SerializeToString,
+            ),
+            'UpdateCalendarImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCalendarImport,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportResponse.SerializeToString,
             ),
             'DeleteCalendarImport': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCalendarImport,
@@ -354,6 +375,33 @@ class CalendarService:
             '/tocsin.escalation.v1.CalendarService/ListCalendarImports',
             tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.ListCalendarImportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCalendarImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.CalendarService/UpdateCalendarImport',
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_calendar__service__pb2.UpdateCalendarImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

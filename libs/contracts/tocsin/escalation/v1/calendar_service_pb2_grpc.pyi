@@ -62,6 +62,13 @@ class CalendarServiceStub:
     """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`."""
     ListCalendarImports: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.ListCalendarImportsRequest, _calendar_service_pb2.ListCalendarImportsResponse]
     """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+    UpdateCalendarImport: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.UpdateCalendarImportRequest, _calendar_service_pb2.UpdateCalendarImportResponse]
+    """Changes an import. With another `url`, `names` or `time_zone` the calendar is read again at once, and until then what it said last
+    counts.
+
+    Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`,
+    `USER_NOT_FOUND`.
+    """
     DeleteCalendarImport: _grpc.UnaryUnaryMultiCallable[_calendar_service_pb2.DeleteCalendarImportRequest, _calendar_service_pb2.DeleteCalendarImportResponse]
     """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
 
@@ -102,6 +109,13 @@ class CalendarServiceAsyncStub(CalendarServiceStub):
     """Reads one import, with what came of the last time that its calendar was read. Reasons: `CALENDAR_IMPORT_NOT_FOUND`."""
     ListCalendarImports: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.ListCalendarImportsRequest, _calendar_service_pb2.ListCalendarImportsResponse]  # type: ignore[assignment]
     """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+    UpdateCalendarImport: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.UpdateCalendarImportRequest, _calendar_service_pb2.UpdateCalendarImportResponse]  # type: ignore[assignment]
+    """Changes an import. With another `url`, `names` or `time_zone` the calendar is read again at once, and until then what it said last
+    counts.
+
+    Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`,
+    `USER_NOT_FOUND`.
+    """
     DeleteCalendarImport: _aio.UnaryUnaryMultiCallable[_calendar_service_pb2.DeleteCalendarImportRequest, _calendar_service_pb2.DeleteCalendarImportResponse]  # type: ignore[assignment]
     """Deletes an import. Its shifts are gone from the schedule at once, the past ones as well.
 
@@ -175,6 +189,19 @@ class CalendarServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_calendar_service_pb2.ListCalendarImportsResponse, _abc.Awaitable[_calendar_service_pb2.ListCalendarImportsResponse]]:
         """Lists imports, oldest first. Reasons: `PAGE_TOKEN_INVALID`."""
+
+    @_abc_1.abstractmethod
+    def UpdateCalendarImport(
+        self,
+        request: _calendar_service_pb2.UpdateCalendarImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_calendar_service_pb2.UpdateCalendarImportResponse, _abc.Awaitable[_calendar_service_pb2.UpdateCalendarImportResponse]]:
+        """Changes an import. With another `url`, `names` or `time_zone` the calendar is read again at once, and until then what it said last
+        counts.
+
+        Idempotent by `request_id`. Reasons: `CALENDAR_IMPORT_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`,
+        `USER_NOT_FOUND`.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCalendarImport(

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asyncpg import LockNotAvailableError, QueryCanceledError
 from tocsin.notify.v1 import notification_pb2
 from tocsin_escalation.app import overrides, people, plan_notices, policies, schedules, send_notices, shift_notices
 from tocsin_escalation.app.plan_notices import PlanNotices
@@ -206,7 +207,13 @@ async def test_a_killed_sender_leaves_the_notice_due_and_another_one_sends_it_on
     assert len(await sent(desk)) == 1
 
 
-async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [RuntimeError("as planned"), QueryCanceledError("statement timeout"), LockNotAvailableError("lock timeout")]
+)
+async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whether it is a defect, or the database ends each transaction in which this notice is."""
     begins = await begins_in(desk, 3)
     await want(desk, AN_HOUR_BEFORE, "ana", "ben")
     await puts(desk, "ben", begins + HOUR, hours=2)
@@ -216,7 +223,7 @@ async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(desk: Desk, mo
 
     def fails(chooser: store.Chooser, *rest: Any) -> Any:
         if chooser.user_id == "ana":
-            raise RuntimeError("as planned")
+            raise error
         return judge(chooser, *rest)
 
     monkeypatch.setattr(send_notices, "_judge", fails)
@@ -228,6 +235,31 @@ async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(desk: Desk, mo
     await desk.passes(minutes=1)
     await send(desk)
     assert {job.user for job in await sent(desk)} == {"users/ana", "users/ben"}
+
+
+async def test_a_tenant_whose_notices_cannot_be_planned_holds_up_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begins_in(desk, 3)
+    await want(desk, AN_HOUR_BEFORE, "ana")
+    async with desk.db.system() as tx:
+        await tx.execute(
+            """INSERT INTO users (org_id, id, display_name, time_zone, disabled) SELECT '0-first', id, '', '', false
+               FROM users WHERE org_id = $1 AND id = 'ana'""",
+            ORG,
+        )
+        await tx.execute(
+            """INSERT INTO shift_notice_choices (org_id, user_id, hand_over, channel) VALUES ('0-first', 'ana', true, '')"""
+        )
+    read = plan_notices.coming_shifts.of  # type: ignore[attr-defined]
+
+    async def takes_too_long(tx: Tx, keys: Any, users: Any, now: datetime) -> Any:
+        if any(org_id == "0-first" for org_id, _ in users):
+            raise QueryCanceledError("statement timeout")
+        return await read(tx, keys, users, now)
+
+    monkeypatch.setattr(plan_notices.coming_shifts, "of", takes_too_long)  # type: ignore[attr-defined]
+    assert await plan(desk) == [("ana", "before", "planned")]
 
 
 async def test_a_round_is_bounded_and_the_tenants_take_turns(desk: Desk) -> None:

@@ -17,6 +17,7 @@ from tocsin_kit.tasks.journal import Noted
 from tocsin_escalation.app import journal_notes, sharing, turning
 from tocsin_escalation.app.advance import Advanced, Known, Step, advance
 from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.app.halves import Lost
 from tocsin_escalation.domain.events import TimerFired
 from tocsin_escalation.store import escalations, timers
 
@@ -75,10 +76,10 @@ async def _fire(
     except Exception as error:
         # A database that is away is nobody's fault. One that ends a transaction which has begun may do so because of one of these:
         # deciding about it took too long. It would be the first of each batch again, and the others would wait behind it.
-        if isinstance(error, TocsinError) and not isinstance(error, _Lost):
+        if isinstance(error, TocsinError) and not isinstance(error, Lost):
             raise
         if len(fired) == 1:
-            if isinstance(error, _Lost) and await _fired_with_less(db, effects, fired, way):
+            if isinstance(error, Lost) and await _fired_with_less(db, effects, fired, way):
                 return Left(), ()
             await _postpone(db, effects, fired[0][0], error)
             return Left(), ()
@@ -100,16 +101,12 @@ async def _fired_with_less(db: Database, effects: Effects, fired: Sequence[Fired
         try:
             await _transaction(db, effects, fired, way, wait=True, most_schedules=most_schedules)
         except TocsinError as error:
-            if not isinstance(error, _Lost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            if not isinstance(error, Lost) and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
                 raise
             log.exception("timer_lost", incident=str(fired[0][0]), schedules_looked_at=most_schedules)
         else:
             return True
     return False
-
-
-class _Lost(TocsinError):
-    """The database ended the transaction after it had begun."""
 
 
 async def _transaction(
@@ -144,7 +141,7 @@ async def _transaction(
         return await db.run(None, work)
     except TocsinError as error:
         if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
-            raise _Lost(error.reason, error.message) from error
+            raise Lost(error.reason, error.message) from error
         raise
 
 

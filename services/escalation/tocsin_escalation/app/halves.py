@@ -3,9 +3,32 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
 T = TypeVar("T")
+
+
+class Lost(TocsinError):
+    """The database ended a transaction after it had begun. What was done in it may be why: it took too long, or too much."""
+
+
+async def begun(database: Database, org_id: str | None, work: Callable[[Tx], Awaitable[T]]) -> T:
+    """`Database.run`. Raises Lost for DATABASE_UNAVAILABLE once `work` has begun."""
+    began = False
+
+    async def noting(tx: Tx) -> T:
+        nonlocal began
+        began = True
+        return await work(tx)
+
+    try:
+        return await database.run(org_id, noting)
+    except TocsinError as error:
+        if began and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+            raise Lost(error.reason, error.message) from error
+        raise
 
 
 async def in_halves(
@@ -13,14 +36,16 @@ async def in_halves(
 ) -> None:
     """`work` with all of them; where it raises, with their halves, down to the one that fails, of which `failed` is told.
 
-    `work` is one transaction, so what it has done before it raises is undone. Raises a TocsinError, which stands for all of them:
-    the database is away. `failed` is called while the exception is handled.
+    `work` is one transaction, so what it has done before it raises is undone. Raises DATABASE_UNAVAILABLE, which stands for all of
+    them: the database is away. Not so Lost: were it the fault of one, that one would end each round before the others had their turn.
+    `failed` is called while the exception is handled.
     """
     try:
         await work(items)
-    except TocsinError:
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TocsinError) and not isinstance(error, Lost):
+            if error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
+                raise
         if len(items) == 1:
             failed(items[0])
             return

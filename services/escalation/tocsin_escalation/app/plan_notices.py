@@ -18,10 +18,10 @@ from tocsin_kit.loops import Turns
 
 from tocsin_escalation.app import coming_shifts
 from tocsin_escalation.app.coming_shifts import Shifts
-from tocsin_escalation.app.halves import in_halves
+from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, minute_of
 from tocsin_escalation.domain.shift_notices import Choice, Key, Notice, NoticeState, Shift, planned
-from tocsin_escalation.store import shift_notices
+from tocsin_escalation.store import on_call, shift_notices
 from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
 
 _log = get_logger(__name__)
@@ -34,6 +34,9 @@ _SCHEDULES: Final = 2000
 """The same of all of them."""
 _USERS: Final = 200
 """Whose notices one transaction writes: it holds their choices, and pages wait while it is worked out."""
+
+_Who = tuple[str, str]
+"""Tenant and user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +75,13 @@ class PlanNotices:
                 return
 
     async def _tenants(self, org_ids: Sequence[str]) -> None:
-        async with self._db.system() as tx:
-            keys = await shift_notices.schedules(tx, org_ids)
+        keys = await begun(self._db, None, partial(shift_notices.schedules, org_ids=org_ids))
         if len(keys) > _SCHEDULES and len(org_ids) > 1:
             # A transaction that reads for many seconds keeps the database from tidying up.
             for some in (org_ids[: len(org_ids) // 2], org_ids[len(org_ids) // 2 :]):
                 await self._tenants(some)
             return
-        async with self._db.system() as tx:
-            now = await tx.now()
-            choosers = {(each.org_id, each.user_id): each for each in await shift_notices.choosers(tx, org_ids)}
-            rows = _by_user(await shift_notices.of_tenants(tx, org_ids))
-            shifts = await coming_shifts.of(tx, keys, choosers, now)
+        choosers, rows, shifts, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
         turns = Turns()
         for who, chooser in choosers.items():
@@ -95,7 +93,16 @@ class PlanNotices:
             names = list(users)
             for begin in range(0, len(names), _USERS):
                 part = {name: users[name] for name in names[begin : begin + _USERS]}
-                await self._db.run(org_id, partial(_write, users=part, shifts=shifts))
+                await begun(self._db, org_id, partial(_write, users=part, shifts=shifts))
+
+
+async def _read(
+    tx: Tx, org_ids: Sequence[str], keys: Sequence[on_call.Key]
+) -> tuple[dict[_Who, Chooser], dict[_Who, list[NoticeRow]], Shifts, datetime]:
+    now = await tx.now()
+    choosers = {(each.org_id, each.user_id): each for each in await shift_notices.choosers(tx, org_ids)}
+    rows = _by_user(await shift_notices.of_tenants(tx, org_ids))
+    return choosers, rows, await coming_shifts.of(tx, keys, choosers, now), now
 
 
 def _failed(org_id: str) -> None:

@@ -21,7 +21,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.app import coming_shifts
-from tocsin_escalation.app.halves import in_halves
+from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.app.plan_notices import choice_of, told_in
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
 from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Names, OpenIncident, incidents_text, text_of
@@ -93,7 +93,7 @@ class SendNotices:
                     await shift_notices.rest(tx, failed, _REST)
 
     async def _tell(self, org_id: str, users: Sequence[str]) -> None:
-        await self._db.run(org_id, partial(self._send, users=users))
+        await begun(self._db, org_id, partial(self._send, users=users))
 
     async def _send(self, tx: Tx, users: Sequence[str]) -> None:
         held = await shift_notices.lock(tx, users)

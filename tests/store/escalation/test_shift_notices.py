@@ -208,7 +208,8 @@ async def test_a_killed_sender_leaves_the_notice_due_and_another_one_sends_it_on
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("as planned"), QueryCanceledError("statement timeout"), LockNotAvailableError("lock timeout")]
+    "error",
+    [RuntimeError("as planned"), QueryCanceledError("statement timeout"), LockNotAvailableError("lock timeout")],
 )
 async def test_a_user_whose_notice_cannot_be_sent_holds_up_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception

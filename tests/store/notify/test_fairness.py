@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from tocsin_kit.db.pool import Database
-from tocsin_notify.store import bundles, quiet_bundles
+from tocsin_notify.domain.message import GROUP
+from tocsin_notify.store import bundles, groups, messages, quiet_bundles, recurring
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
 
@@ -131,25 +134,61 @@ async def test_pages_that_are_tried_on_come_in_turns_of_their_tenants(world: Wor
         await world.inbox.wait_for(lambda m: m.address == "ana", "the page whose provider is back", patience=8)
 
 
-async def test_bundles_of_a_tenant_with_very_many_leave_the_others_their_turn(database_url: str) -> None:
-    """Each round makes a few messages: one of each tenant before the second of any, whatever their names."""
+_OF_TWO = """
+(SELECT 'a-flood' AS org_id, 'users/' || n AS user_id, app_now() - interval '2 minutes' AS due FROM generate_series(1, 50) AS n
+ UNION ALL SELECT 'modest', 'users/ana', app_now() - interval '1 minute'
+ UNION ALL SELECT 'patient', 'users/ana', app_now() + interval '1 hour') AS g
+"""
+
+
+@pytest.fixture
+async def both(database_url: str) -> AsyncIterator[Database]:
+    """One tenant has fifty of each thing that comes due, and another one of each, that is due a minute later."""
     db = await Database.open(database_url, name="notify-test", tenant_url=tenant_url(database_url))
-    try:
-        async with db.system() as tx:
+    await db.connected(within(10))
+    async with db.system() as tx:
+        await tx.execute(
+            f"""INSERT INTO paces (org_id, user_id, alone, bundle, bundle_due, bundles)
+                SELECT org_id, user_id, '{{}}'::timestamptz[], gen_random_uuid(), due, 1 FROM {_OF_TWO}"""
+        )
+        await tx.execute(
+            f"""INSERT INTO quiet_bundles (org_id, user_id, bundle, due_time)
+                SELECT org_id, user_id, gen_random_uuid(), due FROM {_OF_TWO}"""
+        )
+        for user, channel, address in (("user_id", "NULL", "''"), ("''", f"'{GROUP}'", "'teams/web'")):
             await tx.execute(
-                """INSERT INTO paces (org_id, user_id, alone, bundle, bundle_due, bundles)
-                   SELECT 'a-flood', 'users/' || n, '{}'::timestamptz[], gen_random_uuid(), app_now() - interval '2 seconds', 1
-                   FROM generate_series(1, 50) AS n
-                   UNION ALL
-                   SELECT 'modest', 'users/ana', '{}'::timestamptz[], gen_random_uuid(), app_now() - interval '1 second', 1"""
+                f"""INSERT INTO messages (org_id, id, sender, user_id, channel, address, subject, body, about, urgency, send_time)
+                    SELECT org_id, gen_random_uuid(), 'users/ana', {user}, {channel}, {address}, '', 'Hello', '', 'low', due
+                    FROM {_OF_TWO}"""
             )
-            await tx.execute(
-                """INSERT INTO quiet_bundles (org_id, user_id, bundle, due_time)
-                   SELECT org_id, user_id, gen_random_uuid(), bundle_due FROM paces"""
-            )
-            claimed, ended = await bundles.claim(tx, 10), await quiet_bundles.due(tx, 10)
-        for due in (claimed, ended):
-            assert len(due) == 10
-            assert ("modest", "users/ana") in [(each.org_id, each.user_id) for each in due]
-    finally:
-        await db.close()
+        await tx.execute(
+            f"""INSERT INTO recurring_messages (org_id, id, sender, user_id, subject, body, about, urgency, start_time, time_zone,
+                  rule, next_time)
+                SELECT org_id, gen_random_uuid(), 'users/ana', user_id, '', 'Hello', '', 'low', '2026-01-01T09:00', 'UTC',
+                  'FREQ=DAILY', due FROM {_OF_TWO}"""
+        )
+    yield db
+    await db.close()
+
+
+async def test_what_is_due_of_a_tenant_with_very_many_leaves_the_others_their_turn(both: Database) -> None:
+    """Each round takes a few: one of each tenant before the second of any, whatever their names."""
+    async with both.system() as tx:
+        rounds = [
+            [each.org_id for each in await bundles.claim(tx, 10)],
+            [each.org_id for each in await quiet_bundles.due(tx, 10)],
+            [each.org_id for each in await messages.claim(tx, 10)],
+            [each.message.org_id for each in await groups.claim(tx, limit=10, lease=60.0)],
+            [each.org_id for each in await recurring.due(tx, 10)],
+        ]
+    assert [Counter(taken) for taken in rounds] == [Counter({"a-flood": 9, "modest": 1})] * 5
+
+
+async def test_what_another_replica_works_on_is_passed_over_and_others_are_taken_in_its_place(both: Database) -> None:
+    async with both.system() as one, both.system() as other:
+        first, second = await recurring.due(one, 10), await recurring.due(other, 10)
+        rest = await recurring.due(other, 50)
+    assert [each.org_id for each in first][:2] == ["a-flood", "modest"]
+    assert (len(second), {each.org_id for each in second}) == (10, {"a-flood"})
+    assert not {each.id for each in first} & {each.id for each in (*second, *rest)}
+    assert len({each.id for each in (*first, *second, *rest)}) == 51, "what is due later is left"

@@ -37,18 +37,25 @@ async def in_halves(
     """`work` with all of them; where it raises, with their halves, down to the one that fails, of which `failed` is told.
 
     `work` is one transaction, so what it has done before it raises is undone. Raises DATABASE_UNAVAILABLE, which stands for all of
-    them: the database is away. Not so Lost: were it the fault of one, that one would end each round before the others had their turn.
+    them: the database is away. Not so Lost: one whose fault it is would end each round before the others had their turn.
     `failed` is called while the exception is handled.
     """
     try:
         await work(items)
     except Exception as error:
-        if isinstance(error, TocsinError) and not isinstance(error, Lost):
-            if error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
-                raise
+        if _is_away(error):
+            raise
         if len(items) == 1:
             failed(items[0])
             return
         middle = len(items) // 2
         await in_halves(items[:middle], work, failed)
         await in_halves(items[middle:], work, failed)
+
+
+def _is_away(error: Exception) -> bool:
+    return (
+        isinstance(error, TocsinError)
+        and not isinstance(error, Lost)
+        and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE
+    )

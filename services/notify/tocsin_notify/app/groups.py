@@ -35,7 +35,6 @@ _log = get_logger(__name__)
 _AT_ONCE: Final = 20
 """Targets of one question, each with at most 500 users: the messages of one transaction."""
 _MOST_PER_ROUND: Final = 200
-_MOST_LOOKED_AT: Final = 20_000
 _QUESTIONS_AT_ONCE: Final = 4
 _LEASE: Final = 60.0
 """Longer than a question and its answer take."""
@@ -77,7 +76,7 @@ class DivideGroups:
 
     async def _round(self) -> int:
         async with self._db.system() as tx:
-            leased = await groups.claim(tx, limit=_MOST_PER_ROUND, look=_MOST_LOOKED_AT, lease=_LEASE)
+            leased = await groups.claim(tx, limit=_MOST_PER_ROUND, lease=_LEASE)
             now = await tx.now()
         leased.sort(key=lambda each: each.message.org_id)
         of_tenants = [list(each) for _, each in groupby(leased, key=lambda each: each.message.org_id)]

@@ -11,6 +11,7 @@ from tocsin_kit.db.rows import columns
 from tocsin_notify.domain.message import GROUP, Step, Stored
 from tocsin_notify.domain.page import State
 from tocsin_notify.store.messages import Message, message_of
+from tocsin_notify.store.turns import taken_in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +23,15 @@ class Leased:
     expired: bool
 
 
-# One of each tenant before the second of any. What another replica claims at this moment is passed over.
-_CLAIM: Final = f"""
-WITH due AS (
-  SELECT id, org_id, send_time FROM messages WHERE state = 'scheduled' AND channel = $1 AND send_time <= app_now()
-    AND (lease_until IS NULL OR lease_until <= app_now())
-  ORDER BY send_time LIMIT $4
-), turns AS (
-  SELECT *, row_number() OVER (PARTITION BY org_id ORDER BY send_time, id) AS turn FROM due
-), chosen AS (
-  SELECT id FROM turns ORDER BY turn, send_time, id LIMIT $2
-), mine AS (
-  SELECT m.id FROM messages m JOIN chosen c USING (id)
-  WHERE m.state = 'scheduled' AND m.send_time <= app_now() AND (m.lease_until IS NULL OR m.lease_until <= app_now())
-  FOR UPDATE OF m SKIP LOCKED
+_DUE: Final = taken_in_turns(
+    "messages",
+    time="send_time",
+    living="state = 'scheduled'",
+    due="channel = $2 AND send_time <= app_now() AND (lease_until IS NULL OR lease_until <= app_now())",
 )
-UPDATE messages m SET lease_until = app_now() + make_interval(secs => $3), tries = m.tries + 1 FROM mine WHERE m.id = mine.id
+_CLAIM: Final = f"""
+WITH RECURSIVE {_DUE}
+UPDATE messages m SET lease_until = app_now() + make_interval(secs => $3), tries = m.tries + 1 FROM taken t WHERE m.id = t.id
 RETURNING {columns(Message, of="m")}, m.tries,
   coalesce(m.send_time + make_interval(secs => m.expire_seconds) <= app_now(), false) AS expired
 """
@@ -82,10 +76,10 @@ WHERE org_id = $1 AND parent = $2 AND state IN ('scheduled', 'released') RETURNI
 """
 
 
-async def claim(tx: Tx, *, limit: int, look: int, lease: float) -> list[Leased]:
-    """Those of all tenants that are due, at most `limit`, leased; tenants in turns. `look`: how many due ones are looked at."""
+async def claim(tx: Tx, *, limit: int, lease: float) -> list[Leased]:
+    """Those of all tenants that are due, in turns, at most `limit`, leased; without those that another replica works on."""
     found = []
-    for row in await tx.fetch(_CLAIM, GROUP, limit, lease, look):
+    for row in await tx.fetch(_CLAIM, limit, GROUP, lease):
         values = dict(row)
         tries, expired = values.pop("tries"), values.pop("expired")
         found.append(Leased(message_of(values), tries, expired))

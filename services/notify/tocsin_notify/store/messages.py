@@ -13,6 +13,7 @@ from tocsin_kit.db.rows import columns
 from tocsin_notify.domain.message import GROUP, Step, Stored
 from tocsin_notify.domain.page import Channel, State, Urgency
 from tocsin_notify.store.notifications import EARLY
+from tocsin_notify.store.turns import taken_in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,15 @@ UPDATE messages SET state = $3, state_reason = $4, version = version + 1, update
 WHERE org_id = $1 AND id = $2 RETURNING {columns(Message)}
 """
 # A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
-_CLAIM: Final = f"""
-WITH due AS (
-  SELECT id FROM messages WHERE state = 'scheduled' AND send_time <= app_now() + make_interval(secs => {EARLY})
-    AND (channel IS NULL OR channel = ANY($2::text[]))
-  ORDER BY send_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
+_DUE: Final = taken_in_turns(
+    "messages",
+    time="send_time",
+    living="state = 'scheduled'",
+    due=f"send_time <= app_now() + make_interval(secs => {EARLY}) AND (channel IS NULL OR channel = ANY($2::text[]))",
 )
-UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM due d WHERE m.id = d.id
+_CLAIM: Final = f"""
+WITH RECURSIVE {_DUE}
+UPDATE messages m SET state = 'released', version = m.version + 1, update_time = app_now() FROM taken t WHERE m.id = t.id
 RETURNING {columns(Message, of="m")}
 """
 _UNREACHABLE: Final = """
@@ -162,7 +165,7 @@ async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
 
 
 async def claim(tx: Tx, limit: int) -> list[Message]:
-    """Those of all tenants that are due, at most `limit`, which are released by it; not what only a newer version can send."""
+    """Those of all tenants that are due, in turns, at most `limit`, released by it; not what only a newer version can send."""
     return [_message(row) for row in await tx.fetch(_CLAIM, limit, list(Channel))]
 
 

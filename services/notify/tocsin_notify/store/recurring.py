@@ -12,6 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.domain.recurrence import RecurringState
+from tocsin_notify.store.turns import taken_in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ UPDATE recurring_messages SET state = $3, state_reason = $4, next_time = $5, upd
 WHERE org_id = $1 AND id = $2 RETURNING {_COLUMNS}
 """
 # One that is paused or ended meanwhile is locked: it is passed over, and its new state is looked at by the next round.
-_DUE: Final = f"""
-SELECT {_COLUMNS} FROM recurring_messages WHERE state = 'active' AND next_time <= app_now()
-ORDER BY next_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
-"""
+_TAKEN: Final = taken_in_turns(
+    "recurring_messages", time="next_time", living="state = 'active'", due="next_time <= app_now()", what=_COLUMNS
+)
+_DUE: Final = f"WITH RECURSIVE {_TAKEN} SELECT {_COLUMNS} FROM taken ORDER BY turn, place, id"
 _OCCUR: Final = """
 INSERT INTO messages (org_id, id, send_time, sender, user_id, channel, address, subject, body, about, urgency, expire_seconds)
 SELECT r.org_id, g.id, g.send_time, r.sender, r.user_id, r.channel, r.address, r.subject, r.body, r.about, r.urgency,
@@ -125,7 +126,7 @@ async def change(tx: Tx, id: UUID, state: RecurringState, reason: str, next_time
 
 
 async def due(tx: Tx, limit: int) -> list[Recurring]:
-    """Those of all tenants that are due, locked; without those that another replica works on."""
+    """Those of all tenants that are due, in turns, locked; without those that another replica works on."""
     return [_row(row) for row in await tx.fetch(_DUE, limit)]
 
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import tocsin_escalation
 from prometheus_client import CollectorRegistry
+from tocsin_escalation.app.notice_jobs import NOTICE
 from tocsin_escalation.app.plan_notices import PlanNotices
-from tocsin_escalation.app.send_notices import NOTICE, SendNotices
+from tocsin_escalation.app.send_notices import SendNotices
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store.schedules import layers_to_json

@@ -49,11 +49,14 @@ from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.incident_events import EVENT
 from tocsin_escalation.app.jobs import CANCEL, PAGE
 from tocsin_escalation.app.key_record import OwnKeyRecord
+from tocsin_escalation.app.notice_jobs import NOTICE
 from tocsin_escalation.app.plan_notices import PlanNotices
 from tocsin_escalation.app.queue_tasks import ReminderTasks, TimerTasks
 from tocsin_escalation.app.reminders import Remind
-from tocsin_escalation.app.send_notices import NOTICE, SendNotices
+from tocsin_escalation.app.resting import Resting
+from tocsin_escalation.app.send_notices import SendNotices
 from tocsin_escalation.app.summaries import Summaries
+from tocsin_escalation.app.tell_changes import TellChanges
 from tocsin_escalation.app.watch_incidents import Feeds
 from tocsin_escalation.app.watch_on_call import OnCalls
 from tocsin_escalation.clients.calendar_source import CalendarSource
@@ -250,7 +253,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("timers", worker.run)
     loops.add("overdue", Sweep(settings.sweep_seconds, sweeps.fire_overdue))
     loops.add("reminders", Sweep(settings.sweep_seconds, Remind(db, effects).everything))
-    loops.add("notice-plans", Sweep(settings.notice_look_seconds, PlanNotices(db).soon))
+    loops.add("notice-plans", Sweep(settings.notice_look_seconds, Resting(PlanNotices(db).look).soon))
+    loops.add("shift-changes", Sweep(settings.notice_look_seconds, Resting(TellChanges(db, metrics).look).soon))
     loops.add("notices", Sweep(1.0, SendNotices(db, metrics, settings.notices_per_second, notice_relay.nudge).round))
     loops.add("redis-watch", Sweep(1.0, timers.mirror.watch))
     loops.add("rearm", Sweep(settings.rearm_ahead_seconds / 3, sweeps.rearm_soon))

@@ -10,6 +10,7 @@ ACROSS_TENANTS = {
     "escalations.delete_resolved": "retention: what was resolved long ago, of all tenants",
     "feeds.end_old": "retention: feeds that were not opened again, of all tenants",
     "reminders.due": "the sweep of reminders that are due",
+    "known_shifts.tenants": "who has a user that wants to know what moves in their shifts",
     "shift_notices.tenants": "who has a user that wants notices of shifts",
     "shift_notices.due": "the sweep of notices that are due",
     "shift_notices.delete_old": "retention: notices of days ago, of all tenants",

@@ -1,6 +1,7 @@
 """Notices of shifts on a real database: planned from the schedules, moved with them, and sent once."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -8,9 +9,20 @@ from uuid import uuid4
 import pytest
 from asyncpg import LockNotAvailableError, QueryCanceledError
 from tocsin.notify.v1 import notification_pb2
-from tocsin_escalation.app import overrides, people, plan_notices, policies, schedules, send_notices, shift_notices
+from tocsin_escalation.app import (
+    overrides,
+    people,
+    plan_notices,
+    policies,
+    schedules,
+    send_notices,
+    shift_notices,
+    swaps,
+)
+from tocsin_escalation.app.notice_jobs import NOTICE
 from tocsin_escalation.app.plan_notices import PlanNotices
-from tocsin_escalation.app.send_notices import NOTICE, SendNotices
+from tocsin_escalation.app.send_notices import SendNotices
+from tocsin_escalation.app.tell_changes import TellChanges
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
@@ -19,6 +31,7 @@ from tocsin_escalation.store.directory import UserRow
 from tocsin_escalation.store.overrides import OverrideRow
 from tocsin_escalation.store.schedules import ScheduleRow
 from tocsin_escalation.store.shift_notices import Wanted
+from tocsin_escalation.store.swaps import SwapRow
 from tocsin_kit.db.pool import Tx
 
 from tests.store.escalation.recorders import ORG, Desk
@@ -284,3 +297,60 @@ async def test_a_round_is_bounded_and_the_tenants_take_turns(desk: Desk) -> None
         taken = await store.due(tx, 10)
     assert [org for org, _ in taken].count("small") == 2
     assert len(taken) == 10
+
+
+CHANGES = Wanted(None, False, None, "", changes=True)
+
+
+async def look(desk: Desk) -> None:
+    await TellChanges(desk.db, desk.effects.metrics).look()
+
+
+async def test_who_loses_and_who_gains_a_shift_is_told_once_a_change_has_lasted(desk: Desk) -> None:
+    begins = await begins_in(desk, 3)
+    await desk.db.run(ORG, lambda tx: people.create_user(tx, UserRow("carl", "Carl", "", False)))
+    await want(desk, CHANGES, "ana", "carl")
+    await look(desk)
+    await puts(desk, "carl", begins, hours=8)
+    await look(desk)
+    assert await sent(desk) == [], "it may be taken back"
+    await desk.passes(minutes=2)
+    await asyncio.gather(look(desk), look(desk))
+    told = {job.user: job for job in await sent(desk)}
+    assert set(told) == {"users/ana", "users/carl"}
+    assert len(await sent(desk)) == 2
+    assert told["users/ana"].title == "Your shifts have changed: Web"
+    assert "; on call is Carl (an override)" in told["users/ana"].text
+    assert told["users/carl"].text.startswith("Now yours: Web, ")
+    await desk.passes(hours=30)
+    await look(desk)
+    await want(desk, Wanted(None, False, None, ""), "ana")
+    await want(desk, CHANGES, "ana")
+    await desk.db.run(ORG, lambda tx: schedules.delete(tx, "web", ""))
+    for _ in range(2):
+        await look(desk)
+        await desk.passes(minutes=3)
+    assert len(await sent(desk)) == 2, "carl's shift is over, and what ana knew was forgotten"
+
+
+async def test_who_wants_to_hear_of_swaps_is_told_of_offers_and_answers(desk: Desk) -> None:
+    begins = await begins_in(desk, 3)
+    row = SwapRow(uuid4(), "web", "ana", begins, begins + HOUR, None, None, ("ben",), "ill", "users/ana")
+
+    async def offer(tx: Tx, to: tuple[str, ...]) -> SwapRow:
+        return await swaps.create(tx, replace(row, id=uuid4(), offered_to=to))
+
+    await desk.db.run(ORG, lambda tx: offer(tx, ("ben",)))
+    assert await sent(desk) == [], "nobody is told who has not asked for it"
+    await want(desk, Wanted(None, False, None, "email", swaps=True), "ana", "ben")
+    made = await desk.db.run(ORG, lambda tx: offer(tx, ()))
+    [job] = await sent(desk)
+    assert (job.user, job.title) == ("users/ben", "ana offers you time on call: Web")
+    assert f"Accept or decline it as swaps/{made.id}." in job.text
+    assert job.channel_override == notification_pb2.CHANNEL_EMAIL
+    assert job.expire_time.ToDatetime(UTC) == begins
+    other = await desk.db.run(ORG, lambda tx: offer(tx, ("ben",)))
+    await desk.db.run(ORG, lambda tx: swaps.decline(tx, other, "ben"))
+    await desk.db.run(ORG, lambda tx: swaps.accept(tx, made, "ben", "users/ben"))
+    titles = [job.title for job in await sent(desk) if job.user == "users/ana"]
+    assert titles == ["Nobody takes your time on call; declined by ben: Web", "ben takes your time on call: Web"]

@@ -4,7 +4,6 @@ A look compares what should come with what is planned, so whatever changes who i
 planned is a row. It is sent by `send_notices`, which asks the schedules once more.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
 
-from tocsin_escalation.app import coming_shifts
+from tocsin_escalation.app import coming_shifts, notice_jobs
 from tocsin_escalation.app.coming_shifts import Shifts
 from tocsin_escalation.app.halves import begun, in_halves
-from tocsin_escalation.domain.schedules.clock import UnknownZone, clock, minute_of
+from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.shift_notices import Choice, Key, Notice, NoticeState, Shift, planned
 from tocsin_escalation.store import on_call, shift_notices
 from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
@@ -28,8 +27,6 @@ _log = get_logger(__name__)
 
 _TENANTS: Final = 50
 """That are read together."""
-_REST: Final = 10
-"""Times as long as it took, no further look begins."""
 _SCHEDULES: Final = 2000
 """The same of all of them."""
 _USERS: Final = 200
@@ -52,15 +49,6 @@ class PlanNotices:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._rests_until = float("-inf")
-
-    async def soon(self) -> None:
-        """`look`, unless the last one was so long that pages would feel another one so soon. Raises DATABASE_UNAVAILABLE."""
-        began = time.monotonic()
-        if began >= self._rests_until:
-            await self.look()
-            ended = time.monotonic()
-            self._rests_until = ended + _REST * (ended - began)
 
     async def look(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
@@ -127,11 +115,8 @@ async def _write(tx: Tx, users: Mapping[str, Chooser], shifts: Shifts) -> None:
 
 
 def choice_of(chooser: Chooser) -> Choice:
-    """What the user wants; nothing while they are disabled. A zone that is not known any more counts as UTC."""
-    try:
-        zone = clock(chooser.time_zone or "UTC").zone
-    except UnknownZone:
-        zone = "UTC"
+    """What the user wants; nothing while they are disabled."""
+    zone = notice_jobs.zone_of(chooser.time_zone)
     since = minute_of(chooser.update_time)
     if chooser.disabled:
         return Choice(zone, None, False, None, since)

@@ -14,17 +14,14 @@ from functools import partial
 from typing import Final
 
 from tocsin.notify.v1 import notification_pb2
-from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
-from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import coming_shifts
+from tocsin_escalation.app import coming_shifts, notice_jobs
 from tocsin_escalation.app.halves import begun, in_halves
 from tocsin_escalation.app.plan_notices import choice_of, told_in
-from tocsin_escalation.domain.schedules.clock import minute_of, time_of
-from tocsin_escalation.domain.shift_notice_texts import LONGEST_TEXT, Names, OpenIncident, incidents_text, text_of
+from tocsin_escalation.domain.schedules.clock import minute_of
+from tocsin_escalation.domain.shift_notice_texts import Names, OpenIncident, Text, incidents_text, text_of
 from tocsin_escalation.domain.shift_notices import (
     Key,
     NoticeKind,
@@ -42,9 +39,6 @@ from tocsin_escalation.store.shift_notices import Chooser, NoticeRow
 
 _log = get_logger(__name__)
 
-NOTICE: Final = "notice"
-"""The kind of their outbox rows."""
-_ACTOR: Final = "your shift notices"
 _REST: Final = timedelta(minutes=1)
 """After which a user whose notices could not be sent is tried again."""
 
@@ -71,7 +65,7 @@ class SendNotices:
     """Of all tenants. Every replica may run it."""
 
     def __init__(self, db: Database, metrics: EscalationMetrics, most: int, nudge: Callable[[], None]) -> None:
-        """`most`: users in one round. `nudge` wakes the relay of `NOTICE`."""
+        """`most`: users in one round. `nudge` wakes the relay of notices."""
         self._db = db
         self._metrics = metrics
         self._most = most
@@ -113,7 +107,7 @@ class SendNotices:
         }
         messages = [message for verdict in verdicts.values() for message in verdict.messages]
         jobs = await _jobs(tx, messages, now)
-        await outbox.append_many(tx, NOTICE, [("", job.SerializeToString()) for job in jobs])
+        await notice_jobs.append(tx, jobs)
         sent = [(each.chooser.user_id, key, NoticeState.SENT) for each in messages for key in each.keys]
         skipped = [(user, key, NoticeState.SKIPPED) for user, verdict in verdicts.items() for key in verdict.skipped]
         gone = [(user, key) for user, verdict in verdicts.items() for key in verdict.gone]
@@ -190,23 +184,10 @@ def _job(
     chooser, zone = message.chooser, choice_of(message.chooser).zone
     text = text_of(message.kind, message.shifts, names, zone, now)
     body = text.body
+    schedules = frozenset(shift.schedule for shift in message.shifts)
     if message.kind is NoticeKind.HAND_OVER:
-        schedules = frozenset(shift.schedule for shift in message.shifts)
         body += "\n\n" + incidents_text(incidents, schedules, zone, cut=cut)
-    schedules_named = {f"schedules/{shift.schedule}" for shift in message.shifts}
-    job = notification_pb2.NotificationJob(
-        page=f"pages/{new_id()}",
-        org_id=org_id,
-        type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
-        user=f"users/{chooser.user_id}",
-        title=text.title,
-        text=body if len(body) <= LONGEST_TEXT else body[: LONGEST_TEXT - 1] + "…",
-        about=schedules_named.pop() if len(schedules_named) == 1 else "",
-        severity=SEVERITY_INFO,
-        actor=_ACTOR,
+    expires = min(ends(key, now) for key in message.keys)
+    return notice_jobs.job(
+        org_id, chooser.user_id, chooser.channel, Text(text.title, body), schedules, message.due, expires
     )
-    if chooser.channel:
-        job.channel_override = notification_pb2.Channel.Value(f"CHANNEL_{chooser.channel.upper()}")
-    job.planned_time.FromDatetime(time_of(message.due))
-    job.expire_time.FromDatetime(time_of(min(ends(key, now) for key in message.keys)))
-    return job

@@ -5,7 +5,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import not_found
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.store import directory, shift_notices
+from tocsin_escalation.store import directory, known_shifts, shift_notices
 from tocsin_escalation.store.shift_notices import ChoiceRow, Wanted
 
 NOTHING = ChoiceRow("", None, False, None, "", 0, None)
@@ -23,6 +23,8 @@ async def replace(tx: Tx, user: str, etag: str, wanted: Wanted) -> tuple[ChoiceR
     await must_exist(tx, user)
     before = await shift_notices.get(tx, user, lock=True) or NOTHING
     require_etag(etag, before.version)
+    if not wanted.changes:
+        await known_shifts.forget(tx, user)
     return before, await shift_notices.save(tx, user, wanted)
 
 

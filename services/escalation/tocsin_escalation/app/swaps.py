@@ -13,7 +13,7 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import planned, targets
+from tocsin_escalation.app import planned, swap_messages, targets
 from tocsin_escalation.app.schedules import LONGEST_OF_ALL, must
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of, time_of
@@ -39,7 +39,7 @@ async def create(tx: Tx, row: SwapRow) -> SwapRow:
     if row.user_id in row.offered_to:
         raise invalid("swap.offered_to", f"names users/{row.user_id}, whose time is offered")
     # The schedule stays as it is until this has committed.
-    await must(tx, row.schedule_id, lock=True)
+    kept = await must(tx, row.schedule_id, lock=True)
     _check_times(row, planned.minute(await tx.now()))
     await planned.begin(tx, swaps.TABLE, row, row.user_id, "swap.offered")
     # Who takes it is known when it is offered to one; others are looked at when they accept.
@@ -53,7 +53,9 @@ async def create(tx: Tx, row: SwapRow) -> SwapRow:
     except NotPossible as refused:
         field = "offered" if refused.stretch.giver == row.user_id else "in_return"
         raise invalid(f"swap.{field}", str(refused)) from None
-    return await swaps.insert(tx, row)
+    made = await swaps.insert(tx, row)
+    await swap_messages.offered(tx, made, row.offered_to or _line_ups(kept))
+    return made
 
 
 async def must_read(tx: Tx, id_: UUID) -> tuple[SwapRow, datetime]:
@@ -106,6 +108,7 @@ async def accept(tx: Tx, row: SwapRow, user: str, author: str) -> SwapRow:
         raise planned.too_many(f"schedules/{row.schedule_id}", "overrides", planned.MOST)
     for each in made:
         await overrides.insert(tx, _override(row, each, author))
+    await swap_messages.answered(tx, row, [user], accepted=True)
     return await swaps.close(tx, row.id, SwapState.ACCEPTED, user, row.declined_by)
 
 
@@ -114,6 +117,8 @@ async def decline(tx: Tx, row: SwapRow, user: str) -> SwapRow:
     await _may_take(tx, row, await must(tx, row.schedule_id), user)
     declined = row.declined_by if user in row.declined_by else (*row.declined_by, user)
     gone = row.offered_to and set(row.offered_to) <= set(declined)
+    if gone:
+        await swap_messages.answered(tx, row, declined, accepted=False)
     return await swaps.close(tx, row.id, SwapState.DECLINED if gone else SwapState.OFFERED, "", declined)
 
 
@@ -144,10 +149,13 @@ async def _may_take(tx: Tx, row: SwapRow, schedule: ScheduleRow, user: str) -> N
         raise invalid("user", f"users/{user} offers the swap; WithdrawSwap takes it back")
     if row.offered_to and user not in row.offered_to:
         raise invalid("user", f"{COLLECTION}/{row.id} is not offered to users/{user}")
-    line_ups = {each for layer in current(schedule.layers) for group in layer.line_up for each in group}
-    if not row.offered_to and user not in line_ups:
+    if not row.offered_to and user not in _line_ups(schedule):
         text = f"{COLLECTION}/{row.id} is offered to the users of schedules/{schedule.id}, and users/{user} is in no line-up"
         raise invalid("user", text)
+
+
+def _line_ups(schedule: ScheduleRow) -> set[str]:
+    return {each for layer in current(schedule.layers) for group in layer.line_up for each in group}
 
 
 async def _schedule(tx: Tx, row: SwapRow, taker: str) -> Schedule:

@@ -67,7 +67,7 @@ def text_of(kind: NoticeKind, shifts: Sequence[Shift], names: Names, zone: str, 
             count = f"{len(shifts)} shift{'s' * (len(shifts) != 1)}"
             if not shifts:
                 return Text(
-                    "The coming week: you are not on call", f"No shift of yours begins by {_wall(now + WEEK, zone)}."
+                    "The coming week: you are not on call", f"No shift of yours begins by {wall(now + WEEK, zone)}."
                 )
             return Text(f"The coming week: {count}", _lines(shifts, names, zone, begun=now))
 
@@ -90,10 +90,10 @@ def incidents_text(incidents: Sequence[OpenIncident], schedules: frozenset[str],
 
 def _begins(start: int | None, zone: str, now: int) -> str:
     assert start is not None, "no notice is planned before a shift that was under way already"
-    wall = _wall(start, zone)
+    begins = wall(start, zone)
     if start > now:
-        return f"Your shift begins {wall}, in {_length(start - now)}"
-    return f"Your shift began {wall}, {_length(now - start)} ago"
+        return f"Your shift begins {begins}, in {_length(start - now)}"
+    return f"Your shift began {begins}, {_length(now - start)} ago"
 
 
 def _lines(shifts: Sequence[Shift], names: Names, zone: str, *, begun: int = ALWAYS) -> str:
@@ -105,22 +105,23 @@ def _lines(shifts: Sequence[Shift], names: Names, zone: str, *, begun: int = ALW
 
 
 def _line(shift: Shift, names: Names, zone: str, begun: int) -> str:
-    start = "now" if shift.start is None or shift.start <= begun else _wall(shift.start, zone)
-    end = f"to {_wall(shift.end, zone)}" if shift.end is not None else "for more than a week"
+    start = "now" if shift.start is None or shift.start <= begun else wall(shift.start, zone)
+    end = f"to {wall(shift.end, zone)}" if shift.end is not None else "for more than a week"
     before = f"; you take over from {names.people(shift.hands_over)}" if shift.hands_over else ""
     beside = f"; with {names.people(shift.beside)}" if shift.beside else ""
     return f"{names.schedule(shift.schedule)}: {start} {end}{before}{beside}"
 
 
 def _incident(incident: OpenIncident, zone: str) -> str:
-    since = _wall(minute_of(incident.create_time), zone)
+    since = wall(minute_of(incident.create_time), zone)
     severity = _SEVERITIES.get(incident.severity, "critical")
     return f"- {_cut(incident.title, _LONGEST_TITLE)} ({severity}, {incident.state}, since {since})"
 
 
-def _wall(minute: int, zone: str) -> str:
-    wall = wall_of(clock(zone).local(minute))
-    return f"{wall:%a} {wall.day} {wall:%b %H:%M}"
+def wall(minute: int, zone: str) -> str:
+    """As people read it: `Mon 3 Aug 09:00`."""
+    at = wall_of(clock(zone).local(minute))
+    return f"{at:%a} {at.day} {at:%b %H:%M}"
 
 
 def _length(minutes: int) -> str:

@@ -100,7 +100,8 @@ def _wanted(given: pb.ShiftNoticeSettings) -> Wanted:
         hour, minute = map(int, given.week_ahead.time.split(":"))
         week = week_minutes(given.week_ahead.day - 1, hour, minute)
     channel = Channel.Name(given.channel).removeprefix("CHANNEL_").lower() if given.channel else ""
-    return Wanted(None if before is None else before // _MINUTE, given.hand_over, week, channel)
+    minutes = None if before is None else before // _MINUTE
+    return Wanted(minutes, given.hand_over, week, channel, given.changes, given.swaps)
 
 
 def _settings_to(user: str, row: ChoiceRow) -> pb.ShiftNoticeSettings:
@@ -111,6 +112,8 @@ def _settings_to(user: str, row: ChoiceRow) -> pb.ShiftNoticeSettings:
         channel=Channel.Value(f"CHANNEL_{row.channel.upper()}") if row.channel else 0,  # type: ignore[arg-type]
         update_time=timestamp(row.update_time),
         etag=etag(row.version),
+        changes=row.changes,
+        swaps=row.swaps,
     )
     if row.week_minute is not None:
         day, minute = divmod(row.week_minute, DAY)

@@ -203,6 +203,8 @@ def shift_notice_choices(metadata: MetaData) -> Table:
         column("next_due", TIME, nullable=True),
         column("version", Integer, default="1"),
         column("update_time", TIME, default=NOW),
+        column("changes", Boolean, default="false"),
+        column("swaps", Boolean, default="false"),
         primary_key("org_id", "user_id"),
         foreign_key(
             ["org_id", "user_id"],
@@ -214,6 +216,29 @@ def shift_notice_choices(metadata: MetaData) -> Table:
         check("before_minutes BETWEEN 5 AND 10080", name="shift_notice_choices_before"),
         check("week_minute BETWEEN 0 AND 10079", name="shift_notice_choices_week"),
         index("shift_notice_choices_due", "next_due", "org_id", "user_id", where="next_due IS NOT NULL"),
+        index("shift_notice_choices_changes", "org_id", "user_id", where="changes"),
+    )
+
+
+def known_shifts(metadata: MetaData) -> Table:
+    """What users who want to be told of changes know of their time on call up to `until`."""
+    return Table(
+        "known_shifts",
+        metadata,
+        column("org_id", Text),
+        column("user_id", Text),
+        column("until", TIME),
+        column("stretches", JSONB, comment="By schedule: minutes [start, end) since 1970"),
+        column("changed_time", TIME, nullable=True, comment="Since when the schedules say something else"),
+        column("version", Integer, default="1"),
+        primary_key("org_id", "user_id"),
+        foreign_key(
+            ["org_id", "user_id"],
+            "shift_notice_choices",
+            ["org_id", "user_id"],
+            name="known_shifts_choice_fkey",
+            ondelete="CASCADE",
+        ),
     )
 
 

@@ -24,12 +24,17 @@ _MOST_DUE: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a user asks for. None: not that notice. `channel` empty: as their rules say."""
+    """What a user asks for. None: not that notice. `channel` empty: as their rules say.
+
+    `changes`: a message when their shifts move. `swaps`: messages about swaps.
+    """
 
     before_minutes: int | None
     hand_over: bool
     week_minute: int | None
     channel: str
+    changes: bool = False
+    swaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class ChoiceRow:
     channel: str
     version: int
     update_time: datetime | None
+    changes: bool = False
+    swaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Chooser:
     channel: str
     version: int
     update_time: datetime
+    changes: bool
+    swaps: bool
     time_zone: str
     disabled: bool
 
@@ -83,10 +92,11 @@ _NOTICE: Final = columns(NoticeRow)
 _CHOOSER: Final = f"c.org_id, {columns(ChoiceRow, of='c')}, u.time_zone, u.disabled"
 _GET: Final = f"SELECT {_CHOICE} FROM shift_notice_choices WHERE org_id = $1 AND user_id = $2"
 _SAVE: Final = f"""
-INSERT INTO shift_notice_choices AS c (org_id, user_id, before_minutes, hand_over, week_minute, channel)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO shift_notice_choices AS c (org_id, user_id, before_minutes, hand_over, week_minute, channel, changes, swaps)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (org_id, user_id) DO UPDATE SET before_minutes = excluded.before_minutes, hand_over = excluded.hand_over,
-  week_minute = excluded.week_minute, channel = excluded.channel, version = c.version + 1, update_time = app_now()
+  week_minute = excluded.week_minute, channel = excluded.channel, changes = excluded.changes, swaps = excluded.swaps,
+  version = c.version + 1, update_time = app_now()
 RETURNING {columns(ChoiceRow, of="c")}
 """
 _TENANTS: Final = """
@@ -105,6 +115,10 @@ WHERE c.org_id = ANY($1::text[])
 _LOCK: Final = f"""
 SELECT {_CHOOSER} FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.user_id
 WHERE c.org_id = $1 AND c.user_id = ANY($2::text[]) ORDER BY c.user_id FOR UPDATE OF c SKIP LOCKED
+"""
+_TOLD_OF_SWAPS: Final = f"""
+SELECT {_CHOOSER} FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.user_id
+WHERE c.org_id = $1 AND c.user_id = ANY($2::text[]) AND c.swaps AND NOT u.disabled ORDER BY c.user_id
 """
 _SCHEDULES: Final = """
 SELECT w.org_id, s.id FROM unnest($1::text[]) AS w(org_id)
@@ -182,10 +196,23 @@ async def get(tx: Tx, user: str, *, lock: bool = False) -> ChoiceRow | None:
 async def save(tx: Tx, user: str, wanted: Wanted) -> ChoiceRow:
     """What the user wants from now on."""
     record = await tx.fetchrow(
-        _SAVE, tx.org_id, user, wanted.before_minutes, wanted.hand_over, wanted.week_minute, wanted.channel
+        _SAVE,
+        tx.org_id,
+        user,
+        wanted.before_minutes,
+        wanted.hand_over,
+        wanted.week_minute,
+        wanted.channel,
+        wanted.changes,
+        wanted.swaps,
     )
     assert record is not None, "an insert returns its row"
     return ChoiceRow(**record)
+
+
+async def told_of_swaps(tx: Tx, users: Collection[str]) -> list[Chooser]:
+    """Those of the tenant's users who want to be told of swaps."""
+    return [Chooser(**record) for record in await tx.fetch(_TOLD_OF_SWAPS, tx.org_id, sorted(users))]
 
 
 async def tenants(tx: Tx, after: str, limit: int) -> list[str]:

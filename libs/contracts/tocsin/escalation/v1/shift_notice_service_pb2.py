@@ -30,7 +30,7 @@ from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_no
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tocsin/escalation/v1/shift_notice_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"y\n\tWeekAhead\x12\x36\n\x03\x64\x61y\x18\x01 \x01(\x0e\x32\x1d.tocsin.escalation.v1.WeekdayB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x04time\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\"\xd3\x02\n\x13ShiftNoticeSettings\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12<\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x04\x08\x80\xf5$2\x03\x08\xac\x02\x12\x11\n\thand_over\x18\x03 \x01(\x08\x12\x33\n\nweek_ahead\x18\x04 \x01(\x0b\x32\x1f.tocsin.escalation.v1.WeekAhead\x12\x36\n\x07\x63hannel\x18\x05 \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x05\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xe9\x01\n\x0bShiftNotice\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.tocsin.escalation.v1.ShiftNoticeKind\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x05state\x18\x05 \x01(\x0e\x32&.tocsin.escalation.v1.ShiftNoticeState\"W\n\x1dGetShiftNoticeSettingsRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"j\n\x1eGetShiftNoticeSettingsResponse\x12H\n\x15shift_notice_settings\x18\x01 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettings\"\x95\x01\n UpdateShiftNoticeSettingsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12P\n\x15shift_notice_settings\x18\x02 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettingsB\x06\xbaH\x03\xc8\x01\x01\"m\n!UpdateShiftNoticeSettingsResponse\x12H\n\x15shift_notice_settings\x18\x01 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettings\"\x8b\x01\n\x17ListShiftNoticesRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"m\n\x18ListShiftNoticesResponse\x12\x38\n\rshift_notices\x18\x01 \x03(\x0b\x32!.tocsin.escalation.v1.ShiftNotice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x95\x01\n\x0fShiftNoticeKind\x12!\n\x1dSHIFT_NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18SHIFT_NOTICE_KIND_BEFORE\x10\x01\x12\x1f\n\x1bSHIFT_NOTICE_KIND_HAND_OVER\x10\x02\x12 \n\x1cSHIFT_NOTICE_KIND_WEEK_AHEAD\x10\x03*\x93\x01\n\x10ShiftNoticeState\x12\"\n\x1eSHIFT_NOTICE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSHIFT_NOTICE_STATE_PLANNED\x10\x01\x12\x1b\n\x17SHIFT_NOTICE_STATE_SENT\x10\x02\x12\x1e\n\x1aSHIFT_NOTICE_STATE_SKIPPED\x10\x03\x32\xec\x03\n\x12ShiftNoticeService\x12\x97\x01\n\x16GetShiftNoticeSettings\x12\x33.tocsin.escalation.v1.GetShiftNoticeSettingsRequest\x1a\x34.tocsin.escalation.v1.GetShiftNoticeSettingsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\xb3\x01\n\x19UpdateShiftNoticeSettings\x12\x36.tocsin.escalation.v1.UpdateShiftNoticeSettingsRequest\x1a\x37.tocsin.escalation.v1.UpdateShiftNoticeSettingsResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x85\x01\n\x10ListShiftNotices\x12-.tocsin.escalation.v1.ListShiftNoticesRequest\x1a..tocsin.escalation.v1.ListShiftNoticesResponse\"\x12\xaa\xbb\x18\x0eschedules:readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tocsin/escalation/v1/shift_notice_service.proto\x12\x14tocsin.escalation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/escalation/v1/schedule.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"y\n\tWeekAhead\x12\x36\n\x03\x64\x61y\x18\x01 \x01(\x0e\x32\x1d.tocsin.escalation.v1.WeekdayB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x04time\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([01][0-9]|2[0-3]):[0-5][0-9]$\"\xf3\x02\n\x13ShiftNoticeSettings\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12<\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x04\x08\x80\xf5$2\x03\x08\xac\x02\x12\x11\n\thand_over\x18\x03 \x01(\x08\x12\x33\n\nweek_ahead\x18\x04 \x01(\x0b\x32\x1f.tocsin.escalation.v1.WeekAhead\x12\x36\n\x07\x63hannel\x18\x05 \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x05\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0f\n\x07\x63hanges\x18\x08 \x01(\x08\x12\r\n\x05swaps\x18\t \x01(\x08\"\xe9\x01\n\x0bShiftNotice\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.tocsin.escalation.v1.ShiftNoticeKind\x12\x10\n\x08schedule\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64ue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x05state\x18\x05 \x01(\x0e\x32&.tocsin.escalation.v1.ShiftNoticeState\"W\n\x1dGetShiftNoticeSettingsRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"j\n\x1eGetShiftNoticeSettingsResponse\x12H\n\x15shift_notice_settings\x18\x01 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettings\"\x95\x01\n UpdateShiftNoticeSettingsRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12P\n\x15shift_notice_settings\x18\x02 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettingsB\x06\xbaH\x03\xc8\x01\x01\"m\n!UpdateShiftNoticeSettingsResponse\x12H\n\x15shift_notice_settings\x18\x01 \x01(\x0b\x32).tocsin.escalation.v1.ShiftNoticeSettings\"\x8b\x01\n\x17ListShiftNoticesRequest\x12\x36\n\x04user\x18\x01 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"m\n\x18ListShiftNoticesResponse\x12\x38\n\rshift_notices\x18\x01 \x03(\x0b\x32!.tocsin.escalation.v1.ShiftNotice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x95\x01\n\x0fShiftNoticeKind\x12!\n\x1dSHIFT_NOTICE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18SHIFT_NOTICE_KIND_BEFORE\x10\x01\x12\x1f\n\x1bSHIFT_NOTICE_KIND_HAND_OVER\x10\x02\x12 \n\x1cSHIFT_NOTICE_KIND_WEEK_AHEAD\x10\x03*\x93\x01\n\x10ShiftNoticeState\x12\"\n\x1eSHIFT_NOTICE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSHIFT_NOTICE_STATE_PLANNED\x10\x01\x12\x1b\n\x17SHIFT_NOTICE_STATE_SENT\x10\x02\x12\x1e\n\x1aSHIFT_NOTICE_STATE_SKIPPED\x10\x03\x32\xec\x03\n\x12ShiftNoticeService\x12\x97\x01\n\x16GetShiftNoticeSettings\x12\x33.tocsin.escalation.v1.GetShiftNoticeSettingsRequest\x1a\x34.tocsin.escalation.v1.GetShiftNoticeSettingsResponse\"\x12\xaa\xbb\x18\x0eschedules:read\x12\xb3\x01\n\x19UpdateShiftNoticeSettings\x12\x36.tocsin.escalation.v1.UpdateShiftNoticeSettingsRequest\x1a\x37.tocsin.escalation.v1.UpdateShiftNoticeSettingsResponse\"%\xaa\xbb\x18\x0fschedules:write\xc2\xbb\x18\x0eschedules:self\x12\x85\x01\n\x10ListShiftNotices\x12-.tocsin.escalation.v1.ListShiftNoticesRequest\x1a..tocsin.escalation.v1.ListShiftNoticesResponse\"\x12\xaa\xbb\x18\x0eschedules:readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,28 +67,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHIFTNOTICESERVICE'].methods_by_name['UpdateShiftNoticeSettings']._serialized_options = b'\252\273\030\017schedules:write\302\273\030\016schedules:self'
   _globals['_SHIFTNOTICESERVICE'].methods_by_name['ListShiftNotices']._loaded_options = None
   _globals['_SHIFTNOTICESERVICE'].methods_by_name['ListShiftNotices']._serialized_options = b'\252\273\030\016schedules:read'
-  _globals['_SHIFTNOTICEKIND']._serialized_start=1685
-  _globals['_SHIFTNOTICEKIND']._serialized_end=1834
-  _globals['_SHIFTNOTICESTATE']._serialized_start=1837
-  _globals['_SHIFTNOTICESTATE']._serialized_end=1984
+  _globals['_SHIFTNOTICEKIND']._serialized_start=1717
+  _globals['_SHIFTNOTICEKIND']._serialized_end=1866
+  _globals['_SHIFTNOTICESTATE']._serialized_start=1869
+  _globals['_SHIFTNOTICESTATE']._serialized_end=2016
   _globals['_WEEKAHEAD']._serialized_start=270
   _globals['_WEEKAHEAD']._serialized_end=391
   _globals['_SHIFTNOTICESETTINGS']._serialized_start=394
-  _globals['_SHIFTNOTICESETTINGS']._serialized_end=733
-  _globals['_SHIFTNOTICE']._serialized_start=736
-  _globals['_SHIFTNOTICE']._serialized_end=969
-  _globals['_GETSHIFTNOTICESETTINGSREQUEST']._serialized_start=971
-  _globals['_GETSHIFTNOTICESETTINGSREQUEST']._serialized_end=1058
-  _globals['_GETSHIFTNOTICESETTINGSRESPONSE']._serialized_start=1060
-  _globals['_GETSHIFTNOTICESETTINGSRESPONSE']._serialized_end=1166
-  _globals['_UPDATESHIFTNOTICESETTINGSREQUEST']._serialized_start=1169
-  _globals['_UPDATESHIFTNOTICESETTINGSREQUEST']._serialized_end=1318
-  _globals['_UPDATESHIFTNOTICESETTINGSRESPONSE']._serialized_start=1320
-  _globals['_UPDATESHIFTNOTICESETTINGSRESPONSE']._serialized_end=1429
-  _globals['_LISTSHIFTNOTICESREQUEST']._serialized_start=1432
-  _globals['_LISTSHIFTNOTICESREQUEST']._serialized_end=1571
-  _globals['_LISTSHIFTNOTICESRESPONSE']._serialized_start=1573
-  _globals['_LISTSHIFTNOTICESRESPONSE']._serialized_end=1682
-  _globals['_SHIFTNOTICESERVICE']._serialized_start=1987
-  _globals['_SHIFTNOTICESERVICE']._serialized_end=2479
+  _globals['_SHIFTNOTICESETTINGS']._serialized_end=765
+  _globals['_SHIFTNOTICE']._serialized_start=768
+  _globals['_SHIFTNOTICE']._serialized_end=1001
+  _globals['_GETSHIFTNOTICESETTINGSREQUEST']._serialized_start=1003
+  _globals['_GETSHIFTNOTICESETTINGSREQUEST']._serialized_end=1090
+  _globals['_GETSHIFTNOTICESETTINGSRESPONSE']._serialized_start=1092
+  _globals['_GETSHIFTNOTICESETTINGSRESPONSE']._serialized_end=1198
+  _globals['_UPDATESHIFTNOTICESETTINGSREQUEST']._serialized_start=1201
+  _globals['_UPDATESHIFTNOTICESETTINGSREQUEST']._serialized_end=1350
+  _globals['_UPDATESHIFTNOTICESETTINGSRESPONSE']._serialized_start=1352
+  _globals['_UPDATESHIFTNOTICESETTINGSRESPONSE']._serialized_end=1461
+  _globals['_LISTSHIFTNOTICESREQUEST']._serialized_start=1464
+  _globals['_LISTSHIFTNOTICESREQUEST']._serialized_end=1603
+  _globals['_LISTSHIFTNOTICESRESPONSE']._serialized_start=1605
+  _globals['_LISTSHIFTNOTICESRESPONSE']._serialized_end=1714
+  _globals['_SHIFTNOTICESERVICE']._serialized_start=2019
+  _globals['_SHIFTNOTICESERVICE']._serialized_end=2511
 # @@protoc_insertion_point(module_scope)

@@ -120,6 +120,8 @@ class ShiftNoticeSettings(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    SWAPS_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """`users/{user}`."""
     hand_over: _builtins.bool
@@ -130,6 +132,10 @@ class ShiftNoticeSettings(_message.Message):
     """
     etag: _builtins.str
     """Output only at first; send back what was read to change."""
+    changes: _builtins.bool
+    """Whether a message comes when a change makes time on call of the next 28 days the user's, or takes it from them."""
+    swaps: _builtins.bool
+    """Whether a message comes when a swap is offered to the user, and when one that they offer is accepted or declined by all."""
     @_builtins.property
     def before(self) -> _duration_pb2.Duration:
         """How long before each shift its notice comes: whole minutes, five minutes to seven days. Unset: no such notice."""
@@ -152,10 +158,12 @@ class ShiftNoticeSettings(_message.Message):
         channel: _notification_pb2.Channel.ValueType = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        changes: _builtins.bool = ...,
+        swaps: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "update_time", b"update_time", "week_ahead", b"week_ahead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "channel", b"channel", "etag", b"etag", "hand_over", b"hand_over", "update_time", b"update_time", "user", b"user", "week_ahead", b"week_ahead"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "changes", b"changes", "channel", b"channel", "etag", b"etag", "hand_over", b"hand_over", "swaps", b"swaps", "update_time", b"update_time", "user", b"user", "week_ahead", b"week_ahead"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ShiftNoticeServiceStub:
-    """Tells users of their shifts: before each begins, when it begins, and once a week what is ahead.
+    """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
     Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
@@ -35,6 +35,11 @@ class ShiftNoticeServiceStub:
     whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
+
+    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
+    `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
+    told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.
 
     At most `ESCALATION_NOTICES_PER_SECOND` users (100 by default) are told in a second by each replica, and the tenants take turns. No page
     waits for a notice.
@@ -64,7 +69,7 @@ class ShiftNoticeServiceStub:
 
 
 class ShiftNoticeServiceServicer:
-    """Tells users of their shifts: before each begins, when it begins, and once a week what is ahead.
+    """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
     Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
@@ -73,6 +78,11 @@ class ShiftNoticeServiceServicer:
     whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
+
+    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
+    `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
+    told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.
 
     At most `ESCALATION_NOTICES_PER_SECOND` users (100 by default) are told in a second by each replica, and the tenants take turns. No page
     waits for a notice.
@@ -95,7 +105,8 @@ class ShiftNoticeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListShiftNotices(self, request, context):
-        """Lists the notices of a user that are planned for the coming day, and those of the last two days, by the time they are due.
+        """Lists the notices of a user that are planned for the coming day, and those of the last two days, by the time they are due. Messages
+        about changes and swaps are not among them: notify's `ListNotifications` has them.
         Reasons: `USER_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -129,7 +140,7 @@ def add_ShiftNoticeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShiftNoticeService:
-    """Tells users of their shifts: before each begins, when it begins, and once a week what is ahead.
+    """Tells users of their shifts: before each begins, when it begins, once a week what is ahead, and when a change moves them.
 
     Each user chooses which of these notices they get. Nobody gets one who has not asked for it: a message that nobody expects at a shift's
     beginning is read as a page. A notice is a message to one user, through one contact method that does not ring.
@@ -138,6 +149,11 @@ class ShiftNoticeService:
     whoever is on call then. A change that is made less than `ESCALATION_NOTICE_LOOK_SECONDS` (15 by default) before its shift's notice
     is due may bring that notice late by as much. What is due while no replica runs comes once one does: the notices of a shift until an
     hour after its beginning, and say that it has begun; the look ahead until a day later. Later than that they are skipped.
+
+    Changes are told whatever makes them: an override, a swap, a fixed period, an absence, a changed or deleted schedule, a calendar of
+    others, a new version of the time zones. What is compared is the user's time on call of the next 28 days, every
+    `ESCALATION_NOTICE_LOOK_SECONDS`; what is different for a minute or two is told in one message, and what is taken back by then is not
+    told. Changes beyond the 28 days are not told: the shifts are in the look ahead and in the calendar feed.
 
     At most `ESCALATION_NOTICES_PER_SECOND` users (100 by default) are told in a second by each replica, and the tenants take turns. No page
     waits for a notice.

@@ -1,0 +1,107 @@
+"""What users know of their shifts who want to be told when these change."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from asyncpg import Record
+from tocsin_kit.db.pool import Tx
+
+from tocsin_escalation.domain.schedules.clock import minute_of, time_of
+from tocsin_escalation.domain.shift_changes import Known, Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Knower:
+    """A user who wants to be told of changes, and what they know; None: nothing is written down so far. `version`: of that."""
+
+    org_id: str
+    user_id: str
+    channel: str
+    time_zone: str
+    known: Known | None
+    version: int
+
+
+_TENANTS: Final = """
+WITH RECURSIVE orgs (org_id, n) AS (
+  SELECT (SELECT org_id FROM shift_notice_choices WHERE changes AND org_id > $1 ORDER BY org_id LIMIT 1), 1
+  UNION ALL
+  SELECT (SELECT c.org_id FROM shift_notice_choices c WHERE c.changes AND c.org_id > orgs.org_id ORDER BY c.org_id LIMIT 1),
+    orgs.n + 1
+  FROM orgs WHERE orgs.org_id IS NOT NULL AND orgs.n < $2
+)
+SELECT org_id FROM orgs WHERE org_id IS NOT NULL
+"""
+_KNOWERS: Final = """
+SELECT c.org_id, c.user_id, c.channel, u.time_zone, k.until, k.stretches, k.changed_time, coalesce(k.version, 0) AS version
+FROM shift_notice_choices c JOIN users u ON u.org_id = c.org_id AND u.id = c.user_id
+LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
+WHERE c.org_id = ANY($1::text[]) AND c.changes AND NOT u.disabled
+"""
+# The choice is locked as well: a user who wants to be told no more is not told.
+_LOCK: Final = """
+SELECT c.user_id, coalesce(k.version, 0) AS version FROM shift_notice_choices c
+LEFT JOIN known_shifts k ON k.org_id = c.org_id AND k.user_id = c.user_id
+WHERE c.org_id = $1 AND c.user_id = ANY($2::text[]) AND c.changes ORDER BY c.user_id FOR UPDATE OF c SKIP LOCKED
+"""
+_SAVE: Final = """
+INSERT INTO known_shifts AS k (org_id, user_id, until, stretches, changed_time)
+SELECT $1, * FROM unnest($2::text[], $3::timestamptz[], $4::jsonb[], $5::timestamptz[])
+ON CONFLICT (org_id, user_id) DO UPDATE SET until = excluded.until, stretches = excluded.stretches,
+  changed_time = excluded.changed_time, version = k.version + 1
+"""
+
+
+async def tenants(tx: Tx, after: str, limit: int) -> list[str]:
+    """Those of whose users any wants to be told, behind `after`."""
+    return [record["org_id"] for record in await tx.fetch(_TENANTS, after, limit)]
+
+
+async def knowers(tx: Tx, org_ids: Sequence[str]) -> list[Knower]:
+    """Those of these tenants, without those who are disabled."""
+    return [_knower(record) for record in await tx.fetch(_KNOWERS, list(org_ids))]
+
+
+async def lock(tx: Tx, users: Collection[str]) -> dict[str, int]:
+    """The versions of the tenant's users who want to be told; without those that another replica works on."""
+    return {record["user_id"]: record["version"] for record in await tx.fetch(_LOCK, tx.org_id, sorted(users))}
+
+
+async def save(tx: Tx, known: Sequence[tuple[str, Known]]) -> None:
+    """What locked users know from now on."""
+    await tx.execute(
+        _SAVE,
+        tx.org_id,
+        [user for user, _ in known],
+        [time_of(each.until) for _, each in known],
+        [_json(each.stretches) for _, each in known],
+        [None if each.changed is None else time_of(each.changed) for _, each in known],
+    )
+
+
+async def forget(tx: Tx, user: str) -> None:
+    """A user of the tenant does not want to be told any more."""
+    await tx.execute("DELETE FROM known_shifts WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
+
+
+def _json(stretches: Sequence[Stretch]) -> str:
+    listed: dict[str, list[tuple[int, int]]] = {}
+    for each in stretches:
+        listed.setdefault(each.schedule, []).append((each.start, each.end))
+    return json.dumps(listed)
+
+
+def _knower(record: Record) -> Knower:
+    known = None
+    if record["until"] is not None:
+        stretches = [
+            Stretch(schedule, start, end)
+            for schedule, listed in json.loads(record["stretches"]).items()
+            for start, end in listed
+        ]
+        changed: datetime | None = record["changed_time"]
+        known = Known(minute_of(record["until"]), tuple(stretches), None if changed is None else minute_of(changed))
+    return Knower(record["org_id"], record["user_id"], record["channel"], record["time_zone"], known, record["version"])

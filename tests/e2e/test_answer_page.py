@@ -95,7 +95,7 @@ async def test_a_link_shows_and_acts_once(tenant: Tenant, browser: Browser) -> N
     assert TITLE in browser.says
     assert "<b>" not in browser.text
     assert "Nobody has answered yet. Paged at level 1: ana." in browser.says
-    assert browser.buttons == ["acknowledge", "escalate", "resolve", "note"]
+    assert browser.buttons == ["acknowledge", "escalate", "snooze", "resolve", "note"]
     assert "<script" not in browser.text
     assert browser.headers["Cache-Control"] == "no-store"
     assert browser.headers["Referrer-Policy"] == "no-referrer"
@@ -161,6 +161,23 @@ async def test_i_cannot_pages_the_next_level(tenant: Tenant, browser: Browser) -
     assert await browser.presses("acknowledge") == 303
     assert (await tenant.incident(incident)).acknowledged_by == "users/ben"
     await tenant.everybody["ana"].is_told(incident, "acknowledgment")
+
+
+async def test_not_now_pages_again_when_the_time_is_over(tenant: Tenant, browser: Browser) -> None:
+    incident, link = await paged(tenant)
+    await browser.opens(link)
+    assert "Not now: page again in 15 min 30 min 1 h 4 h" in browser.says
+    for minutes in ("", "7", "-15", "15 "):
+        assert await browser.presses("snooze", minutes=minutes) == 400
+    assert await browser.presses("snooze", minutes="15") == 303
+    assert "ana snoozed it at" in browser.says
+    assert "Snoozed: nobody is paged. Paged again at" in browser.says
+    assert (await tenant.incident(incident)).state == incident_pb2.INCIDENT_STATE_SNOOZED
+    assert any("snoozed by users/ana (by link) until" in said for said in await messages(tenant, incident))
+    await tenant.passes(minutes=14)
+    assert (await tenant.incident(incident)).state == incident_pb2.INCIDENT_STATE_SNOOZED
+    await tenant.passes(minutes=1)
+    await tenant.everybody["ana"].is_paged(incident)
 
 
 async def test_two_answers_at_once_are_one(world: World, tenant: Tenant, browser: Browser) -> None:

@@ -252,7 +252,9 @@ def test_what_a_person_means_who_answers_a_page_of_a_merged_incident() -> None:
     into = two.incident_id
     assert pass_on(one.incident_id, Acknowledged(ANA, "sms"), runs) == (into, Acknowledged(ANA, "sms", one.incident_id))
     assert pass_on(one.incident_id, Escalated(ANA), runs) == (into, Escalated(ANA, source=one.incident_id))
-    for event in (Escalated(ANA, 2), Snoozed(ANA, MINUTE), Reassigned(ANA), RespondersAdded(ANA, ())):
+    pause = Snoozed(ANA, MINUTE, "link")
+    assert pass_on(one.incident_id, pause, runs) == (into, replace(pause, source=one.incident_id))
+    for event in (Escalated(ANA, 2), Reassigned(ANA), RespondersAdded(ANA, ())):
         assert pass_on(one.incident_id, event, runs) == (one.incident_id, event), "of its own policy and people"
     assert pass_on(two.incident_id, Acknowledged(ANA), runs) == (into, Acknowledged(ANA))
     gone = {one.incident_id: ends}
@@ -274,6 +276,8 @@ def test_an_answer_that_was_passed_on_says_where_it_came_from() -> None:
     assert story.decisions[-1].notes[0].message == f"of incidents/{OTHER}, which is merged into this one: same disk"
     told = passed_on(OTHER, Escalated(ANA, via="call"))
     assert told == Noted(ANA, f"escalated (by call): passed on to incidents/{OTHER}, into which this one is merged")
+    told = passed_on(OTHER, Snoozed(ANA, MINUTE, "link"))
+    assert told == Noted(ANA, f"snoozed (by link): passed on to incidents/{OTHER}, into which this one is merged")
 
 
 class Incidents(RuleBasedStateMachine):

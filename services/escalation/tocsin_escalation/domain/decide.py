@@ -83,8 +83,8 @@ def decide(run: Escalation, event: Event, now: datetime, directory: Directory, t
                 return Decision(run, refusal=Refusal.INCIDENT_STATE)
             note = Note(NoteKind.UNACKNOWLEDGED, actor, f"given back by {actor}", run.level)
             return _page_again(next_generation(run), note, now, now, directory, timer_id)
-        case Snoozed(actor=actor, duration=duration):
-            return _snooze(run, actor, duration, now, timer_id)
+        case Snoozed():
+            return _snooze(run, event, now, timer_id)
         case Escalated():
             return _escalate(run, event, now, directory, timer_id)
         case Reassigned():
@@ -249,13 +249,13 @@ def _acknowledge(run: Escalation, event: Acknowledged, now: datetime, timer_id: 
     return Decision(following, (stop, *news(following, PageType.ACKNOWLEDGMENT, actor, now)), (note,))
 
 
-def _snooze(run: Escalation, actor: str, duration: timedelta, now: datetime, timer_id: UUID) -> Decision:
+def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> Decision:
     following = _let_go(halt(run))
-    end = now + duration
+    actor, end = event.actor, now + event.duration
     following = replace(
         following, state=State.SNOOZED, timer=Timer(timer_id, TimerKind.SNOOZE_END, end, following.generation)
     )
-    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor} until {end:%Y-%m-%d %H:%M:%S} UTC", run.level)
+    note = Note(NoteKind.SNOOZED, actor, f"snoozed by {actor}{_by(event)} until {end:%Y-%m-%d %H:%M:%S} UTC", run.level)
     return Decision(following, (StopPages(run.generation, f"snoozed by {actor}"),), (note,))
 
 
@@ -326,7 +326,7 @@ def _resolve(run: Escalation, event: Resolved, now: datetime) -> Decision:
     return Decision(following, (stop, *told), (note,))
 
 
-def _by(event: Acknowledged | Escalated | Resolved) -> str:
+def _by(event: Acknowledged | Snoozed | Escalated | Resolved) -> str:
     via = f" (by {event.via})" if event.via else ""
     return f"{via} in answer to incidents/{event.source}, which is merged into this one" if event.source else via
 

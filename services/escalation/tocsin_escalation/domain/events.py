@@ -64,7 +64,7 @@ class TimerRemoved:
 class Acknowledged:
     """A person works on it. `via`: through what they answered, in words; empty for a call of the API.
 
-    `source`: the incident that they answered, when that one is merged into this one. So in `Escalated` and `Resolved`.
+    `source`: the incident that they answered, when that one is merged into this one. So in `Snoozed`, `Escalated` and `Resolved`.
     """
 
     actor: str
@@ -85,6 +85,8 @@ class Snoozed:
 
     actor: str
     duration: timedelta
+    via: str = ""
+    source: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tocsin_escalation.domain.events import (
     MergedFrom,
     Noted,
     Resolved,
+    Snoozed,
     Started,
     TimerFired,
     Unmerged,
@@ -122,7 +123,7 @@ def merge_all(
         yield part.incident_id, Merged(actor, target.incident_id, along=True)
 
 
-PassedOn = Acknowledged | Escalated
+PassedOn = Acknowledged | Snoozed | Escalated
 """What a person means for the incident that pages, when they answer a page of one that is merged into it by now."""
 
 
@@ -149,7 +150,13 @@ def last_of(id_: UUID, runs: Mapping[UUID, Escalation]) -> UUID:
 
 def passed_on(into: UUID, event: PassedOn) -> Noted:
     """What the timeline of the merged incident says of it."""
-    did = "acknowledged" if isinstance(event, Acknowledged) else "escalated"
+    match event:
+        case Acknowledged():
+            did = "acknowledged"
+        case Snoozed():
+            did = "snoozed"
+        case Escalated():
+            did = "escalated"
     via = f" (by {event.via})" if event.via else ""
     return Noted(event.actor, f"{did}{via}: passed on to incidents/{into}, into which this one is merged")
 

@@ -131,7 +131,7 @@ class IncidentService(pb_grpc.IncidentServiceServicer):
         return await self._one(request, pb.UnacknowledgeIncidentResponse, _step(request, Unacknowledged(_actor())))
 
     async def SnoozeIncident(self, request: pb.SnoozeIncidentRequest, context: Context) -> pb.SnoozeIncidentResponse:
-        step = _step(request, Snoozed(_actor(), request.duration.ToTimedelta()))
+        step = _answer(request, Snoozed(_actor(), request.duration.ToTimedelta(), request.via))
         return await self._one(request, pb.SnoozeIncidentResponse, step)
 
     async def EscalateIncident(

@@ -14,7 +14,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.stored_jobs import job_of_page
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import Action, Asked
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.domain.page import Kind
 from tocsin_notify.domain.template import LANGUAGES
@@ -43,7 +43,7 @@ class Escalation(Protocol):
         """As it is now."""
         ...
 
-    async def act(self, person: Person, action: Action, text: str, request_id: UUID, via: str) -> None:
+    async def act(self, person: Person, asked: Asked, request_id: UUID, via: str) -> None:
         """Idempotent by `request_id`."""
         ...
 
@@ -128,7 +128,7 @@ class Answers:
             return view
         return replace(view, incident=incident)
 
-    async def act(self, view: View, action: Action, text: str = "") -> AnswerLink:
+    async def act(self, view: View, asked: Asked) -> AnswerLink:
         """Do it as this person, and return the link that goes on from here.
 
         Raises LinkUsed, and the errors of escalation: then nothing was done, and the link is as good as before. A repeat
@@ -139,7 +139,7 @@ class Answers:
             raise LinkUsed
 
         async def begin(tx: Tx) -> bool:
-            return await link_uses.begin(tx, link.page, link.turn, action)
+            return await link_uses.begin(tx, link.page, link.turn, asked.action)
 
         if not await self._db.run(link.org_id, begin):
             raise LinkUsed
@@ -147,8 +147,8 @@ class Answers:
             if view.members is not None:
                 await self._whole.acknowledge(link.org_id, view.person.user, link.page, "link")
             else:
-                request_id = uuid5(link.page, f"{link.turn} {action} {text}")
-                await self._escalation.act(view.person, action, text, request_id, "link")
+                request_id = uuid5(link.page, f"{link.turn} {asked}")
+                await self._escalation.act(view.person, asked, request_id, "link")
         except TocsinError as error:
             if error.reason != ErrorReason.ERROR_REASON_CANCEL_UNCONFIRMED:
                 async with self._db.transaction(link.org_id) as tx:
@@ -157,7 +157,11 @@ class Answers:
         async with self._db.transaction(link.org_id) as tx:
             await link_uses.finish(tx, link.page, link.turn)
         _log.info(
-            "answered", org_id=link.org_id, user=view.person.user, incident=view.person.incident, action=str(action)
+            "answered",
+            org_id=link.org_id,
+            user=view.person.user,
+            incident=view.person.incident,
+            action=str(asked.action),
         )
         return link.next()
 

@@ -17,7 +17,7 @@ from tocsin_kit.logging import get_logger
 from tocsin_notify.app.answer import Escalation, Person, Whole
 from tocsin_notify.app.receipts import AttemptName, Receipts
 from tocsin_notify.app.stored_jobs import job_of_page
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import Action, Asked
 from tocsin_notify.domain.evidence import Evidence, Receipt
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import contacts
@@ -155,7 +155,7 @@ class Presses:
                 await self._whole.acknowledge(name.org_id, user, row.page_id, press.via)
             else:
                 request_id = uuid5(row.page_id, press.request)
-                await self._escalation.act(person, press.action, "", request_id, press.via)
+                await self._escalation.act(person, Asked(press.action), request_id, press.via)
         except TocsinError as error:
             answer = _meaning(error)
             _log.warning("answer_not_taken", action=str(press.action), error=error.message, **fields)

@@ -19,7 +19,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answer import Escalation, Person
 from tocsin_notify.channels.text import one_line, severity_word
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import Action, Asked
 from tocsin_notify.domain.sms_reply import Reply, code_of, read_reply
 from tocsin_notify.store import contacts
 
@@ -112,7 +112,7 @@ class SlackCommands:
         [one] = meant
         request_id = uuid5(_id(one.incident), f"slack command {occurrence}")
         try:
-            await self._escalation.act(one.person, Action.ACKNOWLEDGE, "", request_id, "slack")
+            await self._escalation.act(one.person, Asked(Action.ACKNOWLEDGE), request_id, "slack")
         except TocsinError as error:
             if error.reason not in _OVER:
                 raise

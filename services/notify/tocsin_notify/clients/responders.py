@@ -17,7 +17,7 @@ from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.errors import from_rpc_error
 
 from tocsin_notify.app.answer import Person
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import Action, Asked
 
 if TYPE_CHECKING:
     # Exists in the generated types only: the same stub, with awaitable answers.
@@ -50,13 +50,17 @@ class Responders:
         response: pb.ListIncidentsResponse = await self._call(self._stub.ListIncidents, request, person, _READ_SECONDS)
         return response.incidents
 
-    async def act(self, person: Person, action: Action, text: str, request_id: UUID, via: str) -> None:
+    async def act(self, person: Person, asked: Asked, request_id: UUID, via: str) -> None:
         """See the contract of each method for what it raises."""
         name, id = person.incident, str(request_id)
-        match action:
+        match asked.action:
             case Action.ACKNOWLEDGE:
                 acknowledge = pb.AcknowledgeIncidentRequest(request_id=id, name=name, via=via)
                 await self._call(self._stub.AcknowledgeIncident, acknowledge, person, _ACT_SECONDS)
+            case Action.SNOOZE:
+                snooze = pb.SnoozeIncidentRequest(request_id=id, name=name, via=via)
+                snooze.duration.FromTimedelta(asked.snooze)
+                await self._call(self._stub.SnoozeIncident, snooze, person, _ACT_SECONDS)
             case Action.ESCALATE:
                 escalate = pb.EscalateIncidentRequest(request_id=id, name=name, via=via)
                 await self._call(self._stub.EscalateIncident, escalate, person, _ACT_SECONDS)
@@ -64,7 +68,7 @@ class Responders:
                 resolve = pb.ResolveIncidentRequest(request_id=id, name=name, via=via)
                 await self._call(self._stub.ResolveIncident, resolve, person, _ACT_SECONDS)
             case Action.NOTE:
-                note = pb.AddNoteRequest(request_id=id, name=name, text=text)
+                note = pb.AddNoteRequest(request_id=id, name=name, text=asked.text)
                 await self._call(self._stub.AddNote, note, person, _ACT_SECONDS)
 
     async def acknowledge_all(self, person: Person, names: Sequence[str], request_id: UUID, via: str) -> None:

@@ -1,6 +1,6 @@
 """The answer page: GET shows, POST acts. Mail scanners and previews open links, so a GET never changes anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import grpc
@@ -11,7 +11,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_notify.app.answer import Answers, LinkUsed, View
 from tocsin_notify.channels.links import PATH, Links
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import SNOOZES, Action, Asked, minutes_of
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.http.answer_page import HEADERS, answer_page, message_page
 from tocsin_notify.http.bundle_page import bundle_page
@@ -20,6 +20,7 @@ from tocsin_notify.http.forms import read_form
 _log = get_logger(__name__)
 
 _LONGEST_NOTE: Final = 4096
+_SNOOZES: Final = {str(minutes_of(snooze)): snooze for snooze in SNOOZES}
 _PROBLEMS: Final = {
     ErrorReason.ERROR_REASON_INCIDENT_RESOLVED: "problem_over",
     ErrorReason.ERROR_REASON_INCIDENT_STATE: "problem_merged",
@@ -59,17 +60,15 @@ class AnswerPages:
         if view is None:
             return _unknown()
         fields = dict(await read_form(request))
-        text = fields.get("text", "").replace("\r\n", "\n").replace("\0", "").strip()[:_LONGEST_NOTE]
-        try:
-            action = Action(fields.get("action", ""))
-        except ValueError:
+        asked = _asked(fields)
+        if asked is None:
             return _html(self._shown(view, view.words.problem_buttons), 400)
-        if view.members is not None and action is not Action.ACKNOWLEDGE:
+        if view.members is not None and asked.action is not Action.ACKNOWLEDGE:
             return _html(self._shown(view, view.words.problem_open_first), 400)
-        if action is Action.NOTE and not text:
+        if asked.action is Action.NOTE and not asked.text:
             return _html(answer_page(view, problem=view.words.problem_empty_note), 400)
         try:
-            following = await self._answers.act(view, action, text)
+            following = await self._answers.act(view, asked)
         except LinkUsed:
             problem = "" if view.spent or view.expired else view.words.problem_at_once
             return await self._again(view, problem, 410 if view.expired else 409)
@@ -77,7 +76,7 @@ class AnswerPages:
             known = _PROBLEMS.get(error.reason)
             problem = view.words.problem_passing if known is None else str(getattr(view.words, known))
             if known is None:
-                _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(action), error=error.message)
+                _log.warning("answer_not_taken", org_id=view.link.org_id, action=str(asked.action), error=error.message)
             passing = known is None or error.code is grpc.StatusCode.UNAVAILABLE
             return await self._again(view, problem, 503 if passing else 409)
         return self._leads_to(following)
@@ -101,6 +100,20 @@ class AnswerPages:
             page.id: self._links.token(AnswerLink(view.link.org_id, page.id, view.link.expire)) for page in view.members
         }
         return bundle_page(view, view.members, links, problem=problem)
+
+
+def _asked(fields: Mapping[str, str]) -> Asked | None:
+    """None for what no button of ours posts."""
+    try:
+        action = Action(fields.get("action", ""))
+    except ValueError:
+        return None
+    if action is Action.NOTE:
+        return Asked(action, fields.get("text", "").replace("\r\n", "\n").replace("\0", "").strip()[:_LONGEST_NOTE])
+    if action is Action.SNOOZE:
+        snooze = _SNOOZES.get(fields.get("minutes", ""))
+        return None if snooze is None else Asked(action, snooze=snooze)
+    return Asked(action)
 
 
 def _html(text: str, status: int = 200) -> web.Response:

@@ -7,7 +7,7 @@ might ever stand in the page is applied or run.
 import base64
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Final
 
@@ -15,7 +15,7 @@ from tocsin.escalation.v1 import incident_pb2 as pb
 
 from tocsin_notify.app.answer import View
 from tocsin_notify.channels.text import severity_in, severity_word
-from tocsin_notify.domain.action import Action
+from tocsin_notify.domain.action import SNOOZES, Action, minutes_of
 from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.texts.catalogue import words_of
 from tocsin_notify.texts.words import Words
@@ -38,6 +38,8 @@ form{margin:.7rem 0}
 button{display:block;width:100%;min-height:3.5rem;border:0;border-radius:.7rem;font:inherit;font-weight:600;
 font-size:1.1rem;color:#fff;background:#33404f}
 button.acknowledge{background:#1f7a43;min-height:4.5rem;font-size:1.25rem}
+.snooze div{display:flex;gap:.5rem}
+.snooze button{font-size:1rem}
 textarea{display:block;width:100%;min-height:4.5rem;margin-bottom:.5rem;padding:.6rem;border-radius:.6rem;border:1px solid #3a4553;
 background:#0d1015;color:inherit;font:inherit}
 label{display:block;margin:1.2rem 0 .3rem;color:#9aa4b2}
@@ -52,9 +54,9 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
 }
-_OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.RESOLVE)
+_OPEN: Final = (Action.ACKNOWLEDGE, Action.ESCALATE, Action.SNOOZE, Action.RESOLVE)
 _ALLOWED: Final = {
-    pb.INCIDENT_STATE_ACKNOWLEDGED: (Action.RESOLVE, Action.ESCALATE),
+    pb.INCIDENT_STATE_ACKNOWLEDGED: (Action.RESOLVE, Action.ESCALATE, Action.SNOOZE),
     pb.INCIDENT_STATE_RESOLVED: (),
 }
 
@@ -98,12 +100,14 @@ def said(view: View) -> list[str]:
     who, words = short(view.person.user), view.words
     did = {
         Action.ACKNOWLEDGE: words.page_did_acknowledge,
+        Action.SNOOZE: words.page_did_snooze,
         Action.ESCALATE: words.page_did_escalate,
         Action.RESOLVE: words.page_did_resolve,
         Action.NOTE: words.page_did_note,
     }
-    done = [use for use in view.uses if use.done]
-    lines = [did[Action(use.action)].format(who=who, time=time_words(words, use.use_time)) for use in done]
+    # An action of a newer version has no words here.
+    done = [(did[Action(use.action)], use.use_time) for use in view.uses if use.done and use.action in did]
+    lines = [text.format(who=who, time=time_words(words, time)) for text, time in done]
     if view.spent:
         lines.append(words.page_used)
     elif view.expired:
@@ -146,7 +150,9 @@ def _forms(view: View) -> list[str]:
     }
     state = view.incident.state if view.incident is not None else pb.INCIDENT_STATE_UNSPECIFIED
     forms = [
-        f'<form method="post"><button class="{action}" name="action" value="{action}">{labels[action]}</button></form>'
+        _snooze(words)
+        if action is Action.SNOOZE
+        else f'<form method="post"><button class="{action}" name="action" value="{action}">{labels[action]}</button></form>'
         for action in _ALLOWED.get(state, _OPEN)
     ]
     forms.append(
@@ -155,6 +161,21 @@ def _forms(view: View) -> list[str]:
         f'<button name="action" value="note">{words.page_note}</button></form>'
     )
     return forms
+
+
+def _snooze(words: Words) -> str:
+    buttons = "".join(
+        f'<button name="minutes" value="{minutes_of(snooze)}">{_length(words, snooze)}</button>' for snooze in SNOOZES
+    )
+    return (
+        f'<form method="post" class="snooze"><input type="hidden" name="action" value="snooze">'
+        f'<p class="fine">{words.page_snooze}</p><div>{buttons}</div></form>'
+    )
+
+
+def _length(words: Words, snooze: timedelta) -> str:
+    minutes = minutes_of(snooze)
+    return words.page_minutes.format(count=minutes) if minutes < 60 else words.page_hours.format(count=minutes // 60)
 
 
 def short(user: str) -> str:

@@ -296,7 +296,7 @@ link_uses: Final = Table(
     column("done", Boolean, default="false"),
     primary_key("org_id", "page_id", "turn"),
     foreign_key(["page_id"], "pages", ["id"], name="link_uses_page_fkey", ondelete="CASCADE"),
-    check("action IN ('acknowledge', 'escalate', 'resolve', 'note')", name="link_uses_action"),
+    check("action IN ('acknowledge', 'snooze', 'escalate', 'resolve', 'note')", name="link_uses_action"),
     index("link_uses_by_page", "page_id"),
 )
 """Links of pages that were used: a link acts once."""

@@ -109,6 +109,7 @@ class Words:
     pages_for: str
     page_time: str
     page_did_acknowledge: str
+    page_did_snooze: str
     page_did_escalate: str
     page_did_resolve: str
     page_did_note: str
@@ -127,6 +128,9 @@ class Words:
     page_acknowledge: str
     page_escalate: str
     page_resolve: str
+    page_snooze: str
+    page_minutes: str
+    page_hours: str
     page_note_label: str
     page_note: str
     page_some_wait: str

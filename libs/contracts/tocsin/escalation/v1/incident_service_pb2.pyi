@@ -571,12 +571,17 @@ class SnoozeIncidentRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
     name: _builtins.str
     """`incidents/{uuid}`."""
     etag: _builtins.str
     """If set, must be the incident's current one."""
+    via: _builtins.str
+    """Through what the person answered, in words; empty for a call of this API. It stands in the timeline. If the incident is merged by
+    now, and no etag is set, the answer acts on the incident into which it was merged, which is then the one of the response.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """For how long; 1 second to 7 days."""
@@ -588,10 +593,11 @@ class SnoozeIncidentRequest(_message.Message):
         name: _builtins.str = ...,
         etag: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
+        via: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "etag", b"etag", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "etag", b"etag", "name", b"name", "request_id", b"request_id", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,6 +54,17 @@ async def test_reordered_outcomes_come_to_the_same(desk: Desk) -> None:
         assert (await desk.run(incident)).reached is Reached.SOMEBODY
 
 
+async def test_what_moves_an_incident_and_what_only_informs_come_in_one_call(desk: Desk) -> None:
+    left, informed = await desk.opens(), await desk.opens()
+    calls = [await told(desk, informed, SENT), await told(desk, left, DELAYED), await told(desk, left, FAILED)]
+    calls.append(Told(ORG, uuid4(), calls[0].outcome))
+    assert await apply_outcomes(desk.db, desk.effects, [*calls, calls[0]]) == [*[APPLIED] * 3, UNKNOWN, DUPLICATE]
+    assert (await desk.run(informed)).reached is Reached.SOMEBODY
+    assert await desk.paged(left) == [(1, "ana"), (2, "ben")]
+    assert (await desk.said(left))[2:4] == ["page_delayed", "page_failed"]
+    assert (await desk.said(informed)).count("page_sent") == 1
+
+
 async def test_an_outcome_named_with_another_tenant_is_of_no_incident(desk: Desk) -> None:
     incident = await desk.opens()
     foreign = await told(desk, incident, UNREACHABLE, org_id="evil")

@@ -1,20 +1,23 @@
 """What becomes of pages, and what follows from it, told as a responder would tell it."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from tocsin_escalation.domain.decision import NoteKind
-from tocsin_escalation.domain.escalation import Reached, State
+from tocsin_escalation.domain.escalation import Escalation, PagedRun, Reached, State
 from tocsin_escalation.domain.events import (
     Acknowledged,
     Escalated,
     Event,
+    Merged,
     OutcomeKind,
     PageOutcome,
     Reassigned,
     Resolved,
     Snoozed,
 )
+from tocsin_escalation.domain.outcomes import inform
 
 from tests.unit.escalation.people import Story, level, policy, team, user
 
@@ -192,3 +195,44 @@ def test_people_who_are_paged_by_a_reassign_and_cannot_be_reached_are_passed_by(
     story.take(Reassigned("users/ana", targets=(user("dora"),)))
     story.page_ends("dora", UNREACHABLE, reason=NO_METHOD)
     assert story.paged() == [(2, "ben"), (2, "cem")]
+
+
+def paged(run: Escalation) -> PagedRun:
+    return PagedRun(
+        run.org_id,
+        run.incident_id,
+        run.state,
+        run.level,
+        run.repeat,
+        run.generation,
+        run.assignees,
+        run.pages,
+        run.reached,
+    )
+
+
+@pytest.mark.parametrize("kind", [DELAYED, SENT, DELIVERED])
+@pytest.mark.parametrize(
+    "before",
+    [
+        (),
+        (PageOutcome(UUID(int=1), "cem", FAILED),),
+        (Acknowledged("users/ana"),),
+        (Escalated("users/ana"),),
+        (Merged("users/ana", UUID(int=2)),),
+        (Resolved("users/ana"),),
+    ],
+    ids=["at level 1", "another page failed", "acknowledged", "at level 2", "merged", "resolved"],
+)
+def test_what_moves_nothing_is_known_the_same_of_a_run_of_which_little_was_read(
+    kind: OutcomeKind, before: tuple[Event, ...]
+) -> None:
+    story = Story()
+    page = story.page_of("ana")
+    for event in before:
+        story.take(event)
+    for each in (PageOutcome(page, "ana", kind), PageOutcome(page, "ana", SENT)):
+        following = inform(paged(story.run), each)
+        story.take(each)
+        assert following == paged(story.run)
+        assert inform(following, each) is following, "told twice it changes nothing"

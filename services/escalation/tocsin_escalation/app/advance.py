@@ -20,18 +20,18 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import handing_on, incident_events, jobs, journal_notes, sharing, turning
+from tocsin_escalation.app import handing_on, incident_events, jobs, journal_notes, noted, sharing, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
-from tocsin_escalation.domain.escalation import Escalation, Reached, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, TimerKind
 from tocsin_escalation.domain.events import Event, Noted, Reassigned, Resolved, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
-from tocsin_escalation.store import directory, escalations, feeds, timeline, timers, turns
+from tocsin_escalation.store import directory, escalations, feeds, pages, timeline, timers, turns
 from tocsin_escalation.store.timeline import Entry
 
 log = get_logger(__name__)
@@ -281,7 +281,7 @@ class _Work:
         together = Together(tx)
         retitled = {run.incident_id for run in saved if self._retitled(run)}
         await escalations.save(together, [run for run in saved if run.incident_id in self.versioned], retitled=retitled)
-        await escalations.save_pages(together, [run for run in saved if run.incident_id not in self.versioned])
+        await pages.save(together, [run for run in saved if run.incident_id not in self.versioned])
         await timers.replace(together, moved)
         await turns.save(
             together, {(org, id_): (self.people[org].turns or {})[id_] for org, id_ in sorted(self.turned)}
@@ -326,27 +326,10 @@ class _Work:
 
     def _follow(self, effects: Effects, touched: list[Escalation], paged: list[NotificationJob]) -> None:
         effects.after(touched, self.now, paged, cancelled=bool(self.stops))
-        effects.watching.changed({run.org_id for run, _ in self.notes})
         effects.note(journal_notes.added(touched, self.now))
         for type_, count in Counter(page.type.value for _, page in self.pages).items():
             effects.metrics.pages.labels(type_).inc(count)
-        for kind, count in Counter(note.kind.value for _, note in self.notes).items():
-            effects.metrics.events.labels(kind).inc(count)
-        for run, note in self.notes:
-            if note.gap is not None:
-                effects.metrics.gaps_met.labels(note.gap.value).inc()
-            about = {"incident": str(run.incident_id), "org_id": run.org_id, "generation": run.generation}
-            if note.kind in (NoteKind.EXHAUSTED, NoteKind.NOBODY_REACHED):
-                effects.metrics.exhausted.inc(note.kind is NoteKind.EXHAUSTED)
-                if run.reached is Reached.NOBODY:
-                    effects.metrics.nobody_paged.inc()
-                log.error(f"escalation_{note.kind.value}", reason=note.message, reached=run.reached.value, **about)
-            elif note.kind in (NoteKind.PAGE_UNREACHABLE, NoteKind.PAGE_FAILED):
-                event = f"timeline_{note.kind.value}"
-                log.error(event, at_level=note.level, reason=note.message, page=str(note.page), **about)
-            else:
-                event = f"timeline_{note.kind.value}"
-                log.info(event, at_level=note.level, state=run.state.value, actor=note.actor, **about)
+        noted.tell(effects, self.notes)
 
 
 def _still_held(run: Escalation, following: Escalation) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.escalation import Escalation, Run
 from tocsin_escalation.domain.policy import GapChoice
 from tocsin_escalation.domain.words import Word
 
@@ -142,6 +142,6 @@ ASKED = "asked"
 """Keeps the page of a person who was asked for apart from that of their level: they may get both."""
 
 
-def page_id(run: Escalation, type_: str, level: int, user: str) -> UUID:
+def page_id(run: Run, type_: str, level: int, user: str) -> UUID:
     """The same page has the same id however often it is decided: a page handed over twice stays one page."""
     return uuid5(NAMESPACE_URL, f"{run.incident_id}/{run.generation}/{run.repeat}/{level}/{type_}/{user}")

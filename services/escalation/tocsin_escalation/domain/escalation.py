@@ -113,3 +113,22 @@ class Escalation:
     merged_into: UUID | None = None
     last_sequence: int = 0
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PagedRun:
+    """What of an escalation a page's id, a timeline entry and an outcome that moves nothing are made of."""
+
+    org_id: str
+    incident_id: UUID
+    state: State
+    level: int
+    repeat: int
+    generation: int
+    assignees: tuple[str, ...]
+    pages: Mapping[UUID, PageState]
+    reached: Reached
+
+
+Run = Escalation | PagedRun
+"""Where the rest of an escalation is not needed."""

@@ -6,13 +6,14 @@ next turn. Pages of earlier levels, repeats and
 generations have other ids than those of the current level, so their outcomes never move anything.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, PageType, page_id
-from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
 from tocsin_escalation.domain.paging import judge_reached, next_turn, start_level
 from tocsin_escalation.domain.policy import Directory
@@ -37,7 +38,7 @@ def take_outcome(
     note = tell(outcome)
     if outcome.kind is OutcomeKind.DELAYED:
         return Decision(run, notes=(note,))
-    if outcome.kind in (OutcomeKind.SENT, OutcomeKind.DELIVERED):
+    if not outcome.ends:
         pages = _settled(run, outcome, PageState.SENT)
         return Decision(replace(run, pages=pages, reached=Reached.SOMEBODY), notes=(note,))
     following = judge_reached(replace(run, pages=_settled(run, outcome, PageState.FAILED)))
@@ -51,6 +52,16 @@ def take_outcome(
         why = "nobody was reached: every page was unreachable or failed for good, and no level is left"
         return Decision(following, notes=(note, Note(NoteKind.NOBODY_REACHED, "", why)))
     return Decision(following, notes=(note,))
+
+
+def inform(run: PagedRun, outcome: PageOutcome) -> PagedRun:
+    """What an outcome that does not end its page makes of what is known: as `decide`, for a run of which no more was read."""
+    if run.state is State.RESOLVED or outcome.kind is OutcomeKind.DELAYED:
+        return run
+    pages = _settled(run, outcome, PageState.SENT)
+    if pages == run.pages and run.reached is Reached.SOMEBODY:
+        return run
+    return replace(run, pages=pages, reached=Reached.SOMEBODY)
 
 
 def tell(outcome: PageOutcome) -> Note:
@@ -72,12 +83,12 @@ def tell(outcome: PageOutcome) -> Note:
     return Note(_KINDS[outcome.kind], _NOTIFY, text, outcome.level, page=outcome.page, outcome=outcome.key)
 
 
-def _level_pages(run: Escalation) -> list[UUID]:
+def _level_pages(run: Run) -> Iterator[UUID]:
     """The pages that people of the current level may have: one because of the level, one because they were asked for."""
-    return [page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED)]
+    return (page_id(run, type_, run.level, user) for user in run.assignees for type_ in (PageType.ESCALATION, ASKED))
 
 
-def _settled(run: Escalation, outcome: PageOutcome, state: PageState) -> dict[UUID, PageState]:
+def _settled(run: Run, outcome: PageOutcome, state: PageState) -> dict[UUID, PageState]:
     """What is known of the pages once this one ended.
 
     One that was sent stays sent: a failure that is told later is older, or of another method. Unless its provider told

@@ -12,8 +12,8 @@ from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.statements import Statement, constant, param
 
-from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer, TimerKind
-from tocsin_escalation.store import policies, tables
+from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State, Timer, TimerKind
+from tocsin_escalation.store import pages, policies, tables
 
 E: Final = tables.escalations.alias("e")
 _T: Final = tables.timers.alias("t")
@@ -86,7 +86,7 @@ def to_row(r: Record) -> EscalationRow:
         timer=timer,
         assignees=tuple(r["assignees"]),
         paged_users=tuple(r["paged_users"]),
-        pages={UUID(page): PageState(state) for page, state in json.loads(r["pages"]).items()},
+        pages=pages.from_json(r["pages"]),
         reached=Reached(r["reached"]),
         acknowledged_by=r["acknowledged_by"],
         acknowledge_time=r["acknowledge_time"],
@@ -226,7 +226,7 @@ async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
         [run.level for run in runs],
         [run.repeat for run in runs],
         [run.generation for run in runs],
-        [_pages(run) for run in runs],
+        [pages.to_json(run) for run in runs],
         [run.reached.value for run in runs],
         [run.acknowledged_by for run in runs],
         [run.acknowledge_time for run in runs],
@@ -287,7 +287,7 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.resolve_time for run in runs],
         [run.added_alerts_noted for run in runs],
         [run.last_sequence for run in runs],
-        [_pages(run) for run in runs],
+        [pages.to_json(run) for run in runs],
         [run.reached.value for run in runs],
         [run.version for run in runs],
         [run.org_id for run in runs],
@@ -296,28 +296,6 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.handed_on for run in runs],
         [run.merged_into for run in runs],
     )
-
-
-async def save_pages(tx: Tx, runs: Sequence[Escalation]) -> None:
-    """Write what is known of the pages of locked escalations of which nothing else has changed.
-
-    Every page that is sent ends here: no indexed column is touched, and no policy travels.
-    """
-    if not runs:
-        return
-    await tx.execute(
-        """UPDATE escalations e SET pages = n.pages, reached = n.reached, update_time = app_now()
-           FROM unnest($1::text[], $2::uuid[], $3::jsonb[], $4::text[]) AS n(org_id, incident_id, pages, reached)
-           WHERE e.incident_id = n.incident_id AND e.org_id IS NOT DISTINCT FROM n.org_id""",
-        [run.org_id for run in runs],
-        [run.incident_id for run in runs],
-        [_pages(run) for run in runs],
-        [run.reached.value for run in runs],
-    )
-
-
-def _pages(run: Escalation) -> str:
-    return json.dumps({str(page): state for page, state in run.pages.items()})
 
 
 async def get(tx: Tx, incident_id: UUID) -> EscalationRow | None:

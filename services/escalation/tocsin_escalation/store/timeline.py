@@ -11,7 +11,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.decision import Note
-from tocsin_escalation.domain.escalation import Escalation
+from tocsin_escalation.domain.escalation import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,20 @@ _APPEND = """INSERT INTO timeline (org_id, incident_id, create_time, kind, actor
 _APPEND_RETURNING = f"{_APPEND} RETURNING {COLUMNS}"
 
 
-async def append(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> list[Entry]:
+async def append(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> list[Entry]:
     """Write notes, each beside the escalation as it is after it; the entries they became."""
     if not notes:
         return []
     return [_entry(record) for record in await tx.fetch(_APPEND_RETURNING, *_columns(notes))]
 
 
-async def write(tx: Tx, notes: Sequence[tuple[Escalation, Note]]) -> None:
+async def write(tx: Tx, notes: Sequence[tuple[Run, Note]]) -> None:
     """`append` for batches whose entries are not read: to send them back costs more than to write them."""
     if notes:
         await tx.execute(_APPEND, *_columns(notes))
 
 
-def _columns(notes: Sequence[tuple[Escalation, Note]]) -> list[list[object]]:
+def _columns(notes: Sequence[tuple[Run, Note]]) -> list[list[object]]:
     return [
         [run.org_id for run, _ in notes],
         [run.incident_id for run, _ in notes],

@@ -14,7 +14,7 @@ from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.figures import Group, Question
 from tocsin_escalation.domain.schedules.clock import local_of
 from tocsin_escalation.domain.schedules.model import Layer, Turn, Unit
-from tocsin_escalation.store import figures
+from tocsin_escalation.store import figures, page_figures
 from tocsin_escalation.store.schedules import ScheduleRow
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database, Tx
@@ -95,6 +95,7 @@ async def summaries(db: Database) -> None:
             "ANALYZE made",
             "ANALYZE incident_figures",
             "ANALYZE person_figures",
+            "ANALYZE person_days",
         ):
             await tx.execute(statement)
 
@@ -121,7 +122,7 @@ async def summaries(db: Database) -> None:
 
     async def people() -> None:
         async with db.transaction("acme") as tx:
-            rows = await figures.of_pages(tx, replace(QUESTION, zone="", groups=(Group.USER,)), 5001)
+            rows = await page_figures.of_pages(tx, replace(QUESTION, zone="", groups=(Group.USER,)), 5001)
         assert sum(row.pages for row in rows) == INCIDENTS
 
     taken = await best(people)

@@ -17,7 +17,7 @@ from tocsin_escalation.app.count_figures import CountFigures
 from tocsin_escalation.app.summaries import Summaries
 from tocsin_escalation.domain.events import Acknowledged, Noted, Resolved, Unacknowledged
 from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
-from tocsin_escalation.store import counting, escalations, figures, timeline
+from tocsin_escalation.store import counting, escalations, figures, page_figures, timeline
 from tocsin_escalation.store.changes import Position
 from tocsin_escalation.store.directory import TeamRow
 from tocsin_escalation.store.timeline import Entry
@@ -59,7 +59,7 @@ async def incidents(desk: Desk, question: Question = ALL, org_id: str = ORG) -> 
 
 async def pages(desk: Desk, question: Question = ALL, org_id: str = ORG) -> list[PageFigures]:
     async with desk.db.transaction(org_id) as tx:
-        return await figures.of_pages(tx, question, 1000)
+        return await page_figures.of_pages(tx, question, 1000)
 
 
 async def test_what_happened_to_an_incident_counts_where_it_was_opened(desk: Desk) -> None:
@@ -262,6 +262,7 @@ async def test_figures_are_a_tenants_own_and_outlast_its_incidents(desk: Desk) -
     await desk.passes(days=2)
     async with desk.db.system() as tx:
         assert await counting.delete_old(tx, 92, 100) == 2
+        assert await tx.fetchval("SELECT count(*) FROM person_days") == 0
     assert await incidents(desk) == []
 
 
@@ -314,13 +315,46 @@ async def test_any_summary_is_what_the_timelines_say(desk: Desk) -> None:
         question = replace(ALL, zone=zone, groups=groups)
         assert await incidents(desk, question) == by_hand(made, timelines, question)
         by_user = replace(question, groups=(Group.USER, *groups))
-        assert {row.keys: (row.pages, row.acknowledged, row.interruptions) for row in await pages(desk, by_user)} == (
-            pages_by_hand(made, timelines, by_user)
-        )
+        assert counted(await pages(desk, by_user)) == pages_by_hand(made, timelines, by_user)
+    for zone in ZONES:
+        start = BEGIN + timedelta(days=random_.randrange(110, 160), minutes=15 * random_.randrange(96))
+        end = start + timedelta(minutes=15 * random_.choice((3, 90, 200, 2000, 20_000)))
+        by_policy = Question(start, end, zone, (Group.USER, Group.POLICY))
+        assert counted(await pages(desk, by_policy)) == pages_by_hand(made, timelines, by_policy), by_policy
+    await days_are_those_of_the_quarters(desk)
+    async with desk.db.system() as tx:
+        await tx.execute("DELETE FROM person_figures WHERE extract(minute FROM quarter) < 30 OR user_id = 'ben'")
+    await days_are_those_of_the_quarters(desk)
     only = replace(ALL, policies=("day",), severities=(1, 4))
     assert await incidents(desk, only) == by_hand(
         {key: each for key, each in made.items() if each[0] == "day" and each[2] != 2}, timelines, only
     )
+
+
+async def days_are_those_of_the_quarters(desk: Desk) -> None:
+    """Whatever is added, changed or deleted."""
+    async with desk.db.system() as tx:
+        kept = await tx.fetch(
+            "SELECT day, user_id, policy_id, team, pages, acknowledged, quarters::text FROM person_days"
+        )
+        quarters = await tx.fetch("SELECT quarter, user_id, policy_id, team, pages, acknowledged FROM person_figures")
+    days: dict[tuple[object, ...], tuple[int, int, set[int]]] = {}
+    for quarter, *of, pages_, acknowledged in quarters:
+        number = (quarter.hour * 60 + quarter.minute) // 15
+        before = days.get((quarter.date(), *of), (0, 0, set()))
+        days[quarter.date(), *of] = (
+            before[0] + pages_,
+            before[1] + acknowledged,
+            before[2] | ({number} if pages_ else set()),
+        )
+    assert days, "there is something to compare"
+    assert {tuple(row[:4]): (row[4], row[5], {n for n in range(96) if row[6][n] == "1"}) for row in kept} == days
+
+
+def counted(rows: Sequence[PageFigures]) -> dict[Keys, tuple[int, ...]]:
+    return {
+        row.keys: (row.pages, row.acknowledged, row.interruptions, row.business_hours, row.sleep_hours) for row in rows
+    }
 
 
 def keys_of(question: Question, quarter: datetime, policy: str, team: str, user: str = "") -> Keys:
@@ -368,16 +402,29 @@ def _place(keys: Keys, groups: Sequence[Group]) -> list[object]:
     return [getattr(keys, fields.get(group, group.value)) for group in groups]
 
 
-def pages_by_hand(made: Made, timelines: Timelines, question: Question) -> dict[Keys, tuple[int, int, int]]:
+def pages_by_hand(made: Made, timelines: Timelines, question: Question) -> dict[Keys, tuple[int, ...]]:
+    """Pages, acknowledges, interruptions, and of these those in working hours and at night."""
     paged, acknowledged = Counter[Keys](), Counter[Keys]()
     quarters: dict[Keys, set[datetime]] = defaultdict(set)
     for incident, (policy, team, *_) in made.items():
         for entry in timelines[incident]:
             quarter = quarter_of(entry.create_time)
+            if not question.start <= quarter < question.end:
+                continue
             for user in entry.paged_users:
                 keys = keys_of(question, quarter, policy, team, user)
                 paged[keys] += 1
                 quarters[keys].add(quarter)
             if entry.kind == "acknowledged":
                 acknowledged[keys_of(question, quarter, policy, team, entry.actor.removeprefix("users/"))] += 1
-    return {keys: (paged[keys], acknowledged[keys], len(quarters[keys])) for keys in paged | acknowledged}
+    walls = {keys: [each.astimezone(ZoneInfo(question.zone)) for each in found] for keys, found in quarters.items()}
+    return {
+        keys: (
+            paged[keys],
+            acknowledged[keys],
+            len(quarters[keys]),
+            sum(wall.weekday() < 5 and 8 <= wall.hour <= 17 for wall in walls.get(keys, ())),
+            sum(not 7 <= wall.hour <= 21 for wall in walls.get(keys, ())),
+        )
+        for keys in paged | acknowledged
+    }

@@ -21,7 +21,7 @@ from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.schedules.model import Schedule
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.domain.schedules.resolve import resolve
-from tocsin_escalation.store import calendar_feeds, digests, figures, on_call
+from tocsin_escalation.store import calendar_feeds, digests, figures, on_call, page_figures
 
 _AT_ONCE: Final = 2
 """In this process."""
@@ -57,7 +57,7 @@ class Summaries:
     async def of_pages(self, org_id: str, question: Question, limit: int) -> tuple[list[PageFigures], datetime | None]:
         """The same for pages."""
         async with self._place(org_id), self._db.transaction(org_id) as tx:
-            return await figures.of_pages(tx, question, limit), await figures.counted_until(tx)
+            return await page_figures.of_pages(tx, question, limit), await figures.counted_until(tx)
 
     async def for_digests(
         self, org_id: str, users: Sequence[str], start: datetime, end: datetime

@@ -1,4 +1,4 @@
-"""Reads figures of incidents and pages."""
+"""Reads figures of incidents."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from asyncpg import InvalidParameterValueError, Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import invalid
 
-from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, PageFigures, Question
+from tocsin_escalation.domain.figures import Group, IncidentFigures, Keys, Question
 
-_COLUMNS: Final = {Group.POLICY: "policy_id", Group.TEAM: "team", Group.SEVERITY: "severity", Group.USER: "user_id"}
-_TIMES: Final = {
+COLUMNS: Final = {Group.POLICY: "policy_id", Group.TEAM: "team", Group.SEVERITY: "severity", Group.USER: "user_id"}
+TIMES: Final = {
     Group.DAY: "local::date",
     Group.WEEK: "date_trunc('week', local)::date",
     Group.MONTH: "date_trunc('month', local)::date",
@@ -38,67 +38,28 @@ _FIELDS: Final = {
     Group.SEVERITY: "severity",
     Group.USER: "user",
 }
-_FILTERED: Final = """org_id = $1 AND quarter >= {} AND quarter < {}
+FILTERED: Final = """org_id = $1 AND quarter >= {} AND quarter < {}
   AND (cardinality($5::text[]) = 0 OR policy_id = ANY($5)) AND (cardinality($6::text[]) = 0 OR team = ANY($6))"""
 _SUMS: Final = ("opened", "acknowledged", "acknowledge_ms", "resolved", "resolve_ms", "exhausted")
-_SLEEP: Final = "hour NOT BETWEEN 7 AND 21"
-_BUSINESS: Final = "weekday < 6 AND hour BETWEEN 8 AND 17"
 
 
 async def of_incidents(tx: Tx, question: Question, limit: int) -> list[IncidentFigures]:
     """At most `limit` rows, in the order of their groups. Raises TocsinError for a zone that PostgreSQL does not know."""
-    inner = [_COLUMNS[group] for group in question.groups if group in _COLUMNS]
+    inner = [COLUMNS[group] for group in question.groups if group in COLUMNS]
     sums = ", ".join(f"sum({each})::bigint AS {each}" for each in _SUMS)
     added_up = f"""
   SELECT {"".join(f"{each}, " for each in inner)}{sums} FROM incident_figures
-  WHERE opened > 0 AND {_FILTERED.format(*_within(question))} AND (cardinality($7::int[]) = 0 OR severity = ANY($7))
+  WHERE opened > 0 AND {FILTERED.format(*_within(question))} AND (cardinality($7::int[]) = 0 OR severity = ANY($7))
   {"GROUP BY " + ", ".join(inner) if inner else "HAVING count(*) > 0"}"""
     text = f"""
-{_runs(question)} SELECT {_outer(question)}{sums} FROM runs CROSS JOIN LATERAL ({added_up}) f
-{_ordered(question)} LIMIT $8"""
-    with _naming_zones():
-        records = await tx.fetch(text, *_values(tx, question, list(question.severities), limit))
+{_runs(question)} SELECT {outer(question)}{sums} FROM runs CROSS JOIN LATERAL ({added_up}) f
+{ordered(question)} LIMIT $8"""
+    with naming_zones():
+        records = await tx.fetch(text, *values(tx, question, list(question.severities), limit))
     return [
-        IncidentFigures(_keys(question, record), *(record[each] for each in _SUMS))
+        IncidentFigures(keys(question, record), *(record[each] for each in _SUMS))
         for record in records
         if record["opened"] is not None
-    ]
-
-
-async def of_pages(tx: Tx, question: Question, limit: int) -> list[PageFigures]:
-    """The same for pages."""
-    inner = [_COLUMNS[group] for group in question.groups if group in _COLUMNS and group is not Group.USER]
-    # OFFSET 0: the planner would else write the conversion out wherever its result is used, and it would be done each time.
-    text = f"""
-WITH summed AS (
-  SELECT {", ".join(["quarter", "user_id", *inner])}, sum(pages::int) AS pages, sum(acknowledged::int) AS acknowledged
-  FROM person_figures WHERE {_FILTERED.format("$2", "$3")} AND (cardinality($7::text[]) = 0 OR user_id = ANY($7))
-  GROUP BY {", ".join(["quarter", "user_id", *inner])}
-), walls AS (
-  SELECT quarter AT TIME ZONE coalesce(nullif($4, ''), nullif(u.time_zone, ''), 'UTC') AS local, s.*
-  FROM summed s LEFT JOIN users u ON u.org_id = $1 AND u.id = s.user_id OFFSET 0
-), hours AS (
-  SELECT extract(hour FROM local)::int AS hour, extract(isodow FROM local)::int AS weekday, w.* FROM walls w OFFSET 0
-)
-SELECT {_outer(question)}sum(pages)::bigint AS pages, sum(acknowledged)::bigint AS acknowledged,
-  count(*) FILTER (WHERE pages > 0) AS interruptions,
-  count(*) FILTER (WHERE pages > 0 AND {_BUSINESS}) AS business,
-  count(*) FILTER (WHERE pages > 0 AND {_SLEEP}) AS sleep
-FROM hours {_ordered(question)} LIMIT $8"""
-    with _naming_zones():
-        records = await tx.fetch(text, *_values(tx, question, list(question.users), limit))
-    return [
-        PageFigures(
-            _keys(question, record),
-            record["pages"],
-            record["acknowledged"],
-            record["interruptions"],
-            record["business"],
-            record["interruptions"] - record["business"] - record["sleep"],
-            record["sleep"],
-        )
-        for record in records
-        if record["pages"] is not None
     ]
 
 
@@ -108,14 +69,15 @@ async def counted_until(tx: Tx) -> datetime | None:
     return time
 
 
-def _values(tx: Tx, question: Question, last: Sequence[object], limit: int) -> tuple[object, ...]:
+def values(tx: Tx, question: Question, last: Sequence[object], limit: int) -> tuple[object, ...]:
     """Of the parameters, in their order."""
     policies, teams = list(question.policies), list(question.teams)
     return tx.org_id, question.start, question.end, question.zone, policies, teams, last, limit
 
 
 @contextmanager
-def _naming_zones() -> Iterator[None]:
+def naming_zones() -> Iterator[None]:
+    """Raises INVALID_FIELD for a zone that PostgreSQL does not know."""
     try:
         yield
     except InvalidParameterValueError as error:
@@ -154,20 +116,23 @@ def _runs(question: Question) -> str:
 )"""
 
 
-def _outer(question: Question) -> str:
+def outer(question: Question) -> str:
+    """The groups as columns of a result, each with a comma behind it."""
     return "".join(f"{_expression(group)} AS k{n}, " for n, group in enumerate(question.groups))
 
 
 def _expression(group: Group) -> str:
-    return _TIMES.get(group) or _COLUMNS[group]
+    return TIMES.get(group) or COLUMNS[group]
 
 
-def _ordered(question: Question) -> str:
+def ordered(question: Question) -> str:
+    """Groups and sorts by these columns."""
     if not question.groups:
         return ""
     numbers = ", ".join(str(n) for n in range(1, len(question.groups) + 1))
     return f"GROUP BY {numbers} ORDER BY {numbers}"
 
 
-def _keys(question: Question, record: Record) -> Keys:
+def keys(question: Question, record: Record) -> Keys:
+    """What these columns say."""
     return Keys(**{_FIELDS[group]: record[f"k{n}"] for n, group in enumerate(question.groups)})

@@ -1,7 +1,7 @@
 """Tables that `tables`, which is long, makes part of the schema."""
 
-from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import UUID, BigInteger, Boolean, Date, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, BIT, JSONB
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
 
@@ -186,6 +186,23 @@ def person_figures(metadata: MetaData) -> Table:
         column("acknowledged", BigInteger, default="0"),
         primary_key("org_id", "quarter", "user_id", "policy_id", "team"),
         index("person_figures_by_time", "quarter"),
+    )
+
+
+def person_days(metadata: MetaData) -> Table:
+    """The same by days of UTC: triggers of `person_figures` keep it."""
+    return Table(
+        "person_days",
+        metadata,
+        column("org_id", Text),
+        column("day", Date, comment="Of UTC"),
+        column("user_id", Text),
+        column("policy_id", Text),
+        column("team", Text),
+        column("pages", BigInteger),
+        column("acknowledged", BigInteger),
+        column("quarters", BIT(96), comment="Those of the day in which pages were sent"),
+        primary_key("org_id", "day", "user_id", "policy_id", "team"),
     )
 
 

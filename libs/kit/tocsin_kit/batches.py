@@ -20,8 +20,9 @@ _RETRY_AFTER: Final = 1.0
 _REPEATS: Final = 8
 """Times `most` items that travel together at most, when some of them are the same."""
 
-_Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", bool]
-"""What waits for one future. Alone: the future gets the one item's answer; otherwise a list."""
+_Parcel = tuple[Sequence[Item], "asyncio.Future[Any]", object]
+"""What waits for one future, and the call that it is of. Without a call: one item, and the future gets its answer; otherwise
+a list."""
 
 
 class _Lane(Generic[Item]):
@@ -35,18 +36,31 @@ class _Lane(Generic[Item]):
         """Items in them."""
 
     def take(self, most: int) -> "list[_Parcel[Item]]":
-        """Out of the queue: whole parcels, in their order, of `most` different items together."""
+        """Out of the queue: whole parcels, in their order, of `most` different items together.
+
+        A parcel with too many new ones is left, and those of other calls behind it are taken still: calls that wait at the
+        same time have no order. What came without a call has one.
+        """
         batch: list[_Parcel[Item]] = []
+        left: list[_Parcel[Item]] = []
+        calls: set[int] = set()
         different: set[int] = set()
         total = 0
-        while self.parcels:
-            items = self.parcels[0][0]
-            new = set(map(id, items)) - different
-            if batch and (len(different) + len(new) > most or total + len(items) > _REPEATS * most):
+        while self.parcels and total < _REPEATS * most:
+            parcel = self.parcels.popleft()
+            items, _, call = parcel
+            found = different.union(map(id, items))
+            fits = len(found) <= most and total + len(items) <= _REPEATS * most
+            if id(call) not in calls and (fits or not batch):
+                different = found
+                total += len(items)
+                batch.append(parcel)
+                continue
+            left.append(parcel)
+            calls.add(id(call))
+            if call is None:
                 break
-            different |= new
-            total += len(items)
-            batch.append(self.parcels.popleft())
+        self.parcels.extendleft(reversed(left))
         self.length -= total
         return batch
 
@@ -75,7 +89,8 @@ class Batches(Generic[Item, Answer]):
     longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
 
     An item that is there several times (the same object) counts once for `most`, and `work` gets it as often as it came: what
-    is done once per item lets more of them travel together, up to `_REPEATS` times `most`.
+    is done once per item lets more of them travel together, up to `_REPEATS` times `most`. Calls of items that are in a batch
+    already travel with it before a call of other items that came first.
 
     `work` answers each item with its answer or an exception. What it raises is the answer to the whole batch if it is a
     TocsinError (the database is away). Anything else may be one item's fault: the batch is repeated in halves, so that this
@@ -118,18 +133,20 @@ class Batches(Generic[Item, Answer]):
         await asyncio.wait(futures) if futures else None
         return [future.result() for future in futures]
 
-    def enqueue_each(self, items: Sequence[Item]) -> "Several[Answer]":
+    def enqueue_each(self, items: Sequence[Item], call: object = None) -> "Several[Answer]":
         """For items of one lane that come together: they wait for one future, or one for each `most` of them.
 
-        Those for which there is no room are answered OVERLOADED.
+        Those for which there is no room are answered OVERLOADED. `call`: what they are a part of, if it has several such parts,
+        which are committed in their order.
         """
         if not items:
             return Several((), 0)
         lane = self._lane_of(items[0])
         taken = items[: self._room(lane)]
         starts = range(0, len(taken), self._most)
+        of = object() if call is None else call
         return Several(
-            [self._add(lane, taken[start : start + self._most], False) for start in starts], len(items) - len(taken)
+            [self._add(lane, taken[start : start + self._most], of) for start in starts], len(items) - len(taken)
         )
 
     def enqueue(self, item: Item) -> "asyncio.Future[Answer]":
@@ -137,7 +154,7 @@ class Batches(Generic[Item, Answer]):
         lane = self._lane_of(item)
         if self._room(lane) <= 0:
             raise overloaded()
-        return self._add(lane, (item,), True)
+        return self._add(lane, (item,), None)
 
     def _lane_of(self, item: Item) -> Hashable:
         return self._lane(item) if self._lane is not None else None
@@ -147,14 +164,14 @@ class Batches(Generic[Item, Answer]):
         taken = queue.length if queue is not None else 0
         return max(0, min(self._capacity - self._waiting, self._lane_capacity - taken))
 
-    def _add(self, lane: Hashable, items: Sequence[Item], alone: bool) -> "asyncio.Future[Any]":
+    def _add(self, lane: Hashable, items: Sequence[Item], call: object) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         queue = self._lanes.get(lane)
         if queue is None:
             queue = self._lanes[lane] = _Lane()
             self._turn.append(lane)
-        queue.parcels.append((items, future, alone))
+        queue.parcels.append((items, future, call))
         queue.length += len(items)
         self._waiting += len(items)
         if not self._start_due:
@@ -202,10 +219,10 @@ class Batches(Generic[Item, Answer]):
             return
         answers = await self._answers([item for items, _, _ in batch for item in items])
         start = 0
-        for items, future, alone in batch:
+        for items, future, call in batch:
             end = start + len(items)
             if not future.done():
-                if not alone:
+                if call is not None:
                     future.set_result(answers[start:end])
                 elif isinstance(answer := answers[start], Exception):
                     future.set_exception(answer)

@@ -171,12 +171,41 @@ async def test_an_item_that_is_there_again_does_not_count_for_the_size_of_a_batc
     for each in waiting:
         await each.answers()
     assert await held == "did first"
-    assert commits.batches[1:] == [[one, two, one, two, three, one, one, one], [four, one]]
+    assert commits.batches[1:] == [[one, two, one, two, three, one, one, one, one], [four]]
     # However few they are, a batch ends some time: what is answered together waits for the last of them.
     waiting = [batches.enqueue_each([one] * 3) for _ in range(20)]
     for each in waiting:
         await each.answers()
     assert max(map(len, commits.batches)) == 24
+
+
+async def test_two_calls_that_repeat_each_other_travel_together_past_a_third_one(commits: Commits) -> None:
+    batches = Batches(commits, most=2)
+    held = batches.enqueue("first")
+    await spin()
+    a, b = ["a1", "a2"], ["b1", "b2"]
+    waiting = [batches.enqueue_each(part) for part in (a, b, a, b, a)]
+    commits.gate.set()
+    assert [await each.answers() for each in waiting] == [[f"did {item}" for item in part] for part in (a, b, a, b, a)]
+    await held
+    assert commits.batches[1:] == [a * 3, b * 2]
+
+
+async def test_what_has_an_order_keeps_it_also_when_repeats_travel_together(commits: Commits) -> None:
+    batches = Batches(commits, most=2)
+    held = batches.enqueue("first")
+    await spin()
+    a, b = ["a1", "a2"], ["b1", "b2"]
+    call = object()
+    # The third is a part of the call whose second part is left; the fourth stands behind one that came alone.
+    waiting = [batches.enqueue_each(part, call) for part in (a, b, a)]
+    alone = batches.enqueue("b3")
+    last = batches.enqueue_each(a)
+    commits.gate.set()
+    for each in (*waiting, last):
+        await each.answers()
+    await asyncio.gather(held, alone)
+    assert commits.batches[1:] == [a, b, a, ["b3"], a]
 
 
 async def test_of_items_that_come_together_those_without_room_are_refused(commits: Commits) -> None:

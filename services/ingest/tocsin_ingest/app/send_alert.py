@@ -89,7 +89,7 @@ class AlertIntake:
         reading = iter(parts)
         taken = []
         while entries := await self._entries(sender, reading, unknown):
-            taken.append(self._take(entries))
+            taken.append(self._take(entries, taken))
         return [answer for each in taken for answer in await each.answers()]
 
     async def submit(
@@ -118,8 +118,8 @@ class AlertIntake:
             self._times.refused(entry.org_id, entry.message.integration_id, error)
             raise
 
-    def _take(self, entries: "list[Entry | Exception]") -> "_Taken":
-        """Admits those that could be read, and lets them wait for their commit together."""
+    def _take(self, entries: "list[Entry | Exception]", call: object) -> "_Taken":
+        """Admits those of the call that could be read, and lets them wait for their commit together."""
         good = [each for each in entries if isinstance(each, Entry)]
         refusals = self._admission.admit_all(good, asyncio.get_running_loop().time())
         if refusals:
@@ -127,7 +127,7 @@ class AlertIntake:
             refused = iter(refusals)
             entries = [(next(refused) or each) if isinstance(each, Entry) else each for each in entries]
             good = [each for each in entries if isinstance(each, Entry)]
-        waiting = self._batches.enqueue_each(good)
+        waiting = self._batches.enqueue_each(good, call)
         if waiting.refused:
             self._note_refused(good[-waiting.refused :], [overloaded()] * waiting.refused)
         return _Taken(entries, waiting)

@@ -6,6 +6,7 @@ says that the process answers and nothing more.
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -84,8 +85,12 @@ logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
 class HttpServer:
     """An aiohttp application with a body limit, masked errors and a graceful stop."""
 
-    def __init__(self, settings: ServiceSettings, *, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: ServiceSettings, *, metrics: Metrics, health: Health, admin: socket.socket | None = None
+    ) -> None:
+        """`admin`: a listening socket for operators in place of `admin_listen`, without TLS."""
         self._settings = settings
+        self._admin_socket = admin
         self._metrics = metrics
         self._health = health
         self._runners: list[web.AppRunner] = []
@@ -100,7 +105,7 @@ class HttpServer:
         )
         self.app: Final = self._application()
         """For a service's own routes: `http.app.add_routes([...])` before start."""
-        self._admin = self._application() if settings.admin_listen else self.app
+        self._admin = self._application() if settings.admin_listen or admin is not None else self.app
         self._admin.add_routes((web.get("/metrics", self._get_metrics), web.get("/readyz", self._get_readyz)))
         for app in {self.app, self._admin}:
             app.add_routes((web.get("/healthz", self._get_healthz),))
@@ -120,7 +125,12 @@ class HttpServer:
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be bound."""
         self.port = self.admin_port = await self._listen(self.app, self._settings.http_listen, "http_listening")
-        if self._settings.admin_listen:
+        if self._admin_socket is not None:
+            server = await asyncio.get_running_loop().create_server(
+                await self._serving(self._admin), sock=self._admin_socket
+            )
+            self._listening.append(server)
+        elif self._settings.admin_listen:
             self.admin_port = await self._listen(self._admin, self._settings.admin_listen, "admin_listening")
 
     def leave(self) -> None:
@@ -142,7 +152,8 @@ class HttpServer:
     def _application(self) -> web.Application:
         return web.Application(middlewares=(self._errors,), client_max_size=self._settings.http_max_request_bytes)
 
-    async def _listen(self, app: web.Application, address: str, event: str) -> int:
+    async def _serving(self, app: web.Application) -> Any:
+        """The protocol factory of an application."""
         runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -160,7 +171,10 @@ class HttpServer:
         self._runners.append(runner)
         make: Any = runner.server
         # Operators must get in when senders have taken all room: their listener has no limits but its address.
-        factory = self._door.protocol(make) if app is self.app else make
+        return self._door.protocol(make) if app is self.app else make
+
+    async def _listen(self, app: web.Application, address: str, event: str) -> int:
+        factory = await self._serving(app)
         tls = server_context(self._settings)
         host, _, port = address.rpartition(":")
         server = await asyncio.get_running_loop().create_server(

@@ -19,6 +19,7 @@ from typing import Final, Generic, Literal, TypeVar
 import uvloop
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+from structlog.contextvars import bind_contextvars
 
 from tocsin_kit import collector, logging
 from tocsin_kit.auth import Authenticator, JwtAuthenticator
@@ -30,6 +31,9 @@ from tocsin_kit.http import HttpServer
 from tocsin_kit.loops import Loops, Sweep, run_every, wait_for_any, wait_or_stop
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.oidc import OidcAuthenticator
+from tocsin_kit.processes.admin import run_processes
+from tocsin_kit.processes.parent import Processes, stop_on_signals
+from tocsin_kit.processes.part import Part as Process
 from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_kit.settings import ServiceSettings, load, service_settings
@@ -91,10 +95,23 @@ class Service:
 Build = Callable[[Runtime[S]], Awaitable[Service]]
 
 
-async def serve(name: str, settings: S, build: Build[S], *, head_revision: str = "", only: Part | None = None) -> None:
-    """Run a service until SIGTERM or SIGINT. Raises SystemExit for a database login that row security does not bind."""
+async def serve(
+    name: str,
+    settings: S,
+    build: Build[S],
+    *,
+    head_revision: str = "",
+    only: Part | None = None,
+    process: Process | None = None,
+) -> None:
+    """Run a service until SIGTERM or SIGINT. Raises SystemExit for a database login that row security does not bind.
+
+    `process`: it is one of several of the service.
+    """
     told, stop = asyncio.Event(), asyncio.Event()
     _install_signals(told)
+    if process is not None:
+        process.when_orphaned(told.set)
     metrics = Metrics()
     database = await Database.open(
         settings.database_url.get_secret_value(),
@@ -130,7 +147,8 @@ async def serve(name: str, settings: S, build: Build[S], *, head_revision: str =
         authenticators.append(oidc)
         close.append(oidc.close)
     rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
-    http = HttpServer(settings, metrics=metrics, health=health)
+    admin = process.admin_socket() if process is not None else None
+    http = HttpServer(settings, metrics=metrics, health=health, admin=admin)
     loops = Loops(metrics)
     runtime = Runtime(name, settings, metrics, database, authenticators, health, rpc, http, loops, stop, only)
     _log.info("starting", service=name, only=only or "all", settings=settings.redacted())
@@ -187,6 +205,7 @@ def main(
     commands = parser.add_subparsers(dest="command", required=True)
     serving = commands.add_parser("serve", help="run until SIGTERM")
     serving.add_argument("--only", choices=("serve", "work"), help="only the servers, or only the background work")
+    serving.add_argument("--part", type=Process.parse, help=argparse.SUPPRESS)  # from the parent of several processes
     commands.add_parser("migrate", help="bring the database to the newest schema")
     commands.add_parser("check", help="check settings, database and schema, then exit")
     arguments = parser.parse_args(argv)
@@ -198,7 +217,19 @@ def main(
     head_revision = head_of(migrations_dir)
     if arguments.command == "check":
         raise SystemExit(uvloop.run(_check(service_name, settings, head_revision)))
-    uvloop.run(serve(service_name, settings, build, head_revision=head_revision, only=arguments.only))
+    process: Process | None = arguments.part
+    if process is not None:
+        bind_contextvars(process=process.number)
+        settings = settings.model_copy(update={"listen_shared": True})
+    elif settings.processes > 1:
+        raise SystemExit(uvloop.run(_serve_together(settings)))
+    uvloop.run(serve(service_name, settings, build, head_revision=head_revision, only=arguments.only, process=process))
+
+
+async def _serve_together(settings: ServiceSettings) -> int:
+    """As several processes, each of which is called like this one."""
+    processes = Processes([sys.executable, *sys.orig_argv[1:]], settings.processes)
+    return await run_processes(settings, processes, stop_on_signals)
 
 
 class _DatabaseOnly(BaseSettings):

@@ -58,6 +58,10 @@ class ServiceSettings(BaseSettings):
     admin_listen: Listen | Literal[""] = ""
     """Where operators and the orchestrator find /metrics and /readyz, and notify's /board. Empty: at `…_HTTP_LISTEN`, which senders
     reach too."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """How many processes serve the same addresses (SO_REUSEPORT), for hosts with more than one core. Each is a replica: it has
+    database connections, limits and memory of its own. More than one need named ports and `…_ADMIN_LISTEN`, where /metrics tells
+    each by the label `process`."""
 
     redis_url: SecretStr = _shared("REDIS_URL", SecretStr("redis://127.0.0.1:6379/0"))
     """The Redis or Valkey that timers, pages on their way and wake-ups go through. `rediss://` is TLS, `unix://` a socket."""
@@ -178,6 +182,8 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> "ServiceSettings":
         """Half of a pair would be ignored in silence, and the operator would believe that it protects."""
+        if self.processes > 1:
+            self._require_addresses()
         if self.auth_oidc_issuer and not self.auth_oidc_audience:
             raise ValueError(
                 "AUTH_OIDC_AUDIENCE is not set, and AUTH_OIDC_ISSUER is: tokens that the issuer makes for other "
@@ -193,6 +199,19 @@ class ServiceSettings(BaseSettings):
                 "plain text and asks nobody for one"
             )
         return self
+
+    def _require_addresses(self) -> None:
+        prefix = self.model_config.get("env_prefix", "")
+        if not self.admin_listen:
+            raise ValueError(
+                f"{prefix}ADMIN_LISTEN is not set, and {prefix}PROCESSES is above 1: the other addresses lead to one process or "
+                "the other, so /metrics and /readyz of all need one of their own"
+            )
+        for name, address in (("GRPC_LISTEN", self.grpc_listen), ("HTTP_LISTEN", self.http_listen)):
+            if address.endswith(":0"):
+                raise ValueError(
+                    f"{prefix}{name} has port 0, and {prefix}PROCESSES is above 1: each process would take another port; name one"
+                )
 
     @property
     def signing_keys(self) -> SigningKeys:

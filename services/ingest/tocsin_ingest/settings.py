@@ -63,6 +63,10 @@ class IngestSettings(ServiceSettings):
     def _consistent(self) -> "IngestSettings":
         if self.mail_listen and not self.mail_domain:
             raise ValueError("INGEST_MAIL_LISTEN needs INGEST_MAIL_DOMAIN, the domain of the addresses")
+        if self.processes > 1 and self.mail_listen.endswith(":0"):
+            raise ValueError(
+                "INGEST_MAIL_LISTEN has port 0, and INGEST_PROCESSES is above 1: each process would take another port; name one"
+            )
         if self.mail_require_tls and not self.tls_cert_file:
             raise ValueError("INGEST_MAIL_REQUIRE_TLS needs TLS_CERT_FILE and TLS_KEY_FILE")
         return self

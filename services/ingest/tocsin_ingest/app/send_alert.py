@@ -87,7 +87,7 @@ class AlertIntake:
         get = self._recognised.of(sender.org_id, sender.subject).get
         unknown = {data: SendAlertRequest.FromString(data) for data in parts if get(data) is None}
         reading = iter(parts)
-        taken = []
+        taken: list[_Taken] = []
         while entries := await self._entries(sender, reading, unknown):
             taken.append(self._take(entries, taken))
         return [answer for each in taken for answer in await each.answers()]

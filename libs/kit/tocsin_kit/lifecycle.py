@@ -26,6 +26,7 @@ from tocsin_kit.auth import Authenticator, JwtAuthenticator
 from tocsin_kit.db.failures import unavailable
 from tocsin_kit.db.migrations import bypasses_row_security, head_of, require_revision, upgrade
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.probe import Probe
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
 from tocsin_kit.loops import Loops, Sweep, run_every, wait_for_any, wait_or_stop
@@ -121,7 +122,7 @@ async def serve(
         max_age=settings.database_connection_max_age_seconds,
         metrics=metrics,
     )
-    health = Health((HealthCheck("database", database.ping),), metrics)
+    health = Health((HealthCheck("database", Probe(database).check),), metrics)
     schema_ready, refused = asyncio.Event(), asyncio.Event()
 
     async def check_schema() -> None:

@@ -32,6 +32,7 @@ from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
 from tocsin_kit.db.pool import Database
+from tocsin_kit.db.probe import Probe
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
 from tocsin_kit.ids import new_id
@@ -181,7 +182,7 @@ class NotifyWorld:
         login = tenant_url(self.database_url)
         database = await Database.open(self.database_url, name="notify", tenant_url=login, size=8, metrics=metrics)
         await until(lambda: answers(database))
-        health = Health((HealthCheck("database", database.ping),), metrics)
+        health = Health((HealthCheck("database", Probe(database).check),), metrics)
         authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
         rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
         http = HttpServer(settings, metrics=metrics, health=health)

@@ -18,6 +18,7 @@ from tocsin_escalation.app.fire_timers import fire_timers
 from tocsin_escalation.domain.escalation import Escalation, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
 from tocsin_escalation.store import escalations, timers
+from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
@@ -110,7 +111,7 @@ async def test_the_sweep_gives_each_tenant_its_turn_and_the_urgent_first(desk: D
     await apply_events(desk.db, desk.effects, [urgent, other])
     await desk.passes(minutes=6)
     async with desk.db.system() as tx:
-        claimed = [timer.incident_id for timer in await timers.overdue(tx, 0.0, 10)]
+        claimed = [timer.incident_id for timer in await timers.overdue(tx, 0.0, 10, QUEUE, fair=True)]
     assert len(claimed) == 10
     assert claimed[0] == urgent.incident_id
     assert other.incident_id in claimed

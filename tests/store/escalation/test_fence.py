@@ -24,7 +24,7 @@ ACROSS_TENANTS = {
     "api_keys.find": "a key tells whose it is",
     "api_keys.delete_over": "retention: keys that ended long ago, of all tenants",
     "revocations.after": "what every replica of every service follows",
-    "revocations.settled": "what every replica of every service follows",
+    "reminders.is_any_due": "the sweep of reminders that are due",
     "revocations.delete_over": "retention: what refuses nothing any more, of all tenants",
     "timers.overdue": "the sweep of overdue timers",
     "timers.nearest": "an empty Redis is filled again",

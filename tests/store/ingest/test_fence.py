@@ -12,6 +12,7 @@ ACROSS_TENANTS = {
     "differences.count_on": "the repair of what the comparison found",
     "differences.close_there": "the repair of what the comparison found",
     "holds.hurry": "looks again at what silences held back that were changed",
+    "due_alerts.is_any_due": "whether there is anything to look at again",
     "holds.due": "looks again at what silences held back that have ended",
     "holds.overdue": "a figure of the whole service",
     "pauses.due": "looks again at what was paused, when that is over",

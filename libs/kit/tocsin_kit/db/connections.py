@@ -54,6 +54,8 @@ class Connections:
         self._redialing: asyncio.Task[None] | None = None
         self._closing = False
         self._drained = asyncio.Event()
+        self.made = 0
+        """Connections so far."""
 
     @property
     def open(self) -> int:
@@ -146,6 +148,7 @@ class Connections:
         return None
 
     def _admit(self, connection: Connection) -> None:
+        self.made += 1
         self._expiry[connection] = time.monotonic() + self._max_age * random.uniform(1 - _AGE_SPREAD, 1)
 
     def _is_over(self, connection: Connection) -> bool:

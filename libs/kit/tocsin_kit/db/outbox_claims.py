@@ -79,7 +79,8 @@ WITH RECURSIVE orgs (kind, org_id, n) AS ({orgs}
     FROM mine WHERE outbox.id = mine.id
     RETURNING outbox.id, outbox.org_id, ordering_key, kind, payload, create_time, attempts, refusals, retries, substituted
 )
-SELECT (SELECT count(*) > (SELECT count(*) FROM mine) OR coalesce(max(turn) = (SELECT most FROM share), false)
+SELECT EXISTS (SELECT FROM outbox WHERE dead_time IS NULL AND refusals > 0 AND kind = ANY($1::text[])) AS refused,
+  (SELECT count(*) > (SELECT count(*) FROM mine) OR coalesce(max(turn) = (SELECT most FROM share), false)
         FROM placed) AS more,
   (SELECT min(org_id) FROM visited WHERE n = $6) AS cursor, claimed.*
 FROM (VALUES (1)) AS always LEFT JOIN claimed ON true
@@ -103,6 +104,8 @@ class Claimed:
     """There are more due rows among the tenants visited, or another replica took some in this very moment."""
     cursor: str
     """The tenant the next claim goes on behind; empty when all were visited."""
+    refused: bool
+    """There are rows that were refused before, due or not."""
 
 
 class Claims:
@@ -130,5 +133,5 @@ class Claims:
         async with self._database.alone() as tx:
             found = await tx.fetch(sql, self._kinds, limit, self._lease, who, sorted(without), ORGS, self._max_bytes)
         # RETURNING promises no order.
-        rows = sorted((OutboxRow(*list(each)[2:]) for each in found if each["id"] is not None), key=lambda row: row.id)
-        return Claimed(rows, found[0]["more"], found[0]["cursor"] or "")
+        rows = sorted((OutboxRow(*list(each)[3:]) for each in found if each["id"] is not None), key=lambda row: row.id)
+        return Claimed(rows, found[0]["more"], found[0]["cursor"] or "", found[0]["refused"])

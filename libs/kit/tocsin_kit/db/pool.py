@@ -141,23 +141,32 @@ class Database:
             await self._alone.close()
         await self._sessions.close()
 
-    async def ping(self) -> None:
+    async def ping(self, *, rights: bool = True) -> None:
         """A transaction in which the server says that a write would be possible. Raises DATABASE_UNAVAILABLE.
 
-        Asked explicitly, because a pooler need not pass on what the server reports by itself. A right that the role had on
-        a table at an earlier ping and has lost counts as well: what needs it fails, while all else goes on.
+        Asked explicitly, because a pooler need not pass on what the server reports by itself. With `rights`: a right that the role
+        had on a table at an earlier ping and has lost counts as well, since what needs it fails while all else goes on; and so does
+        what is wrong with the login of calls.
         """
         async with self.system() as tx:
             if await tx.fetchval(_IS_READ_ONLY):
                 raise ReadOnlySQLTransactionError("the session cannot write")
-            rights = await tx.fetch(_RIGHTS)
-        self._rights.update(right["name"] for right in rights if right["held"])
-        lost = sorted(right["name"] for right in rights if not right["held"] and right["name"] in self._rights)
+            if not rights:
+                return
+            held = await tx.fetch(_RIGHTS)
+        self._rights.update(right["name"] for right in held if right["held"])
+        lost = sorted(right["name"] for right in held if not right["held"] and right["name"] in self._rights)
         if lost:
             raise unavailable(f"the service's role has lost rights it had: {', '.join(lost)}")
         if self._tenant_login is not None:
             async with self.transaction(_NOBODY) as tx:
                 await self._tenant_login.check(tx)
+
+    @property
+    def sessions_made(self) -> int:
+        """How many there were so far. More of them than before: the server may be another one."""
+        made = self._sessions.connections.made
+        return made if self._tenant_login is None else made + self._tenant_login.sessions.connections.made
 
     async def require_rights(self) -> None:
         """Raises DATABASE_UNAVAILABLE while the login of calls, if there is one, lacks a right that `migrate` gives it."""

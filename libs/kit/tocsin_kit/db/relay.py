@@ -183,6 +183,7 @@ class Relay:
         limit = min(self._batch, _PROBE_ROWS) if self._receiver.away else self._batch
         claimed = await self._claims.fair(limit, after=self._cursor, without=full | self._doubtful.tenants)
         self._cursor = claimed.cursor
+        self._doubtful.there_are(refused=claimed.refused)
         if claimed.rows:
             self._receiver.asked()
             tenants = {row.org_id for row in claimed.rows}

@@ -26,6 +26,8 @@ _log = get_logger(__name__)
 
 _REFUSED_ROWS: Final = 32
 """Rows that were refused before, of one claim; each is one call."""
+_QUIET: Final = 5
+"""Sweeps that are one while the common deliveries see no refused row: their claims look for one, too."""
 _PAUSE_BASE: Final = 0.05
 _PAUSE_CAP: Final = 1.0
 
@@ -69,6 +71,7 @@ class Doubtful:
         self._doubts: dict[str, _Doubt] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._nudged = asyncio.Event()
+        self._refused = True
         self._cursor = ""
 
     @property
@@ -84,6 +87,12 @@ class Doubtful:
     def look(self) -> None:
         """The receiver is back."""
         self._nudged.set()
+
+    def there_are(self, *, refused: bool) -> None:
+        """Whether a claim of the common deliveries has seen rows that were refused before. Only those need each sweep."""
+        if refused and not self._refused:
+            self._nudged.set()
+        self._refused = refused
 
     def add(self, tenants: Iterable[str]) -> None:
         """A delivery was refused because of these tenants' rows."""
@@ -180,7 +189,8 @@ class Doubtful:
     async def _wait(self) -> None:
         now = time.monotonic()
         due = [each.not_before - now for org_id, each in self._doubts.items() if org_id not in self._busy]
-        seconds = min([self._sweep_every * random.uniform(0.9, 1.1), *(max(0.001, each) for each in due)])
+        sweep = self._sweep_every * random.uniform(0.9, 1.1) * (1 if self._refused or self._doubts else _QUIET)
+        seconds = min([sweep, *(max(0.001, each) for each in due)])
         try:
             async with asyncio.timeout(seconds):
                 await self._nudged.wait()

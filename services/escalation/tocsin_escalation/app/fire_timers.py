@@ -8,7 +8,6 @@ from typing import Final
 from uuid import UUID
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
-from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -184,10 +183,12 @@ async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float
     None while `queue` is paused. What another transaction holds is left to the next round.
     """
 
-    async with db.claim() as tx:
-        if await queues.is_paused(tx, queue):
-            return 0
-        due = await timers.overdue(tx, grace, limit)
+    due: list[timers.LiveTimer] = []
+    for fair in (False, True):
+        async with db.alone() as tx:
+            due = await timers.overdue(tx, grace, limit, queue, fair=fair)
+        if len(due) < limit:
+            break
     if not due:
         return 0
     fired = [(timer.incident_id, TimerFired(timer.timer_id, timer.generation)) for timer in due]

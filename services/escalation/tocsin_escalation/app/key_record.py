@@ -37,9 +37,8 @@ class OwnKeyRecord:
 
     async def revocations_after(self, number: int, limit: int = PAGE) -> tuple[Sequence[Numbered], int]:
         """By number, and the number to go on from. Raises DATABASE_UNAVAILABLE."""
-        async with self._db.system() as tx:
-            settled = await revocations.settled(tx)
-            rows = await revocations.after(tx, number, limit)
+        async with self._db.alone() as tx:
+            rows, settled = await revocations.after(tx, number, limit)
         return [
             Numbered(
                 row.number,

@@ -106,6 +106,9 @@ class Remind:
 
     async def everything(self) -> None:
         """Rounds until nothing more is due. Raises DATABASE_UNAVAILABLE: what was due still is."""
+        async with self._db.alone() as tx:
+            if not await reminders.is_any_due(tx):
+                return
         while await self._db.run(None, self._round) == BATCH:
             pass
 

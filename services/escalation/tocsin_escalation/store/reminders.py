@@ -75,6 +75,7 @@ _DUE: Final = f"""
 SELECT {_COLUMNS} FROM reminders WHERE state = 'scheduled' AND next_time <= app_now()
 ORDER BY next_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
+_ANY_DUE: Final = "SELECT EXISTS (SELECT FROM reminders WHERE state = 'scheduled' AND next_time <= app_now())"
 _OLDEST: Final = f"""
 SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND (create_time, id) > ($2, $3) ORDER BY create_time, id LIMIT $4
 """
@@ -152,6 +153,12 @@ async def stop(tx: Tx, id_: UUID, reason: str) -> ReminderRow:
             reason,
         )
     )
+
+
+async def is_any_due(tx: Tx) -> bool:
+    """Of all tenants, also if another replica works on it."""
+    found: bool = await tx.fetchval(_ANY_DUE)
+    return found
 
 
 async def due(tx: Tx, limit: int) -> list[ReminderRow]:

@@ -71,22 +71,21 @@ async def page(tx: Tx, before: int | None, limit: int) -> list[RevocationRow]:
     return [_row(record) for record in records]
 
 
-async def after(tx: Tx, number: int, limit: int) -> Sequence[RevocationRow]:
-    """Of all tenants, by number."""
-    records = await tx.fetch(
-        f"SELECT {COLUMNS} FROM revocations WHERE number > $1 AND expire_time > app_now() ORDER BY number LIMIT $2",
-        number,
-        limit,
-    )
-    return [_row(record) for record in records]
+# One statement: every replica of every service asks each second, and there is hardly ever one.
+_AFTER: Final = f"""
+SELECT settled, later.* FROM (
+  SELECT coalesce(max(number), 0) AS settled FROM revocations WHERE create_time < app_now() - interval '{SETTLED}'
+) AS s LEFT JOIN (
+  SELECT {COLUMNS} FROM revocations WHERE number > $1 AND expire_time > app_now() ORDER BY number LIMIT $2
+) AS later ON true ORDER BY number
+"""
 
 
-async def settled(tx: Tx) -> int:
-    """The number up to which none is still to appear: numbers are drawn before the commit that shows them."""
-    found: int = await tx.fetchval(
-        f"SELECT coalesce(max(number), 0) FROM revocations WHERE create_time < app_now() - interval '{SETTLED}'"
-    )
-    return found
+async def after(tx: Tx, number: int, limit: int) -> tuple[Sequence[RevocationRow], int]:
+    """Of all tenants, by number; and the number up to which none is still to appear: each is drawn before its commit."""
+    records = await tx.fetch(_AFTER, number, limit)
+    rows = [RevocationRow(*list(record)[1:]) for record in records if record["id"] is not None]
+    return rows, records[0]["settled"]
 
 
 async def delete_over(tx: Tx, limit: int) -> int:

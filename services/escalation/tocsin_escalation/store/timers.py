@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from tocsin_kit.db import queues
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.queues import RecordFigures
 
@@ -61,7 +62,8 @@ async def replace(tx: Tx, runs: Sequence[Escalation]) -> None:
 
 
 DUE = "due_time <= app_now() - make_interval(secs => $1) AND (retry_time IS NULL OR retry_time <= app_now())"
-_OLDEST = f"SELECT {COLUMNS} FROM timers WHERE {DUE} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
+_GOES_ON = f"NOT {queues.paused('$3')}"
+_OLDEST = f"SELECT {COLUMNS} FROM timers WHERE {DUE} AND {_GOES_ON} ORDER BY due_time LIMIT $2 FOR UPDATE SKIP LOCKED"
 # The recursion walks from tenant to tenant by index, however many timers each of them has.
 _FAIR = f"""
 WITH RECURSIVE orgs AS (
@@ -79,20 +81,18 @@ turns AS (
     (SELECT incident_id, urgent, due_time FROM timers WHERE org_id = orgs.org_id AND NOT urgent AND {DUE}
       ORDER BY due_time LIMIT $2)) AS mine)
 SELECT {COLUMNS} FROM timers
- WHERE incident_id IN (SELECT incident_id FROM turns ORDER BY turn, urgent DESC, due_time LIMIT $2)
+ WHERE incident_id IN (SELECT incident_id FROM turns ORDER BY turn, urgent DESC, due_time LIMIT $2) AND {_GOES_ON}
  ORDER BY urgent DESC, due_time FOR UPDATE SKIP LOCKED"""
 
 
-async def overdue(tx: Tx, grace: float, limit: int) -> list[LiveTimer]:
+async def overdue(tx: Tx, grace: float, limit: int, queue: str, *, fair: bool = False) -> list[LiveTimer]:
     """Timers that were due `grace` seconds ago and that no other replica works on, oldest first, at most `limit`.
 
-    When there are more than that, tenants take turns: one with a hundred thousand overdue timers must not make the one
-    timer of another wait behind them. SKIP LOCKED leaves out what another replica is claiming at this moment.
+    `fair`, when there are more than that: tenants take turns, because one with a hundred thousand overdue timers must not make the
+    one timer of another wait behind them. SKIP LOCKED leaves out what another replica is working on at this moment. None while
+    `queue` is paused.
     """
-    records = await tx.fetch(_OLDEST, grace, limit)
-    if len(records) == limit:
-        records = await tx.fetch(_FAIR, grace, limit)
-    return [_timer(record) for record in records]
+    return [_timer(record) for record in await tx.fetch(_FAIR if fair else _OLDEST, grace, limit, queue)]
 
 
 async def postpone(tx: Tx, incident_id: UUID) -> int:

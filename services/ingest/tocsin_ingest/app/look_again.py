@@ -28,7 +28,7 @@ from tocsin_ingest.app.tenant_by_tenant import tenant_by_tenant
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store import holds, intakes, pauses
+from tocsin_ingest.store import due_alerts, holds, intakes, pauses
 from tocsin_ingest.store.due_alerts import DueAlert
 
 _log = get_logger(__name__)
@@ -75,6 +75,10 @@ class LookAgain:
 
     async def round(self) -> None:
         """Everything that is due now. Raises DATABASE_UNAVAILABLE."""
+        async with self._database.alone() as tx:
+            if not await due_alerts.is_any_due(tx):
+                self._metrics.holds_overdue.set(0)
+                return
         while await self._hurry() == _HURRIED_AT_ONCE:
             pass
         # Side by side: neither waits for the other, and both have ended before this returns.

@@ -94,11 +94,14 @@ async def whatever_is_due(
     """
     waiting: set[str] = set()
     while True:
-        async with database.system() as tx:
-            since = await intakes.since(tx, GAP)
-            if since is None:
-                return
+        async with database.alone() as tx:
             found = await due(tx, at_once, without=waiting)
+        if not found:
+            return
+        async with database.alone() as tx:
+            since = await intakes.since(tx, GAP)
+        if since is None:
+            return
 
         async def of_tenant(org_id: str, mine: list[Each], since: datetime = since) -> None:
             await work(org_id, mine, since)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import asyncpg
+from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.decide import AlertState
 from tocsin_ingest.store.intakes import able_since
@@ -70,6 +72,27 @@ FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DI
 LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
 ORDER BY turn, due_time
 """
+
+
+def any_due_of(table: str) -> str:
+    """SQL: whether an alert of the table is due, of any tenant."""
+    return f"""(
+WITH RECURSIVE {_orgs(table)}
+SELECT count(*) > 0 FROM (
+  SELECT 1 FROM orgs CROSS JOIN LATERAL (
+    SELECT 1 FROM {table} AS w WHERE w.org_id = orgs.org_id AND w.due_time <= app_now() LIMIT 1) AS mine LIMIT 1) AS found
+)"""
+
+
+ANY_DUE: Final = (
+    f"SELECT EXISTS (SELECT FROM silences WHERE changed) OR {any_due_of('alert_holds')} OR {any_due_of('alert_pauses')}"
+)
+
+
+async def is_any_due(tx: Tx) -> bool:
+    """Whether there is an alert to look at again, or a silence that was changed, of any tenant."""
+    found: bool = await tx.fetchval(ANY_DUE)
+    return found
 
 
 def overdue_of(table: str) -> str:

@@ -88,6 +88,9 @@ class Batches(Generic[Item, Answer]):
     turns, and `at_once` batches run side by side: a lane's flood makes its own batches bigger and does not make others wait
     longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
 
+    `together`: lanes in which at most so many items wait travel in one batch, so that a thousand lanes with one item each do not
+    need a thousand batches. What more waits in goes by itself: it would make the batch long for all who are in it.
+
     An item that is there several times (the same object) counts once for `most`, and `work` gets it as often as it came: what
     is done once per item lets more of them travel together, up to `_REPEATS` times `most`. Calls of items that are in a batch
     already travel with it before a call of other items that came first.
@@ -105,11 +108,13 @@ class Batches(Generic[Item, Answer]):
         waiting: int = 20_000,
         lane: Callable[[Item], Hashable] | None = None,
         at_once: int = 1,
+        together: int = 0,
     ) -> None:
         self._work = work
         self._most = most
         self._lane = lane
         self._at_once = at_once
+        self._together = together
         self._capacity = waiting
         self._lane_capacity = waiting // 2 if lane is not None else waiting
         self._lanes: dict[Hashable, _Lane[Item]] = {}
@@ -192,9 +197,7 @@ class Batches(Generic[Item, Answer]):
         self._start_due = False
         while self._turn and len(self._running) < self._at_once:
             # A context of its own: a batch is no part of the call that happened to come first, nor are its log lines.
-            task = asyncio.get_running_loop().create_task(
-                self._run(self._turn.popleft()), context=contextvars.Context()
-            )
+            task = asyncio.get_running_loop().create_task(self._run(self._next()), context=contextvars.Context())
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -202,17 +205,33 @@ class Batches(Generic[Item, Answer]):
         self._running.discard(task)
         self._start()
 
-    async def _run(self, lane: Hashable) -> None:
-        queue = self._lanes[lane]
-        batch = queue.take(self._most)
+    def _next(self) -> list[Hashable]:
+        """The lanes of the next batch, out of the turn."""
+        first = self._turn.popleft()
+        chosen, total = [first], self._lanes[first].length
+        if total > self._together:
+            return chosen
+        for lane in self._turn:
+            length = self._lanes[lane].length
+            if length <= self._together and total + length <= self._most:
+                chosen.append(lane)
+                total += length
+        if len(chosen) > 1:
+            taken = set(chosen)
+            self._turn = deque(lane for lane in self._turn if lane not in taken)
+        return chosen
+
+    async def _run(self, lanes: Sequence[Hashable]) -> None:
+        batch = [parcel for lane in lanes for parcel in self._lanes[lane].take(self._most)]
         self._waiting -= sum(len(items) for items, _, _ in batch)
         try:
             await self._serve([parcel for parcel in batch if not parcel[1].cancelled()])
         finally:
-            if queue.parcels:
-                self._turn.append(lane)
-            else:
-                del self._lanes[lane]
+            for lane in lanes:
+                if self._lanes[lane].parcels:
+                    self._turn.append(lane)
+                else:
+                    del self._lanes[lane]
 
     async def _serve(self, batch: "list[_Parcel[Item]]") -> None:
         if not batch:

@@ -67,6 +67,14 @@ async def test_lanes_take_turns_and_a_flood_stands_behind_itself(commits: Commit
     assert [batch[0] for batch in commits.batches] == ["f0", "q", "f2", "f4"]
 
 
+async def test_lanes_with_little_travel_together_and_a_flood_by_itself(commits: Commits) -> None:
+    commits.gate.set()
+    batches = Batches(commits, most=4, lane=tenant, together=1)
+    await batches.submit_all(["a1", *(f"f{number}" for number in range(6)), "b1", "c1", "d1", "e1"])
+    assert commits.batches == [["a1", "b1", "c1", "d1"], ["f0", "f1", "f2", "f3"], ["e1"], ["f4", "f5"]]
+    assert batches.waiting == 0
+
+
 async def test_lanes_commit_side_by_side_up_to_a_bound_and_no_lane_with_itself(commits: Commits) -> None:
     batches = Batches(commits, most=1, lane=tenant, at_once=2)
     answers = [batches.enqueue(item) for item in ("a1", "a2", "b1", "c1")]

@@ -13,12 +13,24 @@ MOST_PER_BATCH: Final = 200
 """Each page of a batch may hold an advisory lock; PostgreSQL's shared lock table is finite."""
 
 
+_TOGETHER: Final = 20
+"""Pages of one tenant that go into a batch with those of others. More of them hold rows of their people for longer than others may
+wait: those of a storm, which two batches of one tenant would wait for as well."""
+_AT_ONCE: Final = 2
+
+
 class Intake:
-    """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood."""
+    """Two lanes, so that a critical page waits for at most one batch of critical pages, never for the others' flood.
+
+    In each of them a tenant with many pages has batches of its own, beside which those of all others go on.
+    """
 
     def __init__(self, submit: Submit) -> None:
         self._lanes: dict[int, Batches[NewPage, bool]] = {
-            priority: Batches(submit, most=MOST_PER_BATCH) for priority in (CRITICAL, NORMAL)
+            priority: Batches(
+                submit, most=MOST_PER_BATCH, lane=lambda page: page.org_id, at_once=_AT_ONCE, together=_TOGETHER
+            )
+            for priority in (CRITICAL, NORMAL)
         }
 
     async def submit(self, pages: Sequence[NewPage]) -> list[bool]:

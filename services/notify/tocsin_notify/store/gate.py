@@ -40,6 +40,7 @@ Senders only *try* the lock and leave an incident alone for whose cancel a calle
 cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -57,6 +58,8 @@ _EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1
 _SHUT: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 _IDLE_SECONDS: Final = 3.0
+_LATE: Final = 3
+"""Sessions that calls which begin late may use at once. In a storm there are hundreds of them, and a claim is for many calls."""
 
 PROOF_SECONDS: Final = 1.0
 """For so long after a session was known to be alive a call may begin on its locks. A process that ends a session for holding
@@ -98,9 +101,10 @@ class Gate:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._late = asyncio.Semaphore(_LATE)
 
     @classmethod
-    async def open(cls, url: str, *, name: str, size: int = 4, max_age: float = 600.0) -> "Gate":
+    async def open(cls, url: str, *, name: str, size: int = 10, max_age: float = 600.0) -> "Gate":
         """Return once there is a session, and after three seconds anyway: then it is dialed in the background.
 
         A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
@@ -113,6 +117,12 @@ class Gate:
     async def close(self) -> None:
         """Wait a moment for what is lent, then close."""
         await self._database.close()
+
+    @asynccontextmanager
+    async def late_passage(self, key: int | None) -> AsyncIterator["Passage"]:
+        """As `passage`, for one call. Claims do not wait for those who wait here."""
+        async with self._late, self.passage([] if key is None else [key]) as passage:
+            yield passage
 
     @asynccontextmanager
     async def passage(self, keys: Iterable[int]) -> AsyncIterator["Passage"]:

@@ -181,6 +181,18 @@ async def test_a_claim_takes_tenants_in_turn_behind_a_long_backlog(db: Database)
     assert len(peer.taken) <= 200
 
 
+async def test_a_row_does_not_travel_with_the_hundred_of_another_tenant(db: Database, eventually: Eventually) -> None:
+    """The receiver takes long for those."""
+    await put(db, "storm", [b"x"] * 100)
+    await put(db, "victim", [b"page"])
+    await put(db, "other", [b"page"])
+    peer = Peer()
+    async with relaying(Relay(db, peer.deliver, kinds=[KIND])):
+        await eventually(lambda: is_true(len(peer.taken) == 102))
+    travelled = [{row.org_id for row in call} for call in peer.calls]
+    assert [each for each in travelled if each != {"storm"}] == [{"victim", "other"}]
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_a_claim_walks_the_indexes_made_for_it(db: Database, analyzed: bool) -> None:
     await put(db, "a", [b"x"] * 3000)

@@ -49,6 +49,8 @@ _DELIVER_SHARE: Final = 0.8
 _CALLS: Final = 64
 """Calls of one claimed batch, when it has to be taken apart."""
 _PROBE_ROWS: Final = 8
+_CROWD: Final = 20
+"""Rows of one tenant in a claim that go with those of others. What a storm brings goes beside them: it takes the receiver long."""
 _TELL_EVERY: Final = 10.0
 _CONTENDED_PAUSE: Final = 0.02
 _MOST_PASSED: Final = 3
@@ -186,16 +188,20 @@ class Relay:
         self._doubtful.there_are(refused=claimed.refused)
         if claimed.rows:
             self._receiver.asked()
-            tenants = {row.org_id for row in claimed.rows}
-            self._in_flight_of.update(tenants)
-            task = asyncio.create_task(self._deliver_and_settle(claimed.rows))
-            self._in_flight.add(task)
-            task.add_done_callback(lambda task: self._delivery_ended(task, tenants))
+            for rows in _by_crowd(claimed.rows):
+                self._start_delivery(rows)
         elif claimed.more:
             await asyncio.sleep(random.uniform(0, _CONTENDED_PAUSE))  # another replica took them this very moment
         elif not claimed.cursor and not self._in_flight:
             self._receiver.nothing_to_ask()
         return claimed.more or bool(claimed.cursor)
+
+    def _start_delivery(self, rows: Sequence[OutboxRow]) -> None:
+        tenants = {row.org_id for row in rows}
+        self._in_flight_of.update(tenants)
+        task = asyncio.create_task(self._deliver_and_settle(rows))
+        self._in_flight.add(task)
+        task.add_done_callback(lambda task: self._delivery_ended(task, tenants))
 
     async def _wait_for_work(self) -> None:
         for _ in range(1 + _MOST_PASSED):
@@ -279,3 +285,10 @@ class Relay:
             self.nudge()
         if settled.pauses and min(settled.pauses) < self._sweep_every:
             asyncio.get_running_loop().call_later(min(settled.pauses), self.nudge)
+
+
+def _by_crowd(rows: Sequence[OutboxRow]) -> list[list[OutboxRow]]:
+    """Those of tenants with few, and those of tenants with many."""
+    of = Counter(row.org_id for row in rows)
+    parts = [[row for row in rows if (of[row.org_id] > _CROWD) is many] for many in (False, True)]
+    return [part for part in parts if part]

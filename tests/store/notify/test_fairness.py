@@ -2,15 +2,20 @@
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tocsin_kit.db.pool import Database
+from tocsin_notify.app.late_calls import AT_ONCE, LateCall, LateCalls, Passed
+from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.message import GROUP
+from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.store import bundles, groups, messages, quiet_bundles, recurring
+from tocsin_notify.store.gate import Gate
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
 
@@ -192,3 +197,35 @@ async def test_what_another_replica_works_on_is_passed_over_and_others_are_taken
     assert (len(second), {each.org_id for each in second}) == (10, {"a-flood"})
     assert not {each.id for each in first} & {each.id for each in (*second, *rest)}
     assert len({each.id for each in (*first, *second, *rest)}) == 51, "what is due later is left"
+
+
+def late(org: str) -> LateCall:
+    """A call whose attempt is not known: it may not begin, and is told so."""
+    return LateCall(
+        Delivery(
+            key="k",
+            notification=uuid.uuid4(),
+            org_id=org,
+            kind=Kind.NEW_INCIDENT,
+            job=job(org),
+            target=Target(Channel.WEBHOOK, "https://example.com"),
+            attempt=1,
+            start_time=datetime.now(UTC),
+        ),
+        lambda: asyncio.sleep(0),
+    )
+
+
+async def test_a_late_call_waits_for_no_more_than_one_passage_of_a_storms(database_url: str) -> None:
+    gate = await Gate.open(database_url, name="notify-test", size=AT_ONCE)
+    calls, answered = LateCalls(gate), list[str]()
+
+    async def ask(org: str) -> None:
+        assert await calls.begin(late(org)) is Passed.STOPPED
+        answered.append(org)
+
+    try:
+        await asyncio.gather(*(ask("storm") for _ in range(300)), ask("modest"))
+    finally:
+        await gate.close()
+    assert answered.index("modest") <= 100

@@ -13,6 +13,7 @@ from tocsin_kit.time_limit import TimeLimit
 
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.circuits import Circuits, Provider, provider_of
+from tocsin_notify.app.late_calls import LateCalls
 from tocsin_notify.app.permits import Permit
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.channels.base import Delivery, NotStarted
@@ -87,7 +88,7 @@ class Calls:
         each call.
         """
         self._channels = channels
-        self._gate = gate
+        self._late = LateCalls(gate)
         self._slots = slots
         self._finished = finished
         self._metrics = metrics
@@ -119,7 +120,7 @@ class Calls:
             if not waiting:
                 begun.set()
 
-        permits = [Permit(self._gate, start.delivery, since, used) for start in starts]
+        permits = [Permit(self._late, start.delivery, since, used) for start in starts]
         for start, permit in zip(starts, permits, strict=True):
             task = loop.create_task(self._run(start, permit))
             self._running.add(task)

@@ -14,8 +14,9 @@ U (S < R < C < U); the cancel's commit F and its exclusive lock X (F < X). The t
 
 A start is the moment in which the first bytes that make a provider act are written: the request of a webhook, MAIL of
 an e-mail. A connection that is slow to open would hold the lock for long, so after a moment the claim lets go, and the
-call loses its right to start by that claim (`app.permits`). It then goes through a passage of its own, as a claim does:
-S, R, C and U are those of the passage. So does the code that repeats a call inside one attempt (a kept connection died).
+call loses its right to start by that claim (`app.permits`). It then goes through a later passage, as a claim does, with
+others that are late (`app.late_calls`): S, R, C and U are those of that passage. So does the code that repeats a call
+inside one attempt (a kept connection died).
 
 **If the session ends before U**, the lock is gone while the sender may still believe in it. Two things bound that.
 
@@ -40,7 +41,6 @@ Senders only *try* the lock and leave an incident alone for whose cancel a calle
 cannot deadlock. Cancels take their locks in ascending order. A pooler in front of PostgreSQL must pool sessions.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -58,8 +58,6 @@ _EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1
 _SHUT: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
 _IDLE_SECONDS: Final = 3.0
-_LATE: Final = 3
-"""Sessions that calls which begin late may use at once. In a storm there are hundreds of them, and a claim is for many calls."""
 
 PROOF_SECONDS: Final = 1.0
 """For so long after a session was known to be alive a call may begin on its locks. A process that ends a session for holding
@@ -101,10 +99,9 @@ class Gate:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._late = asyncio.Semaphore(_LATE)
 
     @classmethod
-    async def open(cls, url: str, *, name: str, size: int = 10, max_age: float = 600.0) -> "Gate":
+    async def open(cls, url: str, *, name: str, size: int = 8, max_age: float = 600.0) -> "Gate":
         """Return once there is a session, and after three seconds anyway: then it is dialed in the background.
 
         A process must not be told of pages before it can take them. `size`: how many claims may run at once; `max_age`:
@@ -117,12 +114,6 @@ class Gate:
     async def close(self) -> None:
         """Wait a moment for what is lent, then close."""
         await self._database.close()
-
-    @asynccontextmanager
-    async def late_passage(self, key: int | None) -> AsyncIterator["Passage"]:
-        """As `passage`, for one call. Claims do not wait for those who wait here."""
-        async with self._late, self.passage([] if key is None else [key]) as passage:
-            yield passage
 
     @asynccontextmanager
     async def passage(self, keys: Iterable[int]) -> AsyncIterator["Passage"]:

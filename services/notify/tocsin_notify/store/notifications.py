@@ -150,12 +150,11 @@ SELECT {columns(Concluded)} FROM (
 """
 
 _MAY_START: Final = f"""
-SELECT EXISTS (
-  SELECT FROM notifications n
-  WHERE n.org_id = $1 AND n.id = $2 AND n.state = 'sending' AND n.attempts = $3 AND n.lease_until > app_now()
-    AND NOT EXISTS (SELECT FROM cancel_fences f
-                    WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
-)
+SELECT n.id FROM unnest($1::text[], $2::uuid[], $3::int[]) AS g(org_id, id, attempt)
+JOIN notifications n ON n.id = g.id AND n.org_id = g.org_id AND n.attempts = g.attempt
+WHERE n.state = 'sending' AND n.lease_until > app_now()
+  AND NOT EXISTS (SELECT FROM cancel_fences f
+                  WHERE f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")})
 """
 
 # What another session holds at this moment is left: it meets the fence when it is due, and a process that stands still with
@@ -298,12 +297,13 @@ async def claim(tx: Tx, ids: Sequence[UUID], *, max_tries: int, lease: float, se
     return [Claimed(*row) for row in await tx.fetch(_CLAIM, list(ids), max_tries, lease, sender, _KINDS)]
 
 
-async def may_start(tx: Tx, org_id: str, id: UUID, attempt: int) -> bool:
-    """Whether this attempt is still the present one, its lease lasts, and no fence stops it.
+async def may_start(tx: Tx, attempts: Sequence[tuple[str, UUID, int]]) -> set[UUID]:
+    """Of these attempts (tenant, notification, number) those that are still the present ones, whose lease lasts and no fence stops.
 
-    Run it after the gate's lock is held.
+    Run it after the gate's locks are held.
     """
-    return bool(await tx.fetchval(_MAY_START, org_id, id, attempt))
+    rows = await tx.fetch(_MAY_START, *map(list, zip(*attempts, strict=True)))
+    return {row["id"] for row in rows}
 
 
 async def conclude(tx: Tx, conclusions: Sequence[Conclusion], *, shard: int) -> list[Concluded]:

@@ -83,12 +83,6 @@ async def world(prepared: Prepared) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def tenant(world: World) -> AsyncIterator[Tenant]:
-    """A new customer. Anything that reached its people and that the test did not ask for fails the test.
-
-    So does a service that has ended: the tests after it would fail with nothing to say why.
-    """
-    tenant = world.tenant()
-    yield tenant
-    assert world.ended() == []
-    await world.idle()
-    assert tenant.unexpected() == []
+    """A new customer; what the test did not ask for fails it."""
+    async with world.customer() as tenant:
+        yield tenant

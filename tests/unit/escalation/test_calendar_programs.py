@@ -98,8 +98,7 @@ def _libical() -> Any:
 
 def by_libical(text: str) -> list[Seen]:
     ical = _libical()
-    # With METHOD:PUBLISH the check asks for an ORGANIZER (RFC 5546). A feed has none, as those of Google: programs would take a shift for
-    # an invitation.
+    # With METHOD:PUBLISH the check asks for an ORGANIZER, with which programs would take a shift for an invitation.
     assert "METHOD:PUBLISH\r\n" in text
     calendar = ical.icalparser_parse_string(text.replace("METHOD:PUBLISH\r\n", "").encode())
     try:

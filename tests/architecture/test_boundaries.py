@@ -58,6 +58,18 @@ def test_a_file_is_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST
 
 
+def test_tests_call_no_database_that_is_still_dialing() -> None:
+    """Such a call waits for half a second, which is too short on a busy machine: they open it by `tocsin_testkit.databases`."""
+    about_dialing = {"tests/store/kit/test_pool.py", "tests/store/kit/test_tenant_login.py"}
+    opening = {
+        str(path.relative_to(ROOT))
+        for folder in ("tests", "libs/testkit")
+        for path in (ROOT / folder).rglob("*.py")
+        if "bench" not in path.parts and re.search(r"await Database\.open\(", path.read_text())
+    }
+    assert opening == about_dialing | {"libs/testkit/tocsin_testkit/databases.py"}
+
+
 def test_the_kit_has_no_word_of_the_domain() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.databases import dialed
 from tocsin_testkit.tenant import Tenant
 from tocsin_timers import TimerBroker
 
@@ -170,7 +171,7 @@ async def test_while_postgresql_is_away_nothing_is_accepted_and_health_says_so(f
 
 async def test_a_database_that_hangs_is_unavailable_and_no_defect(fleet: Fleet) -> None:
     """Whoever holds something because of it (an outcome, a row) must keep it and try again, not give it up as broken."""
-    database = await Database.open(fleet.stack.plan.databases["notify"], name="hanging", statement_timeout=0.1)
+    database = await dialed(fleet.stack.plan.databases["notify"], name="hanging", statement_timeout=0.1)
     try:
         for within in (True, False):
             with pytest.raises(TocsinError) as refused:

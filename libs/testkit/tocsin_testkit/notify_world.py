@@ -31,9 +31,7 @@ from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
 from tocsin.type.v1 import severity_pb2
 from tocsin_kit.auth import JwtAuthenticator, SigningKeys, mint
-from tocsin_kit.db.pool import Database
 from tocsin_kit.db.probe import Probe
-from tocsin_kit.errors import TocsinError
 from tocsin_kit.http import HttpServer
 from tocsin_kit.ids import new_id
 from tocsin_kit.lifecycle import Runtime
@@ -46,7 +44,7 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.wiring import build
 from tocsin_stack.postgres import tenant_url
 
-from tocsin_testkit.busy import until
+from tocsin_testkit.databases import dialed
 from tocsin_testkit.fake_responders import FakeResponders
 from tocsin_testkit.hooks import HookServer
 from tocsin_testkit.inbox import Inbox
@@ -180,8 +178,7 @@ class NotifyWorld:
         stop = asyncio.Event()
         metrics = Metrics()
         login = tenant_url(self.database_url)
-        database = await Database.open(self.database_url, name="notify", tenant_url=login, size=8, metrics=metrics)
-        await until(lambda: answers(database))
+        database = await dialed(self.database_url, name="notify", tenant_url=login, size=8, metrics=metrics)
         health = Health((HealthCheck("database", Probe(database).check),), metrics)
         authenticators: list[Any] = [JwtAuthenticator(settings.signing_keys)]
         rpc = RpcServer(settings, authenticators=authenticators, metrics=metrics, health_checks=health)
@@ -378,12 +375,3 @@ def operator() -> tuple[tuple[str, str], ...]:
 def new_org() -> str:
     """A tenant that no other test uses."""
     return f"org-{uuid.uuid4().hex[:12]}"
-
-
-async def answers(database: Database) -> bool:
-    """Whether it has a session: on a busy machine the first one takes its time."""
-    try:
-        await database.ping()
-    except TocsinError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres, tenant_url
-from tocsin_testkit.busy import within
+from tocsin_testkit.databases import dialed
 
 from tests.store.escalation.recorders import Arming, Desk, Paging, Relay
 
@@ -28,9 +28,7 @@ async def url(postgres: Postgres) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def db(url: str) -> AsyncIterator[Database]:
-    database = await Database.open(url, name="escalation-test", tenant_url=tenant_url(url), size=8)
-    # A call waits for half a second, and the first dial may take longer on a busy machine.
-    await database.connected(within(10))
+    database = await dialed(url, name="escalation-test", tenant_url=tenant_url(url), size=8)
     yield database
     await database.close()
 

@@ -52,6 +52,7 @@ from tocsin_kit.rpc.health import Health, HealthCheck
 from tocsin_kit.rpc.server import RpcServer
 from tocsin_stack.postgres import Postgres, tenant_url
 from tocsin_testkit import busy
+from tocsin_testkit.databases import dialed
 
 MIGRATIONS = Path(__file__).parents[3] / "services/ingest/migrations"
 KEYS = "k1:" + "Ab3dEf6hIj9lMn" * 3 + "A"
@@ -71,7 +72,7 @@ async def database_url(postgres: Postgres) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on a fresh database."""
-    opened = await Database.open(database_url, name="test", tenant_url=tenant_url(database_url), size=6)
+    opened = await dialed(database_url, name="test", tenant_url=tenant_url(database_url), size=6)
     yield opened
     await opened.close()
 
@@ -240,7 +241,7 @@ async def running(database_url: str, target: str, **overrides: Any) -> AsyncIter
     )
     stop = asyncio.Event()
     metrics = Metrics()
-    database = await Database.open(
+    database = await dialed(
         database_url,
         name="ingest",
         tenant_url=tenant_url(database_url),

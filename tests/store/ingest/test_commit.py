@@ -20,6 +20,7 @@ from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.databases import dialed
 
 from tests.store.ingest.support import new_org
 from tests.unit.ingest.model import Naive, message
@@ -79,7 +80,7 @@ def test_any_sequence_does_what_the_model_does_in_the_database(database_url: str
         asyncio.run(one(given_batches))
 
     async def one(given_batches: list[list[Message]]) -> None:
-        database = await Database.open(database_url, name="model", size=2)
+        database = await dialed(database_url, name="model", size=2)
         try:
             org, naive, commit_batch = new_org(), Naive(), committer(database)
             for batch in given_batches:
@@ -117,7 +118,7 @@ async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
     database: Database, database_url: str
 ) -> None:
     """I2, with two replicas: nothing but the database between them."""
-    other = await Database.open(database_url, name="other", size=4)
+    other = await dialed(database_url, name="other", size=4)
     try:
         org, dice = new_org(), random.Random(7)
         replicas = [group_commit(each) for each in (database, other)]
@@ -200,7 +201,7 @@ async def test_a_crash_after_commit_repeats_the_first_answer(database: Database)
 
 
 async def test_one_request_id_through_two_replicas_at_once_is_one_alert(database: Database, database_url: str) -> None:
-    other = await Database.open(database_url, name="other", size=4)
+    other = await dialed(database_url, name="other", size=4)
     try:
         org = new_org()
         for _ in range(10):

@@ -12,6 +12,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.postgres import tenant_url as tenant_url_of
 from tocsin_testkit.busy import within
+from tocsin_testkit.databases import dialed
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _numbers = itertools.count()
@@ -46,7 +47,7 @@ async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
     opened: list[Database] = []
 
     async def open_one(**options: float | str) -> Database:
-        database = await Database.open(url, name="kit-test", **{"size": 5, **options})  # type: ignore[arg-type]
+        database = await dialed(url, name="kit-test", **{"size": 5, **options})
         opened.append(database)
         return database
 
@@ -57,9 +58,7 @@ async def open_database(url: str) -> AsyncIterator[OpenDatabase]:
 
 @pytest.fixture
 async def db(open_database: OpenDatabase) -> Database:
-    database = await open_database()
-    await database.connected(within(5))
-    return database
+    return await open_database()
 
 
 @pytest.fixture(scope="session")

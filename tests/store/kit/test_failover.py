@@ -16,6 +16,7 @@ from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 from tocsin_testkit.busy import within
+from tocsin_testkit.databases import dialed
 
 from .conftest import MIGRATIONS
 
@@ -191,7 +192,7 @@ async def test_the_host_that_can_write_is_followed_by_pool_and_migrations(
     await become_read_only(one)
     assert await upgrade(url, MIGRATIONS), "only the second server takes a migration"
     assert not await upgrade(url, MIGRATIONS)
-    db = await Database.open(url, name="pair", size=3)
+    db = await dialed(url, name="pair", size=3)
     try:
         assert await write(db) == two.port
         await become_writable(one)

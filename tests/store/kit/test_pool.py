@@ -270,6 +270,7 @@ async def test_a_pool_opened_before_its_server_is_there_connects_later(postgres:
         await db.ping()
     await postgres.start()
     try:
+        assert await db.connected(within(10))
         await db.ping()
     finally:
         await db.close()

@@ -10,6 +10,8 @@ from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
+from tocsin_testkit.busy import within
+from tocsin_testkit.databases import dialed
 
 from tests.store.kit.conftest import MIGRATIONS, OpenDatabase
 
@@ -107,12 +109,14 @@ async def test_before_migrate_has_made_its_rights_the_database_is_not_ready(post
     await upgrade(bare, MIGRATIONS)
     database = await Database.open(bare, name="kit-test", tenant_url=login, size=2)
     try:
+        assert not await database.connected(within(1)), "the login of calls may not connect yet"
         with pytest.raises(TocsinError) as refused:
             await database.ping()
         assert refused.value.reason == ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE
         assert "run migrate" in refused.value.message
         await upgrade(bare, MIGRATIONS, tenant_url=login)
         await upgrade(bare, MIGRATIONS, tenant_url=login)  # again, as every start of a stack does
+        assert await database.connected(within(10))
         await database.ping()
         await run_one(database)
     finally:
@@ -145,7 +149,7 @@ async def test_rights_are_asked_for_at_the_start_and_a_newer_table_stops_nobody(
 
 
 async def test_a_login_that_may_act_as_the_owner_is_not_ready(url: str) -> None:
-    database = await Database.open(url, name="kit-test", tenant_url=url, size=2)
+    database = await dialed(url, name="kit-test", tenant_url=url, size=2)
     try:
         with pytest.raises(TocsinError, match="may act as kit, who owns the database"):
             await database.ping()

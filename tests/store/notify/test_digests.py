@@ -23,6 +23,7 @@ from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import digests
 from tocsin_notify.store.digests import Choice, Digest, Made
 from tocsin_stack.postgres import tenant_url
+from tocsin_testkit.databases import dialed
 
 from tests.store.notify.messages import ANA, HOUR
 from tests.store.notify.support import Notify, World, bearer, new_org, until
@@ -209,7 +210,7 @@ class Makers:
 @pytest.fixture
 async def makers(world: World) -> AsyncIterator[Makers]:
     login = tenant_url(world.database_url)
-    db = await Database.open(world.database_url, name="notify-test", tenant_url=login, size=8)
+    db = await dialed(world.database_url, name="notify-test", tenant_url=login, size=8)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.escalation.port}") as channel:
         yield Makers(db, world, channel)
     await db.close()

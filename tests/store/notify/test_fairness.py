@@ -18,6 +18,7 @@ from tocsin_notify.store import bundles, groups, messages, quiet_bundles, recurr
 from tocsin_notify.store.gate import Gate
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
+from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import CRITICAL, WARNING, Notify, World, job, new_org, until
 
@@ -149,8 +150,7 @@ _OF_TWO = """
 @pytest.fixture
 async def both(database_url: str) -> AsyncIterator[Database]:
     """One tenant has fifty of each thing that comes due, and another one of each, that is due a minute later."""
-    db = await Database.open(database_url, name="notify-test", tenant_url=tenant_url(database_url))
-    await db.connected(within(10))
+    db = await dialed(database_url, name="notify-test", tenant_url=tenant_url(database_url))
     async with db.system() as tx:
         await tx.execute(
             f"""INSERT INTO paces (org_id, user_id, alone, bundle, bundle_due, bundles)

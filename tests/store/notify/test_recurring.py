@@ -22,6 +22,7 @@ from tocsin_notify.rpc.mapping import FIRST
 from tocsin_notify.store import messages, recurring
 from tocsin_notify.store.recurring import Recurring, Template, Turn
 from tocsin_stack.postgres import tenant_url
+from tocsin_testkit.databases import dialed
 
 from tests.store.notify.messages import ANA, HOUR, Sender, State, sender
 from tests.store.notify.support import Notify, World, bearer, new_org, until
@@ -160,7 +161,7 @@ class Quiet:
 
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
-    database = await Database.open(database_url, name="notify-test", tenant_url=tenant_url(database_url), size=8)
+    database = await dialed(database_url, name="notify-test", tenant_url=tenant_url(database_url), size=8)
     yield database
     await database.close()
 

@@ -10,6 +10,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.store.senders import LOOKS, YOUNG_SECONDS, Presence
+from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import World, job, new_org, until
 
@@ -20,7 +21,7 @@ UPDATE notifications SET state = 'sending', due_time = NULL, lease_until = app_n
 
 @pytest.fixture
 async def database(world: World) -> AsyncIterator[Database]:
-    database = await Database.open(world.database_url, name="test")
+    database = await dialed(world.database_url, name="test")
     yield database
     await database.close()
 

@@ -20,6 +20,7 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate, incident_key
 from tocsin_notify.store.notifications import Conclusion, NewNotification
 from tocsin_notify.store.pages import Fence, NewPage
+from tocsin_testkit.databases import dialed
 
 from tests.store.notify.support import CRITICAL, KEYS, WARNING, World, job, new_org, until
 
@@ -145,7 +146,7 @@ async def scene(world: World) -> AsyncIterator[Scene]:
 @asynccontextmanager
 async def opened(world: World) -> AsyncIterator[tuple[Database, Gate]]:
     gate = await Gate.open(world.database_url, name="notify")
-    db = await Database.open(world.database_url, name="notify", size=4)
+    db = await dialed(world.database_url, name="notify", size=4)
     try:
         yield db, gate
     finally:

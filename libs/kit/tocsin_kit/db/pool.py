@@ -129,9 +129,12 @@ class Database:
             pool.start()
         return cls(connections, login, alone)
 
-    async def connected(self, seconds: float) -> None:
-        """Return once there is a session, and after `seconds` anyway."""
-        await self._connections.connected(seconds)
+    async def connected(self, seconds: float) -> bool:
+        """Wait for the first session of each login, at most so long. False: one has none yet, and dialing goes on."""
+        logins = [self._connections]
+        if self._tenant_login is not None:
+            logins.append(self._tenant_login.sessions.connections)
+        return all(await asyncio.gather(*(login.connected(seconds) for login in logins)))
 
     async def close(self) -> None:
         """Wait for running transactions, at most 5 s, then close every connection."""

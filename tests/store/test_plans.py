@@ -11,7 +11,7 @@ import pytest
 from tocsin_kit.db.dialing import dial
 from tocsin_stack.postgres import Postgres
 
-_SMALL: Final = {"queue_pauses", "queue_counters", "template_sets"}
+_SMALL: Final = {"queue_pauses", "queue_options", "queue_counters", "template_sets"}
 """A row for each queue, or each tenant; read as a whole."""
 _STATEMENT: Final = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
 _WALK: Final = re.compile(r"Seq Scan on (\w+)")

@@ -10,7 +10,14 @@ from sqlalchemy import MetaData, create_mock_engine
 from tocsin_stack.postgres import Postgres
 
 SERVICES: Final = ["ingest", "escalation", "notify"]
-WITHOUT_TENANT: Final = {"queue_pauses", "queue_counters", "sms_senders", "texts_received", "alembic_version"}
+WITHOUT_TENANT: Final = {
+    "queue_pauses",
+    "queue_options",
+    "queue_counters",
+    "sms_senders",
+    "texts_received",
+    "alembic_version",
+}
 """Tables of the whole service: they say nothing about any tenant."""
 _numbers = itertools.count()
 

@@ -41,7 +41,7 @@ class Worker:
             raise ValueError("a worker without room for a task")
         self._broker = broker
         self._concurrency = concurrency
-        self._reserve = max(1, concurrency // 8) if concurrency > 1 and len(broker.priorities) > 1 else 0
+        self._reserve = self._reserved(concurrency)
         self._rate_limit = rate_limit
         self._grace = grace
         self._ack_type = ack_type
@@ -50,6 +50,23 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._executing = 0
         self._stopping = False
+        self._running = False
+
+    def resize(self, concurrency: int) -> None:
+        """So many tasks at once from now on. What runs beyond that goes on; nothing new begins until there is room.
+
+        Plain functions (`pool`) keep the number of threads that they had when `run` began.
+        """
+        if concurrency < 1:
+            raise ValueError("a worker without room for a task")
+        self._concurrency = concurrency
+        self._reserve = self._reserved(concurrency)
+        if self._running:
+            self._fill()
+            self._consumer.room_changed()
+
+    def _reserved(self, concurrency: int) -> int:
+        return max(1, concurrency // 8) if concurrency > 1 and len(self._broker.priorities) > 1 else 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then take nothing more, let running tasks end within the grace, cancel those that
@@ -67,11 +84,13 @@ class Worker:
             self._broker, self._room, self._accept, resumed=self._fill, rate_limit=self._rate_limit
         )
         self._consumer.start()
+        self._running = True
         try:
             await stop.wait()
             await self._consumer.stop_reading()
             await self._drain(self._grace)
         finally:
+            self._running = False
             self._stopping = True
             await self._drain(0)
             await self._consumer.stop()

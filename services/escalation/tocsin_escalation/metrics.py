@@ -55,6 +55,11 @@ class EscalationMetrics:
             registry=registry,
         )
         self.timers_failed = Counter("tocsin_escalation_timers_failed", "Timer firings that raised", registry=registry)
+        self.timers_keep_failing = Counter(
+            "tocsin_escalation_timers_keep_failing",
+            "Timers that failed as often as the option `attempts` of the queue says; they are tried on",
+            registry=registry,
+        )
         self.timers_not_armed = Counter(
             "tocsin_escalation_timers_not_armed",
             "Timers that could not be armed in Redis; the sweep fires their rows",

@@ -80,6 +80,7 @@ from tocsin_escalation.rpc.reminder_service import ReminderService
 from tocsin_escalation.rpc.schedule_service import ScheduleService
 from tocsin_escalation.settings import EscalationSettings
 from tocsin_escalation.store.timers import figures
+from tocsin_escalation.wiring_queue import follow_options, queue_options
 from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
@@ -124,8 +125,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         )
     )
 
-    shared = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
-    journal = Journal(QUEUE, shared.commands, (RedisError, OSError))
+    quick = Connections.from_url(redis_url, command_timeout=_REDIS_SECONDS, block=0, circuit=queue.circuit)
+    journal = Journal(QUEUE, quick.commands, (RedisError, OSError))
     runtime.loops.add("journal", journal.run, everywhere=True)
     timers = MirroredTimers(db, queue, register(queue), metrics)
     page_sender = PageSender(notify_queue, notify)
@@ -218,7 +219,8 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         credential_internal_service_pb2_grpc.add_CredentialInternalServiceServicer_to_server,
     )
     kinds = (TimerTasks(effects), ReminderTasks())
-    QueueService(db, QUEUE, figures, timers.mirror, kinds, pages, journal, runtime.stop).add_to(runtime.rpc)
+    live = queue_options(settings)
+    QueueService(db, QUEUE, figures, timers.mirror, kinds, pages, journal, live, runtime.stop).add_to(runtime.rpc)
 
     def nudge() -> None:
         page_relay.nudge()
@@ -238,7 +240,9 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         rate_limit=settings.worker_rate_per_second or None,
         grace=settings.shutdown_grace_seconds,
     )
+    follow_options(live, effects.retries, worker, journal)
     loops = runtime.loops
+    loops.add("queue-options", live.sweep(db), everywhere=True)
     loops.add("page-sender", page_sender.run, everywhere=True)
     relays = {"page": page_relay, "cancel": cancel_relay, "event": event_relay, "notice": notice_relay}
     for name, relay in relays.items():
@@ -270,6 +274,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
             timers.mirror.close,
             notify_channel.close,
             ingest_channel.close,
+            quick.close,
             shared.close,
             calendars.close,
             notify_queue.shutdown,

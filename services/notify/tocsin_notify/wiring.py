@@ -26,7 +26,6 @@ from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
 from tocsin_kit.rpc.paging import PageTokens
-from tocsin_kit.rpc.queue_service import QueueService
 from tocsin_kit.rpc.tls import client_credentials
 from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
@@ -51,7 +50,6 @@ from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.owner_notices import OwnerNotices
 from tocsin_notify.app.presses import Presses
-from tocsin_notify.app.queue_tasks import DeadLetterTasks, MessageTasks, NotificationTasks
 from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.recurring import Recur, RecurringMessages
 from tocsin_notify.app.redrive import Redrive
@@ -92,10 +90,11 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.gate import Gate
 from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
-from tocsin_notify.store.queues import QUEUE, figures
+from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
+from tocsin_notify.wiring_queue import serve_queue
 from tocsin_notify.wiring_templates import serve_templates
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
@@ -333,8 +332,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     events.serve(runtime.rpc, page_tokens)
     add_digests(runtime, db, escalation, hints, metrics, page_tokens)
     serve_templates(runtime, wordings, page_tokens)
-    kinds = (NotificationTasks(hints, relay.nudge), MessageTasks(hints), DeadLetterTasks(redrive))
-    QueueService(db, QUEUE, figures, hints.mirror, kinds, page_tokens, journal, stop, resumed=nudge).add_to(runtime.rpc)
+    serve_queue(runtime, hints, redrive, page_tokens, journal, policy, slots, nudge_relay=relay.nudge, resumed=nudge)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
     serve_limits(runtime, page_tokens, shared.commands, (RedisError, OSError))
     serve_audit(runtime, page_tokens)

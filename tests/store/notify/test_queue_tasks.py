@@ -176,6 +176,65 @@ async def test_another_queue_is_not_here_and_a_list_names_a_state(board: Operato
     assert "state" in unset.fields
 
 
+async def test_options_hold_on_every_replica_at_once_and_lose_no_page(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one attempt a page goes to the next method after its first failure, and to the first one again after all."""
+    monkeypatch.setattr("tocsin_kit.tasks.options.EVERY", 0.1)
+    org = new_org()
+    for path in ("ana", "ana-too"):
+        await world.method(org, webhook=path)
+        world.hooks.will_answer(path, [503])
+    async with world.replica(works=False) as one, world.replica() as two:
+        asked = Operator(one)
+        before = (await asked.call("GetQueue", name=QUEUE)).queue
+        assert (before.etag, before.options) == ("v0", before.default_options)
+        given = queue_pb.Queue(name=QUEUE, etag=before.etag)
+        given.options.attempts, given.options.keep_failed = 1, 1
+        given.options.rate_per_minute, given.options.concurrency, given.options.urgent_reserve = 100, 5, 1
+        id = str(uuid.uuid4())
+        after = (await asked.call("UpdateQueue", queue=given, request_id=id)).queue
+        assert (after.etag, after.options.attempts, after.options.concurrency) == ("v1", 1, 5)
+        again = (await asked.call("UpdateQueue", queue=given, request_id=id)).queue
+        assert (again.etag, again.options) == (after.etag, after.options), "a repeat gets the first answer"
+        stale = await failure(asked.call("UpdateQueue", queue=given))
+        assert (stale.code, stale.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+        budgets = two.runtime.rpc.budgets
+        await until(lambda: budgets.allowed(org, "notifications_per_minute") == 100)
+        await two.submit(job(org))
+
+        async def both_wait() -> bool:
+            return await world.states("due_time > app_now() + interval '20 s'") == ["pending"] * 2
+
+        await until(both_wait)
+        await world.forward(timedelta(hours=1))
+        await until(lambda: world.arrived("ana") == world.arrived("ana-too") == 1)  # tried on, and not given up
+
+        async def one_failure_is_shown() -> bool:
+            return len(await Operator(two).tasks(task_pb2.TASK_STATE_FAILED)) == 1
+
+        await until(one_failure_is_shown)
+        await asked.call("UpdateQueue", queue=queue_pb.Queue(name=QUEUE), update_mask={"paths": ["options"]})
+        assert (await asked.call("GetQueue", name=QUEUE)).queue.options == before.options
+    entry = await world.row(
+        "SELECT resources, before, after FROM audit_entries WHERE method LIKE '%UpdateQueue' LIMIT 1"
+    )
+    assert entry["resources"] == [QUEUE]
+    assert '"attempts": 1' in entry["after"]
+    assert '"attempts": 1,' not in entry["before"]
+
+
+@pytest.mark.parametrize(("fields", "named"), [({"attempts": 0}, "attempts"), ({"concurrency": 4}, "concurrency")])
+async def test_an_option_that_would_stop_the_queue_is_refused(
+    board: Operator, fields: dict[str, int], named: str
+) -> None:
+    given = queue_pb.Queue(name=QUEUE)
+    for name, value in fields.items():
+        setattr(given.options, name, value)
+    refused = await failure(board.call("UpdateQueue", queue=given))
+    assert (refused.reason, list(refused.fields)) == ("INVALID_FIELD", [f"queue.options.{named}"])
+
+
 async def _dead(world: World, count: int) -> bool:
     return bool(await world.admin.fetchval("SELECT count(*) = $1 FROM dead_letters", count))
 

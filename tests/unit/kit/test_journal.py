@@ -38,13 +38,29 @@ async def test_the_newest_are_kept_and_no_more(journal: Journal) -> None:
             await journal.send()
     journal.note(noted(pb.TASK_CHANGE_KIND_RETRIED, error="no answer", attempts=2, seconds=0.5))
     await journal.send()
-    done, partial = await journal.newest(failed=False, limit=1000)
+    done, partial = await journal.newest(failed=False)
     assert partial
-    assert [change.task.summary for change in done] == [str(number) for number in range(KEPT + 19, 19, -1)]
-    [failed], _ = await journal.newest(failed=True, limit=1000)
+    assert [change.task.summary for _, change in done] == [str(number) for number in range(KEPT + 19, 19, -1)]
+    behind, _ = await journal.newest(failed=False, before=done[9][0])
+    assert behind == done[10:]
+    [(_, failed)], _ = await journal.newest(failed=True)
     assert (failed.task.state, failed.task.error, failed.task.attempts) == (pb.TASK_STATE_FAILED, "no answer", 2)
     assert failed.task.duration.ToTimedelta() == timedelta(milliseconds=500)
     assert failed.task.finish_time.ToDatetime(UTC) == NOON
+
+
+async def test_as_many_are_kept_as_was_chosen(journal: Journal) -> None:
+    for number in range(9):
+        journal.note(noted(pb.TASK_CHANGE_KIND_COMPLETED, after=number, summary=str(number)))
+        journal.note(noted(pb.TASK_CHANGE_KIND_DEAD, after=number))
+    await journal.send()
+    journal.keep(3, 0)
+    for number in (9, 10):
+        journal.note(noted(pb.TASK_CHANGE_KIND_COMPLETED, after=number, summary=str(number)))
+        journal.note(noted(pb.TASK_CHANGE_KIND_DEAD, after=number))
+    await journal.send()
+    assert [change.task.summary for _, change in (await journal.newest(failed=False))[0]] == ["10", "9", "8"]
+    assert (await journal.newest(failed=True))[0] == []
 
 
 async def test_a_watch_tells_what_happens_after_it_began(journal: Journal) -> None:

@@ -7,6 +7,7 @@ replicas may so let pass a little more at once than is allowed, which is then mi
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -74,6 +75,10 @@ class Budgets:
         """One more limit, of a service's own. Before anybody is served."""
         self._limits[limit.name] = limit
         self._watch(limit)
+
+    def set_default(self, name: str, default: int) -> None:
+        """What tenants may use from now on for whom operators chose nothing else."""
+        self._limits[name] = replace(self._limits[name], default=default)
 
     @property
     def limits(self) -> Mapping[str, Limit]:

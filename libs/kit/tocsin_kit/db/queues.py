@@ -1,6 +1,6 @@
-"""A queue whose tasks are rows: its figures, and the table `queue_pauses`, which says whether it rests.
+"""A queue whose tasks are rows: its figures, the table `queue_pauses`, which says whether it rests, and `queue_options`.
 
-The pause is a row and no flag in Redis, because a flushed Redis must not let a paused queue run.
+They are rows and nothing of Redis, because a flushed Redis must not let a paused queue run.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,11 @@ from tocsin_kit.db.pool import Tx
 
 _PAUSE: Final = "INSERT INTO queue_pauses (queue) VALUES ($1) ON CONFLICT (queue) DO NOTHING"
 _RESUME: Final = "DELETE FROM queue_pauses WHERE queue = $1"
+_OPTIONS: Final = "SELECT options, version FROM queue_options WHERE queue = $1"
+_MAKE_OPTIONS: Final = "INSERT INTO queue_options (queue) VALUES ($1) ON CONFLICT (queue) DO NOTHING"
+_SET_OPTIONS: Final = """
+UPDATE queue_options SET options = $2, version = version + 1, update_time = app_now() WHERE queue = $1 RETURNING version
+"""
 
 
 def paused(queue: str) -> str:
@@ -51,3 +56,25 @@ async def is_paused(tx: Tx, queue: str) -> bool:
 async def set_paused(tx: Tx, queue: str, paused: bool) -> None:
     """Pause or resume, on every replica; repeating it changes nothing."""
     await tx.execute(_PAUSE if paused else _RESUME, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsRow:
+    """What was chosen of a queue's options (`tocsin_kit.tasks.options`), as bytes. `version`: 0 when nothing ever was."""
+
+    options: bytes = b""
+    version: int = 0
+
+
+async def options(tx: Tx, queue: str, *, lock: bool = False) -> OptionsRow:
+    """The row, or an empty one. With `lock` another change waits until this transaction ends, also where there is no row yet."""
+    if lock:
+        await tx.execute(_MAKE_OPTIONS, queue)
+    row = await tx.fetchrow(_OPTIONS + (" FOR UPDATE" if lock else ""), queue)
+    return OptionsRow() if row is None else OptionsRow(*row)
+
+
+async def set_options(tx: Tx, queue: str, options: bytes) -> int:
+    """Write those of a locked row; its new version."""
+    version: int = await tx.fetchval(_SET_OPTIONS, queue, options)
+    return version

@@ -205,3 +205,16 @@ def queue_pauses(metadata: MetaData) -> Table:
         column("pause_time", TIME, default=NOW),
         primary_key("queue"),
     )
+
+
+def queue_options(metadata: MetaData) -> Table:
+    """The table of `tocsin_kit.tasks.options`."""
+    return Table(
+        "queue_options",
+        metadata,
+        column("queue", Text),
+        column("options", LargeBinary, default="''"),
+        column("version", BigInteger, default="0"),
+        column("update_time", TIME, default=NOW),
+        primary_key("queue"),
+    )

@@ -1,4 +1,4 @@
-"""QueueService: the figures of a service's queue, pause and resume, and its tasks."""
+"""QueueService: the figures and options of a service's queue, pause and resume, and its tasks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -10,6 +10,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import queue_service_pb2_grpc as pb_grpc
 from tocsin.queue.v1 import task_pb2 as task_pb
+from tocsin.queue.v1.queue_options_pb2 import QueueOptions
 
 from tocsin_kit.db import queues
 from tocsin_kit.db.audit import write_entry
@@ -20,11 +21,14 @@ from tocsin_kit.errors import TocsinError, not_found
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_or_stop
 from tocsin_kit.rpc import task_mapping as mapping
-from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.call import current_call, note_before
+from tocsin_kit.rpc.masks import etag, require_etag
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.server import RpcServer
+from tocsin_kit.tasks import options
 from tocsin_kit.tasks.board import Board
-from tocsin_kit.tasks.journal import EVERY, KEPT, Journal, spread
+from tocsin_kit.tasks.journal import EVERY, Journal, spread
+from tocsin_kit.tasks.options import LiveOptions
 from tocsin_kit.tasks.task import TaskKind
 
 R = TypeVar("R", bound=Message)
@@ -78,12 +82,13 @@ class QueueService(pb_grpc.QueueServiceServicer):
         kinds: Sequence[TaskKind],
         pages: PageTokens,
         journal: Journal,
+        live: LiveOptions,
         stop: asyncio.Event,
         *,
         resumed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `stop`: ends watches.
-        `resumed`: called after a pause is over."""
+        """`figures`: reads the rows in a transaction of all tenants. `kinds`: of its tasks. `live`: its options.
+        `stop`: ends watches. `resumed`: called after a pause is over."""
         self._db = db
         self._queue = queue
         self._figures = figures
@@ -91,6 +96,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
         self._board = Board(queue, kinds)
         self._pages = pages
         self._journal = journal
+        self._live = live
         self._stop = stop
         self._resumed = resumed
 
@@ -102,6 +108,33 @@ class QueueService(pb_grpc.QueueServiceServicer):
     async def ListQueues(self, request: pb.ListQueuesRequest, context: Any) -> pb.ListQueuesResponse:
         """See the contract."""
         return pb.ListQueuesResponse(queues=[await self._look()])
+
+    async def GetQueue(self, request: pb.GetQueueRequest, context: Any) -> pb.GetQueueResponse:
+        """See the contract."""
+        self._require(request.name)
+        return pb.GetQueueResponse(queue=await self._look())
+
+    async def UpdateQueue(self, request: pb.UpdateQueueRequest, context: Any) -> pb.UpdateQueueResponse:
+        """See the contract."""
+        self._require(request.queue.name)
+
+        async def work(tx: Tx) -> pb.UpdateQueueResponse:
+            async def change() -> pb.UpdateQueueResponse:
+                row = await queues.options(tx, self._queue, lock=True)
+                require_etag(request.queue.etag, row.version, field="queue.etag")
+                before = options.read(row.options)
+                note_before(self._with_options(pb.Queue(), before, row.version))
+                after = options.changed(self._live.defaults, before, request.queue, request.update_mask)
+                version = await queues.set_options(tx, self._queue, after.SerializeToString())
+                tx.after_commit(lambda: self._live.take(after, version))
+                return pb.UpdateQueueResponse(queue=self._with_options(pb.Queue(), after, version))
+
+            return await once(tx, "UpdateQueue", request, pb.UpdateQueueResponse, change)
+
+        answer = await self._act(request.queue.name, "queue_updated", work)
+        queue = await self._look()
+        queue.MergeFrom(answer.queue)
+        return pb.UpdateQueueResponse(queue=queue)
 
     async def PauseQueue(self, request: pb.PauseQueueRequest, context: Any) -> pb.PauseQueueResponse:
         """See the contract."""
@@ -120,7 +153,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
         position: Any = self._pages.decode(request)
         size = page_size(request.page_size)
         if request.state in mapping.KEPT_STATES:
-            return await self._newest(request, size)
+            return await self._newest(request, position, size)
         state = mapping.STATES[request.state]
         async with self._db.system() as tx:
             found = await self._board.page(tx, state, request.org_id or None, position, size + 1)
@@ -131,11 +164,16 @@ class QueueService(pb_grpc.QueueServiceServicer):
             next_page_token=self._pages.encode(request, (shown[-1].time, shown[-1].id)) if more else "",
         )
 
-    async def _newest(self, request: pb.ListTasksRequest, size: int) -> pb.ListTasksResponse:
+    async def _newest(self, request: pb.ListTasksRequest, position: Any, size: int) -> pb.ListTasksResponse:
         failed = request.state == task_pb.TASK_STATE_FAILED
-        changes, partial = await self._journal.newest(failed=failed, limit=KEPT)
-        tasks = [change.task for change in changes if request.org_id in ("", change.task.org_id)]
-        return pb.ListTasksResponse(tasks=tasks[:size], partial=partial)
+        kept, partial = await self._journal.newest(failed=failed, before=str(position[0]) if position else "")
+        found = [(id, change.task) for id, change in kept if request.org_id in ("", change.task.org_id)]
+        shown = found[:size]
+        return pb.ListTasksResponse(
+            tasks=[task for _, task in shown],
+            next_page_token=self._pages.encode(request, (shown[-1][0],)) if len(found) > size else "",
+            partial=partial,
+        )
 
     async def WatchQueue(
         self, request: pb.WatchQueueRequest, context: Any
@@ -280,6 +318,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
     async def _look(self) -> pb.Queue:
         async with self._db.system() as tx:
             rows, paused = await self._figures(tx), await queues.is_paused(tx, self._queue)
+            chosen = await queues.options(tx, self._queue)
         stream, stores = await self._stream.look()
         queue = pb.Queue(
             name=f"queues/{self._queue}",
@@ -288,6 +327,7 @@ class QueueService(pb_grpc.QueueServiceServicer):
             paused=paused,
             redis_available=stores,
         )
+        self._with_options(queue, options.read(chosen.options), chosen.version)
         age = rows.oldest_overdue_seconds
         if stream is not None:
             queue.waiting = stream.waiting
@@ -299,4 +339,11 @@ class QueueService(pb_grpc.QueueServiceServicer):
         if rows.next_due_time is not None:
             queue.next_due_time.FromDatetime(rows.next_due_time)
         queue.oldest_age.FromTimedelta(timedelta(seconds=age))
+        return queue
+
+    def _with_options(self, queue: pb.Queue, chosen: QueueOptions, version: int) -> pb.Queue:
+        queue.name = f"queues/{self._queue}"
+        queue.options.CopyFrom(options.merged(self._live.defaults, chosen))
+        queue.default_options.CopyFrom(self._live.defaults)
+        queue.etag = etag(version)
         return queue

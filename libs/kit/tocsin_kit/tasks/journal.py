@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 
 EVERY: Final = 0.5
 KEPT: Final = 500
-"""Changes of each stream, in Redis and in memory."""
+"""Changes of a stream for which nothing else was chosen, in Redis and in memory."""
 MOST_MINUTES: Final = 60
 _MOST_WAITING: Final = 20_000
 """Changes between two sendings: of more the oldest are left out of the streams and of the counts."""
@@ -56,17 +56,17 @@ _STATE_OF: Final = {
     pb.TASK_CHANGE_KIND_COMPLETED: pb.TASK_STATE_COMPLETED,
     pb.TASK_CHANGE_KIND_STALLED: pb.TASK_STATE_ACTIVE,
 }
-# KEYS: the streams, then a hash for each minute. ARGV: the seconds and the number kept; for each stream the number of changes
+# KEYS: the streams, then a hash for each minute. ARGV: the seconds kept; for each stream the number kept, the number of changes
 # and these; for each hash the number of pairs and these.
 _SEND: Final = f"""
-local at = 3
+local at = 2
 for stream = 1, {len(_STREAMS)} do
-  local count = tonumber(ARGV[at])
-  for i = at + 1, at + count do
-    redis.call('XADD', KEYS[stream], 'MAXLEN', ARGV[2], '*', 'c', ARGV[i])
+  local count = tonumber(ARGV[at + 1])
+  for i = at + 2, at + 1 + count do
+    redis.call('XADD', KEYS[stream], 'MAXLEN', ARGV[at], '*', 'c', ARGV[i])
   end
   if count > 0 then redis.call('EXPIRE', KEYS[stream], ARGV[1]) end
-  at = at + count + 1
+  at = at + count + 2
 end
 for key = {len(_STREAMS)} + 1, #KEYS do
   local count = tonumber(ARGV[at])
@@ -140,6 +140,7 @@ class Journal:
         self._errors = errors
         self._prefix = f"{{tocsin-journal:{queue}}}:"  # one hash tag, because the script uses all keys
         self._waiting: deque[Noted] = deque(maxlen=_MOST_WAITING)
+        self._kept = dict.fromkeys(_STREAMS, KEPT)
         self._own: dict[str, deque[tuple[int, pb.TaskChange]]] = {name: deque(maxlen=KEPT) for name in _STREAMS}
         self._serial = 0
         self._minutes: dict[int, Counter[str]] = {}
@@ -148,6 +149,12 @@ class Journal:
     def note(self, noted: Noted) -> None:
         """See `Notes`. For hot paths: it is kept for the loop, and nothing else is done."""
         self._waiting.append(noted)
+
+    def keep(self, completed: int, failed: int) -> None:
+        """So many of the newest from now on. In Redis older ones go when the next one comes."""
+        for name, kept in (("completed", completed), ("failed", failed)):
+            self._kept[name] = kept
+            self._own[name] = deque(self._own[name], maxlen=kept)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send what was noted, until stopped and once more."""
@@ -178,20 +185,25 @@ class Journal:
         for old in sorted(self._minutes)[:-MOST_MINUTES]:
             del self._minutes[old]
         keys = [*map(self._key, _STREAMS), *(self._key(str(minute)) for minute in minutes)]
-        arguments: list[bytes | str | int] = [_SECONDS_KEPT, KEPT]
+        arguments: list[bytes | str | int] = [_SECONDS_KEPT]
         for name in _STREAMS:
-            arguments += [len(sent[name]), *sent[name]]
+            arguments += [self._kept[name], len(sent[name]), *sent[name]]
         for counts in minutes.values():
             arguments += [len(counts), *(part for pair in counts.items() for part in pair)]
         await self._ask("EVAL", _SEND, len(keys), *keys, *arguments)
 
-    async def newest(self, *, failed: bool, limit: int) -> tuple[list[pb.TaskChange], bool]:
-        """The newest completed or failed tasks, newest first; and whether they are this replica's only."""
+    async def newest(self, *, failed: bool, before: str = "") -> tuple[list[tuple[str, pb.TaskChange]], bool]:
+        """The newest completed or failed tasks with their places, newest first; and whether they are this replica's only.
+        `before`: behind this place of an earlier answer."""
         name = "failed" if failed else "completed"
-        rows = await self._ask("XREVRANGE", self._key(name), "+", "-", "COUNT", limit)
+        kept = self._kept[name]
+        rows: Any = ()
+        if kept:
+            rows = await self._ask("XREVRANGE", self._key(name), f"({before}" if before else "+", "-", "COUNT", kept)
         if rows is not None:
-            return [change for _, change in _read(rows)], False
-        return [change for _, change in reversed(self._own[name])][:limit], True
+            return list(_read(rows)), False
+        own = [(f"{serial}-0", change) for serial, change in reversed(self._own[name])]
+        return [each for each in own if not before or _place(each[0]) < _place(before)], True
 
     async def minutes(self, now: datetime, count: int) -> tuple[list[Minute], bool]:
         """The last minutes, oldest first; and whether they are this replica's only."""
@@ -345,3 +357,7 @@ def _pairs(flat: Any) -> dict[str, int]:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _place(id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in id.split("-") if part.isdecimal())

@@ -50,6 +50,18 @@ class _Nobody:
         """Nobody watches."""
 
 
+@dataclass(slots=True)
+class TimerRetries:
+    """What follows when a timer cannot be fired. Pauses are seconds. Options of the queue change it while the process runs.
+
+    A timer is never given up: somebody would stay unpaged. After `attempts` failures its trouble is told loudly.
+    """
+
+    attempts: int = 3
+    backoff: float = 5.0
+    most_backoff: float = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """Where committed decisions go."""
@@ -60,6 +72,7 @@ class Effects:
     metrics: EscalationMetrics
     watching: Watching = field(default_factory=_Nobody)
     notes: Notes = NO_NOTES
+    retries: TimerRetries = field(default_factory=TimerRetries)
 
     def note(self, happened: Iterable[Noted]) -> None:
         """It is committed: the journal of the queue may be told."""

@@ -168,13 +168,22 @@ async def _take(tx: Tx, steps: Sequence[Step], effects: Effects, known: Known, w
 
 async def _postpone(db: Database, effects: Effects, incident_id: UUID, error: Exception) -> None:
     effects.metrics.timers_failed.inc()
+    retries = effects.retries
 
     async def work(tx: Tx) -> tuple[int, datetime]:
-        return await timers.postpone(tx, incident_id), await tx.now()
+        return await timers.postpone(tx, incident_id, retries.backoff, retries.most_backoff), await tx.now()
 
     attempts, now = await db.run(None, work)
     effects.note([journal_notes.failed(incident_id, now, attempts, f"{type(error).__name__}: {error}")])
     log.exception("timer_failed", incident=str(incident_id), attempts=attempts)
+    if attempts == retries.attempts:
+        effects.metrics.timers_keep_failing.inc()
+        log.error(
+            "timer_keeps_failing",
+            incident=str(incident_id),
+            attempts=attempts,
+            meaning="its incident pages nobody further until this is mended; it is tried on",
+        )
 
 
 async def sweep_overdue(db: Database, effects: Effects, queue: str, grace: float, limit: int) -> int:

@@ -95,17 +95,20 @@ async def overdue(tx: Tx, grace: float, limit: int, queue: str, *, fair: bool = 
     return [_timer(record) for record in await tx.fetch(_FAIR if fair else _OLDEST, grace, limit, queue)]
 
 
-async def postpone(tx: Tx, incident_id: UUID) -> int:
-    """Keep a timer whose firing failed from being tried again at once; how often it has failed.
+async def postpone(tx: Tx, incident_id: UUID, backoff: float = 5.0, most: float = 300.0) -> int:
+    """Keep a timer whose firing failed from being tried again at once; how often it has failed. Pauses are seconds.
 
     Without this one broken row would be the first of every sweep for ever, and the others would wait behind it.
     """
     attempts: int | None = await tx.fetchval(
         """UPDATE timers SET attempts = attempts + 1,
-             retry_time = app_now() + make_interval(secs => least(300, 5 * power(2, least(attempts, 6))) * (0.5 + random() / 2))
+             retry_time = app_now()
+               + make_interval(secs => least($4::float, $3::float * power(2, least(attempts, 16))) * (0.5 + random() / 2))
            WHERE incident_id = $1 AND ($2 = '*' OR org_id = $2) RETURNING attempts""",
         incident_id,
         tx.org_id,
+        backoff,
+        most,
     )
     return attempts or 0
 

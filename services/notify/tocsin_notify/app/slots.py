@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -80,6 +80,10 @@ class Slots:
     def taken(self) -> int:
         """Calls under way."""
         return self._taken
+
+    def resize(self, total: int, critical_reserve: int) -> None:
+        """So many seats from now on, and so many of them for critical pages alone. Calls that are under way go on."""
+        self._limits = replace(self._limits, total=total, critical_reserve=critical_reserve)
 
     def free(self, priority: int) -> int:
         """How many slots a notification of this priority could take."""

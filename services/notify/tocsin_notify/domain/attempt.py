@@ -38,9 +38,9 @@ AWAY: Final = 60.0
 """Seconds to wait for what only the operator or time can mend: longer than a page waits, so it takes the next method."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RetryPolicy:
-    """How often and when; all but `attempts` are seconds.
+    """How often and when; all but `attempts` are seconds. Options of the queue change it while the process runs.
 
     `attempts` counts those through one method, after which another one has its turn. `patience`: a page waits no longer
     for a provider that asks for it (Retry-After) while its user has another method. `slow_base`, `slow_cap` and `window`

@@ -24,18 +24,30 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tocsin.queue.v1 import queue_options_pb2 as tocsin_dot_queue_dot_v1_dot_queue__options__pb2
 from tocsin.queue.v1 import task_pb2 as tocsin_dot_queue_dot_v1_dot_task__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atocsin/queue/v1/task.proto\x1a\x1btocsin/type/v1/access.proto\"\x94\x02\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\xd7\x01\n\x10ListTasksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x38\n\x05queue\x18\x03 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06org_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"c\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"n\n\x0eGetTaskRequest\x12\\\n\x04name\x18\x01 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"\x8e\x01\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskEvent\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xa2\x01\n\x12PromoteTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"{\n\x13PromoteTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\x91\x01\n\x10RetryTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"N\n\x11RetryTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\"\xa1\x01\n\x11RemoveTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"d\n\x12RemoveTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12)\n\x06losses\x18\x02 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xb8\x01\n\x11\x44rainQueueRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xa4\x01\n\x12\x44rainQueueResponse\x12+\n\x07removed\x18\x01 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12(\n\x04kept\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\x12\x0c\n\x04more\x18\x04 \x01(\x08\"L\n\x11WatchQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"S\n\x12WatchQueueResponse\x12,\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1b.tocsin.queue.v1.TaskChange\x12\x0f\n\x07partial\x18\x02 \x01(\x08\"n\n\x17GetQueueActivityRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1a\n\x07minutes\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18<(\x00\"\xb0\x01\n\x18GetQueueActivityResponse\x12-\n\x07minutes\x18\x01 \x03(\x0b\x32\x1c.tocsin.queue.v1.QueueMinute\x12)\n\x08lateness\x18\x02 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12)\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12\x0f\n\x07partial\x18\x04 \x01(\x08\x32\xc3\t\n\x0cQueueService\x12j\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12k\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12n\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12g\n\tListTasks\x12!.tocsin.queue.v1.ListTasksRequest\x1a\".tocsin.queue.v1.ListTasksResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12\x61\n\x07GetTask\x12\x1f.tocsin.queue.v1.GetTaskRequest\x1a .tocsin.queue.v1.GetTaskResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12n\n\x0bPromoteTask\x12#.tocsin.queue.v1.PromoteTaskRequest\x1a$.tocsin.queue.v1.PromoteTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12h\n\tRetryTask\x12!.tocsin.queue.v1.RetryTaskRequest\x1a\".tocsin.queue.v1.RetryTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nRemoveTask\x12\".tocsin.queue.v1.RemoveTaskRequest\x1a#.tocsin.queue.v1.RemoveTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nDrainQueue\x12\".tocsin.queue.v1.DrainQueueRequest\x1a#.tocsin.queue.v1.DrainQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12l\n\nWatchQueue\x12\".tocsin.queue.v1.WatchQueueRequest\x1a#.tocsin.queue.v1.WatchQueueResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x30\x01\x12|\n\x10GetQueueActivity\x12(.tocsin.queue.v1.GetQueueActivityRequest\x1a).tocsin.queue.v1.GetQueueActivityResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tocsin/queue/v1/queue_service.proto\x12\x0ftocsin.queue.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/queue/v1/queue_options.proto\x1a\x1atocsin/queue/v1/task.proto\x1a\x1btocsin/type/v1/access.proto\"\xbe\x03\n\x05Queue\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x0f\n\x07waiting\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65layed\x18\x04 \x01(\x03\x12\x0f\n\x07overdue\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcompleted\x18\x07 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x08 \x01(\x03\x12-\n\noldest_age\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rnext_due_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06paused\x18\x0b \x01(\x08\x12\x17\n\x0fredis_available\x18\x0c \x01(\x08\x12.\n\x07options\x18\r \x01(\x0b\x32\x1d.tocsin.queue.v1.QueueOptions\x12\x36\n\x0f\x64\x65\x66\x61ult_options\x18\x0e \x01(\x0b\x32\x1d.tocsin.queue.v1.QueueOptions\x12\x15\n\x04\x65tag\x18\x0f \x01(\tB\x07\xbaH\x04r\x02\x18@\"J\n\x0fGetQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"9\n\x10GetQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\x95\x01\n\x12UpdateQueueRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x05queue\x18\x02 \x01(\x0b\x32\x16.tocsin.queue.v1.QueueB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x13UpdateQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\x13\n\x11ListQueuesRequest\"<\n\x12ListQueuesResponse\x12&\n\x06queues\x18\x01 \x03(\x0b\x32\x16.tocsin.queue.v1.Queue\"L\n\x11PauseQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\";\n\x12PauseQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"M\n\x12ResumeQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"<\n\x13ResumeQueueResponse\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.tocsin.queue.v1.Queue\"\xd7\x01\n\x10ListTasksRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x38\n\x05queue\x18\x03 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32\x1a.tocsin.queue.v1.TaskStateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x18\n\x06org_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"c\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x0f\n\x07partial\x18\x03 \x01(\x08\"n\n\x0eGetTaskRequest\x12\\\n\x04name\x18\x01 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"\x8e\x01\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskEvent\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xa2\x01\n\x12PromoteTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"{\n\x13PromoteTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\x91\x01\n\x10RetryTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\"N\n\x11RetryTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12\x14\n\x0cqueue_paused\x18\x02 \x01(\x08\"\xa1\x01\n\x11RemoveTaskRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\\\n\x04name\x18\x02 \x01(\tBN\xbaHKrI2G^queues/[a-z0-9][a-z0-9._-]{0,62}/tasks/[a-zA-Z]{1,32}[.][0-9a-f-]{36}$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"d\n\x12RemoveTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.tocsin.queue.v1.Task\x12)\n\x06losses\x18\x02 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\"\xb8\x01\n\x11\x44rainQueueRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x04name\x18\x02 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x18\n\x06org_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0f\n\x07\x64\x65layed\x18\x05 \x01(\x08\x12\r\n\x05\x66orce\x18\x06 \x01(\x08\"\xa4\x01\n\x12\x44rainQueueResponse\x12+\n\x07removed\x18\x01 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12(\n\x04kept\x18\x02 \x03(\x0b\x32\x1a.tocsin.queue.v1.TaskCount\x12)\n\x06losses\x18\x03 \x03(\x0b\x32\x19.tocsin.queue.v1.TaskLoss\x12\x0c\n\x04more\x18\x04 \x01(\x08\"L\n\x11WatchQueueRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\"S\n\x12WatchQueueResponse\x12,\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1b.tocsin.queue.v1.TaskChange\x12\x0f\n\x07partial\x18\x02 \x01(\x08\"n\n\x17GetQueueActivityRequest\x12\x37\n\x04name\x18\x01 \x01(\tB)\xbaH&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$\x12\x1a\n\x07minutes\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18<(\x00\"\xb0\x01\n\x18GetQueueActivityResponse\x12-\n\x07minutes\x18\x01 \x03(\x0b\x32\x1c.tocsin.queue.v1.QueueMinute\x12)\n\x08lateness\x18\x02 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12)\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x17.tocsin.queue.v1.Spread\x12\x0f\n\x07partial\x18\x04 \x01(\x08\x32\x99\x0b\n\x0cQueueService\x12j\n\nListQueues\x12\".tocsin.queue.v1.ListQueuesRequest\x1a#.tocsin.queue.v1.ListQueuesResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12\x64\n\x08GetQueue\x12 .tocsin.queue.v1.GetQueueRequest\x1a!.tocsin.queue.v1.GetQueueResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12n\n\x0bUpdateQueue\x12#.tocsin.queue.v1.UpdateQueueRequest\x1a$.tocsin.queue.v1.UpdateQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nPauseQueue\x12\".tocsin.queue.v1.PauseQueueRequest\x1a#.tocsin.queue.v1.PauseQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12n\n\x0bResumeQueue\x12#.tocsin.queue.v1.ResumeQueueRequest\x1a$.tocsin.queue.v1.ResumeQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12g\n\tListTasks\x12!.tocsin.queue.v1.ListTasksRequest\x1a\".tocsin.queue.v1.ListTasksResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12\x61\n\x07GetTask\x12\x1f.tocsin.queue.v1.GetTaskRequest\x1a .tocsin.queue.v1.GetTaskResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x12n\n\x0bPromoteTask\x12#.tocsin.queue.v1.PromoteTaskRequest\x1a$.tocsin.queue.v1.PromoteTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12h\n\tRetryTask\x12!.tocsin.queue.v1.RetryTaskRequest\x1a\".tocsin.queue.v1.RetryTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nRemoveTask\x12\".tocsin.queue.v1.RemoveTaskRequest\x1a#.tocsin.queue.v1.RemoveTaskResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12k\n\nDrainQueue\x12\".tocsin.queue.v1.DrainQueueRequest\x1a#.tocsin.queue.v1.DrainQueueResponse\"\x14\xaa\xbb\x18\x0cqueues:write\xb0\xbb\x18\x01\x12l\n\nWatchQueue\x12\".tocsin.queue.v1.WatchQueueRequest\x1a#.tocsin.queue.v1.WatchQueueResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x30\x01\x12|\n\x10GetQueueActivity\x12(.tocsin.queue.v1.GetQueueActivityRequest\x1a).tocsin.queue.v1.GetQueueActivityResponse\"\x13\xaa\xbb\x18\x0bqueues:read\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.queue.v1.queue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_QUEUE'].fields_by_name['name']._loaded_options = None
+  _globals['_QUEUE'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_QUEUE'].fields_by_name['etag']._loaded_options = None
+  _globals['_QUEUE'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_GETQUEUEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETQUEUEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_UPDATEQUEUEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEQUEUEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_UPDATEQUEUEREQUEST'].fields_by_name['queue']._loaded_options = None
+  _globals['_UPDATEQUEUEREQUEST'].fields_by_name['queue']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PAUSEQUEUEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_PAUSEQUEUEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^queues/[a-z0-9][a-z0-9._-]{0,62}$'
   _globals['_RESUMEQUEUEREQUEST'].fields_by_name['name']._loaded_options = None
@@ -78,6 +90,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETQUEUEACTIVITYREQUEST'].fields_by_name['minutes']._serialized_options = b'\272H\006\032\004\030<(\000'
   _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['ListQueues']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['GetQueue']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
+  _globals['_QUEUESERVICE'].methods_by_name['UpdateQueue']._loaded_options = None
+  _globals['_QUEUESERVICE'].methods_by_name['UpdateQueue']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['PauseQueue']._serialized_options = b'\252\273\030\014queues:write\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['ResumeQueue']._loaded_options = None
@@ -98,52 +114,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUEUESERVICE'].methods_by_name['WatchQueue']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
   _globals['_QUEUESERVICE'].methods_by_name['GetQueueActivity']._loaded_options = None
   _globals['_QUEUESERVICE'].methods_by_name['GetQueueActivity']._serialized_options = b'\252\273\030\013queues:read\260\273\030\001'
-  _globals['_QUEUE']._serialized_start=208
-  _globals['_QUEUE']._serialized_end=484
-  _globals['_LISTQUEUESREQUEST']._serialized_start=486
-  _globals['_LISTQUEUESREQUEST']._serialized_end=505
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=507
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=567
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=569
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=645
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=647
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=706
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=708
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=785
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=787
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=847
-  _globals['_LISTTASKSREQUEST']._serialized_start=850
-  _globals['_LISTTASKSREQUEST']._serialized_end=1065
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1067
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1166
-  _globals['_GETTASKREQUEST']._serialized_start=1168
-  _globals['_GETTASKREQUEST']._serialized_end=1278
-  _globals['_GETTASKRESPONSE']._serialized_start=1281
-  _globals['_GETTASKRESPONSE']._serialized_end=1423
-  _globals['_PROMOTETASKREQUEST']._serialized_start=1426
-  _globals['_PROMOTETASKREQUEST']._serialized_end=1588
-  _globals['_PROMOTETASKRESPONSE']._serialized_start=1590
-  _globals['_PROMOTETASKRESPONSE']._serialized_end=1713
-  _globals['_RETRYTASKREQUEST']._serialized_start=1716
-  _globals['_RETRYTASKREQUEST']._serialized_end=1861
-  _globals['_RETRYTASKRESPONSE']._serialized_start=1863
-  _globals['_RETRYTASKRESPONSE']._serialized_end=1941
-  _globals['_REMOVETASKREQUEST']._serialized_start=1944
-  _globals['_REMOVETASKREQUEST']._serialized_end=2105
-  _globals['_REMOVETASKRESPONSE']._serialized_start=2107
-  _globals['_REMOVETASKRESPONSE']._serialized_end=2207
-  _globals['_DRAINQUEUEREQUEST']._serialized_start=2210
-  _globals['_DRAINQUEUEREQUEST']._serialized_end=2394
-  _globals['_DRAINQUEUERESPONSE']._serialized_start=2397
-  _globals['_DRAINQUEUERESPONSE']._serialized_end=2561
-  _globals['_WATCHQUEUEREQUEST']._serialized_start=2563
-  _globals['_WATCHQUEUEREQUEST']._serialized_end=2639
-  _globals['_WATCHQUEUERESPONSE']._serialized_start=2641
-  _globals['_WATCHQUEUERESPONSE']._serialized_end=2724
-  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_start=2726
-  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_end=2836
-  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_start=2839
-  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_end=3015
-  _globals['_QUEUESERVICE']._serialized_start=3018
-  _globals['_QUEUESERVICE']._serialized_end=4237
+  _globals['_QUEUE']._serialized_start=279
+  _globals['_QUEUE']._serialized_end=725
+  _globals['_GETQUEUEREQUEST']._serialized_start=727
+  _globals['_GETQUEUEREQUEST']._serialized_end=801
+  _globals['_GETQUEUERESPONSE']._serialized_start=803
+  _globals['_GETQUEUERESPONSE']._serialized_end=860
+  _globals['_UPDATEQUEUEREQUEST']._serialized_start=863
+  _globals['_UPDATEQUEUEREQUEST']._serialized_end=1012
+  _globals['_UPDATEQUEUERESPONSE']._serialized_start=1014
+  _globals['_UPDATEQUEUERESPONSE']._serialized_end=1074
+  _globals['_LISTQUEUESREQUEST']._serialized_start=1076
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1095
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1097
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1157
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1159
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1235
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1237
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1296
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1298
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1375
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1377
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1437
+  _globals['_LISTTASKSREQUEST']._serialized_start=1440
+  _globals['_LISTTASKSREQUEST']._serialized_end=1655
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1657
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1756
+  _globals['_GETTASKREQUEST']._serialized_start=1758
+  _globals['_GETTASKREQUEST']._serialized_end=1868
+  _globals['_GETTASKRESPONSE']._serialized_start=1871
+  _globals['_GETTASKRESPONSE']._serialized_end=2013
+  _globals['_PROMOTETASKREQUEST']._serialized_start=2016
+  _globals['_PROMOTETASKREQUEST']._serialized_end=2178
+  _globals['_PROMOTETASKRESPONSE']._serialized_start=2180
+  _globals['_PROMOTETASKRESPONSE']._serialized_end=2303
+  _globals['_RETRYTASKREQUEST']._serialized_start=2306
+  _globals['_RETRYTASKREQUEST']._serialized_end=2451
+  _globals['_RETRYTASKRESPONSE']._serialized_start=2453
+  _globals['_RETRYTASKRESPONSE']._serialized_end=2531
+  _globals['_REMOVETASKREQUEST']._serialized_start=2534
+  _globals['_REMOVETASKREQUEST']._serialized_end=2695
+  _globals['_REMOVETASKRESPONSE']._serialized_start=2697
+  _globals['_REMOVETASKRESPONSE']._serialized_end=2797
+  _globals['_DRAINQUEUEREQUEST']._serialized_start=2800
+  _globals['_DRAINQUEUEREQUEST']._serialized_end=2984
+  _globals['_DRAINQUEUERESPONSE']._serialized_start=2987
+  _globals['_DRAINQUEUERESPONSE']._serialized_end=3151
+  _globals['_WATCHQUEUEREQUEST']._serialized_start=3153
+  _globals['_WATCHQUEUEREQUEST']._serialized_end=3229
+  _globals['_WATCHQUEUERESPONSE']._serialized_start=3231
+  _globals['_WATCHQUEUERESPONSE']._serialized_end=3314
+  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_start=3316
+  _globals['_GETQUEUEACTIVITYREQUEST']._serialized_end=3426
+  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_start=3429
+  _globals['_GETQUEUEACTIVITYRESPONSE']._serialized_end=3605
+  _globals['_QUEUESERVICE']._serialized_start=3608
+  _globals['_QUEUESERVICE']._serialized_end=5041
 # @@protoc_insertion_point(module_scope)

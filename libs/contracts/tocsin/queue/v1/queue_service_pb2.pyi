@@ -6,9 +6,11 @@ The figures of a service's queues. Served by every service that has queues."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tocsin.queue.v1 import queue_options_pb2 as _queue_options_pb2
 from tocsin.queue.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
 import sys
@@ -39,6 +41,9 @@ class Queue(_message.Message):
     NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     REDIS_AVAILABLE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    DEFAULT_OPTIONS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`queues/{queue}`."""
     waiting: _builtins.int
@@ -61,6 +66,8 @@ class Queue(_message.Message):
     """Redis answers and stores what it is given. Otherwise the sweep works from PostgreSQL, and the stream's figures are
     missing unless Redis only refuses to store: when its memory is full, or when it is a replica.
     """
+    etag: _builtins.str
+    """Of the options. Send back what was read to change them."""
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
         """How long the oldest due task has been waiting."""
@@ -68,6 +75,16 @@ class Queue(_message.Message):
     @_builtins.property
     def next_due_time(self) -> _timestamp_pb2.Timestamp:
         """When the next delayed one is due."""
+
+    @_builtins.property
+    def options(self) -> _queue_options_pb2.QueueOptions:
+        """How it works: what UpdateQueue chose, and where nothing was chosen, what this service's settings say. An option that is not set is none
+        of this queue.
+        """
+
+    @_builtins.property
+    def default_options(self) -> _queue_options_pb2.QueueOptions:
+        """Output only. What would hold if nothing had been chosen."""
 
     def __init__(
         self,
@@ -84,14 +101,123 @@ class Queue(_message.Message):
         next_due_time: _timestamp_pb2.Timestamp | None = ...,
         paused: _builtins.bool = ...,
         redis_available: _builtins.bool = ...,
+        options: _queue_options_pb2.QueueOptions | None = ...,
+        default_options: _queue_options_pb2.QueueOptions | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_due_time", b"next_due_time", "oldest_age", b"oldest_age"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_options", b"default_options", "next_due_time", b"next_due_time", "oldest_age", b"oldest_age", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "completed", b"completed", "dead", b"dead", "delayed", b"delayed", "failed", b"failed", "name", b"name", "next_due_time", b"next_due_time", "oldest_age", b"oldest_age", "overdue", b"overdue", "paused", b"paused", "redis_available", b"redis_available", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "completed", b"completed", "dead", b"dead", "default_options", b"default_options", "delayed", b"delayed", "etag", b"etag", "failed", b"failed", "name", b"name", "next_due_time", b"next_due_time", "oldest_age", b"oldest_age", "options", b"options", "overdue", b"overdue", "paused", b"paused", "redis_available", b"redis_available", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Queue: _TypeAlias = Queue  # noqa: Y015
+
+@_typing.final
+class GetQueueRequest(_message.Message):
+    """Request of GetQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`queues/{queue}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQueueRequest: _TypeAlias = GetQueueRequest  # noqa: Y015
+
+@_typing.final
+class GetQueueResponse(_message.Message):
+    """Response of GetQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queue(self) -> Global___Queue:
+        """The queue."""
+
+    def __init__(
+        self,
+        *,
+        queue: Global___Queue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQueueResponse: _TypeAlias = GetQueueResponse  # noqa: Y015
+
+@_typing.final
+class UpdateQueueRequest(_message.Message):
+    """Request of UpdateQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def queue(self) -> Global___Queue:
+        """The queue with its name, the options and, if the change is to depend on what was read, the etag. Figures are ignored."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which options to change: `options`, or `options.attempts` and so on. Unset: those that are set. One that the mask names and that is not set
+        goes back to its default.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        queue: Global___Queue | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateQueueRequest: _TypeAlias = UpdateQueueRequest  # noqa: Y015
+
+@_typing.final
+class UpdateQueueResponse(_message.Message):
+    """Response of UpdateQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queue(self) -> Global___Queue:
+        """The queue as it is now."""
+
+    def __init__(
+        self,
+        *,
+        queue: Global___Queue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateQueueResponse: _TypeAlias = UpdateQueueResponse  # noqa: Y015
 
 @_typing.final
 class ListQueuesRequest(_message.Message):

@@ -42,6 +42,16 @@ class QueueServiceStub:
                 request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesRequest.SerializeToString,
                 response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesResponse.FromString,
                 _registered_method=True)
+        self.GetQueue = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/GetQueue',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueResponse.FromString,
+                _registered_method=True)
+        self.UpdateQueue = channel.unary_unary(
+                '/tocsin.queue.v1.QueueService/UpdateQueue',
+                request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueRequest.SerializeToString,
+                response_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueResponse.FromString,
+                _registered_method=True)
         self.PauseQueue = channel.unary_unary(
                 '/tocsin.queue.v1.QueueService/PauseQueue',
                 request_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.PauseQueueRequest.SerializeToString,
@@ -107,6 +117,22 @@ class QueueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQueue(self, request, context):
+        """Reads one queue. Reasons: `QUEUE_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateQueue(self, request, context):
+        """Changes the options of a queue. All replicas follow within five seconds; while one cannot read its database, it goes on as before. What is
+        being worked on is finished as it began. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PauseQueue(self, request, context):
         """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
         PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
@@ -124,7 +150,7 @@ class QueueServiceServicer:
 
     def ListTasks(self, request, context):
         """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
-        failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
+        failed ones newest first. The last two are the newest of all replicas, as many as the queue's options keep.
         Reasons: `QUEUE_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -195,6 +221,16 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.ListQueues,
                     request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesRequest.FromString,
                     response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesResponse.SerializeToString,
+            ),
+            'GetQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQueue,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueResponse.SerializeToString,
+            ),
+            'UpdateQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateQueue,
+                    request_deserializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueRequest.FromString,
+                    response_serializer=tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueResponse.SerializeToString,
             ),
             'PauseQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseQueue,
@@ -277,6 +313,60 @@ class QueueService:
             '/tocsin.queue.v1.QueueService/ListQueues',
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesRequest.SerializeToString,
             tocsin_dot_queue_dot_v1_dot_queue__service__pb2.ListQueuesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/GetQueue',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.GetQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.queue.v1.QueueService/UpdateQueue',
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueRequest.SerializeToString,
+            tocsin_dot_queue_dot_v1_dot_queue__service__pb2.UpdateQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,13 @@ class QueueServiceStub:
     def __new__(cls, channel: _aio.Channel) -> QueueServiceAsyncStub: ...
     ListQueues: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListQueuesRequest, _queue_service_pb2.ListQueuesResponse]
     """Lists this service's queues with their figures."""
+    GetQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueRequest, _queue_service_pb2.GetQueueResponse]
+    """Reads one queue. Reasons: `QUEUE_NOT_FOUND`."""
+    UpdateQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.UpdateQueueRequest, _queue_service_pb2.UpdateQueueResponse]
+    """Changes the options of a queue. All replicas follow within five seconds; while one cannot read its database, it goes on as before. What is
+    being worked on is finished as it began. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`.
+    """
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]
     """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
     PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
@@ -46,7 +53,7 @@ class QueueServiceStub:
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]
     """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
-    failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
+    failed ones newest first. The last two are the newest of all replicas, as many as the queue's options keep.
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]
@@ -87,6 +94,13 @@ class QueueServiceAsyncStub(QueueServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListQueues: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListQueuesRequest, _queue_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Lists this service's queues with their figures."""
+    GetQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetQueueRequest, _queue_service_pb2.GetQueueResponse]  # type: ignore[assignment]
+    """Reads one queue. Reasons: `QUEUE_NOT_FOUND`."""
+    UpdateQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.UpdateQueueRequest, _queue_service_pb2.UpdateQueueResponse]  # type: ignore[assignment]
+    """Changes the options of a queue. All replicas follow within five seconds; while one cannot read its database, it goes on as before. What is
+    being worked on is finished as it began. Idempotent by `request_id`.
+    Reasons: `QUEUE_NOT_FOUND`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`.
+    """
     PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Stops the workers of all replicas from taking more tasks from a queue; running tasks finish, due rows wait. The record in
     PostgreSQL keeps filling. Pausing `queues/escalation` stops timeouts: new incidents still page their first level. Pausing a paused queue is OK. Reasons: `QUEUE_NOT_FOUND`.
@@ -95,7 +109,7 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Lets the workers go on. Resuming a running queue is OK. Reasons: `QUEUE_NOT_FOUND`."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListTasksRequest, _queue_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
-    failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
+    failed ones newest first. The last two are the newest of all replicas, as many as the queue's options keep.
     Reasons: `QUEUE_NOT_FOUND`.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.GetTaskRequest, _queue_service_pb2.GetTaskResponse]  # type: ignore[assignment]
@@ -141,6 +155,25 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists this service's queues with their figures."""
 
     @_abc_1.abstractmethod
+    def GetQueue(
+        self,
+        request: _queue_service_pb2.GetQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.GetQueueResponse, _abc.Awaitable[_queue_service_pb2.GetQueueResponse]]:
+        """Reads one queue. Reasons: `QUEUE_NOT_FOUND`."""
+
+    @_abc_1.abstractmethod
+    def UpdateQueue(
+        self,
+        request: _queue_service_pb2.UpdateQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.UpdateQueueResponse, _abc.Awaitable[_queue_service_pb2.UpdateQueueResponse]]:
+        """Changes the options of a queue. All replicas follow within five seconds; while one cannot read its database, it goes on as before. What is
+        being worked on is finished as it began. Idempotent by `request_id`.
+        Reasons: `QUEUE_NOT_FOUND`, `INVALID_FIELD`, `UPDATE_MASK_INVALID`, `ETAG_MISMATCH`.
+        """
+
+    @_abc_1.abstractmethod
     def PauseQueue(
         self,
         request: _queue_service_pb2.PauseQueueRequest,
@@ -165,7 +198,7 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ListTasksResponse, _abc.Awaitable[_queue_service_pb2.ListTasksResponse]]:
         """Lists the tasks of a queue in one state: waiting, active and delayed ones by their due time, nearest first; dead, completed and
-        failed ones newest first. The last two are the newest 500 of all replicas, in one page, as far as they are kept.
+        failed ones newest first. The last two are the newest of all replicas, as many as the queue's options keep.
         Reasons: `QUEUE_NOT_FOUND`.
         """
 

@@ -1,0 +1,31 @@
+"""What operators chose of the options of queues.
+
+Revision ID: 0025
+Revises: 0024
+"""
+
+from alembic import op
+from tocsin_kit.db.migrations import run_script
+
+revision = "0025"
+down_revision = "0024"
+branch_labels = None
+depends_on = None
+
+SCRIPT = """
+CREATE TABLE queue_options (
+  queue text NOT NULL,
+  options bytea NOT NULL DEFAULT '',
+  version bigint NOT NULL DEFAULT 0,
+  update_time timestamptz NOT NULL DEFAULT app_now(),
+  CONSTRAINT queue_options_pkey PRIMARY KEY (queue)
+);
+"""
+
+
+def upgrade() -> None:
+    run_script(op, SCRIPT)
+
+
+def downgrade() -> None:
+    run_script(op, "DROP TABLE queue_options")

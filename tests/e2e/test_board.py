@@ -112,7 +112,8 @@ async def test_only_an_operator_gets_in(world: World, tenant: Tenant, browser: B
     assert await browser.opens("/board") == 200
     assert "queues/escalation" in browser.says
     assert "queues/notify" in browser.says
-    assert browser.text.count("<svg") == 4
+    assert browser.text.count("<svg") == 8, "of each queue: what stands where, attempts, lateness, durations"
+    assert "5 attempts" in browser.says
     assert browser.headers["Cache-Control"] == "no-store"
     policy = browser.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -153,6 +154,25 @@ async def test_an_operator_acts_and_a_form_from_elsewhere_does_not(
     assert f"Done: remove {name}" in browser.says
     assert await browser.opens(f"/board/notify/task/{key}") == 404
     assert await browser.opens("/board/notify/outbox") == 200
+
+
+async def test_a_queue_is_drained_after_a_look_at_what_would_go(world: World, tenant: Tenant, browser: Browser) -> None:
+    [ana] = await tenant.people("ana")
+    key = await scheduled(tenant, ana.name)
+    await browser.posts("/board/login", token=world.token("*", WRITES))
+    assert await browser.opens(f"/board/notify/drain?look=1&delayed=1&org_id={tenant.org_id}") == 200
+    assert "Removed: messages (1). Kept: nothing." in browser.says
+    assert "EventSource" not in browser.text, "what was looked at stays"
+    assert await browser.opens(f"/board/notify/task/{key}") == 200, "nothing is done yet"
+    fields = {"service": "notify", "name": "queues/notify", "act": "drain", "delayed": "1", "org_id": tenant.org_id}
+    assert await browser.posts("/board/act", **fields, csrf="guessed") == 403
+    assert await browser.opens(f"/board/notify/task/{key}") == 200
+    assert await browser.posts("/board/act", **fields, csrf=browser.csrf) == 200
+    assert "Done: drain queues/notify. Removed: messages (1)." in browser.says
+    assert await browser.opens(f"/board/notify/task/{key}") == 404
+    await browser.posts("/board/logout", csrf=browser.csrf)
+    await browser.posts("/board/login", token=world.token("*", READS))
+    assert await browser.opens("/board/notify/drain?look=1") == 403, "a look needs the scope as well"
 
 
 async def test_without_the_scope_it_is_for_reading(world: World, tenant: Tenant, browser: Browser) -> None:

@@ -1,4 +1,7 @@
-"""A real Chromium with a phone's screen, spoken to by its DevTools protocol (chromedevtools.github.io/devtools-protocol)."""
+"""A real Chromium, with a phone's screen or a wider one.
+
+It is spoken to by its DevTools protocol (chromedevtools.github.io/devtools-protocol).
+"""
 
 import asyncio
 import base64
@@ -88,8 +91,8 @@ class Phone:
 
 
 @asynccontextmanager
-async def phone(*, scripts: bool) -> AsyncIterator[Phone]:
-    """A browser of its own, until the block ends. `scripts`: whether pages may run any."""
+async def phone(*, scripts: bool, width: int = WIDTH, height: int = HEIGHT) -> AsyncIterator[Phone]:
+    """A browser of its own, until the block ends. `scripts`: whether pages may run any. A wide one is no phone."""
     assert PROGRAM is not None, "see PROGRAM"
     with scratch("tocsin-chromium-") as folder:
         process = await asyncio.create_subprocess_exec(
@@ -106,13 +109,13 @@ async def phone(*, scripts: bool) -> AsyncIterator[Phone]:
                     assert line, "chromium has ended"
             url = line.removeprefix(_LISTENS).decode().strip()
             async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
-                yield await _tab(socket, scripts)
+                yield await _tab(socket, scripts, width, height)
         finally:
             process.kill()
             await process.wait()
 
 
-async def _tab(socket: aiohttp.ClientWebSocketResponse, scripts: bool) -> Phone:
+async def _tab(socket: aiohttp.ClientWebSocketResponse, scripts: bool, width: int, height: int) -> Phone:
     async def asks(number: int, method: str, **params: Any) -> dict[str, Any]:
         await socket.send_json({"id": number, "method": method, "params": params})
         while (said := await socket.receive_json(timeout=30)).get("id") != number:
@@ -124,6 +127,7 @@ async def _tab(socket: aiohttp.ClientWebSocketResponse, scripts: bool) -> Phone:
     session = (await asks(2, "Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
     tab = Phone(socket, session)
     await tab.does("Page.enable")
-    await tab.does("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=2, mobile=True)
+    screen = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": width <= 480}
+    await tab.does("Emulation.setDeviceMetricsOverride", **screen)
     await tab.does("Emulation.setScriptExecutionDisabled", value=not scripts)
     return tab

@@ -68,6 +68,21 @@ class Queues:
         request = request_type(**{field: value for field, value in given.items() if field in known})
         return await self._call(service, getattr(self._queues[service], method), request, token)
 
+    async def drain(
+        self, service: str, token: str, chosen: Mapping[str, str], request_id: str = "", *, dry_run: bool
+    ) -> pb.DrainQueueResponse:
+        """Remove what waits, or only say what would go. `chosen`: `org_id`, and `delayed` and `force` if they are there."""
+        request = pb.DrainQueueRequest(
+            name=f"queues/{service}",
+            request_id=request_id,
+            org_id=chosen.get("org_id", ""),
+            delayed="delayed" in chosen,
+            force="force" in chosen,
+            dry_run=dry_run,
+        )
+        answer: pb.DrainQueueResponse = await self._call(service, self._queues[service].DrainQueue, request, token)
+        return answer
+
     async def dead_messages(self, service: str, token: str) -> outbox_pb.ListDeadMessagesResponse:
         """Of the service's outbox."""
         answer: outbox_pb.ListDeadMessagesResponse = await self._call(

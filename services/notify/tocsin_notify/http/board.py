@@ -16,6 +16,7 @@ from tocsin_kit.http import http_status
 from tocsin_kit.loops import wait_or_stop
 
 from tocsin_notify.clients.queues import ACTS, Queues
+from tocsin_notify.http.board_drain import choice, counted, drain_page
 from tocsin_notify.http.board_page import (
     HEADERS,
     PATH,
@@ -66,6 +67,7 @@ class Board:
             web.post(f"{PATH}/act", self.act),
             web.get(f"{PATH}/events", self.events, allow_head=False),
             web.get(f"{service}/outbox", self._for_operators(self.outbox)),
+            web.get(f"{service}/drain", self._for_operators(self.drain)),
             web.get(f"{service}/task/{{key}}", self._for_operators(self.task)),
             web.get(f"{service}/{{state:{'|'.join(STATES)}}}", self._for_operators(self.tasks)),
         )
@@ -109,8 +111,17 @@ class Board:
             except TocsinError as error:
                 parts.append(note(f"{service}: {error.message}", wrong=True))
             else:
-                parts.append(overview(queue, activity, session.csrf, writes=session.writes))
+                undelivered = await self._undelivered(service, session)
+                parts.append(overview(queue, activity, undelivered, session.csrf, writes=session.writes))
         return _page("", parts, request, session)
+
+    async def _undelivered(self, service: str, session: Session) -> str:
+        """How many messages of the outbox are dead; nothing when the token may not see them."""
+        try:
+            answer = await self._queues.dead_messages(service, session.token)
+        except TocsinError:
+            return ""
+        return f"{len(answer.messages)}{'+' if answer.next_page_token else ''}"
 
     async def tasks(self, request: web.Request, session: Session) -> web.Response:
         """Those of one queue in one state."""
@@ -132,6 +143,14 @@ class Board:
         answer = await self._queues.dead_messages(service, session.token)
         return _page(f"{service}: dead messages", outbox_page(answer.messages), request, session)
 
+    async def drain(self, request: web.Request, session: Session) -> web.Response:
+        """What may be removed; with `look` in the URL, what would be removed now."""
+        service, chosen, would = request.match_info["service"], choice(request.query), None
+        if "look" in request.query:
+            would = await self._queues.drain(service, session.token, chosen, dry_run=True)
+        parts = drain_page(service, chosen, would, session.csrf)
+        return _html(document(f"{service}: drain", parts, csrf=session.csrf, live=False))
+
     async def act(self, request: web.Request) -> web.Response:
         """303 to where the task or queue is shown; what came of it is said there once."""
         session = await self._session(request)
@@ -141,18 +160,23 @@ class Board:
         if not is_ours(session, fields.get("csrf", "")):
             return _html(document("Refused", [note("The form is too old. Go back, and reload.", wrong=True)]), 403)
         service, act, name = (fields.get(field, "") for field in ("service", "act", "name"))
-        if service not in self._queues.services or act not in ACTS:
+        if service not in self._queues.services or act not in (*ACTS, "drain"):
             return _html(document("Refused", [note("There is no such button.", wrong=True)]), 400)
         try:
-            answer = await self._queues.act(
-                service, session.token, act, name, str(uuid.uuid4()), force=fields.get("force") == "1"
-            )
+            came = await self._do(service, session.token, act, name, fields)
         except TocsinError as error:
             session.said, session.wrong = f"Nothing was done: {error.message}", True
         else:
-            losses = "; ".join(loss.text for loss in getattr(answer, "losses", ()))
-            session.said, session.wrong = f"Done: {act} {name}. {losses}".strip(), False
+            session.said, session.wrong = f"Done: {act} {name}. {came}".strip(), False
         return _leads_to(PATH)
+
+    async def _do(self, service: str, token: str, act: str, name: str, fields: dict[str, str]) -> str:
+        """What came of it, in words."""
+        id = str(uuid.uuid4())
+        if act == "drain":
+            return counted(await self._queues.drain(service, token, choice(fields), id, dry_run=False))
+        answer = await self._queues.act(service, token, act, name, id, force=fields.get("force") == "1")
+        return "; ".join(loss.text for loss in getattr(answer, "losses", ()))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: one whenever something happened in a queue, at most two in a second."""

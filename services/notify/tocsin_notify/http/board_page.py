@@ -12,11 +12,13 @@ from html import escape
 from typing import Final
 from urllib.parse import quote
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.outbox.v1.outbox_service_pb2 import OutboxMessage
 from tocsin.queue.v1 import queue_service_pb2 as pb
 from tocsin.queue.v1 import task_pb2
+from tocsin.queue.v1.queue_options_pb2 import QueueOptions
+
+from tocsin_notify.http.board_plots import in_seconds, plots, seconds, standing
 
 PATH: Final = "/board"
 STATES: Final[Mapping[str, int]] = {
@@ -49,15 +51,17 @@ a{color:#8ab4ff}
 .card h2{margin-top:0}
 .said{background:#14301f;border-radius:.6rem;padding:.6rem .9rem}
 .wrong{background:#3a2412;border-radius:.6rem;padding:.6rem .9rem}
-form{display:inline}
+form{display:inline}form.card{display:block}
 .act{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem;margin:.5rem 0}
 button{border:0;border-radius:.5rem;padding:.5rem .8rem;font:inherit;color:#fff;background:#33404f;min-height:2.5rem}
 button.remove{background:#7d1f24}
 label{margin-right:.5rem}
-input[type=password]{display:block;width:100%;padding:.6rem;margin:.4rem 0 .8rem;border-radius:.5rem;border:1px solid #3a4553;
-background:#0d1015;color:inherit;font:inherit}
-svg{display:block;width:100%;height:auto;max-width:40rem}
-.done{fill:#3fa66a}.broken{fill:#d05a5f}.half{fill:#4f86d9}.most{fill:#2b466f}.axis{fill:#9aa4b2;font-size:11px}
+input[type=password],#org_id{display:block;width:100%;padding:.6rem;margin:.4rem 0 .8rem;border-radius:.5rem;
+border:1px solid #3a4553;background:#0d1015;color:inherit;font:inherit}
+svg{display:block;width:100%;height:auto;max-width:32rem}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem 2rem;margin:.8rem 0}
+figure{margin:0}.rule{stroke:#3a4553}
+.done{fill:#3fa66a}.broken{fill:#d05a5f}.half{fill:#4f86d9}.most{fill:#2b466f}.axis{fill:#9aa4b2;font-size:11px}.word{fill:#e6e9ee;font-size:12px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.4rem 0}dd{margin:0}dt{color:#9aa4b2}
 @media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
 """
@@ -87,11 +91,13 @@ HEADERS: Final = {
 }
 
 
-def document(title: str, main: Sequence[str], *, csrf: str = "") -> str:
-    """A whole page. `main` is HTML, `title` is text. `csrf`: of the session; without one nobody is logged in."""
+def document(title: str, main: Sequence[str], *, csrf: str = "", live: bool = True) -> str:
+    """A whole page. `main` is HTML, `title` is text. `csrf`: of the session; without one nobody is logged in.
+    `live`: it follows what happens."""
     head = tail = refresh = ""
     if csrf:
-        head = f'<form method="post" action="{PATH}/logout">{_hidden(csrf)}<button>Log out</button></form>'
+        head = f'<form method="post" action="{PATH}/logout">{hidden(csrf)}<button>Log out</button></form>'
+    if csrf and live:
         tail = f"<script>{_SCRIPT}</script>"
         refresh = '<noscript><meta http-equiv="refresh" content="10"></noscript>'
     return (
@@ -121,8 +127,10 @@ def note(said: str, *, wrong: bool) -> str:
     return f'<p class="{"wrong" if wrong else "said"}" role="status">{escape(said)}</p>' if said else ""
 
 
-def overview(queue: pb.Queue, activity: pb.GetQueueActivityResponse, csrf: str, *, writes: bool) -> str:
-    """One queue: figures, pause, plots."""
+def overview(
+    queue: pb.Queue, activity: pb.GetQueueActivityResponse, undelivered: str, csrf: str, *, writes: bool
+) -> str:
+    """One queue: figures, options, pause, plots. `undelivered`: dead messages of the outbox; empty when they may not be seen."""
     service = queue.name.removeprefix("queues/")
     figures = [
         f'<li><a href="{PATH}/{service}/{state}">{state}</a> <strong>{count}</strong></li>'
@@ -135,52 +143,30 @@ def overview(queue: pb.Queue, activity: pb.GetQueueActivityResponse, csrf: str, 
             ("failed", str(queue.failed)),
         )
     ]
-    figures.append(f'<li><a href="{PATH}/{service}/outbox">outbox: dead messages</a></li>')
+    if undelivered:
+        figures.append(f'<li><a href="{PATH}/{service}/outbox">dead messages</a> <strong>{undelivered}</strong></li>')
     states = ['<li class="bad">paused</li>'] if queue.paused else []
     if not queue.redis_available:
         states.append('<li class="bad">Redis is away</li>')
-    button = act_form("resume" if queue.paused else "pause", queue.name, service, csrf) if writes else ""
+    button = ""
+    if writes:
+        button = act_form("resume" if queue.paused else "pause", queue.name, service, csrf)
+        button += f'<p><a href="{PATH}/{service}/drain">Drain: see first what would go</a></p>'
+    bars = {
+        "waiting": queue.waiting + queue.overdue,
+        "active": queue.active,
+        "delayed": queue.delayed,
+        "dead": queue.dead,
+    }
+    if undelivered.isdecimal():
+        bars["dead messages"] = int(undelivered)
     oldest = queue.oldest_age.ToTimedelta().total_seconds()
     return (
         f'<section class="card"><h2>{escape(queue.name)}</h2><ul class="figures">{"".join(states)}{"".join(figures)}</ul>'
         f'<p class="fine">Oldest due task: {oldest:.1f} s. {_spread("Late by", activity.lateness)} '
         f"{_spread('An attempt took', activity.duration)}{' Of this replica only.' if activity.partial else ''}</p>"
-        f"{plots(activity.minutes)}{button}</section>"
-    )
-
-
-def plots(minutes: Sequence[task_pb2.QueueMinute]) -> str:
-    """What happened minute by minute: tasks done and attempts failed; how late tasks were, half of them and 99 of 100."""
-    counts = [(float(each.completed), float(each.failed)) for each in minutes]
-    late = []
-    for each in minutes:
-        half, most = _in_seconds(each.lateness.p50), _in_seconds(each.lateness.p99)
-        late.append((half, most - half))
-    times = [f"{each.start_time.ToDatetime(UTC):%H:%M}" for each in minutes]
-    highest = f"{max([0.0, *(sum(pair) for pair in counts)]):.0f}"
-    latest = _seconds(max([0.0, *(sum(pair) for pair in late)]))
-    return (
-        '<p class="fine">Tasks done, and above them attempts that failed:</p>'
-        + _bars(counts, times, highest, "Tasks done and attempts failed in each minute", "done", "broken")
-        + '<p class="fine">Lateness: half of the tasks, and above it 99 of 100:</p>'
-        + _bars(late, times, latest, "Lateness in each minute", "half", "most")
-    )
-
-
-def _bars(
-    pairs: Sequence[tuple[float, float]], times: Sequence[str], top: str, label: str, lower: str, upper: str
-) -> str:
-    highest = max([sum(pair) for pair in pairs], default=0.0) or 1.0
-    bars = []
-    for number, (below, above) in enumerate(pairs):
-        first, second, x = 80 * below / highest, 80 * above / highest, 60 + number * 36
-        bars.append(f'<rect class="{lower}" x="{x}" y="{90 - first:.1f}" width="28" height="{first:.1f}"/>')
-        bars.append(f'<rect class="{upper}" x="{x}" y="{90 - first - second:.1f}" width="28" height="{second:.1f}"/>')
-        if number % 5 == 4:
-            bars.append(f'<text class="axis" x="{x}" y="104">{times[number]}</text>')
-    return (
-        f'<svg viewBox="0 0 {68 + 36 * len(pairs)} 110" role="img" aria-label="{label}">'
-        f'<text class="axis" x="0" y="16">{escape(top)}</text><text class="axis" x="0" y="90">0</text>{"".join(bars)}</svg>'
+        f'<p class="fine">{escape(_options(queue.options))}</p>'
+        f'<div class="plots">{standing(bars)}{plots(activity.minutes)}</div>{button}</section>'
     )
 
 
@@ -211,8 +197,8 @@ def task_card(service: str, task: task_pb2.Task, csrf: str, *, writes: bool) -> 
         "due": _time(task.due_time) if task.HasField("due_time") else "",
         "made": _time(task.create_time) if task.HasField("create_time") else "",
         "ended": _time(task.finish_time) if task.HasField("finish_time") else "",
-        "took": _seconds(task.duration.ToTimedelta().total_seconds()) if task.HasField("duration") else "",
-        "late by": _seconds(task.lateness.ToTimedelta().total_seconds()) if task.HasField("lateness") else "",
+        "took": seconds(task.duration.ToTimedelta().total_seconds()) if task.HasField("duration") else "",
+        "late by": seconds(task.lateness.ToTimedelta().total_seconds()) if task.HasField("lateness") else "",
         "attempts": str(task.attempts or ""),
         "error": task.error,
     }
@@ -253,29 +239,31 @@ def act_form(act: str, name: str, service: str, csrf: str) -> str:
     needs = act == "remove" or (act == "promote" and "/timers." in name)
     force = '<label><input type="checkbox" name="force" value="1"> although somebody stays unpaged</label>'
     return (
-        f'<form class="act" method="post" action="{PATH}/act">{_hidden(csrf)}'
+        f'<form class="act" method="post" action="{PATH}/act">{hidden(csrf)}'
         f'<input type="hidden" name="service" value="{escape(service)}"><input type="hidden" name="name" value="{escape(name)}">'
         f'<button class="{act}" name="act" value="{act}">{act.capitalize()}</button>{force if needs else ""}</form>'
     )
 
 
-def _hidden(csrf: str) -> str:
+def _options(options: QueueOptions) -> str:
+    said = [f"Options: {options.attempts} attempts", f"{options.concurrency} at a time"]
+    if options.HasField("rate_per_minute"):
+        said.append(f"{options.rate_per_minute} a minute for each tenant")
+    back_off = f"back-off {seconds(in_seconds(options.backoff))} to {seconds(in_seconds(options.most_backoff))}"
+    kept = f"{options.keep_completed} completed and {options.keep_failed} failed ones are kept."
+    return ", ".join([*said, back_off, kept])
+
+
+def hidden(csrf: str) -> str:
+    """What proves that a form is of this session."""
     return f'<input type="hidden" name="csrf" value="{escape(csrf)}">'
 
 
 def _spread(words: str, spread: task_pb2.Spread) -> str:
     if not spread.count:
         return ""
-    half, most = _in_seconds(spread.p50), _in_seconds(spread.p99)
-    return f"{words} {_seconds(half)} (half of {spread.count}), {_seconds(most)} (99 of 100)."
-
-
-def _in_seconds(duration: Duration) -> float:
-    return duration.ToTimedelta().total_seconds()
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+    half, most = in_seconds(spread.p50), in_seconds(spread.p99)
+    return f"{words} {seconds(half)} (half of {spread.count}), {seconds(most)} (99 of 100)."
 
 
 def _time(stamp: Timestamp) -> str:

@@ -1,6 +1,7 @@
 """Digests without a server: when they are due, over which time they tell, and what they say."""
 
-from dataclasses import replace
+import string
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from html.parser import HTMLParser
@@ -13,18 +14,24 @@ from tocsin.notify.v1 import digest_pb2 as pb_digest
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin_kit.errors import TocsinError
 from tocsin_notify.app.jobs import read_job, read_kept
+from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.digests import content_of
-from tocsin_notify.channels.text import body
+from tocsin_notify.channels.sms_text import sms_text
+from tocsin_notify.channels.text import body, subject
 from tocsin_notify.domain import digest_content, digest_html
 from tocsin_notify.domain.digest import Frequency, Rhythm, page_id, why_not_now
 from tocsin_notify.domain.digest_content import Content, Noise, Shift
 from tocsin_notify.domain.page import Kind
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.wall_time import as_wall_time
+from tocsin_notify.texts.digest_words import DIGEST_WORDS, digest_words_of
 
 from tests.unit.notify.digest_examples import DAY, EMPTY, END, FULL
 from tests.unit.notify.test_text import CHANNEL, delivery
 
 HOUR = timedelta(hours=1)
+EN = digest_words_of("en")
+DE = digest_words_of("de")
 
 
 def at(text: str) -> datetime:
@@ -103,9 +110,9 @@ def test_its_page_has_the_same_id_whoever_makes_it_and_another_one_for_any_other
 
 
 def test_the_text_says_everything_in_the_zone_of_its_user() -> None:
-    assert digest_content.subject(FULL) == "[digest] Fri 27 Nov: 14 opened, 12 resolved, 3 still open"
+    assert digest_content.subject(FULL, EN) == "[digest] Fri 27 Nov: 14 opened, 12 resolved, 3 still open"
     assert (
-        digest_content.text(FULL)
+        digest_content.text(FULL, EN)
         == """\
 Thu 26 Nov 08:00 to Fri 27 Nov 08:00 (Europe/Berlin)
 
@@ -141,8 +148,62 @@ You get this daily digest because you asked for it. DeleteDigest ends it.
     )
 
 
+def figures() -> pb_digest.DigestContent:
+    """Those of one incident."""
+    digest = pb_digest.DigestContent(
+        frequency=pb_digest.DIGEST_FREQUENCY_WEEKLY,
+        time_zone="Europe/Berlin",
+        figures=pb_digest.DigestFigures(opened=1),
+    )
+    digest.start_time.FromDatetime(END - 7 * DAY)
+    digest.end_time.FromDatetime(END)
+    return digest
+
+
+def values(text: str) -> set[str]:
+    """What stands in braces."""
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_whoever_reads_german_gets_it_in_german() -> None:
+    assert digest_content.subject(FULL, DE) == "[Überblick] Fr 27. Nov: 14 neu, 12 behoben, 3 noch offen"
+    said = digest_content.text(FULL, DE)
+    assert said.startswith("Do 26. Nov 08:00 bis Fr 27. Nov 08:00 (Europe/Berlin)\n\n    14  neu\n")
+    for line in (
+        "Von den offenen Vorfällen ist 1 nicht übernommen.",
+        "  kritisch, seit Mi 18. Nov 08:00, übernommen",
+        "  431 Meldungen in 9 Vorfällen",
+        "  1 Meldung in 1 Vorfall",
+        "  jetzt bis Sa 28. Nov 08:00",
+        "Sie haben zweimal übernommen.",
+    ):
+        assert line in said.splitlines()
+    page = digest_html.html(FULL, DE)
+    assert '<html lang="de">' in page
+    assert "Ihr täglicher Überblick" in page
+    assert digest_content.brief(FULL, DE).startswith(
+        "Do 26. Nov 08:00 bis Fr 27. Nov 08:00 (Europe/Berlin): 14 neu, 12"
+    )
+    assert digest_content.brief(EMPTY, DE).startswith("Nichts zu berichten:")
+    german = replace(delivery(Kind.DIGEST, digest=figures()), language="de")
+    assert subject(german).startswith("[Überblick] ")
+    assert brief(german) in sms_text(german, 10)
+
+
+def test_every_language_says_all_of_it_with_the_same_values() -> None:
+    def forms(said: object) -> tuple[str, ...]:
+        return (said,) if isinstance(said, str) else tuple(said)  # type: ignore[arg-type]
+
+    assert tuple(DIGEST_WORDS) == LANGUAGES
+    for field in fields(EN):
+        english, german = (forms(getattr(words, field.name)) for words in (EN, DE))
+        assert len(english) == len(german)
+        assert all(map(str.strip, german))
+        assert [values(each) for each in english] == [values(each) for each in german]
+
+
 def test_the_short_form_is_one_paragraph() -> None:
-    assert digest_content.brief(FULL) == (
+    assert digest_content.brief(FULL, EN) == (
         "Thu 26 Nov 08:00 to Fri 27 Nov 08:00 (Europe/Berlin): 14 opened, 12 resolved, 3 still open. 4 pages for you. "
         "Of the open incidents, 1 is not acknowledged. Incidents were acknowledged after 4 min on average. You acknowledged "
         "twice. Most alerts: KubePodCrashLooping checkout-7c9f8d6b5f-x2x8q in… (431). You are on call: Web, first level, now to "
@@ -152,8 +213,8 @@ def test_the_short_form_is_one_paragraph() -> None:
 
 def test_without_anything_to_tell_it_is_one_line() -> None:
     assert not EMPTY.worth_telling
-    assert digest_content.subject(EMPTY) == "[digest] Fri 27 Nov: nothing to tell"
-    assert digest_content.text(EMPTY).splitlines()[2:] == [
+    assert digest_content.subject(EMPTY, EN) == "[digest] Fri 27 Nov: nothing to tell"
+    assert digest_content.text(EMPTY, EN).splitlines()[2:] == [
         "Nothing to tell: no incident was opened, resolved or is open, no page came for you, and you are not on call until "
         "tomorrow's digest."
     ]
@@ -197,30 +258,25 @@ class Words(HTMLParser):
 def test_the_html_says_what_the_text_says_and_nothing_of_a_title_is_markup() -> None:
     hostile = "</div><script>alert(1)</script>\r\n\u202eX"
     content = replace(FULL, noisiest=(Noise(hostile, 1, 1),))
-    read = Words(digest_html.html(content))
+    read = Words(digest_html.html(content, EN))
     assert "script" not in read.elements
     assert not {"img", "link", "a", "iframe"} & set(read.elements), "nothing is loaded from anywhere"
     said = "\n".join(read.words)
-    for line in digest_content.text(content).splitlines():
+    for line in digest_content.text(content, EN).splitlines():
         words = line.strip().lstrip("- ").split("  ")
         assert all(word in said for word in words), line
     assert "</div><script>alert(1)</script> X" in said
 
 
 def test_the_html_of_an_empty_one_is_its_line() -> None:
-    assert digest_content.text(EMPTY).splitlines()[2] in Words(digest_html.html(EMPTY)).words
+    assert digest_content.text(EMPTY, EN).splitlines()[2] in Words(digest_html.html(EMPTY, EN)).words
 
 
 @given(st.text(max_size=300))
 def test_both_parts_of_its_mail_are_read_as_they_were_written(title: str) -> None:
     title = title.encode("utf-8", "replace").decode()
-    digest = pb_digest.DigestContent(
-        frequency=pb_digest.DIGEST_FREQUENCY_WEEKLY,
-        time_zone="Europe/Berlin",
-        figures=pb_digest.DigestFigures(opened=1, noisiest=[pb_digest.DigestNoise(title=title, incidents=1, alerts=1)]),
-    )
-    digest.start_time.FromDatetime(END - 7 * DAY)
-    digest.end_time.FromDatetime(END)
+    digest = figures()
+    digest.figures.noisiest.add(title=title, incidents=1, alerts=1)
     made = delivery(Kind.DIGEST, title="[digest] x", digest=digest)
     content = CHANNEL._compose(made)
     assert max(map(len, content.split(b"\r\n"))) <= 998
@@ -229,7 +285,7 @@ def test_both_parts_of_its_mail_are_read_as_they_were_written(title: str) -> Non
     plain, html = [part.get_content() for part in parts]
     assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
     assert plain.split() == body(made).split()
-    assert html.split() == digest_html.html(content_of(digest)).split()
+    assert html.split() == digest_html.html(content_of(digest), EN).split()
 
 
 def test_no_other_service_may_hand_over_a_digest() -> None:

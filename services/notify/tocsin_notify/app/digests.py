@@ -12,6 +12,7 @@ from tocsin_kit.db.quotas import require_room
 from tocsin_kit.errors import invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
+from tocsin_notify.app.notification_settings import language_for
 from tocsin_notify.channels.digests import TO_FREQUENCIES, content_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.digest import Frequency, Rhythm
@@ -31,6 +32,7 @@ class Shown:
 
     figures: digest_pb2.DigestContent
     content: Content
+    language: str
 
 
 async def choose(tx: Tx, choice: Choice, etag: str, budgets: Budgets) -> tuple[Digest | None, Digest]:
@@ -77,6 +79,7 @@ class Preview:
         async with self._db.transaction(org_id) as tx:
             digest = await find(tx, user, frequency)
             now = await tx.now()
+            language = await language_for(tx, user)
         rhythm = digest.rhythm
         end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + _QUARTER
         start = rhythm.start_of(end)
@@ -84,7 +87,7 @@ class Preview:
         if not asked.people:
             raise not_found(ErrorReason.ERROR_REASON_USER_NOT_FOUND, user)
         figures = figures_of(rhythm, start, end, asked.figures, asked.people[0])
-        return Shown(figures, content_of(figures))
+        return Shown(figures, content_of(figures), language)
 
 
 def figures_of(

@@ -32,6 +32,7 @@ from tocsin_notify.domain.digest_content import subject
 from tocsin_notify.domain.page import DIGESTS, NORMAL, RINGING, Kind, Method, Page, State, Urgency
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
+from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import digests, notifications, pages, people
@@ -39,6 +40,7 @@ from tocsin_notify.store.digests import Digest, Made
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
 from tocsin_notify.store.people import Person
+from tocsin_notify.texts.digest_words import digest_words_of
 
 _log = get_logger(__name__)
 
@@ -210,7 +212,7 @@ def _draft(due: _Due, common: digest_pb2.DigestFigures, person: digest_pb2.Diges
         type=pb.NOTIFICATION_TYPE_DIGEST,
         user=digest.user_id,
         severity=SEVERITY_INFO,
-        title=subject(content),
+        title=subject(content, digest_words_of(LANGUAGES[0])),
         digest=figures,
     )
     job.planned_time.FromDatetime(planned)

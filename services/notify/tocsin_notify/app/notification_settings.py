@@ -25,6 +25,13 @@ async def read_effective(tx: Tx, user: str, default: BundlePolicy) -> tuple[Sett
     )
 
 
+async def language_for(tx: Tx, user: str) -> str:
+    """In which language a user reads."""
+    rows = await store.read(tx, [user, EVERYBODY])
+    chosen = (rows[each].chosen.language for each in (user, EVERYBODY) if each in rows)
+    return next(filter(None, chosen), LANGUAGES[0])
+
+
 async def replace_settings(
     tx: Tx, before: SettingsRow | None, user: str, given: NotificationSettings, etag: str
 ) -> SettingsRow:

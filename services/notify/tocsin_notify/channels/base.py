@@ -9,9 +9,11 @@ from uuid import UUID
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 
 from tocsin_notify.domain.attempt import Outcome
+from tocsin_notify.domain.digest_words import DigestWords
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.domain.template import LANGUAGES, Part, Wording
 from tocsin_notify.texts.catalogue import words_of
+from tocsin_notify.texts.digest_words import digest_words_of
 from tocsin_notify.texts.words import Words
 
 T = TypeVar("T")
@@ -61,6 +63,11 @@ class Delivery:
     def words(self) -> Words:
         """The default texts in the user's language."""
         return words_of(self.language)
+
+    @property
+    def digest_words(self) -> DigestWords:
+        """Those of digests."""
+        return digest_words_of(self.language)
 
     def worded(self, part: Part) -> str:
         """The template's text of this part; empty: the default text is to be used."""

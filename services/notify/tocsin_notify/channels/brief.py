@@ -54,7 +54,7 @@ def default_brief(delivery: Delivery) -> str:
         case Kind.MESSAGE | Kind.BUNDLE:
             return job.text
         case Kind.DIGEST:
-            return digest_content.brief(content_of(job.digest))
+            return digest_content.brief(content_of(job.digest), delivery.digest_words)
         case Kind.ACKNOWLEDGMENT:
             return words.brief_acknowledged.format(actor=name_in(words, job.actor))
         case Kind.RESOLUTION:

@@ -222,7 +222,9 @@ async def _write(session: SMTP, message: bytes) -> SMTPResponse:
 
 def _html(delivery: Delivery) -> str:
     """Beside the text; empty for mails that are text alone."""
-    return digest_html.html(content_of(delivery.job.digest)) if delivery.kind is Kind.DIGEST else mail_html(delivery)
+    if delivery.kind is Kind.DIGEST:
+        return digest_html.html(content_of(delivery.job.digest), delivery.digest_words)
+    return mail_html(delivery)
 
 
 def _short(text: str) -> str:

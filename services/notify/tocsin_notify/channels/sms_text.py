@@ -131,7 +131,7 @@ def default_sms(delivery: Delivery) -> str:
         case Kind.MESSAGE:
             return f"{job.title}: {job.text}" if job.title else job.text
         case Kind.DIGEST:
-            return digest_content.brief(content_of(job.digest))
+            return digest_content.brief(content_of(job.digest), delivery.digest_words)
         case Kind.ACKNOWLEDGMENT:
             return words.sms_acknowledged.format(actor=job.actor or words.its_source, title=job.title)
         case Kind.RESOLUTION:

@@ -72,7 +72,8 @@ def default_subject(delivery: Delivery) -> str:
         case Kind.BUNDLE:
             text = words.subject_bundle.format(severity=severity, title=job.title)
         case Kind.DIGEST:
-            text = job.title
+            told = job.HasField("digest")
+            text = digest_content.subject(content_of(job.digest), delivery.digest_words) if told else job.title
         case Kind.VERIFICATION:
             text = words.subject_code.format(code=delivery.code)
     return one_line(text, SUBJECT_LENGTH)
@@ -101,7 +102,7 @@ def default_body(delivery: Delivery) -> str:
             about = [words.about.format(about=job.about)] if job.about else []
             lines = [job.text, *_answer(delivery), "", *about, words.sent_by.format(actor=job.actor)]
         case Kind.DIGEST:
-            lines = [digest_content.text(content_of(job.digest)).rstrip()]
+            lines = [digest_content.text(content_of(job.digest), delivery.digest_words).rstrip()]
         case Kind.BUNDLE:
             lines = [job.title, "", words.bundle_why, *_answer(delivery), "", job.text]
         case Kind.ACKNOWLEDGMENT | Kind.RESOLUTION:

@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Final
 
 from tocsin_notify.domain.digest import Frequency
+from tocsin_notify.domain.digest_words import DigestWords
 from tocsin_notify.domain.wall_time import as_wall_time
 
 MOST_OPEN: Final = 1000
 """Open incidents are counted up to here."""
 _TITLE: Final = 120
 _BRIEF_TITLE: Final = 50
-_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+")
 
 
@@ -90,150 +89,160 @@ class Section:
     lines: tuple[Line, ...]
 
 
-def subject(content: Content) -> str:
+def subject(content: Content, words: DigestWords) -> str:
     """One line."""
-    day = _day(content.end, content.time_zone)
-    when = day if content.frequency is Frequency.DAILY else f"week to {day}"
-    return f"[digest] {when}: {headline(content)}"
+    line = words.subject_daily if content.frequency is Frequency.DAILY else words.subject_weekly
+    return line.format(day=_day(content.end, content.time_zone, words), headline=headline(content, words))
 
 
-def headline(content: Content) -> str:
+def heading(content: Content, words: DigestWords) -> str:
+    """What it is."""
+    return words.heading_daily if content.frequency is Frequency.DAILY else words.heading_weekly
+
+
+def headline(content: Content, words: DigestWords) -> str:
     """What happened, in a few words."""
     if not content.worth_telling:
-        return "nothing to tell"
-    return f"{content.opened} opened, {content.resolved} resolved, {_open(content)} still open"
+        return words.nothing_in_short
+    return words.headline.format(opened=content.opened, resolved=content.resolved, open=_open(content))
 
 
-def period(content: Content) -> str:
+def period(content: Content, words: DigestWords) -> str:
     """Over which time it tells."""
     zone = content.time_zone
-    return f"{_moment(content.start, zone)} to {_moment(content.end, zone)} ({zone})"
+    start, end = _moment(content.start, zone, words), _moment(content.end, zone, words)
+    return f"{words.until.format(start=start, end=end)} ({zone})"
 
 
-def figures(content: Content) -> Iterator[tuple[str, str]]:
+def figures(content: Content, words: DigestWords) -> Iterator[tuple[str, str]]:
     """The numbers, each with what it counts."""
-    yield "opened", str(content.opened)
-    yield "resolved", str(content.resolved)
-    yield "still open", _open(content)
-    yield "pages for you", str(content.pages)
+    yield words.opened, str(content.opened)
+    yield words.resolved, str(content.resolved)
+    yield words.still_open, _open(content)
+    yield words.pages, str(content.pages)
 
 
-def remarks(content: Content) -> Iterator[str]:
+def remarks(content: Content, words: DigestWords) -> Iterator[str]:
     """What stands below the numbers."""
     if content.unanswered:
-        verb = "is" if content.unanswered == 1 else "are"
-        yield f"Of the open incidents, {content.unanswered} {verb} not acknowledged."
+        yield _counted(words.unanswered, content.unanswered)
     if content.answer_seconds is not None:
-        yield f"Incidents were acknowledged after {_span(content.answer_seconds)} on average."
+        yield words.answered_after.format(span=_span(content.answer_seconds, words))
     if content.acknowledged:
-        yield f"You acknowledged {_times(content.acknowledged)}."
+        yield words.acknowledged[min(content.acknowledged, 3) - 1].format(count=content.acknowledged)
 
 
-def sections(content: Content) -> Iterator[Section]:
+def sections(content: Content, words: DigestWords) -> Iterator[Section]:
     """The lists; none of them is empty."""
     zone = content.time_zone
     if content.open_incidents:
-        yield Section("Still open, the oldest first", tuple(_open_line(each, zone) for each in content.open_incidents))
+        lines = tuple(_open_line(each, zone, words) for each in content.open_incidents)
+        yield Section(words.open_heading, lines)
     if content.noisiest:
-        yield Section("Most alerts", tuple(Line(_line(each.title), _count(each)) for each in content.noisiest))
+        lines = tuple(Line(_line(each.title, words), _noise(each, words)) for each in content.noisiest)
+        yield Section(words.noise_heading, lines)
     if content.shifts:
-        lines = tuple(Line(_line(each.schedule), _stretch(each, content.end, zone)) for each in content.shifts)
-        yield Section("You are on call", lines)
+        lines = tuple(
+            Line(_line(each.schedule, words), _stretch(each, content.end, zone, words)) for each in content.shifts
+        )
+        yield Section(words.shifts_heading, lines)
 
 
-def notes(content: Content) -> Iterator[str]:
+def notes(content: Content, words: DigestWords) -> Iterator[str]:
     """What stands at the end."""
     if content.shifts_incomplete:
-        yield "Your organisation has more schedules than a digest looks at: shifts of yours may be missing here."
-    yield f"You get this {content.frequency} digest because you asked for it. DeleteDigest ends it."
+        yield words.incomplete
+    yield words.asked_daily if content.frequency is Frequency.DAILY else words.asked_weekly
 
 
-def text(content: Content) -> str:
+def text(content: Content, words: DigestWords) -> str:
     """The mail as plain text."""
-    lines = [period(content), ""]
+    lines = [period(content, words), ""]
     if not content.worth_telling:
-        return "\n".join([*lines, _nothing(content)]) + "\n"
-    lines += (f"{number:>6}  {name}" for name, number in figures(content))
-    if said := list(remarks(content)):
+        return "\n".join([*lines, nothing(content, words)]) + "\n"
+    lines += (f"{number:>6}  {name}" for name, number in figures(content, words))
+    if said := list(remarks(content, words)):
         lines += ["", *said]
-    for section in sections(content):
+    for section in sections(content, words):
         lines += ["", section.heading]
         for line in section.lines:
             lines += [f"- {line.head}", f"  {line.detail}"]
-    return "\n".join([*lines, "", *notes(content)]) + "\n"
+    return "\n".join([*lines, "", *notes(content, words)]) + "\n"
 
 
-def brief(content: Content) -> str:
+def brief(content: Content, words: DigestWords) -> str:
     """The short form."""
     if not content.worth_telling:
-        return _nothing(content)
-    parts = [f"{period(content)}: {headline(content)}."]
+        return nothing(content, words)
+    parts = [f"{period(content, words)}: {headline(content, words)}."]
     if content.pages:
-        parts.append(f"{content.pages} {'page' if content.pages == 1 else 'pages'} for you.")
-    parts += remarks(content)
+        parts.append(_counted(words.pages_in_short, content.pages))
+    parts += remarks(content, words)
     if content.noisiest:
         loudest = content.noisiest[0]
-        parts.append(f"Most alerts: {_line(loudest.title, _BRIEF_TITLE)} ({loudest.alerts}).")
+        title = _line(loudest.title, words, _BRIEF_TITLE)
+        parts.append(words.noise_in_short.format(title=title, count=loudest.alerts))
     if content.shifts:
         shift = content.shifts[0]
-        stretch = _stretch(shift, content.end, content.time_zone)
-        parts.append(f"You are on call: {_line(shift.schedule, _BRIEF_TITLE)}, {stretch}.")
+        stretch = _stretch(shift, content.end, content.time_zone, words)
+        schedule = _line(shift.schedule, words, _BRIEF_TITLE)
+        parts.append(words.shift_in_short.format(schedule=schedule, stretch=stretch))
     return " ".join(parts)
 
 
-def _nothing(content: Content) -> str:
-    following = "tomorrow" if content.frequency is Frequency.DAILY else "next week"
-    return (
-        "Nothing to tell: no incident was opened, resolved or is open, no page came for you, and you are not on call until "
-        f"{following}'s digest."
-    )
+def nothing(content: Content, words: DigestWords) -> str:
+    """What stands in place of all figures when there are none."""
+    return words.nothing_daily if content.frequency is Frequency.DAILY else words.nothing_weekly
+
+
+def _counted(forms: tuple[str, str], count: int) -> str:
+    return forms[count != 1].format(count=count)
 
 
 def _open(content: Content) -> str:
     return f"{content.open}+" if content.open >= MOST_OPEN else str(content.open)
 
 
-def _open_line(incident: OpenIncident, zone: str) -> Line:
-    state = "acknowledged" if incident.in_hand else "not acknowledged"
-    detail = f"{incident.severity}, since {_moment(incident.since, zone)}, {state}"
-    return Line(_line(incident.title), detail, alarming=not incident.in_hand)
+def _open_line(incident: OpenIncident, zone: str, words: DigestWords) -> Line:
+    detail = words.open_line.format(
+        severity=words.severities.get(incident.severity, incident.severity),
+        since=_moment(incident.since, zone, words),
+        state=words.in_hand if incident.in_hand else words.not_in_hand,
+    )
+    return Line(_line(incident.title, words), detail, alarming=not incident.in_hand)
 
 
-def _count(noise: Noise) -> str:
-    incidents = "1 incident" if noise.incidents == 1 else f"{noise.incidents} incidents"
-    return f"{noise.alerts} {'alert' if noise.alerts == 1 else 'alerts'} in {incidents}"
+def _noise(noise: Noise, words: DigestWords) -> str:
+    return words.noise_line.format(
+        alerts=_counted(words.alerts, noise.alerts), incidents=_counted(words.incidents, noise.incidents)
+    )
 
 
-def _stretch(shift: Shift, now: datetime, zone: str) -> str:
-    start = "now" if shift.start <= now else _moment(shift.start, zone)
-    return f"{start} to {_moment(shift.end, zone)}"
+def _stretch(shift: Shift, now: datetime, zone: str, words: DigestWords) -> str:
+    start = words.now if shift.start <= now else _moment(shift.start, zone, words)
+    return words.until.format(start=start, end=_moment(shift.end, zone, words))
 
 
-def _line(title: str, length: int = _TITLE) -> str:
+def _line(title: str, words: DigestWords, length: int = _TITLE) -> str:
     """What others wrote, on one line, and never empty."""
     flat = _UNPRINTABLE.sub(" ", title).strip()
-    return (flat if len(flat) <= length else flat[: length - 1].rstrip() + "…") or "(no title)"
+    return (flat if len(flat) <= length else flat[: length - 1].rstrip() + "…") or words.no_title
 
 
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
-def _span(seconds: float) -> str:
+def _span(seconds: float, words: DigestWords) -> str:
     minutes = round(seconds / 60)
     if minutes < 1:
-        return f"{max(1, round(seconds))} s"
+        return words.seconds.format(count=max(1, round(seconds)))
     if minutes < 120:
-        return f"{minutes} min"
+        return words.minutes.format(count=minutes)
     hours = round(seconds / 3600)
-    return f"{hours} h" if hours < 72 else f"{round(hours / 24)} days"
+    return words.hours.format(count=hours) if hours < 72 else words.days.format(count=round(hours / 24))
 
 
-def _moment(moment: datetime, zone: str) -> str:
+def _moment(moment: datetime, zone: str, words: DigestWords) -> str:
+    return f"{_day(moment, zone, words)} {as_wall_time(moment, zone):%H:%M}"
+
+
+def _day(moment: datetime, zone: str, words: DigestWords) -> str:
     wall = as_wall_time(moment, zone)
-    return f"{_WEEKDAYS[wall.weekday()]} {wall.day} {_MONTHS[wall.month - 1]} {wall:%H:%M}"
-
-
-def _day(moment: datetime, zone: str) -> str:
-    wall = as_wall_time(moment, zone)
-    return f"{_WEEKDAYS[wall.weekday()]} {wall.day} {_MONTHS[wall.month - 1]}"
+    return words.moment.format(weekday=words.weekdays[wall.weekday()], day=wall.day, month=words.months[wall.month - 1])

@@ -13,14 +13,16 @@ from tocsin_notify.domain.digest_content import (
     Line,
     Section,
     figures,
+    heading,
     headline,
     notes,
+    nothing,
     period,
     remarks,
     sections,
     subject,
-    text,
 )
+from tocsin_notify.domain.digest_words import DigestWords
 
 _FONT: Final = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _DARK: Final = (
@@ -34,48 +36,49 @@ _TABLE: Final = '<table role="presentation" width="100%" cellpadding="0" cellspa
 _WRAP: Final = "overflow-wrap:anywhere;word-break:break-word"
 
 
-def html(content: Content) -> str:
+def html(content: Content, words: DigestWords) -> str:
     """The whole document."""
-    parts = [_heading(content)]
+    parts = [_heading(content, words)]
     if content.worth_telling:
-        parts += [_tiles(content), *(_paragraph(each) for each in remarks(content))]
-        parts += (_section(each) for each in sections(content))
+        parts += [_tiles(content, words), *(_paragraph(each) for each in remarks(content, words))]
+        parts += (_section(each) for each in sections(content, words))
     else:
-        parts.append(_paragraph(text(content).strip().splitlines()[-1]))
+        parts.append(_paragraph(nothing(content, words)))
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<!DOCTYPE html><html lang="'
+        f'{words.language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">'
-        f"<title>{escape(subject(content))}</title><style>{_DARK}</style></head>"
-        f'<body class="page" style="margin:0;padding:0;background:#f1f2f4">{_preview(content)}'
+        f"<title>{escape(subject(content, words))}</title><style>{_DARK}</style></head>"
+        f'<body class="page" style="margin:0;padding:0;background:#f1f2f4">{_preview(content, words)}'
         f'{_TABLE} class="page" style="background:#f1f2f4"><tr><td align="center" style="padding:16px 10px">'
         f'{_TABLE} class="card" style="max-width:560px;background:#ffffff;border-radius:10px;{_FONT}">'
-        f'<tr><td style="padding:20px 18px">{"".join(parts)}{_footer(content)}</td></tr></table>'
+        f'<tr><td style="padding:20px 18px">{"".join(parts)}{_footer(content, words)}</td></tr></table>'
         "</td></tr></table></body></html>"
     )
 
 
-def _preview(content: Content) -> str:
+def _preview(content: Content, words: DigestWords) -> str:
     """What lists of mails show beside the subject."""
     return (
         '<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">'
-        f"{escape(headline(content))}, {escape(period(content))}</div>"
+        f"{escape(headline(content, words))}, {escape(period(content, words))}</div>"
     )
 
 
-def _heading(content: Content) -> str:
-    kind = f"Your {content.frequency} digest"
+def _heading(content: Content, words: DigestWords) -> str:
+    kind = escape(heading(content, words))
     return (
         f'<h1 class="text" style="margin:0;font-size:20px;line-height:26px;font-weight:600;color:#1b1e24">{kind}</h1>'
         f'<p class="soft" style="margin:2px 0 14px;font-size:14px;line-height:20px;color:#5b6470">'
-        f"{escape(period(content))}</p>"
+        f"{escape(period(content, words))}</p>"
     )
 
 
-def _tiles(content: Content) -> str:
+def _tiles(content: Content, words: DigestWords) -> str:
     """Two beside each other, so that they are wide enough on a phone."""
     sides = itertools.cycle(("0 4px 8px 0", "0 0 8px 4px"))
-    cells = [_tile(name, number, side) for (name, number), side in zip(figures(content), sides, strict=False)]
+    cells = [_tile(name, number, side) for (name, number), side in zip(figures(content, words), sides, strict=False)]
     rows = ("".join(cells[place : place + 2]) for place in range(0, len(cells), 2))
     return f'{_TABLE} style="margin:0 0 6px">' + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
@@ -111,9 +114,9 @@ def _item(line: Line) -> str:
     )
 
 
-def _footer(content: Content) -> str:
+def _footer(content: Content, words: DigestWords) -> str:
     said = "".join(
         f'<p class="soft" style="margin:14px 0 0;font-size:13px;line-height:18px;color:#5b6470">{escape(each)}</p>'
-        for each in notes(content)
+        for each in notes(content, words)
     )
     return f'<div class="rule" style="margin-top:18px;border-top:1px solid #e2e5e9">{said}</div>'

@@ -25,6 +25,7 @@ from tocsin_notify.rpc import mapping
 from tocsin_notify.rpc.mapping import tenant
 from tocsin_notify.store import digests as store
 from tocsin_notify.store.digests import Choice, Digest
+from tocsin_notify.texts.digest_words import digest_words_of
 
 R = TypeVar("R", bound=Message)
 
@@ -90,12 +91,12 @@ class DigestService(pb_grpc.DigestServiceServicer):
     async def PreviewDigest(self, request: pb.PreviewDigestRequest, context: Any) -> pb.PreviewDigestResponse:
         """See the contract."""
         shown = await self._preview(tenant(), request.user, FREQUENCIES[request.frequency])
-        content = shown.content
+        content, words = shown.content, digest_words_of(shown.language)
         return pb.PreviewDigestResponse(
-            subject=digest_content.subject(content),
-            text=digest_content.text(content),
-            html=digest_html.html(content),
-            brief=digest_content.brief(content),
+            subject=digest_content.subject(content, words),
+            text=digest_content.text(content, words),
+            html=digest_html.html(content, words),
+            brief=digest_content.brief(content, words),
             worth_telling=content.worth_telling,
             content=shown.figures,
         )

@@ -11,6 +11,7 @@ from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin_escalation.app import reminders
 from tocsin_escalation.app.reminders import Remind, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
+from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState
 from tocsin_escalation.store.reminders import ReminderRow
 from tocsin_kit.budgets import OBJECTS, Budgets, Limit
@@ -29,15 +30,17 @@ def budgets(most: int = 100) -> Budgets:
 
 async def create(
     desk: Desk,
-    incident: UUID,
+    incident: UUID | None,
     *,
     user: str = "ana",
+    team: str = "",
     every: timedelta | None = None,
     delay: timedelta = HOUR,
     org_id: str = ORG,
     most: int = 100,
 ) -> ReminderRow:
-    wanted = Wanted(incident, user, "Call the vendor.", every, delay)
+    whom = Target(TargetKind.TEAM, team) if team else Target(TargetKind.USER, user)
+    wanted = Wanted(incident, whom, "Call the vendor.", every, delay)
     allowed = budgets(most)
     return await desk.db.run(org_id, lambda tx: reminders.create(tx, wanted, "users/ben", allowed))
 
@@ -98,6 +101,38 @@ async def test_one_that_comes_again_and_again_ends_with_the_acknowledge(desk: De
     await desk.passes(hours=5)
     await remind(desk)
     assert len(await sent(desk)) == 3, "it has ended"
+
+
+async def test_one_of_nothing_but_its_text_comes_to_each_of_a_team_until_it_is_stopped(desk: Desk) -> None:
+    async with desk.db.system() as tx:
+        await tx.execute(
+            "INSERT INTO users (org_id, id, display_name, time_zone, disabled) VALUES ($1, 'cem', '', 'UTC', true)", ORG
+        )
+        await tx.execute(
+            "INSERT INTO teams (org_id, id, display_name, members) VALUES ($1, 'web', '', '{ana,ben,cem}')", ORG
+        )
+    row = await create(desk, None, team="web", every=HOUR)
+    await desk.passes(hours=1)
+    await asyncio.gather(remind(desk), remind(desk))
+    first = await sent(desk)
+    assert [(job.user, job.title, job.incident, job.about) for job in first] == [
+        ("users/ana", "Reminder: Call the vendor.", "", ""),
+        ("users/ben", "Reminder: Call the vendor.", "", ""),
+    ]
+    assert len({job.page for job in first}) == 2
+    await desk.db.run(ORG, lambda tx: reminders.snooze(tx, row.id, 3 * HOUR))
+    await desk.passes(hours=2)
+    await remind(desk)
+    assert len(await sent(desk)) == 2, "it was moved"
+    await desk.passes(hours=1)
+    await remind(desk)
+    assert len(await sent(desk)) == 4
+    await desk.db.run(ORG, lambda tx: reminders.stop(tx, row.id, "users/ben"))
+    await desk.passes(hours=9)
+    await remind(desk)
+    assert len(await sent(desk)) == 4
+    after = await now(desk, row)
+    assert (after.state, after.state_reason, after.sent_count) == (ReminderState.STOPPED, "stopped by users/ben", 2)
 
 
 async def test_only_the_end_of_its_incident_stops_one_that_comes_once(desk: Desk) -> None:

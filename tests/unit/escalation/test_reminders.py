@@ -57,3 +57,11 @@ def test_each_coming_of_a_reminder_is_a_page_of_its_own() -> None:
     one, other = UUID(int=1), UUID(int=2)
     assert page_id(one, PLANNED) == page_id(one, PLANNED)
     assert len({page_id(each, PLANNED + later) for each in (one, other) for later in (timedelta(0), HOUR)}) == 4
+    assert len({page_id(one, PLANNED, member) for member in ("", "ana", "ben")}) == 3, "each of a team gets their own"
+
+
+@pytest.mark.parametrize("every", EVERY)
+def test_one_of_no_incident_ends_by_itself_alone(every: timedelta | None) -> None:
+    verdict = judge(None, "", PLANNED, every, PLANNED)
+    assert verdict.sends
+    assert verdict.state is (ReminderState.DONE if every is None else ReminderState.SCHEDULED)

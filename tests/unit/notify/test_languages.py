@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_TRIGGERED, Incident
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_notify.app.answer import Person, View
 from tocsin_notify.channels.brief import brief
 from tocsin_notify.channels.sms_text import beyond_gsm, segments, sms_text
@@ -19,6 +20,7 @@ from tocsin_notify.http.answer_page import answer_page
 from tocsin_notify.store.link_uses import Use
 from tocsin_notify.templates.samples import delivery_of, sample_job
 from tocsin_notify.texts.catalogue import CATALOGUE, words_of
+from tocsin_notify.texts.reminders import in_language
 from tocsin_notify.texts.words import Words
 
 LINK = "https://tocsin.example.com/p/AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGhIjKlMnOpQrSt"
@@ -95,3 +97,22 @@ def test_programs_are_told_the_same_in_every_language() -> None:
         for language in ("de", "en")
     )
     assert german == english
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "title", "said"),
+    [
+        ("de", "", "Erinnerung: db down", "Der Vorfall ist offen."),
+        ("de", "Call the vendor.", "Erinnerung: db down", "Call the vendor."),
+        ("en", "", "Reminder: db down", "The incident is triggered."),
+    ],
+)
+def test_a_reminder_is_written_in_the_language_of_its_user(language: str, text: str, title: str, said: str) -> None:
+    job = NotificationJob(title="Reminder: db down", text=text or "The incident is triggered.")
+    job.reminder.title = "db down"
+    if not text:
+        job.reminder.incident_state = "triggered"
+    told = in_language(job, language)
+    assert (told.title, told.text) == (title, said)
+    job.reminder.incident_state = "of_a_newer_version"
+    assert in_language(job, language).text == job.text

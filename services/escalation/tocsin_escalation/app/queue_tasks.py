@@ -179,8 +179,8 @@ def _reminder(row: ReminderTask) -> Task:
         summary=f"reminder: {row.text}" if row.text else "reminder",
         due_time=row.next_time,
         create_time=row.create_time,
-        about=f"incidents/{row.incident_id}",
-        user=f"users/{row.user_id}",
+        about=f"incidents/{row.incident_id}" if row.incident_id else f"teams/{row.team_id}" if row.team_id else "",
+        user=f"users/{row.user_id}" if row.team_id is None else "",
     )
 
 

@@ -1,10 +1,10 @@
-"""Reminders of incidents: made, moved, stopped, and sent when they are due.
+"""Reminders: made, moved, stopped, and sent when they are due.
 
 The rows are the record, and a sweep finds what is due, within its pause. What is sent travels as pages do: an outbox row of
 the same transaction, with the incident's generation. So what stops an incident's pages stops its reminders that are on their way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.errors.v1 import error_reason_pb2 as reasons
 from tocsin.notify.v1 import notification_pb2
+from tocsin.type.v1.severity_pb2 import SEVERITY_INFO
 from tocsin_kit.budgets import Budgets
 from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
@@ -26,9 +27,9 @@ from tocsin_escalation.app.advance import SURE_WAY_SECONDS
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.jobs import PAGE
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.policy import Target, TargetKind
+from tocsin_escalation.domain.policy import Directory, Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState, Verdict, judge, page_id, why_over
-from tocsin_escalation.store import reminders
+from tocsin_escalation.store import directory, reminders
 from tocsin_escalation.store.reminders import NewReminder, ReminderRow, Standing
 
 log = get_logger(__name__)
@@ -40,22 +41,35 @@ _NOBODY: Final = Standing(UUID(int=0), "", State.RESOLVED, 0, "", "", 0, "", "")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a caller asks a reminder to be."""
+    """What a caller asks a reminder to be. `incident_id` None: of its text alone. `whom`: a user or a team."""
 
-    incident_id: UUID
-    user: str
+    incident_id: UUID | None
+    whom: Target
     text: str
     every: timedelta | None
     delay: timedelta
 
 
 async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> ReminderRow:
-    """A new one. Raises INCIDENT_NOT_FOUND, INCIDENT_RESOLVED, INCIDENT_STATE, USER_NOT_FOUND, LIMIT_REACHED."""
-    found = await reminders.standings(tx, [(tx.org_id, wanted.incident_id)])
-    name = f"incidents/{wanted.incident_id}"
-    if wanted.incident_id not in found:
-        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, name)
-    standing = found[wanted.incident_id]
+    """A new one. Raises INCIDENT_NOT_FOUND, INCIDENT_RESOLVED, INCIDENT_STATE, USER_NOT_FOUND, TEAM_NOT_FOUND, LIMIT_REACHED."""
+    if wanted.incident_id is not None:
+        await _require_use(tx, wanted.incident_id, wanted)
+    of_user = wanted.whom.kind is TargetKind.USER
+    await targets.check(tx, [("reminder.user" if of_user else "reminder.team", wanted.whom)])
+    await require_room(tx, "reminders", budgets, where="state = 'scheduled'")
+    due = await tx.now() + wanted.delay
+    user, team = (wanted.whom.id, None) if of_user else ("", wanted.whom.id)
+    return await reminders.insert(
+        tx, NewReminder(new_id(), wanted.incident_id, user, team, wanted.text, wanted.every, due, creator)
+    )
+
+
+async def _require_use(tx: Tx, incident_id: UUID, wanted: Wanted) -> None:
+    """A reminder that would end at once is refused."""
+    found = await reminders.standings(tx, [(tx.org_id, incident_id)])
+    if incident_id not in found:
+        raise not_found(reasons.ERROR_REASON_INCIDENT_NOT_FOUND, f"incidents/{incident_id}")
+    standing = found[incident_id]
     over = why_over(standing.state, standing.who, wanted.every)
     if over is not None:
         resolved = standing.state is State.RESOLVED
@@ -64,12 +78,6 @@ async def create(tx: Tx, wanted: Wanted, creator: str, budgets: Budgets) -> Remi
             over if resolved else f"{over}: a reminder that comes again and again would end at once; leave `every` out",
             metadata={"state": standing.state},
         )
-    await targets.check(tx, [("reminder.user", Target(TargetKind.USER, wanted.user))])
-    await require_room(tx, "reminders", budgets, where="state = 'scheduled'")
-    due = await tx.now() + wanted.delay
-    return await reminders.insert(
-        tx, NewReminder(new_id(), wanted.incident_id, wanted.user, wanted.text, wanted.every, due, creator)
-    )
 
 
 async def find(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow:
@@ -117,16 +125,20 @@ class Remind:
         if not due:
             return 0
         now = await tx.now()
-        known = await reminders.standings(tx, list({(row.org_id, row.incident_id) for row in due}))
+        of_incidents = {(row.org_id, row.incident_id) for row in due if row.incident_id is not None}
+        known = await reminders.standings(tx, list(of_incidents)) if of_incidents else {}
+        whom = {(row.org_id, Target(TargetKind.TEAM, row.team_id)) for row in due if row.team_id is not None}
+        people = await directory.load_people(tx, list(whom)) if whom else {}
         verdicts: list[tuple[ReminderRow, Verdict]] = []
         jobs: list[notification_pb2.NotificationJob] = []
         for row in due:
             assert row.next_time is not None, "a scheduled one has a time"
-            standing = known.get(row.incident_id, _NOBODY)
-            verdict = judge(standing.state, standing.who, row.next_time, row.every, now)
+            standing = None if row.incident_id is None else known.get(row.incident_id, _NOBODY)
+            state, who = (None, "") if standing is None else (standing.state, standing.who)
+            verdict = judge(state, who, row.next_time, row.every, now)
             verdicts.append((row, verdict))
             if verdict.sends:
-                jobs.append(job_of(row, standing))
+                jobs += [job_of(row, user, standing) for user in _receivers(row, people)]
         await reminders.settle(tx, verdicts)
         rows = [(PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in jobs]
         await outbox.append_mixed(tx, rows)
@@ -138,25 +150,37 @@ class Remind:
         log.info("reminders", due=due, sent=len(jobs))
 
 
-def job_of(row: ReminderRow, standing: Standing) -> notification_pb2.NotificationJob:
-    """The message that a reminder becomes. Whoever stops the pages of the incident's generation stops it too."""
+def _receivers(row: ReminderRow, people: Mapping[str, Directory]) -> Sequence[str]:
+    """The user, or those members of the team who are not disabled. Nobody, when the team is gone or all are."""
+    if row.team_id is None:
+        return [row.user_id]
+    return people[row.org_id].resolve([Target(TargetKind.TEAM, row.team_id)])
+
+
+def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
+    """The message that a reminder becomes for a user. Whoever stops the pages of the incident's generation stops it too."""
     assert row.next_time is not None, "it was due"
     planned = Timestamp()
     planned.FromDatetime(row.next_time)
-    incident = f"incidents/{row.incident_id}"
-    return notification_pb2.NotificationJob(
-        page=f"pages/{page_id(row.id, row.next_time)}",
+    member = user if row.team_id is not None else ""
+    what = standing.title if standing is not None else (row.text.splitlines() or [""])[0][:200]
+    job = notification_pb2.NotificationJob(
+        page=f"pages/{page_id(row.id, row.next_time, member)}",
         org_id=row.org_id,
         type=notification_pb2.NOTIFICATION_TYPE_MESSAGE,
-        user=f"users/{row.user_id}",
-        incident=incident,
-        title=f"Reminder: {standing.title}"[:4096],
-        source=standing.source,
-        severity=standing.severity,  # type: ignore[arg-type]  # the number is the enum's own
-        generation=standing.generation,
+        user=f"users/{user}",
+        title=f"Reminder: {what}"[:4096],
+        severity=SEVERITY_INFO,
         planned_time=planned,
         actor=row.creator,
-        text=row.text or f"The incident is {standing.state}.",
-        about=incident,
+        text=row.text,
         outlasts_acknowledge=row.every is None,
+        reminder=notification_pb2.ReminderContent(title=what[:4096]),
     )
+    if standing is not None:
+        job.incident = job.about = f"incidents/{row.incident_id}"
+        job.source, job.generation = standing.source, standing.generation
+        job.severity = standing.severity  # type: ignore[assignment]  # the number is the enum's own
+        if not row.text:
+            job.text, job.reminder.incident_state = f"The incident is {standing.state}.", standing.state
+    return job

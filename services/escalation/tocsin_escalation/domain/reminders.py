@@ -1,4 +1,4 @@
-"""Reminders of incidents: whether one that is due is sent, and when it comes next."""
+"""Reminders: whether one that is due is sent, and when it comes next."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,8 +26,9 @@ class Verdict:
     reason: str = ""
 
 
-def judge(state: State, who: str, planned: datetime, every: timedelta | None, now: datetime) -> Verdict:
-    """A reminder that was due at `planned`, of an incident in this state. `who` acknowledged or resolved it, empty if nobody did.
+def judge(state: State | None, who: str, planned: datetime, every: timedelta | None, now: datetime) -> Verdict:
+    """A reminder that was due at `planned`, of an incident in this state; None: of none, so that only its own end ends it.
+    `who` acknowledged or resolved the incident, empty if nobody did.
 
     Times do not drift: the next one is the first after now that lies a whole number of pauses behind the planned one. So what was
     missed while everything was down is made up for by one.
@@ -40,7 +41,7 @@ def judge(state: State, who: str, planned: datetime, every: timedelta | None, no
     return Verdict(state is not State.SNOOZED, ReminderState.SCHEDULED, planned + (missed + 1) * every)
 
 
-def why_over(state: State, who: str, every: timedelta | None) -> str | None:
+def why_over(state: State | None, who: str, every: timedelta | None) -> str | None:
     """Why the incident needs no such reminder any more; None while it does."""
     by = f" by {who}" if who else ""
     if state is State.RESOLVED:
@@ -50,6 +51,9 @@ def why_over(state: State, who: str, every: timedelta | None) -> str | None:
     return None
 
 
-def page_id(reminder: UUID, planned: datetime) -> UUID:
-    """The id of the page that a reminder becomes: the same however often it is decided, so that it is sent once."""
-    return uuid5(reminder, planned.isoformat())
+def page_id(reminder: UUID, planned: datetime, member: str = "") -> UUID:
+    """The id of the page that a reminder becomes: the same however often it is decided, so that it is sent once.
+
+    `member`: whose page it is, for the reminder of a team.
+    """
+    return uuid5(reminder, f"{planned.isoformat()}/{member}" if member else planned.isoformat())

@@ -19,6 +19,7 @@ from tocsin_kit.rpc.server import current_call
 
 from tocsin_escalation.app import reminders
 from tocsin_escalation.app.reminders import Wanted
+from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState
 from tocsin_escalation.rpc.mapping import duration, incident_id, timestamp
 from tocsin_escalation.store import reminders as store
@@ -101,8 +102,9 @@ def reminder_to(row: ReminderRow) -> pb.Reminder:
     """A reminder for the contract."""
     return pb.Reminder(
         name=f"reminders/{row.id}",
-        incident=f"incidents/{row.incident_id}",
-        user=f"users/{row.user_id}",
+        incident=f"incidents/{row.incident_id}" if row.incident_id is not None else "",
+        user=f"users/{row.user_id}" if row.team_id is None else "",
+        team=f"teams/{row.team_id}" if row.team_id is not None else "",
         text=row.text,
         every=duration(row.every),
         next_time=timestamp(row.next_time),
@@ -122,9 +124,14 @@ def _wanted(request: pb.CreateReminderRequest) -> Wanted:
     delay: timedelta | None = request.delay.ToTimedelta() if request.HasField("delay") else every
     if delay is None:
         raise invalid("delay", "must be set for a reminder that comes once: how long from now it comes")
-    return Wanted(
-        incident_id(given.incident, "reminder.incident"), given.user.removeprefix("users/"), given.text, every, delay
-    )
+    if bool(given.user) == bool(given.team):
+        raise invalid("reminder.user", "must be set, or else `reminder.team`: one of the two")
+    if not given.incident and not given.text.strip():
+        raise invalid("reminder.text", "must be set for a reminder that is of no incident: it says of what")
+    incident = incident_id(given.incident, "reminder.incident") if given.incident else None
+    kind, _, id_ = (given.user or given.team).partition("/")
+    whom = Target(TargetKind.USER if kind == "users" else TargetKind.TEAM, id_)
+    return Wanted(incident, whom, given.text, every, delay)
 
 
 def _id(name: str) -> UUID:

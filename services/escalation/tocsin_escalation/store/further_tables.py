@@ -99,7 +99,7 @@ def reminders(metadata: MetaData) -> Table:
         metadata,
         column("id", UUID),
         column("org_id", Text),
-        column("incident_id", UUID),
+        column("incident_id", UUID, nullable=True),
         column("user_id", Text),
         column("text", Text),
         column("every_seconds", Integer, nullable=True),
@@ -109,6 +109,7 @@ def reminders(metadata: MetaData) -> Table:
         column("sent_count", Integer, default="0"),
         column("creator", Text),
         column("create_time", TIME, default=NOW),
+        column("team_id", Text, nullable=True),
         primary_key("id"),
         foreign_key(
             ["incident_id"], "escalations", ["incident_id"], name="reminders_incident_fkey", ondelete="CASCADE"

@@ -1,4 +1,4 @@
-"""Reminders of incidents in PostgreSQL."""
+"""Reminders in PostgreSQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ from tocsin_escalation.domain.reminders import ReminderState, Verdict
 
 @dataclass(frozen=True, slots=True)
 class ReminderRow:
-    """One reminder. `next_time`: None once it has ended."""
+    """One reminder. `next_time`: None once it has ended. `user_id`: empty for that of a team."""
 
     id: UUID
     org_id: str
-    incident_id: UUID
+    incident_id: UUID | None
     user_id: str
+    team_id: str | None
     text: str
     every_seconds: int | None
     next_time: datetime | None
@@ -62,8 +63,9 @@ class NewReminder:
     """One to make. `every` is whole seconds."""
 
     id: UUID
-    incident_id: UUID
+    incident_id: UUID | None
     user_id: str
+    team_id: str | None
     text: str
     every: timedelta | None
     next_time: datetime
@@ -99,8 +101,8 @@ async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
     """A scheduled one."""
     return _row(
         await tx.fetchrow(
-            f"""INSERT INTO reminders (org_id, id, incident_id, user_id, text, every_seconds, next_time, creator)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {_COLUMNS}""",
+            f"""INSERT INTO reminders (org_id, id, incident_id, user_id, text, every_seconds, next_time, creator, team_id)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {_COLUMNS}""",
             tx.org_id,
             new.id,
             new.incident_id,
@@ -109,6 +111,7 @@ async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
             None if new.every is None else new.every // timedelta(seconds=1),
             new.next_time,
             new.creator,
+            new.team_id,
         )
     )
 

@@ -49,8 +49,9 @@ class ReminderTask:
 
     id: UUID
     org_id: str
-    incident_id: UUID
+    incident_id: UUID | None
     user_id: str
+    team_id: str | None
     text: str
     next_time: datetime
     sent_count: int

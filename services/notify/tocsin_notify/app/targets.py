@@ -15,6 +15,7 @@ from tocsin_notify.domain.template import LANGUAGES
 from tocsin_notify.domain.verification import code_for
 from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.people import StoredTarget
+from tocsin_notify.texts.reminders import in_language
 
 
 def delivery_key(notification: UUID, attempt_group: int) -> str:
@@ -55,15 +56,16 @@ def make_delivery(
 ) -> Delivery:
     """Everything one attempt needs. `language`: None, if none was chosen. Raises SecretLost."""
     secret = b"" if target.secret is None else cipher.open(org_id, method, target.secret)
+    language = language or LANGUAGES[0]
     return Delivery(
         key=delivery_key(notification, attempt_group),
         notification=notification,
         org_id=org_id,
         kind=kind,
-        job=job,
+        job=in_language(job, language),
         target=Target(target.channel, target.address, secret, target.key_id),
         attempt=attempt,
         start_time=start_time,
-        language=language or LANGUAGES[0],
+        language=language,
         code=code_for(cipher.code_key, page_id) if kind is Kind.VERIFICATION else "",
     )

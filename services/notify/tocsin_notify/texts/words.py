@@ -37,6 +37,12 @@ class Words:
     contact_changed_alarm_short: str
     about: str
     sent_by: str
+    reminder: str
+    reminder_state: str
+    state_triggered: str
+    state_acknowledged: str
+    state_snoozed: str
+    state_exhausted: str
     bundle_why: str
     acknowledged_by: str
     resolved_by: str

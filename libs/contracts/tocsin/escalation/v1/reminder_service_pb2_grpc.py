@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class ReminderServiceStub:
-    """Reminds users of incidents, once or again and again.
+    """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
+    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
@@ -71,9 +72,10 @@ class ReminderServiceStub:
 
 
 class ReminderServiceServicer:
-    """Reminds users of incidents, once or again and again.
+    """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
+    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
@@ -86,7 +88,7 @@ class ReminderServiceServicer:
         """Creates a reminder.
 
         Idempotent by `request_id`. Reasons: `INCIDENT_NOT_FOUND`, `INCIDENT_RESOLVED`, `INCIDENT_STATE` (one that comes again and again, of an
-        incident that is acknowledged), `USER_NOT_FOUND`, `INVALID_FIELD`, `LIMIT_REACHED`.
+        incident that is acknowledged), `USER_NOT_FOUND`, `TEAM_NOT_FOUND`, `INVALID_FIELD`, `LIMIT_REACHED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +102,7 @@ class ReminderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReminders(self, request, context):
-        """Lists reminders, of one incident or of all, oldest first.
+        """Lists reminders, of one incident or all, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,9 +161,10 @@ def add_ReminderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReminderService:
-    """Reminds users of incidents, once or again and again.
+    """Reminds users of incidents and of anything else, once or again and again.
 
-    A reminder is a message to one user, through one of the user's contact methods; it pages nobody and changes nothing of the incident. One
+    A reminder is a message to one user, or to each member of a team when it comes, through one of each user's contact methods; it pages
+    nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
     none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.

@@ -346,6 +346,7 @@ class NotificationJob(_message.Message):
     OUTLASTS_ACKNOWLEDGE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REMINDER_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -402,6 +403,12 @@ class NotificationJob(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From then on no attempt begins. For messages."""
 
+    @_builtins.property
+    def reminder(self) -> Global___ReminderContent:
+        """The message is a reminder: its title, and its text if it has none of its own, are written in the language of its user. `title` and
+        `text` say the same in English.
+        """
+
     def __init__(
         self,
         *,
@@ -428,14 +435,43 @@ class NotificationJob(_message.Message):
         outlasts_acknowledge: _builtins.bool = ...,
         digest: _digest_pb2.DigestContent | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reminder: Global___ReminderContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time", "reminder", b"reminder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotificationJob: _TypeAlias = NotificationJob  # noqa: Y015
+
+@_typing.final
+class ReminderContent(_message.Message):
+    """What a reminder is of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    INCIDENT_STATE_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """The title of the incident, or what there is to be reminded of."""
+    incident_state: _builtins.str
+    """How the incident stands, as a word of this contract: `triggered`, `acknowledged`, `snoozed`, `exhausted`. Empty: the reminder has a
+    text of its own.
+    """
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        incident_state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_state", b"incident_state", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReminderContent: _TypeAlias = ReminderContent  # noqa: Y015
 
 @_typing.final
 class NotificationLink(_message.Message):

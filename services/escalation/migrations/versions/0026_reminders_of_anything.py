@@ -1,0 +1,29 @@
+"""Reminders without an incident, and for teams.
+
+Revision ID: 0026
+Revises: 0025
+"""
+
+from alembic import op
+from tocsin_kit.db.migrations import run_script
+
+revision = "0026"
+down_revision = "0025"
+branch_labels = None
+depends_on = None
+
+SCRIPT = """
+ALTER TABLE reminders ALTER COLUMN incident_id DROP NOT NULL, ADD COLUMN team_id text;
+"""
+BACK = """
+DELETE FROM reminders WHERE incident_id IS NULL OR team_id IS NOT NULL;
+ALTER TABLE reminders ALTER COLUMN incident_id SET NOT NULL, DROP COLUMN team_id;
+"""
+
+
+def upgrade() -> None:
+    run_script(op, SCRIPT)
+
+
+def downgrade() -> None:
+    run_script(op, BACK)

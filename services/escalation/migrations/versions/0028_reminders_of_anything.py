@@ -1,14 +1,14 @@
 """Reminders without an incident, and for teams.
 
-Revision ID: 0026
-Revises: 0025
+Revision ID: 0028
+Revises: 0027
 """
 
 from alembic import op
 from tocsin_kit.db.migrations import run_script
 
-revision = "0026"
-down_revision = "0025"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -1,8 +1,10 @@
 """One tenant's way to MessageService, on real servers."""
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Iterable
 from datetime import timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -11,6 +13,8 @@ from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
 
 from tests.store.notify.support import Notify, World, bearer, new_org, until
+
+T = TypeVar("T")
 
 ANA = "users/ana"
 HOUR = timedelta(hours=1)
@@ -96,3 +100,11 @@ def mail_to(address: str) -> pb.Address:
 def sender(notify: Notify, world: World) -> Sender:
     """Of a tenant of its own, at the one replica."""
     return Sender(notify, world, new_org())
+
+
+async def in_waves(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Their answers, in order; 100 calls at once."""
+    waiting, answers = iter(calls), list[T]()
+    while wave := list(islice(waiting, 100)):
+        answers += await asyncio.gather(*wave)
+    return answers

@@ -15,12 +15,14 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.message import Stored
 from tocsin_notify.store import groups
 
-from tests.store.notify.messages import HOUR, Sender, State, sender
+from tests.rounds import LONG
+from tests.store.notify.messages import HOUR, Sender, State, in_waves, sender
 from tests.store.notify.support import Notify, World, bearer, new_org, until
 
 __all__ = ["sender"]
 
 TEAM, PRIMARY = "teams/web", "schedules/primary"
+_RACES = 2_000 if LONG else 40
 
 
 async def people(world: World, org: str, *names: str, target: str = TEAM) -> None:
@@ -169,6 +171,48 @@ async def test_a_cancel_in_time_reaches_nobody_and_one_that_is_late_says_so(worl
     assert await sender.state(sent) == State.MESSAGE_STATE_SENT
     assert await sender.state(scheduled) == State.MESSAGE_STATE_CANCELLED
     assert await received(world, sender.org, "ana", "ben") == [1, 1]
+
+
+async def test_a_cancel_at_the_instant_of_sending_says_what_is_so_of_the_whole_group(world: World) -> None:
+    """Some are cancelled before they are divided, some while they are divided and sent by two replicas, some after."""
+    org = new_org()
+    settings: dict[str, Any] = {"attempt_timeout": 60.0, "lease": 90.0, "tenant_notifications_per_minute": 100_000}
+    async with (
+        world.replica(**settings, tenant_scheduled_messages=100_000) as one,
+        world.replica(**settings, tenant_scheduled_messages=100_000) as other,
+    ):
+        senders = [Sender(one, world, org), Sender(other, world, org)]
+        for number in range(_RACES):
+            await people(world, org, f"a{number}", f"b{number}", target=f"teams/t{number}")
+        send_time = await senders[0].at(HOUR)
+        made = await in_waves(
+            senders[number % 2].send(send_time=send_time, team=f"teams/t{number}") for number in range(_RACES)
+        )
+        in_time = {number: await senders[0].cancel(made[number]) for number in range(5)}
+        assert all(in_time.values())
+        await world.forward(HOUR)
+
+        async def race(number: int) -> None:
+            in_time[number] = await senders[number % 2].cancel(made[number])
+
+        await in_waves(race(number) for number in range(5, _RACES - 5))
+        for number in range(_RACES - 5, _RACES):
+            await senders[0].becomes(made[number], State.MESSAGE_STATE_SENT)
+            await race(number)
+            assert not in_time[number]
+
+        async def settled() -> bool:
+            return not await world.states("org_id = $1 AND state IN ('pending', 'sending')", org)
+
+        await until(settled, 60.0)
+    arrived = {number: sum(await received(world, org, f"a{number}", f"b{number}")) for number in range(_RACES)}
+    assert not [number for number, told in in_time.items() if told and arrived[number]], (
+        "in time, and sent all the same"
+    )
+    assert not [number for number, told in in_time.items() if not told and not arrived[number]], (
+        "too late, and not sent"
+    )
+    assert max(arrived.values()) == 2, "none twice"
 
 
 async def test_what_its_people_were_not_yet_sent_is_cancelled_with_it(world: World) -> None:

@@ -3,10 +3,8 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Iterable
 from datetime import timedelta
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import message_service_pb2 as pb_message
@@ -15,12 +13,11 @@ from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin_notify.work.retention import Retention
 
 from tests.rounds import LONG
-from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
+from tests.store.notify.messages import ANA, HOUR, Sender, State, in_waves, mail_to, sender
 from tests.store.notify.support import Notify, World, bearer, job, new_org, until
 
 __all__ = ["sender"]
 
-T = TypeVar("T")
 
 _MAIL = "ana@example.com"
 _RACES = 10_020 if LONG else 60
@@ -248,14 +245,6 @@ async def test_a_cancel_at_the_instant_of_sending_says_what_is_so(world: World) 
     assert arrived | told_in_time == set(range(_RACES)), "too late, and not sent"
     assert {number for number, state in enumerate(states) if state == State.MESSAGE_STATE_SENT} == arrived
     assert arrivals.total() == len(arrived), "none twice"
-
-
-async def in_waves(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Their answers, in order; 100 calls at once."""
-    waiting, answers = iter(calls), list[T]()
-    while wave := list(islice(waiting, 100)):
-        answers += await asyncio.gather(*wave)
-    return answers
 
 
 async def redrive_all(notify: Notify, org: str) -> None:

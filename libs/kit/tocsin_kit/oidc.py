@@ -5,10 +5,12 @@ many tokens name one: a stranger cannot make this process hammer the issuer.
 """
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import aiohttp
 import jwt
@@ -82,6 +84,10 @@ class OidcAuthenticator:
             max_lifetime=settings.auth_max_token_seconds,
         )
 
+    def now(self) -> float:
+        """Epoch seconds, by the clock that tokens are judged by."""
+        return self._clock()
+
     async def close(self) -> None:
         """Close the connections to the issuer."""
         if self._session is not None:
@@ -93,15 +99,9 @@ class OidcAuthenticator:
         principal = self._cache.get(token, now)
         if principal is not None:
             return principal
-        header = unverified_header(token)
-        if header is None or header.get("alg") not in ALGORITHMS:
+        claims = await self.claims(token)
+        if claims is None:
             return None
-        key = await self._key(str(header.get("kid", "")))
-        if key.algorithm_name != header["alg"]:
-            raise invalid_credential("the token's algorithm is not its key's")
-        claims = verified_claims(
-            token, key.key, algorithms=(header["alg"],), issuer=self._issuer, audience=self._audience or None
-        )
         expiry = check_times(claims, now, self._max_lifetime)
         scopes = _scopes(claims) | scopes_of_roles(claims.get(self._roles_claim), operator=False)
         principal = Principal(
@@ -115,6 +115,53 @@ class OidcAuthenticator:
         self._cache.put(token, principal, expiry)
         return principal
 
+    async def claims(self, token: str) -> dict[str, Any] | None:
+        """What a token says that the issuer signed for this audience; None for one of another kind. Its times are not looked at.
+
+        Raises CREDENTIAL_INVALID, and SERVICE_UNAVAILABLE while the issuer's keys cannot be had.
+        """
+        header = unverified_header(token)
+        if header is None or header.get("alg") not in ALGORITHMS:
+            return None
+        key = await self._key(str(header.get("kid", "")))
+        if key.algorithm_name != header["alg"]:
+            raise invalid_credential("the token's algorithm is not its key's")
+        claims: dict[str, Any] = verified_claims(
+            token, key.key, algorithms=(header["alg"],), issuer=self._issuer, audience=self._audience or None
+        )
+        return claims
+
+    async def discover(self) -> dict[str, Any]:
+        """The issuer's own description. Raises SERVICE_UNAVAILABLE."""
+        try:
+            found = await self._get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+            if found.get("issuer") != self._issuer:
+                raise ValueError("it says that it is another issuer")
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            _log.warning("oidc_unreadable", issuer=self._issuer, error=f"{type(error).__name__}: {error}")
+            raise _away("the login provider cannot be reached") from error
+        return found
+
+    async def exchange(self, url: str, form: dict[str, str], secret: str) -> dict[str, Any]:
+        """The answer of the issuer's token endpoint (RFC 6749 §4.1.3). `secret`: of the form's `client_id`, if it has one.
+
+        Raises CREDENTIAL_INVALID, SERVICE_UNAVAILABLE.
+        """
+        headers = {"Accept": "application/json"}
+        if secret:  # both are encoded as in a form before they become a login (RFC 6749 §2.3.1)
+            headers["Authorization"] = aiohttp.encode_basic_auth(quote_plus(form["client_id"]), quote_plus(secret))
+        try:
+            async with self._connections().post(url, data=form, allow_redirects=False, headers=headers) as response:
+                body = await response.content.read(_MAX_BYTES)
+                if response.status in (400, 401):
+                    raise invalid_credential("the login provider refused the code")
+                answer = json.loads(body) if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _away("the login provider cannot be reached") from error
+        if not isinstance(answer, dict):
+            raise _away("the login provider answers with something else than tokens")
+        return answer
+
     async def _key(self, kid: str) -> jwt.PyJWK:
         if kid not in self._keys:
             async with self._fetching:
@@ -125,11 +172,7 @@ class OidcAuthenticator:
             return key
         if self._keys:
             raise invalid_credential("its issuer publishes no key of that id")
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE,
-            "the keys of the token issuer cannot be read",
-            metadata={"service": "oidc"},
-        )
+        raise _away("the keys of the token issuer cannot be read")
 
     async def _refresh(self) -> None:
         self._fetched_at = time.monotonic()
@@ -147,14 +190,21 @@ class OidcAuthenticator:
         _log.info("oidc_keys_read", issuer=self._issuer, keys=len(self._keys))
 
     async def _get(self, url: str) -> dict[str, Any]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
-        async with self._session.get(url, allow_redirects=False) as response:
+        async with self._connections().get(url, allow_redirects=False) as response:
             response.raise_for_status()
             if response.status != 200 or (response.content_length or 0) > _MAX_BYTES:
                 raise ValueError(f"unusable answer: status {response.status}")
             answer: dict[str, Any] = await response.json(content_type=None)
             return answer
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+        return self._session
+
+
+def _away(what: str) -> TocsinError:
+    return TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, what, metadata={"service": "oidc"})
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:

@@ -129,6 +129,21 @@ class NotifySettings(ServiceSettings):
     to four times as long."""
     digest_late_seconds: float = Field(6 * 3600.0, ge=300, le=86_400)
     """How late a digest is still sent that could not be made at its time. After that it is left out, and ListDigests says so."""
+    board_url: Annotated[str, AfterValidator(_base_url)] = ""
+    """Where operators open the board, without its path: `https://tocsin-admin.example.com` for `/board` below it. Needed for
+    NOTIFY_BOARD_OIDC_ISSUER, whose client there must be allowed to lead back to `/board/login/oidc/done` below it."""
+    board_oidc_issuer: str = Field("", pattern="^(|https?://[!-~]+)$")
+    """The OpenID Connect provider through which operators may log in at the board, beside their tokens. Empty: none."""
+    board_oidc_client_id: str = ""
+    """What the provider knows the board as."""
+    board_oidc_client_secret: SecretStr = SecretStr("")
+    """Its secret. Empty: a public client, which PKCE alone proves."""
+    board_oidc_claim: str = Field("groups", min_length=1)
+    """The claim of the provider's ID token that says which groups or roles somebody has."""
+    board_oidc_readers: str = ""
+    """Values of that claim, separated by commas, whose people may look at the board. All of them are operators of every tenant."""
+    board_oidc_writers: str = ""
+    """Values of that claim, separated by commas, whose people may also act there."""
     public_url: Annotated[str, AfterValidator(_base_url)] = ""
     """Where people and providers reach this service's HTTP, such as `https://tocsin.example.com`. A proxy takes a path off
     that this URL has, and leaves the rest as it is. Empty: messages have no link to answer by, and providers send no receipts."""
@@ -221,6 +236,10 @@ class NotifySettings(ServiceSettings):
             raise ValueError("NOTIFY_CRITICAL_RESERVE must be smaller than NOTIFY_CONCURRENCY")
         if self.lease < self.attempt_timeout + 5:
             raise ValueError("NOTIFY_LEASE must exceed NOTIFY_ATTEMPT_TIMEOUT by at least 5 seconds")
+        if self.board_oidc_issuer and not (self.board_url and self.board_oidc_client_id):
+            raise ValueError("NOTIFY_BOARD_OIDC_ISSUER needs NOTIFY_BOARD_URL and NOTIFY_BOARD_OIDC_CLIENT_ID")
+        if self.board_oidc_issuer and not (self.board_oidc_readers or self.board_oidc_writers):
+            raise ValueError("NOTIFY_BOARD_OIDC_ISSUER needs NOTIFY_BOARD_OIDC_READERS or NOTIFY_BOARD_OIDC_WRITERS")
         if self.twilio_account_sid and not (self.twilio_account.tokens and self.twilio_from):
             raise ValueError("TWILIO_ACCOUNT_SID needs TWILIO_AUTH_TOKEN and TWILIO_FROM")
         if self.twilio_replies and not (self.public_url and self.twilio_from.startswith(("+", "MG"))):

@@ -1,8 +1,7 @@
 """What is connected to what. Nothing else in this service builds anything."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
@@ -14,7 +13,7 @@ from tocsin.notify.v1 import (
     recurring_message_service_pb2_grpc,
 )
 from tocsin_kit.auditing import serve_audit
-from tocsin_kit.auth import Principal, TokenSource
+from tocsin_kit.auth import TokenSource
 from tocsin_kit.budgets import per_minute
 from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
@@ -67,13 +66,11 @@ from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
-from tocsin_notify.clients.queues import Queues
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.answer import AnswerPages
-from tocsin_notify.http.board import Board
 from tocsin_notify.http.buttons import Buttons
 from tocsin_notify.http.slack_commands import slack_routes
 from tocsin_notify.http.telegram import TelegramUpdates
@@ -92,6 +89,7 @@ from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
+from tocsin_notify.wiring_board import serve_board
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
 from tocsin_notify.wiring_queue import serve_queue
@@ -293,12 +291,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         name: channel(target, service_name=name, tls=client_credentials(settings))
         for name, target in (("escalation", settings.escalation_target), ("notify", settings.notify_target))
     }
-    if runtime.serves:
-
-        def judge(token: str, peer: Callable[[], str]) -> Coroutine[Any, Any, Principal]:
-            return runtime.rpc.credentials.judge(runtime.authenticators, token, peer)
-
-        runtime.http.add_operator_routes(Board(Queues(board_channels), judge, stop).routes())
+    close_board = serve_board(runtime, board_channels)
     add = runtime.rpc.add
     add(
         NotifyInternalService(db, intake, cancel, events.publish),
@@ -392,6 +385,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
             broker.shutdown,
             to_escalation.close,
             to_responders.close,
-            *(each.close for each in board_channels.values()),
+            close_board,
         )
     )

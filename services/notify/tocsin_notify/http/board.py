@@ -17,11 +17,13 @@ from tocsin_kit.loops import wait_or_stop
 
 from tocsin_notify.clients.queues import ACTS, Queues
 from tocsin_notify.http.board_drain import choice, counted, drain_page
+from tocsin_notify.http.board_oidc import COOKIE, DONE, START, OidcLogin
 from tocsin_notify.http.board_page import (
     HEADERS,
     PATH,
     STATES,
     document,
+    logged_in_page,
     login_page,
     note,
     outbox_page,
@@ -49,10 +51,12 @@ class Board:
     A token is judged here before any service sees it: what strangers try counts for their own address, and not for this process's.
     """
 
-    def __init__(self, queues: Queues, judge: Judge, stop: asyncio.Event) -> None:
+    def __init__(self, queues: Queues, judge: Judge, stop: asyncio.Event, oidc: OidcLogin | None = None) -> None:
+        """`oidc`: logs in beside the token."""
         self._queues = queues
         self._judge = judge
         self._stop = stop
+        self._oidc = oidc
         self._sessions = Sessions()
         self._live = 0
 
@@ -63,6 +67,8 @@ class Board:
             web.get(PATH, self._for_operators(self.overview)),
             web.get(f"{PATH}/login", self.show_login),
             web.post(f"{PATH}/login", self.log_in),
+            web.get(START, self.begin_oidc, allow_head=False),
+            web.get(DONE, self.finish_oidc, allow_head=False),
             web.post(f"{PATH}/logout", self.log_out),
             web.post(f"{PATH}/act", self.act),
             web.get(f"{PATH}/events", self.events, allow_head=False),
@@ -74,24 +80,56 @@ class Board:
 
     async def show_login(self, request: web.Request) -> web.Response:
         """The form."""
-        return _html(login_page())
+        return _html(self._form())
 
     async def log_in(self, request: web.Request) -> web.Response:
         """303 to the board, or the form with the reason. The token comes in the body, never in the URL."""
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            return _html(login_page("The form came from another site."), 403)
+            return _html(self._form("The form came from another site."), 403)
         token = dict(await read_form(request)).get("token", "").strip()
         if not token or len(token) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable():
-            return _html(login_page("That is no token."), 400)
+            return _html(self._form("That is no token."), 400)
         try:
             principal = await self._judge(token, lambda: request.remote or "")
         except TocsinError as error:
-            return _html(login_page(error.message), http_status(error))
+            return _html(self._form(error.message), http_status(error))
         if principal.org_id != ALL_ORGS or _READ not in principal.scopes:
-            return _html(login_page(f"The board needs an operator's token: org {ALL_ORGS}, scope {_READ}."), 403)
+            return _html(self._form(f"The board needs an operator's token: org {ALL_ORGS}, scope {_READ}."), 403)
         response = _leads_to(PATH)
-        self._sessions.begin(request, response, token)
+        self._sessions.begin(request, response, token, secure=self._secure)
         return response
+
+    async def begin_oidc(self, request: web.Request) -> web.Response:
+        """303 to the login provider."""
+        if self._oidc is None:
+            return _html(self._form("No login provider is set."), 404)
+        response = _leads_to(PATH)
+        try:
+            response.headers["Location"] = await self._oidc.begin(response)
+        except TocsinError as error:
+            return _html(self._form(error.message), http_status(error))
+        return response
+
+    async def finish_oidc(self, request: web.Request) -> web.Response:
+        """The login provider sent the browser back. The page leads on: a redirect from another site would not show the cookie."""
+        if self._oidc is None:
+            return _html(self._form("No login provider is set."), 404)
+        try:
+            token = await self._oidc.finish(request)
+        except TocsinError as error:
+            response = _html(self._form(error.message), http_status(error))
+        else:
+            response = _html(logged_in_page())
+            self._sessions.begin(request, response, token, secure=self._secure)
+        response.del_cookie(COOKIE, path=f"{PATH}/login")
+        return response
+
+    def _form(self, problem: str = "") -> str:
+        return login_page(problem, oidc=START if self._oidc is not None else "")
+
+    @property
+    def _secure(self) -> bool:
+        return self._oidc is not None and self._oidc.secure
 
     async def log_out(self, request: web.Request) -> web.Response:
         """303 to the form."""

@@ -109,8 +109,8 @@ def document(title: str, main: Sequence[str], *, csrf: str = "", live: bool = Tr
     )
 
 
-def login_page(problem: str = "") -> str:
-    """Asks for a token."""
+def login_page(problem: str = "", *, oidc: str = "") -> str:
+    """Asks for a token. `oidc`: where the login provider is asked instead."""
     return document(
         "Log in",
         [
@@ -118,7 +118,17 @@ def login_page(problem: str = "") -> str:
             f'<form class="card" method="post" action="{PATH}/login"><label for="token">Operator\'s token (org *, scope '
             'queues:read; queues:write to change something)</label><input id="token" name="token" type="password" '
             'autocomplete="off" required autofocus><button>Log in</button></form>',
+            f'<p class="card"><a href="{oidc}">Log in with your organisation\'s account</a></p>' if oidc else "",
         ],
+    )
+
+
+def logged_in_page() -> str:
+    """Leads on to the board by itself."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" '
+        f'content="0;url={PATH}"><title>Logged in</title><style>{_STYLE}</style></head><body><main>'
+        f'<p><a href="{PATH}">Logged in: go on to the board</a></p></main></body></html>'
     )
 
 

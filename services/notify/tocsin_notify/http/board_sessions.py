@@ -37,15 +37,15 @@ class Sessions:
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 
-    def begin(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
-        """Log in: the cookie names the session, and says nothing else."""
+    def begin(self, request: web.Request, response: web.StreamResponse, token: str, *, secure: bool) -> None:
+        """Log in: the cookie names the session, and says nothing else. `secure`: browsers come by HTTPS, whatever a proxy does."""
         now = monotonic()
         self._forget(now)
         while len(self._sessions) >= _MOST:
             del self._sessions[min(self._sessions, key=lambda id: self._sessions[id].used)]
         id = secrets.token_urlsafe(32)
         self._sessions[id] = Session(token, secrets.token_urlsafe(32), now, now)
-        response.set_cookie(COOKIE, id, path=PATH, httponly=True, samesite="Strict", secure=request.secure)
+        response.set_cookie(COOKIE, id, path=PATH, httponly=True, samesite="Strict", secure=secure or request.secure)
 
     def find(self, request: web.Request) -> Session | None:
         """The session of a request."""

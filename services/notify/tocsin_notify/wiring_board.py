@@ -1,0 +1,57 @@
+"""The board, connected. A part of `wiring`."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+import grpc
+from tocsin_kit.auth import Principal
+from tocsin_kit.lifecycle import Runtime
+from tocsin_kit.oidc import OidcAuthenticator
+from tocsin_kit.secret_boxes import Boxes
+
+from tocsin_notify.clients.queues import Queues
+from tocsin_notify.http.board import Board
+from tocsin_notify.http.board_oidc import OidcClient, OidcLogin
+from tocsin_notify.settings import NotifySettings
+
+_PURPOSE: Final = b"board login"
+
+
+def serve_board(
+    runtime: Runtime[NotifySettings], channels: Mapping[str, grpc.aio.Channel]
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Add its routes; what closes it is returned. `channels`: by the name of the service, without a credential."""
+    settings = runtime.settings
+    issuer = OidcAuthenticator(settings.board_oidc_issuer, audience=settings.board_oidc_client_id)
+
+    def judge(token: str, peer: Callable[[], str]) -> Coroutine[Any, Any, Principal]:
+        return runtime.rpc.credentials.judge(runtime.authenticators, token, peer)
+
+    if runtime.serves:
+        board = Board(Queues(channels), judge, runtime.stop, _login(settings, issuer))
+        runtime.http.add_operator_routes(board.routes())
+
+    async def close() -> None:
+        await issuer.close()
+        for channel in channels.values():
+            await channel.close()
+
+    return close
+
+
+def _login(settings: NotifySettings, issuer: OidcAuthenticator) -> OidcLogin | None:
+    if not settings.board_oidc_issuer:
+        return None
+    client = OidcClient(
+        url=settings.board_url,
+        client_id=settings.board_oidc_client_id,
+        client_secret=settings.board_oidc_client_secret.get_secret_value(),
+        claim=settings.board_oidc_claim,
+        readers=_names(settings.board_oidc_readers),
+        writers=_names(settings.board_oidc_writers),
+    )
+    return OidcLogin(issuer, client, settings.signing_keys, Boxes(settings.encryption_keys, _PURPOSE))
+
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(filter(None, (each.strip() for each in listed.split(","))))

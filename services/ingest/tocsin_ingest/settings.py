@@ -57,7 +57,8 @@ class IngestSettings(ServiceSettings):
     mail_session_seconds: float = Field(600.0, gt=0, le=7200)
     """How long an SMTP connection may last."""
     retention_days: int = Field(90, ge=1)
-    """Resolved alerts and incidents are kept this long, suppressed ones this long after their last event."""
+    """Resolved alerts and incidents are kept this long, and up to a fifteenth of it longer; suppressed ones this long after their
+    last event."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "IngestSettings":

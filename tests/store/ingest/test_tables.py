@@ -51,9 +51,15 @@ async def plan(database: Database, sql: str) -> str:
         return "\n".join(row[0] for row in found)
 
 
-@pytest.mark.parametrize("filled", [False, True], ids=["no statistics", "a long history"])
-async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(database: Database, filled: bool) -> None:
-    if filled:
+@pytest.mark.parametrize("known", ["no statistics", "a long history", "a quiet night"])
+async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(database: Database, known: str) -> None:
+    if known != "no statistics":
+        org = new_org()
+        for action in (Action.TRIGGER, Action.RESOLVE):
+            await commit(committer(database), org, [message("a", action, org=org)])
+    if known == "a quiet night":  # so little is live that to walk it all is cheapest; the storm keeps the plans
+        await commit(committer(database), org, [message(str(number), org=org) for number in range(3)])
+    if known == "a long history":
         async with database.system() as tx:
             await tx.execute(
                 """INSERT INTO incidents (id, org_id, integration_id, group_key, state, severity, policy, title,
@@ -67,6 +73,7 @@ async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(databa
                 SELECT gen_random_uuid(), 'org', 'x', 'k', gen_random_uuid(), 'resolved', id, 1, 's', '', '', 1, now()
                 FROM incidents"""
             )
+    if known != "no statistics":
         async with database.system() as tx:
             await tx.execute("ANALYZE")
     for statement, indexes in (
@@ -75,24 +82,20 @@ async def test_the_hot_path_looks_up_by_key_whatever_the_planner_believes(databa
             {
                 "alerts_one_live_per_key",
                 "alert_holds_pkey",
-                "incidents_pkey",
+                "incidents_open_pkey",
                 "incidents_one_open_per_group",
                 "outbox_order",
             },
         ),
-        (writing.UPDATE, {"incidents_pkey", "alerts_pkey", "outbox_pkey"}),
+        (writing.UPDATE, {"incidents_open_pkey", "alerts_live_pkey", "outbox_pkey"}),
         (holds.WRITE, {"alert_holds_pkey"}),
     ):
         text = await plan(database, statement)
         assert "Seq Scan" not in text, text
-        used = {word for line in text.splitlines() if "Index" in line for word in line.split()} & {
-            *indexes,
-            "alerts_of_org",
-            "alerts_of_key",
-            "alerts_of_integration",
-            "alerts_of_incident",
-        }
-        assert used == indexes, text
+        walked = re.findall(r"Index(?: Only)? Scan using (\w+)|Bitmap Index Scan on (\w+)", text)
+        assert {one or other for one, other in walked} == indexes, text
+        # Each is entered by a condition, and not walked from end to end; no part but the live ones is looked at.
+        assert text.count("Index Cond:") == len(walked), text
 
 
 async def test_retention_walks_only_what_may_go(database: Database) -> None:
@@ -143,6 +146,6 @@ async def test_duplicates_rewrite_no_index(database: Database) -> None:
         filled.apply([message("a", org=org)])
         await writing.write(tx, filled)
         found = await tx.fetch(
-            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname IN ('alerts', 'incidents')"
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname IN ('alerts_live', 'incidents_open')"
         )
     assert [tuple(row) for row in found] == [(1, 1), (1, 1)]

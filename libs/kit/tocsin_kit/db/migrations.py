@@ -15,6 +15,7 @@ from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
 from tocsin_kit.db import tenant_login
 from tocsin_kit.db.dialing import Connection, dial
+from tocsin_kit.db.partitions import GUARD
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.sqlstates import Meaning, decide
 from tocsin_kit.errors import TocsinError
@@ -206,6 +207,11 @@ def create_app_now(op: Any) -> None:
 def enable_row_security(op: Any, table: str) -> None:
     """Show and take only rows of the transaction's tenant, even to the table's owner. The table has `org_id text`."""
     run_script(op, _ROW_SECURITY.format(table=table))
+
+
+def guard_partition(op: Any, partition: str) -> None:
+    """Let only work of all tenants name this partition. Its table has row security of its own."""
+    run_script(op, GUARD.format(partition=partition))
 
 
 def outbox_table(op: Any) -> None:

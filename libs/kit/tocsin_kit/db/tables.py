@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -71,6 +73,15 @@ def index(
     if where is not None:
         options["postgresql_where"] = text(where)
     return Index(name, *(text(each) if " " in each else each for each in columns), unique=unique, **options)
+
+
+def also(of: MetaData | Table, *statements: str, after: Table | None = None) -> None:
+    """What is made with a table besides, as SQL: its partitions, and what refers to one. `after`: made only then."""
+    when = "before_create" if isinstance(of, MetaData) else "after_create"
+    for each in statements:
+        event.listen(of, when, DDL(each))  # type: ignore[no-untyped-call]
+    if after is not None and isinstance(of, Table):
+        of.add_is_dependent_on(after)
 
 
 def outbox(metadata: MetaData) -> Table:

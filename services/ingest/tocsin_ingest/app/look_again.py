@@ -95,7 +95,7 @@ class LookAgain:
     async def _look_at_all(self, name: str, waiting: Waiting) -> None:
         without: set[str] = set()
         while True:
-            async with self._database.system() as tx:
+            async with self._database.claim() as tx:
                 since = await intakes.since(tx, GAP)
                 due = await waiting.due(tx, _AT_ONCE, without=without, since=since)
             if waiting is holds:

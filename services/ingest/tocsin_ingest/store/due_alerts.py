@@ -68,7 +68,8 @@ WITH RECURSIVE {_orgs(table)}, turns AS (
 SELECT alerts.org_id, alerts.id, alerts.integration_id, dedup_key, key, state, newest, count, start_time, taken.labels,
   coalesce($3::timestamptz IS NOT NULL AND {able_since("$3")} <= app_now() - auto_resolve_after
     AND last_receive_time <= app_now() - auto_resolve_after, false) AS quiet
-FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+FROM taken JOIN alerts ON alerts.id = ANY(ARRAY[taken.alert_id]) AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+  AND state <> 'resolved'
 LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
 ORDER BY turn, due_time
 """

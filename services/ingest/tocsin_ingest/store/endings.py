@@ -40,14 +40,16 @@ WITH RECURSIVE orgs AS (
   SELECT org_id, alert_id, turn, end_time FROM turns ORDER BY turn, end_time LIMIT $1
 )
 SELECT taken.org_id, taken.alert_id, alerts.integration_id
-FROM taken JOIN alerts ON alerts.id = taken.alert_id AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+FROM taken JOIN alerts ON alerts.id = ANY(ARRAY[taken.alert_id]) AND alerts.org_id IS NOT DISTINCT FROM taken.org_id
+  AND state <> 'resolved'
 ORDER BY turn, end_time
 """
 PUT_OFF: Final = f"""
 UPDATE alert_endings SET end_time = late.end_time
 FROM (
   SELECT e.alert_id, {able_since("$3")} + e.lasts AS end_time
-  FROM alert_endings AS e JOIN alerts ON alerts.id = e.alert_id AND alerts.org_id IS NOT DISTINCT FROM e.org_id
+  FROM alert_endings AS e JOIN alerts ON alerts.id = ANY(ARRAY[e.alert_id]) AND alerts.org_id IS NOT DISTINCT FROM e.org_id
+    AND alerts.state <> 'resolved'
   LEFT JOIN integrations ON integrations.org_id = alerts.org_id AND integrations.integration_id = alerts.integration_id
   WHERE e.alert_id = ANY($2) AND e.org_id IS NOT DISTINCT FROM $1
 ) AS late
@@ -57,7 +59,7 @@ WHERE alert_endings.alert_id = late.alert_id AND alert_endings.org_id IS NOT DIS
 TAKE: Final = """
 DELETE FROM alert_endings USING alerts
 WHERE alert_endings.alert_id = ANY($2) AND alert_endings.org_id IS NOT DISTINCT FROM $1 AND end_time <= app_now()
-  AND alerts.id = alert_endings.alert_id AND alerts.org_id IS NOT DISTINCT FROM $1
+  AND alerts.id = ANY(ARRAY[alert_endings.alert_id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state <> 'resolved'
 RETURNING alerts.id, alerts.integration_id, alerts.dedup_key, alerts.key, alerts.state, alerts.summary, alerts.source,
   end_time, lasts, named
 """

@@ -28,7 +28,7 @@ _SPARE = """
 WITH spared AS (
   UPDATE alerts SET state = 'suppressed', incident_id = NULL
   FROM unnest($2::uuid[], $3::timestamptz[]) AS over (id, time)
-  WHERE alerts.incident_id = over.id AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state = 'firing'
+  WHERE alerts.incident_id = ANY(ARRAY[over.id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state = 'firing'
     AND alerts.last_receive_time > over.time
   RETURNING alerts.id
 )

@@ -6,19 +6,14 @@ from typing import Final
 from tocsin_kit.db.pool import Tx
 
 # Each walks an index of nothing but what may go, oldest first, so that it costs the same however long the history is.
+# Closed alerts and incidents are in partitions that go as a whole.
 STATEMENTS: Final = (
-    """DELETE FROM alerts WHERE id IN (
-      SELECT id FROM alerts WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
-      ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    """DELETE FROM alerts WHERE id IN (
+    """DELETE FROM alerts WHERE state = 'suppressed' AND id IN (
       SELECT id FROM alerts WHERE state = 'suppressed' AND create_time < app_now() - $1::interval
         AND last_receive_time < app_now() - $1::interval
         AND NOT EXISTS (SELECT FROM alert_holds WHERE alert_id = alerts.id AND alert_holds.org_id = alerts.org_id)
         AND NOT EXISTS (SELECT FROM alert_pauses WHERE alert_id = alerts.id AND alert_pauses.org_id = alerts.org_id)
       ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
-    """DELETE FROM incidents WHERE id IN (
-      SELECT id FROM incidents WHERE state = 'resolved' AND resolve_time < app_now() - $1::interval
-      ORDER BY resolve_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
     """DELETE FROM group_triggers WHERE (group_key, time) IN (
       SELECT group_key, time FROM group_triggers WHERE end_time < app_now() - least($1::interval, interval '1 minute')
       ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
@@ -40,6 +35,9 @@ STATEMENTS: Final = (
       SELECT org_id, id FROM silences WHERE end_time < app_now() - least($1::interval, interval '30 days')
       ORDER BY end_time LIMIT $2 FOR UPDATE SKIP LOCKED)""",
 )
+
+PARTITIONED: Final = ("parts.alerts_resolved", "parts.incidents_resolved")
+"""By `resolve_time`. Alerts first: until they go, they tell of their incident."""
 
 
 async def delete_old(tx: Tx, statement: str, kept: timedelta, limit: int) -> int:

@@ -24,10 +24,13 @@ _SEVERITIES: Final = {severity.value: severity for severity in Severity}
 
 # A replica that is stopped in the middle of a batch holds its integrations for every other replica; PostgreSQL ends its
 # transaction after this many milliseconds of silence. Everything that follows looks rows up by key, no matter what the planner
-# believes about tables it has no statistics of.
+# believes about tables it has no statistics of, or of which little was live when it last looked: a storm begins in a minute of
+# quiet, with the plans of that. `enable_seqscan` would not do: PostgreSQL 18 forgets it where one part of a table is left. Joins
+# are written `= ANY(ARRAY[…])`: to an equality the planner may also answer with a walk through the whole index, comparing each of
+# its rows with each of the batch.
 _LOCK = """
 SELECT set_config('idle_in_transaction_session_timeout', '3000', true), set_config('enable_mergejoin', 'off', true),
-  set_config('enable_hashjoin', 'off', true), pg_advisory_xact_lock(key)
+  set_config('enable_hashjoin', 'off', true), set_config('seq_page_cost', '1e6', true), pg_advisory_xact_lock(key)
 FROM unnest($1::bigint[]) AS key
 """
 
@@ -36,6 +39,7 @@ _INCIDENT = """incidents.id AS incident_id, incidents.group_key, incidents.sever
 
 # Three kinds of rows in one round trip: live alerts with their incidents, open incidents of the groups, and the
 # undelivered events of all these incidents that can still be rewritten, because no delivery of them has begun.
+# What is said of the states leads to the live parts of both tables alone, however long the history is.
 # Only a suppressed alert can be held back: for the others the key of the join is NULL, and no index is entered.
 _TOUCHED = "ARRAY(SELECT incident_id::text FROM live UNION SELECT incident_id::text FROM grouped)"
 
@@ -47,9 +51,10 @@ WITH live AS MATERIALIZED (
   SELECT alerts.id AS alert_id, alerts.key, alerts.state, alerts.count, alerts.start_time,
     alert_holds.silence_id, alert_holds.due_time, alert_holds.labels, {_INCIDENT}
   FROM alerts
-  LEFT JOIN alert_holds ON alert_holds.alert_id = CASE WHEN alerts.state = 'suppressed' THEN alerts.id END
+  LEFT JOIN alert_holds ON alert_holds.alert_id = ANY(ARRAY[CASE WHEN alerts.state = 'suppressed' THEN alerts.id END])
     AND alert_holds.org_id IS NOT DISTINCT FROM alerts.org_id
-  LEFT JOIN incidents ON incidents.id = alerts.incident_id AND incidents.org_id IS NOT DISTINCT FROM alerts.org_id
+  LEFT JOIN incidents ON incidents.id = ANY(ARRAY[alerts.incident_id]) AND incidents.org_id IS NOT DISTINCT FROM alerts.org_id
+    AND incidents.state = 'open'
   WHERE alerts.key = ANY($2) AND alerts.state <> 'resolved' AND alerts.org_id IS NOT DISTINCT FROM $1
 ), grouped AS MATERIALIZED (
   SELECT {_INCIDENT} FROM incidents

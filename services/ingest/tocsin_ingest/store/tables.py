@@ -5,12 +5,14 @@ A migration that changes one changes this file in the same commit; tests/store/t
 
 from typing import Final
 
-from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import UUID, BigInteger, Boolean, Integer, LargeBinary, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from tocsin_kit.db import tables as kit
 from tocsin_kit.db.tables import NOW, TIME, check, column, foreign_key, index, primary_key
 
-METADATA: Final = MetaData()
+from tocsin_ingest.store.alert_tables import METADATA, alerts, incidents, of_live_alerts
+
+__all__ = ["METADATA", "alerts", "incidents"]
 
 integrations: Final = Table(
     "integrations",
@@ -82,92 +84,6 @@ integration_keys: Final = Table(
     index("integration_keys_one_current", "org_id", "integration_id", unique=True, where="expire_time IS NULL"),
 )
 """Hashes of the keys that senders present."""
-
-incidents: Final = Table(
-    "incidents",
-    METADATA,
-    column("id", UUID),
-    column("org_id", Text),
-    column("integration_id", Text, comment="Empty: none. No foreign key: incidents outlive it"),
-    column("group_key", UUID, comment="Hash of tenant, integration and what its alerts agree in"),
-    column("state", Text),
-    column("severity", SmallInteger),
-    column("policy", Text),
-    column("title", Text),
-    column("first_alert", LargeBinary, comment="tocsin.ingest.v1.AlertInput that opened it"),
-    column("alert_count", BigInteger),
-    column("firing_count", BigInteger),
-    column("event_sequence", BigInteger),
-    column("create_time", TIME, default=NOW),
-    column("resolve_time", TIME, nullable=True),
-    column("resolved_by", Text, nullable=True),
-    primary_key("id"),
-    check("severity > 0"),
-    check("title <> ''"),
-    check("alert_count > 0"),
-    check("event_sequence > 0"),
-    check("state IN ('open', 'resolved')", name="incidents_state"),
-    check("firing_count >= 0 AND (state = 'open') = (firing_count > 0)", name="incidents_open_while_firing"),
-    check(
-        "(state = 'resolved') = (resolve_time IS NOT NULL) AND (state = 'resolved') = (resolved_by IS NOT NULL)",
-        name="incidents_resolved_when_and_by",
-    ),
-    index("incidents_one_open_per_group", "group_key", unique=True, where="state = 'open'"),
-    index("incidents_by_resolve_time", "resolve_time", where="state = 'resolved'"),
-    postgresql_with={"fillfactor": 80},
-)
-"""What people must react to. Open while at least one of its alerts fires."""
-
-alerts: Final = Table(
-    "alerts",
-    METADATA,
-    column("id", UUID),
-    column("org_id", Text),
-    column("integration_id", Text),
-    column("dedup_key", Text),
-    column("key", UUID, comment="Hash of tenant, integration and dedup key"),
-    column("state", Text),
-    column("incident_id", UUID, nullable=True),
-    column("severity", SmallInteger),
-    column("summary", Text),
-    column("source", Text),
-    column("newest", LargeBinary, comment="tocsin.ingest.v1.AlertInput of the newest trigger"),
-    column("count", BigInteger),
-    column("create_time", TIME, default=NOW),
-    column("last_receive_time", TIME, default=NOW),
-    column("resolve_time", TIME, nullable=True),
-    column(
-        "start_time",
-        TIME,
-        nullable=True,
-        comment="When this firing began by its sender's clock; null: the sender does not tell",
-    ),
-    column(
-        "decided",
-        LargeBinary,
-        nullable=True,
-        comment="tocsin.ingest.v1.AlertDecisions; null: it began before they were recorded",
-    ),
-    primary_key("id"),
-    foreign_key(["incident_id"], "incidents", ["id"], ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
-    check("dedup_key <> ''"),
-    check("severity > 0"),
-    check("summary <> ''"),
-    check("count > 0"),
-    check("state IN ('firing', 'suppressed', 'resolved')", name="alerts_state"),
-    check("state <> 'firing' OR incident_id IS NOT NULL", name="alerts_firing_has_incident"),
-    check("state <> 'suppressed' OR incident_id IS NULL", name="alerts_suppressed_has_none"),
-    check("(state = 'resolved') = (resolve_time IS NOT NULL)", name="alerts_resolved_when"),
-    index("alerts_one_live_per_key", "key", unique=True, where="state <> 'resolved'"),
-    index("alerts_of_incident", "incident_id", "id"),
-    index("alerts_of_org", "org_id", "id"),
-    index("alerts_of_integration", "org_id", "integration_id", "id"),
-    index("alerts_of_key", "org_id", "dedup_key", "id"),
-    index("alerts_by_resolve_time", "resolve_time", where="state = 'resolved'"),
-    index("alerts_suppressed", "create_time", where="state = 'suppressed'"),
-    postgresql_with={"fillfactor": 80},
-)
-"""What monitoring systems sent, folded by dedup key. At most one row of a key is not resolved."""
 
 ended_firings: Final = Table(
     "ended_firings",
@@ -283,11 +199,11 @@ alert_holds: Final = Table(
         comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
     ),
     primary_key("alert_id"),
-    foreign_key(["alert_id"], "alerts", ["id"], name="alert_holds_alert", ondelete="CASCADE"),
     index("alert_holds_due", "org_id", "due_time"),
     index("alert_holds_of_silence_due", "org_id", "silence_id", "due_time"),
 )
 """Suppressed alerts that a silence holds back. Without such a row it is a routing rule that suppresses an alert."""
+of_live_alerts(alert_holds)
 
 alert_pauses: Final = Table(
     "alert_pauses",
@@ -302,10 +218,10 @@ alert_pauses: Final = Table(
         comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
     ),
     primary_key("alert_id"),
-    foreign_key(["alert_id"], "alerts", ["id"], name="alert_pauses_alert", ondelete="CASCADE"),
     index("alert_pauses_due", "org_id", "due_time"),
 )
-"""Alerts that their routing rule pauses. A row of one that was resolved or fires meanwhile may stay until it is due."""
+"""Alerts that their routing rule pauses. A row of one that fires meanwhile may stay until it is due."""
+of_live_alerts(alert_pauses)
 
 alert_thresholds: Final = Table(
     "alert_thresholds",
@@ -322,10 +238,10 @@ alert_thresholds: Final = Table(
         comment="tocsin.ingest.v1.AlertInput with nothing but its labels as they came; null: alerts.newest has them whole",
     ),
     primary_key("alert_id"),
-    foreign_key(["alert_id"], "alerts", ["id"], name="alert_thresholds_alert", ondelete="CASCADE"),
     index("alert_thresholds_of_group", "group_key", "alert_id"),
 )
 """Alerts whose group is below the threshold of their routing rule."""
+of_live_alerts(alert_thresholds)
 
 group_triggers: Final = Table(
     "group_triggers",
@@ -351,10 +267,10 @@ alert_endings: Final = Table(
     column("lasts", INTERVAL, comment="From its newest trigger to end_time"),
     column("named", Boolean, comment="Its sender named the end; otherwise it is waited for"),
     primary_key("alert_id"),
-    foreign_key(["alert_id"], "alerts", ["id"], name="alert_endings_alert", ondelete="CASCADE"),
     index("alert_endings_due", "org_id", "end_time"),
 )
-"""When alerts are over that their sender does not send again. Rows of alerts that were resolved before stay until then."""
+"""When alerts are over that their sender does not send again."""
+of_live_alerts(alert_endings)
 
 mail_threads: Final = Table(
     "mail_threads",

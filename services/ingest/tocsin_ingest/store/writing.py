@@ -32,7 +32,8 @@ _MOST_DECIDED = 4000
 
 # The tenant is compared with IS NOT DISTINCT FROM wherever another column must lead: no index can be entered by that, so
 # the planner has no choice to get wrong (see the migration). Joins by id are written `= ANY(ARRAY[…])`: to an equality it may also
-# answer with a walk through the whole index, and a comparison of each of its rows with each of the batch.
+# answer with a walk through the whole index, and a comparison of each of its rows with each of the batch. What is said of the
+# states leads to the live parts of both tables; a row that is closed moves to another part by the same statement.
 # An alert that fires at the end of its silence is heard at that moment, or its incident would count as quiet at once.
 # `last_receive_time` and `count` are in no index, so a duplicate is a heap-only update.
 UPDATE = f"""
@@ -42,7 +43,7 @@ WITH changed_incidents AS (
     resolve_time = CASE WHEN u.firing_count = 0 THEN app_now() END, resolved_by = u.resolved_by
   FROM unnest($2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
     AS u(id, severity, alert_count, firing_count, event_sequence, resolved_by)
-  WHERE incidents.id = ANY(ARRAY[u.id]) AND incidents.org_id IS NOT DISTINCT FROM $1
+  WHERE incidents.id = ANY(ARRAY[u.id]) AND incidents.org_id IS NOT DISTINCT FROM $1 AND incidents.state = 'open'
 ), changed_alerts AS (
   UPDATE alerts SET state = u.state, incident_id = u.incident_id, count = u.count,
     severity = coalesce(u.severity, alerts.severity), summary = coalesce(u.summary, alerts.summary),
@@ -56,7 +57,7 @@ WITH changed_incidents AS (
   FROM unnest($8::uuid[], $9::text[], $10::uuid[], $11::bigint[], $12::timestamptz[], $13::smallint[], $14::text[],
     $15::text[], $16::bytea[], $17::bytea[])
     AS u(id, state, incident_id, count, start_time, severity, summary, source, newest, decided)
-  WHERE alerts.id = ANY(ARRAY[u.id]) AND alerts.org_id IS NOT DISTINCT FROM $1
+  WHERE alerts.id = ANY(ARRAY[u.id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state <> 'resolved'
 )
 {_REWRITE}
 """

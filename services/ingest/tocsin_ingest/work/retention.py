@@ -3,10 +3,11 @@
 from datetime import timedelta
 from typing import Final
 
+from tocsin_kit.db.partitions import Partitions
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.requests import sweep_requests
 
-from tocsin_ingest.store.retention import STATEMENTS, delete_old
+from tocsin_ingest.store.retention import PARTITIONED, STATEMENTS, delete_old
 
 EVERY: Final = 300.0
 """Seconds between two rounds."""
@@ -20,11 +21,13 @@ class Retention:
     def __init__(self, database: Database, days: int) -> None:
         self._database = database
         self._kept = timedelta(days=days)
+        self._closed = [Partitions(database, each, column="resolve_time", kept=self._kept) for each in PARTITIONED]
 
     async def sweep(self) -> int:
-        """How many alerts and incidents went."""
+        """How many rows went one by one."""
         await sweep_requests(self._database)
-        return sum([await self._all(statement) for statement in STATEMENTS])
+        gone = sum([await each.sweep() for each in self._closed])
+        return gone + sum([await self._all(statement) for statement in STATEMENTS])
 
     async def _all(self, statement: str) -> int:
         total = 0

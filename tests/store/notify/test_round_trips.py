@@ -29,3 +29,36 @@ async def test_the_round_trips_of_a_page_that_its_persons_budget_has_room_for(wo
             assert await notify.submit(job(org, severity=WARNING)) == 1
             await until(lambda: world.arrived("ana") == 2)
         assert trips.writing({"pages"}) == [["BEGIN", "pages", "SELECT", "paces", "notifications+attempts", "COMMIT"]]
+
+
+async def test_the_second_copy_of_a_page_costs_no_round_trip(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    one = job(org)
+    assert await notify.submit(one) == 1
+    with recorded() as trips:
+        assert await notify.submit(one, one) == 0
+        assert await notify.submit(job(org), one) == 1
+        await until(lambda: world.arrived("ana") == 2)
+    assert sum("pages" in name for each in trips.writing({"pages"}) for name in each) == 1
+
+
+async def test_a_page_is_asked_for_again_once_the_session_that_stored_it_has_ended(
+    world: World, notify: Notify
+) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    one = job(org)
+    assert await notify.submit(one) == 1
+    await until(lambda: world.arrived("ana") == 1)
+    with recorded() as trips:
+
+        async def asked() -> bool:
+            assert await notify.submit(one) == 0
+            return trips.writing({"pages"}) == [["BEGIN", "pages", "COMMIT"]]
+
+        gates = await world.row(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name LIKE '%-gate'"
+        )
+        assert gates["count"] >= 1
+        await until(asked)

@@ -39,6 +39,10 @@ class KeptTransaction(AbstractAsyncContextManager["KeptTransaction"]):
         self.tx = Tx(self._connection, self._org_id)
         return self
 
+    def session_ended(self) -> bool:
+        """Whether its session is gone; may be asked when the block has ended."""
+        return self._connection.is_closed()
+
     async def commit(self) -> None:
         """Raises DATABASE_UNAVAILABLE also when the outcome is unknown, and CONFLICT. `tx` has ended when it returns."""
         await self._sessions.send_commit(self._connection)

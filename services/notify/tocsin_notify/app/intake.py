@@ -26,12 +26,17 @@ class Intake:
     """
 
     def __init__(self, submit: Submit) -> None:
+        self._lately = submit.lately
         self._lanes: dict[int, Batches[NewPage, bool]] = {
             priority: Batches(
                 submit, most=MOST_PER_BATCH, lane=lambda page: page.org_id, at_once=_AT_ONCE, together=_TOGETHER
             )
             for priority in (CRITICAL, NORMAL)
         }
+
+    def knows(self, page: str) -> bool:
+        """Whether the page of this name is known to be stored, so that another copy of it is nothing."""
+        return page in self._lately
 
     async def submit(self, pages: Sequence[NewPage]) -> list[bool]:
         """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED."""

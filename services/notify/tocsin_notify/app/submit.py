@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
@@ -15,6 +16,7 @@ from tocsin_notify.app.calls import Calls, Start
 from tocsin_notify.app.circuits import Circuits, provider_of
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.journal_notes import added
+from tocsin_notify.app.lately import Lately
 from tocsin_notify.app.placing import Placing, Together, may_wait, why_not_sent
 from tocsin_notify.app.slots import Slot, Slots
 from tocsin_notify.app.targets import destination_of, make_delivery
@@ -71,6 +73,7 @@ class Submit:
         self._metrics = metrics
         self._circuits = circuits
         self._lease = lease
+        self.lately: Final = Lately()
         self.stopping = False
         """Set: pages are stored, and left for others to send."""
 
@@ -109,6 +112,7 @@ class Submit:
                 except BaseException:
                     self._calls.abandon(starts)
                     raise
+                self.lately.add((f"pages/{id}" for id in unique), passage.session_ended)
                 await self._calls.start(starts, passage.since)
         finally:
             round_.release()

@@ -1,5 +1,6 @@
 """NotifyInternalService: pages in, pages stopped."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
@@ -8,6 +9,8 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
+from tocsin_kit.rpc.unopened import takes_bytes
+from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.intake import Intake
@@ -30,21 +33,30 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
         self._intake = intake
         self._cancel = cancel
 
-    async def SubmitNotifications(
-        self, request: pb.SubmitNotificationsRequest, context: Any
-    ) -> pb.SubmitNotificationsResponse:
-        """See the contract."""
+    @takes_bytes
+    async def SubmitNotifications(self, data: bytes, context: Any) -> bytes:
+        """See the contract. Mostly all of them are known, since they came through Redis a second before."""
         current_call().require_internal()
+        request = pb.SubmitNotificationsRequest.FromString(data)
+        known = [self._intake.knows(job.page) for job in request.jobs]
+        stored = 0 if known and all(known) else await self._submit(request, known)
+        return pb.SubmitNotificationsResponse(stored=stored).SerializeToString()
+
+    async def _submit(self, request: pb.SubmitNotificationsRequest, known: Sequence[bool]) -> int:
+        """How many of those that are not known were new."""
+        validate(request)
         found: list[FieldViolation] = []
         read = []
         for index, job in enumerate(request.jobs):
+            if known[index]:
+                continue
             try:
                 read.append(read_job(job))
             except TocsinError as error:
                 found += [FieldViolation(f"jobs[{index}].{each.field}", each.description) for each in error.fields]
         if found:
             raise invalid_fields(found)
-        return pb.SubmitNotificationsResponse(stored=sum(await self._intake.submit(read)))
+        return sum(await self._intake.submit(read))
 
     async def PublishIncidentEvents(
         self, request: pb.PublishIncidentEventsRequest, context: Any

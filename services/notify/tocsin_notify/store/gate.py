@@ -142,6 +142,10 @@ class Passage:
         self.since = since
         """When this session was last known to hold its locks, by `gate_clock`."""
 
+    def session_ended(self) -> bool:
+        """Whether its session is gone; may be asked when the block has ended."""
+        return self._transaction.session_ended()
+
     async def commit(self) -> None:
         """Raises DATABASE_UNAVAILABLE when the outcome is unknown; no call may start then."""
         asked = gate_clock()

@@ -1,0 +1,44 @@
+"""Which pages this process has stored lately.
+
+Escalation hands over each page twice: through Redis at once, and by RPC a second later. The second copy of a page that is known
+to be stored is nothing: it need not be read, and the database need not be asked.
+"""
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Final
+
+_SECONDS: Final = 15.0
+_MOST: Final = 50_000
+
+
+class Lately:
+    """Remembers pages by their names, for 15 to 30 seconds and at most 100,000 of them.
+
+    Each is known as long as the session that stored it lives. A database that was restored, or a standby that took over, may not
+    have what was committed: the sessions from before are gone then, and the second copy is stored.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._new: dict[str, Callable[[], bool]] = {}
+        self._old: dict[str, Callable[[], bool]] = {}
+
+    def add(self, pages: Iterable[str], over: Callable[[], bool]) -> None:
+        """These are committed, or were before. `over`: whether the session that knows it has ended."""
+        self._forget()
+        self._new.update(dict.fromkeys(pages, over))
+
+    def __contains__(self, page: str) -> bool:
+        self._forget()
+        over = self._new.get(page) or self._old.get(page)
+        return over is not None and not over()
+
+    def _forget(self) -> None:
+        now = self._clock()
+        if now - self._since < _SECONDS and len(self._new) < _MOST:
+            return
+        self._old = self._new if now - self._since < 2 * _SECONDS else {}
+        self._new = {}
+        self._since = now

@@ -44,6 +44,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.groups import DivideGroups
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.journal_notes import begun
+from tocsin_notify.app.looks import Looks
 from tocsin_notify.app.messages import Messages, limits
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
@@ -120,7 +121,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         tokens=TokenSource(settings.signing_keys, runtime.name),
         tls=client_credentials(settings),
     )
-    something_due, message_due = asyncio.Event(), asyncio.Event()
+    something_due, message_due, more_sequels = asyncio.Event(), asyncio.Event(), asyncio.Event()
     nudge = something_due.set
     backlog = Backlog(nudge)
     escalation = Escalation(to_escalation)
@@ -323,7 +324,8 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
     )
     events.serve(runtime.rpc, page_tokens)
-    add_digests(runtime, db, escalation, hints, metrics, page_tokens)
+    looks = Looks(db, runtime.loops)
+    add_digests(runtime, db, escalation, hints, metrics, page_tokens, looks)
     serve_templates(runtime, wordings, page_tokens)
     serve_queue(runtime, hints, redrive, page_tokens, journal, policy, slots, nudge_relay=relay.nudge, resumed=nudge)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))
@@ -333,7 +335,6 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     runtime.health.add(HealthCheck("outbox", relay.watch.check, critical=False))
     runtime.health.add(HealthCheck("providers", circuits.check, critical=False))
 
-    more_sequels = asyncio.Event()
     sequels = Sequels(db, channels, cipher, timeout=settings.attempt_timeout, more=more_sequels.set)
     retention = Retention(
         db,
@@ -343,17 +344,17 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     )
     loops = runtime.loops
     loops.add("due", Sweep(1.0, deliver.everything, nudged=something_due))
-    loops.add("messages", Sweep(1.0, Release(db, hints, metrics).everything, nudged=message_due))
-    loops.add("group-messages", Sweep(1.0, DivideGroups(db, escalation, hints, metrics).everything))
-    loops.add("bundles", Sweep(1.0, Bundles(db, hints, metrics, failures, settings.bundling)))
+    loops.add("messages", looks.sweep("messages", Release(db, hints, metrics).everything, nudged=message_due))
+    loops.add("group-messages", looks.sweep("messages", DivideGroups(db, escalation, hints, metrics).everything))
+    loops.add("bundles", looks.sweep("bundles", Bundles(db, hints, metrics, failures, settings.bundling)))
     loops.add(
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
     )
-    loops.add("recurring-messages", Sweep(1.0, Recur(db, hints).everything))
+    loops.add("recurring-messages", looks.sweep("recurring_messages", Recur(db, hints).everything))
     if twilio.sid and settings.public_url:
-        loops.add("receipts", Sweep(1.0, MissingReceipts(db, failures, hints, timeout=settings.receipt_timeout)))
-    loops.add("sequels", Sweep(1.0, sequels, nudged=more_sequels))
-    events.add_loops(loops)
+        loops.add("receipts", looks.sweep("receipts", MissingReceipts(db, failures, hints, settings.receipt_timeout)))
+    loops.add("sequels", looks.sweep("sequels", sequels, nudged=more_sequels))
+    events.add_loops(loops, looks)
     loops.add("calls", wind_down)
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))

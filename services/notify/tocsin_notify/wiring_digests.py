@@ -5,11 +5,11 @@ from datetime import timedelta
 from tocsin.notify.v1 import digest_service_pb2_grpc
 from tocsin_kit.db.pool import Database
 from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.loops import Sweep
 from tocsin_kit.rpc.paging import PageTokens
 
 from tocsin_notify.app.digests import Preview
 from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.looks import Looks
 from tocsin_notify.app.make_digests import MakeDigests
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.metrics import NotifyMetrics
@@ -24,6 +24,7 @@ def add_digests(
     hints: Hints,
     metrics: NotifyMetrics,
     pages: PageTokens,
+    looks: Looks,
 ) -> None:
     """Add the service, and the loop that makes what is due."""
     runtime.rpc.add(
@@ -33,4 +34,4 @@ def add_digests(
     )
     latest = timedelta(seconds=runtime.settings.digest_late_seconds)
     make = MakeDigests(db, escalation, hints, metrics, latest=latest)
-    runtime.loops.add("digests", Sweep(1.0, make.everything))
+    runtime.loops.add("digests", looks.sweep("digests", make.everything))

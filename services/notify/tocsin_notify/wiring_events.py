@@ -13,6 +13,7 @@ from tocsin_kit.rpc.server import RpcServer
 
 from tocsin_notify.app.event_feeds import EventFeeds
 from tocsin_notify.app.event_sender import EventSender
+from tocsin_notify.app.looks import Looks
 from tocsin_notify.app.publish_events import PublishEvents, limits
 from tocsin_notify.app.subscriptions import OpenFeeds, Subscriptions
 from tocsin_notify.channels.standard_webhooks import StandardWebhooks
@@ -74,9 +75,9 @@ class Events:
             subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server,
         )
 
-    def add_loops(self, loops: Loops) -> None:
+    def add_loops(self, loops: Loops, looks: Looks) -> None:
         """Add what sends, and what keeps escalation told."""
-        loops.add("events", Sweep(1.0, self.sender.everything, nudged=self._due))
+        loops.add("events", looks.sweep("events", self.sender.everything, nudged=self._due))
         loops.add("event-feeds", Sweep(300.0, EventFeeds(self._db, self._open_feeds)))
 
     async def close(self) -> None:

@@ -7,6 +7,8 @@ from tests.store.fence import find_denied, find_foreign
 from tests.store.newer import find_stumbling
 
 ACROSS_TENANTS = {
+    "looks.look": "one look for what is due, of all tenants",
+    "candidates.look": "one look for what is due, of all tenants",
     "candidates.due": "senders take turns of all tenants",
     "candidates.expired": "the sweep of expired leases",
     "candidates.named": "a hint from Redis names the notification",
@@ -20,6 +22,7 @@ ACROSS_TENANTS = {
     "recurring.due": "recurring messages of all tenants are due",
     "digests.claim": "digests of all tenants are due",
     "notifications.upcoming": "an empty Redis is filled again",
+    "senders.others": "the look for processes that died, whoever's pages they sent",
     "senders.unheld": "the look for processes that died, whoever's pages they sent",
     "senders.end_leases": "the look for processes that died, whoever's pages they sent",
     "tasks.notifications_in": "the board of the queue, for operators",

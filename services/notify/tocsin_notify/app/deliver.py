@@ -113,11 +113,16 @@ class Deliver:
         self._backlog.forget()
         self._rounds += 1
         async with self._db.alone() as tx:
-            # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
-            expired = await candidates.expired(tx, _MOST_EXPIRED)
-        progress, _ = await self._claim(expired)
+            waiting = await candidates.look(tx, LANES)
+        progress = 0
+        if waiting.expired:
+            async with self._db.alone() as tx:
+                # All that a few dead replicas can have had under way: those that may go are not hidden by those that may not.
+                expired = await candidates.expired(tx, _MOST_EXPIRED)
+            progress, _ = await self._claim(expired)
         for priority in LANES:
-            progress += await self._round(priority)
+            if priority in waiting.lanes:
+                progress += await self._round(priority)
         more = await self._around.waiting()  # behind what is due: it would only have waited longer
         return more or progress > 0
 

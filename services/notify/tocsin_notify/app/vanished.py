@@ -40,6 +40,11 @@ class Vanished:
             self._missed.clear()
             return
         try:
+            async with self._db.alone() as tx:
+                others = await senders.others(tx, self._own)
+            if not others:
+                self._missed.clear()
+                return
             async with self._db.system() as tx:
                 unheld = await senders.unheld(tx, self._own)
                 self._missed = Counter({sender: self._missed[sender] + 1 for sender in unheld})

@@ -41,6 +41,14 @@ LEFT JOIN contact_methods c ON c.id = d.contact_method
 WHERE o.org_id IS NOT NULL
 ORDER BY d.turn, o.n
 """
+# The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits.
+_LOOK: Final = """
+SELECT EXISTS (SELECT FROM notifications WHERE state = 'sending' AND lease_until <= app_now()) AS expired,
+  CASE WHEN EXISTS (SELECT FROM notifications WHERE state = 'pending' AND due_time <= app_now())
+       THEN ARRAY(SELECT lane FROM unnest($1::smallint[]) AS lane
+                  WHERE EXISTS (SELECT FROM notifications n WHERE n.state = 'pending' AND n.priority = lane))
+       ELSE '{}' END AS lanes
+"""
 _EXPIRED: Final = """
 SELECT n.id, n.org_id, n.incident, n.channel, n.priority, n.contact_method, c.address
 FROM notifications n JOIN contact_methods c ON c.id = n.contact_method
@@ -85,6 +93,22 @@ class Candidate:
     priority: int
     contact_method: UUID
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where a round may find something."""
+
+    expired: bool
+    """Some lease is over."""
+    lanes: Collection[int]
+    """Priorities of which something waits; none, if nothing at all is due."""
+
+
+async def look(tx: Tx, lanes: Collection[int]) -> Waiting:
+    """Where to look for candidates."""
+    (row,) = await tx.fetch(_LOOK, list(lanes))
+    return Waiting(*row)
 
 
 async def due(

@@ -50,6 +50,13 @@ WITH named AS MATERIALIZED (
 )
 SELECT sender FROM named WHERE pg_try_advisory_xact_lock_shared(sender)
 """
+_OTHERS: Final = """
+SELECT EXISTS (
+  SELECT FROM notifications n
+  JOIN attempts a ON a.org_id = n.org_id AND a.notification_id = n.id AND a.number = n.attempts
+  WHERE n.state = 'sending' AND n.lease_until > app_now() AND a.sender <> $1
+)
+"""
 _END_LEASES: Final = """
 WITH theirs AS (
   SELECT n.id FROM notifications n
@@ -60,6 +67,11 @@ WITH theirs AS (
 )
 UPDATE notifications n SET lease_until = app_now() FROM theirs t WHERE n.id = t.id RETURNING n.id
 """
+
+
+async def others(tx: Tx, own: int) -> bool:
+    """Whether any attempt under way is of another sender than `own`."""
+    return bool(await tx.fetchval(_OTHERS, own))
 
 
 async def unheld(tx: Tx, own: int) -> set[int]:

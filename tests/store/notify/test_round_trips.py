@@ -1,7 +1,12 @@
 """What one page costs notify in PostgreSQL."""
 
+import asyncio
+
+import grpc
+import pytest
+
 from tests.store.notify.support import WARNING, Notify, World, job, new_org, until
-from tests.store.round_trips import recorded
+from tests.store.round_trips import RoundTrips, recorded
 
 
 async def test_the_round_trips_of_a_page_that_is_sent_at_once(world: World, notify: Notify) -> None:
@@ -40,7 +45,27 @@ async def test_the_second_copy_of_a_page_costs_no_round_trip(world: World, notif
         assert await notify.submit(one, one) == 0
         assert await notify.submit(job(org), one) == 1
         await until(lambda: world.arrived("ana") == 2)
-    assert sum("pages" in name for each in trips.writing({"pages"}) for name in each) == 1
+    assert _stores(trips) == 1
+
+
+async def test_copies_of_a_page_that_is_on_its_way_are_stored_with_it(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    one = job(org)
+    with recorded() as trips:
+        assert sum(await asyncio.gather(*(notify.submit(one) for _ in range(10)))) == 1
+    assert _stores(trips) == 1
+
+
+async def test_a_bad_job_beside_the_copy_of_a_page_is_named_by_its_place(world: World, notify: Notify) -> None:
+    org = new_org()
+    await world.method(org, webhook="ana")
+    one = job(org)
+    await notify.submit(one)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await notify.submit(one, job(org, user="nobody"))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "jobs[1].user" in (error.value.details() or "")
 
 
 async def test_a_page_is_asked_for_again_once_the_session_that_stored_it_has_ended(
@@ -55,10 +80,15 @@ async def test_a_page_is_asked_for_again_once_the_session_that_stored_it_has_end
 
         async def asked() -> bool:
             assert await notify.submit(one) == 0
-            return trips.writing({"pages"}) == [["BEGIN", "pages", "COMMIT"]]
+            return _stores(trips) == 1
 
         gates = await world.row(
             "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name LIKE '%-gate'"
         )
         assert gates["count"] >= 1
         await until(asked)
+
+
+def _stores(trips: RoundTrips) -> int:
+    """How often pages were stored, or asked for by that."""
+    return sum("INSERT INTO pages" in text for transaction in trips.transactions for text in transaction)

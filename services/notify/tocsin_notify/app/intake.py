@@ -1,6 +1,11 @@
-"""Pages from everywhere into `Submit`, in batches."""
+"""Pages from everywhere into `Submit`, in batches.
 
-from collections.abc import Sequence
+Each page comes at least twice: through Redis, and by RPC a second later; more often when this process is slow to answer, since its
+callers ask again. The copies wait for the first one and cost nothing else.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tocsin_kit.batches import Batches
@@ -26,30 +31,52 @@ class Intake:
     """
 
     def __init__(self, submit: Submit) -> None:
-        self._lately = submit.lately
+        self._submit = submit
+        self._on_way: dict[str, asyncio.Future[bool]] = {}
         self._lanes: dict[int, Batches[NewPage, bool]] = {
             priority: Batches(
-                submit, most=MOST_PER_BATCH, lane=lambda page: page.org_id, at_once=_AT_ONCE, together=_TOGETHER
+                self._store, most=MOST_PER_BATCH, lane=lambda page: page.org_id, at_once=_AT_ONCE, together=_TOGETHER
             )
             for priority in (CRITICAL, NORMAL)
         }
 
-    def knows(self, page: str) -> bool:
-        """Whether the page of this name is known to be stored, so that another copy of it is nothing."""
-        return page in self._lately
+    def has(self, page: str) -> bool:
+        """Whether the page of this name is stored or on its way, as far as is known here. Then `stored` says when."""
+        return page in self._on_way or page in self._submit.lately
+
+    async def stored(self, pages: Iterable[str]) -> None:
+        """Wait for those of these that are on their way. Raises what `submit` raises for one of them."""
+        waiting = {self._on_way[page] for page in pages if page in self._on_way}
+        if waiting:
+            await asyncio.wait(waiting)
+            for each in waiting:
+                each.result()
 
     async def submit(self, pages: Sequence[NewPage]) -> list[bool]:
-        """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED."""
-        if len(pages) == 1:
-            return [await self._lanes[pages[0].priority].submit(pages[0])]
-        answers: dict[int, bool] = {}
-        for priority in (CRITICAL, NORMAL):
-            places = [place for place, page in enumerate(pages) if page.priority == priority]
-            done = await self._lanes[priority].submit_all([pages[place] for place in places])
-            answers.update(zip(places, done, strict=True))
-        return [answers[place] for place in range(len(pages))]
+        """Whether each was new; committed when it returns. Raises what `Submit` raises, and OVERLOADED.
+
+        A caller that is cancelled leaves its pages on their way: others may wait for them.
+        """
+        answers = [self._enqueue(page) for page in pages]
+        if len(answers) == 1:
+            return [await asyncio.shield(answers[0])]
+        if answers:
+            await asyncio.wait(answers)
+        return [answer.result() for answer in answers]
 
     async def drain(self) -> None:
         """Return when nothing is on its way into the database."""
         for lane in self._lanes.values():
             await lane.drain()
+
+    def _enqueue(self, page: NewPage) -> "asyncio.Future[bool]":
+        answer = self._lanes[page.priority].enqueue(page)
+        self._on_way[page.job.page] = answer
+        return answer
+
+    async def _store(self, pages: list[NewPage]) -> list[bool]:
+        try:
+            return await self._submit(pages)
+        finally:
+            for page in pages:
+                self._on_way.pop(page.job.page, None)

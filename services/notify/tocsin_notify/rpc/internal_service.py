@@ -5,6 +5,7 @@ from typing import Any
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin.notify.v1 import internal_service_pb2_grpc as grpc_pb
+from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 from tocsin_kit.ids import parse_uuid_name
@@ -19,9 +20,11 @@ from tocsin_notify.app.publish_events import PublishEvents
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store import people, reads
-from tocsin_notify.store.pages import NOTHING, Fence
+from tocsin_notify.store.pages import NOTHING, Fence, NewPage
 
 _MOST_DESCRIBED = 100
+_MOST_JOBS = 1000
+"""As the contract says."""
 
 
 class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
@@ -35,28 +38,34 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
 
     @takes_bytes
     async def SubmitNotifications(self, data: bytes, context: Any) -> bytes:
-        """See the contract. Mostly all of them are known, since they came through Redis a second before."""
+        """See the contract. Of most jobs this process has, or is storing, the copy that came through Redis."""
         current_call().require_internal()
         request = pb.SubmitNotificationsRequest.FromString(data)
-        known = [self._intake.knows(job.page) for job in request.jobs]
-        stored = 0 if known and all(known) else await self._submit(request, known)
+        copies = [self._intake.has(job.page) for job in request.jobs]
+        if not any(copies) or len(copies) > _MOST_JOBS:
+            validate(request)
+        read = self._read(request.jobs, copies)
+        stored = sum(await self._intake.submit(read)) if read else 0
+        await self._intake.stored(job.page for job, copy in zip(request.jobs, copies, strict=True) if copy)
         return pb.SubmitNotificationsResponse(stored=stored).SerializeToString()
 
-    async def _submit(self, request: pb.SubmitNotificationsRequest, known: Sequence[bool]) -> int:
-        """How many of those that are not known were new."""
-        validate(request)
+    def _read(self, jobs: Sequence[NotificationJob], copies: Sequence[bool]) -> list[NewPage]:
+        """Those that are no copies. Raises INVALID_FIELD."""
         found: list[FieldViolation] = []
         read = []
-        for index, job in enumerate(request.jobs):
-            if known[index]:
+        validated = not any(copies)
+        for index, (job, copy) in enumerate(zip(jobs, copies, strict=True)):
+            if copy:
                 continue
             try:
+                if not validated:
+                    validate(job)
                 read.append(read_job(job))
             except TocsinError as error:
                 found += [FieldViolation(f"jobs[{index}].{each.field}", each.description) for each in error.fields]
         if found:
             raise invalid_fields(found)
-        return sum(await self._intake.submit(read))
+        return read
 
     async def PublishIncidentEvents(
         self, request: pb.PublishIncidentEventsRequest, context: Any

@@ -25,7 +25,8 @@ class Arrivals:
 
     async def submit(self, job: NotificationJob) -> None:
         """Returns once the page is stored. Raises INVALID_FIELD and what `Intake.submit` raises."""
-        if self._intake.knows(job.page):
+        if self._intake.has(job.page):
+            await self._intake.stored([job.page])
             return
         validate(job, "job")
         await self._intake.submit([read_job(job)])

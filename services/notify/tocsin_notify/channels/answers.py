@@ -41,10 +41,13 @@ class AnswerProtocol(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.answer = StatusLine()
+        self.requests = 0
+        """Sent on it, with the present one."""
 
     def set_response_params(self, **params: Any) -> None:
         """The client calls it before each request."""
         self.answer = StatusLine()
+        self.requests += 1
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:

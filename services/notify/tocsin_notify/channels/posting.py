@@ -60,7 +60,7 @@ class Poster:
         """What `judge` makes of the answer, or what its absence means. Redirects are not followed."""
         request = _Request(post, permit)
         try:
-            outcome = await self._exchange(post, request, judge, _Connection())
+            outcome = await self._exchange(post, request, judge)
         except asyncio.CancelledError:
             if not request.was_taken or post.says_in_body:
                 raise
@@ -79,16 +79,15 @@ class Poster:
         post: Post,
         request: "_Request",
         judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
-        connection: "_Connection",
     ) -> Outcome:
         try:
             try:
-                return await self._post(post, request, judge, connection)
+                return await self._post(post, request, judge)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not connection.reused or request.was_taken:
+                if not request.on_kept_connection or request.was_taken:
                     raise
                 # An idle connection that the server closed in this very moment says nothing about the receiver.
-                return await self._post(post, request, judge, connection)
+                return await self._post(post, request, judge)
         except TimeoutError:
             return Retryable(f"no answer within {self._timeout.total:g} s")
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
@@ -105,17 +104,12 @@ class Poster:
         post: Post,
         request: "_Request",
         judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
-        connection: "_Connection",
     ) -> Outcome:
-        async with self._open().post(
-            post.url, data=request, headers=post.headers, allow_redirects=False, trace_request_ctx=connection
-        ) as response:
+        async with self._open().post(post.url, data=request, headers=post.headers, allow_redirects=False) as response:
             return await judge(response)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
                 connector=Connector(
                     limit=0,  # the deliverer bounds how many are under way; a call must never queue in here
@@ -128,7 +122,6 @@ class Poster:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
-                trace_configs=[trace],
             )
         return self._session
 
@@ -187,6 +180,8 @@ class _Request(BytesPayload):
         self._permit = permit
         self._written = False
         self._answer: StatusLine | None = None
+        self.on_kept_connection = False
+        """Whether the connection that it was last written to had carried another request before."""
 
     @property
     def was_taken(self) -> bool:
@@ -198,13 +193,6 @@ class _Request(BytesPayload):
         repeat, self._written = self._written, True
         if isinstance(writer, StreamWriter) and isinstance(writer.protocol, AnswerProtocol):
             self._answer = writer.protocol.answer
+            self.on_kept_connection = writer.protocol.requests > 1
         write = super().write_with_length
         await self._permit.begin(lambda: write(writer, content_length), repeat=repeat)
-
-
-class _Connection:
-    reused = False
-
-
-async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-    context.trace_request_ctx.reused = True

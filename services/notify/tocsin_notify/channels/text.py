@@ -133,7 +133,7 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "attempt": delivery.attempt,
         "time": delivery.start_time.isoformat(),
         "planned_time": job.planned_time.ToJsonString() if job.HasField("planned_time") else None,
-        "subject": default_subject(replace(delivery, language=LANGUAGES[0])),
+        "subject": default_subject(_in_default_language(delivery)),
         "incident": {
             "name": job.incident,
             "title": job.title,
@@ -157,6 +157,10 @@ def payload(delivery: Delivery) -> dict[str, Any]:
         "digest": document(content_of(job.digest)) if delivery.kind is Kind.DIGEST else None,
         "answer_url": delivery.link or None,
     }
+
+
+def _in_default_language(delivery: Delivery) -> Delivery:
+    return delivery if delivery.language == LANGUAGES[0] else replace(delivery, language=LANGUAGES[0])
 
 
 def _holds(text: str, link: str) -> bool:

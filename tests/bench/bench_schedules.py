@@ -1,29 +1,40 @@
-"""Who is on call: four weeks of one schedule, and a thousand schedules at an instant."""
+"""Who is on call: four weeks of one schedule, a thousand schedules at an instant, a level that pages a schedule."""
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import tocsin_escalation
+from prometheus_client import CollectorRegistry
+from tocsin_escalation.app import policies
 from tocsin_escalation.app import schedules as app
+from tocsin_escalation.app.apply_events import Arrival, Opening, Result, apply_events
+from tocsin_escalation.app.effects import Effects
+from tocsin_escalation.domain.escalation import Facts
+from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.clock import DAY
 from tocsin_escalation.domain.schedules.model import Layer, Schedule, Turn, Unit, Window
 from tocsin_escalation.domain.schedules.resolve import resolve
+from tocsin_escalation.metrics import EscalationMetrics
 from tocsin_escalation.store import schedules as store
 from tocsin_escalation.store.schedules import ScheduleRow
 from tocsin_kit.db.migrations import upgrade
-from tocsin_kit.db.pool import Database
+from tocsin_kit.db.pool import Database, Tx
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
 from tests.bench.report import report
+from tests.store.escalation.recorders import Arming, Paging, Relay
 
 MIGRATIONS = Path(tocsin_escalation.__file__).parent.parent / "migrations"
 ZONE = "Europe/Berlin"
 SINCE = int(datetime(2026, 3, 9, tzinfo=UTC).timestamp() // 60)
 SCHEDULES = 1000
+LEVELS = 200
 
 
 def layers(number: int = 0) -> tuple[Layer, ...]:
@@ -49,6 +60,7 @@ async def main() -> None:
             await upgrade(url, MIGRATIONS)
             db = await Database.open(url, name="bench")
             await a_thousand(db)
+            await a_level(db)
             await db.close()
         finally:
             await postgres.stop()
@@ -90,6 +102,31 @@ async def a_thousand(db: Database) -> None:
             taken, floor = min(taken or asked, asked), min(floor or 1e9, read - began)
     report("schedules_on_calls_1000", taken * 1000, "ms", floor * 1000, taken / floor)
     report("schedules_on_calls_1000_never_asked_before", first * 1000, "ms", floor * 1000, first / floor)
+
+
+async def a_level(db: Database) -> None:
+    """Incidents whose first level names a schedule or a user, by turns: what the schedule costs a page."""
+    effects = Effects(Arming(), Paging(), Relay(), EscalationMetrics(CollectorRegistry()))
+
+    def policy(id_: str, target: Target) -> Policy:
+        return Policy(id_, (Level((target,), timedelta(minutes=5)),))
+
+    async def settle(tx: Tx) -> None:
+        await policies.create(tx, policy("user", Target(TargetKind.USER, "user-0-0")), "User", False)
+        await policies.create(tx, policy("schedule", Target(TargetKind.SCHEDULE, "s0000")), "Schedule", False)
+
+    await db.run("acme", settle)
+    taken: dict[str, list[float]] = {"user": [], "schedule": []}
+    for _ in range(LEVELS):
+        for name, times in taken.items():
+            facts = Facts("db down", "db1", 1, "integrations/prom", datetime.now(UTC))
+            began = time.perf_counter()
+            assert await apply_events(db, effects, [Arrival("acme", uuid4(), 1, Opening(facts, name))]) == [
+                Result.APPLIED
+            ]
+            times.append(time.perf_counter() - began)
+    plain, asked = (median(taken[name]) for name in ("user", "schedule"))
+    report("schedules_level_of_a_schedule", (asked - plain) * 1000, "ms", plain * 1000, asked / plain)
 
 
 def best(work: Callable[[], object]) -> float:

@@ -1,7 +1,7 @@
 """What people ask of a schedule at an instant."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, pairwise
 
@@ -11,6 +11,8 @@ from tocsin_escalation.domain.schedules.resolve import resolve
 
 HORIZONS = (8 * DAY, 35 * DAY)
 """How far is looked from an instant: most stretches end within a week, those of monthly turns within five."""
+_LOOKS = (2 * DAY, *HORIZONS)
+"""Where nights have people of their own no stretch lasts longer than a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +110,20 @@ def _memo(schedule: Schedule) -> list[Standing]:
 
 
 def _find(schedule: Schedule, minute: int) -> Standing:
-    current, following = resolve(schedule, minute, minute + 1)[0], None
-    end, start = FOREVER, ALWAYS
-    for horizon in HORIZONS:
-        ahead = resolve(schedule, minute, minute + horizon)
-        following = next((each for each in ahead[1:] if each.people), None)
-        end = ahead[0].end if len(ahead) > 1 else FOREVER
-        # The last stretch is cut by the horizon: how long it lasts is not known yet.
-        if following is not None and following is not ahead[-1]:
+    for horizon in _LOOKS:
+        around = resolve(schedule, minute - horizon, minute + horizon)
+        place = next(number for number, each in enumerate(around) if each.end > minute)
+        following = next((each for each in around[place + 1 :] if each.people), None)
+        # The first and the last stretch are cut by the horizon: how long they last is not known yet.
+        if place and following is not None and following is not around[-1]:
             break
-    for horizon in HORIZONS:
-        before = resolve(schedule, minute - horizon, minute + 1)
-        if len(before) > 1:
-            start = before[-1].start
-            break
-    segment = Segment(start, end, current.people, current.sources, current.coverage, current.away)
-    return Standing(segment, _open_ended(following, minute + HORIZONS[-1]))
+    here = around[place]
+    start = here.start if place else ALWAYS
+    end = here.end if place + 1 < len(around) else FOREVER
+    return Standing(replace(here, start=start, end=end), _open_ended(following, minute + HORIZONS[-1]))
 
 
 def _open_ended(segment: Segment | None, horizon: int) -> Segment | None:
     if segment is None or segment.end < horizon:
         return segment
-    return Segment(segment.start, FOREVER, segment.people, segment.sources, segment.coverage, segment.away)
+    return replace(segment, end=FOREVER)

@@ -1,14 +1,28 @@
 """Quiet hours: pages of low urgency wait until they end, high urgency never does, and nothing that was answered is sent."""
 
+import asyncio
 import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from tocsin.notify.v1 import contact_service_pb2 as contact_pb
 from tocsin.notify.v1 import internal_service_pb2 as internal_pb
 from tocsin.notify.v1 import notification_pb2 as pb
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR, SEVERITY_INFO
 from tocsin.type.v1.weekday_pb2 import Weekday
+from tocsin_kit.db.pool import Tx
+from tocsin_kit.metrics import Metrics
+from tocsin_notify.app.bundles import Bundles
+from tocsin_notify.app.failures import Failures
+from tocsin_notify.domain.attempt import RetryPolicy
+from tocsin_notify.domain.bundling import BundlePolicy
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.store import bundles
+from tocsin_notify.store.bundles import BundledPage, Named
 
 from tests.store.notify.support import WARNING, Notify, World, bearer, internal, job, new_org, until
 
@@ -108,6 +122,48 @@ async def test_what_waits_is_sent_when_quiet_hours_are_given_up_or_its_urgency_r
         await until(lambda: world.arrived("ana") == 2)
         assert {each.kind for each in world.inbox.messages} == {"new_incident"}, (
             "nothing is bundled in this installation"
+        )
+
+
+async def test_what_is_answered_while_it_is_being_sent_at_the_end_of_quiet_hours_does_not_ring(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender has read the pages of the bundle as true, and commits its message once the last of them is acknowledged."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    read, go, real = asyncio.Event(), asyncio.Event(), bundles.members
+
+    async def slow(tx: Tx, named: Collection[Named]) -> dict[uuid.UUID, list[BundledPage]]:
+        found = await real(tx, named)
+        read.set()
+        await go.wait()
+        return found
+
+    hints: Any = SimpleNamespace(now=lambda ids: None, arm=lambda later: None)
+    async with world.replica(works=False) as notify:
+        await choose(notify, org, "users/*", await now_quiet(world))
+        waiting = [job(org, severity=WARNING) for _ in range(2)]
+        await notify.submit(*waiting)
+        await world.forward(OVER)
+        monkeypatch.setattr(bundles, "members", slow)
+        metrics = NotifyMetrics(Metrics())
+        failures = Failures(RetryPolicy(), metrics, lambda: None)
+        sender = Bundles(notify.runtime.database, hints, metrics, failures, BundlePolicy(pages=10))
+        sending = asyncio.create_task(sender())
+        await read.wait()
+        cancels = [asyncio.create_task(notify.cancel(org, incident_of(page))) for page in waiting]
+
+        async def crossed() -> bool:
+            held_up = await world.admin.fetch(
+                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND state = 'active'"
+            )
+            return len(held_up) == len(cancels) or all(each.done() for each in cancels)
+
+        await until(crossed)
+        go.set()
+        await asyncio.gather(sending, *cancels)
+        assert await world.states("org_id = $1 AND incident = page_id", org) == ["cancelled"], (
+            "the message of the bundle"
         )
 
 

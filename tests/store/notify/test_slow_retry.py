@@ -372,3 +372,20 @@ async def test_a_later_page_that_takes_another_way_leaves_the_earlier_one_alone(
         return sorted(await world.states()) == ["pending", "sent"]
 
     await until(both)
+
+
+async def test_the_first_page_that_a_provider_takes_again_wakes_those_that_wait_for_it(world: World) -> None:
+    """Of other people as well, and whatever their backoff."""
+    org = new_org()
+    await world.method(org, webhook="ana")
+    await world.method(org, "users/ben", webhook="ben")
+    world.hooks.will_answer("ana", [503])
+    async with world.replica(backoff_base=3600.0, backoff_cap=3600.0) as notify:
+        await notify.submit(job(org))
+
+        async def waits() -> bool:
+            return await world.states("org_id = $1 AND attempts = 1", org) == ["pending"]
+
+        await until(waits)
+        await notify.submit(job(org, user="users/ben"))
+        await world.inbox.wait_for(lambda m: m.address == "ana", "the page that was refused before")

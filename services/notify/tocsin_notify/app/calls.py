@@ -57,6 +57,8 @@ class Finished:
     """How long it took."""
     faults: str = ""
     """Why its template was not used, in words."""
+    began: float = 0.0
+    """By `time.monotonic`."""
 
 
 async def _as_it_is(delivery: Delivery) -> Delivery:
@@ -142,7 +144,7 @@ class Calls:
         Once the database is back those that are come due again, instead of waiting for the end of their lease.
         """
         for start in starts:
-            task = asyncio.get_running_loop().create_task(self._conclude(start, _NEVER_BEGUN))
+            task = asyncio.get_running_loop().create_task(self._conclude(Finished(start, _NEVER_BEGUN)))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -181,12 +183,12 @@ class Calls:
             self._circuits.learn(start.provider, start.contact_method, outcome, seconds)
         self._metrics.send_seconds.labels(start.slot.channel).observe(seconds)
         self._metrics.attempts.labels(start.slot.channel, type(outcome).__name__.lower()).inc()
-        await self._conclude(start, outcome, seconds, faults)
+        await self._conclude(Finished(start, outcome, seconds, faults, began))
 
-    async def _conclude(self, start: Start, outcome: Outcome, seconds: float = 0.0, faults: str = "") -> None:
+    async def _conclude(self, finished: Finished) -> None:
         try:
-            await self._finished(Finished(start, outcome, seconds, faults))
+            await self._finished(finished)
         finally:
-            self._slots.release(start.slot)
+            self._slots.release(finished.start.slot)
             self._metrics.calls.set(len(self._running) - 1)
-            self._backlog.seat_freed(start.slot)
+            self._backlog.seat_freed(finished.start.slot)

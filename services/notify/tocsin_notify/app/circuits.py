@@ -59,7 +59,7 @@ class Circuits:
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`opened`: called when a circuit opens, so that pages which wait for that provider take another way at once."""
-        self._policy = policy
+        self.policy: Final = policy
         self._metrics = metrics
         self._opened = opened
         self._clock = clock
@@ -101,14 +101,14 @@ class Circuits:
 
     def way(self, provider: Provider, method: UUID) -> Way:
         """Which way a page goes that may take another method."""
-        way, circuit = ask(self._known.get(provider, CLOSED), method, self._clock(), self._policy)
+        way, circuit = ask(self._known.get(provider, CLOSED), method, self._clock(), self.policy)
         if circuit is not CLOSED:
             self._keep(provider, circuit)
         return way
 
     def learn(self, provider: Provider, method: UUID, outcome: Outcome, seconds: float) -> None:
         """A call to this contact method has ended, after `seconds`."""
-        failed = says_it_fails(outcome, self._policy)
+        failed = says_it_fails(outcome, self.policy)
         before = self._known.get(provider, CLOSED)
         if failed is None or not (failed or before is not CLOSED):
             return
@@ -119,7 +119,7 @@ class Circuits:
             failed=failed,
             began=now - seconds,
             now=now,
-            policy=self._policy,
+            policy=self.policy,
             chance=self._chance(),
         )
         self._keep(provider, circuit)

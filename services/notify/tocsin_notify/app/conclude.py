@@ -1,12 +1,14 @@
 """What attempts came to, written down in sets (tx B): sent, again later, or given up."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import PageOutcome
 from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.tasks.journal import NO_NOTES, Notes
 
@@ -17,11 +19,13 @@ from tocsin_notify.app.circuits import Circuits
 from tocsin_notify.app.failures import Failed, Failures
 from tocsin_notify.app.hints import Hint, Hints
 from tocsin_notify.app.journal_notes import concluded
+from tocsin_notify.app.served_again import Call, ServedAgain
 from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retryable, RetryIn, RetryPolicy, Sent, judge
+from tocsin_notify.domain.circuit import says_it_fails
 from tocsin_notify.domain.failover import cannot_wait
 from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles, notifications, pages
+from tocsin_notify.store import bundles, failures, notifications, pages
 from tocsin_notify.store.notifications import Conclusion
 from tocsin_notify.store.rows import Concluded
 
@@ -56,6 +60,7 @@ class Conclude:
         self._circuits = circuits
         self._around = around
         self._chance = chance
+        self._again = ServedAgain()
         self._shard = random.randrange(_COUNTER_SHARDS)
 
     async def __call__(self, finished: Sequence[Finished]) -> list[None]:
@@ -88,6 +93,11 @@ class Conclude:
         self._hints.now(followed.now)
         if followed.told:
             self._failures.nudge()
+        # What is tried on slowly may be about its receiver alone, and is not to ring the more often for it.
+        slow = {
+            hint.id for hint in followed.later if hint.id in providers and self._circuits.is_open(providers[hint.id])
+        }
+        await self._wake(finished, {row.id for row in waiting} | slow)
         tried_on = {hint.id for hint in followed.later}
         ended = {each.start.delivery.notification: each for each in finished}
         for row in rows:
@@ -95,6 +105,27 @@ class Conclude:
             if row.id not in tried_on:  # of those it was said once, when it began
                 self._note(row, "dead" if row.id in followed.dead else row.state)
         return [None] * len(finished)
+
+    async def _wake(self, finished: Sequence[Finished], waiting: Collection[UUID]) -> None:
+        """What waits for a provider that serves again is tried at once. What it asked to wait for (Retry-After) waits."""
+        calls = [(each, _call_of(each)) for each in finished]
+        self._again.failed(
+            call
+            for each, call in calls
+            if call.notification in waiting
+            and says_it_fails(each.outcome, self._circuits.policy)
+            and not (isinstance(each.outcome, Retryable) and each.outcome.after)
+        )
+        woken = self._again.served(call for each, call in calls if not isinstance(each.outcome, Retryable))
+        if not woken:
+            return
+        try:
+            await self._db.run(None, lambda tx: failures.pull_forward(tx, woken))
+        except TocsinError as error:
+            _log.info("not_woken", notifications=len(woken), error=error.message)  # they come when their time is over
+            return
+        self._hints.now([id for _, id in woken])
+        _log.info("provider_serves_again", woken=len(woken))
 
     async def _bundled(self, tx: Tx, rows: Sequence[Concluded], finished: Sequence[Finished]) -> list[PageOutcome]:
         """What escalation is told of the pages of bundles that were sent."""
@@ -162,6 +193,12 @@ class Conclude:
             _log.warning("attempt_failed", retry_in=round(row.delay, 3), detail=row.detail, **fields)
         else:
             _log.warning("notification_ended", state=state, detail=row.detail, **fields)
+
+
+def _call_of(finished: Finished) -> Call:
+    """What is remembered of it."""
+    start = finished.start
+    return Call(start.provider, start.delivery.org_id, start.delivery.notification, finished.began)
 
 
 def _report(finished: Finished) -> bytes | None:

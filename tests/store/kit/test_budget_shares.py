@@ -100,3 +100,22 @@ async def test_quiet_tenants_are_told_nobody(replicas: tuple[Replica, Replica], 
     assert one.budgets.noticed() == []
     one.budgets.take("a", "big")
     assert [usage.unreported for *_, usage in one.budgets.noticed()] == [10]
+
+
+async def test_while_no_rate_is_used_the_others_hear_only_that_a_replica_is_there() -> None:
+    asked = list[str]()
+
+    class Counting:
+        async def execute_command(self, *args: object) -> list[str]:
+            asked.append(str(args[0]))
+            return ["59.0", "2"] if args[2] == 2 else ["2"]
+
+    budgets = Budgets((LIMIT,), Metrics())
+    shares = Shares(budgets, Counting(), "counting", (RedisError,))
+    for _ in range(8):
+        await shares.look()
+    assert (len(asked), budgets.replicas) == (2, 2), "the first time, and four looks later"
+    while not budgets.has_noticed:
+        budgets.try_take("a", SLOW)
+    await shares.look()
+    assert len(asked) == 3, "what is used is told at once"

@@ -176,6 +176,11 @@ class Budgets:
         for org_id, rows in counts.items():
             self._tenant(org_id).rows = rows
 
+    @property
+    def has_noticed(self) -> bool:
+        """Whether `noticed` has something to tell."""
+        return bool(self._noticed)
+
     def noticed(self) -> list[tuple[str, Limit, Usage]]:
         """The rates that a tenant has used noticeably, or to an end, since this was asked before."""
         noticed, self._noticed = self._noticed, {}

@@ -17,6 +17,8 @@ from tocsin_kit.loops import wait_or_stop
 _log = get_logger(__name__)
 
 EVERY: Final = 0.25
+_QUIET: Final = 4
+"""Looks that are one while no rate is used: then replicas only show that they are there."""
 _MOST: Final = 500
 _GONE_SECONDS: Final = 5
 """A replica that has said nothing for so long is not counted any more."""
@@ -78,10 +80,18 @@ class Shares:
         self._errors = errors
         self._every = every
         self._replica = replica or uuid.uuid4().hex
+        self._passed = _QUIET
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until stopped."""
         while not await wait_or_stop(stop, self._every):
+            await self.look()
+
+    async def look(self) -> None:
+        """`exchange`, if there is something to tell or the others have not been told of this replica for a while."""
+        self._passed += 1
+        if self._budgets.has_noticed or self._passed >= _QUIET:
+            self._passed = 0
             await self.exchange()
 
     async def exchange(self) -> None:

@@ -20,7 +20,8 @@ def test_both_encodings_say_the_same(labels: dict[str, Any] | None) -> None:
     struct = Struct()
     struct.update({"long": "x" * 300})
     for message in (Timestamp(seconds=5), Timestamp(), struct, Timestamp(nanos=7)):
-        quick = encoder(message)
-        slow = broker.encode(look, message, task_id="", labels=labels)
-        assert broker.formatter.loads(quick.message) == broker.formatter.loads(slow.message)
-        assert quick.labels == slow.labels
+        for task_id in ("", "pages/1"):
+            quick = encoder(message, task_id)
+            slow = broker.encode(look, message, task_id=task_id, labels=labels)
+            assert broker.formatter.loads(quick.message) == broker.formatter.loads(slow.message)
+            assert (quick.labels, quick.task_id) == (slow.labels, slow.task_id)

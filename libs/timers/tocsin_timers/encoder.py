@@ -12,19 +12,20 @@ MOST_HEADS = 1024
 
 
 class Encoded(NamedTuple):
-    """What arming needs of a BrokerMessage, without the price of making one."""
+    """What arming and sending need of a BrokerMessage, without the price of making one."""
 
     message: bytes
     labels: dict[str, Any]
+    task_id: str = ""
 
 
 class Encoder:
-    """Encodes calls of one task whose only argument is a protobuf message: `encoder(message)`.
+    """Encodes calls of one task whose only argument is a protobuf message: `encoder(message, task_id)`.
 
     Everything before the argument's own bytes depends on nothing but their number: it is encoded once for each, and the
     argument put behind it. That is sound because concatenated protobuf encodings of one type are the encoding of the
     merged message (protobuf's encoding guide, "Last One Wins"), and the argument is the last field of the second one.
-    The bytes mean what those of `TimerBroker.encode(task, message, task_id="", labels=labels)` do.
+    The bytes mean what those of `TimerBroker.encode(task, message, task_id=task_id, labels=labels)` do.
     """
 
     def __init__(self, broker: TimerBroker, task: Callable_, labels: dict[str, Any] | None = None) -> None:
@@ -33,13 +34,14 @@ class Encoder:
         self._head = bare.message
         self._heads: dict[tuple[type[Message], int], bytes] = {}
 
-    def __call__(self, message: Message) -> Encoded:
-        """One call, for `Timer`. The message may be changed and used again afterwards."""
+    def __call__(self, message: Message, task_id: str = "") -> Encoded:
+        """One call, for `Timer` or `kick_many`. The message may be changed and used again afterwards."""
         data = message.SerializeToString()
         head = self._heads.get((message.__class__, len(data)))
         if head is None:
             head = self._head_of(message, data)
-        return Encoded(head + data, self._labels)
+        named = Envelope(task_id=task_id).SerializeToString() if task_id else b""
+        return Encoded(named + head + data, self._labels, task_id)
 
     def _head_of(self, message: Message, data: bytes) -> bytes:
         tail = Envelope()

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,14 +16,14 @@ from tocsin_escalation.app.apply_events import Arrival, Result, apply_events
 from tocsin_escalation.app.audit import repair_missing_timers
 from tocsin_escalation.app.command import Closed, Commands
 from tocsin_escalation.app.fire_timers import fire_timers
-from tocsin_escalation.domain.escalation import Escalation, State
+from tocsin_escalation.domain.escalation import Escalation, Facts, Reached, State
 from tocsin_escalation.domain.events import Acknowledged, AlertsAdded, Resolved, TimerFired
-from tocsin_escalation.store import escalations, timers
+from tocsin_escalation.store import escalations, feeds, timers
 from tocsin_escalation.work.tasks import QUEUE
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 
-from tests.store.escalation.recorders import ORG, Desk, Notify
+from tests.store.escalation.recorders import ORG, POLICY, Desk, Notify
 
 
 class Ingest:
@@ -250,3 +251,53 @@ async def test_wrong_states_are_impossible(desk: Desk, db: Database, statement: 
     with pytest.raises((asyncpg.IntegrityConstraintViolationError, TocsinError)):
         async with db.system() as tx:
             await tx.execute(statement)
+
+
+async def test_new_escalations_are_kept_as_they_are_whether_or_not_all_of_them_are_usual(desk: Desk) -> None:
+    then = datetime(2026, 3, 1, tzinfo=UTC)
+    facts = Facts(
+        "db down", "db1", 1, "integrations/prom", then, {"host": "db1"}, (("https://example.com", "graph"),), 3
+    )
+    usual = Escalation(
+        ORG, uuid4(), facts, State.TRIGGERED, POLICY, level=1, assignees=("ana",), paged_users=("ana", "ben")
+    )
+    other = replace(POLICY, id="day", team="core")
+    resolved = replace(
+        usual,
+        incident_id=uuid4(),
+        state=State.RESOLVED,
+        policy=other,
+        repeat=2,
+        reached=Reached.NOBODY,
+        acknowledged_by="users/ana",
+        acknowledge_time=then,
+        resolved_by="users/ben",
+        resolve_time=then,
+        added_alerts_noted=True,
+        severity_set=True,
+        handed_on=1,
+        version=1,
+    )
+    merged = replace(usual, incident_id=uuid4(), state=State.MERGED, policy=None, merged_into=usual.incident_id)
+    for together in (
+        [usual],
+        [resolved, merged],
+        [replace(usual, incident_id=uuid4()), replace(resolved, incident_id=uuid4())],
+    ):
+        async with desk.db.system() as tx:
+            ids = [run.incident_id for run in together]
+            assert await escalations.insert(tx, together) == set(ids)
+            assert await escalations.insert(tx, together) == set(), "they are there now"
+            assert await escalations.lock(tx, ids) == {run.incident_id: run for run in together}
+
+
+async def test_events_of_openings_are_written_for_tenants_with_a_feed_and_no_other(desk: Desk) -> None:
+    async with desk.db.system() as tx:
+        await feeds.open_feeds(tx, ["fed"])
+    fed = [desk.opening(org_id="fed"), desk.opening(org_id="fed")]
+    await apply_events(desk.db, desk.effects, [fed[0], desk.opening(), fed[1]])
+    async with desk.db.system() as tx:
+        rows = await tx.fetch("SELECT org_id, ordering_key FROM outbox WHERE kind = 'incident_event'")
+    assert {(row["org_id"], row["ordering_key"]) for row in rows} == {
+        ("fed", f"event:{each.incident_id}") for each in fed
+    }

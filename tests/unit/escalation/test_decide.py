@@ -1,11 +1,12 @@
 """What each event does to an escalation, told as a responder would tell it."""
 
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
 from tocsin_escalation.domain.choice import choose
 from tocsin_escalation.domain.decision import NoteKind, Refusal
-from tocsin_escalation.domain.escalation import State, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, State, TimerKind, changed
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
@@ -322,3 +323,10 @@ def test_without_any_policy_it_is_exhausted_aloud() -> None:
     story = Story(None, cause=choose("x", None, None, EVERYBODY, 1, NOON).fallback_cause)
     assert story.run.state is State.EXHAUSTED
     assert story.said() == [NoteKind.OPENED, NoteKind.POLICY_FALLBACK, NoteKind.EXHAUSTED]
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Escalation)])
+def test_a_changed_escalation_differs_in_what_was_named_and_nothing_else(name: str) -> None:
+    run = Story().run
+    assert changed(run, **{name: "another"}) == replace(run, **{name: "another"})  # type: ignore[arg-type]
+    assert changed(run) == run

@@ -4,7 +4,7 @@ RPCs, timers and ingest's events all end here, one or a thousand at a time.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -27,7 +27,7 @@ from tocsin_escalation.app.turning import Locked
 from tocsin_escalation.domain import merging
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, Refusal, StopPages, TurnTaken
-from tocsin_escalation.domain.escalation import Escalation, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, TimerKind, changed
 from tocsin_escalation.domain.events import Event, Noted, Reassigned, Resolved, RespondersAdded
 from tocsin_escalation.domain.policy import Directory, Policy, Target
 from tocsin_escalation.domain.turns import taken
@@ -96,7 +96,7 @@ async def advance(
         steps = [_passed_on(step, runs) for step in steps]
         followed = following(steps, runs)
         known = await Known.read(tx, runs, [*steps, *followed])
-    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id)
+    work = _Work(dict(known.runs), await tx.now(), dict(known.people), tx.org_id, known.fed)
     answers = [work.take_answer(step) for step in steps]
     for step in followed:
         work.take(step)
@@ -130,6 +130,8 @@ class Known:
 
     runs: Mapping[UUID, Escalation]
     people: Mapping[str, Directory]
+    fed: Collection[str] | None = None
+    """The tenants of these that have a feed of events; None: it was not asked, and the statement that writes them looks."""
 
     @classmethod
     async def read(
@@ -143,6 +145,7 @@ class Known:
         ahead: Ahead | None = None,
         locked: Locked | None = None,
         most_schedules: int = sharing.MOST_LOOKED_AT,
+        fed: Collection[str] | None = None,
     ) -> "Known":
         """With the people whom these steps and `others` may page. `runs` are locked already.
 
@@ -157,7 +160,7 @@ class Known:
         if ahead:
             people = {org: replace(there, policies=handing_on.of_tenant(ahead, org)) for org, there in people.items()}
         keys = turning.of_policies([*running, *handing_on.pairs(ahead)])
-        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)))
+        return cls(runs, await turning.add(tx, people, keys, locked or await turning.lock(tx, keys)), fed)
 
 
 def _targets_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterable[OrgTarget]:
@@ -188,8 +191,16 @@ def _known_of(steps: Sequence[Step], runs: Mapping[UUID, Escalation]) -> Iterabl
 class _Work:
     """The decisions of one transaction, gathered so that they are written as sets."""
 
-    def __init__(self, runs: dict[UUID, Escalation], now: datetime, people: dict[str, Directory], org_id: str) -> None:
+    def __init__(
+        self,
+        runs: dict[UUID, Escalation],
+        now: datetime,
+        people: dict[str, Directory],
+        org_id: str,
+        fed: Collection[str] | None,
+    ) -> None:
         self.org_id = org_id
+        self.fed = fed
         self.runs = runs
         self.now = now
         self.people = people
@@ -237,10 +248,10 @@ class _Work:
         if run.version == 0:
             # Every page's way: what is new needs no comparison.
             self.versioned.add(run.incident_id)
-            following = replace(following, last_sequence=max(sequence, following.last_sequence), version=1)
+            following = changed(following, last_sequence=max(sequence, following.last_sequence), version=1)
         elif sequence > following.last_sequence:
             following = replace(following, last_sequence=sequence)
-        if following is not run and following != run:
+        if following is not run and (run.version == 0 or following != run):
             # The version grows by one per transaction, however many steps it takes. What became of a page is no reason
             # to refuse a person who acts on what they read a second ago.
             # Nor is it that a held level looked at its schedules once more.
@@ -313,6 +324,8 @@ class _Work:
         time = Timestamp()
         time.FromDatetime(self.now)
         for run, note in self.notes:
+            if self.fed is not None and run.org_id not in self.fed:
+                continue
             payload = incident_events.event_of(run, note, self.before[run.incident_id], time)
             if payload is not None:
                 yield incident_events.EVENT, run.org_id, incident_events.ordering_key(run), payload

@@ -40,6 +40,8 @@ class Result(StrEnum):
 
 Policies = Mapping[tuple[str, str], Policy]
 """By tenant and id."""
+_Chosen = tuple[str, str, int]
+"""The tenant, the policy that was asked for and the severity: what a choice depends on within a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +163,13 @@ async def _apply(
     async def work(tx: Tx) -> list[Result]:
         nonlocal begun
         begun = False
-        runs = await _lock(tx, arrivals)
+        runs, fed = await _lock(tx, arrivals)
         begun = True
         placed = _place_all(arrivals, runs)
         applied = [each for each in placed if each.result is Result.APPLIED]
         if applied:
             found = await _policies(tx, [each.arrival for each in applied if each.starts])
-            going_on = [_step(each, found, {}, None) for each in applied if not each.starts]
+            going_on = [_step(each, found, {}, None, {}) for each in applied if not each.starts]
             followed = following(going_on, runs)
             going_on += followed
             taking = await turning.lock_for(tx, _running(applied, going_on, found, runs), wait=False)
@@ -183,9 +185,11 @@ async def _apply(
                 ahead=taking.ahead,
                 locked=taking.locked,
                 most_schedules=most_schedules,
+                fed=fed,
             )
             now = await tx.now()
-            steps = [_step(each, found, known.people, now) for each in applied]
+            started = dict[_Chosen, Started]()
+            steps = [_step(each, found, known.people, now, started) for each in applied]
             await advance(tx, [*steps, *followed], effects, known, entries=False)
         return [each.result for each in placed]
 
@@ -222,18 +226,21 @@ def _running(
     return running
 
 
-async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> dict[UUID, Escalation]:
+async def _lock(tx: Tx, arrivals: Sequence[Arrival]) -> tuple[dict[UUID, Escalation], frozenset[str] | None]:
     """The incidents' escalations, locked; and as version 0 those that begin with one of these events. They are inserted as they are
     after their first steps, and only then it shows whether another transaction was quicker (`Overtaken`).
+
+    And the tenants that have a feed, if it was asked.
     """
     first = {a.incident_id: a for a in reversed(arrivals) if _opens(a)}
-    old = {a.incident_id for a in arrivals} - first.keys()
+    old, fed = {a.incident_id for a in arrivals} - first.keys(), None
     if first:
-        old |= await escalations.present(tx, list(first))
+        present, fed = await escalations.present(tx, list(first), {a.org_id for a in arrivals})
+        old |= present
     runs = {id_: _blank(arrival) for id_, arrival in first.items() if id_ not in old}
     if old:
         runs |= await escalations.lock(tx, sorted(old), kin=True)
-    return runs
+    return runs, fed
 
 
 def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> list[Placed]:
@@ -252,11 +259,17 @@ def _place_all(arrivals: Sequence[Arrival], runs: Mapping[UUID, Escalation]) -> 
     return placed
 
 
-def _step(placed: Placed, found: Policies, people: Mapping[str, Directory], now: datetime | None) -> Step:
-    """`now`: for incidents that start."""
+def _step(
+    placed: Placed,
+    found: Policies,
+    people: Mapping[str, Directory],
+    now: datetime | None,
+    started: dict[_Chosen, Started],
+) -> Step:
+    """`now`: for incidents that start. `started`: what was chosen in this transaction."""
     arrival, event = placed.arrival, placed.arrival.event
     if isinstance(event, Opening):
-        event = _choose(arrival, event, found, people, now) if placed.starts and now else _catch_up(event)
+        event = _choose(arrival, event, found, people, now, started) if placed.starts and now else _catch_up(event)
     return Step(arrival.incident_id, event, sequence=arrival.sequence, org_id=arrival.org_id)
 
 
@@ -306,13 +319,23 @@ def _targets(found: Policies) -> list[OrgTarget]:
 
 
 def _choose(
-    arrival: Arrival, opening: Opening, found: Policies, people: Mapping[str, Directory], now: datetime
+    arrival: Arrival,
+    opening: Opening,
+    found: Policies,
+    people: Mapping[str, Directory],
+    now: datetime,
+    started: dict[_Chosen, Started],
 ) -> Started:
-    named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
-    fallback = found.get((arrival.org_id, ""))
-    there = people.get(arrival.org_id, Directory())
-    started = choose(opening.policy, named, fallback, there, opening.facts.severity, now)
-    return replace(started, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
+    wanted = (arrival.org_id, opening.policy, opening.facts.severity)
+    if wanted not in started:
+        named = found.get((arrival.org_id, opening.policy)) if opening.policy else None
+        fallback = found.get((arrival.org_id, ""))
+        there = people.get(arrival.org_id, Directory())
+        started[wanted] = choose(opening.policy, named, fallback, there, opening.facts.severity, now)
+    chosen = started[wanted]
+    if opening.anew_because or opening.over_by or opening.left_out:
+        return replace(chosen, anew_because=opening.anew_because, over_by=opening.over_by, left_out=opening.left_out)
+    return chosen
 
 
 def _blank(arrival: Arrival) -> Escalation:

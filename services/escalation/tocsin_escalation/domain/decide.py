@@ -12,7 +12,7 @@ from typing import assert_never
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, Refusal, StopPages
-from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind, changed
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
@@ -129,7 +129,7 @@ def _after_the_end(run: Escalation, event: Event) -> Decision:
 
 
 def _start(run: Escalation, event: Started, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
-    run = replace(run, policy=event.policy, on_fallback_policy=bool(event.fallback_cause) and event.policy is not None)
+    run = changed(run, policy=event.policy, on_fallback_policy=bool(event.fallback_cause) and event.policy is not None)
     notes = [Note(NoteKind.OPENED, run.facts.integration or "services/ingest", run.facts.title)]
     if event.anew_because:
         run = replace(run, generation=max(run.generation, _unused_generation(now)))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, TurnTaken, page_id
-from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind
+from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind, changed
 from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
 from tocsin_escalation.domain.turns import line_up, waiting
@@ -101,8 +101,7 @@ def _begin(
     assert policy is not None, "only a policy has levels"
     timer = level_timer(step, planned, now, run.generation, timer_id, in_turn=step.in_turn)
     if not step.in_turn:
-        paged = page_users(run, users, level, planned, lateness_ms, why)
-        return Decision(replace(paged.next, timer=timer), paged.commands, paged.notes)
+        return page_users(run, users, level, planned, lateness_ms, why, timer)
     line = line_up(policy, users, directory)
     away = [f"users/{user}" for user in users if user not in line]
     if away:
@@ -183,16 +182,22 @@ def _meet_gap(
 
 
 def page_users(
-    run: Escalation, users: tuple[str, ...], level: int, planned: datetime, lateness_ms: int = 0, why: str = ""
+    run: Escalation,
+    users: tuple[str, ...],
+    level: int,
+    planned: datetime,
+    lateness_ms: int = 0,
+    why: str = "",
+    timer: Timer | None = None,
 ) -> Decision:
-    """Page these users as `level`. `why` says why they are on call."""
+    """Page these users as `level`. `why` says why they are on call. `timer`: of the level, in place of the one that the run has."""
     type_ = PageType.ESCALATION if run.paged_users else PageType.NEW_INCIDENT
     pages = tuple(
         Page(page_id(run, PageType.ESCALATION, level, user), user, type_, level, run.repeat, run.generation, planned)
         for user in users
     )
     known = run.paged_users + tuple(user for user in users if user not in run.paged_users)
-    following = replace(
+    following = changed(
         run,
         state=State.TRIGGERED,
         level=level,
@@ -200,6 +205,7 @@ def page_users(
         paged_users=known,
         pages=open_pages(run) | {page.id: PageState.OPEN for page in pages},
         reached=run.reached if run.reached is Reached.SOMEBODY else Reached.UNKNOWN,
+        timer=timer or run.timer,
     )
     names = ", ".join(f"users/{user}" for user in users)
     message = _with(f"level {level}: paging {names}", why)

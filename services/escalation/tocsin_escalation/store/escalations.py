@@ -1,9 +1,11 @@
 """Escalations and their live timers in PostgreSQL, always as sets: one statement for however many there are."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -48,6 +50,12 @@ _READ_WITH_KIN: Final = Statement(
 _GET: Final = Statement(SELECT.where(_OF_TENANT, E.c.incident_id == param("id")))
 _GET_MANY: Final = Statement(SELECT.where(_OF_TENANT, _NAMED))
 _MINE = "($2 = '*' OR org_id = $2)"
+
+
+@lru_cache(1024)
+def people_json(users: tuple[str, ...]) -> str:
+    """Users as a statement takes a list in a list. Incidents of one set page the same few people."""
+    return json.dumps(users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +157,17 @@ async def _lock(tx: Tx, incident_ids: Sequence[UUID], *, wait: bool, kin: bool) 
     return [record["incident_id"] for record in await tx.fetch(locking, list(incident_ids), tx.org_id)]
 
 
-async def present(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
-    """As `known`; the transaction knows its time afterwards, without a round trip for that."""
+async def present(tx: Tx, incident_ids: Sequence[UUID], org_ids: Collection[str]) -> tuple[set[UUID], frozenset[str]]:
+    """As `known`, and those of the tenants whose events are handed to notify (`store.feeds`).
+
+    The transaction knows its time afterwards, without a round trip for that.
+    """
     query = f"""SELECT app_now() AS now,
-      ARRAY(SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}) AS present"""
-    [record] = await tx.fetch(query, list(incident_ids), tx.org_id)
+      ARRAY(SELECT incident_id FROM escalations WHERE incident_id = ANY($1::uuid[]) AND {_MINE}) AS present,
+      ARRAY(SELECT org_id FROM event_feeds WHERE org_id = ANY($3::text[]) AND {_MINE}) AS fed"""
+    [record] = await tx.fetch(query, list(incident_ids), tx.org_id, list(org_ids))
     tx.know(record["now"])
-    return set(record["present"])
+    return set(record["present"]), frozenset(record["fed"])
 
 
 async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
@@ -164,82 +176,81 @@ async def known(tx: Tx, incident_ids: Sequence[UUID]) -> set[UUID]:
     return {record["incident_id"] for record in await tx.fetch(query, list(incident_ids), tx.org_id)}
 
 
-_GIVEN: Final = {
-    "incident_id": "uuid",
-    "org_id": "text",
-    "title": "text",
-    "source": "text",
-    "severity": "smallint",
-    "integration": "text",
-    "labels": "jsonb",
-    "links": "jsonb",
-    "alert_count": "bigint",
-    "create_time": "timestamptz",
-    "state": "text",
-    "policy": "jsonb",
-    "on_fallback_policy": "boolean",
-    "level": "int",
-    "repeat": "int",
-    "generation": "int",
-    "pages": "jsonb",
-    "reached": "text",
-    "acknowledged_by": "text",
-    "acknowledge_time": "timestamptz",
-    "resolved_by": "text",
-    "resolve_time": "timestamptz",
-    "added_alerts_noted": "boolean",
-    "severity_set": "boolean",
-    "handed_on": "int",
-    "merged_into": "uuid",
-    "last_sequence": "bigint",
-    "version": "int",
+_GIVEN: Final[Mapping[str, tuple[str, Callable[[Escalation], object]]]] = {
+    "incident_id": ("uuid", lambda run: run.incident_id),
+    "org_id": ("text", lambda run: run.org_id),
+    "title": ("text", lambda run: run.facts.title),
+    "source": ("text", lambda run: run.facts.source),
+    "severity": ("smallint", lambda run: run.facts.severity),
+    "integration": ("text", lambda run: run.facts.integration),
+    "labels": ("jsonb", lambda run: json.dumps(run.facts.labels) if run.facts.labels else "{}"),
+    "links": ("jsonb", lambda run: json.dumps(run.facts.links) if run.facts.links else "[]"),
+    "alert_count": ("bigint", lambda run: run.facts.alert_count),
+    "create_time": ("timestamptz", lambda run: run.facts.create_time),
+    "state": ("text", lambda run: run.state.value),
+    "on_fallback_policy": ("boolean", lambda run: run.on_fallback_policy),
+    "level": ("int", lambda run: run.level),
+    "generation": ("int", lambda run: run.generation),
+    "pages": ("jsonb", pages.to_json),
+    "last_sequence": ("bigint", lambda run: run.last_sequence),
 }
-"""Columns of a new row that are written as they are given, and their types."""
-_TYPES: Final = ", ".join(f"${place}::{type_}[]" for place, type_ in enumerate([*_GIVEN.values(), "jsonb", "jsonb"], 1))
-# unnest flattens arrays of arrays, so lists of people travel as JSON.
-_INSERT: Final = f"""
-INSERT INTO escalations ({", ".join(_GIVEN)}, update_time, policy_id, team, assignees, paged_users)
-SELECT {", ".join(_GIVEN)}, app_now(), coalesce(policy->>'id', ''), coalesce(policy->>'team', ''),
+"""Columns of a new row that are written as they are given, their types and their values."""
+_AS_A_RULE: Final[Mapping[str, tuple[str, object]]] = {
+    "repeat": ("int", 0),
+    "reached": ("text", Reached.UNKNOWN),
+    "acknowledged_by": ("text", ""),
+    "acknowledge_time": ("timestamptz", None),
+    "resolved_by": ("text", ""),
+    "resolve_time": ("timestamptz", None),
+    "added_alerts_noted": ("boolean", False),
+    "severity_set": ("boolean", False),
+    "handed_on": ("int", 0),
+    "merged_into": ("uuid", None),
+    "version": ("int", 1),
+}
+"""Columns that have this value when an incident was just opened and paged: to send them would cost a tenth of that."""
+_RULE: Final = tuple(value for _, value in _AS_A_RULE.values())
+_RULED: Final[Callable[[Escalation], tuple[object, ...]]] = attrgetter(*_AS_A_RULE)
+
+
+def _insert(columns: Mapping[str, str], as_a_rule: Sequence[str]) -> str:
+    """With the value that they have as a rule in some columns; their parameters are behind those of the other columns."""
+    # unnest flattens arrays of arrays, so lists of people travel as JSON. Few policies are those of many incidents.
+    types = [*columns.values(), "int", "jsonb", "jsonb"]
+    given = ", ".join(f"${place}::{type_}[]" for place, type_ in enumerate(types, 1))
+    policies_ = len(types) + 1
+    ruled = [f"${place}::{_AS_A_RULE[name][0]}" for place, name in enumerate(as_a_rule, policies_ + 1)]
+    return f"""
+INSERT INTO escalations ({", ".join([*columns, *as_a_rule])}, policy, update_time, policy_id, team, assignees, paged_users)
+SELECT {", ".join([*columns, *ruled])}, policy, app_now(), coalesce(policy->>'id', ''), coalesce(policy->>'team', ''),
   ARRAY(SELECT jsonb_array_elements_text(assigned)), ARRAY(SELECT jsonb_array_elements_text(paged))
-FROM unnest({_TYPES}) AS given ({", ".join(_GIVEN)}, assigned, paged)
+FROM unnest({given}) AS given ({", ".join(columns)}, policy_place, assigned, paged),
+  LATERAL (SELECT (${policies_}::jsonb[])[policy_place] AS policy) AS frozen
 ORDER BY incident_id ON CONFLICT ON CONSTRAINT escalations_pkey DO NOTHING RETURNING incident_id
 """
 
 
+_ALL: Final = {name: type_ for name, (type_, _) in (*_GIVEN.items(), *_AS_A_RULE.items())}
+_INSERT: Final = _insert(_ALL, ())
+_INSERT_USUAL: Final = _insert({name: type_ for name, (type_, _) in _GIVEN.items()}, list(_AS_A_RULE))
+
+
 async def insert(tx: Tx, runs: Sequence[Escalation]) -> set[UUID]:
     """New escalations as they are after their first steps; the ids that were new. A concurrent twin waits here and loses."""
+    ruled = [_RULED(run) for run in runs]
+    usual = all(each == _RULE for each in ruled)
+    # By identity: incidents of one set share what was read once, and to compare policies costs more than to send one twice.
+    frozen = {id(run.policy): run.policy for run in runs if run.policy}
+    places = {key: place for place, key in enumerate(frozen, 1)}
     records = await tx.fetch(
-        _INSERT,
-        [run.incident_id for run in runs],
-        [run.org_id for run in runs],
-        [run.facts.title for run in runs],
-        [run.facts.source for run in runs],
-        [run.facts.severity for run in runs],
-        [run.facts.integration for run in runs],
-        [json.dumps(run.facts.labels) for run in runs],
-        [json.dumps(run.facts.links) for run in runs],
-        [run.facts.alert_count for run in runs],
-        [run.facts.create_time for run in runs],
-        [run.state.value for run in runs],
-        [policies.to_json(run.policy) if run.policy else None for run in runs],
-        [run.on_fallback_policy for run in runs],
-        [run.level for run in runs],
-        [run.repeat for run in runs],
-        [run.generation for run in runs],
-        [pages.to_json(run) for run in runs],
-        [run.reached.value for run in runs],
-        [run.acknowledged_by for run in runs],
-        [run.acknowledge_time for run in runs],
-        [run.resolved_by for run in runs],
-        [run.resolve_time for run in runs],
-        [run.added_alerts_noted for run in runs],
-        [run.severity_set for run in runs],
-        [run.handed_on for run in runs],
-        [run.merged_into for run in runs],
-        [run.last_sequence for run in runs],
-        [run.version for run in runs],
-        [json.dumps(run.assignees) for run in runs],
-        [json.dumps(run.paged_users) for run in runs],
+        _INSERT_USUAL if usual else _INSERT,
+        *([value(run) for run in runs] for _, value in _GIVEN.values()),
+        *(() if usual else map(list, zip(*ruled, strict=True))),
+        [places.get(id(run.policy)) for run in runs],
+        [people_json(run.assignees) for run in runs],
+        [people_json(run.paged_users) for run in runs],
+        list(map(policies.to_json, frozen.values())),
+        *(_RULE if usual else ()),
     )
     return {record["incident_id"] for record in records}
 
@@ -279,8 +290,8 @@ async def save(tx: Tx, runs: Sequence[Escalation], *, retitled: Collection[UUID]
         [run.level for run in runs],
         [run.repeat for run in runs],
         [run.generation for run in runs],
-        [json.dumps(run.assignees) for run in runs],
-        [json.dumps(run.paged_users) for run in runs],
+        [people_json(run.assignees) for run in runs],
+        [people_json(run.paged_users) for run in runs],
         [run.acknowledged_by for run in runs],
         [run.acknowledge_time for run in runs],
         [run.resolved_by for run in runs],

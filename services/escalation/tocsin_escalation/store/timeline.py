@@ -12,6 +12,7 @@ from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.decision import Note
 from tocsin_escalation.domain.escalation import Run
+from tocsin_escalation.store.escalations import people_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _columns(notes: Sequence[tuple[Run, Note]]) -> list[list[object]]:
         [run.repeat for run, _ in notes],
         [run.generation for run, _ in notes],
         [run.state.value for run, _ in notes],
-        [json.dumps([page.user for page in note.pages]) if note.pages else "[]" for _, note in notes],
+        [people_json(tuple(page.user for page in note.pages)) if note.pages else "[]" for _, note in notes],
         [json.dumps([str(id_) for id_ in ids]) if (ids := _pages(note)) else "[]" for _, note in notes],
         [note.lateness_ms for _, note in notes],
         [note.outcome for _, note in notes],

@@ -7,6 +7,7 @@ knows a page by its id and takes the second copy as none.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from redis.exceptions import RedisError
 from taskiq.kicker import AsyncKicker
@@ -14,7 +15,7 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import wait_for_any
-from tocsin_timers import TimerBroker, TimersError
+from tocsin_timers import Encoder, TimerBroker, TimersError
 
 from tocsin_escalation.clients.notify import Notify
 from tocsin_escalation.work.tasks import NOTIFY_TASK
@@ -26,6 +27,8 @@ MOST_AT_ONCE = 500
 PATIENCE = 0.25
 """Seconds after which pages go by RPC as well, though Redis has not failed yet: one that hangs takes a second to."""
 URGENT = (1, 2)
+_URGENT: Final = "critical"
+_NORMAL: Final = "normal"
 
 
 class PageSender:
@@ -34,7 +37,8 @@ class PageSender:
     def __init__(self, queue: TimerBroker, notify: Notify) -> None:
         self._queue = queue
         self._notify = notify
-        self._kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
+        kicker: AsyncKicker[..., None] = AsyncKicker(NOTIFY_TASK, queue, {})
+        self._encode = {priority: Encoder(queue, kicker, {"priority": priority}) for priority in (_URGENT, _NORMAL)}
         self._waiting: list[NotificationJob] = []
         self._arrived = asyncio.Event()
         self._kicks: set[asyncio.Task[Exception | None]] = set()
@@ -65,10 +69,7 @@ class PageSender:
 
     async def _kick(self, jobs: Sequence[NotificationJob]) -> Exception | None:
         try:
-            await self._queue.kick_many(
-                self._queue.encode(self._kicker, job, task_id=job.page, labels={"priority": priority(job)})
-                for job in jobs
-            )
+            await self._queue.kick_many(self._encode[priority(job)](job, job.page) for job in jobs)
         except (RedisError, OSError, TimersError) as error:
             return error
         return None
@@ -84,4 +85,4 @@ class PageSender:
 
 def priority(job: NotificationJob) -> str:
     """Which of notify's streams a page goes into."""
-    return "critical" if job.severity in URGENT else "normal"
+    return _URGENT if job.severity in URGENT else _NORMAL

@@ -57,6 +57,8 @@ _VALUES: Final = {
     "smallint[]": "'{1}'",
     "uuid[]": f"'{{{ID}}}'",
     "interval": "'1 second'",
+    "date": f"'{CLOCK.date().isoformat()}'",
+    "bit(96)": "repeat('1', 96)::bit(96)",
     "timestamp with time zone[]": f"'{{{CLOCK.isoformat()}}}'",
     "timestamp with time zone": f"'{CLOCK.isoformat()}'",
 }

@@ -2,7 +2,8 @@
 
 from tocsin_timers.broker import TimerBroker
 from tocsin_timers.circuit import RedisUnresponsive
-from tocsin_timers.encoder import Encoded, Encoder
+from tocsin_timers.encoded import Encoded
+from tocsin_timers.encoder import Encoder
 from tocsin_timers.errors import MessageUnreadable, MigrationIncomplete, QueueFull, ScheduleUnsupported, TimersError
 from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter

@@ -7,7 +7,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taskiq import AckableMessage
 from taskiq.abc.broker import AsyncBroker
@@ -22,6 +22,7 @@ from tocsin_timers.batching import MOST_PER_CALL, Batcher
 from tocsin_timers.circuit import Circuit
 from tocsin_timers.connections import Connections
 from tocsin_timers.consumer import Consumer
+from tocsin_timers.encoded import Encoded
 from tocsin_timers.errors import QueueFull
 from tocsin_timers.figures import DeadLetter, QueueFigures
 from tocsin_timers.formatter import ProtobufFormatter
@@ -29,9 +30,6 @@ from tocsin_timers.metrics import TimerMetrics
 from tocsin_timers.refill import refill
 from tocsin_timers.retry import BackoffMiddleware
 from tocsin_timers.shard import DELAYED_PREFIX, Shard
-
-if TYPE_CHECKING:
-    from tocsin_timers.encoder import Encoded  # which imports this module
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +123,7 @@ class TimerBroker(AsyncBroker):
         elif not await self._senders[shard].submit((priority, message.message)):
             raise QueueFull(f"{self.queue}: {self._max_waiting} messages of priority {priority} are waiting")
 
-    async def kick_many(self, messages: "Iterable[BrokerMessage | Encoded]") -> None:
+    async def kick_many(self, messages: Iterable[BrokerMessage | Encoded]) -> None:
         """Send many, in order within a shard, one round trip per thousand. Middlewares do not see them.
 
         Raises as `kick`; those of earlier thousands have then been sent.
@@ -201,13 +199,13 @@ class TimerBroker(AsyncBroker):
             raise ValueError(f"unknown priority {priority!r}: this queue has {', '.join(self.priorities)}")
         return str(priority)
 
-    def _labels(self, message: "BrokerMessage | Encoded") -> tuple[float, str]:
+    def _labels(self, message: BrokerMessage | Encoded) -> tuple[float, str]:
         delay = float(message.labels.get("delay") or 0)
         if not math.isfinite(delay):
             raise ValueError(f"a delay of {delay} seconds")
         return delay, self.priority_of(message.labels)
 
-    def _delayed(self, message: "BrokerMessage | Encoded", delay: float, priority: str) -> tuple[str, str, bytes]:
+    def _delayed(self, message: BrokerMessage | Encoded, delay: float, priority: str) -> tuple[str, str, bytes]:
         due = f"+{math.ceil(delay * 1_000_000)}"
         return due, DELAYED_PREFIX + message.task_id, priority[0].encode() + message.message
 

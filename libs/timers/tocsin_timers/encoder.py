@@ -1,22 +1,15 @@
 """Many messages for one task, encoded at a fraction of the price of one at a time."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf.message import Message
 
 from tocsin_timers.broker import Callable_, TimerBroker
+from tocsin_timers.encoded import Encoded
 from tocsin_timers.v1.envelope_pb2 import Envelope
 
 MOST_HEADS = 1024
 """Messages of more lengths than this are encoded anew now and then: the cache must not grow with what is sent."""
-
-
-class Encoded(NamedTuple):
-    """What arming and sending need of a BrokerMessage, without the price of making one."""
-
-    message: bytes
-    labels: dict[str, Any]
-    task_id: str = ""
 
 
 class Encoder:

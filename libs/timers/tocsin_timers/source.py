@@ -13,7 +13,7 @@ from taskiq.utils import maybe_awaitable
 
 from tocsin_timers.batching import MOST_PER_CALL, Batcher, Feed
 from tocsin_timers.broker import Callable_, TimerBroker, through_middlewares
-from tocsin_timers.encoder import Encoded
+from tocsin_timers.encoded import Encoded
 from tocsin_timers.errors import ScheduleUnsupported
 from tocsin_timers.migration import MEMORY_SECONDS, Found, Migration, StockSchedules, migrate
 from tocsin_timers.shard import DELAYED_PREFIX, Shard

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import itertools
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -37,13 +37,13 @@ class Phone:
         self._socket = socket
         self._session = session
         self._numbers = itertools.count(1)
-        self._happened: list[str] = []
+        self._happened: list[dict[str, Any]] = []
 
     async def opens(self, url: str) -> None:
         """Returns once the page is there."""
         self._happened.clear()
         await self.does("Page.navigate", url=url)
-        await self._event("Page.loadEventFired")
+        await self.sees("Page.loadEventFired")
 
     async def presses(self, label: str) -> None:
         """A button whose text begins so, with a finger in its middle; returns once the page that follows is there."""
@@ -59,11 +59,11 @@ class Phone:
         where = {"x": found[0], "y": found[1]}
         for kind in ("mousePressed", "mouseReleased"):
             await self.does("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
-        await self._event("Page.loadEventFired")
+        await self.sees("Page.loadEventFired")
 
     async def asks(self, expression: str) -> Any:
         """What the browser knows of the page; it answers also where pages may run no script."""
-        answer = await self.does("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = await self.does("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -72,22 +72,38 @@ class Phone:
         answer = await self.does("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         await asyncio.to_thread(file.write_bytes, base64.b64decode(answer["data"]))
 
+    async def asks_worker(self, expression: str) -> None:
+        """Run it in the service worker of the page."""
+        targets = await self._does(None, "Target.getTargets")
+        [worker] = [each["targetId"] for each in targets["targetInfos"] if each["type"] == "service_worker"]
+        attached = await self._does(None, "Target.attachToTarget", targetId=worker, flatten=True)
+        await self._does(attached["sessionId"], "Runtime.evaluate", expression=expression, awaitPromise=True)
+
     async def does(self, method: str, **params: Any) -> dict[str, Any]:
         """One command of the protocol."""
+        return await self._does(self._session, method, **params)
+
+    async def _does(self, session: str | None, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._numbers)
-        await self._socket.send_json({"id": number, "method": method, "params": params, "sessionId": self._session})
+        command = {"id": number, "method": method, "params": params}
+        await self._socket.send_json(command if session is None else command | {"sessionId": session})
         while True:
             said = await self._socket.receive_json(timeout=30)
-            if said.get("id") == number and said.get("sessionId") == self._session:
+            if said.get("id") == number and said.get("sessionId") == session:
                 assert "error" not in said, said["error"]
                 result: dict[str, Any] = said["result"]
                 return result
-            self._happened.append(said.get("method", ""))
+            self._happened.append(said)
 
-    async def _event(self, method: str) -> None:
-        while method not in self._happened:
-            self._happened.append((await self._socket.receive_json(timeout=30)).get("method", ""))
-        self._happened.clear()
+    async def sees(self, method: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+        """The parameters of the next event of the protocol that fits."""
+        while True:
+            for place, said in enumerate(self._happened):
+                if said.get("method") == method and fits(said["params"]):
+                    del self._happened[: place + 1]
+                    params: dict[str, Any] = said["params"]
+                    return params
+            self._happened.append(await self._socket.receive_json(timeout=30))
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from tocsin_notify.channels.slack_account import SlackAccount
 from tocsin_notify.channels.telegram_account import TelegramAccount
 from tocsin_notify.channels.twilio import TwilioAccount
 from tocsin_notify.channels.urls import BadUrl, read_url
+from tocsin_notify.channels.web_push_sealing import Vapid, check_private_key
 from tocsin_notify.domain.bundling import BundlePolicy
 
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
@@ -25,6 +26,11 @@ def _parts(value: SecretStr) -> tuple[str, ...]:
 def _secret_tokens(value: SecretStr) -> SecretStr:
     if not all(_SECRET_TOKEN.fullmatch(part) for part in _parts(value)):
         raise ValueError("each secret must be 16 to 256 letters, digits, _ and -")
+    return value
+
+
+def _vapid_key(value: SecretStr) -> SecretStr:
+    check_private_key(value.get_secret_value())
     return value
 
 
@@ -200,6 +206,16 @@ class NotifySettings(ServiceSettings):
         "https://slack.com", validation_alias="SLACK_BASE_URL", min_length=1
     )
     """Where its API is."""
+    vapid_private_key: Annotated[SecretStr, AfterValidator(_vapid_key)] = Field(
+        SecretStr(""), validation_alias="VAPID_PRIVATE_KEY"
+    )
+    """The private key by which push services of browsers know this installation (RFC 8292): 32 bytes in base64url, as
+    `web-push generate-vapid-keys` prints them. Browsers that are subscribed have to subscribe again when it changes. Empty: nothing
+    is sent by web push."""
+    vapid_subject: str = Field(
+        "", validation_alias="VAPID_SUBJECT", pattern="^(|mailto:.+@.+|https://.+)$", max_length=255
+    )
+    """Whom a push service can ask about what it gets: `mailto:` and an address, or an https URL. Needed with VAPID_PRIVATE_KEY."""
     pushover_token: SecretStr = Field(SecretStr(""), validation_alias="PUSHOVER_TOKEN")
     """The API token of the operator's application at Pushover. Empty: nothing is sent by Pushover."""
     pushover_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
@@ -244,6 +260,8 @@ class NotifySettings(ServiceSettings):
             raise ValueError("TWILIO_ACCOUNT_SID needs TWILIO_AUTH_TOKEN and TWILIO_FROM")
         if self.twilio_replies and not (self.public_url and self.twilio_from.startswith(("+", "MG"))):
             raise ValueError("TWILIO_REPLIES needs NOTIFY_PUBLIC_URL, and a TWILIO_FROM that can be replied to")
+        if self.vapid.private_key and not self.vapid_subject:
+            raise ValueError("VAPID_PRIVATE_KEY needs VAPID_SUBJECT")
         return self
 
     @property
@@ -271,6 +289,11 @@ class NotifySettings(ServiceSettings):
         """SLACK_…, as its channel takes them."""
         token = self.slack_bot_token.get_secret_value().strip()
         return SlackAccount(token, _parts(self.slack_signing_secret), self.slack_base_url)
+
+    @property
+    def vapid(self) -> Vapid:
+        """VAPID_…, as its channel takes them."""
+        return Vapid(self.vapid_private_key.get_secret_value(), self.vapid_subject)
 
     @property
     def bundling(self) -> BundlePolicy:

@@ -30,13 +30,13 @@ from tocsin_kit.tasks.journal import Journal
 from tocsin_timers import TimerBroker, TimerMetrics, Worker
 from tocsin_timers.connections import Connections
 
-from tocsin_notify.app.answer import Answers
 from tocsin_notify.app.around import Around
 from tocsin_notify.app.backlog import Backlog
 from tocsin_notify.app.bundles import Bundles
 from tocsin_notify.app.calls import Calls
 from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.circuits import Circuits, Provider
+from tocsin_notify.app.code_limits import CodeLimits
 from tocsin_notify.app.conclude import Conclude
 from tocsin_notify.app.contacts import Contacts
 from tocsin_notify.app.deliver import Deliver
@@ -49,34 +49,21 @@ from tocsin_notify.app.messages import Messages, limits
 from tocsin_notify.app.missing_receipts import MissingReceipts
 from tocsin_notify.app.outcomes import Outcomes
 from tocsin_notify.app.owner_notices import OwnerNotices
-from tocsin_notify.app.presses import Presses
-from tocsin_notify.app.receipts import Receipts
 from tocsin_notify.app.recurring import Recur, RecurringMessages
 from tocsin_notify.app.redrive import Redrive
 from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
-from tocsin_notify.app.slack_commands import SlackCommands
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
-from tocsin_notify.app.sms_replies import SmsReplies
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
-from tocsin_notify.app.whole_bundles import WholeBundles
 from tocsin_notify.app.wordings import Wordings
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
-from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.clients.responders import Responders
 from tocsin_notify.domain.attempt import RetryPolicy
 from tocsin_notify.domain.circuit import CircuitPolicy
-from tocsin_notify.domain.page import Channel
-from tocsin_notify.http.answer import AnswerPages
-from tocsin_notify.http.buttons import Buttons
-from tocsin_notify.http.slack_commands import slack_routes
-from tocsin_notify.http.telegram import TelegramUpdates
-from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
-from tocsin_notify.http.twilio_calls import TwilioCalls
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.rpc import recurring_message_service
 from tocsin_notify.rpc.contact_service import ContactService
@@ -90,6 +77,7 @@ from tocsin_notify.store.gatekeeper import Gatekeeper
 from tocsin_notify.store.outcomes import KINDS
 from tocsin_notify.store.queues import QUEUE
 from tocsin_notify.store.senders import LOOK_SECONDS, Presence
+from tocsin_notify.wiring_answers import Inside, serve_answers
 from tocsin_notify.wiring_board import serve_board
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
@@ -266,26 +254,14 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         allow_private_webhooks=settings.allow_private_webhooks,
         missing=missing,
     )
+    code_limits = CodeLimits()
     countries = frozenset(filter(None, settings.message_countries.split(",")))
     # Without a credential of this service: each call shows that of the person who answers.
     to_responders = channel(settings.escalation_target, service_name="escalation", tls=client_credentials(settings))
     responders = Responders(to_responders, settings.signing_keys)
     if settings.public_url and runtime.serves:
-        receipts = Receipts(db, failures, hints, metrics)
-        whole = WholeBundles(db, responders)
-        presses = Presses(db, responders, receipts, whole)
-        runtime.http.add_routes(AnswerPages(links, Answers(db, responders, whole)).routes())
-        runtime.http.add_routes(Buttons(callbacks, presses).routes())
-        if settings.telegram_account.secrets:
-            runtime.http.add_routes(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
-        slack = channels[Channel.SLACK]
-        if settings.slack_account.secrets and isinstance(slack, SlackChannel):
-            commands = SlackCommands(db, responders)
-            runtime.http.add_routes(slack_routes(settings.slack_account, slack, callbacks, presses, commands))
-        if twilio.sid:
-            signed = SignedByTwilio(twilio, settings.public_url)
-            runtime.http.add_routes(TwilioMessages(signed, receipts, SmsReplies(db, presses, failures)).routes())
-            runtime.http.add_routes(TwilioCalls(signed, receipts, presses).routes())
+        inside = Inside(failures, hints, metrics, contacts, notices, cipher, budgets, code_limits)
+        serve_answers(runtime, inside, responders, channels, callbacks, links)
     if twilio.sid and not settings.public_url:
         _log.warning("no_receipts", remedy="set NOTIFY_PUBLIC_URL, so that providers can tell what became of messages")
     board_channels = {
@@ -300,7 +276,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )
     add(
-        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling),
+        ContactService(db, contacts, cipher, hints, page_tokens, budgets, notices, settings.bundling, code_limits),
         "tocsin.notify.v1.ContactService",
         contact_service_pb2_grpc.add_ContactServiceServicer_to_server,
     )
@@ -351,7 +327,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         "vanished", Sweep(LOOK_SECONDS, Vanished(db, presence.key, nudge, lambda: presence.judges, notes=journal))
     )
     loops.add("recurring-messages", looks.sweep("recurring_messages", Recur(db, hints).everything))
-    if twilio.sid and settings.public_url:
+    if settings.public_url and (twilio.sid or settings.vapid.private_key):
         loops.add("receipts", looks.sweep("receipts", MissingReceipts(db, failures, hints, settings.receipt_timeout)))
     loops.add("sequels", looks.sweep("sequels", sequels, nudged=more_sequels))
     events.add_loops(loops, looks)

@@ -288,5 +288,5 @@ async def test_a_recurring_message_is_its_tenants_alone_and_ends_for_good(
 
 def test_addresses_are_taken_of_channels_whose_address_says_all() -> None:
     for channel, type_ in TYPES.items():
-        secret = bool(type_.hidden_field) or type_.masked or not type_.address_field
+        secret = bool(type_.hidden_field) or type_.mask is not None or not type_.address_field
         assert not (channel in WITH_ADDRESS and secret)

@@ -15,7 +15,8 @@ links = st.builds(
     st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", fullmatch=True),
     st.uuids(),
     st.integers(min_value=0, max_value=2**40 - 1),
-    st.integers(min_value=0, max_value=65_535),
+    st.integers(min_value=0, max_value=32_767),
+    st.booleans(),
 )
 
 

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -26,6 +25,8 @@ from tocsin_notify.store.cipher import Cipher
 from tocsin_notify.store.contacts import Contact
 
 MOST_PER_USER: Final = 50
+KEPT: Final = "user_id <> '' AND delete_time IS NULL"
+"""The rows that count: not the addresses of messages, which belong to no user, and not what was deleted."""
 Owners = Callable[[str], None]
 """Raises SCOPE_MISSING when the caller may not change what is of this user."""
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]*")
@@ -144,7 +145,7 @@ class Contacts:
     def _secret(self, org_id: str, before: Contact, given: Given) -> tuple[bytes | None, str]:
         """The closed secret, and its key id where messages are signed."""
         type_ = TYPES[given.channel]
-        if type_.masked:
+        if type_.mask is not None:
             if _unmoved(before, given):
                 return before.secret, ""
             return self._cipher.close(org_id, before.id, given.address.encode()), ""
@@ -159,10 +160,8 @@ class Contacts:
 
     @staticmethod
     def _shown(before: Contact, given: Given) -> str:
-        if not TYPES[given.channel].masked or _unmoved(before, given):
-            return given.address
-        parts = urlsplit(given.address)
-        return f"{parts.scheme.lower()}://{parts.netloc}/…{given.address[-4:]}"
+        mask = TYPES[given.channel].mask
+        return given.address if mask is None or _unmoved(before, given) else mask(given.address)
 
     def _checked(self, given: Given, *, before: Contact | None) -> Given:
         """What annotations cannot say; with the address in its one form."""
@@ -173,7 +172,7 @@ class Contacts:
             raise invalid("contact_method.display_name", "must not hold a NUL character")
         if not _KEY_ID.fullmatch(given.key_id):
             raise invalid(f"{field}.key_id", "may hold letters, digits, dot, hyphen and underscore")
-        if type_.masked and before is not None and _unmoved(before, given):
+        if type_.mask is not None and before is not None and _unmoved(before, given):
             return given
         try:
             return replace(given, address=type_.check(given.address, self._allow_private))

@@ -20,6 +20,8 @@ TWILIO_CALL: Final = "/v1/twilio/call"
 TWILIO_KEY: Final = "/v1/twilio/key"
 TWILIO_REPLY: Final = "/v1/twilio/reply"
 BUTTON: Final = "/v1/button"
+RECEIPT: Final = "/v1/receipt"
+ARRIVED: Final = "arrived"
 _PURPOSE: Final = b"tocsin button\0"
 _MAC: Final = "mac"
 _MAC_BYTES: Final = 16
@@ -95,8 +97,15 @@ class CallbackUrls:
         names = self.named(delivery, action)
         return self._url(BUTTON, names) if names else ""
 
-    def read_button(self, query: MultiMapping[str]) -> Mapping[str, str] | None:
-        """What such a URL names; None unless it was made here. Compares in constant time."""
+    def receipt(self, delivery: Delivery) -> str:
+        """A URL that proves that the message arrived when it is posted to; empty when nobody can."""
+        if not self._keys or not self.public_url:
+            return ""
+        names = _names(delivery) | {ARRIVED: str(delivery.target.channel)}
+        return self._url(RECEIPT, names | {_MAC: _mac(self._keys[0], names)})
+
+    def read_signed(self, query: MultiMapping[str]) -> Mapping[str, str] | None:
+        """What the URL of a button or a receipt names; None unless it was made here. Compares in constant time."""
         names = dict(query)
         given = names.pop(_MAC, "").encode("utf-8", "surrogateescape")
         right = False

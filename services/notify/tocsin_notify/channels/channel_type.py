@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
@@ -35,16 +36,24 @@ class ChannelType:
     hidden_field: str = ""
     signs: bool = False
     """Messages are signed: a method without a secret gets one, which its creator is told once."""
-    masked: bool = False
-    """The address is a URL that holds the credential: only its host and its last four characters are kept readable and shown."""
+    mask: Callable[[str], str] | None = None
+    """The address is the credential: it is kept as the secret, and this says what of it is kept readable and shown."""
     check: Callable[[str, bool], str] = as_given
     """The address in its one form. Raises BadAddress. The flag: whether private addresses may be called."""
     missing: Callable[["NotifySettings"], str] = lambda _: ""
     """Why no method of this channel can be made here, in words after the name of a field; empty if one can."""
     parts: tuple[Part, ...] = ()
     """The texts of its messages that a template may say; none where a program reads them."""
+    personal: bool = False
+    """What is sent there is read by the user alone, as far as anybody can tell: it is no chat and no program."""
     hosts: bool = False
     """Addresses are URLs of servers that have nothing to do with one another: one that hangs must not hold up the others."""
+
+
+def mask_url(address: str) -> str:
+    """A URL's host and last four characters."""
+    parts = urlsplit(address)
+    return f"{parts.scheme.lower()}://{parts.netloc}/…{address[-4:]}"
 
 
 TITLED: Final = (Part.SUBJECT, Part.CHAT)

@@ -16,7 +16,7 @@ import aiohttp
 from tocsin_notify.channels.answers import beginning
 from tocsin_notify.channels.base import Delivery, Permit
 from tocsin_notify.channels.brief import brief
-from tocsin_notify.channels.channel_type import TITLED, ChannelType
+from tocsin_notify.channels.channel_type import TITLED, ChannelType, mask_url
 from tocsin_notify.channels.posting import DETAIL_LIMIT, Post, Poster, may_pass, printable, read_object, retry_after
 from tocsin_notify.channels.text import subject
 from tocsin_notify.channels.urls import BadUrl, check_url, read_url
@@ -138,7 +138,7 @@ def _type(channel: Channel, word: str, build: Build, *, query: str = "") -> Chan
         parts=TITLED,
         check=check_url,
         hosts=True,
-        masked=True,
+        mask=mask_url,
     )
 
 

@@ -238,5 +238,6 @@ TYPE: Final = ChannelType(
         settings.mail_server, timeout=settings.attempt_timeout, concurrency=settings.smtp_connections
     ),
     address_field="address",
+    personal=True,
     parts=(Part.SUBJECT, Part.TEXT, Part.HTML),
 )

@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_notify.channels.base import Delivery
+from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.answer_link import AnswerLink, seal, unseal
 
 PATH: Final = "/p/"
@@ -25,7 +26,8 @@ class Links:
             return ""
         page = delivery.job.page.rpartition("/")[2]
         expire = int(delivery.start_time.timestamp() + self._lifetime)
-        return self.url(AnswerLink(delivery.org_id, UUID(page), expire))
+        personal = TYPES[delivery.target.channel].personal
+        return self.url(AnswerLink(delivery.org_id, UUID(page), expire, personal=personal))
 
     def url(self, link: AnswerLink) -> str:
         """Where it leads from outside."""

@@ -129,6 +129,7 @@ TYPE: Final = ChannelType(
         settings.pushover_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="user_key",
+    personal=True,
     parts=TITLED,
     check=_check,
     missing=lambda settings: (

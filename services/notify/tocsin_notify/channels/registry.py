@@ -2,7 +2,19 @@
 
 from typing import TYPE_CHECKING, Final
 
-from tocsin_notify.channels import chat_hooks, console, email, ntfy, pushover, slack, sms, telegram, voice, webhook
+from tocsin_notify.channels import (
+    chat_hooks,
+    console,
+    email,
+    ntfy,
+    pushover,
+    slack,
+    sms,
+    telegram,
+    voice,
+    web_push,
+    webhook,
+)
 from tocsin_notify.channels.base import ChannelSender
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.channel_type import ChannelType
@@ -26,6 +38,7 @@ _ROWS: Final = (
     chat_hooks.MATTERMOST,
     chat_hooks.DISCORD,
     chat_hooks.TEAMS,
+    web_push.TYPE,
 )
 TYPES: Final[dict[Channel, ChannelType]] = {row.channel: row for row in _ROWS}
 

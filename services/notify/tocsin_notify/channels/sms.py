@@ -55,6 +55,7 @@ TYPE: Final = ChannelType(
         settings.twilio_account, callbacks, timeout=settings.attempt_timeout, concurrency=settings.concurrency
     ),
     address_field="number",
+    personal=True,
     parts=(Part.SMS,),
     check=check_number,
     missing=lambda settings: "" if settings.twilio_account_sid else NO_TWILIO,

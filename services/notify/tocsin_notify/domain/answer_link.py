@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -18,26 +18,37 @@ _MAC_BYTES: Final = 16
 """128 bits: guessing one takes longer than any link lives."""
 _HEAD_BYTES: Final = 16 + 5 + 2
 _LONGEST: Final = 400
-_MOST_TURNS: Final = 65_535
+_MOST_TURNS: Final = 32_767
+_PERSONAL: Final = 1 << 15
+"""The top bit of the two bytes of the turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLink:
-    """`expire`: unix seconds. `turn`: how many links of this page were used before it."""
+    """`expire`: unix seconds. `turn`: how many links of this page were used before it.
+
+    `personal`: it was sent to where only this person reads it, and not to a chat. More than one incident can be acted on then.
+    """
 
     org_id: str
     page: UUID
     expire: int
     turn: int = 0
+    personal: bool = False
 
     def next(self) -> "AnswerLink":
         """The link that goes on where this one was used."""
-        return AnswerLink(self.org_id, self.page, self.expire, min(self.turn + 1, _MOST_TURNS))
+        return replace(self, turn=min(self.turn + 1, _MOST_TURNS))
+
+    def of_page(self, page: UUID) -> "AnswerLink":
+        """The first link of another page that came with this one."""
+        return replace(self, page=page, turn=0)
 
 
 def seal(key: bytes, link: AnswerLink) -> str:
     """The text that goes into a URL: letters, digits, hyphen and underscore."""
-    content = link.page.bytes + link.expire.to_bytes(5, "big") + link.turn.to_bytes(2, "big") + link.org_id.encode()
+    turn = link.turn | (_PERSONAL if link.personal else 0)
+    content = link.page.bytes + link.expire.to_bytes(5, "big") + turn.to_bytes(2, "big") + link.org_id.encode()
     return base64.urlsafe_b64encode(_mac(key, content) + content).rstrip(b"=").decode()
 
 
@@ -55,11 +66,13 @@ def unseal(keys: Sequence[bytes], token: str) -> AnswerLink | None:
         right |= hmac.compare_digest(_mac(key, content), given)
     if not right or len(content) <= _HEAD_BYTES:
         return None
+    turn = int.from_bytes(content[21:23], "big")
     return AnswerLink(
         content[_HEAD_BYTES:].decode(),
         UUID(bytes=content[:16]),
         int.from_bytes(content[16:21], "big"),
-        int.from_bytes(content[21:23], "big"),
+        turn & _MOST_TURNS,
+        bool(turn & _PERSONAL),
     )
 
 

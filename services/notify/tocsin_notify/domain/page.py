@@ -39,6 +39,7 @@ class Channel(Word):
     MATTERMOST = "mattermost"
     DISCORD = "discord"
     TEAMS = "teams"
+    WEB_PUSH = "web_push"
 
 
 RINGING: Final = frozenset({Channel.VOICE})

@@ -15,6 +15,7 @@ from tocsin_notify.domain.action import SNOOZES, Action, Asked, minutes_of
 from tocsin_notify.domain.answer_link import AnswerLink
 from tocsin_notify.http.answer_page import HEADERS, answer_page, message_page
 from tocsin_notify.http.bundle_page import bundle_page
+from tocsin_notify.http.device_page import PATH as DEVICE_PATH
 from tocsin_notify.http.forms import read_form
 
 _log = get_logger(__name__)
@@ -34,9 +35,11 @@ _PROBLEMS: Final = {
 class AnswerPages:
     """The routes that people open."""
 
-    def __init__(self, links: Links, answers: Answers) -> None:
+    def __init__(self, links: Links, answers: Answers, *, devices: bool) -> None:
+        """`devices`: whether browsers can be added from here."""
         self._links = links
         self._answers = answers
+        self._devices = devices
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """To be added to the HTTP server. HEAD is answered like GET."""
@@ -66,7 +69,7 @@ class AnswerPages:
         if view.members is not None and asked.action is not Action.ACKNOWLEDGE:
             return _html(self._shown(view, view.words.problem_open_first), 400)
         if asked.action is Action.NOTE and not asked.text:
-            return _html(answer_page(view, problem=view.words.problem_empty_note), 400)
+            return _html(self._shown(view, view.words.problem_empty_note), 400)
         try:
             following = await self._answers.act(view, asked)
         except LinkUsed:
@@ -95,10 +98,10 @@ class AnswerPages:
 
     def _shown(self, view: View, problem: str = "") -> str:
         if view.members is None:
-            return answer_page(view, problem=problem)
-        links = {
-            page.id: self._links.token(AnswerLink(view.link.org_id, page.id, view.link.expire)) for page in view.members
-        }
+            adds = self._devices and view.link.personal and not view.expired
+            device = f"..{DEVICE_PATH}{self._links.token(view.link)}" if adds else ""
+            return answer_page(view, problem=problem, device=device)
+        links = {page.id: self._links.token(view.link.of_page(page.id)) for page in view.members}
         return bundle_page(view, view.members, links, problem=problem)
 
 

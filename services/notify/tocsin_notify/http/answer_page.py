@@ -23,6 +23,7 @@ from tocsin_notify.texts.words import Words
 _STYLE: Final = """
 :root{color-scheme:dark}
 *{box-sizing:border-box}
+[hidden]{display:none!important}
 body{margin:0 auto;padding:16px;max-width:34rem;background:#0d1015;color:#e6e9ee;
 font:17px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.4rem;line-height:1.25;margin:.4rem 0 .8rem}
@@ -61,8 +62,11 @@ _ALLOWED: Final = {
 }
 
 
-def answer_page(view: View, *, problem: str = "") -> str:
-    """The page for the person who opened the link. `problem`: why what they just asked for was not done."""
+def answer_page(view: View, *, problem: str = "", device: str = "") -> str:
+    """The page for the person who opened the link. `problem`: why what they just asked for was not done.
+
+    `device`: where they can have this browser shown their pages; empty if they cannot.
+    """
     incident, words = view.incident, view.words
     title = incident.title if incident is not None else view.job.title
     severity = incident.severity if incident is not None else view.job.severity
@@ -77,6 +81,8 @@ def answer_page(view: View, *, problem: str = "") -> str:
     parts += [f'<p class="said">{escape(line)}</p>' for line in said(view)]
     parts.append(f'<div class="state">{"".join(f"<p>{escape(line)}</p>" for line in _state(view))}</div>')
     parts += _forms(view)
+    if device:
+        parts.append(f'<p><a href="{device}">{words.device_offer}</a></p>')
     parts.append(f'<p class="fine">{escape(view.person.incident)}<br>{time_words(words, view.now)}</p>')
     return document(title, parts, words)
 

@@ -30,6 +30,7 @@ _STATUS: Final = {
     Answer.LATER: 503,
     Answer.STRANGER: 403,
 }
+_NAMELESS: Final = frozenset({Channel.NTFY, Channel.WEB_PUSH})
 
 
 class Buttons:
@@ -45,16 +46,16 @@ class Buttons:
 
     async def press(self, request: web.Request) -> web.Response:
         """Act as the person whom the message was for. What the body says is not read."""
-        names = self._callbacks.read_button(request.query)
-        if names is None:
+        names = self._callbacks.read_signed(request.query)
+        if names is None or "action" not in names:
             _log.warning(
                 "button_not_ours", path=BUTTON, meaning="somebody made it up, or its key is no longer configured"
             )
             raise TocsinError(ErrorReason.ERROR_REASON_CREDENTIAL_INVALID, "this service has not made this URL")
         action = Action(names["action"])
-        # An ntfy app names no press. Acknowledging twice does nothing, but a press after the acknowledgement has lapsed must not be
-        # answered with what was said to the first one. Pushover tells of an acknowledgement, and may tell twice.
-        again = action is Action.ACKNOWLEDGE and names["via"] == Channel.NTFY
+        # ntfy's app and service workers name no press. Acknowledging twice does nothing, but a press after the acknowledgement has
+        # lapsed must not be answered with what was said to the first one. Pushover tells of an acknowledgement, and may tell twice.
+        again = action is Action.ACKNOWLEDGE and names["via"] in _NAMELESS
         once_each = str(uuid4()) if again else ""
         press = Press(attempt_of(names), action, names["via"], "button", f"button {action}", occurrence=once_each)
         answer = await self._presses.take(press)

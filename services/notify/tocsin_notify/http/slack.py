@@ -86,7 +86,7 @@ class SlackInteractions:
         if pressed.get("action_id") == _OPEN:
             return
         value = str(pressed.get("value", ""))
-        names = self._callbacks.read_button(MultiDict(parse_qsl(value, keep_blank_values=True)))
+        names = self._callbacks.read_signed(MultiDict(parse_qsl(value, keep_blank_values=True)))
         if names is None:
             answer, done = Answer.UNKNOWN, ""
         else:

@@ -18,7 +18,7 @@ from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.code_limits import CodeLimits
-from tocsin_notify.app.contacts import Contacts, Given, Owners, find
+from tocsin_notify.app.contacts import KEPT, Contacts, Given, Owners, find
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.notification_settings import read_effective, replace_settings
 from tocsin_notify.app.owner_notices import OwnerNotices
@@ -56,13 +56,14 @@ class ContactService(pb_grpc.ContactServiceServicer):
         budgets: Budgets,
         notices: OwnerNotices,
         bundling: BundlePolicy,
+        limits: CodeLimits,
     ) -> None:
         """`bundling`: for users for whom nothing was chosen."""
         self._db = db
         self._contacts = contacts
         self._cipher = cipher
         self._hints = hints
-        self._limits = CodeLimits()
+        self._limits = limits
         self._pages = pages
         self._budgets = budgets
         self._notices = notices
@@ -80,9 +81,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
 
             async def create() -> pb.CreateContactMethodResponse:
                 nonlocal secret
-                # Not the addresses of messages, which belong to no user, and not what was deleted.
-                kept = "user_id <> '' AND delete_time IS NULL"
-                await require_room(tx, "contact_methods", self._budgets, where=kept)
+                await require_room(tx, "contact_methods", self._budgets, where=KEPT)
                 contact = await self._contacts.create(tx, mapping.given_from(request.contact_method), by)
                 secret = self._contacts.reveal(tx.org_id, contact)
                 return pb.CreateContactMethodResponse(contact_method=mapping.contact_to(contact))

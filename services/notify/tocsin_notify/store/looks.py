@@ -7,6 +7,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
 
 from tocsin_notify.store.notifications import EARLY
+from tocsin_notify.store.tables import IS_RECEIPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ SELECT {columns(Due)} FROM (SELECT
     OR EXISTS (SELECT FROM quiet_bundles WHERE due_time <= app_now()) AS bundles,
   EXISTS (SELECT FROM recurring_messages WHERE state = 'active' AND next_time <= app_now()) AS recurring_messages,
   EXISTS (SELECT FROM notifications
-          WHERE state = 'sent' AND channel IN ('sms', 'voice') AND NOT receipt_settled AND send_time <= app_now()) AS receipts,
+          WHERE state = 'sent' AND {IS_RECEIPTED} AND NOT receipt_settled AND send_time <= app_now()) AS receipts,
   EXISTS (SELECT FROM cancel_fences WHERE NOT followed) AS sequels,
   EXISTS (SELECT FROM digests WHERE next_time <= app_now()) AS digests,
   EXISTS (SELECT FROM subscriptions WHERE due_time <= app_now() AND NOT disabled AND stop_time IS NULL) AS events

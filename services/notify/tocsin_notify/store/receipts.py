@@ -9,6 +9,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.evidence import Receipt
 from tocsin_notify.store.fences import stops
 from tocsin_notify.store.rows import AnsweredPage, Receipted, Unreceipted
+from tocsin_notify.store.tables import IS_RECEIPTED
 
 _LOCK: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method, n.channel, n.state,
@@ -40,15 +41,14 @@ UPDATE notifications SET state = 'dead', state_reason = $3, send_time = NULL, re
   failed_attempt = attempts
 WHERE org_id = $1 AND id = $2 AND state = 'sent'
 """
-# What is older is not waited for any more: receipts may have been switched on since. The channels whose providers tell what
-# became of a message are those of the index `notifications_receipts_due`.
+# What is older is not waited for any more: receipts may have been switched on since.
 _OVERDUE: Final = f"""
 SELECT n.id, n.org_id, n.page_id, n.user_id, n.incident, n.generation, n.priority, n.contact_method,
   n.send_time > app_now() - make_interval(secs => $1 + 3600) AND f.reason IS NULL AS matters, p.type
 FROM notifications n
 JOIN pages p ON p.org_id = n.org_id AND p.id = n.page_id
 LEFT JOIN cancel_fences f ON f.org_id = n.org_id AND f.incident = n.incident AND {stops("f", "n")}
-WHERE n.state = 'sent' AND n.channel IN ('sms', 'voice') AND NOT n.receipt_settled
+WHERE n.state = 'sent' AND n.{IS_RECEIPTED} AND NOT n.receipt_settled
   AND n.send_time <= app_now() - make_interval(secs => $1)
 ORDER BY n.send_time LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """

@@ -151,6 +151,9 @@ pages: Final = Table(
 )
 """Wishes of escalation to reach a user, each with the job as it came."""
 
+IS_RECEIPTED: Final = "channel IN ('sms', 'voice', 'web_push')"
+"""Those whose provider, or browser, tells that a message arrived. Statements say it like the index, or it does not serve them."""
+
 notifications: Final = Table(
     "notifications",
     METADATA,
@@ -198,7 +201,7 @@ notifications: Final = Table(
     index(
         "notifications_receipts_due",
         "send_time",
-        where="state = 'sent' AND channel IN ('sms', 'voice') AND NOT receipt_settled",
+        where=f"state = 'sent' AND {IS_RECEIPTED} AND NOT receipt_settled",
     ),
 )
 """The steps of each page: one message to one contact method, due at one time."""

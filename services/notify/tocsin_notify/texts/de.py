@@ -135,6 +135,19 @@ WORDS: Final = Words(
     page_acknowledge_all="Alle {count} übernehmen: Ich kümmere mich",
     page_more="und {count} weitere",
     page_since="seit {time}",
+    device_title="Alarme auf diesem Gerät",
+    device_why="Ihre Alarme erscheinen auf diesem Gerät, auch wenn diese Seite geschlossen ist. "
+    "Ihre anderen Kontaktwege erfahren, dass es hinzugefügt wurde.",
+    device_ask="Meine Alarme hier zeigen",
+    device_unable="Dieser Browser nimmt keine Push-Nachrichten an. "
+    "Auf einem iPhone muss diese Seite zuerst auf den Home-Bildschirm.",
+    device_refused="Benachrichtigungen sind für diese Seite nicht erlaubt. "
+    "Erlauben Sie sie in den Einstellungen des Browsers, und versuchen Sie es noch einmal.",
+    device_waits="Ein Code ist zu diesem Browser unterwegs.",
+    device_done="Fertig: Dieser Browser zeigt ab jetzt Ihre Alarme.",
+    device_failed="Er wurde nicht hinzugefügt:",
+    device_offer="Alarme auf diesem Gerät erhalten",
+    push_failed="Nichts wurde getan: Es gibt keine Verbindung. Öffnen Sie die Seite, und versuchen Sie es noch einmal.",
     problem_over="Es wurde nichts getan: Der Vorfall ist vorbei.",
     problem_merged="Es wurde nichts getan: Der Vorfall ist in einem anderen aufgegangen. Antworten Sie auf jenen.",
     problem_unknown="Es wurde nichts getan: Der Vorfall ist nicht mehr bekannt.",

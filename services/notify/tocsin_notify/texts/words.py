@@ -144,6 +144,16 @@ class Words:
     page_acknowledge_all: str
     page_more: str
     page_since: str
+    device_title: str
+    device_why: str
+    device_ask: str
+    device_unable: str
+    device_refused: str
+    device_waits: str
+    device_done: str
+    device_failed: str
+    device_offer: str
+    push_failed: str
     problem_over: str
     problem_merged: str
     problem_unknown: str

@@ -308,6 +308,31 @@ class TeamsContact(_message.Message):
 Global___TeamsContact: _TypeAlias = TeamsContact  # noqa: Y015
 
 @_typing.final
+class WebPushContact(_message.Message):
+    """A browser, on a phone or a desk, that shows pages while no page of ours is open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    subscription: _builtins.str
+    """Its subscription, as `JSON.stringify(subscription)` says it in the browser: `endpoint`, `keys.p256dh` and `keys.auth`, made with
+    the public key of VAPID_PRIVATE_KEY. It is kept as a secret: read back it is the host of the push service and the last four
+    characters of the endpoint, and sent back like that it stays as it is.
+    """
+    def __init__(
+        self,
+        *,
+        subscription: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebPushContact: _TypeAlias = WebPushContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -328,6 +353,7 @@ class ContactMethod(_message.Message):
     MATTERMOST_FIELD_NUMBER: _builtins.int
     DISCORD_FIELD_NUMBER: _builtins.int
     TEAMS_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -394,6 +420,10 @@ class ContactMethod(_message.Message):
         """Microsoft Teams, by webhook."""
 
     @_builtins.property
+    def web_push(self) -> Global___WebPushContact:
+        """A browser."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -419,17 +449,18 @@ class ContactMethod(_message.Message):
         mattermost: Global___MattermostContact | None = ...,
         discord: Global___DiscordContact | None = ...,
         teams: Global___TeamsContact | None = ...,
+        web_push: Global___WebPushContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "discord", b"discord", "email", b"email", "kind", b"kind", "mattermost", b"mattermost", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "discord", b"discord", "email", b"email", "kind", b"kind", "mattermost", b"mattermost", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "discord", b"discord", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "mattermost", b"mattermost", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "discord", b"discord", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "mattermost", b"mattermost", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack", "mattermost", "discord", "teams"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack", "mattermost", "discord", "teams", "web_push"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -123,6 +123,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A message to Discord by a webhook."""
     CHANNEL_TEAMS: _Channel.ValueType  # 12
     """A card to Microsoft Teams by a Workflows webhook."""
+    CHANNEL_WEB_PUSH: _Channel.ValueType  # 13
+    """A push to a browser that is subscribed."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -153,6 +155,8 @@ CHANNEL_DISCORD: Channel.ValueType  # 11
 """A message to Discord by a webhook."""
 CHANNEL_TEAMS: Channel.ValueType  # 12
 """A card to Microsoft Teams by a Workflows webhook."""
+CHANNEL_WEB_PUSH: Channel.ValueType  # 13
+"""A push to a browser that is subscribed."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

@@ -1,0 +1,83 @@
+"""Everything by which a person answers a page from outside, connected. A part of `wiring`."""
+
+from dataclasses import dataclass
+
+from tocsin_kit.budgets import Budgets
+from tocsin_kit.lifecycle import Runtime
+
+from tocsin_notify.app.answer import Answers
+from tocsin_notify.app.code_limits import CodeLimits
+from tocsin_notify.app.contacts import Contacts
+from tocsin_notify.app.devices import Devices
+from tocsin_notify.app.failures import Failures
+from tocsin_notify.app.hints import Hints
+from tocsin_notify.app.owner_notices import OwnerNotices
+from tocsin_notify.app.presses import Presses
+from tocsin_notify.app.receipts import Receipts
+from tocsin_notify.app.slack_commands import SlackCommands
+from tocsin_notify.app.sms_replies import SmsReplies
+from tocsin_notify.app.whole_bundles import WholeBundles
+from tocsin_notify.channels.callbacks import CallbackUrls
+from tocsin_notify.channels.links import Links
+from tocsin_notify.channels.registry import Registry
+from tocsin_notify.channels.slack import SlackChannel
+from tocsin_notify.clients.responders import Responders
+from tocsin_notify.domain.page import Channel
+from tocsin_notify.http.answer import AnswerPages
+from tocsin_notify.http.buttons import Buttons
+from tocsin_notify.http.devices import DevicePages
+from tocsin_notify.http.push_receipts import PushReceipts
+from tocsin_notify.http.slack_commands import slack_routes
+from tocsin_notify.http.telegram import TelegramUpdates
+from tocsin_notify.http.twilio import SignedByTwilio, TwilioMessages
+from tocsin_notify.http.twilio_calls import TwilioCalls
+from tocsin_notify.metrics import NotifyMetrics
+from tocsin_notify.settings import NotifySettings
+from tocsin_notify.store.cipher import Cipher
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What the edges act on."""
+
+    failures: Failures
+    hints: Hints
+    metrics: NotifyMetrics
+    contacts: Contacts
+    notices: OwnerNotices
+    cipher: Cipher
+    budgets: Budgets
+    code_limits: CodeLimits
+
+
+def serve_answers(
+    runtime: Runtime[NotifySettings],
+    inside: Inside,
+    responders: Responders,
+    channels: Registry,
+    callbacks: CallbackUrls,
+    links: Links,
+) -> None:
+    """Add the routes of what is set up here. Needs NOTIFY_PUBLIC_URL: people and providers call it."""
+    settings, db, add = runtime.settings, runtime.database, runtime.http.add_routes
+    receipts = Receipts(db, inside.failures, inside.hints, inside.metrics)
+    whole = WholeBundles(db, responders)
+    presses = Presses(db, responders, receipts, whole)
+    pushes = bool(settings.vapid.private_key)
+    add(AnswerPages(links, Answers(db, responders, whole), devices=pushes).routes())
+    add(Buttons(callbacks, presses).routes())
+    if pushes:
+        devices = Devices(
+            db, inside.contacts, inside.notices, inside.cipher, inside.hints, inside.budgets, inside.code_limits
+        )
+        add(PushReceipts(callbacks, receipts).routes())
+        add(DevicePages(links, devices, settings.vapid).routes())
+    if settings.telegram_account.secrets:
+        add(TelegramUpdates(settings.telegram_account, callbacks, presses).routes())
+    slack = channels[Channel.SLACK]
+    if settings.slack_account.secrets and isinstance(slack, SlackChannel):
+        add(slack_routes(settings.slack_account, slack, callbacks, presses, SlackCommands(db, responders)))
+    if settings.twilio_account.sid:
+        signed = SignedByTwilio(settings.twilio_account, settings.public_url)
+        add(TwilioMessages(signed, receipts, SmsReplies(db, presses, inside.failures)).routes())
+        add(TwilioCalls(signed, receipts, presses).routes())

@@ -5,16 +5,11 @@ the escalation that takes the events.
 """
 
 import asyncio
-import base64
 import functools
 import json
-import os
-import secrets
 import shutil
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +17,21 @@ import aiohttp
 import asyncpg
 import grpc
 import tocsin_ingest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tocsin.escalation.v1 import internal_service_pb2_grpc
-from tocsin.escalation.v1.internal_service_pb2 import (
-    ApplyIncidentEventsRequest,
-    ApplyIncidentEventsResponse,
-    CompareIncidentsRequest,
-    CompareIncidentsResponse,
-    IncidentEventResult,
-    IncidentStanding,
-    ListOpenIncidentsRequest,
-    ListOpenIncidentsResponse,
-)
 from tocsin.ingest.v1 import alert_service_pb2_grpc, integration_service_pb2_grpc
 from tocsin.ingest.v1.alert_pb2 import AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import (
     SendAlertRequest,
-    SendAlertResponse,
     SendAlertsRequest,
     SendAlertsResponse,
-    SendAlertsResult,
 )
 from tocsin.ingest.v1.integration_service_pb2 import CreateIntegrationRequest, Integration, RoutingRule
-from tocsin_kit.auth import SigningKeys, mint
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.ids import new_id
 from tocsin_stack.ports import free_port
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
+from tests.bench.ingest_service import Ingest, noop_process, service_process
 from tests.bench.report import report
 
 CALLERS = 64
@@ -99,17 +80,16 @@ async def main() -> None:
         try:
             url = await postgres.ensure_database("bench", "bench")
             await upgrade(url, MIGRATIONS)
-            async with noop_process() as noop, service_process(url, noop) as ingest:
+            async with noop_process() as (noop, _), service_process(url, noop) as ingest:
                 await measure(url, noop, ingest)
                 await measure_storm(url, noop, ingest, folder)
         finally:
             await postgres.stop()
 
 
-async def measure(url: str, noop: str, ingest: tuple[str, str]) -> None:
-    target, token = ingest
-    metadata = (("authorization", f"Bearer {token}"),)
-    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(target) as real:
+async def measure(url: str, noop: str, ingest: Ingest) -> None:
+    metadata = ingest.metadata
+    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(ingest.target) as real:
         floor, ours = (alert_service_pb2_grpc.AlertServiceStub(each) for each in (idle, real))
 
         async def unary(stub: Any, number: int) -> None:
@@ -146,14 +126,13 @@ async def measure(url: str, noop: str, ingest: tuple[str, str]) -> None:
         report("ingest_incidents_opened_in_batches", round(rate), "1/s", round(raw_rate), rate / raw_rate)
 
 
-async def measure_storm(url: str, noop: str, ingest: tuple[str, str], folder: Path) -> None:
+async def measure_storm(url: str, noop: str, ingest: Ingest, folder: Path) -> None:
     """Batches of 500 as a storm sends them. They are written beforehand, so that the client costs the same for all servers."""
-    target, token = ingest
-    metadata = (("authorization", f"Bearer {token}"),)
+    metadata = ingest.metadata
     same = [
         written(f"s{number}" for number in part) for part in (range(BATCH), range(BATCH, STORM_KEYS))
     ] * STORM_AT_ONCE
-    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(target) as real:
+    async with grpc.aio.insecure_channel(noop) as idle, grpc.aio.insecure_channel(ingest.target) as real:
         integration = await grouping_integration(real, metadata)
 
         async def rate(channel: grpc.aio.Channel, batches: list[bytes]) -> float:
@@ -304,95 +283,3 @@ async def raw(url: str, statement: str = RAW) -> float:
 
 def alert(key: str) -> AlertInput:
     return AlertInput(dedup_key=key, summary="disk full", source="db1", labels={"team": "db", "env": "prod"})
-
-
-class Noop:
-    """Answers, and does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        """The methods nobody calls here."""
-        if name[0] == "_":
-            raise AttributeError(name)
-        return self.SendAlert
-
-    async def SendAlert(self, request: SendAlertRequest, context: Any) -> SendAlertResponse:
-        return SendAlertResponse(dedup_key=request.alert.dedup_key)
-
-    async def SendAlerts(self, request: SendAlertsRequest, context: Any) -> SendAlertsResponse:
-        answer = SendAlertResponse(dedup_key="k")
-        return SendAlertsResponse(results=[SendAlertsResult(response=answer) for _ in request.alerts])
-
-    async def ApplyIncidentEvents(
-        self, request: ApplyIncidentEventsRequest, context: Any
-    ) -> ApplyIncidentEventsResponse:
-        applied = IncidentEventResult.INCIDENT_EVENT_RESULT_APPLIED
-        return ApplyIncidentEventsResponse(results=[applied] * len(request.events))
-
-    async def CompareIncidents(self, request: CompareIncidentsRequest, context: Any) -> CompareIncidentsResponse:
-        return CompareIncidentsResponse(standings=[IncidentStanding(known=True, sequence=1) for _ in request.incidents])
-
-    async def ListOpenIncidents(self, request: ListOpenIncidentsRequest, context: Any) -> ListOpenIncidentsResponse:
-        return ListOpenIncidentsResponse()
-
-
-async def serve_noop(port: int) -> None:
-    noop: Any = Noop()
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    alert_service_pb2_grpc.add_AlertServiceServicer_to_server(noop, server)
-    internal_service_pb2_grpc.add_EscalationInternalServiceServicer_to_server(noop, server)
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    await server.wait_for_termination()
-
-
-@asynccontextmanager
-async def noop_process() -> AsyncIterator[str]:
-    port = free_port()
-    async with child("tests.bench.bench_ingest_send", str(port), environment={}):
-        target = f"127.0.0.1:{port}"
-        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(20):
-            await channel.channel_ready()
-        yield target
-
-
-@asynccontextmanager
-async def service_process(url: str, escalation: str) -> AsyncIterator[tuple[str, str]]:
-    """Target of the service, and a token for it."""
-    signing = f"k1:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
-    target = f"127.0.0.1:{free_port()}"
-    environment = {
-        "INGEST_DATABASE_URL": url,
-        "INGEST_GRPC_LISTEN": target,
-        "INGEST_RATE_PER_SECOND": "1e9",
-        "INGEST_RATE_BURST": "1e9",
-        "INGEST_TENANT_ALERTS_PER_SECOND": "1000000",
-        "TENANT_RPCS_PER_SECOND": "1000000",
-        "TENANT_BYTES_PER_SECOND": "1000000000",
-        "ESCALATION_TARGET": escalation,
-        "AUTH_SIGNING_KEYS": signing,
-        "LOG_LEVEL": "WARNING",
-    }
-    async with child("tocsin_ingest", "serve", environment=environment):
-        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(20):
-            await channel.channel_ready()
-            stub: Any = health_pb2_grpc.HealthStub(channel)
-            while (await stub.Check(health_pb2.HealthCheckRequest())).status != health_pb2.HealthCheckResponse.SERVING:
-                await asyncio.sleep(0.05)
-        scopes = ("alerts:write", "integrations:write")
-        yield target, mint(SigningKeys.parse(signing), org_id="acme", subject="users/bench", scopes=scopes, ttl=3600)
-
-
-@asynccontextmanager
-async def child(module: str, *arguments: str, environment: dict[str, str]) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env={**os.environ, **environment}
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve_noop(int(sys.argv[1])) if len(sys.argv) > 1 else main())

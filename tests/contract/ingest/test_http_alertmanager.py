@@ -11,6 +11,8 @@ from tocsin.ingest.v1.alert_pb2 import ALERT_STATE_FIRING, ALERT_STATE_RESOLVED
 from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import RoutingRule
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL
+from tocsin_ingest.http.format import Format
+from tocsin_ingest.http.routes import FORMATS
 from tocsin_stack.postgres import Postgres
 
 from tests.store.ingest.support import FakeEscalation, Ingest, bearer, new_org, running, until
@@ -50,6 +52,22 @@ async def client(ingest: Ingest) -> AsyncIterator[Client]:
         yield Client(ingest, http, org, key)
 
 
+class Asked(dict[str, Any]):
+    """A body that notes which of its fields are looked at."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__(body)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
 async def test_a_group_fires_repeats_and_resolves(client: Client, escalation: FakeEscalation) -> None:
     assert await client.send(recorded("firing")) == (200, {"status": "success", "accepted": 2})
     assert (await client.send(recorded("firing")))[0] == 200
@@ -65,6 +83,29 @@ async def test_a_group_fires_repeats_and_resolves(client: Client, escalation: Fa
     assert (await client.send(recorded("resolved")))[0] == 200
     assert {alert.state for alert in await client.alerts()} == {ALERT_STATE_RESOLVED}
     await until(lambda: escalation.kinds(one.incident)[-1:] == ["resolved"])
+
+
+async def test_an_alert_that_is_written_as_before_is_read_again_when_its_group_says_otherwise(client: Client) -> None:
+    body = recorded("firing")
+    for alert in body["alerts"]:
+        del alert["status"]  # the group's counts
+    await client.send(body)
+    await client.send(body | {"groupKey": "another"})
+    alerts = await client.alerts()
+    assert {(each.count, each.details["groupKey"]) for each in alerts} == {(2, "another")}
+    await client.send(body | {"status": "resolved"})
+    assert {each.state for each in await client.alerts()} == {ALERT_STATE_RESOLVED}
+
+
+@pytest.mark.parametrize("form", [each for each in FORMATS if each.read_with is not None], ids=lambda form: form.name)
+@pytest.mark.parametrize("payload", ["alertmanager_firing", "alertmanager_resolved", "grafana_firing"])
+def test_what_an_alert_is_read_with_is_all_that_its_reading_looks_at(form: Format, payload: str) -> None:
+    """Otherwise one that is written alike would be taken for what it was beside something else."""
+    body = Asked(json.loads((PAYLOADS / f"{payload}.json").read_text()))
+    for alert in dict.__getitem__(body, "alerts"):
+        form.item(alert, body, "alerts[0]")
+        form.item({name: value for name, value in alert.items() if name != "status"}, body, "alerts[0]")
+    assert body.names <= set(form.read_with or ())
 
 
 async def test_the_key_may_be_in_the_path(client: Client) -> None:

@@ -25,8 +25,12 @@ _SHARE: Final = 2
 _OVERHEAD: Final = 1200
 """Bytes of an entry beside the alert itself: some fifteen objects."""
 
-Bytes = bytes | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
-"""What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`)."""
+Written = tuple[str, str, str]
+"""An alert as its sender wrote it: the format, what is read with it, and its own text."""
+Bytes = (
+    bytes | Written | tuple[bytes, tuple[tuple[str, str], ...] | None, datetime | None, datetime | None, Expiry | None]
+)
+"""What an alert is recognised by: its bytes, and what its sender stated beside them (`Stated`); or how it was written."""
 
 
 def recognised_by(data: bytes, stated: Stated) -> Bytes:
@@ -94,7 +98,7 @@ class Recognised:
         """Remember what an alert of the entry's sender became."""
         shelf = self.of(entry.org_id, entry.message.actor)
         # The alert's bytes are held twice: as what is recognised and as what is written.
-        size = _OVERHEAD + 2 * (len(key) if isinstance(key, bytes) else len(key[0]) + _length(key[1]))
+        size = _OVERHEAD + 2 * _length(key)
         before = shelf.size
         shelf.put(key, Known(entry, integration, mark, size), self._most // _SHARE)
         self._size += shelf.size - before
@@ -106,5 +110,9 @@ class Recognised:
             self._size -= shelf.size + _OVERHEAD
 
 
-def _length(labels: tuple[tuple[str, str], ...] | None) -> int:
-    return sum(len(name) + len(value) for name, value in labels or ())
+def _length(key: Bytes) -> int:
+    if isinstance(key, bytes):
+        return len(key)
+    if isinstance(key[0], str):
+        return len(key[2])  # what is read with it is the same for all of a body
+    return len(key[0]) + sum(len(name) + len(value) for name, value in key[1] or ())

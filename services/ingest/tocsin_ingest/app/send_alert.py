@@ -1,9 +1,9 @@
 """Take alerts in: recognise or read each, and wait until it is committed."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
@@ -86,11 +86,21 @@ class AlertIntake:
         """
         get = self._recognised.of(sender.org_id, sender.subject).get
         unknown = {data: SendAlertRequest.FromString(data) for data in parts if get(data) is None}
+
+        def read(data: Any) -> tuple[SendAlertRequest, Stated]:
+            return unknown.get(data) or SendAlertRequest.FromString(data), NOTHING_STATED
+
+        return await (await self.take_all(sender, parts, read)).answers()
+
+    async def take_all(
+        self, sender: Sender, parts: "Sequence[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
+    ) -> "Taken":
+        """The same for alerts that `read` makes of what they are recognised by: returns as soon as they wait for their batch."""
         reading = iter(parts)
         taken: list[_Taken] = []
-        while entries := await self._entries(sender, reading, unknown):
+        while entries := await self._entries(sender, reading, read):
             taken.append(self._take(entries, taken))
-        return [answer for each in taken for answer in await each.answers()]
+        return Taken(taken)
 
     async def submit(
         self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
@@ -138,7 +148,7 @@ class AlertIntake:
                 self._times.refused(entry.org_id, entry.message.integration_id, error)
 
     async def _entries(
-        self, sender: Sender, reading: Iterator[bytes], unknown: Mapping[bytes, SendAlertRequest]
+        self, sender: Sender, reading: "Iterator[Bytes]", read: "Callable[[Any], tuple[SendAlertRequest, Stated]]"
     ) -> "list[Entry | Exception]":
         """What the next ones are: all that are left, or as many as are read in a moment."""
         loop = asyncio.get_running_loop()
@@ -156,8 +166,8 @@ class AlertIntake:
                     entries.append(known.entry)
                     continue
             try:
-                request = unknown.get(data) or SendAlertRequest.FromString(data)
-                entries.append(await self._read(sender, request, data))
+                request, stated = read(data)
+                entries.append(await self._read(sender, request, data, stated))
             except Exception as error:
                 entries.append(error)
             await turns.give()
@@ -212,6 +222,17 @@ class AlertIntake:
         if routing.signature is not None and not sender.signed:
             raise invalid_credential("its integration takes what is signed only, by HTTP (integration.signature)")
         return routing
+
+
+class Taken:
+    """Alerts of one request that wait for their commit."""
+
+    def __init__(self, parts: "Sequence[_Taken]") -> None:
+        self._parts = parts
+
+    async def answers(self) -> list[SendAlertResponse | Exception]:
+        """One for each, in order."""
+        return [answer for each in self._parts for answer in await each.answers()]
 
 
 class _Taken:

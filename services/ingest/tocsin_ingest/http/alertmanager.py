@@ -67,8 +67,14 @@ def item(given: Any, body: Json, place: str) -> Item:
     return Item(alert, labels, moment(starts), moment(ends))
 
 
+_DETAILS: Final = ("receiver", "groupKey", "groupLabels", "truncatedAlerts")
+READ_WITH: Final = ("status", "version", "externalURL", *_DETAILS)
+
 FORMAT: Final = Format(
-    ("/v1/alertmanager", "/v1/alertmanager/{key}"), "alertmanager", item, list_field="alerts", check=check
+    *(("/v1/alertmanager", "/v1/alertmanager/{key}"), "alertmanager", item),
+    list_field="alerts",
+    check=check,
+    read_with=READ_WITH,
 )
 
 
@@ -110,7 +116,7 @@ def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[st
     return {
         "annotations": dict(annotations),
         **{name: given[name] for name in ("startsAt", "endsAt", "values", "valueString") if given.get(name)},
-        **{name: body[name] for name in ("receiver", "groupKey", "groupLabels", "truncatedAlerts") if body.get(name)},
+        **{name: body[name] for name in _DETAILS if body.get(name)},
     }
 
 

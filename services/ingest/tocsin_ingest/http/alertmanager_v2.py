@@ -92,6 +92,7 @@ FORMAT: Final = Format(
     outer=Outer.LIST,
     answer=answer,
     refuse=refuse,
+    read_with=(),
 )
 
 

@@ -56,6 +56,7 @@ class Span:
     """Where an item stands in the text; `problem` says why it cannot be read."""
 
     start: int
+    end: int
     problem: TocsinError | None = None
 
 
@@ -81,6 +82,18 @@ class Document:
         """Each item of the list, parsed when it is asked for, or the TocsinError that it is."""
         for span in self._spans:
             yield span.problem if span.problem is not None else self._values.at(span.start, "")[0]
+
+    def text(self, index: int) -> str:
+        """The item as it is written; empty when it cannot be read."""
+        span = self._spans[index]
+        return self._values.text[span.start : span.end] if span.problem is None else ""
+
+    def item(self, index: int) -> Any:
+        """The item. Raises the TocsinError that it is."""
+        span = self._spans[index]
+        if span.problem is not None:
+            raise span.problem
+        return self._values.at(span.start, "")[0]
 
 
 async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -> Document:
@@ -123,7 +136,7 @@ class _Values:
     """Parses the values of a text that begin at given places, without a look at what follows them."""
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self.text: Final = text
         self._base = 0
         self._window = text[:_WINDOW]
 
@@ -132,7 +145,7 @@ class _Values:
         if not self._base <= start < self._base + len(self._window):
             self._move(start, _WINDOW)
         while True:
-            whole = self._base + len(self._window) >= len(self._text)
+            whole = self._base + len(self._window) >= len(self.text)
             largest = self._base == start and len(self._window) == VALUE_CHARACTERS
             try:
                 value, end = self._parse(start - self._base)
@@ -166,11 +179,11 @@ class _Values:
 
     def _move(self, start: int, size: int) -> None:
         self._base = start
-        self._window = self._text[start : start + size]
+        self._window = self.text[start : start + size]
 
     def _unreadable(self, start: int, problem: TocsinError) -> _Unreadable:
         """With the place where the value ends as far as brackets and quotes tell, so that its neighbours are read."""
-        text, depth = self._text, 0
+        text, depth = self.text, 0
         if text[start : start + 1] not in ("[", "{", '"'):
             match = _SCALAR.match(text, start)
             return _Unreadable(problem, match.end() if match is not None else None)
@@ -272,7 +285,7 @@ class _Walk:
             if error.end is None:
                 raise
             problem, self._at = error.problem, error.end
-        self._spans.append(Span(start, problem))
+        self._spans.append(Span(start, self._at, problem))
 
     def _value(self, place: str) -> Any:
         self._next()

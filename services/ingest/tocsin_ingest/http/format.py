@@ -192,7 +192,8 @@ class Format:
     `open(request, body)`: the document, of requests whose body is not all of it; None: the body is. `options`: what answers
     OPTIONS, of formats whose senders ask before they send. `of_open_incidents`: the body is about all that is wrong with its
     integration: `item` gets the key of one alert of each open incident. `prove(outside, org_id, body)`: that the sender is who it
-    says, of formats where its key does not say enough.
+    says, of formats where its key does not say enough. `read_with`: the fields of the body that `item` looks at beside the element,
+    where it looks at nothing else: an element that is written as one before it and stands beside the same is not read again.
     """
 
     paths: tuple[str, ...]
@@ -210,5 +211,6 @@ class Format:
     options: Callable[[web.Request], Awaitable[web.Response]] | None = None
     of_open_incidents: bool = False
     prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None
+    read_with: tuple[str, ...] | None = None
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

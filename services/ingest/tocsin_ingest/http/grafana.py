@@ -19,5 +19,8 @@ def item(given: Any, body: Json, place: str) -> Item:
 
 
 FORMAT: Final = Format(
-    ("/v1/grafana", "/v1/grafana/{key}"), "grafana", item, list_field="alerts", check=alertmanager.check
+    *(("/v1/grafana", "/v1/grafana/{key}"), "grafana", item),
+    list_field="alerts",
+    check=alertmanager.check,
+    read_with=alertmanager.READ_WITH,
 )

@@ -1,13 +1,14 @@
 """The HTTP ways in. To add a sender: a file with its `FORMAT`, and its row in `FORMATS`."""
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.budgets import BYTES, RPCS
 from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.http import http_status
@@ -19,9 +20,10 @@ from tocsin_kit.rpc.server import RpcServer
 from tocsin_ingest.app.alert_size import shorten
 from tocsin_ingest.app.directory import Directory
 from tocsin_ingest.app.intake_times import IntakeTimes
+from tocsin_ingest.app.recognised import Written
 from tocsin_ingest.app.refusals import Refusals
 from tocsin_ingest.app.route_alert import Stated
-from tocsin_ingest.app.send_alert import AlertIntake, Sender
+from tocsin_ingest.app.send_alert import AlertIntake, Sender, Taken
 from tocsin_ingest.app.signatures import check_signature
 from tocsin_ingest.http import (
     alertmanager,
@@ -184,6 +186,8 @@ class _Receiver:
         results = Results(notes=self._format.check(document.fields))
         if document.broken is not None:
             results.add("body", document.broken)
+        if self._format.read_with is not None:
+            return await self._take_written(sender, document, results)
         reading = await self._reading(sender, document)
         if reading.items is None:
             results.add("event", await self._take(sender, document.fields, document, "event", reading))
@@ -199,6 +203,41 @@ class _Receiver:
         for place, answer in started:
             results.add(place, await answer)
         return results
+
+    async def _take_written(self, sender: Sender, document: Document, results: Results) -> Results:
+        """Of formats whose alerts are recognised by how they are written."""
+        form = self._format
+        reading = await self._reading(sender, document)
+        beside = json.dumps([document.fields.get(name) for name in form.read_with or ()])
+        places: dict[Written, int] = {}
+
+        def read(written: Written) -> tuple[SendAlertRequest, Stated]:
+            index = places[written]
+            item = self._item(document.item(index), document, f"{reading.place}[{index}]", reading)
+            shorten(item.alert)
+            stated = Stated(item.labels, item.started, item.ended, item.expiry)
+            return SendAlertRequest(alert=item.alert, request_id=item.request_id), stated
+
+        started: tuple[int, Taken] | None = None
+        for start in range(0, len(document), _AT_ONCE):
+            indexes = range(start, min(start + _AT_ONCE, len(document)))
+            # What cannot be read has no text: its place tells it from others.
+            parts = [(form.name, beside, document.text(index) or str(index)) for index in indexes]
+            places = dict(zip(reversed(parts), reversed(indexes), strict=True))
+            following = await self._intake.take_all(sender, parts, read)
+            # The next are decoded while these are committed.
+            await self._answered(results, reading, started)
+            started = start, following
+        await self._answered(results, reading, started)
+        return results
+
+    async def _answered(self, results: Results, reading: Reading, started: "tuple[int, Taken] | None") -> None:
+        if started is None:
+            return
+        start, taken = started
+        for index, answer in enumerate(await taken.answers(), start):
+            told = answer if isinstance(answer, SendAlertResponse) else masked(answer)
+            results.add(f"{reading.place}[{index}]", told)
 
     async def _reading(self, sender: Sender, document: Document) -> Reading:
         form = self._format

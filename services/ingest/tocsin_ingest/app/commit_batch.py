@@ -141,14 +141,16 @@ class _Batch:
     def _made(self) -> list[Answer]:
         """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
         answers: list[Answer] = []
+        first: dict[int, SendAlertResponse] = {}
         written: dict[int, bytes] = {}
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
             if not more:
-                answers.append(_response(entry.message, decision))
+                answer = first[id(decision)] = _response(entry.message, decision)
+                answers.append(answer)
                 continue
             data = written.get(id(decision))
             if data is None:
-                data = written[id(decision)] = _response(entry.message, decision).SerializeToString()
+                data = written[id(decision)] = first[id(decision)].SerializeToString()
             answer = SendAlertResponse.FromString(data)
             if decision.alert is not None:
                 answer.count += more

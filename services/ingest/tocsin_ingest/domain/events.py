@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.severity import Severity
+from tocsin_ingest.domain.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Opened:
     alert_count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlertsAdded:
     """More alerts; `new_keys` joined that were not firing in it before, `worse` tells that the severity rose."""
 

@@ -243,15 +243,14 @@ class Snapshot:
         alert = repeats.decision.alert
         if alert is None:
             return
-        alert = replace(alert, count=alert.count + repeats.more)
-        self._keep_alert(alert)
+        self._keep_alert(alert.counted(repeats.more))
         if repeats.decision.outcome is Outcome.SILENCED:
             assert alert.hold is not None
             self.silenced[alert.hold.silence_id].messages += repeats.more
         if alert.incident_id is None:
             return
         incident = self._incidents[alert.incident_id]
-        incident = replace(incident, alert_count=incident.alert_count + repeats.more)
+        incident = incident.counted(repeats.more)
         self._keep_incident(incident)
         events, summary = self.events[incident.id], repeats.message.summary
         if self._said.get(incident.id, -1) > repeats.position:

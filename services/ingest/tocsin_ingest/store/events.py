@@ -4,7 +4,6 @@ from uuid import UUID
 
 from tocsin.escalation.v1.internal_service_pb2 import (
     IncidentAcknowledged,
-    IncidentAlertsAdded,
     IncidentEvent,
     IncidentNoted,
     IncidentOpened,
@@ -36,14 +35,9 @@ def encode(org_id: str, incident_id: UUID, sequence: int, event: Event) -> bytes
         case Opened():
             message.opened.CopyFrom(_opened(event))
         case AlertsAdded():
-            message.alerts_added.CopyFrom(
-                IncidentAlertsAdded(
-                    alert_count=event.alert_count,
-                    severity=event.severity,  # type: ignore[arg-type]
-                    summary=event.summary,
-                    new_keys=event.new_keys,
-                )
-            )
+            added = message.alerts_added
+            added.alert_count, added.summary, added.new_keys = event.alert_count, event.summary, event.new_keys
+            added.severity = event.severity  # type: ignore[assignment]
         case Acknowledged(actor=actor):
             message.acknowledged.CopyFrom(IncidentAcknowledged(actor=actor))
         case Resolved():

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
+from tocsin_ingest.app.commit_batch import Entry, _Batch
 from tocsin_ingest.domain.decide import Alert, AlertState, Decision, Incident, Outcome
 from tocsin_ingest.domain.events import AlertsAdded
 from tocsin_ingest.domain.expiry import Expiry
@@ -155,3 +157,15 @@ def test_a_thousand_repeats_are_decided_twice() -> None:
     ]
     assert sorted(alert.count for alert in made.alerts.values()) == [1000, 1000]
     assert [incident.alert_count for incident in made.incidents.values()] == [2000]
+
+
+def test_each_of_two_alerts_that_come_late_again_and_again_is_answered_with_its_own_key() -> None:
+    late = [Entry("acme", replace(message(key, Action.TRIGGER), started=NOW)) for key in "ab"]
+    batch = _Batch(late * 3)
+    played = snapshot()
+    for each in late:
+        played.put_ended(each.message.key, NOW)
+    batch.fresh, batch.steps = batch._entries, played.play([each.message for each in batch._entries])
+    answers = [each for each in batch.answers() if isinstance(each, SendAlertResponse)]
+    assert {int(each.outcome) for each in answers} == {Outcome.IGNORED.value}
+    assert [each.dedup_key for each in answers] == [each.message.dedup_key for each in late] * 3

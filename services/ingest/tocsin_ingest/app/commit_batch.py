@@ -145,12 +145,13 @@ class _Batch:
         written: dict[int, bytes] = {}
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
             if not more:
-                answer = first[id(decision)] = _response(entry.message, decision)
+                answer = first[id(entry)] = _response(entry.message, decision)
+                written.pop(id(entry), None)
                 answers.append(answer)
                 continue
-            data = written.get(id(decision))
+            data = written.get(id(entry))
             if data is None:
-                data = written[id(decision)] = first[id(decision)].SerializeToString()
+                data = written[id(entry)] = first[id(entry)].SerializeToString()
             answer = SendAlertResponse.FromString(data)
             if decision.alert is not None:
                 answer.count += more

@@ -35,7 +35,7 @@ class _Lane(Generic[Item]):
         self.length = 0
         """Items in them."""
 
-    def take(self, most: int) -> "list[_Parcel[Item]]":
+    def take(self, most: int, alike: Callable[[Item], Hashable]) -> "list[_Parcel[Item]]":
         """Out of the queue: whole parcels, in their order, of `most` different items together.
 
         A parcel with too many new ones is left, and those of other calls behind it are taken still: calls that wait at the
@@ -44,12 +44,12 @@ class _Lane(Generic[Item]):
         batch: list[_Parcel[Item]] = []
         left: list[_Parcel[Item]] = []
         calls: set[int] = set()
-        different: set[int] = set()
+        different: set[Hashable] = set()
         total = 0
         while self.parcels and total < _REPEATS * most:
             parcel = self.parcels.popleft()
             items, _, call = parcel
-            found = different.union(map(id, items))
+            found = different.union(map(alike, items))
             fits = len(found) <= most and total + len(items) <= _REPEATS * most
             if id(call) not in calls and (fits or not batch):
                 different = found
@@ -91,9 +91,9 @@ class Batches(Generic[Item, Answer]):
     `together`: lanes in which at most so many items wait travel in one batch, so that a thousand lanes with one item each do not
     need a thousand batches. What more waits in goes by itself: it would make the batch long for all who are in it.
 
-    An item that is there several times (the same object) counts once for `most`, and `work` gets it as often as it came: what
-    is done once per item lets more of them travel together, up to `_REPEATS` times `most`. Calls of items that are in a batch
-    already travel with it before a call of other items that came first.
+    Items for which `alike` tells the same (without it: the same object) count once for `most`, and `work` gets each as often as
+    it came: what is done once for all of them lets more travel together, up to `_REPEATS` times `most`. Calls of items that are
+    in a batch already travel with it before a call of other items that came first.
 
     `work` answers each item with its answer or an exception. What it raises is the answer to the whole batch if it is a
     TocsinError (the database is away). Anything else may be one item's fault: the batch is repeated in halves, so that this
@@ -107,12 +107,14 @@ class Batches(Generic[Item, Answer]):
         most: int,
         waiting: int = 20_000,
         lane: Callable[[Item], Hashable] | None = None,
+        alike: Callable[[Item], Hashable] = id,
         at_once: int = 1,
         together: int = 0,
     ) -> None:
         self._work = work
         self._most = most
         self._lane = lane
+        self._alike = alike
         self._at_once = at_once
         self._together = together
         self._capacity = waiting
@@ -222,7 +224,7 @@ class Batches(Generic[Item, Answer]):
         return chosen
 
     async def _run(self, lanes: Sequence[Hashable]) -> None:
-        batch = [parcel for lane in lanes for parcel in self._lanes[lane].take(self._most)]
+        batch = [parcel for lane in lanes for parcel in self._lanes[lane].take(self._most, self._alike)]
         self._waiting -= sum(len(items) for items, _, _ in batch)
         try:
             await self._serve([parcel for parcel in batch if not parcel[1].cancelled()])

@@ -17,7 +17,7 @@ class IngestSettings(ServiceSettings):
     decrypts. Unset: AUTH_SIGNING_KEYS are used. Set it before you rotate those: what must be signed is answered 503 while no key
     decrypts."""
     batch_size: int = Field(500, ge=1, le=5000)
-    """Different alerts committed in one transaction; up to eight times as many when they repeat each other."""
+    """Dedup keys of which one transaction commits alerts; up to eight times as many alerts when several have one key."""
     batch_lanes: int = Field(4, ge=1, le=64)
     """Tenants whose batches are committed at the same time; each takes a database connection."""
     queue_capacity: int = Field(20_000, ge=100)

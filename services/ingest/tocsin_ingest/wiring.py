@@ -104,6 +104,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
         most=settings.batch_size,
         waiting=settings.queue_capacity,
         lane=lambda entry: entry.org_id,
+        alike=lambda entry: entry.message.key.bytes,
         at_once=min(settings.batch_lanes, settings.database_pool_size - 1),
     )
     metrics.watch_queue(lambda: commits.waiting)

@@ -199,6 +199,18 @@ async def test_two_calls_that_repeat_each_other_travel_together_past_a_third_one
     assert commits.batches[1:] == [a * 3, b * 2]
 
 
+async def test_items_that_are_alike_count_once(commits: Commits) -> None:
+    batches = Batches(commits, most=2, alike=lambda item: item[:2])
+    held = batches.enqueue("first")
+    await spin()
+    waiting = [batches.enqueue_each(part) for part in (["a1", "a2"], ["b1", "b2"], ["a1 again", "a2 again"])]
+    commits.gate.set()
+    for each in waiting:
+        await each.answers()
+    await held
+    assert commits.batches[1:] == [["a1", "a2", "a1 again", "a2 again"], ["b1", "b2"]]
+
+
 async def test_what_has_an_order_keeps_it_also_when_repeats_travel_together(commits: Commits) -> None:
     batches = Batches(commits, most=2)
     held = batches.enqueue("first")

@@ -1,6 +1,5 @@
 """One alert as it arrived: normalised and routed, ready to be decided."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
@@ -9,6 +8,7 @@ from tocsin_ingest.domain.expiry import Expiry
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.silences import Matched
 from tocsin_ingest.domain.thresholds import Threshold
+from tocsin_ingest.domain.values import value
 
 
 class Action(IntEnum):
@@ -20,7 +20,7 @@ class Action(IntEnum):
     NOTE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """`key` tells alerts apart and `group_key` incidents, see `tocsin_ingest.domain.fingerprint`.
 

@@ -27,7 +27,8 @@ from tocsin_kit.ids import new_id
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.scratch import scratch
 
-from tests.bench.bench_ingest_send import MIGRATIONS, noop_process, service_process
+from tests.bench.bench_ingest_send import MIGRATIONS
+from tests.bench.ingest_service import noop_process, service_process
 from tests.bench.report import report
 
 ALERTS = int(os.environ.get("TOCSIN_BENCH_ALERTS", "40000"))
@@ -106,7 +107,7 @@ async def main() -> None:
             for url in urls:
                 await upgrade(url, MIGRATIONS)
             await fill(urls[1])
-            async with noop_process() as noop, running(urls[0], noop) as empty, running(urls[1], noop) as full:
+            async with noop_process() as (noop, _), running(urls[0], noop) as empty, running(urls[1], noop) as full:
                 await compare(empty, full)
                 await let_go(full)
         finally:
@@ -189,10 +190,10 @@ def seconds(pid: int) -> float:
 
 @asynccontextmanager
 async def running(url: str, noop: str) -> AsyncIterator[Running]:
-    async with service_process(url, noop) as (target, token), grpc.aio.insecure_channel(target) as channel:
+    async with service_process(url, noop) as ingest, grpc.aio.insecure_channel(ingest.target) as channel:
         watch = await asyncpg.connect(url)
         try:
-            yield Running(url, pid_of(target), channel, token, watch)
+            yield Running(url, pid_of(ingest.target), channel, ingest.token, watch)
         finally:
             await watch.close()
 

@@ -92,6 +92,9 @@ configuration: $(READY) ## Generate docs/configuration.md from the settings clas
 configuration-check: $(READY) ## Look whether docs/configuration.md is stale
 	@$(PY) tools/configuration.py check
 
+pin: ## Name the images in .env by digest, as their registry has them now
+	@python3 tools/containers.py pin
+
 containers: $(READY) ## Validate the Dockerfile and docker-compose.yml with the real tools
 	@$(PY) tools/containers.py
 

@@ -1,4 +1,5 @@
-"""Containers: `check` the Dockerfile and docker-compose.yml with the real tools; `secrets` makes .env, once.
+"""Containers: `check` the Dockerfile and docker-compose.yml with the real tools; `secrets` makes .env, once; `pin` names its images
+by digest.
 
 Needs the standard library only, so that `python3 tools/containers.py secrets` works before anything is installed.
 """
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = "docker/Dockerfile"
 COMPOSE = "docker-compose.yml"
 EXAMPLE = ".env.example"
+IMAGE = re.compile(r"^#?(\w+_IMAGE)=([^\s@]+)$", re.MULTILINE)
+"""An image by name and tag, be it the one that is taken without a setting."""
 EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
 
 
@@ -136,14 +139,42 @@ def make_secrets(root: Path = ROOT) -> int:
     return 0
 
 
+def pin(root: Path = ROOT) -> int:
+    """Pull the images that .env names by a tag, and name them there by their digest, so that a moved tag changes nothing."""
+    target = root / ".env"
+    try:
+        docker, text = tool("docker"), target.read_text()
+        for name, image in IMAGE.findall(text):
+            found = digest_of(docker, image)
+            text = re.sub(rf"^#?{name}=.*$", f"{name}={found}", text, flags=re.MULTILINE)
+            print(f"{name}={found}")
+    except (Skipped, OSError, subprocess.CalledProcessError) as error:
+        print(f"containers: nothing was pinned: {error}", file=sys.stderr)
+        return 1
+    target.write_text(text)
+    return 0
+
+
+def digest_of(docker: str, image: str) -> str:
+    """`name@sha256:…` of what the registry has under this name now. Raises CalledProcessError."""
+    subprocess.run([docker, "pull", "--quiet", image], check=True, stdout=subprocess.DEVNULL)
+    form = "{{range .RepoDigests}}{{println .}}{{end}}"
+    told = subprocess.run(
+        [docker, "image", "inspect", "--format", form, image], check=True, capture_output=True, text=True
+    )
+    return told.stdout.split()[0]
+
+
 def main(arguments: list[str]) -> int:
     match arguments:
         case [] | ["check"]:
             return check()
         case ["secrets"]:
             return make_secrets()
+        case ["pin"]:
+            return pin()
         case _:
-            print("usage: containers.py [check | secrets]", file=sys.stderr)
+            print("usage: containers.py [check | secrets | pin]", file=sys.stderr)
             return 2
 
 

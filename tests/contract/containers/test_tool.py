@@ -95,3 +95,30 @@ def test_secrets_are_fresh_private_and_never_replaced(project: Path, capsys: pyt
     assert containers.make_secrets(project) == 1
     assert "exists already" in capsys.readouterr().err
     assert values["VALKEY_PASSWORD"] in made.read_text()
+
+
+def test_images_are_pinned_by_digest_and_all_else_stays(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's part is played by a program that knows the digest of any image."""
+    docker = project / "docker-here"
+    docker.write_text('#!/bin/sh\n[ "$1" = pull ] || echo "${5%:*}@sha256:0123"\n')
+    docker.chmod(0o755)
+    monkeypatch.setattr(containers, "tool", lambda name: str(docker))
+    assert containers.make_secrets(project) == 0
+    before = (project / ".env").read_text().splitlines()
+    assert containers.pin(project) == 0
+    after = (project / ".env").read_text().splitlines()
+    assert [new for old, new in zip(before, after, strict=True) if old != new] == [
+        "BASE_IMAGE=python@sha256:0123",
+        "POSTGRES_IMAGE=postgres@sha256:0123",
+        "VALKEY_IMAGE=valkey/valkey@sha256:0123",
+    ]
+    assert containers.pin(project) == 0, "what is pinned stays so"
+    assert (project / ".env").read_text().splitlines() == after
+
+
+def test_an_image_that_cannot_be_pulled_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "tool", lambda name: "false")
+    assert containers.make_secrets(project) == 0
+    before = (project / ".env").read_text()
+    assert containers.pin(project) == 1
+    assert (project / ".env").read_text() == before

@@ -8,10 +8,12 @@ from typing import Any
 import aiohttp
 import pytest
 from pydantic import SecretStr
+from tocsin_stack.ports import free_port
+from tocsin_testkit import chromium
 from tocsin_testkit.oidc_provider import CLIENT, SECRET, OidcProvider
 from yarl import URL
 
-from tests.store.notify.support import Notify, World
+from tests.store.notify.support import Notify, World, until
 
 BOARD = "https://board.example.com"
 
@@ -149,3 +151,30 @@ async def test_a_provider_that_is_away_is_told_and_the_token_still_works(
     assert "the login provider cannot be reached" in browser.text
     assert 'name="token"' in browser.text
     await provider.start()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="chromium is not installed (Debian: apt install chromium)")
+async def test_a_real_browser_comes_back_from_the_provider_and_is_logged_in(
+    world: World, provider: OidcProvider
+) -> None:
+    """Without scripts. Whether its cookies are shown after a way over another site, only a browser can tell."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    provider.url = provider.url.replace("127.0.0.1", "localhost")  # another site than the board's
+    provider.returns_to = f"{base}/board/login/oidc/done"
+    listen: dict[str, Any] = {"http_listen": f"127.0.0.1:{port}"}
+    async with world.replica(**settings(provider, base), **listen), chromium.phone(scripts=False) as phone:
+        await phone.opens(f"{base}/board/login")
+        link = await phone.asks("document.querySelector('a[href$=oidc]').href")
+        await phone.opens(link)
+
+        async def on_the_board() -> bool:
+            return bool(await phone.asks("location.pathname") == "/board")
+
+        await until(on_the_board)
+        await until(lambda: _says(phone, "Log out"))
+
+
+async def _says(phone: chromium.Phone, words: str) -> bool:
+    return words in str(await phone.asks("document.body.innerText"))

@@ -1,0 +1,189 @@
+"""Scheduled messages: made and cancelled, a million that wait, ten thousand that are due at one instant.
+
+notify runs as its own process on PostgreSQL with fsync. Its processor time is what the kernel counts for it. Floors: of the calls,
+as many calls that read nothing but an empty list; of what waits, the same process without any; of what is due, 5 seconds; of the
+pages beside, their latency before.
+"""
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import grpc
+from redis.asyncio import Redis
+from tocsin.notify.v1 import message_service_pb2 as pb
+from tocsin.notify.v1 import notification_pb2
+from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
+from tocsin_kit.auth import SigningKeys, mint
+
+from tests.bench.bench_notify_delivery import KEYS, Receiver, notify
+from tests.bench.bench_notify_digests import DIGESTS, Mailbox, Pages, floor_seconds
+from tests.bench.report import report
+
+CALLS: Final = 10_000
+AT_ONCE: Final = 100
+WAITING: Final = int(os.environ.get("BENCH_WAITING", "1000000"))
+WATCHED_SECONDS: Final = 20.0
+DUE: Final = DIGESTS
+TENANTS: Final = 50
+CALM: Final = 200
+_INSERT: Final = """
+INSERT INTO messages (id, org_id, sender, user_id, channel, address, subject, body, about, urgency, send_time)
+SELECT gen_random_uuid(), 'org-' || number % $1, 'users/bench', '', 'email', 'u' || number || '@example.com', '', 'Standup.', '',
+  'low', now() + $3::interval + number * $4::interval
+FROM generate_series(0, $2 - 1) AS number
+"""
+
+
+async def main() -> None:
+    receiver, mailbox = Receiver(), Mailbox()
+    await asyncio.gather(receiver.start(), mailbox.start())
+    around = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": str(mailbox.port),
+        "SMTP_CONNECTIONS": "50",
+        "TENANT_RPCS_PER_SECOND": "1000000",
+        "NOTIFY_TENANT_SCHEDULED_MESSAGES": "10000000",
+        "NOTIFY_TENANT_ADDRESSED_MESSAGES_PER_MINUTE": "10000000",
+        "NOTIFY_TENANT_NOTIFICATIONS_PER_MINUTE": "10000000",
+        "NOTIFY_RETENTION_DAYS": "400",
+    }
+    async with notify(receiver, **around) as (channel, admin):
+        await calls(channel)
+        await due_at_once(channel, receiver, mailbox, admin)
+        await pending(admin)
+    floor = await floor_seconds(mailbox)
+    report(f"notify.scheduled: {DUE} mails by one session", floor, "s", floor, 1.0)
+    await receiver.stop()
+
+
+async def calls(channel: grpc.aio.Channel) -> None:
+    """Calls that are committed when they are answered."""
+    token = mint(SigningKeys.parse(KEYS), org_id="org-0", subject="users/bench", scopes=("messages:write",), ttl=1800)
+    metadata = (("authorization", f"Bearer {token}"),)
+    reader = mint(SigningKeys.parse(KEYS), org_id="org-x", subject="users/bench", scopes=("messages:read",), ttl=1800)
+    stub, nobody = MessageServiceStub(channel), (("authorization", f"Bearer {reader}"),)
+    made: list[str] = []
+
+    async def schedule() -> None:
+        message = pb.Message(text="Standup.")
+        message.address.channel, message.address.address = notification_pb2.CHANNEL_EMAIL, "ana@example.com"
+        message.send_time.FromSeconds(int(time.time()) + 30 * 86_400)
+        made.append((await stub.SendMessage(pb.SendMessageRequest(message=message), metadata=metadata)).message.name)
+
+    async def cancel() -> None:
+        answer = await stub.CancelMessage(pb.CancelMessageRequest(name=made.pop()), metadata=metadata)
+        assert answer.in_time
+
+    async def nothing() -> None:
+        await stub.ListMessages(pb.ListMessagesRequest(), metadata=nobody)
+
+    await repeated(nothing, 1000)
+    least, least_cpu = await repeated(nothing, CALLS)
+    for name, call in (("scheduled", schedule), ("cancelled", cancel)):
+        rate, cpu = await repeated(call, CALLS)
+        report(f"notify.messages_{name}", rate, "calls/s", least, rate / least)
+        report(f"notify.messages_{name}: processor time of a call", cpu, "ms", least_cpu, cpu / least_cpu)
+
+
+async def repeated(call: Callable[[], Awaitable[None]], count: int) -> tuple[float, float]:
+    """Calls per second, and milliseconds of notify's processor time for each."""
+
+    async def lane() -> None:
+        for _ in range(count // AT_ONCE):
+            await call()
+
+    began, cpu = time.monotonic(), processor_seconds()
+    await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
+    return count / (time.monotonic() - began), (processor_seconds() - cpu) * 1000 / count
+
+
+async def due_at_once(
+    channel: grpc.aio.Channel, receiver: Receiver, mailbox: Mailbox, admin: asyncpg.Connection
+) -> None:
+    """From the instant until the last was handed to the mail server, with pages beside."""
+    token = mint(SigningKeys.parse(KEYS), org_id="*", subject="services/bench", scopes=("internal",), ttl=1800)
+    pages = Pages(channel, receiver, (("authorization", f"Bearer {token}"),))
+    await pages.paced(lambda: pages.count < 50)
+    pages.waits.clear()
+    await pages.paced(lambda: pages.count < 50 + CALM)
+    calm, pages.waits = pages.waits, []
+    await admin.execute(_INSERT, TENANTS, DUE, "5 seconds", "0 seconds")
+    left = float(
+        await admin.fetchval("SELECT extract(epoch FROM min(send_time) - now()) FROM messages WHERE org_id = 'org-1'")
+    )
+    instant, cpu = time.monotonic() + left, processor_seconds()
+    sending = asyncio.create_task(mailbox.until(DUE))
+    await pages.paced(lambda: not sending.done())
+    took = time.monotonic() - instant
+    report(f"notify.scheduled: {DUE} due at one instant, handed over", took, "s", 5.0, took / 5.0)
+    each = (processor_seconds() - cpu) * 1000 / DUE
+    report("notify.scheduled: processor time of one that is due", each, "ms", each, 1.0)
+    for name, place in (("p50", 49), ("p99", 98)):
+        value = statistics.quantiles(pages.waits, n=100)[place] * 1000
+        least = statistics.quantiles(calm, n=100)[place] * 1000
+        report(f"notify.submit_to_webhook_beside_scheduled.{name}", value, "ms", least, value / least)
+
+
+async def pending(admin: asyncpg.Connection) -> None:
+    """What a million that wait cost: processor time while nothing is due, and bytes of Redis."""
+    redis = Redis.from_url(redis_url())
+    idle = await watched()
+    await redis.flushall()
+    before = (await redis.info("memory"))["used_memory"]
+    await admin.execute(_INSERT, TENANTS, WAITING, "1 day", "1 second")
+    await redis.flushall()  # notify notices, and fills it from the rows
+    while (size := (await redis.info("memory"))["used_memory"]) - before < 50 * WAITING or size != await still(redis):
+        await asyncio.sleep(1)
+    each = (size - before) / WAITING
+    report(f"notify.scheduled: Redis for each of {WAITING} that wait", each, "bytes", 400.0, each / 400)
+    await asyncio.sleep(5)
+    share = await watched()
+    report(f"notify.scheduled: part of a core while {WAITING} wait", share, "of a core", idle, share / idle)
+    await redis.aclose()
+
+
+async def still(redis: Redis) -> int:
+    """The same once more, two seconds later."""
+    await asyncio.sleep(2)
+    size: int = (await redis.info("memory"))["used_memory"]
+    return size
+
+
+async def watched() -> float:
+    """The part of a core that notify uses."""
+    began, cpu = time.monotonic(), processor_seconds()
+    await asyncio.sleep(WATCHED_SECONDS)
+    return (processor_seconds() - cpu) / (time.monotonic() - began)
+
+
+def processor_seconds() -> float:
+    """Of notify, since it began (proc(5): fields 14 and 15 of stat)."""
+    fields = (_notify() / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def redis_url() -> str:
+    """That of the running notify."""
+    environment = (_notify() / "environ").read_bytes().split(b"\0")
+    return next(each for each in environment if each.startswith(b"REDIS_URL=")).decode().partition("=")[2]
+
+
+def _notify() -> Path:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and b"tocsin_notify" in (folder / "cmdline").read_bytes():
+                return folder
+        except OSError:
+            continue  # it has ended
+    raise LookupError("notify does not run")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

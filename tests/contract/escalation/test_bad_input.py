@@ -81,6 +81,15 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
         (policy(levels=[level(condition=when(windows=[WEEKS]))]), "policy.levels[0].condition.windows[0]"),
         (policy(next_policy="night"), "policy.next_policy"),
         (pp.CreatePolicyRequest(policy_id="me", policy=policy(next_policy="policies/me").policy), "policy.next_policy"),
+        (policy(unresolved_after=Duration(seconds=60)), "policy.unresolved_target"),
+        (policy(unresolved_target=ANA), "policy.unresolved_after"),
+        (policy(unresolved_target=ANA, unresolved_after=Duration(seconds=59)), "policy.unresolved_after"),
+        (
+            policy(
+                unresolved_after=Duration(seconds=60), unresolved_target=target_pb2.Target(schedule="schedules/web")
+            ),
+            "policy.unresolved_target",
+        ),
         (policy(repeat_count=10), "policy.repeat_count"),
         (policy(display_name=""), "policy.display_name"),
         (policy(display_name="x" * 256), "policy.display_name"),

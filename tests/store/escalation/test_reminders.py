@@ -2,24 +2,26 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
 from tocsin.notify.v1 import internal_service_pb2, notification_pb2
-from tocsin_escalation.app import reminders
+from tocsin_escalation.app import policies, reminders
 from tocsin_escalation.app.reminders import Remind, Wanted
 from tocsin_escalation.domain.events import Acknowledged, Resolved, Snoozed, Unacknowledged
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState
+from tocsin_escalation.store import policies as stored_policies
 from tocsin_escalation.store.reminders import ReminderRow
 from tocsin_kit.budgets import OBJECTS, Budgets, Limit
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
-from tests.store.escalation.recorders import ORG, Desk
+from tests.store.escalation.recorders import ORG, POLICY, Desk
 
 HOUR = timedelta(hours=1)
 
@@ -133,6 +135,27 @@ async def test_one_of_nothing_but_its_text_comes_to_each_of_a_team_until_it_is_s
     assert len(await sent(desk)) == 4
     after = await now(desk, row)
     assert (after.state, after.state_reason, after.sent_count) == (ReminderState.STOPPED, "stopped by users/ben", 2)
+
+
+async def test_a_policy_tells_of_what_is_unresolved_after_hours_acknowledged_or_not(desk: Desk) -> None:
+    told = replace(POLICY, id="long", unresolved_after=4 * HOUR, unresolved_target=Target(TargetKind.USER, "ben"))
+    await desk.db.run(ORG, lambda tx: policies.create(tx, told, "Long", False))
+    held, over = await desk.opens(policy="long"), await desk.opens(policy="long")
+    await desk.opens()
+    await desk.take(held, Acknowledged("users/ana"))
+    await desk.passes(hours=3)
+    await remind(desk)
+    assert await sent(desk) == []
+    await desk.take(over, Resolved("users/ana"))
+    await desk.passes(hours=1, seconds=1)
+    await remind(desk)
+    [job] = await sent(desk)
+    assert (job.incident, job.user, job.actor) == (f"incidents/{held}", "users/ben", "policies/long")
+    assert (job.title, job.text) == ("Reminder: db down", "The incident is acknowledged.")
+    assert job.outlasts_acknowledge
+    async with desk.db.transaction(ORG) as tx:
+        read = (await stored_policies.get(tx, "long")).policy  # type: ignore[union-attr]
+    assert read == told, "it is kept with its policy"
 
 
 async def test_only_the_end_of_its_incident_stops_one_that_comes_once(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """What ingest says became of incidents: the way escalations begin and end."""
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
 
-from tocsin_escalation.app import sharing, turning
+from tocsin_escalation.app import sharing, turning, unresolved
 from tocsin_escalation.app.advance import Known, OrgTarget, Overtaken, Step, advance, following
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.domain.choice import choose
@@ -191,6 +191,7 @@ async def _apply(
             started = dict[_Chosen, Started]()
             steps = [_step(each, found, known.people, now, started) for each in applied]
             await advance(tx, [*steps, *followed], effects, known, entries=False)
+            await unresolved.plan(tx, _opened(steps), now)
         return [each.result for each in placed]
 
     try:
@@ -199,6 +200,13 @@ async def _apply(
         if begun and error.reason == reasons.ERROR_REASON_DATABASE_UNAVAILABLE:
             raise _Lost from error
         raise
+
+
+def _opened(steps: Sequence[Step]) -> Iterator[tuple[str, UUID, Policy | None]]:
+    """The incidents that begin with one of these and are not over by now."""
+    for step in steps:
+        if isinstance(step.event, Started) and not step.event.over_by:
+            yield step.org_id, step.incident_id, step.event.policy
 
 
 def _because_of(

@@ -88,6 +88,13 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
         named.append((f"{at}.fallback_target", policy.fallback_target))
     elif policy.on_gap is GapChoice.FALLBACK:
         raise invalid(f"{at}.fallback_target", "must be set, because on_gap says that it is paged instead of a gap")
+    if (policy.unresolved_after is None) != (policy.unresolved_target is None):
+        lacking = "unresolved_target" if policy.unresolved_target is None else "unresolved_after"
+        raise invalid(f"{at}.{lacking}", "must be set, or neither `unresolved_after` nor `unresolved_target`")
+    if policy.unresolved_target:
+        if policy.unresolved_target.kind is TargetKind.SCHEDULE:
+            raise invalid(f"{at}.unresolved_target", "must be a user or a team")
+        named.append((f"{at}.unresolved_target", policy.unresolved_target))
     if policy.team:
         named.append((f"{at}.team", Target(TargetKind.TEAM, policy.team)))
     if policy.next_policy == policy.id:

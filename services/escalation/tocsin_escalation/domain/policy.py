@@ -67,6 +67,9 @@ class Policy:
     page_raised_urgency: bool = True
     on_gap: GapChoice = GapChoice.SKIP
     next_policy: str = ""
+    unresolved_after: timedelta | None = None
+    unresolved_target: Target | None = None
+    """Who is reminded so long after the opening of an incident that is not resolved by then. Both or neither."""
 
     @property
     def has_turns(self) -> bool:

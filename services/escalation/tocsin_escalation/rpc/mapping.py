@@ -161,6 +161,8 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         page_raised_urgency=message.urgency_raise != policy_service_pb2.URGENCY_RAISE_NOTE,
         on_gap=GAP_CHOICE_NAMES.get(message.on_gap, GapChoice.SKIP),
         next_policy=message.next_policy.removeprefix("policies/"),
+        unresolved_after=message.unresolved_after.ToTimedelta() if message.HasField("unresolved_after") else None,
+        unresolved_target=target_from(message.unresolved_target) if message.HasField("unresolved_target") else None,
     )
 
 
@@ -206,6 +208,8 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         else policy_service_pb2.URGENCY_RAISE_NOTE,
         on_gap=GAP_CHOICES.get(policy.on_gap, policy_service_pb2.GAP_CHOICE_UNSPECIFIED),
         next_policy=f"policies/{policy.next_policy}" if policy.next_policy else "",
+        unresolved_after=duration(policy.unresolved_after),
+        unresolved_target=target_to(policy.unresolved_target) if policy.unresolved_target else None,
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),

@@ -41,6 +41,8 @@ WRITABLE = (
     "urgency_raise",
     "on_gap",
     "next_policy",
+    "unresolved_after",
+    "unresolved_target",
 )
 
 

@@ -56,6 +56,7 @@ def to_json(policy: Policy) -> str:
             "page_raised_urgency": policy.page_raised_urgency,
             "on_gap": policy.on_gap,
             **({"next_policy": policy.next_policy} if policy.next_policy else {}),
+            **({"unresolved": _unresolved_to(policy)} if policy.unresolved_target else {}),
         },
         separators=(",", ":"),
     )
@@ -85,7 +86,13 @@ def from_json(text: str) -> Policy:
         page_raised_urgency=data.get("page_raised_urgency", True),  # policies of before have none
         on_gap=GapChoice(data.get("on_gap", GapChoice.SKIP)),
         next_policy=data.get("next_policy", ""),
+        unresolved_after=_duration(data["unresolved"]["after"]) if "unresolved" in data else None,
+        unresolved_target=parse_target(data["unresolved"]["target"]) if "unresolved" in data else None,
     )
+
+
+def _unresolved_to(policy: Policy) -> dict[str, Any]:
+    return {"after": _seconds(policy.unresolved_after), "target": str(policy.unresolved_target)}
 
 
 def _condition_to(condition: Condition) -> dict[str, Any]:

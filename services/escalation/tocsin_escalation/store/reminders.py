@@ -91,6 +91,12 @@ FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $
   AS g(org_id, id, state, reason, next_time, sent)
 WHERE r.id = g.id AND r.org_id = g.org_id
 """
+_INSERT_ALL: Final = """
+INSERT INTO reminders (org_id, id, incident_id, user_id, team_id, next_time, creator, text)
+SELECT org_id, id, incident_id, user_id, team_id, next_time, creator, ''
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+  AS n(org_id, id, incident_id, user_id, team_id, next_time, creator)
+"""
 _STANDINGS: Final = f"""
 SELECT {columns(Standing, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
 JOIN escalations e ON e.incident_id = g.incident_id AND e.org_id IS NOT DISTINCT FROM g.org_id
@@ -113,6 +119,20 @@ async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
             new.creator,
             new.team_id,
         )
+    )
+
+
+async def insert_all(tx: Tx, news: Sequence[tuple[str, NewReminder]]) -> None:
+    """Scheduled ones of several tenants, each of which comes once and has no text."""
+    await tx.execute(
+        _INSERT_ALL,
+        [org_id for org_id, _ in news],
+        [new.id for _, new in news],
+        [new.incident_id for _, new in news],
+        [new.user_id for _, new in news],
+        [new.team_id for _, new in news],
+        [new.next_time for _, new in news],
+        [new.creator for _, new in news],
     )
 
 

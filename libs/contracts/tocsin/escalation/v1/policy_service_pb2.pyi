@@ -337,6 +337,8 @@ class Policy(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     ON_GAP_FIELD_NUMBER: _builtins.int
     NEXT_POLICY_FIELD_NUMBER: _builtins.int
+    UNRESOLVED_AFTER_FIELD_NUMBER: _builtins.int
+    UNRESOLVED_TARGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -391,6 +393,16 @@ class Policy(_message.Message):
         for which no level is, and gaps of the coming days.
         """
 
+    @_builtins.property
+    def unresolved_after(self) -> _duration_pb2.Duration:
+        """How long after its opening an incident that is not resolved is told of, acknowledged or not: a reminder of ReminderService, made when
+        the incident opens, comes then, once. One minute to 30 days; set exactly when `unresolved_target` is.
+        """
+
+    @_builtins.property
+    def unresolved_target(self) -> _target_pb2.Target:
+        """Who is told: a user or a team."""
+
     def __init__(
         self,
         *,
@@ -410,10 +422,12 @@ class Policy(_message.Message):
         warnings: _abc.Iterable[Global___PolicyWarning] | None = ...,
         on_gap: Global___GapChoice.ValueType = ...,
         next_policy: _builtins.str = ...,
+        unresolved_after: _duration_pb2.Duration | None = ...,
+        unresolved_target: _target_pb2.Target | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "unresolved_after", b"unresolved_after", "unresolved_target", b"unresolved_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "next_policy", b"next_policy", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "next_policy", b"next_policy", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "unresolved_after", b"unresolved_after", "unresolved_target", b"unresolved_target", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -113,7 +114,7 @@ async def due_at_once(
     pages.waits.clear()
     await pages.paced(lambda: pages.count < 50 + CALM)
     calm, pages.waits = pages.waits, []
-    await admin.execute(_INSERT, TENANTS, DUE, "5 seconds", "0 seconds")
+    await admin.execute(_INSERT, TENANTS, DUE, timedelta(seconds=5), timedelta())
     left = float(
         await admin.fetchval("SELECT extract(epoch FROM min(send_time) - now()) FROM messages WHERE org_id = 'org-1'")
     )
@@ -136,7 +137,7 @@ async def pending(admin: asyncpg.Connection) -> None:
     idle = await watched()
     await redis.flushall()
     before = (await redis.info("memory"))["used_memory"]
-    await admin.execute(_INSERT, TENANTS, WAITING, "1 day", "1 second")
+    await admin.execute(_INSERT, TENANTS, WAITING, timedelta(days=1), timedelta(seconds=1))
     await redis.flushall()  # notify notices, and fills it from the rows
     while (size := (await redis.info("memory"))["used_memory"]) - before < 50 * WAITING or size != await still(redis):
         await asyncio.sleep(1)

@@ -11,6 +11,8 @@ from tocsin.escalation.v1 import schedule_pb2 as sp
 from tocsin.escalation.v1 import schedule_service_pb2 as pb
 from tocsin_testkit.tenant import Tenant
 
+from tests.contract.errors import failure
+
 
 def time(value: datetime) -> Timestamp:
     message = Timestamp()
@@ -141,6 +143,41 @@ async def test_whoever_is_away_is_not_paged_and_the_next_of_the_line_up_steps_in
     assert [each.name for each in listed.absences] == [made.name]
     await tenant.admin.schedules.DeleteAbsence(pb.DeleteAbsenceRequest(name=made.name))
     assert list((await on_call(tenant, name)).users) == [ana.name]
+
+
+async def test_overrides_of_a_whole_holiday_come_together_or_not_at_all(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = await now(tenant)
+    await tenant.schedule("web", ana)
+    await tenant.schedule("db", ana)
+
+    def wanted(*days: float) -> list[sp.Override]:
+        """Half a day each, in both schedules by turns."""
+        starts = [began + timedelta(days=day) for day in days]
+        return [
+            sp.Override(
+                schedule=f"schedules/{schedule}", start_time=time(start), end_time=time(start + timedelta(hours=12))
+            )
+            for start, schedule in zip(starts, ("web", "db", "web", "db"), strict=False)
+        ]
+
+    calls = tenant.admin.schedules
+    for each in (several := wanted(1, 2, 3)):
+        each.users.append(ben.name)
+    made = (await calls.BatchCreateOverrides(pb.BatchCreateOverridesRequest(overrides=several))).overrides
+    assert [(each.schedule, each.start_time, list(each.users)) for each in made] == [
+        (each.schedule, each.start_time, [ben.name]) for each in several
+    ]
+    error = await failure(calls.BatchCreateOverrides(pb.BatchCreateOverridesRequest(overrides=wanted(4, -2))))
+    assert (error.reason, *error.fields) == ("INVALID_FIELD", "overrides[1].end_time")
+    strangers = wanted(4, 5)
+    strangers[1].schedule = "schedules/nothing"
+    error = await failure(calls.BatchCreateOverrides(pb.BatchCreateOverridesRequest(overrides=strangers)))
+    assert (error.reason, *error.fields) == ("SCHEDULE_NOT_FOUND", "overrides[1].schedule")
+    error = await failure(calls.BatchCreateOverrides(pb.BatchCreateOverridesRequest()))
+    assert (error.reason, *error.fields) == ("INVALID_FIELD", "overrides")
+    listed = (await calls.ListOverrides(pb.ListOverridesRequest(schedule="schedules/web"))).overrides
+    assert [each.name for each in listed] == [made[0].name, made[2].name], "nothing of those that failed"
 
 
 async def test_within_a_fixed_period_only_its_shifts_count(tenant: Tenant) -> None:

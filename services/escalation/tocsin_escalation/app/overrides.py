@@ -23,17 +23,33 @@ MOST_SHIFTS: Final = 1500
 schedule works on each of them for each boundary, so without a bound a tenant could make a question cost minutes."""
 
 
-async def create_override(tx: Tx, row: OverrideRow) -> OverrideRow:
-    """A new override. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED."""
-    named = [("override.schedule", Target(TargetKind.SCHEDULE, row.schedule_id)), *_users("override", row.users)]
+async def create_override(tx: Tx, row: OverrideRow, field: str = "override") -> OverrideRow:
+    """A new override. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED.
+
+    `field` holds it in the request.
+    """
+    named = [(f"{field}.schedule", Target(TargetKind.SCHEDULE, row.schedule_id)), *_users(field, row.users)]
     if row.scope is Scope.PERSON:
-        named.append(("override.user", Target(TargetKind.USER, row.replaced)))
+        named.append((f"{field}.user", Target(TargetKind.USER, row.replaced)))
     await targets.check(tx, named)
     schedule = await must(tx, row.schedule_id, lock=True)
     if row.scope is Scope.LAYER and row.replaced not in {layer.id for layer in current(schedule.layers)}:
-        raise invalid("override.layer_id", f"schedules/{schedule.id} has no layer {row.replaced}")
-    start = await planned.begin(tx, overrides.TABLE, row, row.schedule_id, "override")
+        raise invalid(f"{field}.layer_id", f"schedules/{schedule.id} has no layer {row.replaced}")
+    start = await planned.begin(tx, overrides.TABLE, row, row.schedule_id, field)
     return await overrides.insert(tx, replace(row, start_time=start))
+
+
+async def create_overrides(tx: Tx, rows: Sequence[OverrideRow]) -> list[OverrideRow]:
+    """Several, in their order. Raises as `create_override` does."""
+    named = [
+        (f"overrides[{number}].schedule", Target(TargetKind.SCHEDULE, row.schedule_id))
+        for number, row in enumerate(rows)
+    ]
+    await targets.check(tx, named)
+    # In one order, whatever the order of the request: two that come at once do not wait for each other.
+    for id_ in sorted({row.schedule_id for row in rows}):
+        await must(tx, id_, lock=True)
+    return [await create_override(tx, row, f"overrides[{number}]") for number, row in enumerate(rows)]
 
 
 async def create_fixed_period(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:

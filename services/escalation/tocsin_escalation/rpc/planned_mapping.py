@@ -12,14 +12,14 @@ from tocsin_escalation.store.fixed_periods import FixedPeriodRow
 from tocsin_escalation.store.overrides import OverrideRow
 
 
-def override_from(message: pb.Override) -> OverrideRow:
-    """An override of the contract, with a new id. Raises INVALID_FIELD for times that cannot be."""
+def override_from(message: pb.Override, field: str = "override") -> OverrideRow:
+    """An override of the contract, which `field` holds, with a new id. Raises INVALID_FIELD for times that cannot be."""
     scope = {"layer_id": Scope.LAYER, "user": Scope.PERSON}.get(message.WhichOneof("of") or "", Scope.SCHEDULE)
     return OverrideRow(
         id=new_id(),
         schedule_id=message.schedule.removeprefix("schedules/"),
-        start_time=time_of(mapping.whole_minute(message.start_time, "override.start_time")),
-        end_time=time_of(mapping.whole_minute(message.end_time, "override.end_time")),
+        start_time=time_of(mapping.whole_minute(message.start_time, f"{field}.start_time")),
+        end_time=time_of(mapping.whole_minute(message.end_time, f"{field}.end_time")),
         scope=scope,
         replaced=message.layer_id or message.user.removeprefix("users/"),
         users=mapping.ids_of(message.users),

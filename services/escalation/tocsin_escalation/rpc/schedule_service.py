@@ -171,6 +171,20 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
         return await self._once("CreateOverride", request, pb.CreateOverrideResponse, take)
 
+    async def BatchCreateOverrides(
+        self, request: pb.BatchCreateOverridesRequest, context: Context
+    ) -> pb.BatchCreateOverridesResponse:
+        async def take(tx: Tx) -> pb.BatchCreateOverridesResponse:
+            author = current_call().principal.subject
+            wanted = [
+                replace(plans.override_from(each, f"overrides[{number}]"), author=author)
+                for number, each in enumerate(request.overrides)
+            ]
+            made = await overrides.create_overrides(tx, wanted)
+            return pb.BatchCreateOverridesResponse(overrides=map(plans.override_to, made))
+
+        return await self._once("BatchCreateOverrides", request, pb.BatchCreateOverridesResponse, take)
+
     async def ListOverrides(self, request: pb.ListOverridesRequest, context: Context) -> pb.ListOverridesResponse:
         schedule = request.schedule.removeprefix("schedules/")
         rows, token = await self._planned(request, override_store.TABLE, schedule)

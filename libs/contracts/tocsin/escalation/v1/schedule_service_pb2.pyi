@@ -782,6 +782,58 @@ class CreateOverrideResponse(_message.Message):
 Global___CreateOverrideResponse: _TypeAlias = CreateOverrideResponse  # noqa: Y015
 
 @_typing.final
+class BatchCreateOverridesRequest(_message.Message):
+    """Request of BatchCreateOverrides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.Override]:
+        """1 to 100; the name, author and create_time of each are ignored."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        overrides: _abc.Iterable[_schedule_pb2.Override] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateOverridesRequest: _TypeAlias = BatchCreateOverridesRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateOverridesResponse(_message.Message):
+    """Response of BatchCreateOverrides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.Override]:
+        """The overrides, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        overrides: _abc.Iterable[_schedule_pb2.Override] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateOverridesResponse: _TypeAlias = BatchCreateOverridesResponse  # noqa: Y015
+
+@_typing.final
 class ListOverridesRequest(_message.Message):
     """Request of ListOverrides."""
 

@@ -90,6 +90,11 @@ class ScheduleServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateOverrides = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/BatchCreateOverrides',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesResponse.FromString,
+                _registered_method=True)
         self.ListOverrides = channel.unary_unary(
                 '/tocsin.escalation.v1.ScheduleService/ListOverrides',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListOverridesRequest.SerializeToString,
@@ -249,6 +254,15 @@ class ScheduleServiceServicer:
 
     def CreateOverride(self, request, context):
         """Puts other users on call for a while.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateOverrides(self, request, context):
+        """Makes several overrides in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """
@@ -434,6 +448,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.CreateOverride,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideResponse.SerializeToString,
+            ),
+            'BatchCreateOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateOverrides,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesResponse.SerializeToString,
             ),
             'ListOverrides': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOverrides,
@@ -804,6 +823,33 @@ class ScheduleService:
             '/tocsin.escalation.v1.ScheduleService/CreateOverride',
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateOverrideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/BatchCreateOverrides',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateOverridesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,11 @@ class ScheduleServiceStub:
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
+    BatchCreateOverrides: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.BatchCreateOverridesRequest, _schedule_service_pb2.BatchCreateOverridesResponse]
+    """Makes several overrides in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
     ListOverrides: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOverridesRequest, _schedule_service_pb2.ListOverridesResponse]
     """Lists overrides by their end, those that have ended only if asked."""
     DeleteOverride: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteOverrideRequest, _schedule_service_pb2.DeleteOverrideResponse]
@@ -178,6 +183,11 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """
     CreateOverride: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateOverrideRequest, _schedule_service_pb2.CreateOverrideResponse]  # type: ignore[assignment]
     """Puts other users on call for a while.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
+    BatchCreateOverrides: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.BatchCreateOverridesRequest, _schedule_service_pb2.BatchCreateOverridesResponse]  # type: ignore[assignment]
+    """Makes several overrides in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
@@ -348,6 +358,17 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.CreateOverrideResponse, _abc.Awaitable[_schedule_service_pb2.CreateOverrideResponse]]:
         """Puts other users on call for a while.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateOverrides(
+        self,
+        request: _schedule_service_pb2.BatchCreateOverridesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.BatchCreateOverridesResponse, _abc.Awaitable[_schedule_service_pb2.BatchCreateOverridesResponse]]:
+        """Makes several overrides in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """

@@ -88,8 +88,9 @@ def _add(
     return passed_over
 
 
-@lru_cache(on_call.KEPT)
+@lru_cache(2 * on_call.KEPT)
 def _kept(schedule: Schedule, since: int, minutes: int) -> tuple[Shift, ...]:
+    """Notices and changes look at different lengths of time, each of them at every schedule."""
     return _resolved(schedule, since, minutes)
 
 

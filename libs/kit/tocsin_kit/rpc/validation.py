@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from tocsin_kit.errors import FieldViolation, invalid_fields
 from tocsin_kit.rpc.bounds import bounds_of, key_path
+from tocsin_kit.rpc.pattern_words import in_words
 from tocsin_kit.rpc.storable import make_storable, repairs
 from tocsin_kit.rpc.sure import sure_of
 
@@ -60,7 +61,7 @@ def _by_field(violations: list[protovalidate.Violation], prefix: str) -> list[Fi
         proto = violation.proto
         path = _path(proto.field, prefix)
         if path not in found and len(found) < MAX_VIOLATIONS:
-            found[path] = FieldViolation(path, proto.message or f"breaks the rule {proto.rule_id}")
+            found[path] = FieldViolation(path, in_words(proto.message) or f"breaks the rule {proto.rule_id}")
     return list(found.values())
 
 

@@ -1,8 +1,10 @@
 """Services of the tests start as forks of a process that has imported them: two seconds of imports, paid once a worker.
 
-A fork runs the same `python -m tocsin_… serve` in a process of its own, with its own environment, session, signals and
-output. What reads the command line of a running service, or wants another interpreter, starts it by `subprocess`; so
-does everything that tests the launcher.
+What all services import is imported once: by the stem, of which the process that has imported one service is a fork.
+
+A service's fork runs the same `python -m tocsin_… serve` in a process of its own, with its own environment, session, signals
+and output. What reads the command line of a running service, or wants another interpreter, starts it by `subprocess`; so does
+everything that tests the launcher.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ _LARGEST: Final = 1 << 17
 """Bytes of one request: the arguments and the environment."""
 _READ_BEFORE: Final = ("PYTHON", "LD_", "MALLOC_", "LANG", "LC_")
 """Variables that an interpreter or a library reads before a fork could change them."""
+_SHARED: Final = ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", "tocsin_kit.db.tables", "tocsin_timers")
 _SERVICES: Final = frozenset(spec.module for spec in SERVICES)
 
 
@@ -42,10 +45,14 @@ def install() -> None:
 def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
     """Start `python -m MODULE …`, which gets the signal when this process dies. None if it needs its own interpreter."""
     with _lock:
+        if not _stems:
+            _stems.append(_Stem(env))
+        if _early(env) != _stems[0].early:
+            return None
         parent = _parents.get(module)
         if parent is None:
-            parent = _parents[module] = _Parent(module, env)
-        return parent.fork((module, *arguments), env, stop_signal) if _early(env) == parent.early else None
+            parent = _parents[module] = _Parent(_stems[0].branch(module))
+        return parent.fork((module, *arguments), env, stop_signal)
 
 
 def _start(program: Sequence[str], env: Mapping[str, str], stop_signal: signal.Signals) -> "Forked | None":
@@ -95,20 +102,34 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-class _Parent:
-    """The process that has imported one service, seen from here. It ends when this process does."""
+class _Stem:
+    """The process that has imported what all services import, seen from here. It ends when this process does."""
 
-    def __init__(self, module: str, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self.early = _early(env)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._running: dict[int, Forked] = {}
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "tests.preloaded", str(theirs.fileno()), module),
+                (sys.executable, "-m", "tests.preloaded", str(theirs.fileno())),
                 env={**env, "PYTHONUNBUFFERED": "1"},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+
+    def branch(self, module: str) -> socket.socket:
+        """Have it fork a process that imports the module, and forks on request; answers where to ask."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            socket.send_fds(self._socket, [module.encode()], [theirs.fileno()])
+        return ours
+
+
+class _Parent:
+    """The process that has imported one service, seen from here. It ends when this process does."""
+
+    def __init__(self, at: socket.socket) -> None:
+        self._socket = at
+        self._running: dict[int, Forked] = {}
         self._started: list[int] = []
         self._answer = threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -141,18 +162,39 @@ class _Parent:
 
 
 _lock: Final = threading.Lock()
+_stems: Final[list[_Stem]] = []
+"""None or one."""
 _parents: Final[dict[str, _Parent]] = {}
 
 
-def main(descriptor: int, module: str) -> None:
-    """Import the service, then fork for each request. Returns in each fork, which is to go on as the service."""
-    parts = (f"{module}.settings", f"{module}.wiring") if module in _SERVICES else (module,)
-    with collector.resting():
-        for part in ("tocsin_kit.lifecycle", "tocsin_kit.db.migrations", *parts):
-            importlib.import_module(part)
-    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
-    libc = ctypes.CDLL(None)
+def main(descriptor: int) -> None:
+    """The stem. Returns in each fork of one of its forks, which is to go on as a service."""
+    _load(_SHARED)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # it asks nothing of its forks, and leaves none as zombies
     requests = socket.socket(fileno=descriptor)
+    while True:
+        said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
+        if not said:
+            os._exit(0)
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            requests.close()
+            _fork_on_request(socket.socket(fileno=descriptors[0]), said.decode())
+            return
+        os.close(descriptors[0])
+
+
+def _load(modules: Sequence[str]) -> None:
+    with collector.resting():
+        for module in modules:
+            importlib.import_module(module)
+    assert len(os.listdir("/proc/self/task")) == 1, "a fork would lose the threads that an import has started"
+
+
+def _fork_on_request(requests: socket.socket, module: str) -> None:
+    """Import the service, then fork for each request. Returns in each fork."""
+    _load((f"{module}.settings", f"{module}.wiring") if module in _SERVICES else (module,))
+    libc = ctypes.CDLL(None)
     children: dict[int, int] = {}
     poll = select.poll()
     poll.register(requests, select.POLLIN)
@@ -166,7 +208,7 @@ def main(descriptor: int, module: str) -> None:
                 continue
             said, descriptors, _, _ = socket.recv_fds(requests, _LARGEST, 1)
             if not said:
-                sys.exit()
+                os._exit(0)
             request = json.loads(said)
             parent, pid = os.getpid(), os.fork()
             if pid == 0:
@@ -199,5 +241,5 @@ def _become(request: dict[str, Any], output: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -22,6 +22,8 @@ from tocsin_kit.db.statements import Filtered, Statement
 from tests.store.made_up import CLOCK, ID, TEXT, Maker
 
 ROUNDS: Final = 6
+STATEMENTS: Final = 2_000
+"""More than a service has. Each is called dozens of times in turn, and with asyncpg's hundred none would still be prepared."""
 """Each with other states, flags and absent values."""
 _MINE: Final = TEXT
 _THEIRS: Final = "b"
@@ -131,7 +133,7 @@ async def find_foreign(admin_url: str, package: ModuleType) -> Findings:
     """Calls the functions of `package` that take a transaction. The database must be a copy that nobody else uses."""
     functions = functions_of(package)
     findings = Findings(functions=set(functions))
-    connection = await asyncpg.connect(admin_url)
+    connection = await asyncpg.connect(admin_url, statement_cache_size=STATEMENTS)
     try:
         tables = await laid_bare(connection)
         await _prepare(connection, package)
@@ -169,7 +171,7 @@ async def laid_bare(connection: Connection) -> dict[str, list[asyncpg.Record]]:
 async def find_denied(url: str, package: ModuleType) -> set[str]:
     """Functions with a statement that the login of `url` has no right to run."""
     denied = set[str]()
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, statement_cache_size=STATEMENTS)
     try:
         for name, function in functions_of(package).items():
             transaction = connection.transaction()

@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 from tocsin_kit.db.dialing import Connection
 
-from tests.store.fence import Function, Recorder, functions_of, insert_of, laid_bare
+from tests.store.fence import STATEMENTS, Function, Recorder, functions_of, insert_of, laid_bare
 from tests.store.made_up import TEXT, Maker
 
 _NEWER: Final = "of_a_newer_version"
@@ -26,7 +26,7 @@ async def find_stumbling(admin_url: str, package: ModuleType) -> tuple[set[str],
 
     The database must be a copy that nobody else uses.
     """
-    connection = await asyncpg.connect(admin_url)
+    connection = await asyncpg.connect(admin_url, statement_cache_size=STATEMENTS)
     try:
         tables = await laid_bare(connection)
         words = [(table, each["column"]) for table, columns in tables.items() for each in columns if _is_word(each)]

@@ -84,7 +84,7 @@ class Door(NamedTuple):
 
 @pytest.fixture(scope="session")
 async def door(postgres: Postgres, shared_valkey: Valkey) -> AsyncIterator[Door]:
-    """Shared by tests whose requests are all refused: a replica for each would cost 0.2 s of processor time."""
+    """Shared by tests of which nothing is sent: a replica for each would cost 0.2 s of processor time."""
     url = await postgres.clone_database("tocsin_notify", "notify_door")
     inbox = Inbox()
     mail = MailServer(inbox)

@@ -8,24 +8,26 @@ import pytest
 from tocsin.notify.v1 import contact_service_pb2 as pb
 from tocsin.notify.v1 import notification_pb2
 
-from tests.contract.notify.caller import ANA, Caller, email, refused, webhook
+from tests.contract.notify.caller import ANA, Caller, Door, email, refused, webhook
 from tests.store.notify.support import Notify, World, bearer, job, new_org
 
 
-async def test_created_read_listed_changed_deleted(caller: Caller) -> None:
-    made = await caller.create(email(display_name="work"))
+async def test_created_read_listed_changed_deleted(visitor: Caller) -> None:
+    made = await visitor.create(email(display_name="work"))
     assert not made.verified
     assert made.etag
-    assert await caller.get(made.name) == made
-    changed = await caller.update(pb.ContactMethod(name=made.name, display_name="home", etag=made.etag), "display_name")
+    assert await visitor.get(made.name) == made
+    changed = await visitor.update(
+        pb.ContactMethod(name=made.name, display_name="home", etag=made.etag), "display_name"
+    )
     assert (changed.display_name, changed.email.address) == ("home", "ana@example.com")
     assert changed.etag != made.etag
-    stale = await refused(caller.update(pb.ContactMethod(name=made.name, display_name="x", etag=made.etag)))
+    stale = await refused(visitor.update(pb.ContactMethod(name=made.name, display_name="x", etag=made.etag)))
     assert (stale.reason_name, stale.code) == ("ETAG_MISMATCH", grpc.StatusCode.ABORTED)
-    stale = await refused(caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=made.etag)))
+    stale = await refused(visitor.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=made.etag)))
     assert stale.reason_name == "ETAG_MISMATCH"
-    await caller.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=changed.etag))
-    gone = await refused(caller.get(made.name))
+    await visitor.DeleteContactMethod(pb.DeleteContactMethodRequest(name=made.name, etag=changed.etag))
+    gone = await refused(visitor.get(made.name))
     assert (gone.reason_name, gone.code) == ("CONTACT_METHOD_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
 
 
@@ -125,19 +127,19 @@ async def test_the_last_methods_pages_become_dead_letters(caller: Caller, world:
     assert (await world.row("SELECT reason FROM dead_letters"))["reason"] == "NO_CONTACT_METHOD"
 
 
-async def test_pages_of_lists_and_tokens_of_other_queries(caller: Caller, notify: Notify) -> None:
-    names = [(await caller.create(email(f"a{number}@example.com"))).name for number in range(5)]
-    first = await caller.ListContactMethods(pb.ListContactMethodsRequest(page_size=2, user=ANA))
+async def test_pages_of_lists_and_tokens_of_other_queries(door: Door, visitor: Caller) -> None:
+    names = [(await visitor.create(email(f"a{number}@example.com"))).name for number in range(5)]
+    first = await visitor.ListContactMethods(pb.ListContactMethodsRequest(page_size=2, user=ANA))
     assert [each.name for each in first.contact_methods] == names[:2]
-    rest = await caller.ListContactMethods(
+    rest = await visitor.ListContactMethods(
         pb.ListContactMethodsRequest(page_size=3, user=ANA, page_token=first.next_page_token)
     )
     assert [each.name for each in rest.contact_methods] == names[2:]
     assert rest.next_page_token == ""
     for request, who in (
-        (pb.ListContactMethodsRequest(user="users/bob", page_token=first.next_page_token), caller),
-        (pb.ListContactMethodsRequest(user=ANA, page_token=first.next_page_token), Caller(notify, new_org())),
-        (pb.ListContactMethodsRequest(user=ANA, page_token="rubbish"), caller),
+        (pb.ListContactMethodsRequest(user="users/bob", page_token=first.next_page_token), visitor),
+        (pb.ListContactMethodsRequest(user=ANA, page_token=first.next_page_token), Caller(door.notify, new_org())),
+        (pb.ListContactMethodsRequest(user=ANA, page_token="rubbish"), visitor),
     ):
         assert (await refused(who.ListContactMethods(request))).reason_name == "PAGE_TOKEN_INVALID"
 
@@ -187,9 +189,9 @@ async def test_bad_contact_methods(visitor: Caller, contact: pb.ContactMethod, f
     assert field in {violation.field for violation in error.fields}
 
 
-async def test_a_webhook_url_is_kept_as_it_was_written(notify: Notify) -> None:
+async def test_a_webhook_url_is_kept_as_it_was_written(visitor: Caller) -> None:
     url = "HTTP://Example.com:80/a%2Fb/%40me?sig=a%2Bb=="
-    assert (await Caller(notify, new_org()).create(webhook(url))).webhook.url == url
+    assert (await visitor.create(webhook(url))).webhook.url == url
 
 
 @pytest.mark.parametrize(
@@ -201,27 +203,27 @@ async def test_private_webhooks_are_refused_at_the_door_unless_allowed(world: Wo
     assert error.fields[0].field == "contact_method.webhook.url"
 
 
-async def test_bad_requests(caller: Caller) -> None:
-    made = await caller.create(email(), request_id := str(uuid.uuid4()))
-    reused = await refused(caller.create(email("other@example.com"), request_id))
+async def test_bad_requests(visitor: Caller) -> None:
+    made = await visitor.create(email(), request_id := str(uuid.uuid4()))
+    reused = await refused(visitor.create(email("other@example.com"), request_id))
     assert reused.reason_name == "REQUEST_ID_REUSED"
-    assert (await refused(caller.create(email(), "no uuid"))).fields[0].field == "request_id"
-    mask = await refused(caller.update(pb.ContactMethod(name=made.name), "colour"))
+    assert (await refused(visitor.create(email(), "no uuid"))).fields[0].field == "request_id"
+    mask = await refused(visitor.update(pb.ContactMethod(name=made.name), "colour"))
     assert (mask.reason_name, dict(mask.metadata)) == ("UPDATE_MASK_INVALID", {"path": "colour"})
     bad = await refused(
-        caller.update(pb.ContactMethod(name=made.name, email=pb.EmailContact(address="nobody")), "email")
+        visitor.update(pb.ContactMethod(name=made.name, email=pb.EmailContact(address="nobody")), "email")
     )
     assert bad.fields[0].field == "contact_method.email.address"
-    cleared = await refused(caller.update(pb.ContactMethod(name=made.name), "email"))
+    cleared = await refused(visitor.update(pb.ContactMethod(name=made.name), "email"))
     assert cleared.fields[0].field == "contact_method.kind"
-    unknown = await refused(caller.get(f"contactMethods/{uuid.uuid4()}"))
+    unknown = await refused(visitor.get(f"contactMethods/{uuid.uuid4()}"))
     assert unknown.reason_name == "CONTACT_METHOD_NOT_FOUND"
-    shape = await refused(caller.get(f"contactMethods/{'-' * 36}"))
+    shape = await refused(visitor.get(f"contactMethods/{'-' * 36}"))
     assert shape.reason_name == "INVALID_FIELD"
 
 
-async def test_somebody_cannot_have_methods_without_end(caller: Caller) -> None:
+async def test_somebody_cannot_have_methods_without_end(visitor: Caller) -> None:
     for number in range(50):
-        await caller.create(email(f"a{number}@example.com"))
-    error = await refused(caller.create(email()))
+        await visitor.create(email(f"a{number}@example.com"))
+    error = await refused(visitor.create(email()))
     assert error.fields[0].field == "contact_method.user"

@@ -10,8 +10,8 @@ from tocsin.notify.v1 import digest_service_pb2 as pb
 from tocsin.type.v1 import weekday_pb2
 from tocsin_kit.roles import ROLES
 
-from tests.contract.notify.caller import ANA, refused
-from tests.store.notify.support import Notify, World, bearer, new_org
+from tests.contract.notify.caller import ANA, Door, refused
+from tests.store.notify.support import bearer, new_org
 
 DAILY, WEEKLY = digest_pb2.DIGEST_FREQUENCY_DAILY, digest_pb2.DIGEST_FREQUENCY_WEEKLY
 MONDAY = weekday_pb2.WEEKDAY_MONDAY
@@ -35,21 +35,24 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "field"), [each[1:] for each in BAD], ids=[each[0] for each in BAD])
-async def test_a_digest_that_cannot_be_names_the_field(notify: Notify, fields: dict[str, Any], field: str) -> None:
+async def test_a_digest_that_cannot_be_names_the_field(door: Door, fields: dict[str, Any], field: str) -> None:
     request = pb.UpdateDigestRequest(digest=digest(**fields))
-    error = await refused(notify.digests.UpdateDigest(request, metadata=bearer(new_org())))
+    error = await refused(door.notify.digests.UpdateDigest(request, metadata=bearer(new_org())))
     assert (error.code, error.reason_name) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert [violation.field for violation in error.fields] == [field]
 
 
-async def test_it_goes_to_the_users_own_contact_method_and_to_no_phone(world: World, notify: Notify) -> None:
+async def test_it_goes_to_the_users_own_contact_method_and_to_no_phone(door: Door) -> None:
     org = new_org()
-    hers, his = await world.method(org, email="ana@example.com"), await world.method(org, "users/ben", email="b@x.com")
-    phone = await world.method(org, voice="+4915112345678")
+    hers, his = (
+        await door.world.method(org, email="ana@example.com"),
+        await door.world.method(org, "users/ben", email="b@x.com"),
+    )
+    phone = await door.world.method(org, voice="+4915112345678")
 
     async def chosen(method: uuid.UUID, caller: str = org) -> Any:
         request = pb.UpdateDigestRequest(digest=digest(contact_method=f"contactMethods/{method}"))
-        return await notify.digests.UpdateDigest(request, metadata=bearer(caller))
+        return await door.notify.digests.UpdateDigest(request, metadata=bearer(caller))
 
     assert (await chosen(hers)).digest.contact_method == f"contactMethods/{hers}"
     for method, why in ((his, "must be one of users/ana's own"), (phone, "must not be a call")):
@@ -60,28 +63,28 @@ async def test_it_goes_to_the_users_own_contact_method_and_to_no_phone(world: Wo
         assert (await refused(chosen(method, caller))).reason_name == "CONTACT_METHOD_NOT_FOUND"
 
 
-async def test_a_user_may_choose_for_themselves_and_for_no_other(notify: Notify) -> None:
+async def test_a_user_may_choose_for_themselves_and_for_no_other(door: Door) -> None:
     org = new_org()
     mine = bearer(org, sorted(ROLES["responder"]), ANA)
     assert "contacts:self" in ROLES["responder"]
-    await notify.digests.UpdateDigest(pb.UpdateDigestRequest(digest=digest()), metadata=mine)
+    await door.notify.digests.UpdateDigest(pb.UpdateDigestRequest(digest=digest()), metadata=mine)
     of_ben = pb.UpdateDigestRequest(digest=digest(user="users/ben"))
     end_of_ben = pb.DeleteDigestRequest(user="users/ben", frequency=DAILY)
     for call in (
-        notify.digests.UpdateDigest(of_ben, metadata=mine),
-        notify.digests.DeleteDigest(end_of_ben, metadata=mine),
+        door.notify.digests.UpdateDigest(of_ben, metadata=mine),
+        door.notify.digests.DeleteDigest(end_of_ben, metadata=mine),
     ):
         assert (await refused(call)).reason_name == "SCOPE_MISSING"
 
 
-async def test_it_is_its_tenants_alone_is_replaced_as_it_was_read_and_ends_for_good(notify: Notify) -> None:
+async def test_it_is_its_tenants_alone_is_replaced_as_it_was_read_and_ends_for_good(door: Door) -> None:
     mine, theirs = bearer(new_org()), bearer(new_org())
     weekly = digest(frequency=WEEKLY, weekday=MONDAY)
     for each in (digest(), weekly, digest(user="users/ben")):
-        await notify.digests.UpdateDigest(pb.UpdateDigestRequest(digest=each), metadata=mine)
+        await door.notify.digests.UpdateDigest(pb.UpdateDigestRequest(digest=each), metadata=mine)
 
     async def listed(metadata: Any, **fields: Any) -> list[pb.Digest]:
-        return list((await notify.digests.ListDigests(pb.ListDigestsRequest(**fields), metadata=metadata)).digests)
+        return list((await door.notify.digests.ListDigests(pb.ListDigestsRequest(**fields), metadata=metadata)).digests)
 
     assert [(each.user, each.frequency) for each in await listed(mine)] == [
         (ANA, DAILY),
@@ -92,16 +95,16 @@ async def test_it_is_its_tenants_alone_is_replaced_as_it_was_read_and_ends_for_g
     daily, _ = await listed(mine, user=ANA)
     for hour in (9, 10):
         request = pb.UpdateDigestRequest(digest=digest(hour=hour, etag=daily.etag))
-        call = notify.digests.UpdateDigest(request, metadata=mine)
+        call = door.notify.digests.UpdateDigest(request, metadata=mine)
         if hour == 9:
             assert (await call).digest.next_time != daily.next_time
         else:
             assert (await refused(call)).reason_name == "ETAG_MISMATCH"
     end = pb.DeleteDigestRequest(user=ANA, frequency=DAILY, request_id=str(uuid.uuid4()))
-    assert (await refused(notify.digests.DeleteDigest(end, metadata=theirs))).reason_name == "DIGEST_NOT_FOUND"
+    assert (await refused(door.notify.digests.DeleteDigest(end, metadata=theirs))).reason_name == "DIGEST_NOT_FOUND"
     for _ in range(2):
-        await notify.digests.DeleteDigest(end, metadata=mine)
+        await door.notify.digests.DeleteDigest(end, metadata=mine)
     again = pb.DeleteDigestRequest(user=ANA, frequency=DAILY)
-    assert (await refused(notify.digests.DeleteDigest(again, metadata=mine))).reason_name == "DIGEST_NOT_FOUND"
+    assert (await refused(door.notify.digests.DeleteDigest(again, metadata=mine))).reason_name == "DIGEST_NOT_FOUND"
     shown = pb.PreviewDigestRequest(user=ANA, frequency=DAILY)
-    assert (await refused(notify.digests.PreviewDigest(shown, metadata=mine))).reason_name == "DIGEST_NOT_FOUND"
+    assert (await refused(door.notify.digests.PreviewDigest(shown, metadata=mine))).reason_name == "DIGEST_NOT_FOUND"

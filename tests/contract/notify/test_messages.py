@@ -18,13 +18,19 @@ from tocsin_testkit.twilio import TwilioServer
 from tests.contract.notify.caller import Door, refused
 from tests.store.notify.messages import ANA, HOUR, Sender, State, mail_to, sender
 from tests.store.notify.phones import twilio
-from tests.store.notify.support import Notify, World, bearer, new_org
+from tests.store.notify.support import World, bearer, new_org
 
 __all__ = ["sender", "twilio"]
 
 _MAIL = "ana@example.com"
 _GERMAN, _SWISS = "+4915112345678", "+41791234567"
 SMS = notification_pb2.CHANNEL_SMS
+
+
+@pytest.fixture
+def waiting(door: Door) -> Sender:
+    """A sender at the shared door, where no message leaves."""
+    return Sender(door.notify, door.world, new_org())
 
 
 def message(**fields: Any) -> pb.Message:
@@ -76,48 +82,48 @@ async def test_what_cannot_be_sent_names_the_field(door: Door, given: pb.Message
     ("month", "readings"), [(3, ("01:30:00+01:00", "03:30:00+02:00")), (10, ("02:30:00+02:00", "02:30:00+01:00"))]
 )
 async def test_a_local_time_that_is_not_one_instant_is_refused_with_both(
-    world: World, sender: Sender, month: int, readings: tuple[str, str]
+    door: Door, waiting: Sender, month: int, readings: tuple[str, str]
 ) -> None:
     """Clocks in Berlin change on the last Sunday of March and of October."""
-    year = (await world.row("SELECT extract(year FROM app_now())::int + 1 AS year"))["year"]
+    year = (await door.world.row("SELECT extract(year FROM app_now())::int + 1 AS year"))["year"]
     last = date(year, month, 31)
     day = last - timedelta(days=(last.weekday() + 1) % 7)
     date_time, both = f"{day}T02:30", [f"{day}T{reading}" for reading in readings]
-    await world.method(sender.org, email=_MAIL)
+    await door.world.method(waiting.org, email=_MAIL)
     error = await refused(
-        sender.call("SendMessage", pb.SendMessageRequest(message=message(local_time=local(date_time))))
+        waiting.call("SendMessage", pb.SendMessageRequest(message=message(local_time=local(date_time))))
     )
     assert error.fields[0].field == "message.local_time.date_time"
     for instant in both:
         assert instant in error.fields[0].description
         stamp = Timestamp()
         stamp.FromJsonString(instant)
-        assert (await sender.send(send_time=stamp)).send_time == stamp, "each of them may be given instead"
+        assert (await waiting.send(send_time=stamp)).send_time == stamp, "each of them may be given instead"
 
 
-async def test_a_local_time_is_kept_beside_its_instant_until_either_is_changed(world: World, sender: Sender) -> None:
-    await world.method(sender.org, email=_MAIL)
-    row = await world.row("SELECT extract(year FROM app_now())::int + 1 AS year")
-    made = await sender.send(local_time=local(f"{row['year']}-07-01T09:00"))
+async def test_a_local_time_is_kept_beside_its_instant_until_either_is_changed(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
+    row = await door.world.row("SELECT extract(year FROM app_now())::int + 1 AS year")
+    made = await waiting.send(local_time=local(f"{row['year']}-07-01T09:00"))
     assert made.send_time.ToJsonString() == f"{row['year']}-07-01T07:00:00Z"
     made.text = "Dinner."
-    made = await sender.update(made, "text")
+    made = await waiting.update(made, "text")
     assert made.local_time.date_time == f"{row['year']}-07-01T09:00"
     made.local_time.time_zone = "UTC"
-    made = await sender.update(made, "local_time.time_zone")
+    made = await waiting.update(made, "local_time.time_zone")
     assert made.send_time.ToJsonString() == f"{row['year']}-07-01T09:00:00Z"
-    made.send_time.CopyFrom(await sender.at(HOUR))
-    changed = await sender.update(made, "send_time")
+    made.send_time.CopyFrom(await waiting.at(HOUR))
+    changed = await waiting.update(made, "send_time")
     assert (changed.HasField("local_time"), changed.send_time) == (False, made.send_time)
 
 
-async def test_a_user_without_a_way_to_be_reached_is_refused_at_once(world: World, sender: Sender) -> None:
+async def test_a_user_without_a_way_to_be_reached_is_refused_at_once(door: Door, waiting: Sender) -> None:
     request = pb.SendMessageRequest(message=message())
-    assert (await refused(sender.call("SendMessage", request))).reason_name == "CONTACT_METHOD_NOT_FOUND"
-    await world.method(sender.org, email=_MAIL, verified=False)
-    assert (await refused(sender.call("SendMessage", request))).reason_name == "NOT_VERIFIED"
-    await world.method(sender.org, voice=_GERMAN)
-    error = await refused(sender.call("SendMessage", request))
+    assert (await refused(waiting.call("SendMessage", request))).reason_name == "CONTACT_METHOD_NOT_FOUND"
+    await door.world.method(waiting.org, email=_MAIL, verified=False)
+    assert (await refused(waiting.call("SendMessage", request))).reason_name == "NOT_VERIFIED"
+    await door.world.method(waiting.org, voice=_GERMAN)
+    error = await refused(waiting.call("SendMessage", request))
     assert error.reason_name == "NOT_VERIFIED", "nobody is called for a message"
 
 
@@ -147,28 +153,28 @@ async def test_what_is_not_scheduled_any_more_cannot_be_changed(world: World, se
         assert (error.code, error.reason_name) == (grpc.StatusCode.FAILED_PRECONDITION, "MESSAGE_STATE")
 
 
-async def test_a_change_is_checked_as_a_whole_and_by_its_etag(world: World, sender: Sender) -> None:
-    await world.method(sender.org, email=_MAIL)
-    made = await sender.send(later=HOUR)
+async def test_a_change_is_checked_as_a_whole_and_by_its_etag(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
+    made = await waiting.send(later=HOUR)
     stale = pb.Message()
     stale.CopyFrom(made)
     made.subject = "Standup"
-    made = await sender.update(made, "subject")
-    assert (await refused(sender.update(stale, "subject"))).reason_name == "ETAG_MISMATCH"
-    assert (await refused(sender.update(made, "colour"))).reason_name == "UPDATE_MASK_INVALID"
+    made = await waiting.update(made, "subject")
+    assert (await refused(waiting.update(stale, "subject"))).reason_name == "ETAG_MISMATCH"
+    assert (await refused(waiting.update(made, "colour"))).reason_name == "UPDATE_MASK_INVALID"
     made.text = ""
-    assert (await refused(sender.update(made, "text"))).fields[0].field == "message.text"
+    assert (await refused(waiting.update(made, "text"))).fields[0].field == "message.text"
     made.user = "users/nobody"
-    assert (await refused(sender.update(made, "user"))).reason_name == "CONTACT_METHOD_NOT_FOUND"
+    assert (await refused(waiting.update(made, "user"))).reason_name == "CONTACT_METHOD_NOT_FOUND"
     moved = pb.Message(name=made.name, address=mail_to("press@example.com"))
-    after = await sender.update(moved, "address")
+    after = await waiting.update(moved, "address")
     assert (after.WhichOneof("to"), after.subject) == ("address", "Standup")
 
 
-async def test_messages_of_another_tenant_do_not_exist(world: World, sender: Sender, notify: Notify) -> None:
-    await world.method(sender.org, email=_MAIL)
-    made = await sender.send(later=HOUR)
-    stranger = Sender(notify, world, new_org())
+async def test_messages_of_another_tenant_do_not_exist(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
+    made = await waiting.send(later=HOUR)
+    stranger = Sender(door.notify, door.world, new_org())
     calls = [stranger.get(made), stranger.cancel(made), stranger.update(made, "text")]
     for call in calls:
         error = await refused(call)
@@ -176,20 +182,20 @@ async def test_messages_of_another_tenant_do_not_exist(world: World, sender: Sen
     assert not (await stranger.list()).messages
     request = pb.SendMessageRequest(message=message())
     assert (await refused(stranger.call("SendMessage", request))).reason_name == "CONTACT_METHOD_NOT_FOUND"
-    assert await sender.state(made) == State.MESSAGE_STATE_SCHEDULED
+    assert await waiting.state(made) == State.MESSAGE_STATE_SCHEDULED
 
 
-async def test_messages_are_listed_by_time_page_by_page(world: World, sender: Sender) -> None:
-    await world.method(sender.org, email=_MAIL)
-    await world.method(sender.org, "users/ben", email="ben@example.com")
-    made = [await sender.send(later=HOUR + timedelta(minutes=minutes)) for minutes in (30, 10, 20)]
-    other = await sender.send(user="users/ben", later=HOUR)
+async def test_messages_are_listed_by_time_page_by_page(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
+    await door.world.method(waiting.org, "users/ben", email="ben@example.com")
+    made = [await waiting.send(later=HOUR + timedelta(minutes=minutes)) for minutes in (30, 10, 20)]
+    other = await waiting.send(user="users/ben", later=HOUR)
     by_time = [made[1].name, made[2].name, made[0].name]
 
     async def listed(**fields: Any) -> list[str]:
         names, token = [], ""
         for _ in range(10):
-            answer = await sender.list(page_size=2, page_token=token, **fields)
+            answer = await waiting.list(page_size=2, page_token=token, **fields)
             names += [each.name for each in answer.messages]
             token = answer.next_page_token
             if not token:
@@ -199,8 +205,8 @@ async def test_messages_are_listed_by_time_page_by_page(world: World, sender: Se
     assert await listed(scheduled=True) == [other.name, *by_time]
     assert await listed() == [*reversed(by_time), other.name]
     assert await listed(user=ANA, scheduled=True) == by_time
-    token = (await sender.list(page_size=1)).next_page_token
-    error = await refused(sender.list(page_size=1, page_token=token, scheduled=True))
+    token = (await waiting.list(page_size=1)).next_page_token
+    error = await refused(waiting.list(page_size=1, page_token=token, scheduled=True))
     assert error.reason_name == "PAGE_TOKEN_INVALID"
 
 
@@ -224,11 +230,11 @@ async def test_a_tenant_may_have_so_many_scheduled_messages_and_send_so_many_to_
         await other.send(later=HOUR, address=mail_to("press@example.com"))
 
 
-async def test_a_name_that_was_used_for_another_message_is_refused(world: World, sender: Sender) -> None:
-    await world.method(sender.org, email=_MAIL)
+async def test_a_name_that_was_used_for_another_message_is_refused(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
     id = str(uuid.uuid4())
-    await sender.send(request_id=id, text="One.", user=ANA)
-    assert (await refused(sender.send(request_id=id, text="Two.", user=ANA))).reason_name == "REQUEST_ID_REUSED"
+    await waiting.send(request_id=id, text="One.", user=ANA)
+    assert (await refused(waiting.send(request_id=id, text="Two.", user=ANA))).reason_name == "REQUEST_ID_REUSED"
 
 
 RECURRING: list[tuple[str, dict[str, Any], str]] = [
@@ -249,21 +255,19 @@ RECURRING: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "field"), [each[1:] for each in RECURRING], ids=[each[0] for each in RECURRING])
 async def test_what_cannot_recur_names_the_field(
-    world: World, notify: Notify, sender: Sender, given: dict[str, Any], field: str
+    door: Door, waiting: Sender, given: dict[str, Any], field: str
 ) -> None:
-    await world.method(sender.org, email=_MAIL)
+    await door.world.method(waiting.org, email=_MAIL)
     fields = {"message": message(), "start": local("2026-01-01T09:00"), "rule": "FREQ=DAILY", **given}
     request = recurring_pb.CreateRecurringMessageRequest(**fields)
-    error = await refused(notify.recurring_messages.CreateRecurringMessage(request, metadata=bearer(sender.org)))
+    error = await refused(door.notify.recurring_messages.CreateRecurringMessage(request, metadata=bearer(waiting.org)))
     assert (error.code, error.reason_name) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert [violation.field for violation in error.fields] == [field]
 
 
-async def test_a_recurring_message_is_its_tenants_alone_and_ends_for_good(
-    world: World, notify: Notify, sender: Sender
-) -> None:
-    await world.method(sender.org, email=_MAIL)
-    stub, mine, theirs = notify.recurring_messages, bearer(sender.org), bearer(new_org())
+async def test_a_recurring_message_is_its_tenants_alone_and_ends_for_good(door: Door, waiting: Sender) -> None:
+    await door.world.method(waiting.org, email=_MAIL)
+    stub, mine, theirs = door.notify.recurring_messages, bearer(waiting.org), bearer(new_org())
     request = recurring_pb.CreateRecurringMessageRequest(
         request_id=str(uuid.uuid4()), message=message(), start=local("2026-01-01T09:00"), rule="FREQ=DAILY"
     )

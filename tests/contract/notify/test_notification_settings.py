@@ -5,8 +5,8 @@ from google.protobuf.duration_pb2 import Duration
 from tocsin.notify.v1 import contact_service_pb2 as pb
 from tocsin.type.v1.weekday_pb2 import Weekday
 
-from tests.contract.notify.caller import ANA, Caller, refused
-from tests.store.notify.support import Notify, bearer, new_org
+from tests.contract.notify.caller import ANA, Caller, Door, refused
+from tests.store.notify.support import bearer, new_org
 
 ALL = "users/*"
 
@@ -40,8 +40,8 @@ async def counts(caller: Caller, user: str) -> tuple[int, int]:
     return budget.pages, budget.window.seconds
 
 
-async def test_a_user_has_what_they_chose_else_the_organisations_else_the_operators(notify: Notify) -> None:
-    caller, others = Caller(notify, new_org()), Caller(notify, new_org())
+async def test_a_user_has_what_they_chose_else_the_organisations_else_the_operators(door: Door) -> None:
+    caller, others = Caller(door.notify, new_org()), Caller(door.notify, new_org())
     assert await counts(caller, ANA) == (0, 300), "the replica of the tests bundles nothing by itself"
     await caller.UpdateNotificationSettings(change(settings(ALL, 20)))
     assert await counts(caller, ANA) == await counts(caller, ALL) == (20, 300)
@@ -57,8 +57,8 @@ async def test_a_user_has_what_they_chose_else_the_organisations_else_the_operat
     assert await counts(others, ANA) == (0, 300), "another tenant's"
 
 
-async def test_quiet_hours_are_kept_as_they_were_given(notify: Notify) -> None:
-    caller = Caller(notify, new_org())
+async def test_quiet_hours_are_kept_as_they_were_given(door: Door) -> None:
+    caller = Caller(door.notify, new_org())
     nights = quiet("Europe/Berlin", ("22:00", "07:00"), ("12:00", "24:00"))
     written = (await caller.UpdateNotificationSettings(change(with_quiet(nights, ALL)))).notification_settings
     assert written.quiet_hours == nights
@@ -70,8 +70,8 @@ async def test_quiet_hours_are_kept_as_they_were_given(notify: Notify) -> None:
     assert not told.effective.quiet_hours.windows
 
 
-async def test_the_language_is_the_users_else_the_organisations_else_english(notify: Notify) -> None:
-    caller, asked = Caller(notify, new_org()), pb.GetNotificationSettingsRequest(user=ANA)
+async def test_the_language_is_the_users_else_the_organisations_else_english(door: Door) -> None:
+    caller, asked = Caller(door.notify, new_org()), pb.GetNotificationSettingsRequest(user=ANA)
 
     async def language() -> str:
         return str((await caller.GetNotificationSettings(asked)).effective.language)
@@ -85,17 +85,19 @@ async def test_the_language_is_the_users_else_the_organisations_else_english(not
     assert [each.field for each in (await refused(unknown)).fields] == ["notification_settings.language"]
 
 
-async def test_settings_that_changed_meanwhile_are_not_overwritten(caller: Caller) -> None:
+async def test_settings_that_changed_meanwhile_are_not_overwritten(visitor: Caller) -> None:
     first = settings(ANA, 5)
     first.etag = "v0"
-    await caller.UpdateNotificationSettings(change(first))
-    assert (await refused(caller.UpdateNotificationSettings(change(first)))).reason_name == "ETAG_MISMATCH"
+    await visitor.UpdateNotificationSettings(change(first))
+    assert (await refused(visitor.UpdateNotificationSettings(change(first)))).reason_name == "ETAG_MISMATCH"
 
 
-async def test_the_organisations_are_for_those_who_may_change_everybodys(notify: Notify) -> None:
+async def test_the_organisations_are_for_those_who_may_change_everybodys(door: Door) -> None:
     of_her_own = bearer(new_org(), ("contacts:self",), ANA)
-    await notify.contacts.UpdateNotificationSettings(change(settings(ANA, 5)), metadata=of_her_own)
-    error = await refused(notify.contacts.UpdateNotificationSettings(change(settings(ALL, 5)), metadata=of_her_own))
+    await door.notify.contacts.UpdateNotificationSettings(change(settings(ANA, 5)), metadata=of_her_own)
+    error = await refused(
+        door.notify.contacts.UpdateNotificationSettings(change(settings(ALL, 5)), metadata=of_her_own)
+    )
     assert error.reason_name == "SCOPE_MISSING"
 
 

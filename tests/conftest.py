@@ -18,6 +18,9 @@ from tests import bytecode, order, preloaded, rounds
 
 preloaded.install()
 
+# The servers of tests speak no TLS. Without this each of the thousands of sessions makes ready for it first.
+os.environ["PGSSLMODE"] = "disable"
+
 # A busy machine is no fault of an example: no test asserts a time.
 # A short round tries the same examples each time, so that it says something about the change and not about the dice.
 settings.register_profile("tocsin", deadline=None, max_examples=rounds.examples(200), derandomize=not rounds.LONG)

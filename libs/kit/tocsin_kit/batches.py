@@ -49,10 +49,10 @@ class _Lane(Generic[Item]):
         while self.parcels and total < _REPEATS * most:
             parcel = self.parcels.popleft()
             items, _, call = parcel
-            found = different.union(map(alike, items))
-            fits = len(found) <= most and total + len(items) <= _REPEATS * most
+            new = set(map(alike, items)) - different
+            fits = len(different) + len(new) <= most and total + len(items) <= _REPEATS * most
             if id(call) not in calls and (fits or not batch):
-                different = found
+                different |= new
                 total += len(items)
                 batch.append(parcel)
                 continue

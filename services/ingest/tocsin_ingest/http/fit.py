@@ -30,6 +30,8 @@ def whole(value: Any) -> str:
     """The value as text, however long; empty for None."""
     if value is None:
         return ""
+    if isinstance(value, str) and value.isascii():
+        return value
     # JSON may hold halves of surrogate pairs, which are no text.
     return (value if isinstance(value, str) else _json(value)).encode("utf-8", "replace").decode()
 

@@ -4,16 +4,21 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
+from tocsin_kit.errors import TocsinError
+from tocsin_kit.metrics import Metrics
+from tocsin_notify.app.groups import DivideGroups
 from tocsin_notify.app.late_calls import AT_ONCE, LateCall, LateCalls, Passed
 from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.message import GROUP
 from tocsin_notify.domain.page import Channel, Kind
+from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import bundles, groups, messages, quiet_bundles, recurring
 from tocsin_notify.store.gate import Gate
 from tocsin_stack.postgres import tenant_url
@@ -197,6 +202,25 @@ async def test_what_another_replica_works_on_is_passed_over_and_others_are_taken
     assert (len(second), {each.org_id for each in second}) == (10, {"a-flood"})
     assert not {each.id for each in first} & {each.id for each in (*second, *rest)}
     assert len({each.id for each in (*first, *second, *rest)}) == 51, "what is due later is left"
+
+
+class Asked:
+    """Escalation, away; and the tenants about whose groups it was asked."""
+
+    def __init__(self) -> None:
+        self.orgs: list[str] = []
+
+    async def resolve(self, org_id: str, targets: Sequence[str], moment: datetime) -> list[Any]:
+        self.orgs.append(org_id)
+        raise TocsinError(ErrorReason.ERROR_REASON_SERVICE_UNAVAILABLE, "escalation did not answer")
+
+
+async def test_escalation_is_asked_about_the_groups_of_each_tenant_before_it_is_asked_more_about_one(
+    both: Database,
+) -> None:
+    asked = Asked()
+    await DivideGroups(both, cast(Any, asked), cast(Any, None), NotifyMetrics(Metrics())).everything()
+    assert asked.orgs == ["a-flood", "modest", "a-flood", "a-flood"]
 
 
 def late(org: str) -> LateCall:

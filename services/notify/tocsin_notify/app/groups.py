@@ -25,6 +25,7 @@ from tocsin_notify.app.hints import Hints
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.domain.message import Stored, pause_after
 from tocsin_notify.domain.page import DeathReason
+from tocsin_notify.domain.turns import in_turns
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import dead_letters, groups
 from tocsin_notify.store.dead_letters import NewDeadLetter
@@ -81,7 +82,9 @@ class DivideGroups:
         leased.sort(key=lambda each: each.message.org_id)
         of_tenants = [list(each) for _, each in groupby(leased, key=lambda each: each.message.org_id)]
         parts = [mine[at : at + _AT_ONCE] for mine in of_tenants for at in range(0, len(mine), _AT_ONCE)]
-        await asyncio.gather(*(self._divide(part, now) for part in parts))
+        await asyncio.gather(
+            *(self._divide(part, now) for part in in_turns(parts, lambda each: each[0].message.org_id))
+        )
         return len(leased)
 
     async def _divide(self, leased: Sequence[Leased], now: datetime) -> None:

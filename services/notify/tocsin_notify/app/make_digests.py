@@ -33,6 +33,7 @@ from tocsin_notify.domain.page import DIGESTS, NORMAL, RINGING, Kind, Method, Pa
 from tocsin_notify.domain.planning import plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.domain.template import LANGUAGES
+from tocsin_notify.domain.turns import in_turns
 from tocsin_notify.domain.wall_time import BadTime
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import digests, notifications, pages, people
@@ -127,7 +128,7 @@ class MakeDigests:
         due = sorted((_Due(each, times[each.rhythm, each.next_time]) for each in claimed), key=lambda each: each.group)
         groups = [list(group) for _, group in groupby(due, key=lambda each: each.group)]
         parts = [group[at : at + USERS_AT_ONCE] for group in groups for at in range(0, len(group), USERS_AT_ONCE)]
-        await asyncio.gather(*map(self._make, parts))
+        await asyncio.gather(*map(self._make, in_turns(parts, lambda each: each[0].digest.org_id)))
         return len(claimed)
 
     def _times(self, rhythm: Rhythm, next_time: datetime, now: datetime) -> _Times:

@@ -26,6 +26,7 @@ from tocsin_escalation.app.tell_changes import TellChanges
 from tocsin_escalation.domain.events import Resolved
 from tocsin_escalation.domain.policy import Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Layer, Scope, Turn, Unit
+from tocsin_escalation.store import known_shifts
 from tocsin_escalation.store import shift_notices as store
 from tocsin_escalation.store.directory import UserRow
 from tocsin_escalation.store.overrides import OverrideRow
@@ -354,3 +355,25 @@ async def test_who_wants_to_hear_of_swaps_is_told_of_offers_and_answers(desk: De
     await desk.db.run(ORG, lambda tx: swaps.accept(tx, made, "ben", "users/ben"))
     titles = [job.title for job in await sent(desk) if job.user == "users/ana"]
     assert titles == ["Nobody takes your time on call; declined by ben: Web", "ben takes your time on call: Web"]
+
+
+async def test_a_tenant_whose_changes_cannot_be_told_ends_no_round_and_is_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins = await begins_in(desk, 3)
+    await want(desk, CHANGES, "ana")
+    await look(desk)
+    await puts(desk, "ben", begins, hours=8)
+    await look(desk)
+    await desk.passes(minutes=2)
+
+    async def fails(tx: Tx, known: object) -> None:
+        raise ValueError("unreadable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_shifts, "save", fails)
+        await look(desk)
+    assert await sent(desk) == [], "the message went with the row"
+    assert desk.effects.metrics.shift_notices.labels("failed")._value.get() == 1
+    await look(desk)
+    assert [job.user for job in await sent(desk)] == ["users/ana"]

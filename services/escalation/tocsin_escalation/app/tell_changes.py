@@ -53,7 +53,7 @@ class TellChanges:
             async with self._db.system() as tx:
                 org_ids = await known_shifts.tenants(tx, after, _TENANTS)
             if org_ids:
-                await in_halves(org_ids, self._tenants, _failed)
+                await in_halves(org_ids, self._tenants, self._failed)
                 after = org_ids[-1]
             if len(org_ids) < _TENANTS:
                 return
@@ -98,6 +98,11 @@ class TellChanges:
         await known_shifts.save(tx, known)
         tx.after_commit(lambda: self._metrics.shift_notices.labels("sent").inc(len(told)))
 
+    def _failed(self, org_id: str) -> None:
+        """It is tried again in the next look."""
+        self._metrics.shift_notices.labels("failed").inc()
+        _log.exception("changes_of_shifts_not_told", org_id=org_id)
+
 
 async def _read(
     tx: Tx, org_ids: Sequence[str], keys: Sequence[on_call.Key]
@@ -113,11 +118,6 @@ def _full(keys: Sequence[on_call.Key]) -> frozenset[str]:
     for org_id, _ in keys:
         count[org_id] += 1
     return frozenset(org_id for org_id, number in count.items() if number >= shift_notices.MOST_SCHEDULES)
-
-
-def _failed(org_id: str) -> None:
-    """It is tried again in the next look."""
-    _log.exception("changes_of_shifts_not_told", org_id=org_id)
 
 
 async def _jobs(tx: Tx, told: Sequence[tuple[Knower, Change]], now: int) -> list[notification_pb2.NotificationJob]:

@@ -35,12 +35,16 @@ ALERTS = int(os.environ.get("TOCSIN_BENCH_ALERTS", "40000"))
 OPEN = ALERTS // 100
 HISTORY = 90
 """Days that the closed ones are spread over."""
+A_ROW = 2000
+"""Bytes for each, with its part of the log that PostgreSQL keeps."""
 GOES = 12
 """Days of them that are let go: two partitions."""
 A_DAY = (ALERTS - OPEN) // HISTORY
 IN_AN_INCIDENT = 10
 BATCH = 500
 BATCHES = 10
+KNOWN = BATCH * BATCHES // 2
+"""Keys that are open in the database that began empty."""
 TURNS = 5
 # The other service of this benchmark knows nothing of the incidents here: that is not to be mended meanwhile.
 QUIET = {"INGEST_RECONCILE_SECONDS": "3600", "INGEST_RECONCILE_GRACE_SECONDS": "3600"}
@@ -99,8 +103,8 @@ WHERE waitstart IS NOT NULL
 
 async def main() -> None:
     os.environ.update(QUIET)
-    with scratch("tocsin-bench-") as folder:
-        postgres = Postgres(folder / "postgres", settings={"max_wal_size": "8GB", "checkpoint_timeout": "30min"})
+    with scratch("tocsin-bench-", needs=ALERTS * A_ROW + (1 << 29)) as folder:
+        postgres = Postgres(folder / "postgres", settings={"max_wal_size": "4GB", "checkpoint_timeout": "30min"})
         await postgres.start()
         try:
             urls = [await postgres.ensure_database(name, "bench") for name in ("empty", "full")]
@@ -209,11 +213,13 @@ def pid_of(target: str) -> int:
 
 
 def kinds_of(turn: int, open_ones: int) -> dict[str, list[AlertInput]]:
-    """What one turn sends, kind after kind. The repeats are spread over all that are open."""
-    numbers = range(BATCH * BATCHES)
+    """What one turn sends, kind after kind. The repeats are of as many keys however many are open, spread over these."""
+    numbers, apart = range(BATCH * BATCHES), open_ones // KNOWN
     return {
         "new": [alert(f"{turn}-{number}") for number in numbers],
-        "duplicate": [alert(name(number * 7919 % open_ones), value=f"{turn}-{number}") for number in numbers],
+        "duplicate": [
+            alert(name(number % KNOWN * apart + turn % apart), value=f"{turn}-{number}") for number in numbers
+        ],
         "resolve": [ending(f"{turn}-{number}") for number in numbers],
     }
 
@@ -221,7 +227,7 @@ def kinds_of(turn: int, open_ones: int) -> dict[str, list[AlertInput]]:
 async def compare(empty: Running, full: Running) -> None:
     """The same to both, in turns: new keys, repeats of open alerts, and the end of those that were new."""
     spent: dict[str, dict[int, list[float]]] = {}
-    known = [alert(name(number)) for number in range(BATCH * BATCHES // 2)]
+    known = [alert(name(number)) for number in range(KNOWN)]
     await empty.send(known)
     for each in (empty, full):
         await each.send(known)  # what is prepared once

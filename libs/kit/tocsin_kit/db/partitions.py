@@ -33,7 +33,7 @@ CREATE POLICY of_all_tenants ON {partition} USING ((SELECT current_setting('tocs
 _MOST: Final = 15
 """Partitions in the time for which rows are kept. Reads that know no time enter each, and planning looks at each."""
 _DAY: Final = timedelta(days=1)
-_AHEAD: Final = 2
+_AHEAD: Final = 1
 _BATCH: Final = 500
 _ROUNDS: Final = 200
 _WAIT: Final = "SET LOCAL lock_timeout = '50ms';"

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
 
+from tocsin_escalation.store import tables
 from tocsin_escalation.store.planned import Planned
 
 
@@ -29,22 +29,13 @@ def _row(record: Record) -> AbsenceRow:
     return AbsenceRow(**dict(record))
 
 
-COLUMNS: Final = columns(AbsenceRow)
-TABLE: Final = Planned("absences", "user_id", COLUMNS, _row)
+_WRITTEN: Final = ("id", "user_id", "start_time", "end_time", "reason", "author")
+TABLE: Final = Planned(tables.absences, AbsenceRow, _row, about="user_id", written=_WRITTEN)
 
 
 async def insert(tx: Tx, row: AbsenceRow) -> AbsenceRow:
     """A new absence."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO absences (org_id, id, user_id, start_time, end_time, reason, author)
-            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.user_id,
-        row.start_time,
-        row.end_time,
-        row.reason,
-        row.author,
-    )
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    record = await tx.fetchrow(*TABLE.inserting(org_id=tx.org_id, **values))
     assert record is not None, "an insert returns its row"
     return _row(record)

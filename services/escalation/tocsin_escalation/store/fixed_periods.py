@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Statement, constant, param
 
 from tocsin_escalation.domain.schedules.model import FixedShift
+from tocsin_escalation.store import tables
 from tocsin_escalation.store.planned import Planned
 
 
@@ -38,34 +40,26 @@ def _row(record: Record) -> FixedPeriodRow:
     return FixedPeriodRow(**{**dict(record), "shifts": shifts_from(json.loads(record["shifts"]))})
 
 
-COLUMNS: Final = columns(FixedPeriodRow)
-TABLE: Final = Planned("fixed_periods", "schedule_id", COLUMNS, _row)
+_WRITTEN: Final = ("id", "schedule_id", "start_time", "end_time", "shifts", "reason", "author")
+TABLE: Final = Planned(tables.fixed_periods, FixedPeriodRow, _row, about="schedule_id", written=_WRITTEN)
+_C: Final = tables.fixed_periods.c
+_SHIFTS_WAITING: Final = Statement(
+    sa.select(sa.func.coalesce(sa.func.sum(sa.func.jsonb_array_length(_C.shifts)), constant(0)).cast(sa.Integer)).where(
+        _C.org_id == param("org_id"), _C.schedule_id == param("schedule_id"), _C.end_time > sa.func.app_now()
+    )
+)
 
 
 async def insert(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
     """A new fixed period, created after all others."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO fixed_periods (org_id, id, schedule_id, start_time, end_time, shifts, reason, author)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.schedule_id,
-        row.start_time,
-        row.end_time,
-        json.dumps([[shift.start, shift.end, shift.people] for shift in row.shifts]),
-        row.reason,
-        row.author,
-    )
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    values["shifts"] = json.dumps([[shift.start, shift.end, shift.people] for shift in row.shifts])
+    record = await tx.fetchrow(*TABLE.inserting(org_id=tx.org_id, **values))
     assert record is not None, "an insert returns its row"
     return _row(record)
 
 
 async def shifts_waiting(tx: Tx, schedule_id: str) -> int:
     """The shifts of a schedule's fixed periods that have not ended."""
-    count: int = await tx.fetchval(
-        """SELECT coalesce(sum(jsonb_array_length(shifts)), 0)::int FROM fixed_periods
-           WHERE org_id = $1 AND schedule_id = $2 AND end_time > app_now()""",
-        tx.org_id,
-        schedule_id,
-    )
+    count: int = await tx.fetchval(*_SHIFTS_WAITING(org_id=tx.org_id, schedule_id=schedule_id))
     return count

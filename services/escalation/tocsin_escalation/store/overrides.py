@@ -7,9 +7,9 @@ from uuid import UUID
 
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
 
 from tocsin_escalation.domain.schedules.model import Scope
+from tocsin_escalation.store import tables
 from tocsin_escalation.store.planned import Planned
 
 
@@ -35,27 +35,25 @@ def _row(record: Record) -> OverrideRow:
     return OverrideRow(**{**values, "scope": Scope(values["scope"]), "users": tuple(values["users"])})
 
 
-COLUMNS: Final = columns(OverrideRow)
-TABLE: Final = Planned("schedule_overrides", "schedule_id", COLUMNS, _row)
+_WRITTEN: Final = (
+    "id",
+    "schedule_id",
+    "start_time",
+    "end_time",
+    "scope",
+    "replaced",
+    "users",
+    "reason",
+    "author",
+    "swap_id",
+)
+TABLE: Final = Planned(tables.schedule_overrides, OverrideRow, _row, about="schedule_id", written=_WRITTEN)
 
 
 async def insert(tx: Tx, row: OverrideRow) -> OverrideRow:
     """A new override, created after all others."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO schedule_overrides (org_id, id, schedule_id, start_time, end_time, scope, replaced, users, reason, author,
-                                            swap_id)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.schedule_id,
-        row.start_time,
-        row.end_time,
-        row.scope.value,
-        row.replaced,
-        list(row.users),
-        row.reason,
-        row.author,
-        row.swap_id,
-    )
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    values |= {"scope": row.scope.value, "users": list(row.users)}
+    record = await tx.fetchrow(*TABLE.inserting(org_id=tx.org_id, **values))
     assert record is not None, "an insert returns its row"
     return _row(record)

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param, params_of
 
 from tocsin_escalation.domain.words import Word
+from tocsin_escalation.store import tables
 from tocsin_escalation.store.planned import Cursor, Planned
 
 
@@ -62,70 +64,84 @@ def _row(record: Record) -> SwapRow:
     return SwapRow(**{**values, **lists, "state": SwapState(values["state"])})
 
 
-COLUMNS: Final = columns(SwapRow)
-TABLE: Final = Planned("swaps", "user_id", COLUMNS, _row)
-_BEGINS: Final = "least(start_time, return_start_time)"
+_WRITTEN: Final = (
+    "id",
+    "schedule_id",
+    "user_id",
+    "start_time",
+    "end_time",
+    "return_start_time",
+    "return_end_time",
+    "offered_to",
+    "reason",
+    "author",
+)
+TABLE: Final = Planned(tables.swaps, SwapRow, _row, about="user_id", written=_WRITTEN)
+_C: Final = tables.swaps.c
+_COLUMNS: Final = columns_of(tables.swaps, SwapRow)
+_MINE: Final = _C.org_id == param("org_id")
+_BEHIND: Final = sa.tuple_(_C.end_time, _C.id) > sa.tuple_(param("end_time"), param("after"))
+_TO_ALL: Final = sa.func.cardinality(_C.offered_to) == constant(0)
+_PAGE: Final = Filtered(
+    sa.select(*_COLUMNS)
+    .where(_MINE, _C.end_time > param("ended_after"), _BEHIND)
+    .order_by(_C.end_time, _C.id)
+    .limit(param("limit")),
+    _C.schedule_id == param("schedule"),
+    sa.or_(
+        _C.user_id == param("user"),
+        _C.accepted_by == param("user"),
+        param("user", sa.Text) == sa.any_(_C.offered_to),
+        _TO_ALL,
+    ),
+    sa.and_(_C.state == param("state"), sa.func.least(_C.start_time, _C.return_start_time) > sa.func.app_now()),
+)
+_CLOSE: Final = Statement(
+    sa.update(tables.swaps)
+    .where(_MINE, _C.id == param("id"))
+    .values(
+        params_of(tables.swaps, ("state", "accepted_by", "declined_by"))
+        | {"version": _C.version + constant(1), "update_time": sa.func.app_now()}
+    )
+    .returning(*_COLUMNS)
+)
 
 
 async def get(tx: Tx, id_: UUID) -> SwapRow | None:
     """One of this tenant."""
-    record = await tx.fetchrow(f"SELECT {COLUMNS} FROM swaps WHERE org_id = $1 AND id = $2", tx.org_id, id_)
-    return _row(record) if record else None
+    return await TABLE.get(tx, id_, lock=False)
 
 
 async def page(
     tx: Tx, schedule: str, user: str, *, closed: bool, ended_after: datetime, after: Cursor | None, limit: int
 ) -> list[SwapRow]:
     """Those of this tenant that end later than `ended_after`, by end; only those that are offered unless `closed`."""
-    records = await tx.fetch(
-        f"""SELECT {COLUMNS} FROM swaps
-            WHERE org_id = $1 AND ($2 = '' OR schedule_id = $2)
-              AND ($3 = '' OR user_id = $3 OR accepted_by = $3 OR $3 = ANY(offered_to) OR offered_to = '{{}}')
-              AND ($4 OR state = 'offered' AND {_BEGINS} > app_now())
-              AND end_time > $5 AND (end_time, id) > ($6, $7) ORDER BY end_time, id LIMIT $8""",
-        tx.org_id,
-        schedule,
-        user,
-        closed,
-        ended_after,
-        *(after or (ended_after, UUID(int=0))),
-        limit,
+    end_time, id_ = after or (ended_after, UUID(int=0))
+    call = _PAGE(
+        org_id=tx.org_id,
+        schedule=schedule or None,
+        user=user or None,
+        state=None if closed else SwapState.OFFERED.value,
+        ended_after=ended_after,
+        end_time=end_time,
+        after=id_,
+        limit=limit,
     )
-    return [_row(record) for record in records]
+    return [_row(record) for record in await tx.fetch(*call)]
 
 
 async def insert(tx: Tx, row: SwapRow) -> SwapRow:
     """A new one."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO swaps (org_id, id, schedule_id, user_id, start_time, end_time, return_start_time, return_end_time,
-                               offered_to, reason, author)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.schedule_id,
-        row.user_id,
-        row.start_time,
-        row.end_time,
-        row.return_start_time,
-        row.return_end_time,
-        list(row.offered_to),
-        row.reason,
-        row.author,
-    )
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    values |= {"offered_to": list(row.offered_to)}
+    record = await tx.fetchrow(*TABLE.inserting(org_id=tx.org_id, **values))
     assert record is not None, "an insert returns its row"
     return _row(record)
 
 
 async def close(tx: Tx, id_: UUID, state: SwapState, accepted_by: str, declined_by: Sequence[str]) -> SwapRow:
     """What became of a locked one."""
-    record = await tx.fetchrow(
-        f"""UPDATE swaps SET state = $3, accepted_by = $4, declined_by = $5, version = version + 1, update_time = app_now()
-            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
-        tx.org_id,
-        id_,
-        state.value,
-        accepted_by,
-        list(declined_by),
-    )
+    values = {"state": state.value, "accepted_by": accepted_by, "declined_by": list(declined_by)}
+    record = await tx.fetchrow(*_CLOSE(org_id=tx.org_id, id=id_, **values))
     assert record is not None, "the row is locked by this transaction"
     return _row(record)

@@ -22,6 +22,24 @@ class Away:
         raise ConnectionError("away")
 
 
+class Remembers:
+    """Redis, as far as keys go; `sent` is what scripts were given."""
+
+    def __init__(self) -> None:
+        self.keys = set[str]()
+        self.sent: list[tuple[Any, ...]] = []
+
+    async def execute_command(self, *args: Any) -> Any:
+        match args:
+            case ("SET", key, *_):
+                self.keys.add(key)
+            case ("EXISTS", key):
+                return int(key in self.keys)
+            case ("EVAL", _, number, *rest):
+                self.sent.append(tuple(rest[number:]))
+        return None
+
+
 @pytest.fixture
 def journal() -> Journal:
     return Journal("mail", Away(), (OSError,))
@@ -61,6 +79,22 @@ async def test_as_many_are_kept_as_was_chosen(journal: Journal) -> None:
     await journal.send()
     assert [change.task.summary for _, change in (await journal.newest(failed=False))[0]] == ["10", "9", "8"]
     assert (await journal.newest(failed=True))[0] == []
+
+
+async def test_what_is_added_and_begins_is_sent_while_somebody_watches() -> None:
+    redis = Remembers()
+    journal = Journal("mail", redis, (OSError,))
+
+    async def sent() -> int:
+        for kind in (pb.TASK_CHANGE_KIND_ADDED, pb.TASK_CHANGE_KIND_ACTIVE, pb.TASK_CHANGE_KIND_COMPLETED):
+            journal.note(noted(kind))
+        await journal.send()
+        return sum(isinstance(each, bytes) for each in redis.sent[-1])
+
+    assert await sent() == 1
+    other_replica = Journal("mail", redis, (OSError,))
+    await other_replica.watch().begin()
+    assert await sent() == 3
 
 
 async def test_a_watch_tells_what_happens_after_it_began(journal: Journal) -> None:

@@ -10,14 +10,16 @@ are handled in batches and never were a task of the broker.
 
 import asyncio
 import math
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.queue.v1 import task_pb2 as pb
 
 from tocsin_kit.logging import get_logger
@@ -34,8 +36,14 @@ _MOST_WAITING: Final = 20_000
 _MOST_SENT: Final = 250
 """Of each stream in one sending."""
 _SECONDS_KEPT: Final = 3600 * 2
+_OTHERS: Final = "others"
+_WATCHED: Final = "watched"
+_WATCHED_SECONDS: Final = 30
+"""For so long after a watcher's look its replica counts as watching; it says so again when a third of that has passed."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _CLASS: Final = math.log(1.2)
-_STREAMS: Final = ("completed", "failed", "others")
+_STREAMS: Final = ("completed", "failed", _OTHERS)
 _WORDS: Final = {
     pb.TASK_CHANGE_KIND_ADDED: "added",
     pb.TASK_CHANGE_KIND_COMPLETED: "completed",
@@ -85,8 +93,7 @@ class Redis(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """What happened to a task. Texts may be empty; `seconds` and `late` (seconds) are None where they are not known."""
 
     kind: "pb.TaskChangeKind.ValueType"
@@ -173,7 +180,11 @@ class Journal:
         for noted in taken:
             await turns.give()
             minutes.setdefault(_minute(noted.time), Counter()).update(_counted(noted))
+        # What has been added and has begun is for watchers alone, and mostly there is none.
+        watched = await self._ask("EXISTS", self._key(_WATCHED)) != 0
         streams = {name: [each for each in taken if _stream_of(each) == name][-_MOST_SENT:] for name in _STREAMS}
+        if not watched:
+            streams[_OTHERS] = []
         for name, notes in streams.items():
             for noted in notes:
                 change = self._change(noted)
@@ -227,16 +238,16 @@ class Journal:
 
     def _change(self, noted: Noted) -> pb.TaskChange:
         change = pb.TaskChange(kind=noted.kind)
-        change.time.FromDatetime(noted.time)
+        _set(change.time, noted.time)
         task = change.task
         task.name = f"queues/{self._queue}/tasks/{noted.task}.{noted.id}"
         task.org_id, task.summary, task.about, task.user = noted.org_id, noted.summary, noted.about, noted.user
         task.attempts, task.error = noted.attempts, noted.error[:1024]
         task.state = _STATE_OF.get(noted.kind, pb.TASK_STATE_FAILED)
         if noted.kind in _STREAM_OF:
-            task.finish_time.FromDatetime(noted.time)
+            _set(task.finish_time, noted.time)
         if noted.due_time is not None:
-            task.due_time.FromDatetime(noted.due_time)
+            _set(task.due_time, noted.due_time)
         if noted.seconds is not None:
             task.duration.FromTimedelta(timedelta(seconds=noted.seconds))
         if noted.late is not None:
@@ -266,15 +277,18 @@ class Watch:
         self._journal = journal
         self._serial = journal._serial
         self._last: dict[str, str] = {}
+        self._said = -math.inf
 
     async def begin(self) -> None:
         """What happened before is not told."""
+        await self._say()
         for name in _STREAMS:
             rows = await self._journal._ask("XREVRANGE", self._journal._key(name), "+", "-", "COUNT", 1)
             self._last[name] = _text(rows[0][0]) if rows else "0-0"
 
     async def more(self) -> tuple[list[pb.TaskChange], bool]:
         """What happened since the last look, and whether it is of this replica only."""
+        await self._say()
         found: list[tuple[str, pb.TaskChange]] = []
         for name in _STREAMS:
             rows = await self._journal._ask(
@@ -288,6 +302,12 @@ class Watch:
                 self._last[name] = _text(rows[-1][0])
         self._serial = self._journal._serial
         return [change for _, change in sorted(found, key=lambda each: each[1].time.ToNanoseconds())], False
+
+    async def _say(self) -> None:
+        """Tell all replicas that the queue is watched."""
+        if time.monotonic() - self._said >= _WATCHED_SECONDS / 3:
+            self._said = time.monotonic()
+            await self._journal._ask("SET", self._journal._key(_WATCHED), "1", "EX", _WATCHED_SECONDS)
 
     def _own(self) -> list[pb.TaskChange]:
         fresh = sorted(
@@ -332,8 +352,14 @@ def _class(seconds: float) -> int:
     return max(0, math.ceil(math.log(max(seconds * 1000, 1.0)) / _CLASS))
 
 
-def _minute(time: datetime) -> int:
-    return int(time.timestamp() // 60)
+def _minute(moment: datetime) -> int:
+    return int(moment.timestamp() // 60)
+
+
+def _set(stamp: Timestamp, moment: datetime) -> None:
+    """A quarter of what `FromDatetime` takes, which goes through the calendar."""
+    stamp.seconds, microseconds = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
+    stamp.nanos = microseconds * 1000
 
 
 def _stream_of(noted: Noted) -> str:

@@ -25,7 +25,7 @@ from tocsin_notify.domain.page import ONE_WAY, PAGES, DeathReason, Kind, State
 from tocsin_notify.domain.planning import Planned, after_quiet_hours, is_kept_quiet, plan
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, failures, notifications, pages, people
+from tocsin_notify.store import dead_letters, failures, intake, notifications
 from tocsin_notify.store.cipher import Cipher, SecretLost
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.gate import Gate, incident_key
@@ -85,11 +85,10 @@ class Submit:
             async with self._gate.passage(
                 incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None
             ) as passage:
-                stored = await pages.insert(passage.tx, list(unique.values()))
+                stored, known = await intake.take(passage.tx, list(unique.values()))
                 fresh = [page for id, page in unique.items() if id in stored.fences]
                 if fresh and stored.now is not None:
                     round_.begin(passage.held, stored.now, direct=not (stored.paused or self.stopping))
-                    known = await people.read(passage.tx, {(page.org_id, page.user_id) for page in fresh})
                     planned = {page.id: round_.steps(page, known[page.org_id, page.user_id]) for page in fresh}
                     able = [
                         page for page in fresh if stored.fences[page.id] is None and planned[page.id] and may_wait(page)

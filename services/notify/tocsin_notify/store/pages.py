@@ -15,7 +15,7 @@ from tocsin_notify.store.fences import stops
 from tocsin_notify.store.queues import PAUSED
 
 # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
-_INSERT: Final = f"""
+STORING: Final = """
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
     $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
@@ -29,11 +29,12 @@ WITH given AS (
   ON CONFLICT (id) DO NOTHING
   RETURNING id, org_id, incident, generation, outlasts
 )
-SELECT s.id, f.reason AS fence_reason, app_now() AS now,
-  {PAUSED} AS paused
-FROM stored s
-LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
 """
+"""Begins statements that store pages; takes `columns_of`. `stored`: those that are new."""
+FENCED: Final = f"""
+FROM stored s LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
+"""
+_INSERT: Final = f"{STORING} SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}"
 
 _FENCE_OF: Final = f"""
 SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts) AS p
@@ -116,8 +117,12 @@ class Fence:
 
 async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
     """Store the pages that are not there yet, and say which those are."""
-    rows = await tx.fetch(
-        _INSERT,
+    return stored(await tx.fetch(_INSERT, *columns_of(pages)))
+
+
+def columns_of(pages: Sequence[NewPage]) -> Sequence[object]:
+    """What `STORING` takes."""
+    return (
         [page.id for page in pages],
         [page.org_id for page in pages],
         [page.user_id for page in pages],
@@ -135,6 +140,10 @@ async def insert(tx: Tx, pages: Sequence[NewPage]) -> Stored:
         [page.expire_time for page in pages],
         [page.page.outlasts for page in pages],
     )
+
+
+def stored(rows: Sequence[asyncpg.Record]) -> Stored:
+    """From rows with id, fence_reason, now and paused of the new ones."""
     return Stored(
         {row["id"]: row["fence_reason"] for row in rows},
         rows[0]["now"] if rows else None,

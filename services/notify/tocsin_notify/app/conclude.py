@@ -68,11 +68,7 @@ class Conclude:
         conclusions = [self._conclusion(each) for each in finished]
         outcomes = {each.start.delivery.notification: each.outcome for each in finished}
         providers = {each.start.delivery.notification: each.start.provider for each in finished}
-        # Of messages that were simply sent the statement says all there is to say: it is a transaction by itself.
-        simply = all(each.verdict == State.SENT for each in conclusions) and not any(
-            each.start.delivery.kind is Kind.BUNDLE for each in finished
-        )
-        async with self._db.alone() if simply else self._db.system() as tx:
+        async with self._db.system() as tx:
             rows = await notifications.conclude(tx, conclusions, shard=self._shard)
             failed = [_failed(row, outcomes[row.id]) for row in rows if self._moves_on(row, outcomes[row.id])]
             waiting = [row for row in rows if row.state == "pending"]

@@ -10,7 +10,7 @@ from tocsin_notify.store.pages import NewPage, Stored
 from tocsin_notify.store.people import Person, User
 from tocsin_notify.store.queues import PAUSED
 
-_TAKE: Final = f"""{pages.STORING}
+_TAKE: Final = pages.storing(f"""
 SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused,
   {", ".join(f"NULL AS {column}" for column in people.COLUMNS)}
 {pages.FENCED}
@@ -18,7 +18,7 @@ UNION ALL
 SELECT NULL, NULL, NULL, NULL, {", ".join(people.COLUMNS)}
 FROM ({people.rows_of("(SELECT DISTINCT org_id, user_id FROM given)")}) AS known
 {people.IN_ORDER}
-"""
+""")
 
 
 async def take(tx: Tx, given: Sequence[NewPage]) -> tuple[Stored, dict[User, Person]]:

@@ -14,8 +14,11 @@ from tocsin_notify.domain.page import Channel, Kind, Page, Urgency
 from tocsin_notify.store.fences import stops
 from tocsin_notify.store.queues import PAUSED
 
-# In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
-STORING: Final = """
+
+def storing(then: str) -> str:
+    """The statement that stores pages, of which `columns_of` are given, and goes on so. `stored`: those that are new."""
+    # In the order of ids, so that two submits of the same pages wait for each other instead of deadlocking.
+    return f"""
 WITH given AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::smallint[],
     $8::int[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::uuid[], $14::bytea[],
@@ -29,12 +32,13 @@ WITH given AS (
   ON CONFLICT (id) DO NOTHING
   RETURNING id, org_id, incident, generation, outlasts
 )
-"""
-"""Begins statements that store pages; takes `columns_of`. `stored`: those that are new."""
+{then}"""
+
+
 FENCED: Final = f"""
 FROM stored s LEFT JOIN cancel_fences f ON f.org_id = s.org_id AND f.incident = s.incident AND {stops("f", "s")}
 """
-_INSERT: Final = f"{STORING} SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}"
+_INSERT: Final = storing(f"SELECT s.id, f.reason AS fence_reason, app_now() AS now, {PAUSED} AS paused {FENCED}")
 
 _FENCE_OF: Final = f"""
 SELECT f.reason FROM cancel_fences f, (SELECT $3::int AS generation, $4::boolean AS outlasts) AS p

@@ -12,9 +12,20 @@ from tocsin_notify.domain.notification_settings import EVERYBODY, NOTHING_CHOSEN
 from tocsin_notify.domain.page import Channel, Method, Rule, Urgency
 from tocsin_notify.store.notification_settings import chosen
 
-# Methods, and behind them, for they have no creation time, the rules and what was chosen by the user and for all users: one round
-# trip of the page's way.
-_OF: Final = """
+COLUMNS: Final = (
+    *("org_id", "user_id", "method", "channel", "address", "secret", "key_id", "disabled", "verified"),
+    *("urgency", "delay_seconds", "create_time", "place", "position"),
+    *("chosen_by", "budget_pages", "budget_window", "quiet_hours", "language"),
+)
+"""Of the rows that `people_of` takes."""
+IN_ORDER: Final = "ORDER BY create_time, place, position"
+
+
+def rows_of(users: str) -> str:
+    """What reads the rows of people. `users`: a relation of tenants and users, in SQL."""
+    # Methods, and behind them, for they have no creation time, the rules and what was chosen by the user and for all users: one
+    # round trip of the page's way.
+    return f"""
 SELECT m.org_id, m.user_id, m.id AS method, m.channel, m.address, m.secret, m.key_id, m.disabled,
   m.verify_time IS NOT NULL AS verified, NULL::text AS urgency, NULL::float8 AS delay_seconds, m.create_time, m.id AS place,
   0 AS position, NULL::text AS chosen_by, NULL::int AS budget_pages, NULL::float8 AS budget_window,
@@ -30,20 +41,8 @@ UNION ALL
 SELECT g.org_id, g.user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
   s.user_id, s.budget_pages, s.budget_window, s.quiet_hours, s.language
 FROM {users} AS g(org_id, user_id)
-JOIN notification_settings s ON s.org_id = g.org_id AND s.user_id = ANY (ARRAY[g.user_id, '{everybody}'])
+JOIN notification_settings s ON s.org_id = g.org_id AND s.user_id = ANY (ARRAY[g.user_id, '{EVERYBODY}'])
 """
-COLUMNS: Final = (
-    *("org_id", "user_id", "method", "channel", "address", "secret", "key_id", "disabled", "verified"),
-    *("urgency", "delay_seconds", "create_time", "place", "position"),
-    *("chosen_by", "budget_pages", "budget_window", "quiet_hours", "language"),
-)
-"""Of the rows that `people_of` takes."""
-IN_ORDER: Final = "ORDER BY create_time, place, position"
-
-
-def rows_of(users: str) -> str:
-    """What reads the rows of people. `users`: a relation of tenants and users, in SQL."""
-    return _OF.format(users=users, everybody=EVERYBODY)
 
 
 _READ: Final = f"{rows_of('unnest($1::text[], $2::text[])')} {IN_ORDER}"

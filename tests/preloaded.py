@@ -7,6 +7,7 @@ and output. What reads the command line of a running service, or wants another i
 everything that tests the launcher.
 """
 
+import atexit
 import contextlib
 import ctypes
 import importlib
@@ -47,6 +48,7 @@ def fork(module: str, arguments: Sequence[str], env: Mapping[str, str], stop_sig
     with _lock:
         if not _stems:
             _stems.append(_Stem(env))
+            atexit.register(_stems[0].close)
         if _early(env) != _stems[0].early:
             return None
         parent = _parents.get(module)
@@ -115,6 +117,11 @@ class _Stem:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+
+    def close(self) -> None:
+        """It ends when it is asked no more."""
+        self._socket.close()
+        self._process.wait()
 
     def branch(self, module: str) -> socket.socket:
         """Have it fork a process that imports the module, and forks on request; answers where to ask."""

@@ -61,7 +61,9 @@ async def second_page_under_way(
     provider = Provider(stage, ending)
     org, incident = new_org(), uuid.uuid4()
     async with listening(provider.webhooks if channel == "webhook" else provider.mail) as port:
-        settings: dict[str, Any] = {"backoff_base": 3000.0, "backoff_cap": 3000.0}
+        # However slow the machine, an attempt does not end by its own timeout while the provider is held.
+        patience = {"attempt_timeout": 100.0, "lease": 120.0}
+        settings: dict[str, Any] = {"backoff_base": 3000.0, "backoff_cap": 3000.0, **patience}
         if channel == "email":
             await world.method(org, email="ana@example.com")
             settings["SMTP_PORT"] = port

@@ -15,9 +15,9 @@ from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.logging import get_logger
 from tocsin_kit.loops import Turns
 
-from tocsin_escalation.app import coming_shifts, notice_jobs
+from tocsin_escalation.app import coming_shifts, notice_jobs, rounds
 from tocsin_escalation.app.coming_shifts import Shifts
-from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.app.halves import begun
 from tocsin_escalation.domain.schedules.clock import minute_of
 from tocsin_escalation.domain.shift_notices import Choice, Key, Notice, NoticeState, Shift, planned
 from tocsin_escalation.store import on_call, shift_notices
@@ -52,23 +52,11 @@ class PlanNotices:
 
     async def look(self) -> None:
         """Once. Raises DATABASE_UNAVAILABLE."""
-        after = ""
-        while True:
-            async with self._db.system() as tx:
-                org_ids = await shift_notices.tenants(tx, after, _TENANTS)
-            if org_ids:
-                await in_halves(org_ids, self._tenants, _failed)
-                after = org_ids[-1]
-            if len(org_ids) < _TENANTS:
-                return
+        await rounds.look(
+            self._db, shift_notices.tenants, self._tenants, _failed, together=_TENANTS, schedules=_SCHEDULES
+        )
 
-    async def _tenants(self, org_ids: Sequence[str]) -> None:
-        keys = await begun(self._db, None, partial(shift_notices.schedules, org_ids=org_ids))
-        if len(keys) > _SCHEDULES and len(org_ids) > 1:
-            # A transaction that reads for many seconds keeps the database from tidying up.
-            for some in (org_ids[: len(org_ids) // 2], org_ids[len(org_ids) // 2 :]):
-                await self._tenants(some)
-            return
+    async def _tenants(self, org_ids: Sequence[str], keys: Sequence[on_call.Key]) -> None:
         choosers, rows, shifts, now = await begun(self._db, None, partial(_read, org_ids=org_ids, keys=keys))
         different: defaultdict[str, dict[str, Chooser]] = defaultdict(dict)
         turns = Turns()

@@ -1,0 +1,46 @@
+"""A look at what is coming for all tenants: a few of them are read together, and one that fails holds up no other."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from tocsin_kit.db.pool import Database, Tx
+
+from tocsin_escalation.app.halves import begun, in_halves
+from tocsin_escalation.store import on_call, shift_notices
+
+Work = Callable[[Sequence[str], Sequence[on_call.Key]], Awaitable[object]]
+"""On these tenants, whose schedules are these."""
+
+
+async def look(
+    database: Database,
+    tenants: Callable[[Tx, str, int], Awaitable[Sequence[str]]],
+    work: Work,
+    failed: Callable[[str], None],
+    *,
+    together: int,
+    schedules: int,
+) -> None:
+    """Once around. `tenants` lists those behind one, and so many; of one whose `work` raises, `failed` is told.
+
+    `together`: tenants that are read together, and `schedules`: of all of them. A transaction that reads for many seconds keeps the
+    database from tidying up. Raises DATABASE_UNAVAILABLE.
+    """
+
+    async def of(org_ids: Sequence[str]) -> None:
+        keys = await begun(database, None, partial(shift_notices.schedules, org_ids=org_ids))
+        if len(keys) > schedules and len(org_ids) > 1:
+            for some in (org_ids[: len(org_ids) // 2], org_ids[len(org_ids) // 2 :]):
+                await of(some)
+            return
+        await work(org_ids, keys)
+
+    after = ""
+    while True:
+        async with database.system() as tx:
+            org_ids = await tenants(tx, after, together)
+        if org_ids:
+            await in_halves(org_ids, of, failed)
+            after = org_ids[-1]
+        if len(org_ids) < together:
+            return

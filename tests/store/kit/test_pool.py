@@ -12,12 +12,9 @@ import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db import connections
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.probe import Probe
 from tocsin_kit.errors import TocsinError
 from tocsin_stack.postgres import Postgres
 from tocsin_testkit.busy import within
-
-from tests.store.round_trips import recorded
 
 Eventually = Callable[..., Awaitable[None]]
 ADD = "INSERT INTO widgets (org_id, name) VALUES ($1, $2)"
@@ -233,22 +230,6 @@ async def test_an_outage_fails_fast_and_ends_by_itself(db: Database, postgres: P
     assert await names(db, "a") == []
 
 
-@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
-async def test_a_right_that_was_revoked_counts_until_it_is_granted_again(db: Database, right: str) -> None:
-    """What needs it fails, and the incidents concerned stand still, while everything else works."""
-    await db.ping()
-    async with db.system() as tx:
-        await tx.execute(f"REVOKE {right} ON outbox FROM CURRENT_USER")
-    try:
-        with pytest.raises(TocsinError, match=f"lost rights it had: {right} on outbox$") as caught:
-            await db.ping()
-        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
-    finally:
-        async with db.system() as tx:
-            await tx.execute(f"GRANT {right} ON outbox TO CURRENT_USER")
-    await db.ping()
-
-
 async def test_callers_sit_out_a_short_outage(
     db: Database, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,28 +365,3 @@ async def test_now_is_the_databases_and_can_be_moved(db: Database) -> None:
         )
     async with db.system() as tx:
         assert (await tx.now() - before).total_seconds() >= 3600
-
-
-async def test_the_health_check_looks_at_rights_now_and_then_and_at_once_when_sessions_are_new(db: Database) -> None:
-    probe = Probe(db, rights_every=3600)
-    await probe.check()
-    async with db.system() as tx:
-        await tx.execute("REVOKE DELETE ON outbox FROM CURRENT_USER")
-    try:
-        with recorded() as trips:
-            await probe.check()
-        assert [len(each) for each in trips.transactions] == [3], "BEGIN, one question, COMMIT"
-        async with db.system() as tx:
-            await tx.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        async with db.system(), db.system():  # one of them is new
-            pass
-        for _ in range(2):
-            with pytest.raises(TocsinError, match="lost rights"):
-                await probe.check()
-    finally:
-        async with db.system() as tx:
-            await tx.execute("GRANT DELETE ON outbox TO CURRENT_USER")
-    await probe.check()

@@ -3,10 +3,12 @@
 import asyncio
 import random
 import shutil
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import asyncpg
 import pytest
+from tocsin_ingest.app.resolve_incidents import resolve_incidents
 from tocsin_ingest.domain.decide import Outcome
 from tocsin_ingest.domain.message import Action
 from tocsin_ingest.store import alerts
@@ -15,6 +17,7 @@ from tocsin_ingest.work.retention import Retention
 from tocsin_kit.db.migrations import upgrade
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
+from tocsin_kit.ids import parse_uuid_name
 from tocsin_stack.postgres import Postgres
 from tocsin_testkit.databases import dialed
 
@@ -88,6 +91,48 @@ async def test_what_is_closed_goes_with_its_partition_and_its_key_can_fire_again
     assert len(await rows(database, org, "SELECT FROM incidents")) == 2
     after = await rows(database, "*", PARTITIONS)
     assert len({row["name"] for row in before} - {row["name"] for row in after}) == 1
+
+
+ATTACH = """
+CREATE TABLE parts.{table}_now (LIKE parts.{table}_resolved INCLUDING ALL);
+ALTER TABLE parts.{table}_resolved ATTACH PARTITION parts.{table}_now
+  FOR VALUES FROM ('2000-01-01') TO ('2100-01-01');
+"""
+
+
+async def by_its_sender(database: Database, org: str, incident: str) -> None:
+    await commit(committer(database), org, [message("a", Action.RESOLVE, org=org)])
+
+
+async def by_a_person(database: Database, org: str, incident: str) -> None:
+    await resolve_incidents(database, lambda: None, org, "users/ana", [parse_uuid_name(incident, "incidents")])
+
+
+@pytest.mark.parametrize("table", ["alerts", "incidents"])
+@pytest.mark.parametrize("close", [by_its_sender, by_a_person])
+async def test_what_is_closed_while_a_partition_is_attached_is_closed(
+    database: Database,
+    database_url: str,
+    table: str,
+    close: Callable[[Database, str, str], Coroutine[None, None, None]],
+) -> None:
+    """A statement that took the row for one of the default partition waits for it, and finds that it belongs elsewhere."""
+    org = new_org()
+    (opened,) = await commit(committer(database), org, [message("a", org=org)])
+    owner = await asyncpg.connect(database_url, server_settings={"tocsin.org_id": "*"})
+    try:
+        async with owner.transaction():
+            await owner.execute(ATTACH.format(table=table))
+            closing = asyncio.create_task(close(database, org, opened.incident))
+            async with asyncio.timeout(5):
+                while not await owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                    await asyncio.sleep(0.005)
+        await closing
+    finally:
+        await owner.close()
+    where = await rows(database, org, f"SELECT state, tableoid::regclass::text AS part FROM {table}")
+    assert [tuple(each) for each in where] == [("resolved", f"parts.{table}_now")]
+    await check(database, org)
 
 
 async def test_a_partition_that_somebody_reads_for_long_is_dropped_later(database: Database, database_url: str) -> None:

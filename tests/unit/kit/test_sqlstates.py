@@ -118,6 +118,8 @@ def test_no_error_class_of_the_driver_is_undecided(error: type[asyncpg.PostgresE
         ("40P01", "", Meaning.REPEATABLE),
         ("55P03", "", Meaning.HELD),
         ("23505", "", Meaning.CALLER),
+        ("23514", "ExecConstraints", Meaning.CALLER),
+        ("23514", "ExecPartitionCheckEmitError", Meaning.REPEATABLE),
         ("42P01", "", Meaning.DEFECT),
         ("Q1Q1Q", "", Meaning.DEFECT),
         ("25042", "", Meaning.DEFECT),

@@ -124,6 +124,9 @@ CODES: Final[Mapping[str, Decision]] = {
 # translated, as the text is.
 ROUTINES: Final[Mapping[tuple[str, str], Decision]] = {
     ("0A000", "RevalidateCachedQuery"): _REPEATABLE,  # a migration changed a table under a prepared statement
+    # No constraint of a table (`ExecConstraints` raises those): a partition was attached while this statement waited for
+    # the default one, and the row belongs there now.
+    ("23514", "ExecPartitionCheckEmitError"): _REPEATABLE,
     ("42501", "ExecWithCheckOptions"): _DEFECT,  # row-level security: a row of another tenant
     ("54000", "GetNewTransactionId"): _away("the database must be vacuumed before it accepts writes"),
     ("54000", "GetNewMultiXactId"): _away("the database must be vacuumed before it accepts writes"),

@@ -90,7 +90,7 @@ def functions(path: Path) -> dict[str, list[ast.AST]]:
 def methods_of(package: Path) -> dict[str, list[tuple[Path, ast.AST]]]:
     """Of the classes of the use cases, by name: whose an object is, its call does not say."""
     found: dict[str, list[tuple[Path, ast.AST]]] = {}
-    for path in (package / "app").glob("*.py"):
+    for path in (package / "app").rglob("*.py"):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 for each in node.body:
@@ -107,9 +107,9 @@ def imported(path: Path) -> dict[str, tuple[Path, str]]:
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package.name}.app"):
             for each in node.names:
-                inner = (node.module or "").removeprefix(f"{package.name}.app").lstrip(".")
-                file, name = (inner, each.name) if inner else (each.name, "")
-                found[each.asname or each.name] = package / "app" / f"{file}.py", name
+                within = package.parent.joinpath(*(node.module or "").split("."))
+                module, name = (within / each.name, "") if (within / "__init__.py").exists() else (within, each.name)
+                found[each.asname or each.name] = module.with_suffix(".py"), name
     return found
 
 

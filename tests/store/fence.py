@@ -258,9 +258,8 @@ def _takes_transaction(function: Callable[..., object]) -> bool:
 
 
 def _modules(package: ModuleType) -> list[ModuleType]:
-    return [
-        importlib.import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)
-    ]
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [importlib.import_module(each.name) for each in found]
 
 
 async def _prepare(connection: Connection, package: ModuleType) -> None:

@@ -19,7 +19,7 @@ _WALK: Final = re.compile(r"Seq Scan on (\w+)")
 
 def statements(package: str) -> Iterator[tuple[str, str]]:
     """Name and text of each statement that a module of the package keeps."""
-    for found in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         for name, value in vars(importlib.import_module(found.name)).items():
             if isinstance(value, str) and _STATEMENT.match(value):
                 yield f"{found.name}.{name}", value

@@ -234,6 +234,52 @@ async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:
     assert [gap.end_time for gap in b.gaps] == [time(began + timedelta(days=7))]
 
 
+async def test_who_is_next_and_when_am_i_on(tenant: Tenant) -> None:
+    ana, ben, cem = await tenant.people("ana", "ben", "cem")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    web = await tenant.schedule("web", ana, ben, start=f"{began - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    policy = await tenant.policy([web], [web, cem], name="web", fallback_target={"user": ben.name})
+    other = await tenant.policy([cem], name="other")
+
+    async def ask(**fields: Any) -> list[tuple[str, int, str, float | None]]:
+        """Policy, level, user, and in how many days they come on call."""
+        request, found = pb.ListOnCallsRequest(earliest=True, **fields), []
+        while True:
+            answer = await tenant.admin.schedules.ListOnCalls(request)
+            assert not answer.on_calls
+            for each in answer.earliest:
+                start = each.start_time.ToDatetime(UTC) if each.HasField("start_time") else None
+                days = (start - began) / timedelta(days=1) if start else None
+                found.append(
+                    (each.policy.removeprefix("policies/"), each.level, each.user.removeprefix("users/"), days)
+                )
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return found
+
+    everything = [
+        ("other", 1, "cem", None),
+        ("web", 1, "ana", -1),
+        ("web", 1, "ben", 6),
+        ("web", 2, "ana", -1),
+        ("web", 2, "cem", None),
+        ("web", 2, "ben", 6),
+        ("web", 0, "ben", None),
+    ]
+    assert await ask() == everything
+    assert await ask(page_size=1) == everything, "page by page"
+    assert await ask(policies=[other]) == everything[:1]
+    assert await ask(policies=[policy], schedules=[web]) == [everything[1], everything[2], everything[3], everything[5]]
+    assert await ask(user=ben.name, policies=[policy]) == [everything[2], everything[5], everything[6]]
+    later = time(began + timedelta(days=8))
+    assert await ask(policies=[policy], schedules=[web], time=later, page_size=1) == [
+        ("web", 1, "ben", 6),
+        ("web", 1, "ana", 13),
+        ("web", 2, "ben", 6),
+        ("web", 2, "ana", 13),
+    ]
+
+
 async def test_people_who_cannot_be_paged_are_stood_in_for_if_the_schedule_says_so(tenant: Tenant) -> None:
     ana, ben = await tenant.people("ana", "ben")
     began = await now(tenant)

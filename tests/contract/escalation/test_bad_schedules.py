@@ -150,6 +150,34 @@ async def test_a_policy_that_names_no_schedule(tenant: Tenant) -> None:
     assert list(error.fields) == ["policy.levels[0].targets[0]"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.ListOnCallsRequest(earliest=True, page_size=-1), "page_size"),
+        (pb.ListOnCallsRequest(earliest=True, policies=["web"]), "policies[0]"),
+        (pb.ListOnCallsRequest(earliest=True, policies=["policies/web"] * 2), "policies"),
+        (pb.ListOnCallsRequest(earliest=True, policies=[f"policies/p{n}" for n in range(501)]), "policies"),
+        (pb.ListOnCallsRequest(earliest=True, schedules=["web"]), "schedules[0]"),
+        (pb.ListOnCallsRequest(earliest=True, user="ana"), "user"),
+        (pb.ListOnCallsRequest(earliest=True, time=Timestamp(seconds=60)), "time"),
+        (pb.ListOnCallsRequest(policies=["policies/web"]), "policies"),
+    ],
+)
+async def test_who_is_next_asked_wrongly(tenant: Tenant, request_: pb.ListOnCallsRequest, field: str) -> None:
+    error = await failure(tenant.admin.schedules.ListOnCalls(request_))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert field in error.fields
+
+
+async def test_the_place_in_a_list_is_of_that_list_only(tenant: Tenant) -> None:
+    [ana] = await tenant.people("ana")
+    await tenant.policy([ana], [ana])
+    first = await tenant.admin.schedules.ListOnCalls(pb.ListOnCallsRequest(earliest=True, page_size=1))
+    assert first.next_page_token
+    other = pb.ListOnCallsRequest(page_token=first.next_page_token)
+    assert (await failure(tenant.admin.schedules.ListOnCalls(other))).reason == "PAGE_TOKEN_INVALID"
+
+
 async def test_stretches_and_changes_that_cannot_be(tenant: Tenant) -> None:
     calls = tenant.admin.schedules
     schedule = (await calls.CreateSchedule(create(layer()))).schedule

@@ -101,7 +101,7 @@ async def on_calls(
 ) -> list[tuple[str, Standing]]:
     """Who is on call at an instant, or now, by schedule id behind `after`."""
     async with db.transaction(org_id) as tx:
-        ids = await schedules.page_ids(tx, list(only), after, limit)
+        ids = await schedules.ids(tx, after, limit, list(only) or None)
         time = at or await tx.now()
         found = await on_call.load(tx, [(org_id, id_) for id_ in ids], time - LOOK_BACK, time + LOOK_AHEAD)
     minute = minute_of(time)
@@ -119,7 +119,7 @@ async def stretches(
     """Who is on call within [since, until), by schedule id behind `after`. Raises INVALID_FIELD."""
     first, last = _span(since, until, LONGEST_OF_ALL)
     async with db.transaction(org_id) as tx:
-        ids = await schedules.page_ids(tx, list(only), after, limit)
+        ids = await schedules.ids(tx, after, limit, list(only) or None)
         found = await on_call.load(tx, [(org_id, id_) for id_ in ids], since, until)
     return [(id_, await _aside(found[org_id, id_], first, last)) for id_ in ids if (org_id, id_) in found]
 

@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import schedule_service_pb2
 from tocsin_kit.errors import invalid
 from tocsin_kit.rpc.masks import etag
 
+from tocsin_escalation.domain.earliest import Earliest
 from tocsin_escalation.domain.schedules.clock import local_of, minute_of, time_of, wall_of
 from tocsin_escalation.domain.schedules.model import (
     ALWAYS,
@@ -194,6 +195,18 @@ def on_call_to(schedule: str, found: Standing) -> schedule_service_pb2.OnCall:
         schedule=f"schedules/{schedule}",
         segment=segment_to(found.segment),
         next=segment_to(found.next) if found.next else None,
+    )
+
+
+def earliest_to(policy: str, level: int, found: Earliest) -> schedule_service_pb2.EarliestOnCall:
+    """When a user is on call at a level first, for the contract."""
+    return schedule_service_pb2.EarliestOnCall(
+        policy=f"policies/{policy}",
+        level=level,
+        user=f"users/{found.user}",
+        schedule=f"schedules/{found.schedule}" if found.schedule else "",
+        start_time=time_to(found.start),
+        end_time=time_to(found.end),
     )
 
 

@@ -14,14 +14,16 @@ from tocsin_kit.budgets import Budgets
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.quotas import require_room
 from tocsin_kit.db.requests import once
+from tocsin_kit.errors import invalid
 from tocsin_kit.ids import new_id, parse_name, parse_uuid_name
 from tocsin_kit.rpc.call import note_before
 from tocsin_kit.rpc.masks import apply_update_mask
-from tocsin_kit.rpc.paging import PageTokens, page_size
+from tocsin_kit.rpc.paging import CursorValue, PageTokens, page_size
 from tocsin_kit.rpc.server import current_call
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_escalation.app import calendar_imports, overrides, planned, schedules, swaps
+from tocsin_escalation.app import calendar_imports, earliest, overrides, planned, schedules, swaps
+from tocsin_escalation.app.earliest import Asked
 from tocsin_escalation.domain.schedules.model import Segment
 from tocsin_escalation.domain.schedules.questions import shifts
 from tocsin_escalation.rpc import planned_mapping as plans
@@ -39,8 +41,8 @@ R = TypeVar("R", bound=Message)
 P = TypeVar("P", bound=Stretch)
 Listing = pb.ListOverridesRequest | pb.ListFixedPeriodsRequest | pb.ListAbsencesRequest
 
-SCHEDULES_AT_ONCE, MOST_SCHEDULES_AT_ONCE = 20, 50
-"""Of lists that resolve weeks of each schedule."""
+FEW, MOST_OF_FEW = 20, 50
+"""Schedules or levels at once, in lists that resolve weeks of each schedule."""
 _SCOPE = "schedules:write"
 WRITABLE = ("display_name", "description", "time_zone", "layers", "stand_in")
 
@@ -122,10 +124,14 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
         return pb.PreviewScheduleResponse(segments=mapping.segments_to(found))
 
     async def ListOnCalls(self, request: pb.ListOnCallsRequest, context: Context) -> pb.ListOnCallsResponse:
+        if request.policies and not request.earliest:
+            raise invalid("policies", "may be set only with earliest: without it the answer is about schedules")
         cursor = self._pages.decode(request)
+        at = mapping.instant(request.time, "time") if request.HasField("time") else None
+        if request.earliest:
+            return await self._earliest(request, cursor, at)
         size = page_size(request.page_size)
         only = [name.removeprefix("schedules/") for name in request.schedules]
-        at = mapping.instant(request.time, "time") if request.HasField("time") else None
         after = str(cursor[0]) if cursor else ""
         found = await schedules.on_calls(self._db, current_call().org_id, only, at, after, size + 1)
         shown, user = found[:size], request.user.removeprefix("users/")
@@ -137,6 +143,22 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
                 if not user or user in standing.segment.people
             ],
             next_page_token=token,
+        )
+
+    async def _earliest(
+        self, request: pb.ListOnCallsRequest, cursor: tuple[CursorValue, ...] | None, at: datetime | None
+    ) -> pb.ListOnCallsResponse:
+        asked = Asked(
+            [name.removeprefix("policies/") for name in request.policies],
+            [name.removeprefix("schedules/") for name in request.schedules],
+            [request.user.removeprefix("users/")] if request.user else (),
+        )
+        after = (str(cursor[0]), int(str(cursor[1]))) if cursor else ("", 0)
+        size = _few(request.page_size)
+        found, following = await earliest.of_levels(self._db, current_call().org_id, asked, at, after, size)
+        return pb.ListOnCallsResponse(
+            earliest=[mapping.earliest_to(level.policy, level.level, user) for level in found for user in level.users],
+            next_page_token=self._pages.encode(request, following) if following else "",
         )
 
     async def ListShifts(self, request: pb.ListShiftsRequest, context: Context) -> pb.ListShiftsResponse:
@@ -158,7 +180,7 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
     ) -> tuple[list[tuple[str, tuple[Segment, ...]]], str]:
         """A page of schedules with who is on call in the time asked for, and the token of the next page."""
         cursor = self._pages.decode(request)
-        size = min(page_size(request.page_size or SCHEDULES_AT_ONCE), MOST_SCHEDULES_AT_ONCE)
+        size = _few(request.page_size)
         after = str(cursor[0]) if cursor else ""
         found = await schedules.stretches(self._db, current_call().org_id, only, *_span(request), after, size + 1)
         shown = found[:size]
@@ -331,6 +353,10 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
             return await once(tx, method, request, response_type, lambda: take(tx))
 
         return await self._db.run(current_call().org_id, work)
+
+
+def _few(asked: int) -> int:
+    return min(page_size(asked or FEW), MOST_OF_FEW)
 
 
 def _span(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from asyncpg import Record
 from sqlalchemy.dialects import postgresql as pg
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.statements import Statement, constant, param, params_of
+from tocsin_kit.db.statements import Filtered, Statement, constant, param, params_of
 
 R = TypeVar("R")
 
@@ -39,6 +39,13 @@ class Named(Generic[R]):
         self._page: Final = Statement(
             select.where(of_tenant, table.c.id > param("after")).order_by(table.c.id).limit(param("limit"))
         )
+        self._ids: Final = Filtered(
+            sa.select(table.c.id)
+            .where(of_tenant, table.c.id > param("after"))
+            .order_by(table.c.id)
+            .limit(param("limit")),
+            table.c.id == sa.any_(param("only", sa.ARRAY(sa.Text))),
+        )
         self.inserting: Final = Statement(
             pg.insert(table)
             .values(params_of(table, (*key, *written, *kept)))
@@ -60,6 +67,11 @@ class Named(Generic[R]):
         """This tenant's by id, behind `after`."""
         records = await tx.fetch(*self._page(org_id=tx.org_id, after=after, limit=limit))
         return [self._read(record) for record in records]
+
+    async def ids(self, tx: Tx, after: str, limit: int, only: Sequence[str] | None) -> list[str]:
+        """The ids of this tenant's behind `after`; of `only` these, unless it is None."""
+        call = self._ids(org_id=tx.org_id, after=after, limit=limit, only=only)
+        return [record["id"] for record in await tx.fetch(*call)]
 
     async def delete(self, tx: Tx, id_: str) -> None:
         """A locked one's end."""

@@ -141,6 +141,7 @@ _TABLE: Final = Named(
 )
 get: Final = _TABLE.get
 page: Final = _TABLE.page
+ids: Final = _TABLE.ids
 delete: Final = _TABLE.delete
 
 

@@ -127,21 +127,9 @@ _TABLE: Final = Named(
 )
 get: Final = _TABLE.get
 page: Final = _TABLE.page
+ids: Final = _TABLE.ids
 delete: Final = _TABLE.delete
 """Its overrides go with it."""
-
-
-async def page_ids(tx: Tx, only: list[str], after: str, limit: int) -> list[str]:
-    """The ids of this tenant's schedules behind `after`; of `only` these, if there are any."""
-    records = await tx.fetch(
-        """SELECT id FROM schedules WHERE org_id = $1 AND id > $2 AND ($3::text[] = '{}' OR id = ANY($3::text[]))
-           ORDER BY id LIMIT $4""",
-        tx.org_id,
-        after,
-        only,
-        limit,
-    )
-    return [record["id"] for record in records]
 
 
 async def layers_of(tx: Tx, ids: Collection[str]) -> dict[str, str]:

@@ -422,12 +422,20 @@ class ListOnCallsRequest(_message.Message):
     SCHEDULES_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    EARLIEST_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 500 means 500."""
+    """At most this many; 0 means 50, more than 500 means 500. With `earliest` at most so many levels are looked at; 0 means 20, more
+    than 50 means 50. There may be fewer, and still a next page.
+    """
     page_token: _builtins.str
     """From the previous answer, with the same filters."""
     user: _builtins.str
     """Only where this person is on call: `users/{user}`. There may be fewer than `page_size` and still a next page."""
+    earliest: _builtins.bool
+    """Whether `earliest` of the response is asked for, in place of `on_calls`: for each user of each level of each policy the first stretch
+    of time in which they are on call and that is not over at `time`. `schedules` and `user` leave only entries that are theirs.
+    """
     @_builtins.property
     def schedules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these: `schedules/{schedule}`, at most 500. Empty: all of the tenant."""
@@ -435,6 +443,10 @@ class ListOnCallsRequest(_message.Message):
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """At this instant; unset: now."""
+
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only of these: `policies/{policy}`, at most 500; may be set only with `earliest`. Empty: all of the tenant."""
 
     def __init__(
         self,
@@ -444,10 +456,12 @@ class ListOnCallsRequest(_message.Message):
         schedules: _abc.Iterable[_builtins.str] | None = ...,
         user: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        earliest: _builtins.bool = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "schedules", b"schedules", "time", b"time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earliest", b"earliest", "page_size", b"page_size", "page_token", b"page_token", "policies", b"policies", "schedules", b"schedules", "time", b"time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,6 +502,56 @@ class OnCall(_message.Message):
 Global___OnCall: _TypeAlias = OnCall  # noqa: Y015
 
 @_typing.final
+class EarliestOnCall(_message.Message):
+    """When a user is on call at a level of a policy first. A level that pages one in turn has entries of all its users. Users who cannot be
+    paged, and those who do not come on call within 92 days, have none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """`policies/{policy}`."""
+    level: _builtins.int
+    """Counted from 1; 0 for the fallback target."""
+    user: _builtins.str
+    """`users/{user}`."""
+    schedule: _builtins.str
+    """Through which schedule: `schedules/{schedule}`. Empty when the level names the user, or a team of theirs."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when, or from when on. A level with windows has a stretch that lies within them. Unset when it began more than 35 days
+        before the time asked for.
+        """
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when. Unset when it lasts for more than 92 days from the time asked for."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        level: _builtins.int = ...,
+        user: _builtins.str = ...,
+        schedule: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "level", b"level", "policy", b"policy", "schedule", b"schedule", "start_time", b"start_time", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EarliestOnCall: _TypeAlias = EarliestOnCall  # noqa: Y015
+
+@_typing.final
 class ListOnCallsResponse(_message.Message):
     """Response of ListOnCalls."""
 
@@ -495,21 +559,27 @@ class ListOnCallsResponse(_message.Message):
 
     ON_CALLS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EARLIEST_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty at the end."""
     @_builtins.property
     def on_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnCall]:
         """By name of the schedule."""
 
+    @_builtins.property
+    def earliest(self) -> _containers.RepeatedCompositeFieldContainer[Global___EarliestOnCall]:
+        """By policy and level, the fallback target last, and within a level by time: whoever is on call comes first, then whoever is next."""
+
     def __init__(
         self,
         *,
         on_calls: _abc.Iterable[Global___OnCall] | None = ...,
         next_page_token: _builtins.str = ...,
+        earliest: _abc.Iterable[Global___EarliestOnCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "on_calls", b"on_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earliest", b"earliest", "next_page_token", b"next_page_token", "on_calls", b"on_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

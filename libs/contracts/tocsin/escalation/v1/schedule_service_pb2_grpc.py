@@ -230,7 +230,8 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOnCalls(self, request, context):
-        """Who is on call at an instant, one entry per schedule, by name. Reasons: `PAGE_TOKEN_INVALID`.
+        """Who is on call at an instant, one entry per schedule, by name. With `earliest`: who is on call at the levels of policies, or is next,
+        by policy, level and time. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,7 +61,9 @@ class ScheduleServiceStub:
     Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
     """
     ListOnCalls: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOnCallsRequest, _schedule_service_pb2.ListOnCallsResponse]
-    """Who is on call at an instant, one entry per schedule, by name. Reasons: `PAGE_TOKEN_INVALID`."""
+    """Who is on call at an instant, one entry per schedule, by name. With `earliest`: who is on call at the levels of policies, or is next,
+    by policy, level and time. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
+    """
     ListShifts: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]
@@ -173,7 +175,9 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     Reasons: `INVALID_FIELD`, `USER_NOT_FOUND`, `SCHEDULE_NOT_FOUND`.
     """
     ListOnCalls: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListOnCallsRequest, _schedule_service_pb2.ListOnCallsResponse]  # type: ignore[assignment]
-    """Who is on call at an instant, one entry per schedule, by name. Reasons: `PAGE_TOKEN_INVALID`."""
+    """Who is on call at an instant, one entry per schedule, by name. With `earliest`: who is on call at the levels of policies, or is next,
+    by policy, level and time. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
+    """
     ListShifts: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListShiftsRequest, _schedule_service_pb2.ListShiftsResponse]  # type: ignore[assignment]
     """When a person is on call in every schedule: the shifts of the next weeks. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`."""
     ListCoverage: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListCoverageRequest, _schedule_service_pb2.ListCoverageResponse]  # type: ignore[assignment]
@@ -330,7 +334,9 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.ListOnCallsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.ListOnCallsResponse, _abc.Awaitable[_schedule_service_pb2.ListOnCallsResponse]]:
-        """Who is on call at an instant, one entry per schedule, by name. Reasons: `PAGE_TOKEN_INVALID`."""
+        """Who is on call at an instant, one entry per schedule, by name. With `earliest`: who is on call at the levels of policies, or is next,
+        by policy, level and time. Reasons: `PAGE_TOKEN_INVALID`, `INVALID_FIELD`.
+        """
 
     @_abc_1.abstractmethod
     def ListShifts(

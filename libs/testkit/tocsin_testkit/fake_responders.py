@@ -73,7 +73,7 @@ class FakeResponders(IncidentServiceServicer):
 
     async def GetIncident(self, request: pb.GetIncidentRequest, context: Any) -> pb.GetIncidentResponse:
         await self._serve(context)
-        return pb.GetIncidentResponse()
+        return pb.GetIncidentResponse(incident=next((e for e in self.incidents if e.name == request.name), None))
 
     async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:
         await self._serve(context)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import aiohttp
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_ACKNOWLEDGED, INCIDENT_STATE_MERGED, Incident
 from tocsin_kit.auth import SigningKeys
 from tocsin_kit.ids import new_id, parse_uuid_name
 from tocsin_notify.domain.answer_link import AnswerLink, seal
@@ -13,6 +14,13 @@ from tests.store.notify.support import KEYS, World, job, new_org
 PUBLIC = "https://tocsin.example.com"
 
 
+async def mailed_link(world: World) -> str:
+    """The answer link in Ana's mail."""
+    mail = await world.inbox.wait_for(lambda m: m.address == "ana@example.com", "the page")
+    text = mail.body.decode().replace("=\r\n", "").replace("=3D", "=")
+    return next(word for word in text.split() if word.startswith(PUBLIC))
+
+
 async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_only_show(world: World) -> None:
     org = new_org()
     await world.method(org, email="ana@example.com")
@@ -20,9 +28,7 @@ async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_o
         base = f"http://127.0.0.1:{notify.runtime.http.port}"
         given = job(org)
         await notify.submit(given)
-        mail = await world.inbox.wait_for(lambda m: m.address == "ana@example.com", "the page")
-        text = mail.body.decode().replace("=\r\n", "").replace("=3D", "=")
-        link = next(word for word in text.split() if word.startswith(PUBLIC)).replace(PUBLIC, base)
+        link = (await mailed_link(world)).replace(PUBLIC, base)
         async with session.get(link) as page:
             assert page.status == 200
             assert "cannot be told at the moment" in await page.text()
@@ -44,3 +50,23 @@ async def test_nothing_is_spent_while_escalation_does_not_answer_and_old_links_o
             assert "<form" not in await page.text()
         async with session.post(link, data={"action": "acknowledge"}, allow_redirects=False) as answer:
             assert answer.status == 410
+
+
+async def test_the_page_of_a_merged_incident_shows_who_has_the_one_into_which_it_was_merged(world: World) -> None:
+    """It said that nobody had answered, also to the person who just had."""
+    org = new_org()
+    await world.method(org, email="ana@example.com")
+    given, into = job(org), f"incidents/{new_id()}"
+    merged = Incident(name=given.incident, title="db down", state=INCIDENT_STATE_MERGED, merged_into=into)
+    held = Incident(name=into, title="rack 7", state=INCIDENT_STATE_ACKNOWLEDGED, acknowledged_by="users/ben")
+    responders = world.escalation.responders
+    responders.there, responders.incidents = True, [merged, held]
+    async with world.replica(public_url=PUBLIC) as notify, aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{notify.runtime.http.port}"
+        await notify.submit(given)
+        link = (await mailed_link(world)).replace(PUBLIC, base)
+        async with session.get(link) as page:
+            text = await page.text()
+        assert "to which your answer is passed on: rack 7" in text
+        assert "Acknowledged by ben at" in text
+        assert 'value="acknowledge"' not in text, "somebody has it"

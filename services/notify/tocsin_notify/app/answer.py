@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID, uuid5
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.escalation.v1.incident_pb2 import Incident
+from tocsin.escalation.v1.incident_pb2 import INCIDENT_STATE_MERGED, Incident
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
@@ -56,6 +56,7 @@ class Escalation(Protocol):
 class View:
     """What the page shows. `incident` is None while escalation does not answer. `spent`: this link was used before.
 
+    `into`: the incident into which it is merged, to which answers are passed on; None of one that is not merged.
     `members`: the pages that came as one message, the oldest first; None of a page that came by itself.
     """
 
@@ -65,9 +66,16 @@ class View:
     now: datetime
     uses: Sequence[Use]
     incident: Incident | None = None
+    into: Incident | None = None
     members: Sequence[BundledPage] | None = None
     words: Words = field(default_factory=lambda: words_of(LANGUAGES[0]))
     """In the user's language."""
+
+    @property
+    def acted_on(self) -> Incident | None:
+        """The incident that an answer changes; None while it is not known."""
+        merged = self.incident is not None and self.incident.state == INCIDENT_STATE_MERGED
+        return self.into if merged else self.incident
 
     @property
     def expired(self) -> bool:
@@ -122,11 +130,13 @@ class Answers:
         if view is None or view.members is not None:
             return view
         try:
-            incident = await self._escalation.incident(view.person)
+            view = replace(view, incident=await self._escalation.incident(view.person))
+            if view.incident is not None and view.incident.state == INCIDENT_STATE_MERGED:
+                pages = replace(view.person, incident=view.incident.merged_into)
+                view = replace(view, into=await self._escalation.incident(pages))
         except TocsinError as error:
             _log.warning("answer_page_without_incident", org_id=link.org_id, error=error.message)
-            return view
-        return replace(view, incident=incident)
+        return view
 
     async def act(self, view: View, asked: Asked) -> AnswerLink:
         """Do it as this person, and return the link that goes on from here.

@@ -122,9 +122,15 @@ def said(view: View) -> list[str]:
 
 
 def _state(view: View) -> list[str]:
-    incident, words = view.incident, view.words
+    incident, words = view.acted_on, view.words
     if incident is None:
         return [words.page_state_unknown]
+    if view.into is not None:
+        return [words.page_merged.format(title=incident.title), *_state_of(incident, words)]
+    return _state_of(incident, words)
+
+
+def _state_of(incident: pb.Incident, words: Words) -> list[str]:
     on_it = ", ".join(map(short, incident.assignees)) or words.page_nobody
     match incident.state:
         case pb.INCIDENT_STATE_RESOLVED:
@@ -154,7 +160,7 @@ def _forms(view: View) -> list[str]:
         Action.ESCALATE: words.page_escalate,
         Action.RESOLVE: words.page_resolve,
     }
-    state = view.incident.state if view.incident is not None else pb.INCIDENT_STATE_UNSPECIFIED
+    state = view.acted_on.state if view.acted_on is not None else pb.INCIDENT_STATE_UNSPECIFIED
     forms = [
         _snooze(words)
         if action is Action.SNOOZE

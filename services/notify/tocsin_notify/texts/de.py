@@ -119,6 +119,7 @@ WORDS: Final = Words(
     page_snoozed="Zurückgestellt: niemand wird alarmiert.",
     page_again="Neuer Alarm um {time}.",
     page_exhausted="Niemand hat geantwortet, und es gibt keine weitere Stufe. Zuletzt alarmiert: {who}.",
+    page_merged="In einem anderen Vorfall aufgegangen, an den Ihre Antwort weitergegeben wird: {title}",
     page_waiting="Noch hat niemand geantwortet. Auf Stufe {level} alarmiert: {who}.",
     page_next="Nächster Schritt um {time}, wenn niemand antwortet.",
     page_nobody="niemand",

@@ -114,6 +114,7 @@ WORDS: Final = Words(
     page_snoozed="Snoozed: nobody is paged.",
     page_again="Paged again at {time}.",
     page_exhausted="Nobody has answered, and no level is left. Paged last: {who}.",
+    page_merged="Merged into another incident, to which your answer is passed on: {title}",
     page_waiting="Nobody has answered yet. Paged at level {level}: {who}.",
     page_next="Next step at {time}, unless somebody answers.",
     page_nobody="nobody",

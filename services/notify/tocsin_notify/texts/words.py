@@ -129,6 +129,7 @@ class Words:
     page_again: str
     page_exhausted: str
     page_waiting: str
+    page_merged: str
     page_next: str
     page_nobody: str
     page_acknowledge: str

@@ -28,6 +28,7 @@ TAGS = (
         b"Content-Transfer-Encoding: base64\r\n",
         b"=?utf-8?B?8J+?=",
     ),
+    *(b"From: " + b"(" * 1500, b"Content-Type: " + b"(" * 1500, b"Content-Disposition: attachment; filename*0*="),
     *(b"Subject: ", b"=?x?Q?a=ff?= ", b"\r\n\r\n", b"\xff\xfe", b"<script", b"From: <a@b\r\n", b"Message-ID: <a>\r\n"),
 )
 
@@ -133,6 +134,12 @@ def test_bytes_in_headers_are_taken_as_utf_8() -> None:
     assert read_mail("Subject: Größe\r\n\r\n".encode()).subject == "Größe"
     assert read_mail(b"Subject: \xff\xfe\r\n\r\n").subject == "\ufffd\ufffd"
     assert read_mail(b"Subject: a\r\n b\0c\r\n\r\n").subject == "a b\ufffdc"
+    assert read_mail("Subject: 5 € =?utf-8?q?=C3=BCber?= ü\r\n\r\n".encode()).subject == "5 € über ü"
+
+
+def test_what_cannot_be_read_costs_the_mail_nothing_else() -> None:
+    read = read_mail(b"From: " + b"(" * 1500 + b"\r\nSubject: disk full\r\nMessage-ID: <1@a>\r\n\r\nit is")
+    assert (read.subject, read.text, read.message_id, read.sender) == ("disk full", "it is", "<1@a>", "")
 
 
 @pytest.mark.parametrize(

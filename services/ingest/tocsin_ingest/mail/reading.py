@@ -5,14 +5,14 @@ head of a mail is parsed, only if it has few parts, and only the character sets 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.header import decode_header
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
 from html import unescape
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import re2
 
@@ -27,6 +27,7 @@ _BOUNDARIES: Final = 60
 _PARTS: Final = 50
 _DECODED: Final = 64 << 10
 """Bytes of one part."""
+_T = TypeVar("_T")
 _Part = Any  # email.message.Message, which is generic for type checkers only
 _HEADER: Final = 2000
 _IDS: Final = 50
@@ -49,25 +50,27 @@ _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 def read_mail(content: bytes) -> Mail:
     """Whatever the bytes are; what cannot be read is left out."""
     message = _parse(content[:PARSED])
-    try:
-        parts = list(islice(_leaves(message), _PARTS))
-        text, attachments = _text(parts), tuple(_names(parts))
-    except Exception:
-        # The library raises many things about what is no MIME.
-        text, attachments = "", ()
-    references = _ids(message, "In-Reply-To") + _ids(message, "References")[::-1]
+    parts = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
     return Mail(
-        subject=_one_line(_header(message, "Subject")),
-        text=text,
-        sender=parseaddr(_one_line(_header(message, "From")))[1],
-        date=_one_line(_header(message, "Date")),
-        message_id=next(iter(_ids(message, "Message-ID")), ""),
-        answers=tuple(dict.fromkeys(references))[:_IDS],
-        automatic=_is_automatic(message),
+        subject=_or_nothing(lambda: _one_line(_header(message, "Subject")), ""),
+        text=_or_nothing(lambda: _text(parts), ""),
+        sender=_or_nothing(lambda: parseaddr(_one_line(_header(message, "From")))[1], ""),
+        date=_or_nothing(lambda: _one_line(_header(message, "Date")), ""),
+        message_id=_or_nothing(lambda: next(iter(_ids(message, "Message-ID")), ""), ""),
+        answers=_or_nothing(lambda: _answers(message), ()),
+        automatic=_or_nothing(lambda: _is_automatic(message), False),
         own=message.get("Tocsin-Delivery") is not None,
-        importance=_importance(message),
-        attachments=attachments,
+        importance=_or_nothing(lambda: _importance(message), ""),
+        attachments=_or_nothing(lambda: tuple(_names(parts)), ()),
     )
+
+
+def _or_nothing(read: Callable[[], _T], nothing: _T) -> _T:
+    """The library raises many things about what is no MIME, which is no reason to lose the rest of the mail."""
+    try:
+        return read()
+    except Exception:
+        return nothing
 
 
 def _parse(head: bytes) -> _Part:
@@ -139,13 +142,24 @@ def _unfolded(raw: str) -> str:
         pieces = decode_header(text)
     except Exception:
         return text
+    # Between encoded words the library has text in an escape of its own.
     return "".join(
-        piece if isinstance(piece, str) else _chars(piece, charset or "latin-1") for piece, charset in pieces
+        piece
+        if isinstance(piece, str)
+        else _chars(piece, charset)
+        if charset
+        else piece.decode("raw-unicode-escape", "replace")
+        for piece, charset in pieces
     )
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.replace("\0", "\ufffd").split())[:_HEADER]
+
+
+def _answers(message: _Part) -> tuple[str, ...]:
+    references = _ids(message, "In-Reply-To") + _ids(message, "References")[::-1]
+    return tuple(dict.fromkeys(references))[:_IDS]
 
 
 def _ids(message: _Part, name: str) -> list[str]:

@@ -55,6 +55,8 @@ def test_it_gives_what_jmespath_gives(text: str, gives: Any) -> None:
         ("(" * 900, "is nested too deeply"),
         ("to_string(" * 60 + "@" + ")" * 60, "is nested more than 40 levels deep"),
         ("[@,@]" + " | [@,@]" * 100, "has more than 200 parts"),
+        *((text, "has `&` where a value is wanted") for text in ("&a", "{a: [&b]}", "a[?&b]", "not_null(a, &b)")),
+        *((text, "has `&` where a value is wanted") for text in ("map(&[&a], b)", "&a == &b", "to_string(&a)")),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, told: str) -> None:
@@ -172,3 +174,30 @@ def test_any_expression_is_refused_evaluated_or_cut(text: str) -> None:
         return
     # What an expression makes is no larger than its steps; what it only selects is no larger than the document.
     assert len(json.dumps(found, default=str)) <= len(json.dumps(DOCUMENT)) + 20 * STEPS
+
+
+_PARTS_OF_EXPRESSIONS = (
+    *("a", "@", "'x'", "`1`", "`[1, null]`", "to_number('nan')", "&a", "&[@]", "items[0]", "few", "n", '""', '"\\u0000"'),
+    *(f"{name}(%)" for name in ("keys", "values", "to_string", "to_array", "type", "not_null", "length", "sum", "max")),
+    *("map(%, %)", "sort_by(%, %)", "contains(%, %)", "merge(%, %)", "join(%, %)", "% == %", "% < %", "!%", "%[?%]"),
+    *("[%, %]", "{k: %, v: %}", "%[*]", "%[]", "%.*", "% | %", "% && %", "% || %", "%[::-1]", "%[0]"),
+)
+
+
+@st.composite
+def expressions(draw: st.DrawFn) -> str:
+    text = "%"
+    for _ in range(draw(st.integers(1, 6))):
+        text = text.replace("%", draw(st.sampled_from(_PARTS_OF_EXPRESSIONS)), 1)
+    return text.replace("%", "a")
+
+
+@settings(max_examples=examples(300))
+@given(expressions())
+def test_what_an_expression_gives_is_json(text: str) -> None:
+    """Or it is told why there is nothing: no other error, and nothing that cannot be shown."""
+    try:
+        given = search(text)
+    except (TocsinError, TooExpensive, ValueError):
+        return
+    json.dumps(given)

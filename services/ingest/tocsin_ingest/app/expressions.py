@@ -83,9 +83,11 @@ def compile_expression(text: str, place: str) -> Expression:
         raise invalid(place, f"has more than {_PARTS} parts")
     if max(depth for _, depth in parts) > _DEPTH:
         raise invalid(place, f"is nested more than {_DEPTH} levels deep")
+    _check_references({"type": "", "children": [node]}, place)
     for each, _ in parts:
         if each["type"] == "function_expression":
             _check_call(each, place)
+        _check_references(each, place)
     return Expression(text, node)
 
 
@@ -185,6 +187,16 @@ def _check_call(node: _Node, place: str) -> None:
     variadic = bool(wanted) and bool(wanted[-1].get("variadic"))
     if given < len(wanted) or (given > len(wanted) and not variadic):
         raise invalid(place, f"{name}() takes {len(wanted)} values{' or more' * variadic}, and has {given}")
+
+
+def _check_references(node: _Node, place: str) -> None:
+    """A reference is no value: elsewhere than in a call that wants one the library would give it out as it is."""
+    wanted = Functions.FUNCTION_TABLE[node["value"]]["signature"] if node["type"] == "function_expression" else ()
+    for index, child in enumerate(node["children"]):
+        if isinstance(child, dict) and child["type"] == "expref":
+            types = wanted[min(index, len(wanted) - 1)]["types"] if wanted else ()
+            if "expref" not in types:
+                raise invalid(place, "has `&` where a value is wanted; only map, sort_by, min_by and max_by take it")
 
 
 def _parse_error(text: str, error: ParseError) -> str:

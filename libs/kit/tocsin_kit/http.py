@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -80,6 +80,19 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+
+
+def _expecting(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Any:
+    """Answers an expectation that nobody knows, which no middleware sees. aiohttp repeats it in its answer, and fails with an
+    error and a traceback when its bytes are no text.
+    """
+
+    async def handle_expected(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() not in ("", "100-continue"):
+            return web.Response(status=417, text="417: Expect may be 100-continue and nothing else")
+        return await handle(request)
+
+    return handle_expected
 
 
 class HttpServer:
@@ -170,6 +183,7 @@ class HttpServer:
         await runner.setup()
         self._runners.append(runner)
         make: Any = runner.server
+        make.request_handler = _expecting(make.request_handler)
         # Operators must get in when senders have taken all room: their listener has no limits but its address.
         return self._door.protocol(make) if app is self.app else make
 

@@ -1,5 +1,6 @@
 """Integrations whose alerts must be signed: the key is not enough, by no way in."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -150,3 +151,42 @@ async def test_the_secret_is_never_shown_and_stays_until_another_is_given(ingest
         assert (await sender.post("/v1/json", BODY))[0] == 200
         with pytest.raises(grpc.aio.AioRpcError, match="there is none yet"):
             await change(signature=SignatureCheck(header="X-Other"))
+
+
+@pytest.mark.parametrize("odd", [b"sha256=\xfe\xff", b"%ff%00"])
+async def test_no_bytes_of_a_header_are_an_error_of_ours(ingest: Ingest, odd: bytes) -> None:
+    """No client library writes such bytes, and nothing keeps a sender from it."""
+    names = (
+        b"X-Hub-Signature-256",
+        b"X-Time",
+        b"Authorization",
+        b"X-Routing-Key",
+        b"Content-Type",
+        b"Content-Encoding",
+    )
+    named = (*names, b"ce-id", b"ce-source", b"ce-subject", b"WebHook-Request-Origin", b"Expect", b"Accept", b"Cookie")
+    async with aiohttp.ClientSession() as http:
+        sender = await signing(ingest, http, timestamp_header="X-Time")
+        bearing = b"Authorization: Bearer " + sender.key.encode()
+        requests = [
+            b"\r\n".join(
+                (b"POST %s HTTP/1.1" % path.encode(), b"Host: a", b"Content-Length: 2", bearing, *others, b"", b"{}")
+            )
+            for path in PATHS
+            for others in (
+                *([name + b": " + odd] for name in named if name != b"Authorization"),
+                [name + b": " + odd for name in named if name.startswith((b"ce-", b"X-"))],
+            )
+        ]
+        requests += [each.replace(bearing, b"Authorization: Bearer " + odd) for each in requests[:: len(named)]]
+        statuses = await asyncio.gather(*(_status(sender.ingest.http, each) for each in requests))
+    assert [each for each in statuses if not 200 <= each < 500] == []
+
+
+async def _status(url: str, request: bytes) -> int:
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])

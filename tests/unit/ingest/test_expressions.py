@@ -177,7 +177,21 @@ def test_any_expression_is_refused_evaluated_or_cut(text: str) -> None:
 
 
 _PARTS_OF_EXPRESSIONS = (
-    *("a", "@", "'x'", "`1`", "`[1, null]`", "to_number('nan')", "&a", "&[@]", "items[0]", "few", "n", '""', '"\\u0000"'),
+    *(
+        "a",
+        "@",
+        "'x'",
+        "`1`",
+        "`[1, null]`",
+        "to_number('nan')",
+        "&a",
+        "&[@]",
+        "items[0]",
+        "few",
+        "n",
+        '""',
+        '"\\u0000"',
+    ),
     *(f"{name}(%)" for name in ("keys", "values", "to_string", "to_array", "type", "not_null", "length", "sum", "max")),
     *("map(%, %)", "sort_by(%, %)", "contains(%, %)", "merge(%, %)", "join(%, %)", "% == %", "% < %", "!%", "%[?%]"),
     *("[%, %]", "{k: %, v: %}", "%[*]", "%[]", "%.*", "% | %", "% && %", "% || %", "%[::-1]", "%[0]"),

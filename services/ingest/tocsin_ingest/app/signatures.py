@@ -62,7 +62,8 @@ def check_signature(rule: SignatureRule, headers: Mapping[str, str], body: bytes
             "no key of INGEST_SECRET_KEY opens the secret of this integration; set the one that did, or set the secret anew",
             metadata={"service": "ingest"},
         )
-    given = headers.get(rule.header, "").strip()[:_LONGEST]
+    # What a header holds that is no UTF-8 is kept there as halves of surrogate pairs.
+    given = headers.get(rule.header, "").encode("utf-8", "replace").decode().strip()[:_LONGEST]
     if not given:
         raise invalid_credential(f"{rule.header} is missing, which must hold the body's signature")
     signed = body

@@ -50,7 +50,7 @@ _EMPTY_LINES: Final = re.compile(r"\n{3,}")
 def read_mail(content: bytes) -> Mail:
     """Whatever the bytes are; what cannot be read is left out."""
     message = _parse(content[:PARSED])
-    parts = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
+    parts: list[_Part] = _or_nothing(lambda: list(islice(_leaves(message), _PARTS)), [])
     return Mail(
         subject=_or_nothing(lambda: _one_line(_header(message, "Subject")), ""),
         text=_or_nothing(lambda: _text(parts), ""),

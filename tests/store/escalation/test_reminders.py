@@ -21,6 +21,7 @@ from tocsin_kit.db.pool import Tx
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.metrics import Metrics
 
+from tests.store.escalation.merges import merge
 from tests.store.escalation.recorders import ORG, POLICY, Desk
 
 HOUR = timedelta(hours=1)
@@ -289,3 +290,38 @@ async def test_what_cannot_be_reminded_of_is_refused(desk: Desk) -> None:
         with pytest.raises(TocsinError) as caught:
             await desk.db.run(ORG, call)
         assert caught.value.reason_name == "REMINDER_NOT_FOUND"
+
+
+async def test_what_ends_the_incident_into_which_it_was_merged_ends_its_reminders(desk: Desk) -> None:
+    """They went on for ever: people answer the other incident, and a merged one is never acknowledged."""
+    source, target = await desk.opens(title="db down"), await desk.opens(title="rack down")
+    row = await create(desk, source, every=HOUR)
+    await merge(desk, source, target)
+    await desk.passes(hours=1)
+    await remind(desk)
+    [job] = await sent(desk)
+    assert (job.incident, job.about, job.title) == (f"incidents/{target}", f"incidents/{target}", "Reminder: rack down")
+    assert job.generation == (await desk.run(target)).generation, "what stops the pages of that one stops the reminder"
+    await desk.take(target, Acknowledged("users/ana"))
+    await desk.passes(hours=1)
+    await remind(desk)
+    after = await now(desk, row)
+    assert (after.state, after.state_reason) == (ReminderState.STOPPED, "the incident was acknowledged by users/ana")
+    assert len(await sent(desk)) == 1
+    with pytest.raises(TocsinError, match="acknowledged by users/ana"):
+        await create(desk, source, every=HOUR)
+
+
+@pytest.mark.parametrize(
+    "gone", ["UPDATE users SET disabled = true WHERE id = 'ana'", "DELETE FROM users WHERE id = 'ana'"]
+)
+async def test_somebody_who_is_disabled_or_deleted_gets_none_and_it_says_so(desk: Desk, gone: str) -> None:
+    row = await create(desk, None, user="ana", every=HOUR)
+    async with desk.db.system() as tx:
+        await tx.execute(gone)
+    await desk.passes(hours=1)
+    await remind(desk)
+    assert await sent(desk) == []
+    after = await now(desk, row)
+    assert (after.state, after.sent_count) == (ReminderState.SCHEDULED, 0)
+    assert after.state_reason == "nobody got the last one: users/ana is disabled or was deleted"

@@ -4,8 +4,8 @@ The rows are the record, and a sweep finds what is due, within its pause. What i
 the same transaction, with the incident's generation. So what stops an incident's pages stops its reminders that are on their way.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -27,7 +27,7 @@ from tocsin_escalation.app.advance import SURE_WAY_SECONDS
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.jobs import PAGE
 from tocsin_escalation.domain.escalation import State
-from tocsin_escalation.domain.policy import Directory, Target, TargetKind
+from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.reminders import ReminderState, Verdict, judge, page_id, why_over
 from tocsin_escalation.store import directory, reminders
 from tocsin_escalation.store.reminders import NewReminder, ReminderRow, Standing
@@ -127,8 +127,7 @@ class Remind:
         now = await tx.now()
         of_incidents = {(row.org_id, row.incident_id) for row in due if row.incident_id is not None}
         known = await reminders.standings(tx, list(of_incidents)) if of_incidents else {}
-        whom = {(row.org_id, Target(TargetKind.TEAM, row.team_id)) for row in due if row.team_id is not None}
-        people = await directory.load_people(tx, list(whom)) if whom else {}
+        people = await directory.load_people(tx, list({(row.org_id, _whom(row)) for row in due}))
         verdicts: list[tuple[ReminderRow, Verdict]] = []
         jobs: list[notification_pb2.NotificationJob] = []
         for row in due:
@@ -136,9 +135,11 @@ class Remind:
             standing = None if row.incident_id is None else known.get(row.incident_id, _NOBODY)
             state, who = (None, "") if standing is None else (standing.state, standing.who)
             verdict = judge(state, who, row.next_time, row.every, now)
+            if verdict.sends and not (users := people[row.org_id].resolve([_whom(row)])):
+                verdict = replace(verdict, sends=False, reason=f"nobody got the last one: {_why_nobody(_whom(row))}")
+            elif verdict.sends:
+                jobs += [job_of(row, user, standing) for user in users]
             verdicts.append((row, verdict))
-            if verdict.sends:
-                jobs += [job_of(row, user, standing) for user in _receivers(row, people)]
         await reminders.settle(tx, verdicts)
         rows = [(PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in jobs]
         await outbox.append_mixed(tx, rows)
@@ -150,11 +151,14 @@ class Remind:
         log.info("reminders", due=due, sent=len(jobs))
 
 
-def _receivers(row: ReminderRow, people: Mapping[str, Directory]) -> Sequence[str]:
-    """The user, or those members of the team who are not disabled. Nobody, when the team is gone or all are."""
-    if row.team_id is None:
-        return [row.user_id]
-    return people[row.org_id].resolve([Target(TargetKind.TEAM, row.team_id)])
+def _whom(row: ReminderRow) -> Target:
+    return Target(TargetKind.USER, row.user_id) if row.team_id is None else Target(TargetKind.TEAM, row.team_id)
+
+
+def _why_nobody(whom: Target) -> str:
+    if whom.kind is TargetKind.USER:
+        return f"{whom} is disabled or was deleted"
+    return f"{whom} has no member who is not disabled, or was deleted"
 
 
 def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notification_pb2.NotificationJob:
@@ -178,7 +182,7 @@ def job_of(row: ReminderRow, user: str, standing: Standing | None) -> notificati
         reminder=notification_pb2.ReminderContent(title=what[:4096]),
     )
     if standing is not None:
-        job.incident = job.about = f"incidents/{row.incident_id}"
+        job.incident = job.about = f"incidents/{standing.incident_id}"
         job.source, job.generation = standing.source, standing.generation
         job.severity = standing.severity  # type: ignore[assignment]  # the number is the enum's own
         if not row.text:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from asyncpg import Record
@@ -40,7 +40,10 @@ class ReminderRow:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How an incident stands, as far as its reminders need it."""
+    """How an incident stands, as far as its reminders need it. Of a merged one: how that into which it was merged stands.
+
+    People react to that one, so what ends there ends the reminders of all that are merged into it.
+    """
 
     incident_id: UUID
     org_id: str
@@ -98,8 +101,10 @@ FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::time
   AS n(org_id, id, incident_id, user_id, team_id, next_time, creator)
 """
 _STANDINGS: Final = f"""
-SELECT {columns(Standing, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
-JOIN escalations e ON e.incident_id = g.incident_id AND e.org_id IS NOT DISTINCT FROM g.org_id
+SELECT g.incident_id AS asked, {columns(Standing, of="e")} FROM unnest($1::text[], $2::uuid[]) AS g(org_id, incident_id)
+JOIN escalations own ON own.incident_id = g.incident_id AND own.org_id IS NOT DISTINCT FROM g.org_id
+JOIN escalations e ON e.incident_id = CASE WHEN own.state = 'merged' THEN own.merged_into ELSE own.incident_id END
+                  AND e.org_id = own.org_id
 """
 
 
@@ -203,9 +208,14 @@ async def settle(tx: Tx, verdicts: Sequence[tuple[ReminderRow, Verdict]]) -> Non
 
 
 async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[UUID, Standing]:
-    """How these incidents (tenant, id) stand."""
+    """How these incidents (tenant, id) stand, by their own id."""
     records = await tx.fetch(_STANDINGS, [org for org, _ in incidents], [id_ for _, id_ in incidents])
-    return {record["incident_id"]: Standing(**{**record, "state": State(record["state"])}) for record in records}
+    return {asked: Standing(**{**row, "state": State(row["state"])}) for asked, row in map(_asked, records)}
+
+
+def _asked(record: Record) -> tuple[UUID, dict[str, Any]]:
+    row = dict(record)
+    return row.pop("asked"), row
 
 
 def _row(record: Record | None) -> ReminderRow:

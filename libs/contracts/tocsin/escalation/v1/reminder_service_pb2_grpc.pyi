@@ -33,7 +33,8 @@ class ReminderServiceStub:
     nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -69,7 +70,8 @@ class ReminderServiceAsyncStub(ReminderServiceStub):
     nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.
@@ -101,7 +103,8 @@ class ReminderServiceServicer(metaclass=_abc_1.ABCMeta):
     nobody and changes nothing of an incident. One of nothing but its text comes until it is stopped. One of an incident
     that comes once is sent unless the incident is resolved by then. One that comes again and again ends when the incident is acknowledged or
     resolved, and is silent while it is snoozed. Once ResolveIncident has returned, no reminder is sent; once AcknowledgeIncident has returned,
-    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt.
+    none that comes again and again. One that comes once outlasts an acknowledge, also while its message waits for another attempt. Of an
+    incident that is merged into another one, it is the other one that it tells of, and whose end ends it.
 
     A due reminder is handed to notify by a sweep of every replica, at most 1.1 times `ESCALATION_SWEEP_SECONDS` (1 by default)
     and the time of the round after its time, while one replica runs; nothing about reminders is in Redis. What is due while none runs comes once one does.

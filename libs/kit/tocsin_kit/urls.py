@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from tocsin_kit.addresses import is_public, literal
+from tocsin_kit.public_addresses import is_public, literal
 
 _FORM: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -227,6 +227,13 @@ class NotifySettings(ServiceSettings):
     pushover_expire_seconds: int = Field(3600, validation_alias="PUSHOVER_EXPIRE_SECONDS", ge=60, le=10_800)
     """Seconds after which such a page rings no more."""
 
+    apprise_schemes: str = Field("", pattern="^(|[a-z0-9]{1,32}(,[a-z0-9]{1,32})*)$")
+    """Schemes of Apprise that contact methods may use, separated by commas, such as `gotifys,rocket,zulip`. Empty: none. Each is
+    code of others that gets the text of pages and calls what its URL says. It runs in processes of its own, which may connect where
+    webhooks may and do nothing else."""
+    apprise_workers: int = Field(4, ge=1, le=64)
+    """Processes that run Apprise at once, in each replica; about 50 MB each. They are started when they are needed."""
+
     smtp_host: str = Field("", validation_alias="SMTP_HOST")
     """The server that takes mail. Empty: no mail is sent, and e-mail goes to the user's next contact method at once."""
     smtp_port: int = Field(25, validation_alias="SMTP_PORT", ge=1, le=65535)
@@ -263,6 +270,11 @@ class NotifySettings(ServiceSettings):
         if self.vapid.private_key and not self.vapid_subject:
             raise ValueError("VAPID_PRIVATE_KEY needs VAPID_SUBJECT")
         return self
+
+    @property
+    def apprise_allowed(self) -> tuple[str, ...]:
+        """NOTIFY_APPRISE_SCHEMES, one by one."""
+        return tuple(filter(None, self.apprise_schemes.split(",")))
 
     @property
     def mail_server(self) -> MailServer:

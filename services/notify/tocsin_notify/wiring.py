@@ -57,6 +57,7 @@ from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.app.wordings import Wordings
+from tocsin_notify.channels.base import Vetting
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.links import Links
 from tocsin_notify.channels.registry import TYPES, close_channels, open_channels
@@ -253,6 +254,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
         notices,
         allow_private_webhooks=settings.allow_private_webhooks,
         missing=missing,
+        vetting={name: each for name, each in channels.items() if isinstance(each, Vetting)},
     )
     code_limits = CodeLimits()
     countries = frozenset(filter(None, settings.message_countries.split(",")))

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin_kit.addresses import literal
+from tocsin_kit.public_addresses import literal
 from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Sent

@@ -3,7 +3,8 @@
 import ipaddress
 
 import pytest
-from tocsin_kit.addresses import NoPublicAddress, PublicResolver, is_public, literal
+from tocsin_kit.addresses import NoPublicAddress, PublicResolver
+from tocsin_kit.public_addresses import is_public, literal
 
 PRIVATE = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1"),

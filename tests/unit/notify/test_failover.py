@@ -34,6 +34,12 @@ def test_a_waiting_step_through_the_failed_method_helps_nobody() -> None:
     assert fail_over(PAGE, A.id, [sibling(A, State.PENDING)], [A, B]) == Add(B, FAILOVER_STEP + 1)
 
 
+def test_the_last_resort_comes_after_all_others() -> None:
+    last = Method(C.id, Channel.APPRISE, verified=True)
+    assert fail_over(PAGE, A.id, [], [last, A, B]) == Add(B, FAILOVER_STEP + 2)
+    assert fail_over(PAGE, A.id, [sibling(B, State.DEAD)], [last, A, B]) == Add(last, FAILOVER_STEP)
+
+
 def test_a_digest_goes_to_no_other_method_than_its_users_choice() -> None:
     assert fail_over(Page(Kind.DIGEST, Urgency.LOW), A.id, [sibling(A, State.DEAD)], [A, B]) is None
 

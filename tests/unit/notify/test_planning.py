@@ -42,6 +42,17 @@ def test_without_rules_every_usable_method_at_once() -> None:
     assert [(step.method, step.delay) for step in planned] == [(MAIL, 0), (CONSOLE, 0)]
 
 
+def test_the_last_resort_only_where_there_is_no_other_or_a_rule_names_it() -> None:
+    last = Method(uuid.UUID(int=9), Channel.APPRISE, verified=True)
+    assert [step.method for step in plan(PAGE, [last, MAIL, HOOK], [])] == [MAIL, HOOK]
+    assert [step.method for step in plan(PAGE, [last, broken(MAIL)], [])] == [last]
+    assert [step.method for step in plan(PAGE, [last, MAIL], [high(last)])] == [last]
+    instead = plan(PAGE, [last, MAIL, CONSOLE], [high(broken(HOOK)), high(MAIL, 60)])
+    assert [step.method for step in instead] == [CONSOLE, MAIL], "a method that no rule names is no better than that"
+    news = Page(Kind.RESOLUTION, Urgency.LOW)
+    assert [step.method for step in plan(news, [last, MAIL], [])] == [MAIL]
+
+
 def test_rules_of_the_other_urgency_do_not_count() -> None:
     assert [step.method for step in plan(PAGE, [MAIL, HOOK], [low(HOOK)])] == [MAIL, HOOK]
 

@@ -57,6 +57,7 @@ _IN_WORDS = {
     notification_pb2.CHANNEL_MATTERMOST: "Mattermost message",
     notification_pb2.CHANNEL_DISCORD: "Discord message",
     notification_pb2.CHANNEL_TEAMS: "Teams message",
+    notification_pb2.CHANNEL_APPRISE: "Apprise",
 }
 CHANNELS = {
     number: _IN_WORDS.get(number, name.removeprefix("CHANNEL_").lower())

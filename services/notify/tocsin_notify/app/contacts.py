@@ -17,7 +17,7 @@ from tocsin_notify.app.failures import Failures
 from tocsin_notify.app.hints import Hints
 from tocsin_notify.app.move_pages import move_pages
 from tocsin_notify.app.owner_notices import OwnerNotices
-from tocsin_notify.channels.base import BadAddress
+from tocsin_notify.channels.base import BadAddress, Vetting
 from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.page import WAKING, Channel
 from tocsin_notify.store import contacts, notifications, rules, verifications
@@ -61,14 +61,29 @@ class Contacts:
         *,
         allow_private_webhooks: bool,
         missing: Mapping[Channel, str],
+        vetting: Mapping[Channel, Vetting],
     ) -> None:
-        """`missing`: why methods of a channel cannot be made here, for those that cannot."""
+        """`missing`: why methods of a channel cannot be made here, for those that cannot. `vetting`: channels that look at
+        addresses by themselves."""
         self._cipher = cipher
         self._hints = hints
         self._failures = failures
         self._notices = notices
         self._allow_private = allow_private_webhooks
         self._missing = missing
+        self._vetting = vetting
+
+    async def vet(self, org_id: str, given: Given) -> None:
+        """Before the transaction of `create` or `update`, since it may take a while. Raises INVALID_FIELD, OVERLOADED."""
+        type_, vetting = TYPES[given.channel], self._vetting.get(given.channel)
+        if vetting is None or given.channel in self._missing:
+            return
+        if type_.mask is not None and given.address == type_.mask(given.address):
+            return  # sent back as it was shown
+        try:
+            await vetting.vet(org_id, given.address)
+        except BadAddress as error:
+            raise invalid(f"contact_method.{given.channel}.{type_.address_field}", str(error)) from error
 
     async def create(self, tx: Tx, given: Given, by: str) -> Contact:
         """A new one, unverified, made by the subject `by`. Raises INVALID_FIELD, RATE_LIMITED."""

@@ -137,6 +137,15 @@ class ChannelSender(Protocol):
 
 
 @runtime_checkable
+class Vetting(Protocol):
+    """A channel that looks at addresses by the code that sends, which may take a while."""
+
+    async def vet(self, org_id: str, address: str) -> None:
+        """Raises BadAddress; OVERLOADED when it cannot look at the moment."""
+        ...
+
+
+@runtime_checkable
 class Follower(Protocol):
     """A channel whose messages can be told later what became of their incident."""
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from tocsin_notify.channels import (
+    apprise,
     chat_hooks,
     console,
     email,
@@ -39,6 +40,7 @@ _ROWS: Final = (
     chat_hooks.DISCORD,
     chat_hooks.TEAMS,
     web_push.TYPE,
+    apprise.TYPE,
 )
 TYPES: Final[dict[Channel, ChannelType]] = {row.channel: row for row in _ROWS}
 

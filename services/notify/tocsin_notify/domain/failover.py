@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from tocsin_notify.domain.attempt import Outcome, Retryable, RetryPolicy
-from tocsin_notify.domain.page import ONE_WAY, RINGING, WAKING, Kind, Method, Page, State
+from tocsin_notify.domain.page import ONE_WAY, RINGING, WAKING, Kind, Method, Page, State, by_worth
 
 GONE: Final = "its contact method was deleted; the page has other notifications"
 """Why a step is cancelled that could be carried by nothing else, while its page had others."""
@@ -62,8 +62,8 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
     """The user's next usable method that this page has not tried yet; None when there is none left.
 
     `failed` is the method that was given up; `siblings` are the page's notifications, earliest due first, `methods` the
-    user's in their order. A method that was tried once for this page is not tried again by failing over: when all its
-    methods fail, none is given up in favour of another that fails as well.
+    user's in their order. Those of last resort come after all others. A method that was tried once for this page is not
+    tried again by failing over: when all its methods fail, none is given up in favour of another that fails as well.
     """
     if page.only_method is not None:
         return None
@@ -72,9 +72,10 @@ def fail_over(page: Page, failed: UUID, siblings: Sequence[Sibling], methods: Se
     for sibling in siblings:
         if sibling.state is State.PENDING and sibling.method in candidates and sibling.method not in tried:
             return PullForward(sibling.id, sibling.method)
-    for number, method in enumerate(methods):
+    numbers = {method.id: number for number, method in enumerate(methods)}
+    for method in by_worth(methods):
         if method.id in candidates and method.id not in tried:
-            return Add(method, FAILOVER_STEP + number)
+            return Add(method, FAILOVER_STEP + numbers[method.id])
     return None
 
 

@@ -1,5 +1,6 @@
 """What is sent to whom: the words of this service as values. Text forms are those of the tables and of webhooks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -40,10 +41,15 @@ class Channel(Word):
     DISCORD = "discord"
     TEAMS = "teams"
     WEB_PUSH = "web_push"
+    APPRISE = "apprise"
 
 
 RINGING: Final = frozenset({Channel.VOICE})
 """Nobody is called to hear that an incident is over, or to be read a message or a digest: those take other channels, or none."""
+
+
+LAST_RESORT: Final = frozenset({Channel.APPRISE})
+"""Used when the user has no other method left, or a rule names one: nothing is known of a message but that it was taken."""
 
 
 class Urgency(Word):
@@ -120,6 +126,11 @@ class Method:
     def usable(self) -> bool:
         """May carry pages: its owner proved that it reaches them, and did not switch it off."""
         return self.verified and not self.disabled
+
+
+def by_worth(methods: Sequence[Method]) -> list[Method]:
+    """In their order, those of last resort behind all others."""
+    return sorted(methods, key=lambda method: method.channel in LAST_RESORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,18 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tocsin_notify.domain.notification_settings import NotificationSettings
-from tocsin_notify.domain.page import NEWS, ONE_WAY, RINGING, WAKING, Method, Page, Rule, Urgency
+from tocsin_notify.domain.page import (
+    LAST_RESORT,
+    NEWS,
+    ONE_WAY,
+    RINGING,
+    WAKING,
+    Method,
+    Page,
+    Rule,
+    Urgency,
+    by_worth,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +36,13 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
 
     `methods` and `rules` are the user's, in their order. A rule whose method is disabled, deleted or unverified is
     served by another usable one: a page too many is better than one too few. A user without rules for the urgency gets
-    every usable method at once. News and messages are one notification: the first step of their urgency that has no delay, or the
-    first usable method that does not ring. A channel of theirs is a wish: without a usable method of it they go as without it.
+    every usable method at once, and those of last resort only if there is no other. News and messages are one
+    notification: the first step of their urgency that has no delay, or the first usable method that does not ring. A
+    channel of theirs is a wish: without a usable method of it they go as without it.
     """
     if page.only_method is not None:
         return [Planned(method, 0, 0.0) for method in methods if method.id == page.only_method]
-    usable = [method for method in methods if method.usable]
+    usable = by_worth([method for method in methods if method.usable])
     if page.kind in ONE_WAY:
         quiet = [method for method in usable if method.channel not in RINGING]
         return [Planned(_one_way(quiet, rules, page), 0, 0.0)] if quiet else []
@@ -39,7 +51,9 @@ def plan(page: Page, methods: Sequence[Method], rules: Sequence[Rule]) -> list[P
     if not usable:
         return []
     steps = [rule for rule in rules if rule.urgency is page.urgency]
-    return _by_rules(usable, steps) if steps else _at_once(usable)
+    if steps:
+        return _by_rules(usable, steps)
+    return _at_once([method for method in usable if method.channel not in LAST_RESORT] or usable)
 
 
 def after_quiet_hours(

@@ -13,7 +13,7 @@ from tocsin_kit.db.requests import once
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call, note_before
-from tocsin_kit.rpc.masks import apply_update_mask
+from tocsin_kit.rpc.masks import apply_update_mask, update_paths
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
@@ -75,6 +75,7 @@ class ContactService(pb_grpc.ContactServiceServicer):
         """See the contract. The answer that is kept for repeats holds no secret, and a repeat is told none."""
         may, by = _caller()
         may(request.contact_method.user)
+        await self._contacts.vet(tenant(), mapping.given_from(request.contact_method))
 
         async def work(tx: Tx) -> pb.CreateContactMethodResponse:
             secret = ""
@@ -122,6 +123,9 @@ class ContactService(pb_grpc.ContactServiceServicer):
         may, by = _caller()
         given = request.contact_method
         id = parse_uuid_name(given.name, _COLLECTION, field="contact_method.name")
+        paths = update_paths(request.update_mask, given, writable=WRITABLE)
+        if given.WhichOneof("kind") in {path.partition(".")[0] for path in paths}:
+            await self._contacts.vet(tenant(), mapping.given_from(given))
 
         def change(before: Contact) -> Given:
             merged = mapping.contact_to(before)

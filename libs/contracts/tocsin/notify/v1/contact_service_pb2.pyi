@@ -333,6 +333,33 @@ class WebPushContact(_message.Message):
 Global___WebPushContact: _TypeAlias = WebPushContact  # noqa: Y015
 
 @_typing.final
+class AppriseContact(_message.Message):
+    """One of the services that Apprise knows (appriseit.com), if the operator allows its scheme (NOTIFY_APPRISE_SCHEMES). The last resort:
+    without a rule that names it, it is used only when the user has no other method left, and nothing is known of a message but that it
+    was taken.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Its URL: `gotifys://gotify.example.com/token`. It is kept as a secret: read back it has its scheme alone, and sent back like that it
+    stays as it is. Private addresses are refused unless the operator allows them for webhooks.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppriseContact: _TypeAlias = AppriseContact  # noqa: Y015
+
+@_typing.final
 class ContactMethod(_message.Message):
     """One way to reach one user."""
 
@@ -354,6 +381,7 @@ class ContactMethod(_message.Message):
     DISCORD_FIELD_NUMBER: _builtins.int
     TEAMS_FIELD_NUMBER: _builtins.int
     WEB_PUSH_FIELD_NUMBER: _builtins.int
+    APPRISE_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
     VERIFIED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -424,6 +452,10 @@ class ContactMethod(_message.Message):
         """A browser."""
 
     @_builtins.property
+    def apprise(self) -> Global___AppriseContact:
+        """One of Apprise's services."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
@@ -450,17 +482,18 @@ class ContactMethod(_message.Message):
         discord: Global___DiscordContact | None = ...,
         teams: Global___TeamsContact | None = ...,
         web_push: Global___WebPushContact | None = ...,
+        apprise: Global___AppriseContact | None = ...,
         disabled: _builtins.bool = ...,
         verified: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "discord", b"discord", "email", b"email", "kind", b"kind", "mattermost", b"mattermost", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apprise", b"apprise", "console", b"console", "create_time", b"create_time", "discord", b"discord", "email", b"email", "kind", b"kind", "mattermost", b"mattermost", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "create_time", b"create_time", "disabled", b"disabled", "discord", b"discord", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "mattermost", b"mattermost", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apprise", b"apprise", "console", b"console", "create_time", b"create_time", "disabled", b"disabled", "discord", b"discord", "display_name", b"display_name", "email", b"email", "etag", b"etag", "kind", b"kind", "mattermost", b"mattermost", "name", b"name", "ntfy", b"ntfy", "pushover", b"pushover", "slack", b"slack", "sms", b"sms", "teams", b"teams", "telegram", b"telegram", "update_time", b"update_time", "user", b"user", "verified", b"verified", "voice", b"voice", "web_push", b"web_push", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack", "mattermost", "discord", "teams", "web_push"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["email", "webhook", "console", "sms", "voice", "ntfy", "pushover", "telegram", "slack", "mattermost", "discord", "teams", "web_push", "apprise"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

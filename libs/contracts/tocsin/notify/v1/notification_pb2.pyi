@@ -125,6 +125,8 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """A card to Microsoft Teams by a Workflows webhook."""
     CHANNEL_WEB_PUSH: _Channel.ValueType  # 13
     """A push to a browser that is subscribed."""
+    CHANNEL_APPRISE: _Channel.ValueType  # 14
+    """A message by one of Apprise's services; only ever known to be accepted."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """Through what a notification travels."""
@@ -157,6 +159,8 @@ CHANNEL_TEAMS: Channel.ValueType  # 12
 """A card to Microsoft Teams by a Workflows webhook."""
 CHANNEL_WEB_PUSH: Channel.ValueType  # 13
 """A push to a browser that is subscribed."""
+CHANNEL_APPRISE: Channel.ValueType  # 14
+"""A message by one of Apprise's services; only ever known to be accepted."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _Urgency:

@@ -96,7 +96,7 @@ class Batch:
     changes: list[Change]
     cursor: Cursor
     message: object = field(default=None)
-    """Made once for all watchers that want the same."""
+    """Listed once for all watchers that want the same."""
 
 
 @dataclass(frozen=True, slots=True)

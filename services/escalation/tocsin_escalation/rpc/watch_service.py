@@ -100,7 +100,7 @@ class WatchService(pb_grpc.WatchServiceServicer):
         )
 
     def _message(self, batch: Batch, binding: bytes) -> pb.WatchIncidentsResponse:
-        """Made once for all who get the same batch."""
+        """Listed once for all who get the same batch."""
         if isinstance(batch.message, pb.WatchIncidentsResponse):
             return batch.message
         cursor = batch.cursor

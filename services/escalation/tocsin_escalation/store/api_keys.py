@@ -6,9 +6,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
+from sqlalchemy.dialects.postgresql import ARRAY
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Statement, param
+
+from tocsin_escalation.store import tables
+from tocsin_escalation.store.listed import Cursor, Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,44 @@ class WorkingKey:
     remaining: timedelta | None
 
 
-COLUMNS: Final = columns(ApiKeyRow)
+def _row(record: Record) -> ApiKeyRow:
+    values = {name: record[name] for name in _NAMES}
+    lists = {name: tuple(values[name]) for name in ("scopes", "source_ranges")}
+    return ApiKeyRow(**{**values, **lists})
+
+
 _NAMES: Final = tuple(each.name for each in fields(ApiKeyRow))
+_WRITTEN: Final = (
+    "service_account",
+    "prefix",
+    "display_name",
+    "role",
+    "scopes",
+    "source_ranges",
+    "author",
+)
+_C: Final = tables.api_keys.c
+_TABLE: Final = Listed(
+    tables.api_keys,
+    ApiKeyRow,
+    _row,
+    written=(*_WRITTEN, "key_hash"),
+    computed={"expire_time": sa.func.app_now() + param("lifetime", sa.Interval)},
+    filters=("service_account",),
+)
+_REVOKE: Final = Statement(
+    sa.update(tables.api_keys)
+    .where(_TABLE.one)
+    .values(revoke_time=sa.func.coalesce(_C.revoke_time, sa.func.app_now()))
+    .returning(*_TABLE.columns)
+)
+_FIND: Final = Statement(
+    sa.select(_C.key_hash, _C.org_id, (_C.expire_time - sa.func.app_now()).label("remaining"), *_TABLE.columns).where(
+        _C.key_hash == sa.any_(param("hashes", ARRAY(sa.LargeBinary))),
+        _C.revoke_time.is_(None),
+        sa.or_(_C.expire_time.is_(None), _C.expire_time > sa.func.app_now()),
+    )
+)
 # In one order, so that two batches that name the same keys do not lock each other out.
 _NOTE_USES: Final = """
 WITH given AS (
@@ -63,66 +104,29 @@ RETURNING id
 """
 
 
-def _row(record: Record) -> ApiKeyRow:
-    fields = {name: record[name] for name in _NAMES}
-    lists = {name: tuple(fields[name]) for name in ("scopes", "source_ranges")}
-    return ApiKeyRow(**{**fields, **lists})
-
-
 async def insert(tx: Tx, row: ApiKeyRow, digest: bytes, lifetime: timedelta | None) -> ApiKeyRow:
     """A new key, which works for `lifetime` (None: until it is revoked)."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO api_keys (org_id, id, service_account, key_hash, prefix, display_name, role, scopes, source_ranges,
-              author, expire_time)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, app_now() + $11::interval) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.service_account,
-        digest,
-        row.prefix,
-        row.display_name,
-        row.role,
-        list(row.scopes),
-        list(row.source_ranges),
-        row.author,
-        lifetime,
-    )
-    assert record is not None, "an insert returns its row"
-    return _row(record)
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    values |= {"scopes": list(row.scopes), "source_ranges": list(row.source_ranges)}
+    new = _TABLE.inserting(org_id=tx.org_id, id=row.id, key_hash=digest, lifetime=lifetime, **values)
+    return _TABLE.returned(await tx.fetchrow(*new))
 
 
-async def page(tx: Tx, account: str, after: tuple[datetime, UUID] | None, limit: int) -> list[ApiKeyRow]:
+async def page(tx: Tx, account: str, after: Cursor | None, limit: int) -> list[ApiKeyRow]:
     """This tenant's (of one account, if it is not empty), oldest first, behind `after`."""
-    records = await tx.fetch(
-        f"""SELECT {COLUMNS} FROM api_keys
-            WHERE org_id = $1 AND ($2 = '' OR service_account = $2) AND ($3::timestamptz IS NULL OR (create_time, id) > ($3, $4))
-            ORDER BY create_time, id LIMIT $5""",
-        tx.org_id,
-        account,
-        *(after or (None, None)),
-        limit,
-    )
-    return [_row(record) for record in records]
+    call = _TABLE.paging(tx.org_id, after, limit, service_account=account or None)
+    return [_row(record) for record in await tx.fetch(*call)]
 
 
 async def revoke(tx: Tx, id_: UUID) -> ApiKeyRow | None:
     """The key, which is over now if it was not; None when there is none."""
-    record = await tx.fetchrow(
-        f"""UPDATE api_keys SET revoke_time = coalesce(revoke_time, app_now()) WHERE org_id = $1 AND id = $2
-            RETURNING {COLUMNS}""",
-        tx.org_id,
-        id_,
-    )
+    record = await tx.fetchrow(*_REVOKE(org_id=tx.org_id, id=id_))
     return _row(record) if record else None
 
 
 async def find(tx: Tx, hashes: Sequence[bytes]) -> list[WorkingKey]:
     """Those that work, among all tenants' keys: whose a key is only the key tells."""
-    records = await tx.fetch(
-        f"""SELECT key_hash, org_id, expire_time - app_now() AS remaining, {COLUMNS} FROM api_keys
-            WHERE key_hash = ANY($1) AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > app_now())""",
-        list(hashes),
-    )
+    records = await tx.fetch(*_FIND(hashes=list(hashes)))
     return [WorkingKey(each["key_hash"], each["org_id"], _row(each), each["remaining"]) for each in records]
 
 

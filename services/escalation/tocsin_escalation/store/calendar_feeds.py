@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
+from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Statement, columns_of, constant, param
 
 from tocsin_escalation.domain.calendars.feed import Event, Shift
+from tocsin_escalation.store import tables
+from tocsin_escalation.store.listed import Cursor, Listed
 
 _FETCH_NOTED: Final = "1 hour"
 """A read of a feed is written down at most this often: calendar programs read all day."""
@@ -48,97 +52,75 @@ class FoundFeed:
     id: UUID
 
 
-COLUMNS: Final = columns(FeedRow)
-_NAMES: Final = tuple(each.name for each in fields(FeedRow))
-
-
 def _row(record: Record) -> FeedRow:
-    return FeedRow(**{name: record[name] for name in _NAMES})
+    return FeedRow(**dict(record))
+
+
+_WRITTEN: Final = ("user_id", "schedule_id", "display_name", "prefix", "author")
+_C: Final = tables.calendar_feeds.c
+_TABLE: Final = Listed(
+    tables.calendar_feeds, FeedRow, _row, written=(*_WRITTEN, "secret_hash"), filters=("user_id", "schedule_id")
+)
+get: Final = _TABLE.get
+delete: Final = _TABLE.delete
+_FIND: Final = Statement(
+    sa.select(*columns_of(tables.calendar_feeds, FoundFeed)).where(
+        _C.secret_hash == sa.any_(param("hashes", ARRAY(sa.LargeBinary)))
+    )
+)
+_SHOWN: Final = Statement(sa.select(_C.events, _C.events_version).where(_TABLE.one))
+_SHOW: Final = Statement(
+    sa.update(tables.calendar_feeds)
+    .where(_TABLE.one, _C.events_version == param("version"))
+    .values(events=param("events"), events_version=_C.events_version + constant(1))
+    .returning(_C.id)
+)
+_NOTE_FETCH: Final = Statement(
+    sa.update(tables.calendar_feeds)
+    .where(
+        _TABLE.one,
+        sa.or_(
+            _C.last_fetch_time.is_(None),
+            _C.last_fetch_time < sa.func.app_now() - sa.cast(constant(_FETCH_NOTED), INTERVAL),
+        ),
+    )
+    .values(last_fetch_time=sa.func.app_now())
+)
 
 
 async def insert(tx: Tx, row: FeedRow, digest: bytes) -> FeedRow:
     """A new feed, which has shown nothing yet."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO calendar_feeds (org_id, id, user_id, schedule_id, display_name, prefix, author, secret_hash)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.user_id,
-        row.schedule_id,
-        row.display_name,
-        row.prefix,
-        row.author,
-        digest,
-    )
-    assert record is not None, "an insert returns its row"
-    return _row(record)
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    new = _TABLE.inserting(org_id=tx.org_id, id=row.id, secret_hash=digest, **values)
+    return _TABLE.returned(await tx.fetchrow(*new))
 
 
-async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> FeedRow | None:
-    """One feed of this tenant."""
-    query = f"SELECT {COLUMNS} FROM calendar_feeds WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return _row(record) if record else None
-
-
-async def page(tx: Tx, user: str, schedule: str, after: tuple[datetime, UUID] | None, limit: int) -> list[FeedRow]:
+async def page(tx: Tx, user: str, schedule: str, after: Cursor | None, limit: int) -> list[FeedRow]:
     """This tenant's (of one user or schedule, if it is not empty), oldest first, behind `after`."""
-    records = await tx.fetch(
-        f"""SELECT {COLUMNS} FROM calendar_feeds
-            WHERE org_id = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR schedule_id = $3)
-              AND ($4::timestamptz IS NULL OR (create_time, id) > ($4, $5))
-            ORDER BY create_time, id LIMIT $6""",
-        tx.org_id,
-        user,
-        schedule,
-        *(after or (None, None)),
-        limit,
-    )
-    return [_row(record) for record in records]
-
-
-async def delete(tx: Tx, id_: UUID) -> None:
-    """A feed's end."""
-    await tx.execute("DELETE FROM calendar_feeds WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+    call = _TABLE.paging(tx.org_id, after, limit, user_id=user or None, schedule_id=schedule or None)
+    return [_row(record) for record in await tx.fetch(*call)]
 
 
 async def find(tx: Tx, hashes: Sequence[bytes]) -> list[FoundFeed]:
     """Those among all tenants' feeds: whose a feed is only its secret tells."""
-    records = await tx.fetch(
-        f"SELECT {columns(FoundFeed)} FROM calendar_feeds WHERE secret_hash = ANY($1)", list(hashes)
-    )
-    return [FoundFeed(*record) for record in records]
+    return [FoundFeed(*record) for record in await tx.fetch(*_FIND(hashes=list(hashes)))]
 
 
 async def shown(tx: Tx, id_: UUID) -> Shown | None:
     """What the feed has shown; None when there is no such feed."""
-    record = await tx.fetchrow(
-        "SELECT events, events_version FROM calendar_feeds WHERE org_id = $1 AND id = $2", tx.org_id, id_
-    )
+    record = await tx.fetchrow(*_SHOWN(org_id=tx.org_id, id=id_))
     return None if record is None else Shown(_events_from(record["events"]), record["events_version"])
 
 
 async def show(tx: Tx, id_: UUID, before: Shown, events: Sequence[Event]) -> bool:
     """Note what the feed shows now; False when it was changed or deleted since `before` was read."""
-    changed = await tx.fetchval(
-        """UPDATE calendar_feeds SET events = $4, events_version = events_version + 1
-           WHERE org_id = $1 AND id = $2 AND events_version = $3 RETURNING true""",
-        tx.org_id,
-        id_,
-        before.version,
-        _events_to(events),
-    )
-    return bool(changed)
+    call = _SHOW(org_id=tx.org_id, id=id_, version=before.version, events=_events_to(events))
+    return await tx.fetchval(*call) is not None
 
 
 async def note_fetch(tx: Tx, id_: UUID) -> None:
     """The feed is read now."""
-    await tx.execute(
-        f"""UPDATE calendar_feeds SET last_fetch_time = app_now() WHERE org_id = $1 AND id = $2
-              AND (last_fetch_time IS NULL OR last_fetch_time < app_now() - interval '{_FETCH_NOTED}')""",
-        tx.org_id,
-        id_,
-    )
+    await tx.execute(*_NOTE_FETCH(org_id=tx.org_id, id=id_))
 
 
 async def schedules_naming(tx: Tx, users: Sequence[str], since: datetime, until: datetime, limit: int) -> list[str]:

@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
 from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Statement, constant, param
 
 from tocsin_escalation.domain.escalation import State
 from tocsin_escalation.domain.reminders import ReminderState, Verdict
+from tocsin_escalation.store import tables
+from tocsin_escalation.store.listed import Cursor, Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +79,36 @@ class NewReminder:
     creator: str
 
 
+def _row(record: Record) -> ReminderRow:
+    return ReminderRow(**{**record, "state": ReminderState(record["state"])})
+
+
 _COLUMNS: Final = columns(ReminderRow)
+_TABLE: Final = Listed(
+    tables.reminders,
+    ReminderRow,
+    _row,
+    written=("incident_id", "user_id", "team_id", "text", "every_seconds", "next_time", "creator"),
+    filters=("incident_id",),
+)
+get: Final = _TABLE.get
+_MOVE: Final = Statement(
+    sa.update(tables.reminders)
+    .where(_TABLE.one, tables.reminders.c.state == constant("scheduled"))
+    .values(next_time=param("next_time"))
+    .returning(*_TABLE.columns)
+)
+_STOP: Final = Statement(
+    sa.update(tables.reminders)
+    .where(_TABLE.one)
+    .values(state=constant("stopped"), state_reason=param("reason"), next_time=sa.null())
+    .returning(*_TABLE.columns)
+)
 _DUE: Final = f"""
 SELECT {_COLUMNS} FROM reminders WHERE state = 'scheduled' AND next_time <= app_now()
 ORDER BY next_time, id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 _ANY_DUE: Final = "SELECT EXISTS (SELECT FROM reminders WHERE state = 'scheduled' AND next_time <= app_now())"
-_OLDEST: Final = f"""
-SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND (create_time, id) > ($2, $3) ORDER BY create_time, id LIMIT $4
-"""
-_OF_INCIDENT: Final = f"""
-SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND incident_id = $5 AND (create_time, id) > ($2, $3)
-ORDER BY create_time, id LIMIT $4
-"""
 _SETTLE: Final = """
 UPDATE reminders r SET state = g.state, state_reason = g.reason, next_time = g.next_time, sent_count = r.sent_count + g.sent::int
 FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::boolean[])
@@ -110,21 +131,18 @@ JOIN escalations e ON e.incident_id = CASE WHEN own.state = 'merged' THEN own.me
 
 async def insert(tx: Tx, new: NewReminder) -> ReminderRow:
     """A scheduled one."""
-    return _row(
-        await tx.fetchrow(
-            f"""INSERT INTO reminders (org_id, id, incident_id, user_id, text, every_seconds, next_time, creator, team_id)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {_COLUMNS}""",
-            tx.org_id,
-            new.id,
-            new.incident_id,
-            new.user_id,
-            new.text,
-            None if new.every is None else new.every // timedelta(seconds=1),
-            new.next_time,
-            new.creator,
-            new.team_id,
-        )
+    call = _TABLE.inserting(
+        org_id=tx.org_id,
+        id=new.id,
+        incident_id=new.incident_id,
+        user_id=new.user_id,
+        team_id=new.team_id,
+        text=new.text,
+        every_seconds=None if new.every is None else new.every // timedelta(seconds=1),
+        next_time=new.next_time,
+        creator=new.creator,
     )
+    return _TABLE.returned(await tx.fetchrow(*call))
 
 
 async def insert_all(tx: Tx, news: Sequence[tuple[str, NewReminder]]) -> None:
@@ -141,46 +159,20 @@ async def insert_all(tx: Tx, news: Sequence[tuple[str, NewReminder]]) -> None:
     )
 
 
-async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> ReminderRow | None:
-    """One of the tenant; with `lock` held against its sending until the transaction ends."""
-    query = f"SELECT {_COLUMNS} FROM reminders WHERE org_id = $1 AND id = $2" + (" FOR UPDATE" if lock else "")
-    record = await tx.fetchrow(query, tx.org_id, id_)
-    return None if record is None else _row(record)
-
-
-async def page(tx: Tx, incident_id: UUID | None, after: tuple[datetime, UUID], limit: int) -> list[ReminderRow]:
-    """Those of an incident, or of all, oldest first, behind a (create_time, id)."""
-    if incident_id is None:
-        records = await tx.fetch(_OLDEST, tx.org_id, *after, limit)
-    else:
-        records = await tx.fetch(_OF_INCIDENT, tx.org_id, *after, limit, incident_id)
-    return [_row(record) for record in records]
+async def page(tx: Tx, incident_id: UUID | None, after: Cursor, limit: int) -> list[ReminderRow]:
+    """Those of an incident, or of all, oldest first, behind `after`."""
+    call = _TABLE.paging(tx.org_id, after, limit, incident_id=incident_id)
+    return [_row(record) for record in await tx.fetch(*call)]
 
 
 async def move(tx: Tx, id_: UUID, next_time: datetime) -> ReminderRow:
     """A locked, scheduled one comes at another time."""
-    return _row(
-        await tx.fetchrow(
-            f"""UPDATE reminders SET next_time = $3 WHERE org_id = $1 AND id = $2 AND state = 'scheduled'
-                RETURNING {_COLUMNS}""",
-            tx.org_id,
-            id_,
-            next_time,
-        )
-    )
+    return _TABLE.returned(await tx.fetchrow(*_MOVE(org_id=tx.org_id, id=id_, next_time=next_time)))
 
 
 async def stop(tx: Tx, id_: UUID, reason: str) -> ReminderRow:
     """A locked one comes no more."""
-    return _row(
-        await tx.fetchrow(
-            f"""UPDATE reminders SET state = 'stopped', state_reason = $3, next_time = NULL WHERE org_id = $1 AND id = $2
-                RETURNING {_COLUMNS}""",
-            tx.org_id,
-            id_,
-            reason,
-        )
-    )
+    return _TABLE.returned(await tx.fetchrow(*_STOP(org_id=tx.org_id, id=id_, reason=reason)))
 
 
 async def is_any_due(tx: Tx) -> bool:
@@ -216,8 +208,3 @@ async def standings(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[UUID,
 def _asked(record: Record) -> tuple[UUID, dict[str, Any]]:
     row = dict(record)
     return row.pop("asked"), row
-
-
-def _row(record: Record | None) -> ReminderRow:
-    assert record is not None, "the row is locked by this transaction, or made by it"
-    return ReminderRow(**{**record, "state": ReminderState(record["state"])})

@@ -6,9 +6,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
-from tocsin_kit.db.pool import Tx
+from tocsin_kit.db.pool import SYSTEM, Tx
 from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, param, params_of
+
+from tocsin_escalation.store import tables
 
 SETTLED: Final = "30 seconds"
 """No transaction takes longer to commit (its statements and pauses end after 5 s each), so no number before it is still to come."""
@@ -33,6 +37,20 @@ class RevocationRow:
 
 
 COLUMNS: Final = columns(RevocationRow)
+_WRITTEN: Final = ("id", "token_id", "subject", "issued_before", "expire_time", "author", "reason", "of_key")
+_C: Final = tables.revocations.c
+_COLUMNS: Final = columns_of(tables.revocations, RevocationRow)
+_INSERT: Final = Statement(
+    sa.insert(tables.revocations).values(params_of(tables.revocations, ("org_id", *_WRITTEN))).returning(*_COLUMNS)
+)
+_PAGE: Final = Filtered(
+    sa.select(*_COLUMNS)
+    .where(sa.not_(_C.of_key), _C.expire_time > sa.func.app_now())
+    .order_by(_C.number.desc())
+    .limit(param("limit")),
+    _C.org_id == param("org_id"),
+    _C.number < param("before"),
+)
 
 
 def _row(record: Record) -> RevocationRow:
@@ -41,34 +59,15 @@ def _row(record: Record) -> RevocationRow:
 
 async def insert(tx: Tx, row: RevocationRow) -> RevocationRow:
     """A new one."""
-    record = await tx.fetchrow(
-        f"""INSERT INTO revocations (org_id, id, token_id, subject, issued_before, expire_time, author, reason, of_key)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}""",
-        row.org_id,
-        row.id,
-        row.token_id,
-        row.subject,
-        row.issued_before,
-        row.expire_time,
-        row.author,
-        row.reason,
-        row.of_key,
-    )
+    record = await tx.fetchrow(*_INSERT(org_id=row.org_id, **{name: getattr(row, name) for name in _WRITTEN}))
     assert record is not None, "an insert returns its row"
     return _row(record)
 
 
 async def page(tx: Tx, before: int | None, limit: int) -> list[RevocationRow]:
     """The tenant's own that people made and that are not over, newest first, before a number; of all tenants in a system one."""
-    records = await tx.fetch(
-        f"""SELECT {COLUMNS} FROM revocations
-            WHERE ($1 = '*' OR org_id = $1) AND NOT of_key AND expire_time > app_now() AND ($2::bigint IS NULL OR number < $2)
-            ORDER BY number DESC LIMIT $3""",
-        tx.org_id,
-        before,
-        limit,
-    )
-    return [_row(record) for record in records]
+    call = _PAGE(org_id=None if tx.org_id == SYSTEM else tx.org_id, before=before, limit=limit)
+    return [_row(record) for record in await tx.fetch(*call)]
 
 
 # One statement: every replica of every service asks each second, and there is hardly ever one.

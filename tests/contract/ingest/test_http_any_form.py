@@ -140,6 +140,26 @@ async def test_an_event_in_a_form_of_its_own_pages_all_the_same(sender: Sender, 
     assert await sender.keys() == set()
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/alertmanager", lambda labels: {"alerts": [alert("k", labels=labels)]}),
+        ("/api/v2/alerts", lambda labels: json.dumps([{"labels": labels}]).encode()),
+        ("/v1/grafana", lambda labels: {"alerts": [alert("k", annotations=labels)]}),
+        ("/v1/json", lambda labels: {"summary": "s", "dedup_key": "k", "labels": labels}),
+        ("/v2/alerts", lambda labels: {"message": "m", "alias": "k", "details": labels}),
+    ],
+)
+async def test_no_alert_has_more_labels_than_can_be_looked_at_in_a_moment(sender: Sender, path: str, body: Any) -> None:
+    """60,000 of them keep the loop, and with it everybody, for a third of a second."""
+    few, many = ({f"n{number}": "v" for number in range(count)} for count in (2000, 2001))
+    assert (await sender.post(path, body(few)))[0] in (200, 202)
+    status, answer = await sender.post(path, body(many))
+    assert status in (400, 422)
+    assert "2000 labels" in json.dumps(answer)
+    assert "tocsin-refused-alerts" in await sender.keys()
+
+
 async def test_an_event_of_the_first_version_fires_and_resolves(sender: Sender) -> None:
     path = "/generic/2010-04-15/create_event.json"
     event = {

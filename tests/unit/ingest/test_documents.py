@@ -1,5 +1,7 @@
 """Reading JSON piece by piece: the same values as the standard parser, and a broken piece spoils no other."""
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -90,3 +92,30 @@ async def test_what_is_no_object_is_refused(body: str) -> None:
     with pytest.raises(TocsinError) as raised:
         await read(body)
     assert raised.value.fields
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff" * (6 << 20), b'["' + b"a\xe2\x82" * (2 << 20) + b'"]'], ids=["bytes", "halves"]
+)
+async def test_others_go_on_while_what_is_no_text_is_replaced(body: bytes) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    going = asyncio.create_task(others())
+    with contextlib.suppress(TocsinError):
+        await read(body)
+    going.cancel()
+    # It takes some thirty milliseconds at least, and a turn is a few.
+    assert turns > 1
+
+
+@given(binary(max_size=20), integers(1, 5))
+async def test_pieces_are_decoded_as_the_whole_is(data: bytes, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_WINDOW", size)
+        assert await documents._text(data) == data.decode("utf-8-sig", "replace")

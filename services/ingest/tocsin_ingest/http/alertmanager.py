@@ -121,5 +121,8 @@ def _details(given: Json, annotations: Mapping[str, str], body: Json) -> dict[st
 
 
 def texts(value: Any) -> dict[str, str]:
-    """Labels or annotations; none of what is no object."""
-    return {name: fit.whole(each) for name, each in value.items()} if isinstance(value, dict) else {}
+    """Labels or annotations; none of what is no object. Raises INVALID_FIELD for more than an alert may have."""
+    if not isinstance(value, dict):
+        return {}
+    fit.require_few(value)
+    return {name: fit.whole(each) for name, each in value.items()}

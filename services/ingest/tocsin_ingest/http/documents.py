@@ -5,6 +5,7 @@ help: the parser never lets go of the interpreter lock. So the top level is walk
 itself within `VALUE_CHARACTERS`, and others take their turn in between.
 """
 
+import codecs
 import itertools
 import json
 import re
@@ -101,8 +102,17 @@ async def read(data: bytes, list_field: str = "", outer: Outer = Outer.OBJECT) -
 
     Raises INVALID_FIELD for a body that is no JSON, or not of a form in `outer`.
     """
-    text = data.decode("utf-8-sig", "replace")
-    return await _Walk(text, list_field).document(outer)
+    return await _Walk(await _text(data), list_field).document(outer)
+
+
+async def _text(data: bytes) -> str:
+    """What is no text is replaced, piece by piece: to do so in 32 MiB at once takes a quarter of a second."""
+    decoder, turns, pieces = codecs.getincrementaldecoder("utf-8-sig")("replace"), Turns(), list[str]()
+    for start in range(0, len(data), _WINDOW):
+        pieces.append(decoder.decode(data[start : start + _WINDOW]))
+        await turns.give()
+    pieces.append(decoder.decode(b"", final=True))
+    return "".join(pieces)
 
 
 def of_fields(fields: dict[str, Any]) -> Document:

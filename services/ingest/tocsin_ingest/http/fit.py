@@ -5,7 +5,7 @@ Only text for people is shortened, never a key: two keys that agree in their beg
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -13,12 +13,15 @@ from typing import Any, Final
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.ingest.v1.alert_pb2 import AlertInput, Link
+from tocsin_kit.errors import invalid
 
 SUMMARY: Final = 1024
 NAME: Final = 255
 LABEL_NAME: Final = 128
 LABEL_VALUE: Final = 1024
 LABELS: Final = 64
+MOST_LABELS: Final = 2000
+"""That an alert may come with: all of them tell it from others and are looked at, which takes some 5 µs for each."""
 LINKS: Final = 10
 _HREF: Final = 2048
 _DETAILS_BYTES: Final = 60 << 10  # the contract takes 64 KiB; the JSON of a Struct may be a little longer
@@ -49,11 +52,20 @@ def key(value: Any, limit: int) -> str:
 
 
 def set_labels(alert: AlertInput, labels: Mapping[str, Any]) -> None:
-    """The labels, first those with the shortest names when there are too many."""
+    """The labels, first those with the shortest names when there are too many to keep. Raises as `require_few`."""
+    require_few(labels)
     for name in sorted(labels, key=lambda name: (len(name), name))[:LABELS]:
         fitting = text(name, LABEL_NAME)
         if fitting:
             alert.labels[fitting] = text(labels[name], LABEL_VALUE)
+
+
+def require_few(labels: Sized) -> None:
+    """Raises INVALID_FIELD for more than MOST_LABELS labels or annotations, before they are looked at."""
+    if len(labels) > MOST_LABELS:
+        raise invalid(
+            "labels", f"an alert may have {MOST_LABELS} labels and as many annotations, and has {len(labels)}"
+        )
 
 
 def add_link(alert: AlertInput, href: Any, label: Any) -> None:

@@ -150,6 +150,17 @@ async def test_a_mail_that_is_sent_again_counts_once(mails: Mails) -> None:
     assert [each.count for each in await mails.alerts()] == [2]
 
 
+async def test_mails_without_a_subject_are_known_by_their_first_line(mails: Mails) -> None:
+    for text in ("disk full\non db-1", "smoke\nin room 3", "Disk  full\non db-2", ""):
+        assert (await mails.send("", text))[0] == 250
+    alerts = {alert.dedup_key: (alert.summary, alert.count) for alert in await mails.alerts()}
+    assert alerts == {
+        "disk full": ("Disk full", 2),
+        "smoke": ("smoke", 1),
+        "(no subject)": ("a mail without a subject", 1),
+    }
+
+
 async def test_a_mail_resolves_by_the_rules_of_its_integration(mails: Mails) -> None:
     await mails.integration(resolve_subject="^RECOVERY:", open_subject="^PROBLEM:")
     assert (await mails.send("PROBLEM: disk full"))[0] == 250

@@ -78,6 +78,11 @@ class Mail:
     attachments: tuple[str, ...] = ()
 
     @property
+    def about(self) -> str:
+        """Its subject; of a mail without one its first line, as two of those need not be about the same."""
+        return self.subject or self.text.partition("\n")[0]
+
+    @property
     def is_reply(self) -> bool:
         """Whether a mail program made its subject of the one that it answers."""
         return _REPLY.match(self.subject) is not None
@@ -95,7 +100,7 @@ def judge(rules: Rules, mail: Mail, *, bounce: bool) -> Action | Refusal:
 
 
 def key_of(rules: Rules, subject: str) -> str:
-    """What the subject is about, in any case and with any blanks; the whole subject when nothing else is left."""
+    """What the subject (`Mail.about`) is about, in any case and with any blanks; the whole subject when nothing else is left."""
     rest = subject
     for _ in range(_PREFIXES):
         prefix = _REPLY.match(rest)

@@ -1,12 +1,14 @@
 """CloudEvents 1.0 over HTTP: `POST /v1/cloudevents`, in binary, structured and batched mode.
 
 The integration key is a bearer token, the password of basic authentication, or the end of the path. Each event is an alert, read
-by the integration's mapping with the event's attributes and its `data` as fields. An event is known by its `source` and `id`: one
-that comes again within 24 hours counts once.
+by the integration's mapping with the event's attributes and its `data` as fields. An event is known by its `source`, `id` and
+content: one that comes again within 24 hours counts once.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
 import base64
+import hashlib
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +31,8 @@ _PREFIX: Final = "ce-"
 _STRUCTURED: Final = "application/cloudevents"
 _REQUIRED: Final = ("id", "source", "specversion", "type")
 _VERSION: Final = "1.0"
+_NO_TYPE: Final = "application/octet-stream"
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _ORIGIN: Final = "WebHook-Request-Origin"
 _EVENTS: Final = uuid.UUID("6f1cb9a0-6b5c-4d0e-9f0d-6a3b8f5f7c11")
 """Namespace of the request ids that are made of events."""
@@ -51,12 +55,12 @@ def open_event(request: web.Request, body: bytes) -> Document | None:
     if request.content_type.startswith(_STRUCTURED) or f"{_PREFIX}id" not in request.headers:
         return None
     event: dict[str, Any] = {
-        name.lower().removeprefix(_PREFIX): unquote(value)
+        name.lower().removeprefix(_PREFIX): unquote(_unquoted(value))
         for name, value in request.headers.items()
         if name.lower().startswith(_PREFIX)
     }
     if body:
-        event["data"] = documents.value(body, "data") if _is_json(request.content_type) else _text(body)
+        event["data"] = _data(body, request.content_type)
     return documents.of_fields(event)
 
 
@@ -106,7 +110,10 @@ def _item(mapping: CompiledMapping, integration_id: str, given: Any, _body: Json
     if (time := fit.time(given.get("time"))) is not None:
         item.alert.client_time.CopyFrom(time)
     source, event_id = fit.whole(given["source"]), fit.whole(given["id"])
-    return replace(item, request_id=str(uuid.uuid5(_EVENTS, f"{integration_id} {len(source)} {source} {event_id}")))
+    # Some senders name their alert here, and its end has the id of its begin: what it says belongs to it.
+    content = hashlib.sha256(item.alert.SerializeToString(deterministic=True)).hexdigest()
+    said = f"{integration_id} {content} {len(source)} {source} {event_id}"
+    return replace(item, request_id=str(uuid.uuid5(_EVENTS, said)))
 
 
 def _with_data(event: Mapping[str, Any], place: str) -> Mapping[str, Any]:
@@ -124,10 +131,25 @@ def _with_data(event: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     return {name: value for name, value in event.items() if name != "data_base64"} | {"data": given}
 
 
+def _data(body: bytes, content_type: str) -> Any:
+    """Of a request: bytes of no type, which is what aiohttp calls the lack of one, may be JSON and need not be."""
+    if content_type == _NO_TYPE:
+        try:
+            return documents.value(body, "data")
+        except TocsinError:
+            return _text(body)
+    return documents.value(body, "data") if _is_json(content_type) else _text(body)
+
+
+def _unquoted(value: str) -> str:
+    """A header's value without the quotes that HTTP lets stand around one (RFC 9110, 5.6.4)."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return _ESCAPED.sub(r"\1", value[1:-1])
+    return value
+
+
 def _is_json(content_type: str) -> bool:
-    return content_type in ("application/json", "text/json", "application/octet-stream") or content_type.endswith(
-        "+json"
-    )
+    return content_type in ("application/json", "text/json", _NO_TYPE) or content_type.endswith("+json")
 
 
 def _text(data: bytes) -> str:

@@ -160,7 +160,7 @@ class MailReceiver:
             if isinstance(action, Refusal):
                 return _Judged(action)
             thread = await self._thread(sender, integration_id, mail.answers)
-            key = thread or fit.key(key_of(rules, mail.subject), _KEY_LENGTH) or "(no subject)"
+            key = thread or fit.key(key_of(rules, mail.about), _KEY_LENGTH) or "(no subject)"
             answers = thread is not None and mail.is_reply and action is Action.TRIGGER
             if answers and not await self._is_live(sender, integration_id, key):
                 # Words about what is over page nobody.
@@ -194,7 +194,7 @@ def _alert(mail: Mail, action: Action, key: str) -> AlertInput:
     alert = AlertInput(
         action=int(action),  # type: ignore[arg-type] # numbered alike
         dedup_key=key,
-        summary=fit.text(mail.subject or mail.text.partition("\n")[0] or "a mail without a subject", fit.SUMMARY),
+        summary=fit.text(mail.about or "a mail without a subject", fit.SUMMARY),
         source=fit.text(mail.sender, fit.NAME),
         severity=_SEVERITIES.get(mail.importance, SEVERITY_UNSPECIFIED),
         client="E-mail",

@@ -39,6 +39,7 @@ MUTATING_WITHOUT_ID = {
     "ResolveIncidents": "resolving a resolved incident is OK",
     "SubmitNotifications": "idempotent by each job's page",
     "CancelNotifications": "a fence can only rise",
+    "ApplyUserChanges": "idempotent by each change's user and time",
     "PublishIncidentEvents": "idempotent by each event's id",
     "OpenEventFeeds": "opening a feed that is open is OK",
 }

@@ -3,6 +3,7 @@
 import asyncio
 
 from tocsin.escalation.v1 import directory_service_pb2, incident_pb2, incident_service_pb2
+from tocsin.notify.v1 import contact_service_pb2
 from tocsin_testkit.busy import within
 from tocsin_testkit.inbox import PATIENCE
 from tocsin_testkit.person import Person
@@ -57,3 +58,21 @@ async def test_when_nobody_can_be_reached_the_incident_says_so_and_is_found(tena
     assert [each.name for each in answer.incidents] == [incident]
     found.reached[:] = [SOMEBODY]
     assert not (await tenant.admin.incidents.ListIncidents(found)).incidents
+
+
+async def test_who_leaves_while_an_incident_waits_gets_no_more_and_their_successor_nothing_of_theirs(
+    tenant: Tenant,
+) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    await ana.wants(("high", ana.methods[0], 10))
+    prom = await tenant.integration(await tenant.policy([ana], [ben], minutes=60))
+    incident = await prom.triggers("db down")
+    await tenant.incidents_titled("db down")
+    await tenant.admin.directory.DeleteUser(directory_service_pb2.DeleteUserRequest(name=ana.name))
+    await ben.is_paged(incident, level=2)
+    user = directory_service_pb2.User(display_name="Another Ana")
+    await tenant.admin.directory.CreateUser(directory_service_pb2.CreateUserRequest(user_id="ana", user=user))
+    listing = contact_service_pb2.ListContactMethodsRequest(user=ana.name)
+    assert not (await tenant.admin.contacts.ListContactMethods(listing)).contact_methods
+    await ben.acknowledges(incident)
+    await tenant.passes(minutes=11)

@@ -19,7 +19,7 @@ from tocsin.escalation.v1 import (
     watch_service_pb2_grpc,
 )
 from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
-from tocsin.notify.v1.internal_service_pb2 import Cancellation
+from tocsin.notify.v1.internal_service_pb2 import Cancellation, UserChange
 from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
@@ -47,7 +47,7 @@ from tocsin_escalation.app.command import Commands
 from tocsin_escalation.app.count_figures import CountFigures
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.incident_events import EVENT
-from tocsin_escalation.app.jobs import CANCEL, PAGE
+from tocsin_escalation.app.jobs import CANCEL, PAGE, USER
 from tocsin_escalation.app.key_record import OwnKeyRecord
 from tocsin_escalation.app.notice_jobs import NOTICE
 from tocsin_escalation.app.plan_notices import PlanNotices
@@ -85,7 +85,7 @@ from tocsin_escalation.work.change_hints import BLOCK_SECONDS, ChangeHints
 from tocsin_escalation.work.mirrored_timers import MirroredTimers
 from tocsin_escalation.work.page_sender import PageSender
 from tocsin_escalation.work.relay import Delivery
-from tocsin_escalation.work.substitute import less_of_cancellation, less_of_event, less_of_page
+from tocsin_escalation.work.substitute import less_of_cancellation, less_of_event, less_of_notice, less_of_page
 from tocsin_escalation.work.sweeps import Sweeps
 from tocsin_escalation.work.tasks import NOTIFY_QUEUE, QUEUE, consume_with, register
 from tocsin_escalation.work.timer_consumer import TimerConsumer
@@ -110,18 +110,18 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         Relay(
             db,
             deliver,
-            kinds=[kind],
+            kinds=kinds,
             max_bytes=settings.grpc_max_message_bytes // 2,
             channel=notify_channel,
             substitute=substitute,
             metrics=runtime.metrics,
             max_age=settings.outbox_max_age_seconds,
         )
-        for kind, deliver, substitute in (
-            (PAGE, delivery.pages, less_of_page),
-            (CANCEL, delivery.cancellations, less_of_cancellation),
-            (EVENT, delivery.events, less_of_event),
-            (NOTICE, delivery.pages, less_of_page),
+        for kinds, deliver, substitute in (
+            ([PAGE], delivery.pages, less_of_page),
+            ([CANCEL], delivery.cancellations, less_of_cancellation),
+            ([EVENT], delivery.events, less_of_event),
+            ([NOTICE, USER], delivery.notices, less_of_notice),
         )
     )
 
@@ -230,7 +230,13 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
 
     serve_limits(runtime, pages, shared.commands, (RedisError, OSError))
     serve_audit(runtime, pages)
-    kept = {PAGE: NotificationJob, CANCEL: Cancellation, EVENT: IncidentEvent, NOTICE: NotificationJob}
+    kept = {
+        PAGE: NotificationJob,
+        CANCEL: Cancellation,
+        EVENT: IncidentEvent,
+        NOTICE: NotificationJob,
+        USER: UserChange,
+    }
     OutboxService(db, pages, kept, nudge).add_to(runtime.rpc)
 
     sweeps = Sweeps(db, effects, settings)

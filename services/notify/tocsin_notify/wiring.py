@@ -55,6 +55,7 @@ from tocsin_notify.app.release import Release
 from tocsin_notify.app.sequels import Sequels
 from tocsin_notify.app.slots import NOTIFICATIONS, Limits, Slots
 from tocsin_notify.app.submit import Submit
+from tocsin_notify.app.user_changes import UserChanges
 from tocsin_notify.app.vanished import Vanished
 from tocsin_notify.app.wordings import Wordings
 from tocsin_notify.channels.base import Vetting
@@ -273,7 +274,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     close_board = serve_board(runtime, board_channels)
     add = runtime.rpc.add
     add(
-        NotifyInternalService(db, intake, cancel, events.publish),
+        NotifyInternalService(db, intake, cancel, events.publish, UserChanges(db, failures, hints)),
         "tocsin.notify.v1.NotifyInternalService",
         internal_service_pb2_grpc.add_NotifyInternalServiceServicer_to_server,
     )

@@ -10,6 +10,7 @@ from tocsin_escalation.domain.escalation import Escalation
 
 PAGE: Final = "page"
 CANCEL: Final = "cancel"
+USER: Final = "user"
 """The kinds of outbox rows."""
 
 TYPES = {

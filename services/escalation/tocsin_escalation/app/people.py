@@ -5,11 +5,14 @@ from typing import NoReturn
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tocsin.errors.v1 import error_reason_pb2 as reasons
+from tocsin.notify.v1 import internal_service_pb2 as pb
+from tocsin_kit.db import outbox
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
+from tocsin_escalation.app.jobs import USER
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.store import directory
 from tocsin_escalation.store.directory import TeamRow, UserRow
@@ -45,6 +48,8 @@ async def update_user(tx: Tx, id_: str, etag: str, change: Callable[[UserRow], U
     require_etag(etag, row.version)
     changed = change(row)
     _check_zone(changed.time_zone)
+    if changed.disabled is not row.disabled:
+        await _tell(tx, id_, pb.USER_STANDING_DISABLED if changed.disabled else pb.USER_STANDING_ENABLED)
     return await directory.update_user(tx, changed)
 
 
@@ -62,6 +67,7 @@ async def delete_user(tx: Tx, id_: str, etag: str) -> UserRow:
     row = await _user(tx, id_, lock=True)
     require_etag(etag, row.version)
     await directory.delete_user(tx, id_)
+    await _tell(tx, id_, pb.USER_STANDING_DELETED)
     return row
 
 
@@ -71,6 +77,13 @@ async def delete_team(tx: Tx, id_: str, etag: str) -> TeamRow:
     require_etag(etag, row.version)
     await directory.delete_team(tx, id_)
     return row
+
+
+async def _tell(tx: Tx, id_: str, standing: pb.UserStanding.ValueType) -> None:
+    """Notify is to hear of it: it holds pages that wait for the user, and where these lead."""
+    change = pb.UserChange(org_id=tx.org_id, user=f"users/{id_}", standing=standing)
+    change.change_time.FromDatetime(await tx.now())
+    await outbox.append_many(tx, USER, [(f"users/{id_}", change.SerializeToString())])
 
 
 async def _user(tx: Tx, id_: str, *, lock: bool = False) -> UserRow:

@@ -43,6 +43,14 @@ class Notify:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, service="notify") from error
 
+    async def change_users(self, changes: Sequence[pb.UserChange]) -> None:
+        """Tell what became of users; returns once notify has committed it."""
+        request = pb.ApplyUserChangesRequest(changes=changes)
+        try:
+            await hedged(self._stub.ApplyUserChanges, request, seconds=_SUBMIT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, service="notify") from error
+
     async def unreachable(self, org_id: str, users: Sequence[str]) -> dict[str, str]:
         """See `app.reach.Reaching`."""
         found: dict[str, str] = {}

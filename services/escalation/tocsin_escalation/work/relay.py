@@ -8,6 +8,7 @@ from tocsin.notify.v1 import internal_service_pb2, notification_pb2
 from tocsin.notify.v1.incident_event_pb2 import IncidentEvent
 from tocsin_kit.db.outbox import Dead, Done, OutboxRow, Outcome
 
+from tocsin_escalation.app.jobs import USER
 from tocsin_escalation.clients.notify import Notify
 
 M = TypeVar("M", bound=Message)
@@ -35,6 +36,18 @@ class Delivery:
         if cancellations:
             await self._notify.cancel(cancellations)
         return outcomes
+
+    async def notices(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
+        """The same for notices of shifts, which are messages, and for changes of users."""
+        users = [row for row in rows if row.kind == USER]
+        changes, told = _read(users, internal_service_pb2.UserChange)
+        if changes:
+            await self._notify.change_users(changes)
+        others = [row for row in rows if row.kind != USER]
+        outcomes = {row.id: each for row, each in zip(users, told, strict=True)}
+        if others:
+            outcomes |= {row.id: each for row, each in zip(others, await self.pages(others), strict=True)}
+        return [outcomes[row.id] for row in rows]
 
     async def events(self, rows: Sequence[OutboxRow]) -> Sequence[Outcome]:
         """The same for incident events."""

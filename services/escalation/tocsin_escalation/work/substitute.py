@@ -14,6 +14,8 @@ from tocsin.notify.v1.notification_pb2 import NotificationJob
 from tocsin.type.v1.severity_pb2 import SEVERITY_CRITICAL, SEVERITY_ERROR, SEVERITY_INFO, SEVERITY_WARNING
 from tocsin_kit.db.outbox import OutboxRow
 
+from tocsin_escalation.app.jobs import USER
+
 _TITLE: Final = 200
 _NAME: Final = 100
 _LEFT_OUT: Final = " (parts of this page were left out)"
@@ -39,6 +41,11 @@ def less_of_page(row: OutboxRow, reason: str) -> bytes | None:
     if not _POLICY.fullmatch(job.policy):
         job.policy = ""
     return job.SerializeToString()
+
+
+def less_of_notice(row: OutboxRow, reason: str) -> bytes | None:
+    """Of a notice of a shift as of a page. A change of a user has nothing to leave out."""
+    return None if row.kind == USER else less_of_page(row, reason)
 
 
 def less_of_cancellation(row: OutboxRow, reason: str) -> bytes | None:

@@ -121,11 +121,12 @@ class Method:
     channel: Channel
     verified: bool
     disabled: bool = False
+    user_disabled: bool = False
 
     @property
     def usable(self) -> bool:
-        """May carry pages: its owner proved that it reaches them, and did not switch it off."""
-        return self.verified and not self.disabled
+        """May carry pages: its owner proved that it reaches them, did not switch it off, and is not disabled."""
+        return self.verified and not self.disabled and not self.user_disabled
 
 
 def by_worth(methods: Sequence[Method]) -> list[Method]:

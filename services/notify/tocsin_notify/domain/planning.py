@@ -73,8 +73,8 @@ def _later(step: Planned, until: datetime | None, now: datetime) -> Planned:
 
 
 def is_kept_quiet(page: Page, methods: Sequence[Method]) -> bool:
-    """Whether the page is news for a user whose usable methods all ring: nothing is planned for it, and nothing is wrong."""
-    return page.kind in NEWS and any(method.usable for method in methods)
+    """Whether the page is news for a user who is disabled, or whose usable methods all ring: that nothing is planned is right."""
+    return page.kind in NEWS and any(method.usable or method.user_disabled for method in methods)
 
 
 def _at_once(methods: Sequence[Method]) -> list[Planned]:

@@ -12,6 +12,8 @@ def why_unreachable(methods: Sequence[Method], channel: Channel | None = None) -
     of_channel = f" of channel {channel}" if channel is not None else ""
     if any(method.usable for method in methods):
         return ""
+    if any(method.user_disabled for method in methods):
+        return "the user is disabled"
     if not methods:
         return f"no verified contact method{of_channel}"
     if any(method.verified for method in methods):

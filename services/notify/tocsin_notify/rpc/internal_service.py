@@ -1,6 +1,7 @@
 """NotifyInternalService: pages in, pages stopped."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
@@ -17,6 +18,7 @@ from tocsin_notify.app.cancel import Cancel
 from tocsin_notify.app.intake import Intake
 from tocsin_notify.app.jobs import read_job
 from tocsin_notify.app.publish_events import PublishEvents
+from tocsin_notify.app.user_changes import Standing, UserChange, UserChanges
 from tocsin_notify.domain.reach import why_unreachable
 from tocsin_notify.rpc import mapping
 from tocsin_notify.store import people, reads
@@ -25,13 +27,21 @@ from tocsin_notify.store.pages import NOTHING, Fence, NewPage
 _MOST_DESCRIBED = 100
 _MOST_JOBS = 1000
 """As the contract says."""
+_STANDINGS = {
+    pb.USER_STANDING_ENABLED: Standing.ENABLED,
+    pb.USER_STANDING_DISABLED: Standing.DISABLED,
+    pb.USER_STANDING_DELETED: Standing.DELETED,
+}
 
 
 class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
     """Decode, call, encode."""
 
-    def __init__(self, db: Database, intake: Intake, cancel: Cancel, publish: PublishEvents) -> None:
+    def __init__(
+        self, db: Database, intake: Intake, cancel: Cancel, publish: PublishEvents, users: UserChanges
+    ) -> None:
         self._db = db
+        self._users = users
         self._publish = publish
         self._intake = intake
         self._cancel = cancel
@@ -129,3 +139,14 @@ class NotifyInternalService(grpc_pb.NotifyInternalServiceServicer):
             ]
         )
         return pb.CancelNotificationsResponse(cancelled=stopped.cancelled, crossed=stopped.crossed)
+
+    async def ApplyUserChanges(self, request: pb.ApplyUserChangesRequest, context: Any) -> pb.ApplyUserChangesResponse:
+        """See the contract."""
+        current_call().require_internal()
+        await self._users(
+            [
+                UserChange(each.org_id, each.user, _STANDINGS[each.standing], each.change_time.ToDatetime(UTC))
+                for each in request.changes
+            ]
+        )
+        return pb.ApplyUserChangesResponse()

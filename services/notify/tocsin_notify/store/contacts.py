@@ -96,6 +96,16 @@ _DELETE: Final = Statement(
         | {"secret": sa.null(), "verify_time": sa.null(), "stop_time": sa.null()}
     )
 )
+_OF: Final = sa.and_(_MINE, _EXISTS, _C.user_id == param("user_id"))
+_CHANGE_USER: Final = Statement(
+    sa.update(contact_methods)
+    .where(_OF, sa.or_(_C.user_change_time.is_(None), _C.user_change_time < param("time")))
+    .values(user_disabled=param("disabled", sa.Boolean), user_change_time=param("time"))
+    .returning(_C.id)
+)
+_OF_USER: Final = Statement(
+    _SELECT.where(_OF, _C.create_time <= param("time")).order_by(_C.create_time, _C.id).with_for_update()
+)
 _OWNERS: Final = Statement(
     sa.select(_C.id, _C.user_id).where(_MINE, _EXISTS, _C.id == sa.any_(param("ids", sa.ARRAY(sa.UUID))))
 )
@@ -172,6 +182,20 @@ async def verify(tx: Tx, contact: Contact) -> Contact:
 async def delete(tx: Tx, id: UUID) -> None:
     """A locked one's end: where it led is forgotten, its row stays for the notifications that name it."""
     await tx.execute(*_DELETE(org_id=tx.org_id, id=id))
+
+
+async def change_user(tx: Tx, user: str, time: datetime, *, disabled: bool) -> list[UUID]:
+    """The user's methods of which nothing newer is known, changed; which."""
+    rows = await tx.fetch(*_CHANGE_USER(org_id=tx.org_id, user_id=user, disabled=disabled, time=time))
+    return [row["id"] for row in rows]
+
+
+async def delete_user(tx: Tx, user: str, time: datetime) -> list[Contact]:
+    """The end of the user's methods that were made by then; what they were."""
+    found = [_contact(row) for row in await tx.fetch(*_OF_USER(org_id=tx.org_id, user_id=user, time=time))]
+    for each in found:
+        await delete(tx, each.id)
+    return found
 
 
 async def owners(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, str]:

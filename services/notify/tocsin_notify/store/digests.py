@@ -138,6 +138,11 @@ async def delete(tx: Tx, user: str, frequency: Frequency) -> None:
     await tx.execute(_DELETE, tx.org_id, user, frequency)
 
 
+async def forget(tx: Tx, user: str) -> None:
+    """The user gets no more of any frequency."""
+    await tx.execute("DELETE FROM digests WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
+
+
 async def claim(tx: Tx, *, behind: float, limit: int, at_once: int, look: int, lease: float) -> list[Digest]:
     """Those of all tenants that were due `behind` seconds ago, at most `limit`, leased; tenants in turns of `at_once`.
 

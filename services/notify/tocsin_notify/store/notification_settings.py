@@ -77,6 +77,11 @@ async def read(tx: Tx, users: Sequence[str], *, lock: bool = False) -> dict[str,
     return {row["user_id"]: SettingsRow(*row) for row in rows}
 
 
+async def forget(tx: Tx, user: str) -> None:
+    """What the user has chosen goes."""
+    await tx.execute("DELETE FROM notification_settings WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
+
+
 async def replace(tx: Tx, user: str, given: NotificationSettings) -> SettingsRow:
     """These instead of the ones before."""
     budget = given.budget

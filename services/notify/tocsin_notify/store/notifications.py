@@ -66,7 +66,7 @@ WITH mine AS (
          WHEN p.expire_time <= app_now() THEN 'the time in which it may be sent is over'
     END AS stop_reason,
     c.org_id = m.org_id AND c.delete_time IS NULL
-      AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled)) AS usable
+      AND (p.only_method IS NOT NULL OR (c.verify_time IS NOT NULL AND NOT c.disabled AND NOT c.user_disabled)) AS usable
   FROM mine m
   JOIN pages p ON p.id = m.page_id AND p.org_id IS NOT DISTINCT FROM m.org_id AND p.type = ANY($5::text[])
   JOIN contact_methods c ON c.id = m.contact_method

@@ -13,7 +13,7 @@ from tocsin_notify.domain.page import Channel, Method, Rule, Urgency
 from tocsin_notify.store.notification_settings import chosen
 
 COLUMNS: Final = (
-    *("org_id", "user_id", "method", "channel", "address", "secret", "key_id", "disabled", "verified"),
+    *("org_id", "user_id", "method", "channel", "address", "secret", "key_id", "disabled", "user_disabled", "verified"),
     *("urgency", "delay_seconds", "create_time", "place", "position"),
     *("chosen_by", "budget_pages", "budget_window", "quiet_hours", "language"),
 )
@@ -26,19 +26,19 @@ def rows_of(users: str) -> str:
     # Methods, and behind them, for they have no creation time, the rules and what was chosen by the user and for all users: one
     # round trip of the page's way.
     return f"""
-SELECT m.org_id, m.user_id, m.id AS method, m.channel, m.address, m.secret, m.key_id, m.disabled,
+SELECT m.org_id, m.user_id, m.id AS method, m.channel, m.address, m.secret, m.key_id, m.disabled, m.user_disabled,
   m.verify_time IS NOT NULL AS verified, NULL::text AS urgency, NULL::float8 AS delay_seconds, m.create_time, m.id AS place,
   0 AS position, NULL::text AS chosen_by, NULL::int AS budget_pages, NULL::float8 AS budget_window,
   NULL::jsonb AS quiet_hours, NULL::text AS language
 FROM {users} AS g(org_id, user_id)
 JOIN contact_methods m ON m.org_id = g.org_id AND m.user_id = g.user_id AND m.delete_time IS NULL
 UNION ALL
-SELECT r.org_id, r.user_id, r.contact_method, NULL, NULL, NULL, NULL, NULL, NULL, r.urgency, r.delay_seconds, NULL, NULL,
+SELECT r.org_id, r.user_id, r.contact_method, NULL, NULL, NULL, NULL, NULL, NULL, NULL, r.urgency, r.delay_seconds, NULL, NULL,
   r.position, NULL, NULL, NULL, NULL, NULL
 FROM {users} AS g(org_id, user_id)
 JOIN notification_rules r ON r.org_id = g.org_id AND r.user_id = g.user_id
 UNION ALL
-SELECT g.org_id, g.user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+SELECT g.org_id, g.user_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
   s.user_id, s.budget_pages, s.budget_window, s.quiet_hours, s.language
 FROM {users} AS g(org_id, user_id)
 JOIN notification_settings s ON s.org_id = g.org_id AND s.user_id = ANY (ARRAY[g.user_id, '{EVERYBODY}'])
@@ -94,7 +94,9 @@ def people_of(users: Collection[User], rows: Iterable[asyncpg.Record]) -> dict[U
             continue
         if row["channel"] not in _KNOWN:
             continue  # a newer version made it, and sends by it
-        person.methods.append(Method(method, Channel(row["channel"]), row["verified"], row["disabled"]))
+        person.methods.append(
+            Method(method, Channel(row["channel"]), row["verified"], row["disabled"], row["user_disabled"])
+        )
         person.targets[method] = _target(row)
     return people
 

@@ -72,6 +72,12 @@ async def replace(tx: Tx, user: str, rules: Sequence[Rule]) -> RuleSet:
     return RuleSet(user, list(rules), head["version"], head["update_time"])
 
 
+async def forget_user(tx: Tx, user: str) -> None:
+    """The user's rules go."""
+    await tx.execute("DELETE FROM notification_rules WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
+    await tx.execute("DELETE FROM rule_sets WHERE org_id = $1 AND user_id = $2", tx.org_id, user)
+
+
 async def forget_method(tx: Tx, method: UUID) -> None:
     """Delete the rules that name it."""
     await tx.execute(_FORGET, tx.org_id, method)

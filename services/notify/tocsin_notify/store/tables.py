@@ -43,6 +43,8 @@ contact_methods: Final = Table(
     column("update_time", TIME, default=NOW),
     column("delete_time", TIME, nullable=True),
     column("stop_time", TIME, nullable=True),
+    column("user_disabled", Boolean, default="false"),
+    column("user_change_time", TIME, nullable=True),
     primary_key("id"),
     check("channel ~ '^[a-z][a-z0-9_]{0,31}$'", name="contact_methods_channel"),
     check(
@@ -59,7 +61,7 @@ contact_methods: Final = Table(
 )
 """Ways to reach a user. The row of a deleted one stays as long as notifications that name it may. One of nobody (an empty user) is
 where a method led before another user changed it, for the notice of that, or the address of a message. `stop_time`: when its
-phone said STOP, which disabled it."""
+phone said STOP, which disabled it. `user_disabled`: as escalation told it last, of `user_change_time`."""
 
 rule_sets: Final = Table(
     "rule_sets",

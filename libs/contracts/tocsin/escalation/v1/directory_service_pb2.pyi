@@ -40,7 +40,9 @@ class User(_message.Message):
     time_zone: _builtins.str
     """An IANA time zone, for example `Europe/Berlin`; empty means UTC. Used to show times to this person."""
     disabled: _builtins.bool
-    """Not paged while set."""
+    """Not paged while set. Within seconds nothing that waits for the user is sent any more; a page that can reach nobody else then counts as
+    failed, as if its provider had refused it for good.
+    """
     etag: _builtins.str
     """Output only on create; send back what was read to change or delete."""
     @_builtins.property

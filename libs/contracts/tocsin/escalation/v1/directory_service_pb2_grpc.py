@@ -125,7 +125,8 @@ class DirectoryServiceServicer:
 
     def DeleteUser(self, request, context):
         """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-        `ListUnreachableTargets` name those levels.
+        `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
+        notification rules, settings and digests are deleted: another user of this id gets none of them.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
         """

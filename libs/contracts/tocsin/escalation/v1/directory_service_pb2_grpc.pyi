@@ -49,7 +49,8 @@ class DirectoryServiceStub:
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-    `ListUnreachableTargets` name those levels.
+    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
+    notification rules, settings and digests are deleted: another user of this id gets none of them.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -95,7 +96,8 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_directory_service_pb2.DeleteUserRequest, _directory_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-    `ListUnreachableTargets` name those levels.
+    `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
+    notification rules, settings and digests are deleted: another user of this id gets none of them.
 
     Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
     """
@@ -168,7 +170,8 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_directory_service_pb2.DeleteUserResponse, _abc.Awaitable[_directory_service_pb2.DeleteUserResponse]]:
         """Deletes a user, also one that policies name. Levels that name it page no user for it, and the timeline says so; `Policy.warnings` and
-        `ListUnreachableTargets` name those levels.
+        `ListUnreachableTargets` name those levels. Within seconds nothing that waits for the user is sent any more, and their contact methods,
+        notification rules, settings and digests are deleted: another user of this id gets none of them.
 
         Idempotent by `request_id`. Reasons: `USER_NOT_FOUND`, `ETAG_MISMATCH`.
         """

@@ -23,18 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tocsin.notify.v1 import incident_event_pb2 as tocsin_dot_notify_dot_v1_dot_incident__event__pb2
 from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_notification__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/internal_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%tocsin/notify/v1/incident_event.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"\xa5\x01\n\x0c\x43\x61ncellation\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x19\n\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01\x12\x16\n\x0espares_lasting\x18\x05 \x01(\x08\"Z\n\x1aSubmitNotificationsRequest\x12<\n\x04jobs\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.NotificationJobB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"-\n\x1bSubmitNotificationsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\"`\n\x1a\x43\x61ncelNotificationsRequest\x12\x42\n\rcancellations\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.CancellationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"A\n\x1b\x43\x61ncelNotificationsResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x05\x12\x0f\n\x07\x63rossed\x18\x02 \x01(\x05\"W\n\x18\x43heckReachabilityRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1f\n\x05users\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\"/\n\x0fUnreachableUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x19\x43heckReachabilityResponse\x12\x36\n\x0bunreachable\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.UnreachableUser\"\xa2\x01\n\x18\x45xplainDeliveriesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x03 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\x92\x01\n\x19\x45xplainDeliveriesResponse\x12\x35\n\rnotifications\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x1a\n\x12unreachable_reason\x18\x02 \x01(\t\x12\r\n\x05rules\x18\x03 \x03(\t\x12\x13\n\x0bquiet_hours\x18\x04 \x01(\t\"Z\n\x1cPublishIncidentEventsRequest\x12:\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.tocsin.notify.v1.IncidentEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"/\n\x1dPublishIncidentEventsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\x32\x9e\x05\n\x15NotifyInternalService\x12\x80\x01\n\x13SubmitNotifications\x12,.tocsin.notify.v1.SubmitNotificationsRequest\x1a-.tocsin.notify.v1.SubmitNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x80\x01\n\x13\x43\x61ncelNotifications\x12,.tocsin.notify.v1.CancelNotificationsRequest\x1a-.tocsin.notify.v1.CancelNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x43heckReachability\x12*.tocsin.notify.v1.CheckReachabilityRequest\x1a+.tocsin.notify.v1.CheckReachabilityResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x45xplainDeliveries\x12*.tocsin.notify.v1.ExplainDeliveriesRequest\x1a+.tocsin.notify.v1.ExplainDeliveriesResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x86\x01\n\x15PublishIncidentEvents\x12..tocsin.notify.v1.PublishIncidentEventsRequest\x1a/.tocsin.notify.v1.PublishIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tocsin/notify/v1/internal_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tocsin/notify/v1/incident_event.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"\xd7\x01\n\nUserChange\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x36\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\x12<\n\x08standing\x18\x03 \x01(\x0e\x32\x1e.tocsin.notify.v1.UserStandingB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x37\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"U\n\x17\x41pplyUserChangesRequest\x12:\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1c.tocsin.notify.v1.UserChangeB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"\x1a\n\x18\x41pplyUserChangesResponse\"\xa5\x01\n\x0c\x43\x61ncellation\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x19\n\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01\x12\x16\n\x0espares_lasting\x18\x05 \x01(\x08\"Z\n\x1aSubmitNotificationsRequest\x12<\n\x04jobs\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.NotificationJobB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"-\n\x1bSubmitNotificationsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05\"`\n\x1a\x43\x61ncelNotificationsRequest\x12\x42\n\rcancellations\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.CancellationB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"A\n\x1b\x43\x61ncelNotificationsResponse\x12\x11\n\tcancelled\x18\x01 \x01(\x05\x12\x0f\n\x07\x63rossed\x18\x02 \x01(\x05\"W\n\x18\x43heckReachabilityRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1f\n\x05users\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\x18\xff\x01\"/\n\x0fUnreachableUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"S\n\x19\x43heckReachabilityResponse\x12\x36\n\x0bunreachable\x18\x01 \x03(\x0b\x32!.tocsin.notify.v1.UnreachableUser\"\xa2\x01\n\x18\x45xplainDeliveriesRequest\x12\x1a\n\x06org_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x32\n\x08incident\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^incidents/[0-9a-f-]{36}$\x12\x36\n\x04user\x18\x03 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\"\x92\x01\n\x19\x45xplainDeliveriesResponse\x12\x35\n\rnotifications\x18\x01 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x1a\n\x12unreachable_reason\x18\x02 \x01(\t\x12\r\n\x05rules\x18\x03 \x03(\t\x12\x13\n\x0bquiet_hours\x18\x04 \x01(\t\"Z\n\x1cPublishIncidentEventsRequest\x12:\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.tocsin.notify.v1.IncidentEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"/\n\x1dPublishIncidentEventsResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x05*\x7f\n\x0cUserStanding\x12\x1d\n\x19USER_STANDING_UNSPECIFIED\x10\x00\x12\x19\n\x15USER_STANDING_ENABLED\x10\x01\x12\x1a\n\x16USER_STANDING_DISABLED\x10\x02\x12\x19\n\x15USER_STANDING_DELETED\x10\x03\x32\x97\x06\n\x15NotifyInternalService\x12\x80\x01\n\x13SubmitNotifications\x12,.tocsin.notify.v1.SubmitNotificationsRequest\x1a-.tocsin.notify.v1.SubmitNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x80\x01\n\x13\x43\x61ncelNotifications\x12,.tocsin.notify.v1.CancelNotificationsRequest\x1a-.tocsin.notify.v1.CancelNotificationsResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x43heckReachability\x12*.tocsin.notify.v1.CheckReachabilityRequest\x1a+.tocsin.notify.v1.CheckReachabilityResponse\"\x0c\xaa\xbb\x18\x08internal\x12z\n\x11\x45xplainDeliveries\x12*.tocsin.notify.v1.ExplainDeliveriesRequest\x1a+.tocsin.notify.v1.ExplainDeliveriesResponse\"\x0c\xaa\xbb\x18\x08internal\x12\x86\x01\n\x15PublishIncidentEvents\x12..tocsin.notify.v1.PublishIncidentEventsRequest\x1a/.tocsin.notify.v1.PublishIncidentEventsResponse\"\x0c\xaa\xbb\x18\x08internal\x12w\n\x10\x41pplyUserChanges\x12).tocsin.notify.v1.ApplyUserChangesRequest\x1a*.tocsin.notify.v1.ApplyUserChangesResponse\"\x0c\xaa\xbb\x18\x08internalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tocsin.notify.v1.internal_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_USERCHANGE'].fields_by_name['org_id']._loaded_options = None
+  _globals['_USERCHANGE'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_USERCHANGE'].fields_by_name['user']._loaded_options = None
+  _globals['_USERCHANGE'].fields_by_name['user']._serialized_options = b'\272H%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_USERCHANGE'].fields_by_name['standing']._loaded_options = None
+  _globals['_USERCHANGE'].fields_by_name['standing']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_USERCHANGE'].fields_by_name['change_time']._loaded_options = None
+  _globals['_USERCHANGE'].fields_by_name['change_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_APPLYUSERCHANGESREQUEST'].fields_by_name['changes']._loaded_options = None
+  _globals['_APPLYUSERCHANGESREQUEST'].fields_by_name['changes']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_CANCELLATION'].fields_by_name['org_id']._loaded_options = None
   _globals['_CANCELLATION'].fields_by_name['org_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
   _globals['_CANCELLATION'].fields_by_name['incident']._loaded_options = None
@@ -67,30 +78,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['ExplainDeliveries']._serialized_options = b'\252\273\030\010internal'
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['PublishIncidentEvents']._loaded_options = None
   _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['PublishIncidentEvents']._serialized_options = b'\252\273\030\010internal'
-  _globals['_CANCELLATION']._serialized_start=196
-  _globals['_CANCELLATION']._serialized_end=361
-  _globals['_SUBMITNOTIFICATIONSREQUEST']._serialized_start=363
-  _globals['_SUBMITNOTIFICATIONSREQUEST']._serialized_end=453
-  _globals['_SUBMITNOTIFICATIONSRESPONSE']._serialized_start=455
-  _globals['_SUBMITNOTIFICATIONSRESPONSE']._serialized_end=500
-  _globals['_CANCELNOTIFICATIONSREQUEST']._serialized_start=502
-  _globals['_CANCELNOTIFICATIONSREQUEST']._serialized_end=598
-  _globals['_CANCELNOTIFICATIONSRESPONSE']._serialized_start=600
-  _globals['_CANCELNOTIFICATIONSRESPONSE']._serialized_end=665
-  _globals['_CHECKREACHABILITYREQUEST']._serialized_start=667
-  _globals['_CHECKREACHABILITYREQUEST']._serialized_end=754
-  _globals['_UNREACHABLEUSER']._serialized_start=756
-  _globals['_UNREACHABLEUSER']._serialized_end=803
-  _globals['_CHECKREACHABILITYRESPONSE']._serialized_start=805
-  _globals['_CHECKREACHABILITYRESPONSE']._serialized_end=888
-  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_start=891
-  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_end=1053
-  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_start=1056
-  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_end=1202
-  _globals['_PUBLISHINCIDENTEVENTSREQUEST']._serialized_start=1204
-  _globals['_PUBLISHINCIDENTEVENTSREQUEST']._serialized_end=1294
-  _globals['_PUBLISHINCIDENTEVENTSRESPONSE']._serialized_start=1296
-  _globals['_PUBLISHINCIDENTEVENTSRESPONSE']._serialized_end=1343
-  _globals['_NOTIFYINTERNALSERVICE']._serialized_start=1346
-  _globals['_NOTIFYINTERNALSERVICE']._serialized_end=2016
+  _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['ApplyUserChanges']._loaded_options = None
+  _globals['_NOTIFYINTERNALSERVICE'].methods_by_name['ApplyUserChanges']._serialized_options = b'\252\273\030\010internal'
+  _globals['_USERSTANDING']._serialized_start=1711
+  _globals['_USERSTANDING']._serialized_end=1838
+  _globals['_USERCHANGE']._serialized_start=229
+  _globals['_USERCHANGE']._serialized_end=444
+  _globals['_APPLYUSERCHANGESREQUEST']._serialized_start=446
+  _globals['_APPLYUSERCHANGESREQUEST']._serialized_end=531
+  _globals['_APPLYUSERCHANGESRESPONSE']._serialized_start=533
+  _globals['_APPLYUSERCHANGESRESPONSE']._serialized_end=559
+  _globals['_CANCELLATION']._serialized_start=562
+  _globals['_CANCELLATION']._serialized_end=727
+  _globals['_SUBMITNOTIFICATIONSREQUEST']._serialized_start=729
+  _globals['_SUBMITNOTIFICATIONSREQUEST']._serialized_end=819
+  _globals['_SUBMITNOTIFICATIONSRESPONSE']._serialized_start=821
+  _globals['_SUBMITNOTIFICATIONSRESPONSE']._serialized_end=866
+  _globals['_CANCELNOTIFICATIONSREQUEST']._serialized_start=868
+  _globals['_CANCELNOTIFICATIONSREQUEST']._serialized_end=964
+  _globals['_CANCELNOTIFICATIONSRESPONSE']._serialized_start=966
+  _globals['_CANCELNOTIFICATIONSRESPONSE']._serialized_end=1031
+  _globals['_CHECKREACHABILITYREQUEST']._serialized_start=1033
+  _globals['_CHECKREACHABILITYREQUEST']._serialized_end=1120
+  _globals['_UNREACHABLEUSER']._serialized_start=1122
+  _globals['_UNREACHABLEUSER']._serialized_end=1169
+  _globals['_CHECKREACHABILITYRESPONSE']._serialized_start=1171
+  _globals['_CHECKREACHABILITYRESPONSE']._serialized_end=1254
+  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_start=1257
+  _globals['_EXPLAINDELIVERIESREQUEST']._serialized_end=1419
+  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_start=1422
+  _globals['_EXPLAINDELIVERIESRESPONSE']._serialized_end=1568
+  _globals['_PUBLISHINCIDENTEVENTSREQUEST']._serialized_start=1570
+  _globals['_PUBLISHINCIDENTEVENTSREQUEST']._serialized_end=1660
+  _globals['_PUBLISHINCIDENTEVENTSRESPONSE']._serialized_start=1662
+  _globals['_PUBLISHINCIDENTEVENTSRESPONSE']._serialized_end=1709
+  _globals['_NOTIFYINTERNALSERVICE']._serialized_start=1841
+  _globals['_NOTIFYINTERNALSERVICE']._serialized_end=2632
 # @@protoc_insertion_point(module_scope)

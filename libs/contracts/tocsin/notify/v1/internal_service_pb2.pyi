@@ -6,7 +6,9 @@ What Tocsin's own services ask of notify."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tocsin.notify.v1 import incident_event_pb2 as _incident_event_pb2
 from tocsin.notify.v1 import notification_pb2 as _notification_pb2
 import builtins as _builtins
@@ -19,6 +21,111 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UserStanding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserStanding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_STANDING_UNSPECIFIED: _UserStanding.ValueType  # 0
+    """Never sent."""
+    USER_STANDING_ENABLED: _UserStanding.ValueType  # 1
+    """The user may be paged."""
+    USER_STANDING_DISABLED: _UserStanding.ValueType  # 2
+    """Nothing is sent to the user while it is so."""
+    USER_STANDING_DELETED: _UserStanding.ValueType  # 3
+    """The user's contact methods, rules, settings and digests go, and do not come back with another user of this id."""
+
+class UserStanding(_UserStanding, metaclass=_UserStandingEnumTypeWrapper):
+    """What became of a user."""
+
+USER_STANDING_UNSPECIFIED: UserStanding.ValueType  # 0
+"""Never sent."""
+USER_STANDING_ENABLED: UserStanding.ValueType  # 1
+"""The user may be paged."""
+USER_STANDING_DISABLED: UserStanding.ValueType  # 2
+"""Nothing is sent to the user while it is so."""
+USER_STANDING_DELETED: UserStanding.ValueType  # 3
+"""The user's contact methods, rules, settings and digests go, and do not come back with another user of this id."""
+Global___UserStanding: _TypeAlias = UserStanding  # noqa: Y015
+
+@_typing.final
+class UserChange(_message.Message):
+    """A user was enabled, disabled or deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The tenant."""
+    user: _builtins.str
+    """`users/{user}`."""
+    standing: Global___UserStanding.ValueType
+    """What became of the user."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When. What is older than what is known of a contact method does not change it."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        user: _builtins.str = ...,
+        standing: Global___UserStanding.ValueType = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "org_id", b"org_id", "standing", b"standing", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserChange: _TypeAlias = UserChange  # noqa: Y015
+
+@_typing.final
+class ApplyUserChangesRequest(_message.Message):
+    """Request of ApplyUserChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserChange]:
+        """At most 1000, in their order."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___UserChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyUserChangesRequest: _TypeAlias = ApplyUserChangesRequest  # noqa: Y015
+
+@_typing.final
+class ApplyUserChangesResponse(_message.Message):
+    """Response of ApplyUserChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyUserChangesResponse: _TypeAlias = ApplyUserChangesResponse  # noqa: Y015
 
 @_typing.final
 class Cancellation(_message.Message):

@@ -60,6 +60,11 @@ class NotifyInternalServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.FromString,
                 _registered_method=True)
+        self.ApplyUserChanges = channel.unary_unary(
+                '/tocsin.notify.v1.NotifyInternalService/ApplyUserChanges',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesResponse.FromString,
+                _registered_method=True)
 
 
 class NotifyInternalServiceServicer:
@@ -106,6 +111,14 @@ class NotifyInternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyUserChanges(self, request, context):
+        """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
+        escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotifyInternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +146,11 @@ def add_NotifyInternalServiceServicer_to_server(servicer, server):
                     servicer.PublishIncidentEvents,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.SerializeToString,
+            ),
+            'ApplyUserChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyUserChanges,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +289,33 @@ class NotifyInternalService:
             '/tocsin.notify.v1.NotifyInternalService/PublishIncidentEvents',
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_internal__service__pb2.PublishIncidentEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyUserChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.NotifyInternalService/ApplyUserChanges',
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_internal__service__pb2.ApplyUserChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

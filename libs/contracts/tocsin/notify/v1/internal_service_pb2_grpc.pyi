@@ -52,6 +52,10 @@ class NotifyInternalServiceStub:
     """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
     of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
     """
+    ApplyUserChanges: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyUserChangesRequest, _internal_service_pb2.ApplyUserChangesResponse]
+    """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
+    escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
+    """
 
 @_typing.type_check_only
 class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
@@ -76,6 +80,10 @@ class NotifyInternalServiceAsyncStub(NotifyInternalServiceStub):
     PublishIncidentEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.PublishIncidentEventsRequest, _internal_service_pb2.PublishIncidentEventsResponse]  # type: ignore[assignment]
     """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
     of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
+    """
+    ApplyUserChanges: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ApplyUserChangesRequest, _internal_service_pb2.ApplyUserChangesResponse]  # type: ignore[assignment]
+    """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
+    escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
     """
 
 class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,6 +136,16 @@ class NotifyInternalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_internal_service_pb2.PublishIncidentEventsResponse, _abc.Awaitable[_internal_service_pb2.PublishIncidentEventsResponse]]:
         """Hands incident events over, for the subscriptions of their tenants; returns once they are stored. Idempotent by each event's id. Events
         of one incident must be handed over in their order; those of a tenant without a subscription are forgotten.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyUserChanges(
+        self,
+        request: _internal_service_pb2.ApplyUserChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ApplyUserChangesResponse, _abc.Awaitable[_internal_service_pb2.ApplyUserChangesResponse]]:
+        """Tells which users were enabled, disabled or deleted. Nothing that waits for one who is disabled or deleted is sent any more, and
+        escalation is told of those of their pages that can reach nobody now. Idempotent by each change's user and time.
         """
 
 def add_NotifyInternalServiceServicer_to_server(servicer: NotifyInternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,112 @@
+"""Users who are disabled or deleted in escalation while pages wait for them here."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
+from tocsin.notify.v1 import contact_service_pb2 as contact_pb
+from tocsin.notify.v1 import internal_service_pb2 as internal_pb
+from tocsin.notify.v1 import notification_pb2 as pb
+
+from tests.store.notify.support import Notify, World, bearer, internal, job, new_org, until
+
+ENABLED, DISABLED, DELETED = (
+    internal_pb.USER_STANDING_ENABLED,
+    internal_pb.USER_STANDING_DISABLED,
+    internal_pb.USER_STANDING_DELETED,
+)
+
+
+async def changes(notify: Notify, org: str, standing: internal_pb.UserStanding.ValueType, time: datetime) -> None:
+    change = internal_pb.UserChange(org_id=org, user="users/ana", standing=standing)
+    change.change_time.FromDatetime(time)
+    await notify.internal.ApplyUserChanges(internal_pb.ApplyUserChangesRequest(changes=[change]), metadata=internal())
+
+
+async def now(world: World) -> datetime:
+    found: datetime = await world.admin.fetchval("SELECT app_now()")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("standing", "told", "why"),
+    [
+        (DISABLED, "the user is disabled; no other contact method is left", "the user is disabled"),
+        (DELETED, "its contact method was deleted", "no verified contact method"),
+    ],
+)
+async def test_nothing_that_waits_for_somebody_who_is_gone_goes_out(
+    world: World, notify: Notify, standing: internal_pb.UserStanding.ValueType, told: str, why: str
+) -> None:
+    """Otherwise who has left gets a page hours later, and the level waits for their answer."""
+    org = new_org()
+    hooks = [await world.method(org, webhook=f"{org}-{n}") for n in range(2)]
+    await notify.set_rules(
+        org, "users/ana", *((pb.URGENCY_HIGH, hook, 300.0 * (n + 1)) for n, hook in enumerate(hooks))
+    )
+    given = job(org)
+    await notify.submit(given)
+    await changes(notify, org, standing, await now(world))
+    outcomes = world.escalation.outcomes
+    await until(lambda: [each for each in outcomes if each.org_id == org])
+    # Each of its steps says so; escalation takes one of a page and kind.
+    heard = {(each.page, each.kind, told in each.reason) for each in outcomes if each.org_id == org}
+    assert heard == {(given.page, escalation_pb.PAGE_OUTCOME_KIND_FAILED, True)}
+    later = job(org)
+    await notify.submit(later)
+    await until(lambda: [each for each in outcomes if each.page == later.page])
+    [outcome] = [each for each in outcomes if each.page == later.page]
+    assert (outcome.kind, outcome.reason) == (escalation_pb.PAGE_OUTCOME_KIND_UNREACHABLE, why)
+    await world.forward(timedelta(minutes=11))
+    waits = "SELECT count(*) FROM notifications WHERE org_id = $1 AND state IN ('pending', 'sending')"
+
+    async def over() -> bool:
+        return bool(await world.admin.fetchval(waits, org) == 0)
+
+    await until(over)
+    assert not [each for each in world.inbox.messages if org in each.address]
+
+
+async def test_of_several_changes_the_newest_counts_in_whatever_order_they_come(world: World, notify: Notify) -> None:
+    """A call that was answered late by a replica that stood still may come after the next one."""
+    org = new_org()
+    await world.method(org, webhook=org)
+    began = await now(world)
+    for standing, seconds in ((DISABLED, 1), (ENABLED, 2), (DISABLED, 1), (ENABLED, 2)):
+        await changes(notify, org, standing, began + timedelta(seconds=seconds))
+    given = job(org)
+    await notify.submit(given)
+    await world.inbox.wait_for(lambda m: m.address == org, "the page")
+
+
+async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(world: World, notify: Notify) -> None:
+    org = new_org()
+    hook = await world.method(org, webhook=org)
+    await notify.set_rules(org, "users/ana", (pb.URGENCY_HIGH, hook, 300.0))
+    chosen = contact_pb.NotificationSettings(user="users/ana", language="de")
+    settings = contact_pb.UpdateNotificationSettingsRequest(notification_settings=chosen)
+    await notify.contacts.UpdateNotificationSettings(settings, metadata=bearer(org))
+    left = await now(world)
+    await changes(notify, org, DELETED, left)
+    tables = ("notification_rules", "rule_sets", "notification_settings")
+    for table in tables:
+        assert await world.admin.fetchval(f"SELECT count(*) FROM {table} WHERE org_id = $1", org) == 0, table
+    await world.forward(timedelta(seconds=1))
+    new = await world.method(org, webhook=f"{org}-new")
+    await changes(notify, org, DELETED, left)
+    request = contact_pb.ListContactMethodsRequest(user="users/ana")
+    listed = (await notify.contacts.ListContactMethods(request, metadata=bearer(org))).contact_methods
+    assert [each.name for each in listed] == [f"contactMethods/{new}"], "a repeat is about the one before"
+
+
+async def test_a_change_of_nobody_here_and_one_that_cannot_be(world: World, notify: Notify) -> None:
+    for standing in (DISABLED, ENABLED, DELETED):
+        await changes(notify, new_org(), standing, datetime.now(UTC))
+    with pytest.raises(Exception, match="change_time"):
+        await notify.internal.ApplyUserChanges(
+            internal_pb.ApplyUserChangesRequest(
+                changes=[internal_pb.UserChange(org_id=f"org-{uuid.uuid4()}", user="users/ana", standing=DELETED)]
+            ),
+            metadata=internal(),
+        )

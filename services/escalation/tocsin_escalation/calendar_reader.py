@@ -5,7 +5,8 @@ Rules of others may recur without end, and libraries look for a rule's next day 
 service, with bounds on its processor time and memory, and whoever started it goes on when it is killed.
 
 It reads one line of JSON, `{"since": …, "until": …, "zone": …, "most": …}` with instants in minutes, and then the calendar. It
-writes one JSON object: `{"events": [[start, end, [attendees], summary], …], "cut": …}`, or `{"error": "…"}`.
+writes one JSON object: `{"events": [[start, end, [attendees], summary], …], "cut": …, "unread": [summary, …]}`, or
+`{"error": "…"}`.
 """
 
 import json
@@ -13,6 +14,7 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -24,6 +26,7 @@ MEMORY_BYTES: Final = 1 << 29
 LONGEST: Final = timedelta(days=366)
 """A longer event is no shift."""
 MOST_ATTENDEES: Final = 20
+MOST_UNREAD: Final = 20
 _TEXT: Final = 255
 _TOO_OFTEN: Final = re.compile(rb"FREQ=(SECONDLY|MINUTELY)", re.IGNORECASE)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,13 +37,18 @@ class NoCalendar(ValueError):
     """The text is none that can be read; the message says why."""
 
 
-def read(content: bytes, since: int, until: int, zone: str, most: int) -> tuple[list[list[Any]], bool]:
-    """The events within [since, until) by start, and whether there are more than `most`. Raises NoCalendar.
+_UNFIT: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
+"""What libraries raise for texts that are none of RFC 5545."""
+_ZONE: Final = "X-WR-TIMEZONE"
 
-    `zone`: of events without one and of whole days, where the calendar itself names none.
+
+def read(content: bytes, since: int, until: int, zone: str, most: int) -> tuple[list[list[Any]], bool, list[str]]:
+    """The events within [since, until) by start, whether there are more than `most`, and what those say that cannot be read.
+
+    Raises NoCalendar; also when there are events and none can be read. `zone`: of events without one and of whole days, where the
+    calendar itself names none.
     """
     import icalendar
-    import recurring_ical_events
 
     if b"BEGIN:VCALENDAR" not in content[:4096].upper():
         raise NoCalendar("the answer is no calendar (iCalendar, RFC 5545)")
@@ -50,14 +58,51 @@ def read(content: bytes, since: int, until: int, zone: str, most: int) -> tuple[
         raise NoCalendar("an event recurs each minute or second")
     try:
         calendar = icalendar.Calendar.from_ical(content)
-        local = _zone(str(calendar.get("X-WR-TIMEZONE", "")), zone)
-        found = recurring_ical_events.of(calendar, skip_bad_series=True).between(_time(since), _time(until))
-        events = sorted(
-            filter(None, (_event(each, local) for each in found)), key=lambda each: (each[0], each[1], each[3])
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
-        raise NoCalendar(f"the calendar cannot be read: {error}"[:_TEXT]) from error
-    return events[:most], len(events) > most
+    except _UNFIT as error:
+        raise _cannot(error) from error
+    named = _zone_of(calendar)
+    local = ZoneInfo(named or zone)
+    span = _time(since), _time(until)
+    unread: dict[str, None] = {}
+    try:
+        events = _within(calendar, span, local)
+    except _UNFIT:
+        events = []
+        for series, summary in _series(calendar):
+            try:
+                events += _within(series, span, local)
+            except _UNFIT as error:
+                unread[summary[:_TEXT]] = None
+                last = error
+        if unread and not events:
+            raise _cannot(last) from last
+    events.sort(key=lambda each: (each[0], each[1], each[3]))
+    return events[:most], len(events) > most, list(unread)[:MOST_UNREAD]
+
+
+def _cannot(error: Exception) -> NoCalendar:
+    return NoCalendar(f"the calendar cannot be read: {error}"[:_TEXT])
+
+
+def _within(calendar: Any, span: tuple[datetime, datetime], local: ZoneInfo) -> list[list[Any]]:
+    import recurring_ical_events
+
+    return [event for each in recurring_ical_events.of(calendar).between(*span) if (event := _event(each, local))]
+
+
+def _series(calendar: Any) -> Iterator[tuple[Any, str]]:
+    """The events of each UID as a calendar of their own, and the summary of the first: one that cannot be read costs no other."""
+    by_uid: dict[str, list[Any]] = {}
+    others = []
+    for part in calendar.subcomponents:
+        if part.name == "VEVENT":
+            by_uid.setdefault(str(part.get("UID", "")), []).append(part)
+        else:
+            others.append(part)
+    for parts in by_uid.values():
+        series = calendar.copy()
+        series.subcomponents = [*others, *parts]
+        yield series, str(parts[0].get("SUMMARY", ""))
 
 
 def _event(event: Any, local: ZoneInfo) -> list[Any] | None:
@@ -96,11 +141,22 @@ def _time(minute: int) -> datetime:
     return _EPOCH + minute * _MINUTE
 
 
-def _zone(named: str, otherwise: str) -> ZoneInfo:
+def _zone_of(calendar: Any) -> str:
+    """The zone that the calendar names for what has none; empty without one that is known. Windows has names of its own.
+
+    The calendar itself names it as the IANA database does afterwards, or not at all: the libraries fail on others.
+    """
+    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
+
+    named = calendar.pop(_ZONE, "")
+    text = str(named[0] if isinstance(named, list) else named).strip()
+    text = WINDOWS_TO_OLSON.get(text, text)
     try:
-        return ZoneInfo(named or otherwise)
+        ZoneInfo(text)
     except (ValueError, OSError, LookupError):
-        return ZoneInfo(otherwise)
+        return ""
+    calendar.add(_ZONE, text)
+    return text
 
 
 def main() -> None:
@@ -110,8 +166,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     wanted = json.loads(sys.stdin.buffer.readline())
     try:
-        events, cut = read(sys.stdin.buffer.read(), **wanted)
-        answer: dict[str, object] = {"events": events, "cut": cut}
+        events, cut, unread = read(sys.stdin.buffer.read(), **wanted)
+        answer: dict[str, object] = {"events": events, "cut": cut, "unread": unread}
     except NoCalendar as error:
         answer = {"error": str(error)}
     except (MemoryError, RecursionError):

@@ -8,7 +8,7 @@ from aiohttp import web
 from tocsin_escalation.calendar_reader import NoCalendar, read
 from tocsin_escalation.clients import calendar_source
 from tocsin_escalation.clients.calendar_source import CalendarSource
-from tocsin_escalation.domain.calendars.matching import NotRead, people_of
+from tocsin_escalation.domain.calendars.matching import NotRead, Reading, people_of
 from tocsin_escalation.domain.schedules.clock import time_of
 from tocsin_escalation.domain.schedules.model import FixedShift, Imported, Mode, Schedule
 from tocsin_escalation.domain.schedules.resolve import resolve
@@ -27,7 +27,7 @@ def calendar(*events: str, zone: str = "") -> bytes:
 
 
 def found(*events: str, zone: str = "", otherwise: str = "UTC", most: int = 500) -> list[str]:
-    events_found, _ = read(calendar(*events, zone=zone), utc(SINCE), utc(UNTIL), otherwise, most)
+    events_found, _, _ = read(calendar(*events, zone=zone), utc(SINCE), utc(UNTIL), otherwise, most)
     return [f"{time_of(start):%m-%d %H:%M} {time_of(end):%m-%d %H:%M} {text}" for start, end, _, text in events_found]
 
 
@@ -93,8 +93,47 @@ def test_what_is_no_calendar_or_costs_too_much_is_refused() -> None:
         with pytest.raises(NoCalendar, match=said):
             read(content, utc(SINCE), utc(UNTIL), "UTC", 500)
     hourly = "UID:1\nSUMMARY:x\nDTSTART:20261201T120000Z\nDTEND:20261201T123000Z\nRRULE:FREQ=HOURLY"
-    events, cut = read(calendar(hourly), utc(SINCE), utc(UNTIL), "UTC", 10)
+    events, cut, _ = read(calendar(hourly), utc(SINCE), utc(UNTIL), "UTC", 10)
     assert (len(events), cut) == (10, True)
+
+
+FITS = "UID:6\nSUMMARY:ana\nDTSTART:20261201T090000Z\nDTEND:20261201T170000Z"
+FIT = "12-01 09:00 12-01 17:00 ana"
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        "",
+        "DTSTART:2026-12-02\nDTEND:hello",
+        "DTSTART:20261202T090000Z\nDTEND:20261202T100000Z\nRRULE:FREQ=FORTNIGHTLY",
+        "DTSTART:99990101T000000Z\nDURATION:P400D",
+        "DTSTART:20261202T090000Z\nDTEND:hello",
+    ],
+)
+def test_an_event_that_cannot_be_read_is_told_and_costs_no_other(unfit: str) -> None:
+    """Whoever can invite to one of its events could make a whole calendar unreadable, or an event was left out and nobody knew."""
+    bad = f"UID:7\nSUMMARY:ben\n{unfit}"
+    span = utc(SINCE), utc(UNTIL)
+    events, cut, unread = read(calendar(FITS, bad, WEEKLY), *span, "UTC", 500)
+    assert (len(events), events[1][3], cut, unread) == (5, "ana", False, ["ben"])
+    with pytest.raises(NoCalendar, match="cannot be read"):
+        read(calendar(bad), *span, "UTC", 500)
+
+
+@pytest.mark.parametrize(
+    ("named", "hour"),
+    [
+        ("Eastern Standard Time", 14),
+        ("America/New_York\nX-WR-TIMEZONE:Asia/Tokyo", 14),
+        ("Nowhere/Atall", 8),
+        ("../../etc/localtime", 8),
+    ],
+)
+def test_the_zone_of_a_calendar_may_have_a_windows_name_and_one_that_is_unknown_is_none(named: str, hour: int) -> None:
+    floating = "UID:8\nSUMMARY:ana\nDTSTART:20261201T090000\nDURATION:PT1H"
+    wanted = [f"12-01 {hour:02}:00 12-01 {hour + 1:02}:00 ana"]
+    assert found(floating, zone=named, otherwise="Europe/Berlin") == wanted
 
 
 @pytest.mark.parametrize(
@@ -186,14 +225,15 @@ async def test_a_calendar_is_fetched_and_read_within_bounds(
     url = await serve(handle)
     source = CalendarSource(allow_private=True)
     span = utc(SINCE), utc(UNTIL), "UTC", 500
-    [event], cut = await source.read(url, *span)
+    reading = await source.read(url, *span)
+    [event], cut = reading.events, reading.cut
     assert (event.start, event.end, event.summary, cut) == (
         utc("2026-12-24 00:00"),
         utc("2026-12-27 00:00"),
         "ben",
         False,
     )
-    assert await source.read(url.replace("a.ics", "never"), *span) == ([], False)
+    assert await source.read(url.replace("a.ics", "never"), *span) == Reading([], False, [])
     for path, said in (
         ("nothing", "127.0.0.1 answers with 404"),
         ("round", "leads on more than"),

@@ -20,7 +20,7 @@ from tocsin_kit.urls import BadUrl, read_url
 
 from tocsin_escalation.app import targets
 from tocsin_escalation.app.schedules import must
-from tocsin_escalation.domain.calendars.matching import Event, NotRead, candidates, people_of, texts_of
+from tocsin_escalation.domain.calendars.matching import Event, NotRead, Reading, candidates, people_of, texts_of
 from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import zone_problem
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -46,8 +46,8 @@ _MOST_UNMATCHED: Final = 20
 class Source(Protocol):
     """Where calendars are read."""
 
-    async def read(self, url: str, since: int, until: int, zone: str, most: int) -> tuple[list[Event], bool]:
-        """The events within [since, until) by start, and whether there are more than `most`. Raises NotRead."""
+    async def read(self, url: str, since: int, until: int, zone: str, most: int) -> Reading:
+        """The events within [since, until) by start, at most `most`. Raises NotRead."""
 
 
 class CalendarImports:
@@ -131,7 +131,9 @@ async def warnings(tx: Tx, schedule: str, stale_after: timedelta) -> list[str]:
         elif now - since > stale_after:
             found.append(f"{name} could not be read since {since:%Y-%m-%d %H:%M} UTC: {row.error}")
         if row.unmatched:
-            found.append(f"{name} has events about nobody who is known: {'; '.join(row.unmatched)}")
+            found.append(
+                f"{name} has events that cannot be read, or are about nobody who is known: {'; '.join(row.unmatched)}"
+            )
         if row.cut:
             found.append(f"{name} has more than {MOST_SHIFTS} shifts; later ones are left out")
     return [text[:1024] for text in found]
@@ -191,7 +193,7 @@ class ReadCalendars:
     async def _read(self, due: Due, since: int, until: int) -> None:
         try:
             url = self._boxes.open(_context(due.org_id, due.id), due.url).decode()
-            events, cut = await self._source.read(url, since, until, due.zone, MOST_SHIFTS)
+            found = await self._source.read(url, since, until, due.zone, MOST_SHIFTS)
         except (NotRead, SecretLost) as error:
             self._metrics.calendars_read.labels("failed").inc()
             text = str(error)[:1024]
@@ -200,8 +202,9 @@ class ReadCalendars:
         self._metrics.calendars_read.labels("read").inc()
 
         async def note(tx: Tx) -> None:
-            shifts, unmatched = _shifts(events, await _known(tx, due.names, events))
-            await store.note_read(tx, due, shifts, unmatched, cut=cut)
+            shifts, unmatched = _shifts(found.events, await _known(tx, due.names, found.events))
+            told = [*(f"{text} (cannot be read)"[-255:] for text in found.unread), *unmatched]
+            await store.note_read(tx, due, shifts, told[:_MOST_UNMATCHED], cut=found.cut)
 
         await self._db.run(due.org_id, note)
 

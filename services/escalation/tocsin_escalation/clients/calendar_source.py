@@ -11,7 +11,7 @@ from tocsin_kit.addresses import PublicResolver
 from tocsin_kit.urls import BadUrl, read_url
 from yarl import URL
 
-from tocsin_escalation.domain.calendars.matching import Event, NotRead
+from tocsin_escalation.domain.calendars.matching import Event, NotRead, Reading
 
 MOST_BYTES: Final = 2 << 20
 FETCH_SECONDS: Final = 15.0
@@ -24,20 +24,21 @@ _HEADERS: Final = {"User-Agent": "Tocsin", "Accept": "text/calendar, */*;q=0.5",
 
 
 class CalendarSource:
-    """`events = await source.read(url, since, until, zone, most)`."""
+    """`reading = await source.read(url, since, until, zone, most)`."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
         self._session: aiohttp.ClientSession | None = None
 
-    async def read(self, url: str, since: int, until: int, zone: str, most: int) -> tuple[list[Event], bool]:
-        """The events within [since, until) by start, and whether there are more than `most`. Raises NotRead."""
+    async def read(self, url: str, since: int, until: int, zone: str, most: int) -> Reading:
+        """The events within [since, until) by start, at most `most`. Raises NotRead."""
         content = await self._fetch(url)
         wanted = json.dumps({"since": since, "until": until, "zone": zone, "most": most}).encode()
         answer = json.loads(await _run(wanted + b"\n" + content) or b"{}")
         if "events" not in answer:
             raise NotRead(answer.get("error", "the calendar takes too long to be read"))
-        return [Event(start, end, tuple(people), text) for start, end, people, text in answer["events"]], answer["cut"]
+        events = [Event(start, end, tuple(people), text) for start, end, people, text in answer["events"]]
+        return Reading(events, answer["cut"], answer["unread"])
 
     async def close(self) -> None:
         """Drop idle connections."""

@@ -344,7 +344,7 @@ class CalendarImport(_message.Message):
 
     @_builtins.property
     def unmatched(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. Summaries of events that are about nobody who is known; at most 20."""
+        """Output only. Summaries of events that are about nobody who is known, or that cannot be read and say so; at most 20."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ are left out (`[L2] On call: Ana`), and several names are divided by `,`, `;`, `
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,15 @@ class Event:
     end: int
     attendees: tuple[str, ...]
     summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a calendar says. `cut`: there are more events. `unread`: the summaries of events that cannot be read."""
+
+    events: Sequence[Event]
+    cut: bool
+    unread: Sequence[str] = ()
 
 
 _BRACKETS: Final = re.compile(r"\[[^\]]*\]|\([^)]*\)")

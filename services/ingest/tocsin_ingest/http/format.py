@@ -212,5 +212,6 @@ class Format:
     of_open_incidents: bool = False
     prove: Callable[[Outside, str, Json], Awaitable[None]] | None = None
     read_with: tuple[str, ...] | None = None
+    method: str = "POST"
     answer: Callable[[Results], web.Response] = answer_each
     refuse: Callable[[int, TocsinError], web.Response] = refuse

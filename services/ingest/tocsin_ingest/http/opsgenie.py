@@ -1,13 +1,15 @@
-"""Opsgenie's Alert API: create, acknowledge, close and note, with the same JSON and the same answers.
+"""Opsgenie's Alert API: create, acknowledge, close, note, and new words, with the same JSON and the same answers.
 
-The API key is an integration key, `Authorization: GenieKey tik_…`. An alert's alias is its dedup key. What else the
-API offers (tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
+The API key is an integration key, `Authorization: GenieKey tik_…`. An alert's alias is its dedup key. A new message or description
+is a note. What else the API offers (tags, snoozing, reading alerts) belongs to incidents here and is answered 404.
 https://docs.opsgenie.com/docs/alert-api, https://docs.opsgenie.com/docs/response
 """
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -31,9 +33,11 @@ from tocsin.type.v1.severity_pb2 import (
 )
 from tocsin_kit.errors import FieldViolation, TocsinError, invalid_fields
 
+from tocsin_ingest.app.directory import Routing
 from tocsin_ingest.app.intake_times import THROTTLED
 from tocsin_ingest.http import fit
-from tocsin_ingest.http.format import Format, Item, Json, Results, is_transient, retry_after
+from tocsin_ingest.http.documents import Document
+from tocsin_ingest.http.format import Format, Item, Json, Reading, Results, is_transient, retry_after
 
 _ALIAS_LENGTH: Final = 255
 _NOT_PROCESSABLE: Final = 422
@@ -45,6 +49,8 @@ _PRIORITIES: Final[Mapping[str, Severity.ValueType]] = {
     "P4": SEVERITY_INFO,
     "P5": SEVERITY_INFO,
 }
+_UPDATES: Final = uuid.UUID("0f8f6c0e-5b53-4d27-9a5e-2b6d8f1c7a41")
+"""Namespace of the request ids that are made of new words of an alert."""
 _DETAILS: Final = ("description", "details", "tags", "responders", "visibleTo", "actions", "user", "note")
 _CREDENTIAL: Final = (ErrorReason.ERROR_REASON_CREDENTIAL_MISSING, ErrorReason.ERROR_REASON_CREDENTIAL_INVALID)
 
@@ -86,6 +92,23 @@ def note(_given: Any, body: Json, place: str) -> Item:
     item = change(ALERT_ACTION_NOTE, _given, body, place)
     item.alert.summary = fit.text(text, fit.SUMMARY)
     return item
+
+
+def update(field: str, document: Document, routing: Routing) -> Reading:
+    """What an alert says by now, as a note; the same words again within 24 hours count once. No words are none.
+
+    Alertmanager (`update_alerts`) sends them with each repeat. Where it is refused, it takes the alert itself as not sent, and
+    never tells that it is over.
+    """
+    if not fit.whole(document.fields.get(field)).strip():
+        return Reading(note, iter(()))
+    return Reading(partial(_updated, field, routing.integration_id))
+
+
+def _updated(field: str, integration_id: str, given: Any, body: Json, place: str) -> Item:
+    item = note(given, {**body, "note": f"{field}: {fit.whole(body[field]).strip()}"}, place)
+    said = json.dumps([integration_id, item.alert.dedup_key, item.alert.summary])
+    return replace(item, request_id=str(uuid.uuid5(_UPDATES, said)))
 
 
 def change(action: AlertAction.ValueType, _given: Any, body: Json, _place: str) -> Item:
@@ -170,9 +193,16 @@ def _change(name: str, action: AlertAction.ValueType) -> Format:
     return _format(path, f"opsgenie_{name}", partial(change, action), may_be_empty=True)
 
 
+def _update(field: str) -> Format:
+    made = _format("/v2/alerts/{identifier}/" + field, f"opsgenie_{field}", note)
+    return replace(made, method="PUT", read=partial(update, field))
+
+
 FORMATS: Final = (
     _format("/v2/alerts", "opsgenie", create),
     _format("/v2/alerts/{identifier}/notes", "opsgenie_note", note),
     _change("acknowledge", ALERT_ACTION_ACKNOWLEDGE),
     _change("close", ALERT_ACTION_RESOLVE),
+    _update("message"),
+    _update("description"),
 )

@@ -85,8 +85,8 @@ def routes(
     for each in FORMATS:
         receiver = _Receiver(each, intake, times, directory, rpc, refusals, bodies, outside)
         for path in each.paths:
-            yield web.post(path, receiver.receive)
-            yield web.post(f"{path}/", receiver.receive)
+            yield web.route(each.method, path, receiver.receive)
+            yield web.route(each.method, f"{path}/", receiver.receive)
             if each.options is not None:
                 yield web.options(path, each.options)
 

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from asyncpg import Record
 from tocsin_kit.db.pool import Tx
-from tocsin_kit.db.rows import columns
+from tocsin_kit.db.statements import Filtered, Statement, columns_of, constant, param, params_of
 
 from tocsin_escalation.domain.schedules.model import FixedShift, Mode
+from tocsin_escalation.store import tables
 from tocsin_escalation.store.fixed_periods import shifts_from
 
 
@@ -54,6 +56,17 @@ class Due:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A calendar of any tenant that could not be read for long."""
+
+    org_id: str
+    id: UUID
+    schedule_id: str
+    read_time: datetime | None
+    error: str
+
+
 def _row(record: Record) -> ImportRow:
     values = dict(record)
     return ImportRow(
@@ -67,25 +80,58 @@ def _row(record: Record) -> ImportRow:
     )
 
 
-COLUMNS: Final = columns(ImportRow)
+_WRITTEN: Final = ("display_name", "url", "host", "time_zone", "rank", "mode", "names")
+"""What people say of one, and may change."""
+_T: Final = tables.calendar_imports
+_C: Final = _T.c
+_MINE: Final = _C.org_id == param("org_id")
+_ONE: Final = sa.and_(_MINE, _C.id == param("id"))
+_AS_READ: Final = sa.and_(_ONE, _C.version == param("version"))
+_OF_SCHEDULE: Final = _C.schedule_id == param("schedule")
+_COLUMNS: Final = columns_of(_T, ImportRow)
+_SELECT: Final = sa.select(*_COLUMNS)
+_INSERT: Final = Statement(
+    sa.insert(_T).values(params_of(_T, ("org_id", "id", "schedule_id", *_WRITTEN, "author"))).returning(*_COLUMNS)
+)
+_UPDATE: Final = Statement(
+    sa.update(_T)
+    .where(_ONE)
+    .values(
+        params_of(_T, _WRITTEN)
+        | {
+            "version": _C.version + constant(1),
+            "due_time": sa.case((param("read_anew", sa.Boolean), sa.func.app_now()), else_=_C.due_time),
+        }
+    )
+    .returning(*_COLUMNS)
+)
+_GET: Final = Statement(_SELECT.where(_ONE))
+_LOCK: Final = Statement(_SELECT.where(_ONE).with_for_update())
+_PAGE: Final = Filtered(
+    _SELECT.where(_MINE, _C.id > param("after")).order_by(_C.id).limit(param("limit")), _OF_SCHEDULE
+)
+_COUNT: Final = Statement(sa.select(sa.func.count()).select_from(_T).where(_MINE, _OF_SCHEDULE))
+_DELETE: Final = Statement(sa.delete(_T).where(_ONE))
+_NOTE_READ: Final = Statement(
+    sa.update(_T)
+    .where(_AS_READ)
+    .values(
+        params_of(_T, ("shifts", "unmatched", "cut")) | {"read_time": sa.func.app_now(), "error": constant("")},
+    )
+)
+_NOTE_ERROR: Final = Statement(sa.update(_T).where(_AS_READ).values(error=param("error")))
+_STALE: Final = Statement(
+    sa.select(*columns_of(_T, Stale))
+    .where(sa.func.coalesce(_C.read_time, _C.create_time) < sa.func.app_now() - sa.cast(param("after"), sa.Interval))
+    .order_by(_C.org_id, _C.id)
+    .limit(param("limit"))
+)
 
 
 async def insert(tx: Tx, row: ImportRow) -> ImportRow:
     """A new one, which is read as soon as it can be."""
     record = await tx.fetchrow(
-        f"""INSERT INTO calendar_imports (org_id, id, schedule_id, display_name, url, host, time_zone, rank, mode, names, author)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.schedule_id,
-        row.display_name,
-        row.url,
-        row.host,
-        row.time_zone,
-        row.rank,
-        row.mode.value,
-        json.dumps(dict(row.names)),
-        row.author,
+        *_INSERT(org_id=tx.org_id, id=row.id, schedule_id=row.schedule_id, author=row.author, **_said(row))
     )
     assert record is not None, "an insert returns its row"
     return _row(record)
@@ -93,56 +139,37 @@ async def insert(tx: Tx, row: ImportRow) -> ImportRow:
 
 async def update(tx: Tx, row: ImportRow, *, read_anew: bool) -> ImportRow:
     """What people say of it, as in `row`. With `read_anew` it is read as soon as it can be."""
-    record = await tx.fetchrow(
-        f"""UPDATE calendar_imports SET display_name = $3, url = $4, host = $5, time_zone = $6, rank = $7, mode = $8, names = $9,
-              version = version + 1, due_time = CASE WHEN $10 THEN app_now() ELSE due_time END
-            WHERE org_id = $1 AND id = $2 RETURNING {COLUMNS}""",
-        tx.org_id,
-        row.id,
-        row.display_name,
-        row.url,
-        row.host,
-        row.time_zone,
-        row.rank,
-        row.mode.value,
-        json.dumps(dict(row.names)),
-        read_anew,
-    )
+    record = await tx.fetchrow(*_UPDATE(org_id=tx.org_id, id=row.id, read_anew=read_anew, **_said(row)))
     assert record is not None, "its row is locked"
     return _row(record)
 
 
+def _said(row: ImportRow) -> dict[str, object]:
+    values = {name: getattr(row, name) for name in _WRITTEN}
+    return values | {"mode": row.mode.value, "names": json.dumps(dict(row.names))}
+
+
 async def get(tx: Tx, id_: UUID, *, lock: bool = False) -> ImportRow | None:
     """One of this tenant."""
-    query = f"SELECT {COLUMNS} FROM calendar_imports WHERE org_id = $1 AND id = $2{' FOR UPDATE' if lock else ''}"
-    record = await tx.fetchrow(query, tx.org_id, id_)
+    record = await tx.fetchrow(*(_LOCK if lock else _GET)(org_id=tx.org_id, id=id_))
     return _row(record) if record else None
 
 
 async def page(tx: Tx, schedule: str, after: UUID, limit: int) -> list[ImportRow]:
     """This tenant's (of one schedule, if `schedule` is not empty) by id, behind `after`."""
-    records = await tx.fetch(
-        f"""SELECT {COLUMNS} FROM calendar_imports
-            WHERE org_id = $1 AND ($2 = '' OR schedule_id = $2) AND id > $3 ORDER BY id LIMIT $4""",
-        tx.org_id,
-        schedule,
-        after,
-        limit,
-    )
-    return list(map(_row, records))
+    call = _PAGE(org_id=tx.org_id, schedule=schedule or None, after=after, limit=limit)
+    return list(map(_row, await tx.fetch(*call)))
 
 
 async def of_schedule(tx: Tx, schedule: str) -> int:
     """How many a schedule has."""
-    found: int = await tx.fetchval(
-        "SELECT count(*) FROM calendar_imports WHERE org_id = $1 AND schedule_id = $2", tx.org_id, schedule
-    )
+    found: int = await tx.fetchval(*_COUNT(org_id=tx.org_id, schedule=schedule))
     return found
 
 
 async def delete(tx: Tx, id_: UUID) -> None:
     """Its shifts go with it."""
-    await tx.execute("DELETE FROM calendar_imports WHERE org_id = $1 AND id = $2", tx.org_id, id_)
+    await tx.execute(*_DELETE(org_id=tx.org_id, id=id_))
 
 
 async def claim(tx: Tx, again_seconds: float, limit: int) -> list[Due]:
@@ -178,41 +205,17 @@ async def known(tx: Tx, texts: Collection[str]) -> dict[str, str]:
 
 async def note_read(tx: Tx, due: Due, shifts: Sequence[FixedShift], unmatched: Sequence[str], *, cut: bool) -> None:
     """What the calendar says. If people have changed the import meanwhile, it is left to the next reading."""
+    said = json.dumps([[shift.start, shift.end, shift.people] for shift in shifts])
     await tx.execute(
-        """UPDATE calendar_imports SET read_time = app_now(), error = '', shifts = $4, unmatched = $5, cut = $6
-           WHERE org_id = $1 AND id = $2 AND version = $3""",
-        tx.org_id,
-        due.id,
-        due.version,
-        json.dumps([[shift.start, shift.end, shift.people] for shift in shifts]),
-        list(unmatched),
-        cut,
+        *_NOTE_READ(org_id=tx.org_id, id=due.id, version=due.version, shifts=said, unmatched=list(unmatched), cut=cut)
     )
 
 
 async def note_error(tx: Tx, due: Due, error: str) -> None:
     """It could not be read. What it said last stays."""
-    query = "UPDATE calendar_imports SET error = $4 WHERE org_id = $1 AND id = $2 AND version = $3"
-    await tx.execute(query, tx.org_id, due.id, due.version, error)
-
-
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """A calendar of any tenant that could not be read for long."""
-
-    org_id: str
-    id: UUID
-    schedule_id: str
-    read_time: datetime | None
-    error: str
+    await tx.execute(*_NOTE_ERROR(org_id=tx.org_id, id=due.id, version=due.version, error=error))
 
 
 async def stale(tx: Tx, after: timedelta, limit: int) -> list[Stale]:
     """Those of all tenants that could not be read for so long, at most `limit`."""
-    records = await tx.fetch(
-        f"""SELECT {columns(Stale)} FROM calendar_imports
-            WHERE coalesce(read_time, create_time) < app_now() - $1::interval ORDER BY org_id, id LIMIT $2""",
-        after,
-        limit,
-    )
-    return [Stale(*record) for record in records]
+    return [Stale(*record) for record in await tx.fetch(*_STALE(after=after, limit=limit))]

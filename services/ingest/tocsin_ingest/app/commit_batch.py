@@ -4,7 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
@@ -13,11 +14,13 @@ from tocsin_kit.db.requests import Answer as StoredAnswer
 from tocsin_kit.db.requests import recall, remember, reused
 from tocsin_kit.ids import format_name, new_id
 
-from tocsin_ingest.domain.decide import Decision
+from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Snapshot, Step
 from tocsin_ingest.metrics import IngestMetrics
 from tocsin_ingest.store.decisions import progress
+from tocsin_ingest.store.repeats import NotWhole, Repeat
+from tocsin_ingest.store.repeats import count as count_repeats
 from tocsin_ingest.store.snapshot import fill, lock_integrations
 from tocsin_ingest.store.writing import write
 
@@ -25,7 +28,24 @@ METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 """An alert is one request however it came: alone, in a batch or on a stream."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Standing(NamedTuple):
+    """What counts a repeat of an alert, as long as that fires."""
+
+    alert_id: UUID
+    incident_id: UUID
+
+    def answer(self, message: Message) -> bytes:
+        """What a repeat is answered, without the count."""
+        response = SendAlertResponse(
+            outcome=Outcome.DEDUPLICATED,  # type: ignore[arg-type]
+            dedup_key=message.dedup_key,
+            alert=format_name("alerts", self.alert_id),
+            incident=format_name("incidents", self.incident_id),
+        )
+        return response.SerializeToString()
+
+
+@dataclass(slots=True, eq=False)
 class Entry:
     """One alert of a tenant on its way into the database. `request_id` is empty when the caller gave none.
 
@@ -36,6 +56,8 @@ class Entry:
     message: Message
     request_id: str = ""
     body_hash: bytes = b""
+    standing: Standing | None = None
+    """What became of it at last. It may be wrong by now: what counts is what the database says of it."""
 
 
 Answer = SendAlertResponse | Exception
@@ -56,6 +78,11 @@ class CommitBatch:
         IntegrityConstraintViolationError, ValueError) is one entry's fault, which the group commit finds."""
         try:
             return await self._commit(entries)
+        except NotWhole:
+            # An incident's event began to be delivered at this moment; the next one is made by a batch that reads.
+            for entry in entries:
+                entry.standing = None
+            return await self._commit(entries)
         except asyncpg.UniqueViolationError:
             # Two replicas took one request_id through two integrations at once. The other has committed by now, so
             # that its answer is found this time.
@@ -66,6 +93,8 @@ class CommitBatch:
         batch = await self._database.run(entries[0].org_id, lambda tx: _Batch(entries).take_in(tx))
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.batch_size.observe(len(entries))
+        if batch.repeated:
+            self._metrics.alerts.labels(Outcome.DEDUPLICATED.name.lower()).inc(batch.repeated)
         counts = Counter(
             (entry.message.seen is None, decision.outcome)
             for entry, (decision, _) in zip(batch.fresh, batch.steps, strict=True)
@@ -91,7 +120,9 @@ class _Batch:
     """One attempt at one transaction."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
+        self._all = entries
         self._entries = entries
+        self._counted: dict[Entry, int] = {}
         self._known: dict[str, _Stored] = {}
         self.fresh: Sequence[Entry] = ()
         self.steps: Sequence[Step] = ()
@@ -99,8 +130,9 @@ class _Batch:
 
     async def take_in(self, tx: Tx) -> "_Batch":
         """Everything between BEGIN and COMMIT."""
-        different = dict.fromkeys(self._entries)
+        different = Counter(self._all)
         await lock_integrations(tx, {entry.message.integration_id for entry in different})
+        await self._count(tx, different)
         wanted = {entry.request_id for entry in different if entry.request_id}
         self.fresh = await self._without_repeated_requests(tx, wanted) if wanted else self._entries
         if self.fresh:
@@ -108,6 +140,34 @@ class _Batch:
             if wanted:
                 await self._remember(tx)
         return self
+
+    @property
+    def repeated(self) -> int:
+        """How many alerts were repeats that were counted without a decision."""
+        return len(self._all) - len(self._entries)
+
+    async def _count(self, tx: Tx, different: Counter[Entry]) -> None:
+        """Counts repeats of what fires, and leaves the others.
+
+        They come before the others: what these do to alerts of other keys, or to a shared incident, adds up in any order.
+        """
+        standing = [entry for entry in different if entry.standing is not None]
+        if not standing:
+            return
+        of_key = Counter(entry.message.key for entry in different)
+        repeats = [
+            Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], entry.message)
+            for entry in standing
+            if entry.standing is not None and of_key[entry.message.key] == 1
+        ]
+        counts = await count_repeats(tx, repeats) if repeats else {}
+        if not counts:
+            return
+        for entry in standing:
+            assert entry.standing is not None
+            if entry.standing.alert_id in counts and of_key[entry.message.key] == 1:
+                self._counted[entry] = counts[entry.standing.alert_id] - different.pop(entry)
+        self._entries = [entry for entry in self._all if entry not in self._counted] if different else ()
 
     async def _without_repeated_requests(self, tx: Tx, wanted: set[str]) -> list[Entry]:
         self._known = await recall(tx, METHOD, wanted, SendAlertResponse)
@@ -131,6 +191,23 @@ class _Batch:
 
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
+        if not self._counted:
+            return self._decided()
+        decided = iter(self._decided())
+        counts = self._counted
+        written = {entry: entry.standing.answer(entry.message) for entry in counts if entry.standing is not None}
+        answers: list[Answer] = []
+        for entry in self._all:
+            data = written.get(entry)
+            if data is None:
+                answers.append(next(decided))
+                continue
+            answer = SendAlertResponse.FromString(data)
+            answer.count = counts[entry] = counts[entry] + 1
+            answers.append(answer)
+        return answers
+
+    def _decided(self) -> list[Answer]:
         made = self._made()
         if self.fresh is self._entries:
             return made
@@ -146,6 +223,7 @@ class _Batch:
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
             if not more:
                 answer = first[id(entry)] = _response(entry.message, decision)
+                entry.standing = _standing(entry.message, decision)
                 written.pop(id(entry), None)
                 answers.append(answer)
                 continue
@@ -163,6 +241,17 @@ class _Batch:
         if stored.body_hash != entry.body_hash:
             return reused()
         return stored.response
+
+
+def _standing(message: Message, decision: Decision) -> Standing | None:
+    """What its repeats become: more of the same, if it was a trigger that joined its own alert.
+
+    One with an end of its own moves that end as well. All else that a trigger does to an alert that fires, it has done.
+    """
+    alert = decision.alert
+    if decision.outcome is not Outcome.DEDUPLICATED or message.expiry is not None or alert is None:
+        return None
+    return None if alert.incident_id is None else Standing(alert.id, alert.incident_id)
 
 
 def _response(message: Message, decision: Decision) -> SendAlertResponse:

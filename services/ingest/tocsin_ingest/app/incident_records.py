@@ -5,7 +5,7 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Database
 
-from tocsin_ingest.store import records
+from tocsin_ingest.store import records, repeats
 from tocsin_ingest.store.records import IncidentRecord
 
 
@@ -19,3 +19,15 @@ class IncidentRecords:
         """Those of the incidents (tenant, id) that ingest has. Raises DATABASE_UNAVAILABLE."""
         async with self._database.system() as tx:
             return await records.read(tx, wanted)
+
+    async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
+        """How many alerts each of the incidents (tenant, id) holds that ingest has; for events that are delivered now.
+
+        Raises DATABASE_UNAVAILABLE.
+        """
+        async with self._database.system() as tx:
+            counts = await repeats.take_counts(tx, wanted)
+            over = [each for each in wanted if each not in counts]
+            if over:
+                counts |= {of: record.alert_count for of, record in (await records.read(tx, over)).items()}
+            return counts

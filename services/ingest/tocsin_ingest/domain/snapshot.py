@@ -43,6 +43,11 @@ class Events:
         last = self.new[-1] if self.new else self.pending.event if self.pending is not None else None
         return last.summary if isinstance(last, AlertsAdded) else ""
 
+    @property
+    def tells_of_more(self) -> bool:
+        """Whether the last event waits for its delivery and tells how many alerts there are."""
+        return isinstance(self.new[-1], AlertsAdded) if self.new else self.pending is not None
+
     def add(self, event: Event) -> None:
         """Folds the event into the last one where that loses nothing."""
         if not self.new:

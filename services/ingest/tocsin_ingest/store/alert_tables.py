@@ -31,6 +31,12 @@ incidents: Final = Table(
     column("create_time", TIME, default=NOW),
     column("resolve_time", TIME, nullable=True),
     column("resolved_by", Text, nullable=True),
+    column(
+        "count_waits_since",
+        TIME,
+        nullable=True,
+        comment="Since when an event waits whose delivery reads alert_count; null: none does",
+    ),
     check("severity > 0"),
     check("title <> ''"),
     check("alert_count > 0"),

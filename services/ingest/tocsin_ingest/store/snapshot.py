@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -171,7 +172,11 @@ def _put_incidents(snapshot: Snapshot, rows: Sequence[asyncpg.Record]) -> None:
         severity = _SEVERITIES[row["severity"]]
         incident = Incident(incident_id, row["group_key"], severity, row["alert_count"], row["firing_count"])
         # Only an event that is still the last one may change: what follows must be heard in its own place.
-        snapshot.put_incident(incident, sequence, pending.get((incident_id, sequence)))
+        last = pending.get((incident_id, sequence))
+        if last is not None:
+            # Repeats may have been counted since it was written (`tocsin_ingest.store.repeats`).
+            last.event = replace(last.event, alert_count=incident.alert_count)
+        snapshot.put_incident(incident, sequence, last)
 
 
 def _lock_key(org_id: str, integration_id: str) -> int:

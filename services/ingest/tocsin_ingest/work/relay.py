@@ -47,6 +47,9 @@ class Records(Protocol):
     async def of(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], IncidentRecord]:
         """Those of the incidents (tenant, id) that ingest has."""
 
+    async def counts(self, wanted: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
+        """How many alerts each of them holds, for events that are delivered now."""
+
 
 class EventDelivery:
     """Delivers outbox rows of `tocsin_ingest.store.events.KINDS`; never more than one row of one incident at a time."""
@@ -71,6 +74,7 @@ class EventDelivery:
                 outcomes[row.id] = Dead(f"cannot be read: {error}")
         lost: list[tuple[OutboxRow, IncidentEvent, str]] = []
         if events:
+            await self._count([(row.org_id, event) for row, event in events if event.HasField("alerts_added")])
             results = await self._sink.apply([event for _, event in events])
             for (row, event), result in zip(events, results, strict=True):
                 outcomes[row.id] = Done() if result in _ACCEPTED else _not_yet(result)
@@ -79,6 +83,16 @@ class EventDelivery:
         if lost:
             await self._open_anew(lost, outcomes)
         return [outcomes[row.id] for row in rows]
+
+    async def _count(self, events: Sequence[tuple[str, IncidentEvent]]) -> None:
+        """How many alerts there are now: repeats are counted in the incident alone while an event waits."""
+        if not events:
+            return
+        named = [((org_id, _incident_id(event)), event) for org_id, event in events]
+        counts = await self._records.counts([of for of, _ in named])
+        for of, event in named:
+            added = event.alerts_added
+            added.alert_count = max(added.alert_count, counts.get(of, 0))
 
     async def _open_anew(
         self, lost: Sequence[tuple[OutboxRow, IncidentEvent, str]], outcomes: dict[int, Outcome]

@@ -1,0 +1,88 @@
+"""Counts repeats of alerts that fire, in one statement that reads nothing first, and tells escalation of their number."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from tocsin_kit.db.pool import Tx
+
+from tocsin_ingest.domain.message import Message
+
+# An incident's number of alerts reaches escalation with the event that waits for its delivery (`count_waits_since`), which
+# reads it then; without such an event the repeat must make one, and is left to the batch that reads. Ten seconds, because the
+# event may go without a delivery: an operator may discard it. Both rows of a repeat are counted or the caller must roll back:
+# a delivery may begin between the look at the incident and its update. Rows are touched in one order, alerts before incidents.
+# What `alerts` holds of the newest message is written again: another message of the key may have come in between.
+COUNT: Final = """
+WITH counted AS (
+  UPDATE alerts SET count = alerts.count + u.more, last_receive_time = app_now(), severity = u.severity, summary = u.summary,
+    source = u.source, newest = u.newest
+  FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::text[], $7::text[], $8::bytea[])
+    AS u(id, incident_id, more, severity, summary, source, newest)
+  JOIN incidents ON incidents.id = ANY(ARRAY[u.incident_id]) AND incidents.org_id IS NOT DISTINCT FROM $1
+    AND incidents.state = 'open' AND incidents.count_waits_since > app_now() - interval '10 seconds'
+  WHERE alerts.id = ANY(ARRAY[u.id]) AND alerts.org_id IS NOT DISTINCT FROM $1 AND alerts.state = 'firing'
+  RETURNING alerts.id, alerts.incident_id, alerts.count, u.more
+), sums AS MATERIALIZED (
+  SELECT incident_id, sum(more)::bigint AS more FROM counted GROUP BY incident_id ORDER BY incident_id
+), told AS (
+  UPDATE incidents SET alert_count = incidents.alert_count + sums.more FROM sums
+  WHERE incidents.id = ANY(ARRAY[sums.incident_id]) AND incidents.org_id IS NOT DISTINCT FROM $1 AND incidents.state = 'open'
+    AND incidents.count_waits_since IS NOT NULL
+  RETURNING incidents.id
+)
+SELECT id, count, (SELECT count(*) FROM sums) = (SELECT count(*) FROM told) AS whole FROM counted
+"""
+
+# The row is locked until the commit of whoever counts, so what was counted for this delivery is read by it. What comes later
+# finds no event that waits.
+TAKE: Final = """
+WITH asked AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id) ORDER BY id)
+UPDATE incidents SET count_waits_since = NULL FROM asked
+WHERE incidents.id = ANY(ARRAY[asked.id]) AND incidents.org_id IS NOT DISTINCT FROM asked.org_id AND incidents.state = 'open'
+RETURNING incidents.org_id, incidents.id, alert_count
+"""
+
+
+class Repeat(NamedTuple):
+    """`more` repeats of the message that the alert, which fires in the incident, has counted before."""
+
+    alert_id: UUID
+    incident_id: UUID
+    more: int
+    message: Message
+
+
+class NotWhole(Exception):
+    """Something was counted for an incident that tells of it no more: what the transaction wrote must not stay."""
+
+
+async def count(tx: Tx, repeats: Sequence[Repeat]) -> dict[UUID, int]:
+    """Counts those whose alerts fire, and whose incidents tell of it; the counts of these alerts after that.
+
+    The others are as they were. Their integrations must be locked. Raises NotWhole.
+    """
+    ordered = sorted(repeats)
+    rows = await tx.fetch(
+        COUNT,
+        tx.org_id,
+        [each.alert_id for each in ordered],
+        [each.incident_id for each in ordered],
+        [each.more for each in ordered],
+        [each.message.severity for each in ordered],
+        [each.message.summary for each in ordered],
+        [each.message.source for each in ordered],
+        [each.message.content for each in ordered],
+    )
+    if rows and not rows[0]["whole"]:
+        raise NotWhole
+    return {row["id"]: row["count"] for row in rows}
+
+
+async def take_counts(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
+    """How many alerts the open ones of these incidents (tenant, id) hold, for events that are now delivered.
+
+    Of any tenants, in a system transaction, which must be committed before escalation is told.
+    """
+    rows = await tx.fetch(TAKE, [org_id for org_id, _ in incidents], [incident_id for _, incident_id in incidents])
+    return {(row["org_id"], row["id"]): row["alert_count"] for row in rows}

@@ -101,7 +101,7 @@ async def test_an_alias_is_acknowledged_and_closed(client: Client, escalation: F
     for action in ("acknowledge", "close", "close"):
         status, answer = await client.post(f"/v2/alerts/a%20b%2Fc/{action}?identifierType=alias", ends)
         assert (status, answer["result"]) == (202, "Request will be processed")
-    await until(lambda: escalation.kinds(alert.incident)[-1] == "resolved")
+    await until(lambda: escalation.kinds(alert.incident)[-1:] == ["resolved"])
     assert set(escalation.kinds(alert.incident)) == {"opened", "alerts_added", "acknowledged", "resolved"}
 
 

@@ -216,7 +216,7 @@ async def test_a_change_is_noted_on_what_is_open(client: Client, escalation: Fak
     listed = await client.ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(client.org))
     assert (await client.event("resolve", dedup_key="a"))[0] == 202
     kinds = {alert.dedup_key: alert.incident for alert in listed.alerts}
-    await until(lambda: escalation.kinds(kinds["a"])[-1] == "resolved" and "noted" in escalation.kinds(kinds["b"]))
+    await until(lambda: escalation.kinds(kinds["a"])[-1:] == ["resolved"] and "noted" in escalation.kinds(kinds["b"]))
     # Once, though it was sent again.
     assert [escalation.kinds(kinds[key]).count("noted") for key in ("a", "b", "over")] == [1, 1, 0]
     told = next(event.noted for event in escalation.events[kinds["b"]] if event.HasField("noted"))

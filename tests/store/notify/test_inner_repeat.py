@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from tocsin_notify.app import permits
 
 from tests.store.notify.raw import ENDINGS, MAIL_STAGES, Ending, Line, listening, read_request, take_mails
 from tests.store.notify.support import World, job, new_org, until
@@ -24,6 +25,7 @@ class Provider:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     ends: asyncio.Event = field(default_factory=asyncio.Event)
     messages: int = 0
+    connections: int = 0
     mails: list[bytes] = field(default_factory=list)
 
     async def waits(self, line: Line, stage: str) -> bool:
@@ -39,6 +41,7 @@ class Provider:
         return True
 
     async def webhooks(self, line: Line) -> None:
+        self.connections += 1
         while True:
             await read_request(line)
             if not await self.waits(line, "POST"):
@@ -109,3 +112,13 @@ async def test_without_one_it_is_repeated_at_once_and_costs_no_attempt(
         await settled(world)
         assert await world.states() == ["sent", "sent"]
         assert await world.admin.fetchval("SELECT max(attempts) FROM notifications") == 1
+
+
+async def test_a_late_call_keeps_its_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its provider answers while the passage of the gate that let it begin has not ended."""
+    monkeypatch.setattr(permits, "FRESH_SECONDS", 0.0)
+    async with second_page_under_way(world, "webhook", "POST", "resets") as (provider, _):
+        assert provider.connections == 1
+        provider.ends.set()
+        await settled(world)
+        assert await world.states() == ["sent", "sent"], "an idle connection that ends says nothing about the receiver"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 from uuid import UUID
@@ -37,6 +37,8 @@ class LateCall:
     delivery: Delivery
     call: Callable[[], Awaitable[Any]]
     task: asyncio.Task[Any] | None = None
+    begun: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done when `task` is there."""
     since: float = 0.0
     """When the session by which it began was known to hold its locks, by `gate_clock`."""
     over: bool = False
@@ -61,8 +63,18 @@ class LateCalls:
         )
 
     async def begin(self, call: LateCall) -> Passed:
-        """Have it begin, as its `task`, while the gate's lock is held. Raises DATABASE_UNAVAILABLE, CONFLICT, OVERLOADED."""
-        return await self._waiting.submit(call)
+        """Have it begin, as its `task`, while the gate's lock is held. Raises DATABASE_UNAVAILABLE, CONFLICT, OVERLOADED.
+
+        What has begun does not wait until its passage has ended: a provider may answer sooner, and an HTTP client closes a
+        connection on which the answer came while it was still writing.
+        """
+        passed = self._waiting.enqueue(call)
+        try:
+            await asyncio.wait((passed, call.begun), return_when=asyncio.FIRST_COMPLETED)
+            return Passed.BEGUN if call.begun.done() else passed.result()
+        finally:
+            if not passed.cancel() and not passed.cancelled():
+                passed.exception()  # looked at: how the passage ended is nobody's concern any more
 
     async def _pass(self, calls: list[LateCall]) -> list[Passed]:
         keys = {id(each): each.key for each in calls}
@@ -99,6 +111,7 @@ async def _begin(calls: Sequence[LateCall], since: float) -> None:
     for each in calls:
         each.since = since
         each.task = loop.create_task(run(each.call))
+        each.begun.set_result(None)
     begun = loop.create_future()
     loop.call_soon(begun.set_result, None)  # runs behind the tasks' first steps
     await asyncio.shield(begun)

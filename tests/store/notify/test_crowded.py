@@ -75,16 +75,19 @@ async def test_a_round_goes_on_behind_the_last_tenant_it_looked_at(world: World)
         )
         database = notify.runtime.database
 
-        async def look(after: str, *but_channels: Channel) -> tuple[list[str], str]:
+        async def look(after: str, *but_channels: Channel, beyond: int = 10) -> tuple[list[str], str]:
             async with database.system() as tx:
                 found, last = await candidates.due(
-                    tx, CRITICAL, after_org=after, orgs=2, per_org=5, but_channels=but_channels
+                    tx, CRITICAL, after_org=after, orgs=2, per_org=5, beyond=beyond, but_channels=but_channels
                 )
             return [each.org_id for each in found], last
 
         assert await look("") == ([first], second)
         assert await look(second) == ([third], "")
         assert await look("", Channel.WEBHOOK) == ([], second)
+        for _ in range(5):
+            await notify.submit(job(first, uuid.uuid4()))
+        assert await look("", beyond=1) == ([first] * 3, second), "one of each tenant, and so many more"
 
 
 async def test_what_a_dead_replica_left_is_taken_in_turns(world: World) -> None:

@@ -35,6 +35,8 @@ MOST_PER_CLAIM: Final = 200
 _ORGS_PER_ROUND: Final = 200
 _LEAST_PER_ORG: Final = 8
 """Rows of a tenant that are looked at although fewer slots are free: the first of them may wait for something else."""
+_BEYOND: Final = 2
+"""Rows that are looked at for each seat that is free, beside one of each tenant: some of them wait for something else."""
 _MOST_DIGESTS: Final = 4
 """Of a tenant's digests in one look: their channels have few seats for them, so most of what is read of thousands would wait."""
 _LOOKS: Final = 10
@@ -133,6 +135,7 @@ class Deliver:
             return 0
         cursor = self._cursors[priority]
         claimed = 0
+        everything = False
         busy = self._still_busy(priority)
         for look in range(_LOOKS):
             free = self._slots.free(priority)
@@ -141,15 +144,16 @@ class Deliver:
                 break
             full = self._full_channels(priority)
             left.full |= full
+            per_org = min(max(free, _LEAST_PER_ORG), self._slots.per_org)
+            beyond = _ORGS_PER_ROUND * per_org if everything else _BEYOND * free
             async with self._db.alone() as tx:
                 found, last = await candidates.due(
                     tx,
                     priority,
                     after_org=cursor,
                     orgs=_ORGS_PER_ROUND,
-                    per_org=_MOST_DIGESTS
-                    if priority == DIGESTS
-                    else min(max(free, _LEAST_PER_ORG), self._slots.per_org),
+                    per_org=_MOST_DIGESTS if priority == DIGESTS else per_org,
+                    beyond=beyond,
                     but=busy,
                     but_channels=full,
                 )
@@ -159,12 +163,12 @@ class Deliver:
             there, gone = await self._around(found)
             found_room, waiting = await self._claim(_in_turn(there, self._served[priority]))
             claimed += found_room + gone
-            if not waiting:
-                break
             busy |= waiting
+            # Those in front had used up what their tenants may send: there may be room for what lies behind them.
+            everything = found_room < free and len(found) >= beyond + len({each.org_id for each in found})
             # A destination that hangs may have more due rows than one look finds: what lies behind them goes on. While
             # some of these leave, the next round follows at once, and most rounds need no second look.
-            if found_room and self._rounds % _DEEP:
+            if not everything and (not waiting or (found_room and self._rounds % _DEEP)):
                 break
         self._busy[priority] = busy
         return claimed

@@ -22,6 +22,8 @@ _KNOWN: Final = list(Channel)
 # Fair: one turn of every tenant before the second turn of any. The tenants are found by hopping from one to the next
 # in the index, so a tenant with a million due rows costs no more than one with ten. A tenant of which nothing is due has one row
 # without a notification: the next round goes on behind the last tenant that was looked at, not the last one with something due.
+# Of all tenants no more is read than one row of each and what there may be room for: a caller who looks through what cannot leave
+# holds up everything else.
 _CANDIDATES: Final = """
 WITH RECURSIVE orgs(org_id, n) AS (
   (SELECT org_id, 1 FROM notifications WHERE state = 'pending' AND priority = $1 AND org_id > $2 ORDER BY org_id LIMIT 1)
@@ -29,17 +31,20 @@ WITH RECURSIVE orgs(org_id, n) AS (
   SELECT (SELECT x.org_id FROM notifications x
           WHERE x.state = 'pending' AND x.priority = $1 AND x.org_id > o.org_id ORDER BY x.org_id LIMIT 1), o.n + 1
   FROM orgs o WHERE o.org_id IS NOT NULL AND o.n < $3
+), found AS (
+  SELECT o.n, d.* FROM orgs o LEFT JOIN LATERAL (
+    SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
+    FROM notifications
+    WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
+      AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
+    ORDER BY due_time LIMIT $4
+  ) d ON true
+  WHERE o.org_id IS NOT NULL
+  ORDER BY d.turn, o.n LIMIT (SELECT count(*) FROM orgs) + $7
 )
-SELECT o.org_id AS tenant, o.n, d.*, c.address FROM orgs o LEFT JOIN LATERAL (
-  SELECT id, org_id, incident, channel, priority, contact_method, row_number() OVER (ORDER BY due_time) AS turn
-  FROM notifications
-  WHERE state = 'pending' AND priority = $1 AND org_id = o.org_id AND due_time <= app_now()
-    AND contact_method <> ALL($5::uuid[]) AND channel = ANY($6::text[])
-  ORDER BY due_time LIMIT $4
-) d ON true
-LEFT JOIN contact_methods c ON c.id = d.contact_method
-WHERE o.org_id IS NOT NULL
-ORDER BY d.turn, o.n
+SELECT d.*, c.address, (SELECT org_id FROM orgs WHERE n = $3) AS last
+FROM found d LEFT JOIN contact_methods c ON c.id = d.contact_method
+ORDER BY d.turn, d.n
 """
 # The first row of an index for each, so that a round asks for nothing of a lane in which nothing waits.
 _LOOK: Final = """
@@ -118,12 +123,13 @@ async def due(
     after_org: str,
     orgs: int,
     per_org: int,
+    beyond: int,
     but: Collection[UUID] = (),
     but_channels: Collection[Channel] = (),
 ) -> tuple[list[Candidate], str]:
     """Due rows in fair order, of at most `orgs` tenants after `after_org`; and the last of these, empty if there are no more.
 
-    `but`, `but_channels`: contact methods and channels whose rows are passed over.
+    At most `per_org` of each tenant, and of all together one of each tenant and `beyond` more. `but`, `but_channels`: contact methods and channels whose rows are passed over.
     """
     rows = await tx.fetch(
         _CANDIDATES,
@@ -133,8 +139,9 @@ async def due(
         per_org,
         list(but),
         [name for name in _KNOWN if name not in but_channels],
+        beyond,
     )
-    last = next((row["tenant"] for row in rows if row["n"] >= orgs), "")
+    last = (rows[0]["last"] or "") if rows else ""
     return [_candidate(row) for row in rows if row["id"] is not None], last
 
 

@@ -1,8 +1,8 @@
 """Scheduled messages: made and cancelled, a million that wait, ten thousand that are due at one instant.
 
 notify runs as its own process on PostgreSQL with fsync. Its processor time is what the kernel counts for it. Floors: of the calls,
-as many calls that read nothing but an empty list; of what waits, the same process without any; of what is due, 5 seconds; of the
-pages beside, their latency before.
+as many calls that read nothing but an empty list; of batches, 5,000 messages per second; of what waits, the same process without
+any; of what is due, 5 seconds; of the pages beside, their latency before.
 """
 
 import asyncio
@@ -28,6 +28,10 @@ from tests.bench.report import report
 
 CALLS: Final = 10_000
 AT_ONCE: Final = 100
+BATCH: Final = 200
+BATCHES_AT_ONCE: Final = 10
+WANTED: Final = 5000.0
+"""Messages per second that have to be possible."""
 WAITING: Final = int(os.environ.get("BENCH_WAITING", "1000000"))
 WATCHED_SECONDS: Final = 20.0
 DUE: Final = DIGESTS
@@ -81,6 +85,20 @@ async def calls(channel: grpc.aio.Channel) -> None:
         answer = await stub.CancelMessage(pb.CancelMessageRequest(name=made.pop()), metadata=metadata)
         assert answer.in_time
 
+    async def schedule_batch() -> None:
+        batch = pb.BatchSendMessagesRequest()
+        for number in range(BATCH):
+            message = batch.messages.add(text="Standup.")
+            message.address.channel, message.address.address = notification_pb2.CHANNEL_EMAIL, f"u{number}@example.com"
+            message.send_time.FromSeconds(int(time.time()) + 30 * 86_400)
+        answer = await stub.BatchSendMessages(batch, metadata=metadata)
+        made.extend(each.name for each in answer.results)
+
+    async def cancel_batch() -> None:
+        names = [made.pop() for _ in range(BATCH)]
+        answer = await stub.BatchCancelMessages(pb.BatchCancelMessagesRequest(names=names), metadata=metadata)
+        assert all(each.cancelled.in_time for each in answer.results)
+
     async def nothing() -> None:
         await stub.ListMessages(pb.ListMessagesRequest(), metadata=nobody)
 
@@ -90,17 +108,21 @@ async def calls(channel: grpc.aio.Channel) -> None:
         rate, cpu = await repeated(call, CALLS)
         report(f"notify.messages_{name}", rate, "calls/s", least, rate / least)
         report(f"notify.messages_{name}: processor time of a call", cpu, "ms", least_cpu, cpu / least_cpu)
+    for name, call in (("scheduled", schedule_batch), ("cancelled", cancel_batch)):
+        rate, cpu = await repeated(call, CALLS // BATCH, BATCHES_AT_ONCE)
+        report(f"notify.messages_{name} in batches of {BATCH}", rate * BATCH, "messages/s", WANTED, rate * BATCH / WANTED)
+        report(f"notify.messages_{name} in batches: processor time of one", cpu / BATCH, "ms", 1.0, cpu / BATCH)
 
 
-async def repeated(call: Callable[[], Awaitable[None]], count: int) -> tuple[float, float]:
+async def repeated(call: Callable[[], Awaitable[None]], count: int, at_once: int = AT_ONCE) -> tuple[float, float]:
     """Calls per second, and milliseconds of notify's processor time for each."""
 
     async def lane() -> None:
-        for _ in range(count // AT_ONCE):
+        for _ in range(count // at_once):
             await call()
 
     began, cpu = time.monotonic(), processor_seconds()
-    await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(lane() for _ in range(at_once)))
     return count / (time.monotonic() - began), (processor_seconds() - cpu) * 1000 / count
 
 

@@ -1,14 +1,14 @@
 """A repeat gets the first answer; twins never do the work twice."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
-from tocsin_kit.db.requests import Answer, body_hash, once, recall, remember, sweep_requests
+from tocsin_kit.db.requests import Answer, body_hash, once, once_each, recall, remember, sweep_requests
 from tocsin_kit.errors import TocsinError
 
 Eventually = Callable[..., Awaitable[None]]
@@ -130,3 +130,52 @@ async def test_an_id_that_was_taken_since_it_was_recalled_is_not_kept_twice(db: 
     with pytest.raises(asyncpg.UniqueViolationError):
         async with db.transaction("a") as tx:
             await remember(tx, "Send", {ID: Answer(b"", SendAlertResponse())})
+
+
+async def test_requests_that_are_committed_together_are_answered_as_each_by_itself(db: Database) -> None:
+    new, failing = "0198c5f0-0000-7000-8000-000000000002", "0198c5f0-0000-7000-8000-000000000003"
+    sent = [
+        request(),  # answered before
+        request(integration="integrations/two"),
+        request(new),
+        request(new),
+        request(new, "integrations/two"),
+        request(failing),
+        request(failing),
+        request(""),
+        request(""),
+    ]
+    refusal = TocsinError(ErrorReason.ERROR_REASON_RATE_LIMITED, "no")
+    worked: list[int] = []
+
+    async def together(messages: list[SendAlertRequest]) -> list[int | str]:
+        async def work(tx: Tx, places: Sequence[int]) -> list[SendAlertResponse | TocsinError]:
+            worked.extend(places)
+            count = [await tx.fetchval(COUNT, tx.org_id) for _ in places]
+            return [
+                refusal if messages[place].request_id == failing else SendAlertResponse(count=each)
+                for place, each in zip(places, count, strict=True)
+            ]
+
+        answers = await once_each(db, "a", "Send", [(each, None) for each in messages], SendAlertResponse, work)
+        return [each.reason_name if isinstance(each, TocsinError) else each.count for each in answers]
+
+    assert await call(db, request()) == 1
+    reused, limited = "REQUEST_ID_REUSED", "RATE_LIMITED"
+    assert await together(sent) == [1, reused, 2, 2, reused, limited, limited, 4, 5]
+    assert worked == [2, 5, 7, 8]
+    assert await together(sent[:6]) == [1, reused, 2, 2, reused, limited], "only what failed is done again"
+    assert worked[4:] == [5]
+    assert await call(db, request(new)) == 2
+
+
+async def test_twins_that_are_committed_together_elsewhere_find_the_first_answer(db: Database) -> None:
+    async def alone() -> int:
+        async def work(tx: Tx, places: Sequence[int]) -> list[SendAlertResponse | TocsinError]:
+            return [SendAlertResponse(count=await tx.fetchval(COUNT, tx.org_id))]
+
+        [answer] = await once_each(db, "a", "Send", [(request(), None)], SendAlertResponse, work)
+        assert isinstance(answer, SendAlertResponse)
+        return answer.count
+
+    assert set(await asyncio.gather(*(alone() for _ in range(8)))) == {1}

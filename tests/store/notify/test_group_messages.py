@@ -13,7 +13,7 @@ from tocsin.notify.v1 import notification_service_pb2 as pb
 from tocsin.notify.v1 import recurring_message_service_pb2 as pb_recurring
 from tocsin_kit.db.pool import Tx
 from tocsin_notify.domain.message import Stored
-from tocsin_notify.store import groups
+from tocsin_notify.store import messages
 
 from tests.rounds import LONG
 from tests.store.notify.messages import HOUR, Sender, State, in_waves, sender
@@ -81,7 +81,7 @@ async def test_a_replica_that_dies_and_two_that_race_send_it_once(
     world: World, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await people(world, sender.org, "ana", "ben")
-    real, died = groups.settle, []
+    real, died = messages.end, []
 
     async def dies(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> None:
         await real(tx, ends)
@@ -89,7 +89,7 @@ async def test_a_replica_that_dies_and_two_that_race_send_it_once(
         raise ConnectionResetError
 
     with monkeypatch.context() as patched:
-        patched.setattr(groups, "settle", dies)
+        patched.setattr(messages, "end", dies)
         sent = [await sender.send(team=TEAM) for _ in range(5)]
         await until(lambda: sum(died) == len(sent))
     assert not (await sender.list(parent=sent[0].name)).messages, "nothing was committed"

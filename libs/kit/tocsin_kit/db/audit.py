@@ -23,7 +23,7 @@ from tocsin_kit.db import tables
 from tocsin_kit.db.pool import Database
 from tocsin_kit.db.statements import Filtered, columns_of, constant, param
 from tocsin_kit.db.tx import Tx
-from tocsin_kit.rpc.call import find_call
+from tocsin_kit.rpc.call import Call, find_call
 
 LEAST_DAYS: Final = 30
 MOST_BYTES: Final = 32 << 10
@@ -35,6 +35,13 @@ _SWEEP_ROUNDS: Final = 100
 _INSERT: Final = """
 INSERT INTO audit_entries (org_id, actor, method, resources, reason, before, after, credential, trace_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+_INSERT_EACH: Final = """
+INSERT INTO audit_entries (org_id, actor, method, resources, reason, before, after, credential, trace_id)
+SELECT $1, g.actor, g.method, ARRAY(SELECT jsonb_array_elements_text(g.resources)), g.reason, g.before, g.after, g.credential,
+  g.trace_id
+FROM unnest($2::text[], $3::text[], $4::jsonb[], $5::text[], $6::jsonb[], $7::jsonb[], $8::text[], $9::text[])
+  AS g(actor, method, resources, reason, before, after, credential, trace_id)
 """
 _SWEEP: Final = """
 DELETE FROM audit_entries WHERE (org_id, id) IN (
@@ -97,24 +104,43 @@ _OF_RESOURCE: Final = Filtered(
 """An entry's own list of resources leads into no index: see the migration of the table."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A call that has changed something. `response` is what a repeat is answered: it has no secrets."""
+
+    call: Call
+    request: Message
+    response: Message
+
+
 async def write_entry(tx: Tx, request: Message, response: Message) -> None:
-    """Note that the call being served has changed something. `response` is what a repeat is answered: it has no secrets.
+    """Note that the call being served has changed something.
 
     The request itself is not kept, since it may hold secrets. Work without a caller (tests, loops) is not noted.
     """
     call = find_call()
-    if call is None:
+    if call is not None:
+        await tx.execute(_INSERT, tx.org_id, *_columns(Served(call, request, response)))
+
+
+async def write_entries(tx: Tx, served: Sequence[Served]) -> None:
+    """The same for several calls of the transaction's tenant whose work was done together, in their order."""
+    if not served:
         return
+    actors, methods, resources, *others = zip(*map(_columns, served), strict=True)
+    await tx.execute(_INSERT_EACH, tx.org_id, actors, methods, list(map(json.dumps, resources)), *others)
+
+
+def _columns(served: Served) -> tuple[str, str, list[str], str, str | None, str | None, str, str]:
+    call = served.call
     before, call.before = call.before, None
-    await tx.execute(
-        _INSERT,
-        tx.org_id,
+    return (
         call.subject,
         call.method,
-        _resources(request, response),
-        next(_reasons(request), ""),
+        _resources(served.request, served.response),
+        next(_reasons(served.request), ""),
         None if before is None else _json(before),
-        _json(response),
+        _json(served.response),
         call.principal.token_id,
         call.trace_id,
     )

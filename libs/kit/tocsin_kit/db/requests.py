@@ -5,16 +5,18 @@ either finds the answer or, when the first one failed, does the work.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+import asyncpg
 from google.protobuf.message import Message
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 
-from tocsin_kit.db.audit import write_entry
+from tocsin_kit.db.audit import Served, write_entries, write_entry
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import FieldViolation, TocsinError
+from tocsin_kit.rpc.call import Call
 
 R = TypeVar("R", bound=Message)
 
@@ -97,6 +99,60 @@ async def once(tx: Tx, method: str, request: Message, response_type: type[R], wo
     await tx.execute(_ANSWER, *key, response.SerializeToString())
     await write_entry(tx, request, response)
     return response
+
+
+async def once_each(
+    database: Database,
+    org_id: str,
+    method: str,
+    requests: Sequence[tuple[Message, Call | None]],
+    response_type: type[R],
+    work: Callable[[Tx, Sequence[int]], Awaitable[Sequence[R | TocsinError]]],
+) -> list[R | TocsinError]:
+    """`once` for requests of one tenant that are committed together, each with its call: an answer or its own error for each.
+
+    `work` gets the places of those that were not answered before, and answers each of them; it runs again as that of
+    `Database.run` does. Of several with one request id it gets the first. An error is not kept: the next try does the work.
+    """
+
+    async def run(tx: Tx) -> list[R | TocsinError]:
+        return await _once_each(tx, method, requests, response_type, work)
+
+    try:
+        return await database.run(org_id, run)
+    except asyncpg.UniqueViolationError:
+        # A twin in another transaction has taken one of the ids meanwhile, and committed: this time its answer is found.
+        return await database.run(org_id, run)
+
+
+async def _once_each(
+    tx: Tx,
+    method: str,
+    requests: Sequence[tuple[Message, Call | None]],
+    response_type: type[R],
+    work: Callable[[Tx, Sequence[int]], Awaitable[Sequence[R | TocsinError]]],
+) -> list[R | TocsinError]:
+    ids = [request.request_id[:_MAX_ID] for request, _ in requests]  # type: ignore[attr-defined]
+    hashes = [body_hash(request) if id else b"" for id, (request, _) in zip(ids, requests, strict=True)]
+    known = await recall(tx, method, set(filter(None, ids)), response_type) if any(ids) else {}
+    first = {id: place for place, id in reversed(list(enumerate(ids))) if id and id not in known}
+    fresh = [place for place, id in enumerate(ids) if not id or first.get(id) == place]
+    answers = dict(zip(fresh, await work(tx, fresh), strict=True)) if fresh else {}
+    done = {place: answer for place, answer in answers.items() if not isinstance(answer, TocsinError)}
+    kept = {ids[place]: Answer(hashes[place], answer) for place, answer in done.items() if ids[place]}
+    if kept:
+        await remember(tx, method, kept)
+    called = [(call, request, done[place]) for place, (request, call) in enumerate(requests) if call and place in done]
+    await write_entries(tx, [Served(*each) for each in called])
+
+    def repeated(place: int) -> R | TocsinError:
+        id = ids[place]
+        before = known[id].body_hash if id in known else hashes[first[id]]
+        if before != hashes[place]:
+            return reused()
+        return known[id].response if id in known else answers[first[id]]
+
+    return [answers[place] if place in answers else repeated(place) for place in range(len(requests))]
 
 
 async def answered(tx: Tx, method: str, request: Message, response_type: type[R]) -> R | None:

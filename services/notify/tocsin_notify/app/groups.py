@@ -27,7 +27,7 @@ from tocsin_notify.domain.message import Stored, pause_after
 from tocsin_notify.domain.page import DeathReason
 from tocsin_notify.domain.turns import in_turns
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import dead_letters, groups
+from tocsin_notify.store import dead_letters, groups, messages
 from tocsin_notify.store.dead_letters import NewDeadLetter
 from tocsin_notify.store.groups import Leased
 
@@ -41,17 +41,34 @@ _LEASE: Final = 60.0
 """Longer than a question and its answer take."""
 
 
-async def require_group(db: Database, escalation: Escalation, org_id: str, target: str) -> None:
-    """Asked before the transaction that stores a message. Raises TEAM_NOT_FOUND, SCHEDULE_NOT_FOUND, and SERVICE_UNAVAILABLE when
-    escalation cannot say whether it exists.
+async def missing_groups(
+    db: Database, escalation: Escalation, org_id: str, targets: Sequence[str]
+) -> dict[str, TocsinError]:
+    """Of these those that do not exist, each with its error: TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND.
+
+    Asked before the transaction that stores messages. Raises SERVICE_UNAVAILABLE when escalation cannot say whether they exist.
     """
+    if not targets:
+        return {}
     async with db.transaction(org_id) as tx:
         now = await tx.now()
-    (found,) = await escalation.resolve(org_id, [target], now)
-    if found.exists:
-        return
+    missing: dict[str, TocsinError] = {}
+    for start in range(0, len(targets), _AT_ONCE):
+        part = targets[start : start + _AT_ONCE]
+        found = await escalation.resolve(org_id, part, now)
+        missing |= {target: _no_group(target) for target, each in zip(part, found, strict=True) if not each.exists}
+    return missing
+
+
+async def require_group(db: Database, escalation: Escalation, org_id: str, target: str) -> None:
+    """Raises the error of `missing_groups` for one that does not exist."""
+    for error in (await missing_groups(db, escalation, org_id, [target])).values():
+        raise error
+
+
+def _no_group(target: str) -> TocsinError:
     kind, why = target.partition("s/")[0], f"{target} does not exist; create it first"
-    raise TocsinError(
+    return TocsinError(
         ErrorReason.ERROR_REASON_TEAM_NOT_FOUND if kind == "team" else ErrorReason.ERROR_REASON_SCHEDULE_NOT_FOUND,
         f"message.{kind}: {why}",
         code=grpc.StatusCode.INVALID_ARGUMENT,
@@ -145,14 +162,14 @@ class DivideGroups:
                 (message.id, Stored.RELEASED, f"{left} more receivers got nothing: it has too many" if left else "")
             )
         await groups.divide(tx, children)
-        await groups.settle(tx, ends)
+        await messages.end(tx, ends)
         if letters:
             await dead_letters.insert(tx, letters)
         tx.after_commit(lambda: self._tell(tx.org_id, [child for _, child, _ in children], letters))
 
     def _tell(self, org_id: str, children: Sequence[UUID], letters: Sequence[NewDeadLetter]) -> None:
-        for child in children[:1]:  # one is enough: the next round looks at all that is due
-            self._hints.message(child, 0.0)
+        # One is enough: the next round looks at all that is due.
+        self._hints.messages([(child, 0.0) for child in children[:1]])
         for letter in letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
             _log.error("nobody_to_message", org_id=org_id, detail=letter.detail)
@@ -162,7 +179,7 @@ class DivideGroups:
 async def _skip(tx: Tx, late: Sequence[Leased]) -> None:
     held = await groups.hold(tx, [each.message for each in late])
     why = "not sent within expire_after: escalation could not be asked who the receivers are"
-    await groups.settle(tx, [(id, Stored.STOPPED, why) for id in sorted(held)])
+    await messages.end(tx, [(id, Stored.STOPPED, why) for id in sorted(held)])
 
 
 def _why_nobody(target: str, receivers: Receivers) -> str:

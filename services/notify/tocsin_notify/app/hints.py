@@ -28,6 +28,6 @@ class Hints(Protocol):
         """These are due already."""
         ...
 
-    def message(self, id: UUID, delay: float) -> None:
-        """This message is due in `delay` seconds; 0 or less: now. `disarm` takes it back."""
+    def messages(self, due: Sequence[tuple[UUID, float]]) -> None:
+        """These messages are due in so many seconds; 0 or less: now. `disarm` takes them back."""
         ...

@@ -1,6 +1,6 @@
 """Messages of users and machines: sent, changed, cancelled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -14,7 +14,8 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_notify.app.hints import Hints
-from tocsin_notify.app.own_pages import plan_for
+from tocsin_notify.app.message_room import SCHEDULED, MessageRoom
+from tocsin_notify.app.own_pages import plan_for, plan_of
 from tocsin_notify.app.slots import NOTIFICATIONS
 from tocsin_notify.channels.base import BadAddress
 from tocsin_notify.channels.phones import country_of
@@ -22,14 +23,13 @@ from tocsin_notify.channels.registry import TYPES
 from tocsin_notify.domain.message import Step, Stored, in_time, require_reachable_time
 from tocsin_notify.domain.page import Channel, Kind, Page
 from tocsin_notify.domain.wall_time import BadTime, instant_of
-from tocsin_notify.store import groups, messages, pages
-from tocsin_notify.store.messages import Content, Message
+from tocsin_notify.store import groups, messages, pages, people
+from tocsin_notify.store.messages import Content, Message, New
+from tocsin_notify.store.people import Person, User
 
 ADDRESSED: Final = "addressed_messages_per_minute"
-SCHEDULED: Final = "scheduled_messages"
 WITH_ADDRESS: Final = (Channel.EMAIL, Channel.SMS, Channel.TELEGRAM, Channel.SLACK)
 """Channels whose addresses say all that is needed to send something there. The others need a secret of their receiver."""
-_RETRY_AFTER: Final = 60.0
 
 
 def limits(addressed: int, scheduled: int) -> tuple[Limit, ...]:
@@ -51,6 +51,15 @@ class Given:
         return "Given()"
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A message after its cancel. `in_time`: nothing was sent of it, and nothing will be."""
+
+    message: Message
+    steps: Sequence[Step]
+    in_time: bool
+
+
 class Messages:
     """Use cases on messages; each runs in the caller's transaction."""
 
@@ -60,23 +69,32 @@ class Messages:
         """`countries`: where numbers may be (ISO 3166-1 alpha-2); empty: anywhere. `missing`: why a channel cannot be used here."""
         self._hints = hints
         self._budgets = budgets
+        self._room = MessageRoom(budgets)
         self._countries = countries
         self._missing = missing
 
-    async def send(self, tx: Tx, given: Given, sender: str) -> Message:
-        """A new one, that is released when it is due.
+    async def send(self, tx: Tx, wanted: Sequence[tuple[Given, str]]) -> list[Message | TocsinError]:
+        """New ones, each with its sender, that are released when they are due: an answer for each.
 
-        Raises INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED, LIMIT_REACHED.
+        Errors: INVALID_FIELD, CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED, RATE_LIMITED, LIMIT_REACHED.
         """
-        content = self._timed(self._addressed(given), await tx.now())
-        await self._require_receiver(tx, content)
-        self._budgets.take(tx.org_id, NOTIFICATIONS)
-        if content.addressed:
-            self._budgets.take(tx.org_id, ADDRESSED)
-        await self._require_room(tx)
-        made = await messages.insert(tx, new_id(), sender, content)
-        self._remind(tx, made, await tx.now())
-        return made
+        now = await tx.now()
+        checked = [self._checked(given, now) for given, _ in wanted]
+        users = {(tx.org_id, each.user_id) for each in checked if isinstance(each, Content) and each.channel is None}
+        known = await people.read(tx, users) if users else {}
+        room = await self._room.left(tx, len(wanted))
+        new: dict[int, New] = {}
+        for place, (content, (_, sender)) in enumerate(zip(checked, wanted, strict=True)):
+            if isinstance(content, Content):
+                try:
+                    self._admit(tx.org_id, content, known, room - len(new))
+                except TocsinError as error:
+                    checked[place] = error
+                else:
+                    new[place] = New(new_id(), sender, content)
+        made = dict(zip(new, await messages.insert(tx, list(new.values())), strict=True))
+        self._remind(tx, made.values(), now)
+        return [made[place] if isinstance(each, Content) else each for place, each in enumerate(checked)]
 
     async def accept(self, tx: Tx, given: Given) -> Content:
         """What will be sent later, and again and again; its times are not looked at.
@@ -112,38 +130,41 @@ class Messages:
         if content.addressed and (content.channel, content.address) != (before.channel, before.address):
             self._budgets.take(tx.org_id, ADDRESSED)
         after = await messages.update(tx, id, content)
-        self._remind(tx, after, await tx.now())
+        self._remind(tx, [after], await tx.now())
         return after
 
-    async def cancel(self, tx: Tx, id: UUID, by: str) -> tuple[Message, bool]:
-        """The message, and whether nothing was sent of it and nothing will be. Raises MESSAGE_NOT_FOUND.
+    async def cancel(self, tx: Tx, wanted: Sequence[tuple[UUID, str]]) -> list[Cancelled | TocsinError]:
+        """Cancel these, each by somebody: an answer for each. Errors: MESSAGE_NOT_FOUND.
 
-        The row's lock decides: who releases a message holds it too (`messages.claim`). Of one that was released, the rows of its
+        The rows' locks decide: who releases a message holds it too (`messages.claim`). Of one that was released, the rows of its
         notifications decide, which senders claim one by one.
         """
-        message = await find(tx, id, lock=True)
-        reason = f"cancelled by {by}"
-        match message.state:
-            case Stored.SCHEDULED:
-                message = await messages.end(tx, id, Stored.CANCELLED, reason)
-                tx.after_commit(lambda: self._hints.disarm([id]))
-            case Stored.RELEASED:
-                released = [id]
+        reasons = {id: f"cancelled by {by}" for id, by in reversed(wanted)}
+        held = await messages.hold(tx, reasons)
+        ends: list[tuple[UUID, Stored, str]] = []
+        released: dict[UUID, str] = {}
+        unneeded: list[UUID] = []
+        for id, message in held.items():
+            reason = reasons[id]
+            if message.state is Stored.SCHEDULED:
+                ends.append((id, Stored.CANCELLED, reason))
+                unneeded.append(id)
+            elif message.state is Stored.RELEASED:
+                parts = [id]
                 if message.group:
-                    waiting, released = await groups.cancel(tx, id, reason)
-                    if not waiting and not released:  # nobody was there to get it, or all of it was cancelled before
-                        return message, await self._in_time(tx, message)
-                    tx.after_commit(lambda: self._hints.disarm(waiting))
-                stopped = await messages.stop_steps(tx, released, reason)
-                tx.after_commit(lambda: self._hints.disarm(stopped))
-                await pages.expire(tx, released)  # an attempt under way that fails is not followed by another
-                message = await messages.end(tx, id, Stored.STOPPED, reason)
-            case Stored.CANCELLED | Stored.STOPPED:
-                pass
-        return message, await self._in_time(tx, message)
-
-    async def _in_time(self, tx: Tx, message: Message) -> bool:
-        return in_time(message.state, (await steps_of(tx, [message]))[message.id])
+                    waiting, parts = await groups.cancel(tx, id, reason)
+                    if not waiting and not parts:  # nobody was there to get it, or all of it was cancelled before
+                        continue
+                    unneeded += waiting
+                released |= dict.fromkeys(parts, reason)
+                ends.append((id, Stored.STOPPED, reason))
+        if released:
+            unneeded += await messages.stop_steps(tx, released)
+            await pages.expire(tx, list(released))  # an attempt under way that fails is not followed by another
+        held |= await messages.end(tx, ends)
+        tx.after_commit(lambda: self._hints.disarm(unneeded))
+        steps = await steps_of(tx, [each for each in held.values() if each.state is not Stored.CANCELLED])
+        return [_cancelled(id, held.get(id), steps.get(id, ())) for id, _ in wanted]
 
     def _addressed(self, given: Given) -> Given:
         content = given.content
@@ -181,30 +202,42 @@ class Messages:
             raise invalid(f"{field}.{error.field}" if error.field else field, str(error)) from error
         return replace(content, send_time=send_time)
 
+    def _checked(self, given: Given, now: datetime) -> Content | TocsinError:
+        try:
+            return self._timed(self._addressed(given), now)
+        except TocsinError as error:
+            return error
+
+    def _admit(self, org_id: str, content: Content, known: Mapping[User, Person], room: int) -> None:
+        if content.channel is None:
+            plan_of(known[org_id, content.user_id], content.user_id, _page(content))
+        self._budgets.take(org_id, NOTIFICATIONS)
+        if content.addressed:
+            self._budgets.take(org_id, ADDRESSED)
+        if room <= 0:
+            raise self._room.refusal(org_id)
+
     async def _require_receiver(self, tx: Tx, content: Content) -> None:
         if content.channel is None:
-            await plan_for(tx, content.user_id, Page(Kind.MESSAGE, content.urgency))
+            await plan_for(tx, content.user_id, _page(content))
 
-    async def _require_room(self, tx: Tx) -> None:
-        most = self._budgets.allowed(tx.org_id, SCHEDULED)
-        if await messages.count_scheduled(tx, most) < most:
-            return
-        self._budgets.note_refusal(tx.org_id, SCHEDULED)
-        raise TocsinError(
-            ErrorReason.ERROR_REASON_LIMIT_REACHED,
-            f"the tenant has {most} scheduled messages, and may have no more; cancel some, or ask the operator for a higher limit",
-            metadata={"limit": SCHEDULED, "allowed": str(most)},
-            retry_after=_RETRY_AFTER,
-        )
+    def _remind(self, tx: Tx, made: Iterable[Message], now: datetime) -> None:
+        due = [(each.id, (each.send_time - now).total_seconds()) for each in made]
+        tx.after_commit(lambda: self._hints.messages(due))
 
-    def _remind(self, tx: Tx, message: Message, now: datetime) -> None:
-        delay = (message.send_time - now).total_seconds()
-        tx.after_commit(lambda: self._hints.message(message.id, delay))
+
+def _page(content: Content) -> Page:
+    return Page(Kind.MESSAGE, content.urgency)
+
+
+def _cancelled(id: UUID, message: Message | None, steps: Sequence[Step]) -> Cancelled | TocsinError:
+    return unknown(id) if message is None else Cancelled(message, steps, in_time(message.state, steps))
 
 
 async def steps_of(tx: Tx, rows: Sequence[Message]) -> dict[UUID, list[Step]]:
     """What became of each, of a group message what became of those that it was divided into."""
-    found = await messages.steps(tx, [row.id for row in rows if not row.group])
+    alone = [row.id for row in rows if not row.group]
+    found = await messages.steps(tx, alone) if alone else {}
     return found | await groups.parts(tx, [row.id for row in rows if row.group])
 
 
@@ -212,5 +245,10 @@ async def find(tx: Tx, id: UUID, *, lock: bool = False) -> Message:
     """One of the tenant. Raises MESSAGE_NOT_FOUND."""
     found = await messages.read(tx, id, lock=lock)
     if found is None:
-        raise not_found(ErrorReason.ERROR_REASON_MESSAGE_NOT_FOUND, f"messages/{id}")
+        raise unknown(id)
     return found
+
+
+def unknown(id: UUID) -> TocsinError:
+    """MESSAGE_NOT_FOUND."""
+    return not_found(ErrorReason.ERROR_REASON_MESSAGE_NOT_FOUND, f"messages/{id}")

@@ -19,6 +19,7 @@ from tocsin_notify.domain.planning import Planned, plan
 from tocsin_notify.store import notifications, people
 from tocsin_notify.store.notifications import NewNotification
 from tocsin_notify.store.pages import NewPage
+from tocsin_notify.store.people import Person
 
 _TYPES = {
     Kind.TEST: pb.NOTIFICATION_TYPE_TEST,
@@ -40,7 +41,11 @@ def own_page(
 
 async def plan_for(tx: Tx, user: str, page: Page) -> list[Planned]:
     """The steps of a page for a user; never none. Raises CONTACT_METHOD_NOT_FOUND, NOT_VERIFIED."""
-    person = (await people.read(tx, [(tx.org_id, user)]))[tx.org_id, user]
+    return plan_of((await people.read(tx, [(tx.org_id, user)]))[tx.org_id, user], user, page)
+
+
+def plan_of(person: Person, user: str, page: Page) -> list[Planned]:
+    """The same for a user who was read before."""
     planned = plan(page, person.methods, person.rules)
     if planned:
         return planned

@@ -189,7 +189,7 @@ class MessageTasks:
     async def promote(self, tx: Tx, task: Task, by: str) -> None:
         """See `TaskKind`."""
         await stored.send_message_now(tx, task.org_id, task.id)
-        tx.after_commit(lambda: self.hints.message(task.id, 0.0))
+        tx.after_commit(lambda: self.hints.messages([(task.id, 0.0)]))
 
     async def retry(self, tx: Tx, task: Task, by: str) -> None:
         """See `TaskKind`. It does not fail: its notification may."""

@@ -136,8 +136,7 @@ class Recur:
         return len(turns) < len(rows) or len(rows) == MOST_PER_ROUND
 
     def _tell(self, made: list[Occurrence]) -> None:
-        for each in made:
-            self._hints.message(each.id, 0.0)
+        self._hints.messages([(each.id, 0.0) for each in made])
         _log.info("recurring_messages", made=len(made))
 
 

@@ -7,7 +7,7 @@ from tocsin_kit.ids import new_id
 from tocsin_notify.domain.page import Urgency
 from tocsin_notify.domain.subscription import Standing
 from tocsin_notify.store import messages
-from tocsin_notify.store.messages import Content
+from tocsin_notify.store.messages import Content, New
 from tocsin_notify.store.subscriptions import Subscription
 
 _ACTOR = "services/notify"
@@ -35,4 +35,4 @@ async def tell_stopped(tx: Tx, subscription: Subscription, standing: Standing) -
         time_zone="",
         expire_seconds=None,
     )
-    await messages.insert(tx, new_id(), _ACTOR, content)
+    await messages.insert(tx, [New(new_id(), _ACTOR, content)])

@@ -7,12 +7,12 @@ from typing import Final
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1.contact_service_pb2 import EmailContact
 from tocsin.notify.v1.notification_pb2 import CHANNEL_UNSPECIFIED, URGENCY_UNSPECIFIED
-from tocsin_kit.errors import TocsinError, invalid
+from tocsin_kit.errors import TocsinError, invalid, to_status
 from tocsin_kit.rpc.masks import etag
 from tocsin_kit.rpc.validation import validate
 
 from tocsin_notify.app.jobs import CHANNELS
-from tocsin_notify.app.messages import Given
+from tocsin_notify.app.messages import Cancelled, Given
 from tocsin_notify.domain.message import GROUP, MessageState, Step, Stored, state_of, state_of_group
 from tocsin_notify.domain.page import Channel, Urgency
 from tocsin_notify.rpc.mapping import CHANNELS_OF, URGENCIES, URGENCIES_OF, duration, timestamp
@@ -59,6 +59,41 @@ def set_receiver(message: pb.Message, user: str, channel: Channel | None, addres
     else:
         message.address.channel = CHANNELS_OF.get(channel, CHANNEL_UNSPECIFIED)
         message.address.address = address
+
+
+def sent_to(answer: Message | TocsinError) -> pb.SendMessageResult:
+    """What came of one of a batch."""
+    if isinstance(answer, TocsinError):
+        return pb.SendMessageResult(error=to_status(answer))
+    message = message_to(answer, ())
+    return pb.SendMessageResult(name=message.name, message=message)
+
+
+def cancelled_to(cancelled: Cancelled) -> pb.CancelMessageResponse:
+    """What came of a cancel."""
+    return pb.CancelMessageResponse(message=message_to(cancelled.message, cancelled.steps), in_time=cancelled.in_time)
+
+
+def cancel_result_to(name: str, answer: Cancelled | TocsinError) -> pb.CancelMessageResult:
+    """What came of one of a batch."""
+    if isinstance(answer, TocsinError):
+        return pb.CancelMessageResult(name=name, error=to_status(answer))
+    return pb.CancelMessageResult(name=name, cancelled=cancelled_to(answer))
+
+
+def sent_from(message: pb.Message) -> Given:
+    """As `given_from`, of a message that is new. Raises INVALID_FIELD."""
+    if message.HasField("send_time") and message.HasField("local_time"):
+        raise invalid("message.local_time", "must not be set together with send_time; give one of them")
+    return given_from(message)
+
+
+def try_sent_from(message: pb.Message) -> Given | TocsinError:
+    """The same for one of a batch."""
+    try:
+        return sent_from(message)
+    except TocsinError as error:
+        return error
 
 
 def given_from(message: pb.Message) -> Given:

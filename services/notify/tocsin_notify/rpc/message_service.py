@@ -1,21 +1,23 @@
 """MessageService: decode, call one use case, encode."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message as ProtoMessage
 from tocsin.notify.v1 import message_service_pb2 as pb
 from tocsin.notify.v1 import message_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.group_commit import GroupCommit
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import answered, once
-from tocsin_kit.errors import invalid
+from tocsin_kit.errors import TocsinError, invalid
 from tocsin_kit.ids import parse_uuid_name
 from tocsin_kit.rpc.call import current_call
 from tocsin_kit.rpc.masks import apply_update_mask
 from tocsin_kit.rpc.paging import PageTokens, page_size
 from tocsin_kit.rpc.validation import validate
 
-from tocsin_notify.app.groups import require_group
+from tocsin_notify.app.groups import missing_groups, require_group
 from tocsin_notify.app.messages import Given, Messages, find, steps_of
 from tocsin_notify.clients.escalation import Escalation
 from tocsin_notify.rpc import mapping, message_mapping
@@ -52,24 +54,40 @@ class MessageService(pb_grpc.MessageServiceServicer):
         self._escalation = escalation
         self._messages = messages
         self._pages = pages
+        self._sent = GroupCommit(db, "SendMessage", pb.SendMessageResponse, self._send)
+        self._cancelled = GroupCommit(db, "CancelMessage", pb.CancelMessageResponse, self._cancel)
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
         """See the contract."""
-        sender = current_call().subject
-        if request.message.HasField("send_time") and request.message.HasField("local_time"):
-            raise invalid("message.local_time", "must not be set together with send_time; give one of them")
-        given = message_mapping.given_from(request.message)
+        org_id, sender = tenant(), current_call().subject
+        given = message_mapping.sent_from(request.message)
         if given.content.group:
             done = await self._answered("SendMessage", request, pb.SendMessageResponse)
             if done is not None:
                 return done
-            await require_group(self._db, self._escalation, tenant(), given.content.group)
+            await require_group(self._db, self._escalation, org_id, given.content.group)
+        return await self._sent.once_together(request, (given, sender))
 
-        async def send(tx: Tx) -> pb.SendMessageResponse:
-            made = await self._messages.send(tx, given, sender)
-            return pb.SendMessageResponse(message=message_mapping.message_to(made, ()))
+    async def BatchSendMessages(
+        self, request: pb.BatchSendMessagesRequest, context: Any
+    ) -> pb.BatchSendMessagesResponse:
+        """See the contract."""
+        org_id, sender = tenant(), current_call().subject
+        done = await self._answered("BatchSendMessages", request, pb.BatchSendMessagesResponse)
+        if done is not None:
+            return done
+        asked = list(map(message_mapping.try_sent_from, request.messages))
+        groups = {each.content.group: None for each in asked if isinstance(each, Given) and each.content.group}
+        missing = await missing_groups(self._db, self._escalation, org_id, list(groups))
+        checked = [missing.get(each.content.group, each) if isinstance(each, Given) else each for each in asked]
+        wanted = [(each, sender) for each in checked if isinstance(each, Given)]
 
-        return await self._once("SendMessage", request, pb.SendMessageResponse, send)
+        async def send(tx: Tx) -> pb.BatchSendMessagesResponse:
+            made = iter(await self._messages.send(tx, wanted))
+            answers = [next(made) if isinstance(each, Given) else each for each in checked]
+            return pb.BatchSendMessagesResponse(results=map(message_mapping.sent_to, answers))
+
+        return await self._once("BatchSendMessages", request, pb.BatchSendMessagesResponse, send)
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Any) -> pb.GetMessageResponse:
         """See the contract."""
@@ -136,15 +154,40 @@ class MessageService(pb_grpc.MessageServiceServicer):
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, context: Any) -> pb.CancelMessageResponse:
         """See the contract."""
+        tenant()
         id = parse_uuid_name(request.name, _COLLECTION)
+        return await self._cancelled.once_together(request, (id, current_call().subject))
+
+    async def BatchCancelMessages(
+        self, request: pb.BatchCancelMessagesRequest, context: Any
+    ) -> pb.BatchCancelMessagesResponse:
+        """See the contract."""
         by = current_call().subject
+        wanted = [
+            (parse_uuid_name(name, _COLLECTION, field=f"names[{place}]"), by)
+            for place, name in enumerate(request.names)
+        ]
 
-        async def cancel(tx: Tx) -> pb.CancelMessageResponse:
-            row, in_time = await self._messages.cancel(tx, id, by)
-            steps = (await steps_of(tx, [row]))[id]
-            return pb.CancelMessageResponse(message=message_mapping.message_to(row, steps), in_time=in_time)
+        async def cancel(tx: Tx) -> pb.BatchCancelMessagesResponse:
+            answers = await self._messages.cancel(tx, wanted)
+            results = map(message_mapping.cancel_result_to, request.names, answers)
+            return pb.BatchCancelMessagesResponse(results=results)
 
-        return await self._once("CancelMessage", request, pb.CancelMessageResponse, cancel)
+        return await self._once("BatchCancelMessages", request, pb.BatchCancelMessagesResponse, cancel)
+
+    async def _send(self, tx: Tx, wanted: Sequence[tuple[Given, str]]) -> list[pb.SendMessageResponse | TocsinError]:
+        return [
+            each
+            if isinstance(each, TocsinError)
+            else pb.SendMessageResponse(message=message_mapping.message_to(each, ()))
+            for each in await self._messages.send(tx, wanted)
+        ]
+
+    async def _cancel(self, tx: Tx, wanted: Sequence[tuple[UUID, str]]) -> list[pb.CancelMessageResponse | TocsinError]:
+        return [
+            each if isinstance(each, TocsinError) else message_mapping.cancelled_to(each)
+            for each in await self._messages.cancel(tx, wanted)
+        ]
 
     async def _answered(self, method: str, request: ProtoMessage, response_type: type[R]) -> R | None:
         async with self._db.transaction(tenant()) as tx:

@@ -129,7 +129,8 @@ async def due(
 ) -> tuple[list[Candidate], str]:
     """Due rows in fair order, of at most `orgs` tenants after `after_org`; and the last of these, empty if there are no more.
 
-    At most `per_org` of each tenant, and of all together one of each tenant and `beyond` more. `but`, `but_channels`: contact methods and channels whose rows are passed over.
+    At most `per_org` of each tenant, and of all together one of each tenant and `beyond` more.
+    `but`, `but_channels`: contact methods and channels whose rows are passed over.
     """
     rows = await tx.fetch(
         _CANDIDATES,

@@ -45,10 +45,6 @@ SELECT m.org_id, g.id, m.id, g.user_id, m.sender, m.subject, m.body, m.about, m.
 FROM unnest($2::uuid[], $3::uuid[], $4::text[]) AS g(parent, id, user_id) JOIN messages m ON m.org_id = $1 AND m.id = g.parent
 ON CONFLICT (id) DO NOTHING
 """
-_SETTLE: Final = """
-UPDATE messages m SET state = g.state, state_reason = g.reason, lease_until = NULL, version = m.version + 1, update_time = app_now()
-FROM unnest($2::uuid[], $3::text[], $4::text[]) AS g(id, state, reason) WHERE m.org_id = $1 AND m.id = g.id
-"""
 _WAIT: Final = """
 UPDATE messages m SET lease_until = app_now() + make_interval(secs => g.delay), state_reason = $4
 FROM unnest($2::uuid[], $3::double precision[], $5::int[]) AS g(id, delay, version)
@@ -96,12 +92,6 @@ async def divide(tx: Tx, children: Sequence[tuple[UUID, UUID, str]]) -> None:
     """Make these messages (group message, id, user), scheduled for its time."""
     parents, ids, users = zip(*children, strict=True) if children else ((), (), ())
     await tx.execute(_DIVIDE, tx.org_id, parents, ids, users)
-
-
-async def settle(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> None:
-    """Write what became of locked ones, and why."""
-    ids, states, reasons = zip(*ends, strict=True) if ends else ((), (), ())
-    await tx.execute(_SETTLE, tx.org_id, ids, states, reasons)
 
 
 async def wait(tx: Tx, delays: Sequence[tuple[Message, float]], reason: str) -> None:

@@ -1,6 +1,6 @@
 """Messages of users and machines, until and after they become pages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -62,10 +62,21 @@ class Message(Content):
     parent: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class New:
+    """One to make."""
+
+    id: UUID
+    sender: str
+    content: Content
+
+
 _CHOSEN: Final = [field.name for field in fields(Content)]
-_VALUES: Final = ", ".join(f"${number}" for number in range(4, 4 + len(_CHOSEN)))
+_TYPES: Final = {"send_time": "timestamptz", "expire_seconds": "float8"}
+_GIVEN: Final = ", ".join(f"${place}::{_TYPES.get(name, 'text')}[]" for place, name in enumerate(_CHOSEN, 4))
 _INSERT: Final = f"""
-INSERT INTO messages (org_id, id, sender, {", ".join(_CHOSEN)}) VALUES ($1, $2, $3, {_VALUES}) RETURNING {columns(Message)}
+INSERT INTO messages (org_id, id, sender, {", ".join(_CHOSEN)})
+SELECT $1, * FROM unnest($2::uuid[], $3::text[], {_GIVEN}) RETURNING {columns(Message)}
 """
 _UPDATE: Final = f"""
 UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number in range(3, 3 + len(_CHOSEN)))}),
@@ -73,9 +84,16 @@ UPDATE messages SET ({", ".join(_CHOSEN)}) = ({", ".join(f"${number}" for number
 WHERE org_id = $1 AND id = $2 AND state = 'scheduled' RETURNING {columns(Message)}
 """
 _READ: Final = f"SELECT {columns(Message)} FROM messages WHERE org_id = $1 AND id = $2"
+# In the order of ids, so that two transactions that hold some of the same wait for each other instead of deadlocking. Rows are
+# looked up by id alone: while statistics are young the planner prefers an index of the tenant's rows, and walks all of them.
+_HOLD: Final = f"""
+SELECT {columns(Message)} FROM messages WHERE id = ANY($2::uuid[]) AND org_id IS NOT DISTINCT FROM $1 ORDER BY id FOR UPDATE
+"""
 _END: Final = f"""
-UPDATE messages SET state = $3, state_reason = $4, version = version + 1, update_time = app_now()
-WHERE org_id = $1 AND id = $2 RETURNING {columns(Message)}
+UPDATE messages m SET state = g.state, state_reason = g.reason, lease_until = NULL, version = m.version + 1, update_time = app_now()
+FROM unnest($2::uuid[], $3::text[], $4::text[]) AS g(id, state, reason)
+WHERE m.id = ANY($2::uuid[]) AND m.id = g.id AND m.org_id IS NOT DISTINCT FROM $1
+RETURNING {columns(Message, of="m")}
 """
 # A message that is changed or cancelled meanwhile is locked: it is passed over, and its new version is looked at by the next round.
 _DUE: Final = taken_in_turns(
@@ -103,9 +121,12 @@ SELECT page_id, state, state_reason, attempts FROM notifications
 WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY page_id, create_time, id
 """
 _STOP: Final = """
-WITH mine AS (SELECT id, state FROM notifications WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY id FOR UPDATE)
-UPDATE notifications n SET state = 'cancelled', state_reason = $3, due_time = NULL
-FROM mine m WHERE n.id = m.id AND n.org_id = $1 AND m.state = 'pending' RETURNING n.id
+WITH mine AS (
+  SELECT id, page_id, state FROM notifications WHERE org_id = $1 AND page_id = ANY($2::uuid[]) ORDER BY id FOR UPDATE
+)
+UPDATE notifications n SET state = 'cancelled', state_reason = g.reason, due_time = NULL
+FROM mine m JOIN unnest($2::uuid[], $3::text[]) AS g(page_id, reason) USING (page_id)
+WHERE n.id = m.id AND n.org_id = $1 AND m.state = 'pending' RETURNING n.id
 """
 _COUNT: Final = """
 SELECT count(*) FROM (SELECT FROM messages WHERE org_id = $1 AND state = 'scheduled' LIMIT $2) AS counted
@@ -129,9 +150,19 @@ ORDER BY send_time, id LIMIT $4
 }
 
 
-async def insert(tx: Tx, id: UUID, sender: str, content: Content) -> Message:
-    """A scheduled one."""
-    return _message(await tx.fetchrow(_INSERT, tx.org_id, id, sender, *_chosen(content)))
+async def insert(tx: Tx, new: Sequence[New]) -> list[Message]:
+    """Scheduled ones, in the order given."""
+    if not new:
+        return []
+    rows = await tx.fetch(
+        _INSERT,
+        tx.org_id,
+        [each.id for each in new],
+        [each.sender for each in new],
+        *([getattr(each.content, name) for each in new] for name in _CHOSEN),
+    )
+    made = {row["id"]: _message(row) for row in rows}
+    return [made[each.id] for each in new]
 
 
 async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Message | None:
@@ -140,19 +171,30 @@ async def read(tx: Tx, id: UUID, *, lock: bool = False) -> Message | None:
     return None if row is None else _message(row)
 
 
+async def hold(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Message]:
+    """Those of these that there are, held against their sending until the transaction ends."""
+    return {row["id"]: _message(row) for row in await tx.fetch(_HOLD, tx.org_id, list(ids))}
+
+
 async def update(tx: Tx, id: UUID, content: Content) -> Message:
     """A locked, scheduled one's new content."""
     return _message(await tx.fetchrow(_UPDATE, tx.org_id, id, *_chosen(content)))
 
 
-async def end(tx: Tx, id: UUID, state: Stored, reason: str) -> Message:
-    """A locked one is cancelled or stopped."""
-    return _message(await tx.fetchrow(_END, tx.org_id, id, state, reason))
+async def end(tx: Tx, ends: Sequence[tuple[UUID, Stored, str]]) -> dict[UUID, Message]:
+    """Write what became of locked ones, and why."""
+    if not ends:
+        return {}
+    ids, states, reasons = zip(*ends, strict=True)
+    return {row["id"]: _message(row) for row in await tx.fetch(_END, tx.org_id, ids, states, reasons)}
 
 
-async def stop_steps(tx: Tx, pages: Sequence[UUID], reason: str) -> list[UUID]:
-    """Cancel what of their notifications waits; their ids. Those that an attempt is under way for are waited for and left."""
-    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, list(pages), reason)]
+async def stop_steps(tx: Tx, pages: Mapping[UUID, str]) -> list[UUID]:
+    """Cancel what of the notifications of these waits, each with its reason; their ids.
+
+    Those that an attempt is under way for are waited for and left.
+    """
+    return [row["id"] for row in await tx.fetch(_STOP, tx.org_id, list(pages), list(pages.values()))]
 
 
 async def steps(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[Step]]:

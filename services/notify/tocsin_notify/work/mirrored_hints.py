@@ -69,12 +69,14 @@ class MirroredHints:
         else:
             self.arm([Hint(id, 0.0, CRITICAL) for id in ids])
 
-    def message(self, id: UUID, delay: float) -> None:
+    def messages(self, due: Sequence[tuple[UUID, float]]) -> None:
         """See `Hints`."""
-        if delay <= 0 and self._release is not None:
+        later = due if self._release is None else [each for each in due if each[1] > 0]
+        if self._release is not None and len(later) < len(due):
             self._release()
-        else:
-            self.mirror.arm([self._copy(id, _EPOCH + timedelta(seconds=delay), NORMAL, message=True)], _EPOCH)
+        self.mirror.arm(
+            (self._copy(id, _EPOCH + timedelta(seconds=delay), NORMAL, message=True) for id, delay in later), _EPOCH
+        )
 
     async def later(self, after: tuple[datetime, UUID] | None) -> Chunk:
         """See Record."""

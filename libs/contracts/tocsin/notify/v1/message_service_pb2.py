@@ -26,11 +26,12 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tocsin.notify.v1 import notification_pb2 as tocsin_dot_notify_dot_v1_dot_notification__pb2
 from tocsin.type.v1 import access_pb2 as tocsin_dot_type_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/notify/v1/message_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"^\n\x07\x41\x64\x64ress\x12\x36\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01\"\x7f\n\tLocalTime\x12T\n\tdate_time\x18\x01 \x01(\tBA\xbaH>r<2:^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?$\x12\x1c\n\ttime_zone\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xe2\x06\n\x07Message\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x38\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12,\n\x07\x61\x64\x64ress\x18\x03 \x01(\x0b\x32\x19.tocsin.notify.v1.AddressH\x00\x12\x38\n\x04team\x18\x11 \x01(\tB(\xbaH%r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12@\n\x08schedule\x18\x12 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x19\n\x07subject\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x18\n\x04text\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x43\n\x05\x61\x62out\x18\x06 \x01(\tB4\xbaH1r,2*^(incidents|alerts)/[A-Za-z0-9._-]{1,128}$\xd8\x01\x01\x12\x34\n\x07urgency\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12-\n\tsend_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nlocal_time\x18\t \x01(\x0b\x32\x1b.tocsin.notify.v1.LocalTime\x12\x42\n\x0c\x65xpire_after\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x8a\x8a\x0f\x32\x02\x08\n\x12-\n\x05state\x18\x0b \x01(\x0e\x32\x1e.tocsin.notify.v1.MessageState\x12\x1e\n\x0cstate_reason\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06sender\x18\r \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x10 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06parent\x18\x13 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"i\n\x12SendMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07message\x18\x02 \x01(\x0b\x32\x19.tocsin.notify.v1.MessageB\x06\xbaH\x03\xc8\x01\x01\"A\n\x13SendMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\"B\n\x11GetMessageRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^messages/[0-9a-f-]{36}$\"\x8a\x01\n\x12GetMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x35\n\rnotifications\x18\x02 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x11\n\treceivers\x18\x03 \x03(\t\"\xd1\x01\n\x13ListMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x11\n\tscheduled\x18\x04 \x01(\x08\x12\x32\n\x06parent\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^messages/[0-9a-f-]{36}$\xd8\x01\x01\"\\\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x14UpdateMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07message\x18\x02 \x01(\x0b\x32\x19.tocsin.notify.v1.MessageB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x15UpdateMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\"f\n\x14\x43\x61ncelMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^messages/[0-9a-f-]{36}$\"T\n\x15\x43\x61ncelMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x0f\n\x07in_time\x18\x02 \x01(\x08*\xcf\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MESSAGE_STATE_SCHEDULED\x10\x01\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x02\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x03\x12\x1b\n\x17MESSAGE_STATE_CANCELLED\x10\x04\x12\x19\n\x15MESSAGE_STATE_SKIPPED\x10\x05\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x06\x32\xca\x04\n\x0eMessageService\x12n\n\x0bSendMessage\x12$.tocsin.notify.v1.SendMessageRequest\x1a%.tocsin.notify.v1.SendMessageResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12j\n\nGetMessage\x12#.tocsin.notify.v1.GetMessageRequest\x1a$.tocsin.notify.v1.GetMessageResponse\"\x11\xaa\xbb\x18\rmessages:read\x12p\n\x0cListMessages\x12%.tocsin.notify.v1.ListMessagesRequest\x1a&.tocsin.notify.v1.ListMessagesResponse\"\x11\xaa\xbb\x18\rmessages:read\x12t\n\rUpdateMessage\x12&.tocsin.notify.v1.UpdateMessageRequest\x1a\'.tocsin.notify.v1.UpdateMessageResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12t\n\rCancelMessage\x12&.tocsin.notify.v1.CancelMessageRequest\x1a\'.tocsin.notify.v1.CancelMessageResponse\"\x12\xaa\xbb\x18\x0emessages:writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tocsin/notify/v1/message_service.proto\x12\x10tocsin.notify.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a#tocsin/notify/v1/notification.proto\x1a\x1btocsin/type/v1/access.proto\"^\n\x07\x41\x64\x64ress\x12\x36\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x19.tocsin.notify.v1.ChannelB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1b\n\x07\x61\x64\x64ress\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xfe\x01\"\x7f\n\tLocalTime\x12T\n\tdate_time\x18\x01 \x01(\tBA\xbaH>r<2:^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?$\x12\x1c\n\ttime_zone\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xe2\x06\n\x07Message\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x38\n\x04user\x18\x02 \x01(\tB(\xbaH%r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12,\n\x07\x61\x64\x64ress\x18\x03 \x01(\x0b\x32\x19.tocsin.notify.v1.AddressH\x00\x12\x38\n\x04team\x18\x11 \x01(\tB(\xbaH%r#2!^teams/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12@\n\x08schedule\x18\x12 \x01(\tB,\xbaH)r\'2%^schedules/[a-z0-9][a-z0-9._-]{0,62}$H\x00\x12\x19\n\x07subject\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x18\n\x04text\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x43\n\x05\x61\x62out\x18\x06 \x01(\tB4\xbaH1r,2*^(incidents|alerts)/[A-Za-z0-9._-]{1,128}$\xd8\x01\x01\x12\x34\n\x07urgency\x18\x07 \x01(\x0e\x32\x19.tocsin.notify.v1.UrgencyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12-\n\tsend_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nlocal_time\x18\t \x01(\x0b\x32\x1b.tocsin.notify.v1.LocalTime\x12\x42\n\x0c\x65xpire_after\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x8a\x8a\x0f\x32\x02\x08\n\x12-\n\x05state\x18\x0b \x01(\x0e\x32\x1e.tocsin.notify.v1.MessageState\x12\x1e\n\x0cstate_reason\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x18\n\x06sender\x18\r \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x04\x65tag\x18\x10 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x06parent\x18\x13 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x42\x0b\n\x02to\x12\x05\xbaH\x02\x08\x01\"i\n\x12SendMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07message\x18\x02 \x01(\x0b\x32\x19.tocsin.notify.v1.MessageB\x06\xbaH\x03\xc8\x01\x01\"A\n\x13SendMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\"u\n\x18\x42\x61tchSendMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x38\n\x08messages\x18\x02 \x03(\x0b\x32\x19.tocsin.notify.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\"Q\n\x19\x42\x61tchSendMessagesResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.tocsin.notify.v1.SendMessageResult\"~\n\x11SendMessageResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x07message\x18\x02 \x01(\x0b\x32\x19.tocsin.notify.v1.MessageH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"B\n\x11GetMessageRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^messages/[0-9a-f-]{36}$\"\x8a\x01\n\x12GetMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x35\n\rnotifications\x18\x02 \x03(\x0b\x32\x1e.tocsin.notify.v1.Notification\x12\x11\n\treceivers\x18\x03 \x03(\t\"\xd1\x01\n\x13ListMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x39\n\x04user\x18\x03 \x01(\tB+\xbaH(r#2!^users/[a-z0-9][a-z0-9._-]{0,62}$\xd8\x01\x01\x12\x11\n\tscheduled\x18\x04 \x01(\x08\x12\x32\n\x06parent\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^messages/[0-9a-f-]{36}$\xd8\x01\x01\"\\\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x14UpdateMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x32\n\x07message\x18\x02 \x01(\x0b\x32\x19.tocsin.notify.v1.MessageB\x06\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x15UpdateMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\"f\n\x14\x43\x61ncelMessageRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x04name\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^messages/[0-9a-f-]{36}$\"T\n\x15\x43\x61ncelMessageResponse\x12*\n\x07message\x18\x01 \x01(\x0b\x32\x19.tocsin.notify.v1.Message\x12\x0f\n\x07in_time\x18\x02 \x01(\x08\"y\n\x1a\x42\x61tchCancelMessagesRequest\x12\x1f\n\nrequest_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12:\n\x05names\x18\x02 \x03(\tB+\xbaH(\x92\x01%\x08\x01\x10\xc8\x01\x18\x01\"\x1cr\x1a\x32\x18^messages/[0-9a-f-]{36}$\"U\n\x1b\x42\x61tchCancelMessagesResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.tocsin.notify.v1.CancelMessageResult\"\x90\x01\n\x13\x43\x61ncelMessageResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12<\n\tcancelled\x18\x02 \x01(\x0b\x32\'.tocsin.notify.v1.CancelMessageResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*\xcf\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MESSAGE_STATE_SCHEDULED\x10\x01\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x02\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x03\x12\x1b\n\x17MESSAGE_STATE_CANCELLED\x10\x04\x12\x19\n\x15MESSAGE_STATE_SKIPPED\x10\x05\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x06\x32\xd6\x06\n\x0eMessageService\x12n\n\x0bSendMessage\x12$.tocsin.notify.v1.SendMessageRequest\x1a%.tocsin.notify.v1.SendMessageResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12\x80\x01\n\x11\x42\x61tchSendMessages\x12*.tocsin.notify.v1.BatchSendMessagesRequest\x1a+.tocsin.notify.v1.BatchSendMessagesResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12j\n\nGetMessage\x12#.tocsin.notify.v1.GetMessageRequest\x1a$.tocsin.notify.v1.GetMessageResponse\"\x11\xaa\xbb\x18\rmessages:read\x12p\n\x0cListMessages\x12%.tocsin.notify.v1.ListMessagesRequest\x1a&.tocsin.notify.v1.ListMessagesResponse\"\x11\xaa\xbb\x18\rmessages:read\x12t\n\rUpdateMessage\x12&.tocsin.notify.v1.UpdateMessageRequest\x1a\'.tocsin.notify.v1.UpdateMessageResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12t\n\rCancelMessage\x12&.tocsin.notify.v1.CancelMessageRequest\x1a\'.tocsin.notify.v1.CancelMessageResponse\"\x12\xaa\xbb\x18\x0emessages:write\x12\x86\x01\n\x13\x42\x61tchCancelMessages\x12,.tocsin.notify.v1.BatchCancelMessagesRequest\x1a-.tocsin.notify.v1.BatchCancelMessagesResponse\"\x12\xaa\xbb\x18\x0emessages:writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -77,6 +78,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['message']._loaded_options = None
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['message']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_BATCHSENDMESSAGESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_BATCHSENDMESSAGESREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_BATCHSENDMESSAGESREQUEST'].fields_by_name['messages']._loaded_options = None
+  _globals['_BATCHSENDMESSAGESREQUEST'].fields_by_name['messages']._serialized_options = b'\272H\010\222\001\005\010\001\020\310\001'
   _globals['_GETMESSAGEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETMESSAGEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\034r\0322\030^messages/[0-9a-f-]{36}$'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -95,8 +100,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELMESSAGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CANCELMESSAGEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELMESSAGEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\034r\0322\030^messages/[0-9a-f-]{36}$'
+  _globals['_BATCHCANCELMESSAGESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_BATCHCANCELMESSAGESREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_BATCHCANCELMESSAGESREQUEST'].fields_by_name['names']._loaded_options = None
+  _globals['_BATCHCANCELMESSAGESREQUEST'].fields_by_name['names']._serialized_options = b'\272H(\222\001%\010\001\020\310\001\030\001\"\034r\0322\030^messages/[0-9a-f-]{36}$'
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['SendMessage']._serialized_options = b'\252\273\030\016messages:write'
+  _globals['_MESSAGESERVICE'].methods_by_name['BatchSendMessages']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['BatchSendMessages']._serialized_options = b'\252\273\030\016messages:write'
   _globals['_MESSAGESERVICE'].methods_by_name['GetMessage']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['GetMessage']._serialized_options = b'\252\273\030\rmessages:read'
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._loaded_options = None
@@ -105,34 +116,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGESERVICE'].methods_by_name['UpdateMessage']._serialized_options = b'\252\273\030\016messages:write'
   _globals['_MESSAGESERVICE'].methods_by_name['CancelMessage']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['CancelMessage']._serialized_options = b'\252\273\030\016messages:write'
-  _globals['_MESSAGESTATE']._serialized_start=2456
-  _globals['_MESSAGESTATE']._serialized_end=2663
-  _globals['_ADDRESS']._serialized_start=254
-  _globals['_ADDRESS']._serialized_end=348
-  _globals['_LOCALTIME']._serialized_start=350
-  _globals['_LOCALTIME']._serialized_end=477
-  _globals['_MESSAGE']._serialized_start=480
-  _globals['_MESSAGE']._serialized_end=1346
-  _globals['_SENDMESSAGEREQUEST']._serialized_start=1348
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=1453
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=1455
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=1520
-  _globals['_GETMESSAGEREQUEST']._serialized_start=1522
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1588
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1591
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1729
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1732
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1941
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1943
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2035
-  _globals['_UPDATEMESSAGEREQUEST']._serialized_start=2038
-  _globals['_UPDATEMESSAGEREQUEST']._serialized_end=2194
-  _globals['_UPDATEMESSAGERESPONSE']._serialized_start=2196
-  _globals['_UPDATEMESSAGERESPONSE']._serialized_end=2263
-  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2265
-  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2367
-  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2369
-  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2453
-  _globals['_MESSAGESERVICE']._serialized_start=2666
-  _globals['_MESSAGESERVICE']._serialized_end=3252
+  _globals['_MESSAGESERVICE'].methods_by_name['BatchCancelMessages']._loaded_options = None
+  _globals['_MESSAGESERVICE'].methods_by_name['BatchCancelMessages']._serialized_options = b'\252\273\030\016messages:write'
+  _globals['_MESSAGESTATE']._serialized_start=3168
+  _globals['_MESSAGESTATE']._serialized_end=3375
+  _globals['_ADDRESS']._serialized_start=279
+  _globals['_ADDRESS']._serialized_end=373
+  _globals['_LOCALTIME']._serialized_start=375
+  _globals['_LOCALTIME']._serialized_end=502
+  _globals['_MESSAGE']._serialized_start=505
+  _globals['_MESSAGE']._serialized_end=1371
+  _globals['_SENDMESSAGEREQUEST']._serialized_start=1373
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=1478
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=1480
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=1545
+  _globals['_BATCHSENDMESSAGESREQUEST']._serialized_start=1547
+  _globals['_BATCHSENDMESSAGESREQUEST']._serialized_end=1664
+  _globals['_BATCHSENDMESSAGESRESPONSE']._serialized_start=1666
+  _globals['_BATCHSENDMESSAGESRESPONSE']._serialized_end=1747
+  _globals['_SENDMESSAGERESULT']._serialized_start=1749
+  _globals['_SENDMESSAGERESULT']._serialized_end=1875
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1877
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1943
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1946
+  _globals['_GETMESSAGERESPONSE']._serialized_end=2084
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=2087
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=2296
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=2298
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2390
+  _globals['_UPDATEMESSAGEREQUEST']._serialized_start=2393
+  _globals['_UPDATEMESSAGEREQUEST']._serialized_end=2549
+  _globals['_UPDATEMESSAGERESPONSE']._serialized_start=2551
+  _globals['_UPDATEMESSAGERESPONSE']._serialized_end=2618
+  _globals['_CANCELMESSAGEREQUEST']._serialized_start=2620
+  _globals['_CANCELMESSAGEREQUEST']._serialized_end=2722
+  _globals['_CANCELMESSAGERESPONSE']._serialized_start=2724
+  _globals['_CANCELMESSAGERESPONSE']._serialized_end=2808
+  _globals['_BATCHCANCELMESSAGESREQUEST']._serialized_start=2810
+  _globals['_BATCHCANCELMESSAGESREQUEST']._serialized_end=2931
+  _globals['_BATCHCANCELMESSAGESRESPONSE']._serialized_start=2933
+  _globals['_BATCHCANCELMESSAGESRESPONSE']._serialized_end=3018
+  _globals['_CANCELMESSAGERESULT']._serialized_start=3021
+  _globals['_CANCELMESSAGERESULT']._serialized_end=3165
+  _globals['_MESSAGESERVICE']._serialized_start=3378
+  _globals['_MESSAGESERVICE']._serialized_end=4232
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,11 @@ class MessageServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageResponse.FromString,
                 _registered_method=True)
+        self.BatchSendMessages = channel.unary_unary(
+                '/tocsin.notify.v1.MessageService/BatchSendMessages',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesResponse.FromString,
+                _registered_method=True)
         self.GetMessage = channel.unary_unary(
                 '/tocsin.notify.v1.MessageService/GetMessage',
                 request_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.GetMessageRequest.SerializeToString,
@@ -68,6 +73,11 @@ class MessageServiceStub:
                 request_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageRequest.SerializeToString,
                 response_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageResponse.FromString,
                 _registered_method=True)
+        self.BatchCancelMessages = channel.unary_unary(
+                '/tocsin.notify.v1.MessageService/BatchCancelMessages',
+                request_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesRequest.SerializeToString,
+                response_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class MessageServiceServicer:
@@ -87,7 +97,17 @@ class MessageServiceServicer:
 
         A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
         not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchSendMessages(self, request, context):
+        """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
+
+        A request with a message that breaks a rule of its fields is refused as a whole. Idempotent by `request_id`. Reasons of the call
+        itself: `INVALID_FIELD`, `SERVICE_UNAVAILABLE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +143,17 @@ class MessageServiceServicer:
         """Cancels a message, and says whether it was in time.
 
         In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent.
+        Reasons: `MESSAGE_NOT_FOUND`, `OVERLOADED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCancelMessages(self, request, context):
+        """Cancels up to 200 messages as CancelMessage does, with an answer for each in the same order: one failure does not fail the others.
+
+        Idempotent by `request_id`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +166,11 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.SendMessage,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageResponse.SerializeToString,
+            ),
+            'BatchSendMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSendMessages,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesResponse.SerializeToString,
             ),
             'GetMessage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMessage,
@@ -156,6 +191,11 @@ def add_MessageServiceServicer_to_server(servicer, server):
                     servicer.CancelMessage,
                     request_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageRequest.FromString,
                     response_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageResponse.SerializeToString,
+            ),
+            'BatchCancelMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCancelMessages,
+                    request_deserializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesRequest.FromString,
+                    response_serializer=tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -194,6 +234,33 @@ class MessageService:
             '/tocsin.notify.v1.MessageService/SendMessage',
             tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_message__service__pb2.SendMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSendMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.MessageService/BatchSendMessages',
+            tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchSendMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -302,6 +369,33 @@ class MessageService:
             '/tocsin.notify.v1.MessageService/CancelMessage',
             tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageRequest.SerializeToString,
             tocsin_dot_notify_dot_v1_dot_message__service__pb2.CancelMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCancelMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.notify.v1.MessageService/BatchCancelMessages',
+            tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesRequest.SerializeToString,
+            tocsin_dot_notify_dot_v1_dot_message__service__pb2.BatchCancelMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

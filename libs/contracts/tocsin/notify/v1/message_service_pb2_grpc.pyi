@@ -47,7 +47,13 @@ class MessageServiceStub:
 
     A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
     not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+    """
+    BatchSendMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.BatchSendMessagesRequest, _message_service_pb2.BatchSendMessagesResponse]
+    """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
+
+    A request with a message that breaks a rule of its fields is refused as a whole. Idempotent by `request_id`. Reasons of the call
+    itself: `INVALID_FIELD`, `SERVICE_UNAVAILABLE`.
     """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]
     """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
@@ -67,7 +73,13 @@ class MessageServiceStub:
     """Cancels a message, and says whether it was in time.
 
     In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent.
+    Reasons: `MESSAGE_NOT_FOUND`, `OVERLOADED`.
+    """
+    BatchCancelMessages: _grpc.UnaryUnaryMultiCallable[_message_service_pb2.BatchCancelMessagesRequest, _message_service_pb2.BatchCancelMessagesResponse]
+    """Cancels up to 200 messages as CancelMessage does, with an answer for each in the same order: one failure does not fail the others.
+
+    Idempotent by `request_id`.
     """
 
 @_typing.type_check_only
@@ -89,7 +101,13 @@ class MessageServiceAsyncStub(MessageServiceStub):
 
     A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
     not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+    `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+    """
+    BatchSendMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.BatchSendMessagesRequest, _message_service_pb2.BatchSendMessagesResponse]  # type: ignore[assignment]
+    """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
+
+    A request with a message that breaks a rule of its fields is refused as a whole. Idempotent by `request_id`. Reasons of the call
+    itself: `INVALID_FIELD`, `SERVICE_UNAVAILABLE`.
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_message_service_pb2.GetMessageRequest, _message_service_pb2.GetMessageResponse]  # type: ignore[assignment]
     """Reads one message with its notifications and their attempts. Those of a group message belong to the messages that ListMessages lists
@@ -109,7 +127,13 @@ class MessageServiceAsyncStub(MessageServiceStub):
     """Cancels a message, and says whether it was in time.
 
     In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+    waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent.
+    Reasons: `MESSAGE_NOT_FOUND`, `OVERLOADED`.
+    """
+    BatchCancelMessages: _aio.UnaryUnaryMultiCallable[_message_service_pb2.BatchCancelMessagesRequest, _message_service_pb2.BatchCancelMessagesResponse]  # type: ignore[assignment]
+    """Cancels up to 200 messages as CancelMessage does, with an answer for each in the same order: one failure does not fail the others.
+
+    Idempotent by `request_id`.
     """
 
 class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,7 +158,19 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A message to a user is refused when no contact method of the user could carry it now, and one to a team or a schedule when that does
         not exist. Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `CONTACT_METHOD_NOT_FOUND`, `NOT_VERIFIED`, `TEAM_NOT_FOUND`,
-        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `SERVICE_UNAVAILABLE`.
+        `SCHEDULE_NOT_FOUND`, `RATE_LIMITED`, `LIMIT_REACHED`, `OVERLOADED`, `SERVICE_UNAVAILABLE`.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchSendMessages(
+        self,
+        request: _message_service_pb2.BatchSendMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.BatchSendMessagesResponse, _abc.Awaitable[_message_service_pb2.BatchSendMessagesResponse]]:
+        """Sends up to 200 messages, with an answer for each in the same order: one failure does not fail the others.
+
+        A request with a message that breaks a rule of its fields is refused as a whole. Idempotent by `request_id`. Reasons of the call
+        itself: `INVALID_FIELD`, `SERVICE_UNAVAILABLE`.
         """
 
     @_abc_1.abstractmethod
@@ -178,7 +214,19 @@ class MessageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels a message, and says whether it was in time.
 
         In time means: no attempt to send it has begun, and none will. Too late means that an attempt has begun; what of the message still
-        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent. Reasons: `MESSAGE_NOT_FOUND`.
+        waits for another attempt is not tried again. Of a group message, all messages that it became are cancelled. Idempotent.
+        Reasons: `MESSAGE_NOT_FOUND`, `OVERLOADED`.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCancelMessages(
+        self,
+        request: _message_service_pb2.BatchCancelMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_message_service_pb2.BatchCancelMessagesResponse, _abc.Awaitable[_message_service_pb2.BatchCancelMessagesResponse]]:
+        """Cancels up to 200 messages as CancelMessage does, with an answer for each in the same order: one failure does not fail the others.
+
+        Idempotent by `request_id`.
         """
 
 def add_MessageServiceServicer_to_server(servicer: MessageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,7 @@
 
 from alembic import op
 from tocsin_kit.db.migrations import (
+    audit_entries_table,
     create_app_now,
     enable_row_security,
     outbox_table,
@@ -21,6 +22,7 @@ def upgrade() -> None:
     outbox_turns(op)
     requests_table(op)
     tenant_limits_table(op)
+    audit_entries_table(op)
     run_script(
         op,
         """
@@ -33,4 +35,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE widgets, outbox, requests, tenant_limits")
+    op.execute("DROP TABLE widgets, outbox, requests, tenant_limits, audit_entries")

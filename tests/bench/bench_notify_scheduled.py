@@ -110,7 +110,9 @@ async def calls(channel: grpc.aio.Channel) -> None:
         report(f"notify.messages_{name}: processor time of a call", cpu, "ms", least_cpu, cpu / least_cpu)
     for name, call in (("scheduled", schedule_batch), ("cancelled", cancel_batch)):
         rate, cpu = await repeated(call, CALLS // BATCH, BATCHES_AT_ONCE)
-        report(f"notify.messages_{name} in batches of {BATCH}", rate * BATCH, "messages/s", WANTED, rate * BATCH / WANTED)
+        report(
+            f"notify.messages_{name} in batches of {BATCH}", rate * BATCH, "messages/s", WANTED, rate * BATCH / WANTED
+        )
         report(f"notify.messages_{name} in batches: processor time of one", cpu / BATCH, "ms", 1.0, cpu / BATCH)
 
 

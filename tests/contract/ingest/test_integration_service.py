@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
+from tocsin.ingest.v1.alert_service_pb2 import ListAlertsRequest
 from tocsin.ingest.v1.integration_service_pb2 import (
     CreateIntegrationRequest,
     DeleteIntegrationRequest,
@@ -24,6 +25,7 @@ from tocsin.ingest.v1.integration_service_pb2 import (
     TriggerThreshold,
     UpdateIntegrationRequest,
 )
+from tocsin_ingest.app.own_alerts import REFUSED
 from tocsin_kit.errors import TocsinError, from_rpc_error
 from tocsin_testkit.busy import within
 
@@ -120,6 +122,9 @@ async def test_a_key_with_a_lifetime_says_when_it_ends_and_ends_then(ingest: Ing
         ended = "UPDATE integration_keys SET expire_time = app_now() - interval '1 second' WHERE org_id = $1"
         await tx.execute(ended, org)
     assert await stops(ingest, made.key)
+    # Nobody else would see that its alerts are refused: its sender alone is told.
+    [words] = await told(ingest, org)
+    assert "has expired" in words
     for lifetime in (hour, None):
         rotated = await ingest.integrations.RotateIntegrationKey(
             RotateIntegrationKeyRequest(name=shown.name, key_lifetime=lifetime), metadata=bearer(org)
@@ -132,6 +137,20 @@ async def test_a_key_with_a_lifetime_says_when_it_ends_and_ends_then(ingest: Ing
         )
     )
     assert error.fields[0].field == "key_lifetime"
+
+
+async def told(ingest: Ingest, org: str) -> list[str]:
+    """What the people of its integrations hear of refused alerts."""
+    listed = await ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(org))
+    return [each.summary for each in listed.alerts if each.dedup_key == REFUSED]
+
+
+async def test_an_old_key_tells_nobody_while_another_works(ingest: Ingest) -> None:
+    org = new_org()
+    name, first = await ingest.integration(org)
+    await ingest.integrations.RotateIntegrationKey(RotateIntegrationKeyRequest(name=name), metadata=bearer(org))
+    assert await stops(ingest, first)
+    assert await told(ingest, org) == []
 
 
 async def test_a_deleted_integrations_key_stops_on_every_replica(database_url: str, escalation: FakeEscalation) -> None:

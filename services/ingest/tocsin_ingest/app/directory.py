@@ -5,8 +5,9 @@ A rotated or deleted key, a deleted integration, changed rules, source ranges an
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
@@ -44,6 +45,7 @@ KEY_PREFIX: Final = "tik_"
 _KEY: Final = re.compile(KEY_PREFIX + rf"[A-Za-z0-9_-]{{{CHARACTERS}}}")
 SCOPES: Final = frozenset(("alerts:write",))
 _UNKNOWN_KEY: Final = "the integration key was never made, was rotated, or its integration is deleted"
+_EXPIRED_KEY: Final = "the key of {name} has expired, and it has no other; RotateIntegrationKey makes one"
 _SIZE: Final = 10_000
 _MOST_LOOKUPS: Final = 1000
 """Keys that one query looks up: those that came while the query before it ran."""
@@ -121,6 +123,7 @@ class Directory:
         self._compiled: dict[tuple[str, str], Routing] = {}
         self._silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
         self._other_silences: dict[str, tuple[list[MatchersRow], tuple[Silence, ...]]] = {}
+        self._expired: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self._cut: dict[tuple[str, str], Version | None] = {}
         self._cut_silences: dict[str, tuple[Silence, ...]] = {}
 
@@ -135,6 +138,22 @@ class Directory:
         if not _KEY.fullmatch(token):
             raise invalid_credential(_UNKNOWN_KEY)
         return await self._keys.get(key_hash(token))
+
+    async def holder_of(self, row: KeyRow | None, unknown: str) -> Principal:
+        """Whom a key stands for. Raises CREDENTIAL_INVALID, with `unknown` for one that was not found."""
+        if row is None:
+            raise invalid_credential(unknown)
+        principal = principal_of(row)
+        if row.remaining is not None and row.remaining <= timedelta(0):
+            error = invalid_credential(_EXPIRED_KEY.format(name=principal.subject))
+            if self._expired is not None:
+                await self._expired(principal, error)
+            raise error
+        return principal
+
+    def watch_expired(self, told: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
+        """`told` is awaited when a key is used that has expired, and none of its integration works any more."""
+        self._expired = told
 
     async def routing(self, org_id: str, integration_id: str) -> Routing:
         """The integration's rules and the tenant's silences. Raises INTEGRATION_NOT_FOUND."""
@@ -195,10 +214,7 @@ class Directory:
 
     async def _find_key(self, digest: bytes) -> Principal:
         """Raises CREDENTIAL_INVALID. What is raised is not kept: wrong keys push no right ones out."""
-        row = await self._lookups.submit(digest)
-        if row is None:
-            raise invalid_credential(_UNKNOWN_KEY)
-        return principal_of(row)
+        return await self.holder_of(await self._lookups.submit(digest), _UNKNOWN_KEY)
 
     async def _find_keys(self, digests: list[bytes]) -> list[KeyRow | None]:
         # The tenant is what the key tells, so it cannot be known before.

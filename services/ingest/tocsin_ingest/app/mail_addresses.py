@@ -14,7 +14,7 @@ from tocsin_kit.db.pool import Database
 from tocsin_kit.fresh_cache import FreshCache
 from tocsin_kit.keys.secret import key_hash
 
-from tocsin_ingest.app.directory import TTL, principal_of
+from tocsin_ingest.app.directory import TTL, Directory
 from tocsin_ingest.store import integrations
 
 _BYTES: Final = 20
@@ -37,8 +37,9 @@ def address_of(key: str, domain: str) -> str:
 class MailAddresses:
     """Whom mails are for, at most `TTL` seconds old."""
 
-    def __init__(self, database: Database, *, ttl: float = TTL) -> None:
+    def __init__(self, database: Database, directory: Directory, *, ttl: float = TTL) -> None:
         self._database = database
+        self._directory = directory
         self._known: FreshCache[bytes, Principal] = FreshCache(self._find, ttl=ttl, size=_SIZE)
 
     async def authenticate(self, token: str) -> Principal:
@@ -53,6 +54,4 @@ class MailAddresses:
         # The tenant is what the address tells, so it cannot be known before.
         async with self._database.system() as tx:
             row = await integrations.find_mail_address(tx, digest)
-        if row is None:
-            raise invalid_credential(_UNKNOWN)
-        return principal_of(row)
+        return await self._directory.holder_of(row, _UNKNOWN)

@@ -12,6 +12,7 @@ from typing import Final
 from tocsin.ingest.v1.alert_pb2 import ALERT_ACTION_TRIGGER, AlertInput
 from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin.type.v1.severity_pb2 import SEVERITY_ERROR
+from tocsin_kit.auth import Principal
 from tocsin_kit.db.pool import Database
 from tocsin_kit.errors import TocsinError
 from tocsin_kit.logging import get_logger
@@ -26,6 +27,7 @@ _log = get_logger(__name__)
 _LOOK_EVERY: Final = 10.0
 """Seconds between two looks at the database for one integration; what is refused meanwhile is added up."""
 _SIZE: Final = 10_000
+_EXPIRED: Final = "expired_key"
 _SUMMARY: Final = 1000
 
 
@@ -44,6 +46,12 @@ class Refusals:
     def count(self, form: str, error: TocsinError, number: int = 1) -> None:
         """`number` alerts of unknown senders were refused."""
         self._metrics.refused.labels(form, error.reason_name).inc(number)
+
+    async def key_expired(self, principal: Principal, error: TocsinError) -> None:
+        """An integration of which no key works any more is told as one whose alerts are refused. Counts looks at the key, which
+        are fewer than its alerts.
+        """
+        await self.tell(Sender.of(principal), _EXPIRED, 1, error)
 
     async def tell(self, sender: Sender, form: str, number: int, error: TocsinError) -> None:
         """`number` alerts of this sender were refused for good, the first of them with `error`.

@@ -75,7 +75,7 @@ class MailReceiver:
         self._credentials = credentials
         self._budgets = budgets
         self._refusals = refusals
-        self._addresses = MailAddresses(database)
+        self._addresses = MailAddresses(database, directory)
         self._readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
 
     def close(self) -> None:

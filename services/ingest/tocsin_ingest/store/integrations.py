@@ -51,7 +51,7 @@ class IntegrationRow:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """Whom a key belongs to, and how long it still works (None: for good)."""
+    """Whom a key belongs to, and how long it still works (None: for good; below zero: no key of its integration works any more)."""
 
     org_id: str
     integration_id: str
@@ -71,6 +71,11 @@ _KEY_EXPIRE_TIME: Final[sa.ColumnElement[datetime]] = sa.literal_column(
   AND integration_keys.integration_id = integrations.integration_id
   ORDER BY integration_keys.create_time DESC LIMIT 1)"""
 )
+# Works, or is over while no other key of its integration works: then its people must hear of what it is refused.
+_NOT_REPLACED: Final = """(expire_time IS NULL OR expire_time > app_now() OR NOT EXISTS (
+          SELECT FROM integration_keys AS other
+          WHERE other.org_id = integration_keys.org_id AND other.integration_id = integration_keys.integration_id
+            AND (other.expire_time IS NULL OR other.expire_time > app_now())))"""
 _MINE: Final = integrations.c.org_id == param("org_id")
 _ONE: Final = sa.and_(_MINE, integrations.c.integration_id == param("integration_id"))
 _WRITABLE: Final = params_of(
@@ -198,11 +203,11 @@ async def retire_keys(tx: Tx, integration_id: str, grace: timedelta) -> None:
 
 
 async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
-    """Whose keys they are, among all tenants'; without those that are unknown, retired or whose integration is gone."""
+    """Whose keys they are, among all tenants'; without those that are unknown, replaced or whose integration is gone."""
     rows = await tx.fetch(
-        """SELECT key_hash, org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
+        f"""SELECT key_hash, org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
         FROM integration_keys JOIN integrations USING (org_id, integration_id)
-        WHERE key_hash = ANY($1) AND (expire_time IS NULL OR expire_time > app_now())""",
+        WHERE key_hash = ANY($1) AND {_NOT_REPLACED}""",
         digests,
     )
     return {row["key_hash"]: _key_row(row) for row in rows}
@@ -211,9 +216,9 @@ async def find_keys(tx: Tx, digests: Sequence[bytes]) -> dict[bytes, KeyRow]:
 async def find_mail_address(tx: Tx, digest: bytes) -> KeyRow | None:
     """Whose key the mail address was made of, among all tenants'; None as `find_keys`."""
     row = await tx.fetchrow(
-        """SELECT org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
+        f"""SELECT org_id, integration_id, expire_time - app_now() AS remaining, source_ranges
         FROM integration_keys JOIN integrations USING (org_id, integration_id)
-        WHERE mail_hash = $1 AND (expire_time IS NULL OR expire_time > app_now())""",
+        WHERE mail_hash = $1 AND {_NOT_REPLACED}""",
         digest,
     )
     return None if row is None else _key_row(row)

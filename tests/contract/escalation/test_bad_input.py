@@ -26,6 +26,7 @@ ANA = target_pb2.Target(user="users/ana")
 LEVEL = pp.Level(targets=[ANA], timeout=Duration(seconds=60))
 OFFICE = sp.Window(days=[sp.WEEKDAY_MONDAY], start="09:00", end="17:00")
 WEEKS = sp.Window(days=[sp.WEEKDAY_MONDAY], start="09:00", end="17:00", end_days_later=7)
+LOW = pp.UrgencyRule(urgency=pp.PAGE_URGENCY_LOW)
 IN_TURN = pp.LEVEL_MODE_IN_TURN
 FAR = Timestamp(seconds=4102444800)
 NEVER = Timestamp(seconds=1 << 50)
@@ -79,6 +80,22 @@ def policy(**fields: Any) -> pp.CreatePolicyRequest:
         (policy(levels=[level(condition=when(windows=[]))]), "policy.levels[0].condition.time_zone"),
         (policy(levels=[level(condition=when(windows=[OFFICE] * 11))]), "policy.levels[0].condition.windows"),
         (policy(levels=[level(condition=when(windows=[WEEKS]))]), "policy.levels[0].condition.windows[0]"),
+        (policy(urgency_rules=[pp.UrgencyRule()]), "policy.urgency_rules[0].urgency"),
+        (policy(urgency_rules=[pp.UrgencyRule(urgency=cast(Any, 9))]), "policy.urgency_rules[0].urgency"),
+        (policy(urgency_rules=[LOW] * 11), "policy.urgency_rules"),
+        (
+            policy(urgency_rules=[LOW, pp.UrgencyRule(urgency=LOW.urgency, condition=when(time_zone="Mars"))]),
+            "policy.urgency_rules[1].condition.time_zone",
+        ),
+        (
+            policy(urgency_rules=[pp.UrgencyRule(urgency=LOW.urgency, condition=pp.LevelCondition())]),
+            "policy.urgency_rules[0].condition",
+        ),
+        (
+            policy(urgency_rules=[pp.UrgencyRule(urgency=LOW.urgency, condition=when(windows=[WEEKS]))]),
+            "policy.urgency_rules[0].condition.windows[0]",
+        ),
+        (policy(urgency_rules=[pp.UrgencyRule(urgency=pp.PAGE_URGENCY_DEFERRED)]), "policy.urgency_rules[0].urgency"),
         (policy(next_policy="night"), "policy.next_policy"),
         (pp.CreatePolicyRequest(policy_id="me", policy=policy(next_policy="policies/me").policy), "policy.next_policy"),
         (policy(unresolved_after=Duration(seconds=60)), "policy.unresolved_target"),

@@ -12,6 +12,7 @@ from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
+from tocsin_escalation.domain.deferring import deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -35,7 +36,9 @@ from tocsin_escalation.domain.events import (
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
+from tocsin_escalation.domain.schedules.model import Window
 from tocsin_escalation.domain.turns import holder, taken
+from tocsin_escalation.domain.urgencies import Urgency, UrgencyRule, urgency_at
 
 from tests.rounds import examples
 from tests.unit.escalation.people import NOON, level, policy, schedule, team, user
@@ -43,6 +46,12 @@ from tests.unit.escalation.people import NOON, level, policy, schedule, team, us
 PEOPLE = ("ana", "ben", "cem")
 TARGETS = st.sampled_from(
     [*map(user, PEOPLE), user("gone"), team("core"), team("empty"), *map(schedule, ("web", "far", "quiet"))]
+)
+RESTS = (
+    UrgencyRule(
+        Urgency.DEFERRED,
+        Condition((3, 4), tuple(Window(frozenset(range(7)), 60 * at, 30) for at in (12, 14, 15)), "UTC"),
+    ),
 )
 LEVELS = st.builds(
     lambda t, m, in_turn, share, condition: replace(
@@ -58,7 +67,7 @@ LEVELS = st.builds(
     st.sampled_from([ALWAYS, ALWAYS, Condition((1, 2)), Condition((3, 4))]),
 )
 POLICIES = st.builds(
-    lambda levels, repeats, fallback, ack, raise_, gap, following: policy(
+    lambda levels, repeats, fallback, ack, raise_, gap, following, rules: policy(
         *levels,
         repeat_count=repeats,
         fallback_target=fallback,
@@ -66,6 +75,7 @@ POLICIES = st.builds(
         page_raised_urgency=raise_,
         on_gap=gap,
         next_policy=following,
+        urgency_rules=rules,
     ),
     st.lists(LEVELS, min_size=1, max_size=4),
     st.integers(0, 2),
@@ -74,6 +84,7 @@ POLICIES = st.builds(
     st.booleans(),
     st.sampled_from(GapChoice),
     st.sampled_from(["", "", "ring", "gone"]),
+    st.sampled_from([(), (), RESTS, (UrgencyRule(Urgency.HIGH, Condition((4,))), *RESTS)]),
 )
 RING = replace(policy(level(user("ana"), minutes=1), next_policy="ring"), id="ring")
 GAP = OnCall((), "web has a gap", True, NOON + timedelta(hours=1), ("cem",))
@@ -226,7 +237,12 @@ class Life(RuleBasedStateMachine):
             each.condition.holds(severity, self.now) and not each.condition.holds(was, self.now)
             for each in before.policy.levels[: before.level]
         )
-        urgent = before.policy is not None and before.policy.page_raised_urgency and severity <= 2 < was
+        rules = before.policy.urgency_rules if before.policy else ()
+        rises = Urgency.HIGH is urgency_at(rules, severity, self.now) is not urgency_at(rules, was, self.now)
+        urgent = before.policy is not None and before.policy.page_raised_urgency and rises
+        if worse and waits_to_begin(before) and deferred(self.run, self.now) is None:
+            assert self.run.generation == before.generation + self.run.handed_on - before.handed_on
+            return
         raised = worse and (urgent or passed)
         if not raised or before.state in (State.ACKNOWLEDGED, State.SNOOZED, State.MERGED):
             assert self.paged.total() == pages, (

@@ -22,6 +22,7 @@ _LEVELS: Final = (
     NoteKind.LEVEL_SKIPPED,
     NoteKind.LEVEL_PASSED,
     NoteKind.LEVEL_HELD,
+    NoteKind.LEVEL_DEFERRED,
 )
 _ENDS: Final = (NoteKind.REPEATED, NoteKind.HANDED_ON, NoteKind.EXHAUSTED)
 

@@ -16,7 +16,7 @@ from tocsin_escalation.app.foresee import People
 from tocsin_escalation.app.reach import Reaching
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation
-from tocsin_escalation.domain.explain import explain
+from tocsin_escalation.domain.explain import STARTS, explain
 from tocsin_escalation.domain.explanation import Away, Case, Contact, Explanation, Happened
 from tocsin_escalation.domain.policy import TargetKind
 from tocsin_escalation.domain.schedules.clock import minute_of
@@ -108,9 +108,8 @@ def _happened(entry: Entry) -> Happened:
 def _segments(run: Escalation, happened: Sequence[Happened], there: People) -> dict[tuple[str, int], Segment]:
     """Who was on call in the schedules of a level when it began."""
     levels = run.policy.levels if run.policy else ()
-    starts = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD, NoteKind.LEVEL_PASSED)
     found: dict[tuple[str, int], Segment] = {}
-    for entry in [entry for entry in happened if entry.kind in starts][-_MOST_LOOKED_UP:]:
+    for entry in [entry for entry in happened if entry.kind in STARTS][-_MOST_LOOKED_UP:]:
         for target in levels[entry.level - 1].targets if 0 < entry.level <= len(levels) else ():
             schedule = there.schedules.get(target.id) if target.kind is TargetKind.SCHEDULE else None
             if schedule is not None:

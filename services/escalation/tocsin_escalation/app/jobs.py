@@ -20,6 +20,11 @@ TYPES = {
     PageType.URGENCY_RAISED: notification_pb2.NOTIFICATION_TYPE_URGENCY_RAISED,
     PageType.RESOLUTION: notification_pb2.NOTIFICATION_TYPE_RESOLUTION,
 }
+_URGENCIES: Final = {
+    None: notification_pb2.URGENCY_UNSPECIFIED,
+    True: notification_pb2.URGENCY_HIGH,
+    False: notification_pb2.URGENCY_LOW,
+}
 
 
 def notification_job(run: Escalation, page: Page) -> notification_pb2.NotificationJob:
@@ -43,6 +48,7 @@ def notification_job(run: Escalation, page: Page) -> notification_pb2.Notificati
         ordered_links=[notification_pb2.NotificationLink(href=href, text=text) for href, text in run.facts.links],
         alert_count=run.facts.alert_count,
         policy=f"policies/{run.policy.id}" if run.policy else "",
+        urgency=_URGENCIES[page.urgent],
     )
 
 

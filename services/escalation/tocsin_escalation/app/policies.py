@@ -9,11 +9,12 @@ from tocsin_kit.errors import TocsinError, invalid, not_found
 from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
-from tocsin_escalation.domain.conditions import ALWAYS
+from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES
 from tocsin_escalation.domain.policy import GapChoice, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import too_much_together
 from tocsin_escalation.domain.schedules.versions import current
 from tocsin_escalation.domain.schedules.work import coming
+from tocsin_escalation.domain.urgencies import deferral
 from tocsin_escalation.store import policies, schedules
 from tocsin_escalation.store.policies import PolicyRow
 
@@ -79,6 +80,7 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
                 f"{at}.levels[{number}].turn_timeout",
                 "must be shorter than the level's timeout, within which people have turns",
             )
+    await _check_urgency(tx, policy, at)
     named = [
         (f"{at}.levels[{number}].targets[{position}]", target)
         for number, level in enumerate(policy.levels)
@@ -105,6 +107,24 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
     named_before = set(kept.schedules()) if kept else set[str]()
     if not set(policy.schedules()) <= named_before:
         await _afford(tx, policy, at)
+
+
+async def _check_urgency(tx: Tx, policy: Policy, at: str) -> None:
+    """An incident must not wait for ever."""
+    for number, rule in enumerate(policy.urgency_rules):
+        problem = None if rule.condition is ALWAYS else rule.condition.problem()
+        if problem:
+            raise invalid(f"{at}.urgency_rules[{number}].condition{problem[0]}", problem[1])
+    if not policy.urgency_rules:
+        return
+    now = await tx.now()
+    for severity, word in SEVERITIES.items():
+        found = deferral(policy.urgency_rules, severity, now)
+        if found is not None and found.until is None:
+            text = (
+                f"defers incidents of severity {word} for ever: give its condition windows, outside of which they page"
+            )
+            raise invalid(f"{at}.urgency_rules[{found.rule - 1}].urgency", text)
 
 
 async def _afford(tx: Tx, policy: Policy, at: str) -> None:

@@ -7,13 +7,14 @@ from tocsin_escalation.domain.chain import chain
 from tocsin_escalation.domain.events import Started
 from tocsin_escalation.domain.gaps import comes_on
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
+from tocsin_escalation.domain.urgencies import deferral
 
 
-def _may_page(policy: Policy, level: Level, directory: Directory) -> bool:
+def _may_page(policy: Policy, level: Level, directory: Directory, *, waits: bool) -> bool:
     """Somebody, once the level's condition holds: those on it, whoever comes on call after a gap, or the target for gaps."""
     if directory.resolve(level.targets):
         return True
-    if policy.on_gap is GapChoice.HOLD:
+    if policy.on_gap is GapChoice.HOLD or waits:
         return comes_on(level.targets, directory) is not None
     target = policy.fallback_target
     instead = policy.on_gap is GapChoice.FALLBACK and target is not None and directory.resolve([target])
@@ -21,19 +22,23 @@ def _may_page(policy: Policy, level: Level, directory: Directory) -> bool:
 
 
 def _why_not(policies: Sequence[Policy], severity: int, now: datetime, directory: Directory) -> str:
-    """Why the first of these policies, which hand on to each other, pages nobody for such an incident now; empty when it does.
+    """Why the first of these policies, which hand on to each other, pages nobody for such an incident once it begins;
+    empty when it does.
 
     Empty as well when no level is for the severity at any time: that is how it was meant.
     """
     last = policies[-1].fallback_target
     if last is not None and directory.resolve([last]):
         return ""
+    rules = policies[0].urgency_rules
+    wait = deferral(rules, severity, now) if rules else None
+    begins, waits = wait.until or now if wait else now, wait is not None
     levels = [(policy, level) for policy in policies for level in policy.levels]
     meant = [(policy, level) for policy, level in levels if level.condition.is_for(severity)]
-    if not meant and any(_may_page(policy, level, directory) for policy, level in levels):
+    if not meant and any(_may_page(policy, level, directory, waits=waits) for policy, level in levels):
         return ""
-    paging = [level for policy, level in meant if _may_page(policy, level, directory)]
-    if any(level.condition.holds(severity, now) for level in paging):
+    paging = [level for policy, level in meant if _may_page(policy, level, directory, waits=waits)]
+    if any(level.condition.holds(severity, begins) for level in paging):
         return ""
     if paging:
         return "has no level that pages anybody for it at this time"

@@ -12,6 +12,7 @@ from typing import assert_never
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, Refusal, StopPages
+from tocsin_escalation.domain.deferring import defer, deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, State, Timer, TimerKind, changed
 from tocsin_escalation.domain.events import (
     Acknowledged,
@@ -198,6 +199,9 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
         return start_level(run, run.level, timer.due_time, now, directory, timer_id, lateness_ms=late, wanted=True)
     run = replace(run, timer=None)
     match timer.kind:
+        case TimerKind.DEFERRED:
+            level = run.level + (timer.level_end is not None)
+            return start_level(run, level, timer.due_time, now, directory, timer_id, lateness_ms=late, urged=True)
         case TimerKind.ACK_TIMEOUT:
             note = Note(
                 NoteKind.ACK_TIMED_OUT,
@@ -220,6 +224,9 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
 def _end_turn(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision:
+    if (until := deferred(run, now)) is not None:
+        # Its pages of the morning are others than those that it has made: the level begins anew then.
+        return defer(next_generation(run), run.level, until, timer_id)
     missed = f"users/{holder(replace(run, timer=timer))} has not answered in time"
     moved = next_turn(run, timer, missed, timer.due_time, now, directory, timer_id)
     if moved is not None:
@@ -262,16 +269,17 @@ def _snooze(run: Escalation, event: Snoozed, now: datetime, timer_id: UUID) -> D
 def _escalate(run: Escalation, event: Escalated, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
     actor, level = event.actor, event.level
     last = len(run.policy.levels) if run.policy else 0
-    wanted = level or (1 if run.state is State.EXHAUSTED else run.level + 1)
+    reached = run.level - waits_to_begin(run)
+    wanted = level or (1 if run.state is State.EXHAUSTED else reached + 1)
     if level > last:
         return Decision(run, refusal=Refusal.LEVEL_UNKNOWN)
-    if wanted > last or (run.state is not State.EXHAUSTED and wanted <= run.level):
+    if wanted > last or (run.state is not State.EXHAUSTED and wanted <= reached):
         return Decision(run, refusal=Refusal.NO_NEXT_LEVEL)
     bumped = _let_go(next_generation(run))
     if run.state is State.EXHAUSTED:
         bumped = replace(bumped, repeat=run.repeat + 1)
     note = Note(NoteKind.ESCALATED, actor, f"escalated to level {wanted} by {actor}{_by(event)}", wanted)
-    started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0)
+    started = start_level(bumped, wanted, now, now, directory, timer_id, wanted=level > 0, urged=True)
     pages = any(isinstance(command, Page) for command in started.commands)
     if not level and not pages and started.next.state is State.EXHAUSTED:
         # Otherwise the incident would be exhausted by a command that succeeds, and nobody would be paged any more.
@@ -296,7 +304,7 @@ def _reassign(run: Escalation, event: Reassigned, now: datetime, directory: Dire
         skipped = Note(NoteKind.LEVEL_SKIPPED, "", nobody, run.level)
         started = start_level(bumped, max(run.level, 1), now, now, directory, timer_id, wanted=run.level > 0)
         return Decision(started.next, (stop, *started.commands), (note, skipped, *started.notes))
-    paged = page_users(bumped, users, run.level, now, why=directory.why(event.targets))
+    paged = page_users(bumped, users, run.level, now, now, why=directory.why(event.targets))
     step = current_level(run)
     if step is None:
         return Decision(

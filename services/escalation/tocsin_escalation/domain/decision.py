@@ -22,7 +22,7 @@ class PageType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The wish to reach one user once."""
+    """The wish to reach one user once. `urgent`: by which contact rules; None for those of the incident's severity."""
 
     id: UUID
     user: str
@@ -32,6 +32,7 @@ class Page:
     generation: int
     planned_time: datetime
     actor: str = ""
+    urgent: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class NoteKind(Word):
     EDITED = "edited"
     LEVEL_HELD = "level_held"
     LEVEL_PASSED = "level_passed"
+    LEVEL_DEFERRED = "level_deferred"
     HANDED_ON = "handed_on"
     MERGED = "merged"
     MERGED_FROM = "merged_from"

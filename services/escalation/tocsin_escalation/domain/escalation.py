@@ -46,13 +46,16 @@ class TimerKind(Word):
     SNOOZE_END = "snooze_end"
     GAP_HOLD = "gap_hold"
     """The level waits until somebody comes on call: its schedules are looked at again."""
+    DEFERRED = "deferred"
+    """The level waits for the hours in which the policy pages incidents of this urgency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
     """One due time of one escalation and generation. An escalation has at most one.
 
-    `level_end`: set while people of the level are paged one in turn. The level is over then; before it, a turn is.
+    `level_end`: set while people of the level are paged one in turn. The level is over then; before it, a turn is. A deferred timer
+    has one when what comes after the level waits, not the level itself.
     """
 
     id: UUID

@@ -23,7 +23,14 @@ from tocsin_escalation.domain.policy import Target, TargetKind
 from tocsin_escalation.domain.schedules.model import Segment, Source
 from tocsin_escalation.domain.schedules.words import COLLECTIONS, name_of, tell
 
-_STARTS: Final = (NoteKind.LEVEL_PAGED, NoteKind.LEVEL_SKIPPED, NoteKind.LEVEL_HELD, NoteKind.LEVEL_PASSED)
+STARTS: Final = (
+    NoteKind.LEVEL_PAGED,
+    NoteKind.LEVEL_SKIPPED,
+    NoteKind.LEVEL_HELD,
+    NoteKind.LEVEL_PASSED,
+    NoteKind.LEVEL_DEFERRED,
+)
+"""Entries of levels that begin, or do not."""
 _OUTCOMES: Final = (
     NoteKind.PAGE_UNREACHABLE,
     NoteKind.PAGE_FAILED,
@@ -110,9 +117,9 @@ def _entry(case: Case, entry: Happened) -> Iterator[Statement]:
     elif entry.kind in _OUTCOMES and any(page in case.pages for page in entry.pages):
         proof = (entry.name, *(f"pages/{page}" for page in entry.pages))
         yield Statement(About.OUTCOME, entry.message, proof, entry.time, entry.level)
-    elif entry.kind in _STARTS and not _left(case, entry):
+    elif entry.kind in STARTS and not _left(case, entry):
         yield from _not_paged(case, entry)
-    elif entry.kind in (*_STOPS, *_STARTS):
+    elif entry.kind in (*_STOPS, *STARTS):
         yield Statement(About.STOPPED, entry.message, (entry.name,), entry.time, entry.level)
     elif entry.kind in (NoteKind.POLICY_FALLBACK, NoteKind.HANDED_ON):
         yield Statement(About.RULE, entry.message, (entry.name,), entry.time)
@@ -140,6 +147,8 @@ def _not_paged(case: Case, entry: Happened) -> Iterator[Statement]:
             reasons.append(f"{target} names {case.name}, and the level pages one in turn: it was the turn of {whose}")
         elif entry.kind is NoteKind.LEVEL_PASSED and _is_there(case, segment):
             reasons.append(f"{target} names {case.name}, and the condition of the level did not hold")
+        elif entry.kind is NoteKind.LEVEL_DEFERRED and _is_there(case, segment):
+            reasons.append(f"{target} names {case.name}, and nobody is paged before then")
         elif segment is None:
             reasons.append(f"{target} names {case.name} now, and they could not be paged then")
         elif case.user in segment.people:
@@ -220,7 +229,7 @@ def _next(case: Case) -> Iterator[Statement]:
             text = f"if nobody answers, {case.name} is paged at {step.time:%Y-%m-%d %H:%M:%S} UTC: {step.note.message}"
             yield Statement(About.NEXT, text, proof, step.time, step.note.level)
             return
-    upcoming = [step for step in case.plan.steps if step.note.kind in _STARTS and _ways(case, step.note.level)]
+    upcoming = [step for step in case.plan.steps if step.note.kind in STARTS and _ways(case, step.note.level)]
     for step in upcoming[:_MOST_UPCOMING]:
         text = f"if nobody answers, at {step.time:%Y-%m-%d %H:%M:%S} UTC, without {case.name}: {step.note.message}"
         yield Statement(About.NEXT, text, proof, step.time, step.note.level)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tocsin_escalation.domain.chain import MOST_HAND_ONS
 from tocsin_escalation.domain.decision import Command, Decision, Note, NoteKind, Page, PageType, TurnTaken, page_id
+from tocsin_escalation.domain.deferring import defer, defer_end, deferred, urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State, Timer, TimerKind, changed
 from tocsin_escalation.domain.gaps import comes_on, hold, holds, still_held
 from tocsin_escalation.domain.policy import Directory, GapChoice, Level, Policy
@@ -25,10 +26,12 @@ def start_level(
     *,
     lateness_ms: int = 0,
     wanted: bool = False,
+    urged: bool = False,
 ) -> Decision:
     """Page `level`, or one in turn of it, and arm its timeout; a level that resolves to nobody is skipped at once and says so.
 
     So is one whose condition does not hold, unless this level is `wanted`: by a person who named it, or as it has begun before.
+    Where the policy defers incidents of this urgency now the level waits, unless a person has `urged` it or its wait is over.
     After the last level the policy begins again while repeats are left; then the escalation is exhausted. A policy none of whose
     levels pages anybody now is not repeated. `planned` is when the level was due: the next due time counts from it, so that
     lateness never adds up.
@@ -36,16 +39,21 @@ def start_level(
     notes: list[Note] = []
     policy = run.policy
     from_the_first = level == 1
+    until = None if urged else deferred(run, now)
     while policy is not None:
         if level > len(policy.levels):
             # Every level was tried in this very moment, so that a repeat would find nobody either.
             if run.repeat >= policy.repeat_count or from_the_first:
                 following = directory.following(policy)
                 if following is None or run.handed_on >= MOST_HAND_ONS:
+                    if until is not None and policy.fallback_target is not None:
+                        ends = defer_end(run, until, timer_id)
+                        return Decision(ends.next, notes=(*notes, *ends.notes))
                     break
                 told = f"nobody answered on policies/{policy.id}; policies/{following.id} goes on"
                 notes.append(Note(NoteKind.HANDED_ON, "", told))
                 run, policy, level, from_the_first = _hand_on(run, following), following, 1, True
+                until = None if urged else deferred(run, now)
                 continue
             run, from_the_first = replace(run, repeat=run.repeat + 1), True
             notes.append(
@@ -53,6 +61,9 @@ def start_level(
             )
             level = 1
             continue
+        if until is not None:
+            waits = defer(run, level, until, timer_id)
+            return Decision(waits.next, notes=(*notes, *waits.notes))
         step = policy.levels[level - 1]
         unfit = "" if wanted else step.condition.why_not(run.facts.severity, now)
         wanted = False
@@ -75,7 +86,7 @@ def start_level(
         notes.append(Note(NoteKind.LEVEL_SKIPPED, "", skipped, level=level, gap=gap and GapChoice.SKIP))
         run = replace(run, level=level)
         level += 1
-    ended = exhaust(run, planned, directory, lateness_ms)
+    ended = exhaust(run, planned, now, directory, lateness_ms)
     return Decision(ended.next, ended.commands, (*notes, *ended.notes))
 
 
@@ -101,12 +112,12 @@ def _begin(
     assert policy is not None, "only a policy has levels"
     timer = level_timer(step, planned, now, run.generation, timer_id, in_turn=step.in_turn)
     if not step.in_turn:
-        return page_users(run, users, level, planned, lateness_ms, why, timer)
+        return page_users(run, users, level, planned, now, lateness_ms, why, timer)
     line = line_up(policy, users, directory)
     away = [f"users/{user}" for user in users if user not in line]
     if away:
         why = "; ".join(filter(None, (why, f"away: {', '.join(away)}")))
-    paged = page_users(run, line[:1], level, planned, lateness_ms, _with(f"next of {len(line)} in turn", why))
+    paged = page_users(run, line[:1], level, planned, now, lateness_ms, _with(f"next of {len(line)} in turn", why))
     if len(line) == 1 and timer.level_end is not None:
         timer = replace(timer, due_time=timer.level_end)
     return Decision(replace(paged.next, timer=timer), (*paged.commands, TurnTaken(policy.id, line[0])), paged.notes)
@@ -127,7 +138,7 @@ def next_turn(
         return None
     user = left[0]
     paged = page_users(
-        run, (user,), run.level, planned, why=_with(f"next in turn, because {missed}", directory.why(step.targets))
+        run, (user,), run.level, planned, now, why=_with(f"next in turn, because {missed}", directory.why(step.targets))
     )
     due = timer.level_end
     if len(left) > 1 and step.turn_timeout is not None:
@@ -175,7 +186,7 @@ def _meet_gap(
     if policy.on_gap is not GapChoice.FALLBACK or target is None or not (users := directory.resolve([target])):
         return None
     instead = _with(f"{why}; the fallback target {target} is paged instead", directory.why([target]))
-    paged = page_users(run, users, level, planned, lateness_ms, instead)
+    paged = page_users(run, users, level, planned, now, lateness_ms, instead)
     timer = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due_after(planned, step.timeout, now), run.generation)
     notes = tuple(replace(note, gap=GapChoice.FALLBACK) for note in paged.notes)
     return Decision(replace(paged.next, timer=timer), paged.commands, notes)
@@ -186,14 +197,25 @@ def page_users(
     users: tuple[str, ...],
     level: int,
     planned: datetime,
+    now: datetime,
     lateness_ms: int = 0,
     why: str = "",
     timer: Timer | None = None,
 ) -> Decision:
     """Page these users as `level`. `why` says why they are on call. `timer`: of the level, in place of the one that the run has."""
     type_ = PageType.ESCALATION if run.paged_users else PageType.NEW_INCIDENT
+    high, how = urgent(run, now)
     pages = tuple(
-        Page(page_id(run, PageType.ESCALATION, level, user), user, type_, level, run.repeat, run.generation, planned)
+        Page(
+            page_id(run, PageType.ESCALATION, level, user),
+            user,
+            type_,
+            level,
+            run.repeat,
+            run.generation,
+            planned,
+            urgent=high,
+        )
         for user in users
     )
     known = run.paged_users + tuple(user for user in users if user not in run.paged_users)
@@ -208,12 +230,12 @@ def page_users(
         timer=timer or run.timer,
     )
     names = ", ".join(f"users/{user}" for user in users)
-    message = _with(f"level {level}: paging {names}", why)
+    message = _with(f"level {level}: paging {names}{how}", why)
     note = Note(NoteKind.LEVEL_PAGED, "", message, level, pages, lateness_ms)
     return Decision(following, pages, (note,))
 
 
-def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_ms: int) -> Decision:
+def exhaust(run: Escalation, planned: datetime, now: datetime, directory: Directory, lateness_ms: int) -> Decision:
     """Nothing is left to try: page the fallback target once, if there is one, and say loudly that nobody answered."""
     following = replace(judge_reached(replace(run, state=State.EXHAUSTED)), timer=None)
     why = _with(_why_exhausted(following), _why_not_handed_on(run, directory))
@@ -221,7 +243,7 @@ def exhaust(run: Escalation, planned: datetime, directory: Directory, lateness_m
     users = directory.resolve([target]) if target else ()
     if not users:
         return Decision(following, (), (Note(NoteKind.EXHAUSTED, "", why, lateness_ms=lateness_ms),))
-    paged = page_users(following, users, FALLBACK_LEVEL, planned)
+    paged = page_users(following, users, FALLBACK_LEVEL, planned, now)
     message = _with(f"{why}; paging the fallback target {target}", directory.why([target] if target else []))
     note = Note(NoteKind.EXHAUSTED, "", message, pages=paged.notes[0].pages, lateness_ms=lateness_ms)
     return Decision(replace(paged.next, state=State.EXHAUSTED, level=run.level), paged.commands, (note,))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
+from tocsin_escalation.domain.urgencies import UrgencyRule
 from tocsin_escalation.domain.words import Word
 
 
@@ -70,6 +71,7 @@ class Policy:
     unresolved_after: timedelta | None = None
     unresolved_target: Target | None = None
     """Who is reminded so long after the opening of an incident that is not resolved by then. Both or neither."""
+    urgency_rules: tuple[UrgencyRule, ...] = ()
 
     @property
     def has_turns(self) -> bool:

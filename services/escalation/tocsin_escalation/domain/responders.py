@@ -16,6 +16,7 @@ from tocsin_escalation.domain.decision import (
     StopPages,
     page_id,
 )
+from tocsin_escalation.domain.deferring import urgent
 from tocsin_escalation.domain.escalation import Escalation, PageState, Reached, State
 from tocsin_escalation.domain.events import Edited, RespondersAdded, Restarted
 from tocsin_escalation.domain.paging import halt, start_level
@@ -29,8 +30,9 @@ def add_responders(run: Escalation, event: RespondersAdded, now: datetime, direc
     if not users:
         return Decision(run, refusal=Refusal.NO_RESPONDERS)
     asked = {user: page_id(run, ASKED, run.level, user) for user in users}
+    high, _ = urgent(run, now)
     pages = tuple(
-        Page(id_, user, PageType.ESCALATION, run.level, run.repeat, run.generation, now, event.actor)
+        Page(id_, user, PageType.ESCALATION, run.level, run.repeat, run.generation, now, event.actor, high)
         for user, id_ in asked.items()
         if id_ not in run.pages
     )

@@ -1,8 +1,9 @@
 """The severity of an incident was raised, by an alert or by a person.
 
-When it became urgent (critical or error, after warning or info), its people were paged by the rules for low urgency, which may
-wait for an hour or for the morning. So the present level is paged anew, by the rules for high urgency. At any raise, the policy
-begins again if it passed a level that is for the new severity: otherwise the people of that level would never be paged.
+When it became urgent (critical or error, after warning or info, or as the urgency rules of its policy say), its people were paged
+by the rules for low urgency, which may wait for an hour or for the morning. So the present level is paged anew, by the rules for
+high urgency. At any raise, the policy begins again if it passed a level that is for the new severity: otherwise the people of that
+level would never be paged.
 """
 
 from dataclasses import replace
@@ -10,10 +11,12 @@ from datetime import datetime
 from uuid import UUID
 
 from tocsin_escalation.domain.decision import Decision, Note, NoteKind, Page, PageType, StopPages, page_id
+from tocsin_escalation.domain.deferring import deferred, waits_to_begin
 from tocsin_escalation.domain.escalation import Escalation, Facts, State
 from tocsin_escalation.domain.gaps import holds
 from tocsin_escalation.domain.paging import current_level, halt, level_timer, page_users, start_level
-from tocsin_escalation.domain.policy import Directory
+from tocsin_escalation.domain.policy import Directory, Policy
+from tocsin_escalation.domain.urgencies import Urgency, urgency_at
 
 
 def raise_severity(run: Escalation, was: Facts, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -21,12 +24,21 @@ def raise_severity(run: Escalation, was: Facts, now: datetime, directory: Direct
     if run.policy is None or run.facts.severity >= was.severity:
         return Decision(run)
     held = run.state in (State.ACKNOWLEDGED, State.SNOOZED)
-    if run.facts.urgent and not was.urgent and run.policy.page_raised_urgency:
+    if waits_to_begin(run) and deferred(run, now) is None:
+        return start_level(replace(run, timer=None), run.level, now, now, directory, timer_id)
+    if _became_urgent(run, run.policy, was, now) and run.policy.page_raised_urgency:
         return _tell_holder(run, now) if held else _page_anew(run, was.severity, now, directory, timer_id)
     # A person holds it, and knew already how urgent it is.
     if held or not _passed_wrongly(run, was.severity, now):
         return Decision(run)
     return _page_anew(run, was.severity, now, directory, timer_id)
+
+
+def _became_urgent(run: Escalation, policy: Policy, was: Facts, now: datetime) -> bool:
+    if not policy.urgency_rules:
+        return run.facts.urgent and not was.urgent
+    before, after = (urgency_at(policy.urgency_rules, each.severity, now) for each in (was, run.facts))
+    return after is Urgency.HIGH and before is not Urgency.HIGH
 
 
 def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, timer_id: UUID) -> Decision:
@@ -42,8 +54,8 @@ def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, t
         started = start_level(replace(halt(run), timer=None), 1, now, now, directory, timer_id)
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
-    paged = page_users(halt(run), run.assignees, run.level, now)
-    in_turn = run.timer is not None and run.timer.level_end is not None
+    paged = page_users(halt(run), run.assignees, run.level, now, now)
+    in_turn = step.in_turn and run.timer is not None and run.timer.level_end is not None
     timer = level_timer(step, now, now, paged.next.generation, timer_id, in_turn=in_turn)
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)
 
@@ -69,6 +81,7 @@ def _tell_holder(run: Escalation, now: datetime) -> Decision:
             run.repeat,
             run.generation,
             now,
+            urgent=True,
         )
         for user in users
     )

@@ -16,6 +16,7 @@ from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decision import NoteKind
 from tocsin_escalation.domain.escalation import Escalation, Reached, State
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.urgencies import Urgency, UrgencyRule
 from tocsin_escalation.domain.warnings import Warned
 from tocsin_escalation.rpc.window_mapping import window_from, window_to
 from tocsin_escalation.store.directory import TeamRow, UserRow
@@ -46,6 +47,12 @@ GAP_CHOICES = {
     GapChoice.HOLD: policy_service_pb2.GAP_CHOICE_HOLD,
     GapChoice.FALLBACK: policy_service_pb2.GAP_CHOICE_FALLBACK,
 }
+URGENCIES = {
+    Urgency.HIGH: policy_service_pb2.PAGE_URGENCY_HIGH,
+    Urgency.LOW: policy_service_pb2.PAGE_URGENCY_LOW,
+    Urgency.DEFERRED: policy_service_pb2.PAGE_URGENCY_DEFERRED,
+}
+URGENCY_NAMES = {value: key for key, value in URGENCIES.items()}
 MODES = {False: policy_service_pb2.LEVEL_MODE_ALL, True: policy_service_pb2.LEVEL_MODE_IN_TURN}
 GAP_CHOICE_NAMES = {value: key for key, value in GAP_CHOICES.items()}
 
@@ -163,6 +170,12 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
         next_policy=message.next_policy.removeprefix("policies/"),
         unresolved_after=message.unresolved_after.ToTimedelta() if message.HasField("unresolved_after") else None,
         unresolved_target=target_from(message.unresolved_target) if message.HasField("unresolved_target") else None,
+        urgency_rules=tuple(
+            UrgencyRule(
+                URGENCY_NAMES[rule.urgency], _condition_from(rule.condition) if rule.HasField("condition") else ALWAYS
+            )
+            for rule in message.urgency_rules
+        ),
     )
 
 
@@ -210,6 +223,13 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
         next_policy=f"policies/{policy.next_policy}" if policy.next_policy else "",
         unresolved_after=duration(policy.unresolved_after),
         unresolved_target=target_to(policy.unresolved_target) if policy.unresolved_target else None,
+        urgency_rules=[
+            policy_service_pb2.UrgencyRule(
+                urgency=URGENCIES.get(rule.urgency, policy_service_pb2.PAGE_URGENCY_UNSPECIFIED),
+                condition=None if rule.condition is ALWAYS else _condition_to(rule.condition),
+            )
+            for rule in policy.urgency_rules
+        ],
         create_time=timestamp(row.create_time),
         update_time=timestamp(row.update_time),
         etag=etag(row.version),

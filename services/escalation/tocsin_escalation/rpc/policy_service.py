@@ -43,6 +43,7 @@ WRITABLE = (
     "next_policy",
     "unresolved_after",
     "unresolved_target",
+    "urgency_rules",
 )
 
 

@@ -12,6 +12,7 @@ from tocsin_kit.logging import get_logger
 
 from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
+from tocsin_escalation.domain.urgencies import Urgency, UrgencyRule
 from tocsin_escalation.store import tables
 from tocsin_escalation.store.named import Named
 from tocsin_escalation.store.windows import windows_from, windows_to
@@ -57,6 +58,7 @@ def to_json(policy: Policy) -> str:
             "on_gap": policy.on_gap,
             **({"next_policy": policy.next_policy} if policy.next_policy else {}),
             **({"unresolved": _unresolved_to(policy)} if policy.unresolved_target else {}),
+            **({"urgency_rules": list(map(_urgency_rule_to, policy.urgency_rules))} if policy.urgency_rules else {}),
         },
         separators=(",", ":"),
     )
@@ -88,11 +90,23 @@ def from_json(text: str) -> Policy:
         next_policy=data.get("next_policy", ""),
         unresolved_after=_duration(data["unresolved"]["after"]) if "unresolved" in data else None,
         unresolved_target=parse_target(data["unresolved"]["target"]) if "unresolved" in data else None,
+        urgency_rules=tuple(map(_urgency_rule_from, data.get("urgency_rules", ()))),
     )
 
 
 def _unresolved_to(policy: Policy) -> dict[str, Any]:
     return {"after": _seconds(policy.unresolved_after), "target": str(policy.unresolved_target)}
+
+
+def _urgency_rule_to(rule: UrgencyRule) -> dict[str, Any]:
+    return {
+        "urgency": rule.urgency,
+        **({} if rule.condition == ALWAYS else {"condition": _condition_to(rule.condition)}),
+    }
+
+
+def _urgency_rule_from(data: dict[str, Any]) -> UrgencyRule:
+    return UrgencyRule(Urgency(data["urgency"]), _condition_from(data["condition"]) if "condition" in data else ALWAYS)
 
 
 def _condition_to(condition: Condition) -> dict[str, Any]:

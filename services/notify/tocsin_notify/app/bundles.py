@@ -206,6 +206,7 @@ def page_of(bundle: Due, listed: Sequence[Listed]) -> NewPage:
         incident=f"incidents/{id}",
         title=summary([each.member for each in listed], waited=bundle.waited),
         severity=min(each.severity for each in listed),
+        urgency=pb.URGENCY_HIGH if high else pb.URGENCY_LOW,
         generation=GENERATION,
         text="\n".join([*(_line(each.member) for each in listed[:_LISTED]), *more]),
     )

@@ -10,6 +10,7 @@ from tocsin.type.v1.severity_pb2 import Severity
 from tocsin_kit.errors import invalid
 from tocsin_kit.ids import parse_uuid_name
 
+from tocsin_notify.channels.text import is_urgent
 from tocsin_notify.domain.page import NORMAL, ONE_WAY, PAGES, Channel, Kind, Page, Urgency, priority_of, urgency_of
 from tocsin_notify.store.pages import NewPage
 
@@ -28,7 +29,7 @@ KINDS: Final = {
 }
 CHANNELS: Final = {pb.Channel.Value(f"CHANNEL_{channel.name}"): channel for channel in Channel}
 SEVERE: Final = frozenset({Severity.SEVERITY_UNSPECIFIED, Severity.SEVERITY_CRITICAL, Severity.SEVERITY_ERROR})
-"""Pages of these are of high urgency."""
+"""Pages of these are of high urgency, unless their policy says otherwise."""
 
 
 def read_job(job: pb.NotificationJob) -> NewPage:
@@ -38,7 +39,7 @@ def read_job(job: pb.NotificationJob) -> NewPage:
         raise invalid("type", f"{kind} is no job another service may hand over")
     if "\0" in job.org_id:
         raise invalid("org_id", "must not hold a NUL character")
-    urgency = urgency_of(kind, severe=job.severity in SEVERE)
+    urgency = urgency_of(kind, severe=is_urgent(job))
     about_none = kind is Kind.MESSAGE and not job.incident
     return NewPage(
         id=parse_uuid_name(job.page, "pages", field="page"),
@@ -62,7 +63,7 @@ def read_kept(job: pb.NotificationJob) -> NewPage:
         page = Page(Kind.DIGEST, Urgency.LOW)
         return NewPage(id, job.org_id, job.user, None, page, NORMAL, 0, _time(job, "planned_time"), job)
     if KINDS.get(job.type) is Kind.BUNDLE:
-        urgency = urgency_of(Kind.BUNDLE, severe=job.severity in SEVERE)
+        urgency = urgency_of(Kind.BUNDLE, severe=is_urgent(job))
         page, lane = Page(Kind.BUNDLE, urgency), priority_of(Kind.BUNDLE, urgency)
         return NewPage(id, job.org_id, job.user, id, page, lane, job.generation, _time(job, "planned_time"), job)
     return replace(read_job(job), expire_time=None)

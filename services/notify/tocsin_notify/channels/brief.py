@@ -5,13 +5,12 @@ from typing import Final
 
 from tocsin_notify.channels.base import Delivery
 from tocsin_notify.channels.digests import content_of
-from tocsin_notify.channels.text import severity_in, severity_word, where_in
+from tocsin_notify.channels.text import is_urgent, severity_in, where_in
 from tocsin_notify.domain import digest_content
 from tocsin_notify.domain.page import NEWS, WAKING, Kind
 from tocsin_notify.domain.template import Part
 from tocsin_notify.texts.words import Words
 
-_LOUD: Final = frozenset({"critical", "error"})
 LONGEST: Final = 1000
 
 
@@ -23,7 +22,7 @@ class Loudness(IntEnum):
     """Tests and codes: somebody waits for them, and is awake."""
     PAGE = 2
     WAKES = 3
-    """A page of a critical or error incident."""
+    """A page of high urgency."""
 
 
 def loudness(delivery: Delivery) -> Loudness:
@@ -32,7 +31,7 @@ def loudness(delivery: Delivery) -> Loudness:
         return Loudness.NEWS
     if delivery.kind not in WAKING:
         return Loudness.ASKED_FOR
-    return Loudness.WAKES if severity_word(delivery.job.severity) in _LOUD else Loudness.PAGE
+    return Loudness.WAKES if is_urgent(delivery.job) else Loudness.PAGE
 
 
 def brief(delivery: Delivery) -> str:

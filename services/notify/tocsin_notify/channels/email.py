@@ -27,7 +27,7 @@ from tocsin_notify.channels.digests import content_of
 from tocsin_notify.channels.mail_html import mail_html
 from tocsin_notify.channels.mail_server import MailServer, StartTls
 from tocsin_notify.channels.mime import compose
-from tocsin_notify.channels.text import body, severity_word, subject
+from tocsin_notify.channels.text import body, is_urgent, subject
 from tocsin_notify.domain import digest_html
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import WAKING, Channel, Kind
@@ -173,7 +173,7 @@ class EmailChannel:
         if job.incident and delivery.kind is not Kind.BUNDLE:
             thread = f"<{job.incident.replace('/', '-')}@{self._domain}>"
             headers |= {"In-Reply-To": thread, "References": thread, "Tocsin-Incident": job.incident}
-        if delivery.kind in WAKING and severity_word(job.severity) in ("critical", "error"):
+        if delivery.kind in WAKING and is_urgent(job):
             headers["Importance"] = "high"
         return compose(headers, body(delivery), _html(delivery))
 

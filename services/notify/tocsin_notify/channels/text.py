@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from tocsin.notify.v1.notification_pb2 import NotificationJob
+from tocsin.notify.v1.notification_pb2 import URGENCY_HIGH, URGENCY_UNSPECIFIED, NotificationJob
 from tocsin.type.v1.severity_pb2 import Severity
 
 from tocsin_notify.channels.base import Delivery
@@ -31,6 +31,13 @@ _SEVERITY: Final = {
 def severity_word(severity: Severity.ValueType) -> str:
     """The word of the PagerDuty Events API. Unset means critical, as everywhere."""
     return _SEVERITY.get(severity, "critical")
+
+
+def is_urgent(job: NotificationJob) -> bool:
+    """Whether its people may be woken: as its policy says, else those of critical and error incidents may."""
+    if job.urgency != URGENCY_UNSPECIFIED:
+        return job.urgency == URGENCY_HIGH
+    return severity_word(job.severity) in ("critical", "error")
 
 
 def severity_in(words: Words, severity: Severity.ValueType) -> str:

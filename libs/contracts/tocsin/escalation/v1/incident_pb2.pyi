@@ -167,6 +167,8 @@ class _TimelineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Timeline
     """The incident is one of its own again, and was triggered."""
     TIMELINE_KIND_UNMERGED_FROM: _TimelineKind.ValueType  # 35
     """Another incident is no part of this one any more: it is one of its own again, or resolved."""
+    TIMELINE_KIND_LEVEL_DEFERRED: _TimelineKind.ValueType  # 36
+    """A level waits, because the urgency rules of the policy defer such an incident at this time; the message says until when."""
 
 class TimelineKind(_TimelineKind, metaclass=_TimelineKindEnumTypeWrapper):
     """What happened."""
@@ -243,6 +245,8 @@ TIMELINE_KIND_UNMERGED: TimelineKind.ValueType  # 34
 """The incident is one of its own again, and was triggered."""
 TIMELINE_KIND_UNMERGED_FROM: TimelineKind.ValueType  # 35
 """Another incident is no part of this one any more: it is one of its own again, or resolved."""
+TIMELINE_KIND_LEVEL_DEFERRED: TimelineKind.ValueType  # 36
+"""A level waits, because the urgency rules of the policy defer such an incident at this time; the message says until when."""
 Global___TimelineKind: _TypeAlias = TimelineKind  # noqa: Y015
 
 @_typing.final

@@ -69,7 +69,9 @@ class _UrgencyRaiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UrgencyR
     """
 
 class UrgencyRaise(_UrgencyRaise, metaclass=_UrgencyRaiseEnumTypeWrapper):
-    """What follows when an incident's urgency rises: it was of warning or info severity, and an alert of critical or error joins."""
+    """What follows when an incident's urgency rises with its severity: it was of warning or info severity, and an alert of critical or error
+    joins, or what `urgency_rules` say of both is not the same. A level that is deferred begins at once, if the new severity is not.
+    """
 
 URGENCY_RAISE_UNSPECIFIED: UrgencyRaise.ValueType  # 0
 """Not set: taken as `URGENCY_RAISE_PAGE`."""
@@ -150,6 +152,40 @@ A person who cannot be reached is passed over at once. The others have their tur
 """
 Global___LevelMode: _TypeAlias = LevelMode  # noqa: Y015
 
+class _PageUrgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PageUrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PageUrgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAGE_URGENCY_UNSPECIFIED: _PageUrgency.ValueType  # 0
+    """Not set: refused."""
+    PAGE_URGENCY_HIGH: _PageUrgency.ValueType  # 1
+    """By the rules for high urgency: also at night, and ahead of other pages."""
+    PAGE_URGENCY_LOW: _PageUrgency.ValueType  # 2
+    """By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
+    PAGE_URGENCY_DEFERRED: _PageUrgency.ValueType  # 3
+    """Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
+    begins, with whoever is on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
+    deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
+    """
+
+class PageUrgency(_PageUrgency, metaclass=_PageUrgencyEnumTypeWrapper):
+    """How urgent incidents are: by which of their contact rules users are paged, and whether they are paged at all at this time."""
+
+PAGE_URGENCY_UNSPECIFIED: PageUrgency.ValueType  # 0
+"""Not set: refused."""
+PAGE_URGENCY_HIGH: PageUrgency.ValueType  # 1
+"""By the rules for high urgency: also at night, and ahead of other pages."""
+PAGE_URGENCY_LOW: PageUrgency.ValueType  # 2
+"""By the rules for low urgency: pages may wait for the end of a user's quiet hours."""
+PAGE_URGENCY_DEFERRED: PageUrgency.ValueType  # 3
+"""Low, and nobody is paged yet: no level begins, and no further user has a turn, until another rule decides, or none. Then the level
+begins, with whoever is on call by then and its whole time to answer; its condition counts as of then. What a person asks for is not
+deferred: a level that they escalate to, users to whom they hand the incident, and users whose help they ask for.
+"""
+Global___PageUrgency: _TypeAlias = PageUrgency  # noqa: Y015
+
 class _PolicyWarningKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -229,6 +265,34 @@ class LevelCondition(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LevelCondition: _TypeAlias = LevelCondition  # noqa: Y015
+
+@_typing.final
+class UrgencyRule(_message.Message):
+    """How urgent some incidents of a policy are, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
+    urgency: Global___PageUrgency.ValueType
+    """How urgent they are."""
+    @_builtins.property
+    def condition(self) -> Global___LevelCondition:
+        """Which incidents, and when; unset: all, always."""
+
+    def __init__(
+        self,
+        *,
+        condition: Global___LevelCondition | None = ...,
+        urgency: Global___PageUrgency.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "urgency", b"urgency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UrgencyRule: _TypeAlias = UrgencyRule  # noqa: Y015
 
 @_typing.final
 class Level(_message.Message):
@@ -339,6 +403,7 @@ class Policy(_message.Message):
     NEXT_POLICY_FIELD_NUMBER: _builtins.int
     UNRESOLVED_AFTER_FIELD_NUMBER: _builtins.int
     UNRESOLVED_TARGET_FIELD_NUMBER: _builtins.int
+    URGENCY_RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`policies/{policy}`."""
     display_name: _builtins.str
@@ -403,6 +468,13 @@ class Policy(_message.Message):
     def unresolved_target(self) -> _target_pb2.Target:
         """Who is told: a user or a team."""
 
+    @_builtins.property
+    def urgency_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___UrgencyRule]:
+        """How urgent its incidents are; at most 10, the first whose condition holds decides. It is asked at each page: an incident may be of low
+        urgency at night and of high urgency by day. Where none holds the severity decides: critical and error are of high urgency. For each
+        severity some time of the week must not be deferred.
+        """
+
     def __init__(
         self,
         *,
@@ -424,10 +496,11 @@ class Policy(_message.Message):
         next_policy: _builtins.str = ...,
         unresolved_after: _duration_pb2.Duration | None = ...,
         unresolved_target: _target_pb2.Target | None = ...,
+        urgency_rules: _abc.Iterable[Global___UrgencyRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "fallback_target", b"fallback_target", "unresolved_after", b"unresolved_after", "unresolved_target", b"unresolved_target", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "next_policy", b"next_policy", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "unresolved_after", b"unresolved_after", "unresolved_target", b"unresolved_target", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_timeout", b"ack_timeout", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "fallback_target", b"fallback_target", "levels", b"levels", "name", b"name", "next_policy", b"next_policy", "on_gap", b"on_gap", "repeat_count", b"repeat_count", "status_updates", b"status_updates", "team", b"team", "tenant_fallback", b"tenant_fallback", "unresolved_after", b"unresolved_after", "unresolved_target", b"unresolved_target", "update_time", b"update_time", "urgency_raise", b"urgency_raise", "urgency_rules", b"urgency_rules", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

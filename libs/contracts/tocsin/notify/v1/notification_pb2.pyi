@@ -355,6 +355,7 @@ class NotificationJob(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REMINDER_FIELD_NUMBER: _builtins.int
+    URGENCY_FIELD_NUMBER: _builtins.int
     page: _builtins.str
     """Unique; a job seen twice is one set of notifications. For pages the page's id, `pages/{uuid}`."""
     org_id: _builtins.str
@@ -370,7 +371,7 @@ class NotificationJob(_message.Message):
     source: _builtins.str
     """The incident's source."""
     severity: _severity_pb2.Severity.ValueType
-    """The incident's severity; decides urgency and priority."""
+    """The incident's severity; decides urgency and priority where `urgency` does not."""
     level: _builtins.int
     """The level that pages, counted from 1; 0 for news."""
     repeat: _builtins.int
@@ -391,6 +392,8 @@ class NotificationJob(_message.Message):
     """What a message is about, by name; empty for all other types. Only `incident` says what stops it."""
     outlasts_acknowledge: _builtins.bool
     """Only a final cancel of the incident stops it, such as that of a resolve: no acknowledge, snooze or reassign. For reminders that come once."""
+    urgency: Global___Urgency.ValueType
+    """Of pages: by which of the user's rules they are sent, and how loud. Unset: high for critical and error, else low."""
     @_builtins.property
     def planned_time(self) -> _timestamp_pb2.Timestamp:
         """When the level was due: what lateness is measured against."""
@@ -444,10 +447,11 @@ class NotificationJob(_message.Message):
         digest: _digest_pb2.DigestContent | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         reminder: Global___ReminderContent | None = ...,
+        urgency: Global___Urgency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "expire_time", b"expire_time", "planned_time", b"planned_time", "reminder", b"reminder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "actor", b"actor", "alert_count", b"alert_count", "channel_override", b"channel_override", "digest", b"digest", "expire_time", b"expire_time", "generation", b"generation", "incident", b"incident", "level", b"level", "links", b"links", "ordered_links", b"ordered_links", "org_id", b"org_id", "outlasts_acknowledge", b"outlasts_acknowledge", "page", b"page", "planned_time", b"planned_time", "policy", b"policy", "reminder", b"reminder", "repeat", b"repeat", "severity", b"severity", "source", b"source", "text", b"text", "title", b"title", "type", b"type", "urgency", b"urgency", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

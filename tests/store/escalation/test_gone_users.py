@@ -1,7 +1,9 @@
-"""Notify is told when a user is disabled, enabled or deleted."""
+"""What follows when a user is disabled, enabled or deleted: notify is told, and what was theirs is nobody else's."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
 
 from tocsin.notify.v1 import internal_service_pb2 as pb
 from tocsin_escalation.app import people
@@ -38,3 +40,63 @@ async def test_each_change_is_told_in_its_order_and_others_are_not(desk: Desk) -
     ]
     times = [each.change_time.ToDatetime() for each in told]
     assert times == sorted(times)
+
+
+async def test_another_user_of_the_same_id_gets_nothing_of_the_one_before(desk: Desk) -> None:
+    """Absences of somebody who left kept their successor from being paged, and their feed showed the shifts of the successor."""
+    feed, offered, taken, left = uuid4(), uuid4(), uuid4(), uuid4()
+    await desk.passes(minutes=5)
+    async with desk.db.system() as tx:
+        now = (await tx.now()).replace(second=0, microsecond=0)
+        hour = timedelta(hours=1)
+        for start, end in ((-3, -2), (-1, 1), (1, 2)):
+            await tx.execute(
+                """INSERT INTO absences (org_id, id, user_id, start_time, end_time, reason, author)
+                   VALUES ($1, $2, 'ana', $3, $4, '', '')""",
+                ORG,
+                uuid4(),
+                now + start * hour,
+                now + end * hour,
+            )
+        await tx.execute(
+            """INSERT INTO calendar_feeds (org_id, id, user_id, schedule_id, display_name, secret_hash, prefix, author)
+               VALUES ($1, $2, 'ana', '', '', $3, '', '')""",
+            ORG,
+            feed,
+            bytes(32),
+        )
+        await tx.execute(
+            """INSERT INTO schedules (org_id, id, display_name, description, time_zone, layers, stand_in)
+               VALUES ($1, 's', '', '', 'UTC', '[]', false)""",
+            ORG,
+        )
+        for id_, user, to in ((offered, "ana", []), (taken, "ben", ["ana"]), (left, "ben", ["ana", "cem"])):
+            await tx.execute(
+                """INSERT INTO swaps (org_id, id, schedule_id, user_id, start_time, end_time, offered_to, reason, author)
+                   VALUES ($1, $2, 's', $3, $4, $5, $6, '', '')""",
+                ORG,
+                id_,
+                user,
+                now + hour,
+                now + 2 * hour,
+                to,
+            )
+        await tx.execute(
+            """INSERT INTO reminders (id, org_id, user_id, text, next_time, creator) VALUES ($1, $2, 'ana', 'x', $3, '')""",
+            uuid4(),
+            ORG,
+            now + hour,
+        )
+    await desk.db.run(ORG, lambda tx: people.delete_user(tx, "ana", ""))
+    async with desk.db.system() as tx:
+        kept = await tx.fetch("SELECT start_time, end_time FROM absences WHERE org_id = $1 ORDER BY start_time", ORG)
+        assert [tuple(row) for row in kept] == [(now - 3 * hour, now - 2 * hour), (now - hour, now)]
+        assert await tx.fetchval("SELECT count(*) FROM calendar_feeds WHERE org_id = $1", ORG) == 0
+        swaps = {row["id"]: (row["state"], row["offered_to"]) for row in await tx.fetch("SELECT * FROM swaps")}
+        assert swaps == {
+            offered: ("withdrawn", []),
+            taken: ("declined", ["ana"]),
+            left: ("offered", ["cem"]),
+        }
+        [reminder] = await tx.fetch("SELECT state, state_reason, next_time FROM reminders WHERE org_id = $1", ORG)
+        assert tuple(reminder) == ("stopped", "users/ana was deleted", None)

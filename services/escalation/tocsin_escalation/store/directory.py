@@ -110,15 +110,30 @@ def _written_team(team: TeamRow) -> dict[str, object]:
     return {"id": team.id, "display_name": team.display_name, "members": list(team.members)}
 
 
+_FORGOTTEN: Final = (
+    """UPDATE teams SET members = array_remove(members, $2), version = version + 1, update_time = app_now()
+       WHERE org_id = $1 AND members @> ARRAY[$2::text]""",
+    # What was stays as it was.
+    """DELETE FROM absences WHERE org_id = $1 AND user_id = $2 AND start_time >= date_trunc('minute', app_now())""",
+    """UPDATE absences SET end_time = date_trunc('minute', app_now())
+       WHERE org_id = $1 AND user_id = $2 AND end_time > app_now()""",
+    "DELETE FROM calendar_feeds WHERE org_id = $1 AND user_id = $2",
+    # An offer to nobody would be one to everybody.
+    """UPDATE swaps SET version = version + 1, update_time = app_now(),
+         state = CASE WHEN user_id = $2 THEN 'withdrawn' WHEN offered_to = ARRAY[$2::text] THEN 'declined' ELSE state END,
+         offered_to = CASE WHEN offered_to = ARRAY[$2::text] THEN offered_to ELSE array_remove(offered_to, $2) END
+       WHERE org_id = $1 AND state = 'offered' AND end_time > app_now() AND (user_id = $2 OR offered_to @> ARRAY[$2::text])""",
+    """UPDATE reminders SET state = 'stopped', state_reason = 'users/' || $2 || ' was deleted', next_time = NULL
+       WHERE org_id = $1 AND state = 'scheduled' AND user_id = $2 AND team_id IS NULL""",
+)
+"""What else is a user's own, besides what foreign keys delete. Another user of the same id must get none of it."""
+
+
 async def delete_user(tx: Tx, id_: str) -> None:
-    """A locked user's end; teams forget them."""
+    """A locked user's end, with what is theirs; teams forget them. Schedules and policies go on naming them."""
     await _USERS.delete(tx, id_)
-    await tx.execute(
-        """UPDATE teams SET members = array_remove(members, $2), version = version + 1, update_time = app_now()
-           WHERE org_id = $1 AND members @> ARRAY[$2::text]""",
-        tx.org_id,
-        id_,
-    )
+    for statement in _FORGOTTEN:
+        await tx.execute(statement, tx.org_id, id_)
 
 
 async def unknown(tx: Tx, targets: Iterable[Target]) -> list[Target]:

@@ -4,6 +4,8 @@ import asyncio
 import random
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +22,7 @@ from tocsin_ingest.metrics import IngestMetrics
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
+from tocsin_testkit.clock import MovableClock
 from tocsin_testkit.databases import dialed
 
 from tests.store.ingest.support import new_org
@@ -156,6 +159,24 @@ async def test_a_person_who_resolves_while_alerts_come_in_loses_none(database: D
     await check(database, org)
     counted = await rows(database, org, "SELECT sum(alert_count) AS all FROM incidents")
     assert counted[0]["all"] == 400
+
+
+async def test_a_firing_that_is_taken_up_again_pages_with_the_next_group_of_its_alertmanager(
+    database: Database, database_url: str
+) -> None:
+    """With the start that it had: Prometheus was away from Alertmanager, or the other one of two says that it goes on."""
+    org, clock, commits = new_org(), MovableClock([database_url]), committer(database)
+    began = datetime(2026, 11, 29, 3, tzinfo=UTC)
+    fires = replace(message("disk", org=org), started=began)
+    over = replace(fires, action=Action.RESOLVE, ended=began + timedelta(minutes=9))
+    sent = [(fires, Outcome.OPENED), (over, Outcome.RESOLVED), (fires, Outcome.IGNORED)]
+    for one, outcome in sent:
+        [answer] = await commit(commits, org, [one])
+        assert Outcome(answer.outcome) is outcome
+    # `group_interval` is five minutes, of which this answer may take a moment less than the one before.
+    await clock.forward(timedelta(minutes=5) - timedelta(seconds=2))
+    [answer] = await commit(commits, org, [fires])
+    assert Outcome(answer.outcome) is Outcome.OPENED
 
 
 async def test_duplicates_wait_for_each_other_and_new_keys_do_not(database: Database) -> None:

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from tocsin_kit.db.pool import Tx
 
-# Five minutes are Alertmanager's default `group_interval`, for which a failed notification is repeated at most. A firing
-# that its sender takes up again after it seemed to be over (a partition between Prometheus and Alertmanager) comes later
-# than that, with the same start, and must page.
+# A copy is late by as long as its request hangs, that of another Alertmanager by 15 seconds for each before it. A firing that its
+# sender takes up again after it seemed to be over, with the same start, must page: Prometheus and Alertmanager were parted, or one
+# of two Prometheus servers said that it was over. Alertmanager tells of it with its next group, once, and again only after
+# `repeat_interval`. So this must be well below `group_interval`, which is five minutes where nobody sets it.
 READ: Final = """
 SELECT key, start_time FROM ended_firings
-WHERE key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND end_time > app_now() - interval '5 minutes'
+WHERE key = ANY($2) AND org_id IS NOT DISTINCT FROM $1 AND end_time > app_now() - interval '2 minutes'
 """
 WRITE: Final = """
 INSERT INTO ended_firings (org_id, key, start_time)

@@ -13,7 +13,6 @@ from tocsin.ingest.v1 import (
     internal_service_pb2_grpc,
     silence_service_pb2_grpc,
 )
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.auditing import serve_audit
 from tocsin_kit.auth import TokenSource
 from tocsin_kit.batches import Batches
@@ -99,7 +98,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     reconciler = Reconciler(database, escalation, metrics, relay.nudge, grace=settings.reconcile_grace_seconds)
     boxes = Boxes(secret_keys(settings.secret_key, settings.signing_keys), PURPOSE)
     directory = Directory(database, metrics, boxes)
-    commits: Batches[Entry, SendAlertResponse] = Batches(
+    commits: Batches[Entry, bytes] = Batches(
         CommitBatch(database, metrics, relay.nudge),
         most=settings.batch_size,
         waiting=settings.queue_capacity,

@@ -58,7 +58,7 @@ class Way:
         self.org = org
         self.metrics = IngestMetrics(CollectorRegistry())
         self.budgets = Budgets((per_second(ALERTS, 1000), Limit(OUTBOX_ROWS, 1000)), Metrics(), clock=lambda: 0.0)
-        self.batches: Batches[Entry, SendAlertResponse] = Batches(
+        self.batches: Batches[Entry, bytes] = Batches(
             CommitBatch(database, self.metrics, lambda: None), most=500, lane=lambda entry: entry.org_id
         )
         # Nothing comes back while the test runs.
@@ -103,7 +103,8 @@ class Way:
 
 def told(answer: object) -> object:
     """An answer without its ids."""
-    if isinstance(answer, SendAlertResponse):
+    if isinstance(answer, bytes):
+        answer = SendAlertResponse.FromString(answer)
         names = (bool(answer.alert), bool(answer.incident), answer.silence)
         return (answer.outcome, answer.dedup_key, answer.count, answer.incident_resolved, *names)
     return (answer.reason_name, answer.message) if isinstance(answer, TocsinError) else repr(answer)
@@ -247,7 +248,7 @@ async def test_a_recognised_alert_is_answered_after_its_commit_and_not_when_that
         assert not waiting.done()
     assert [each[2] for each in await waiting] == [2, 3, 4, 5, 6]  # type: ignore[index]
 
-    async def away(entries: list[Entry]) -> list[SendAlertResponse | Exception]:
+    async def away(entries: list[Entry]) -> list[bytes | Exception]:
         raise TocsinError(ErrorReason.ERROR_REASON_DATABASE_UNAVAILABLE, "it is away")
 
     way.batches._work = away

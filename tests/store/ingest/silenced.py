@@ -43,7 +43,7 @@ class Replica:
         self.database, self.org = database, org
         self.metrics = IngestMetrics(CollectorRegistry())
         self.directory = Directory(database, self.metrics, ttl=ttl)
-        self.batches: Batches[Entry, SendAlertResponse] = Batches(
+        self.batches: Batches[Entry, bytes] = Batches(
             CommitBatch(database, self.metrics, lambda: None), most=100, lane=lambda entry: entry.org_id, at_once=2
         )
         self.look = LookAgain(database, self.directory, self.batches, self.metrics)
@@ -56,9 +56,8 @@ class Replica:
         whole = {"env": "prod", **(labels or {})}
         fit.set_labels(alert, whole)
         routing = await self.directory.routing(self.org, integration)
-        return await self.batches.submit(
-            Entry(self.org, route_alert(self.directory, self.org, "users/ana", routing, alert, Stated(whole)))
-        )
+        message = route_alert(self.directory, self.org, "users/ana", routing, alert, Stated(whole))
+        return SendAlertResponse.FromString(await self.batches.submit(Entry(self.org, message)))
 
     async def resolves(self, key: str) -> SendAlertResponse:
         return await self.sends(key, action=ALERT_ACTION_RESOLVE)

@@ -34,7 +34,7 @@ def committer(database: Database) -> CommitBatch:
     return CommitBatch(database, IngestMetrics(CollectorRegistry()), lambda: None)
 
 
-def group_commit(database: Database, most: int = 20) -> Batches[Entry, SendAlertResponse]:
+def group_commit(database: Database, most: int = 20) -> Batches[Entry, bytes]:
     return Batches(committer(database), most=most)
 
 
@@ -45,7 +45,7 @@ def entry(org: str, sent: Message, request_id: str = "") -> Entry:
 async def commit(commit_batch: CommitBatch, org: str, sent: Sequence[Message]) -> list[SendAlertResponse]:
     answers = await commit_batch([entry(org, each) for each in sent])
     assert not any(isinstance(each, Exception) for each in answers), answers
-    return [each for each in answers if isinstance(each, SendAlertResponse)]
+    return [SendAlertResponse.FromString(each) for each in answers if isinstance(each, bytes)]
 
 
 async def rows(database: Database, org: str, sql: str) -> list[asyncpg.Record]:
@@ -134,7 +134,8 @@ async def test_replicas_that_race_for_the_same_keys_open_one_incident_each(
             for _ in range(400)
         ]
         dice.shuffle(sent)
-        answers = await asyncio.gather(*(dice.choice(replicas).submit(entry(org, each)) for each in sent))
+        written = await asyncio.gather(*(dice.choice(replicas).submit(entry(org, each)) for each in sent))
+        answers = map(SendAlertResponse.FromString, written)
         opened = [each.incident for each in answers if Outcome(each.outcome) is Outcome.OPENED]
         assert len(opened) == len(set(opened))
         await check(database, org)
@@ -271,7 +272,7 @@ async def test_nothing_is_answered_before_it_is_committed(database: Database) ->
     org = new_org()
     commits = group_commit(database)
     for number in range(20):
-        answer = await commits.submit(entry(org, message(str(number), org=org)))
+        answer = SendAlertResponse.FromString(await commits.submit(entry(org, message(str(number), org=org))))
         seen = await rows(database, org, f"SELECT 1 FROM alerts WHERE id = '{answer.alert.partition('/')[2]}'")
         assert seen
 

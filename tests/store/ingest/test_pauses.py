@@ -7,7 +7,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertOutcome
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import Integration, RoutingRule
 from tocsin_ingest.app import look_again
 from tocsin_ingest.app.commit_batch import Entry
@@ -100,7 +99,7 @@ async def test_a_tenant_whose_alerts_must_wait_keeps_no_other_waiting(
 ) -> None:
     crowded, submit = new_org(), replica.batches.submit
 
-    async def overloaded(entry: Entry) -> SendAlertResponse:
+    async def overloaded(entry: Entry) -> bytes:
         if entry.org_id == crowded:
             raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too much waits")
         return await submit(entry)

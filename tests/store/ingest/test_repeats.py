@@ -55,8 +55,9 @@ def trigger(org: str, key: str = "a", **fields: object) -> Entry:
 
 async def send(commit_batch: CommitBatch, *entries: Entry) -> list[tuple[str, int, str]]:
     answers = await commit_batch(list(entries))
-    assert all(isinstance(each, SendAlertResponse) for each in answers), answers
-    return [(Outcome(each.outcome).name, each.count, each.dedup_key) for each in answers]  # type: ignore[union-attr]
+    assert all(isinstance(each, bytes) for each in answers), answers
+    read = [SendAlertResponse.FromString(each) for each in answers if isinstance(each, bytes)]
+    return [(Outcome(each.outcome).name, each.count, each.dedup_key) for each in read]
 
 
 async def deliver(database: Database, org: str) -> dict[str, int]:

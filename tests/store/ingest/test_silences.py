@@ -11,7 +11,6 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput, AlertOutcome
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin.ingest.v1.integration_service_pb2 import LabelMatcher, MatchOperator
 from tocsin.ingest.v1.silence_service_pb2 import (
     Silence,
@@ -59,7 +58,7 @@ async def test_a_tenant_whose_alerts_must_wait_keeps_no_other_waiting(
 ) -> None:
     crowded, submit = new_org(), replica.batches.submit
 
-    async def overloaded(entry: Entry) -> SendAlertResponse:
+    async def overloaded(entry: Entry) -> bytes:
         if entry.org_id == crowded:
             raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "too much waits")
         return await submit(entry)

@@ -166,6 +166,6 @@ def test_each_of_two_alerts_that_come_late_again_and_again_is_answered_with_its_
     for each in late:
         played.put_ended(each.message.key, NOW)
     batch.fresh, batch.steps = batch._entries, played.play([each.message for each in batch._entries])
-    answers = [each for each in batch.answers() if isinstance(each, SendAlertResponse)]
+    answers = [SendAlertResponse.FromString(each) for each in batch.answers() if isinstance(each, bytes)]
     assert {int(each.outcome) for each in answers} == {Outcome.IGNORED.value}
     assert [each.dedup_key for each in answers] == [each.message.dedup_key for each in late] * 3

@@ -1,5 +1,6 @@
 """Ids in order, names that are one thing only."""
 
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,6 +30,21 @@ def test_threads_never_make_the_same() -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: [new_id() for _ in range(500)], range(8)))
     assert len({each for part in made for each in part}) == 4000
+
+
+def test_a_child_does_not_make_what_its_parent_makes() -> None:
+    new_id()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(theirs, new_id().bytes)
+        os._exit(0)
+    os.waitpid(child, 0)
+    made = uuid.UUID(bytes=os.read(ours, 16))
+    # The last 62 bits are random: the same ones would be those that were drawn before the fork.
+    assert made.int & (1 << 62) - 1 != new_id().int & (1 << 62) - 1
+    os.close(ours)
+    os.close(theirs)
 
 
 @given(st.from_regex(ids.SLUG, fullmatch=True))

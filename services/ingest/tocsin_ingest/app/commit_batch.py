@@ -12,13 +12,13 @@ from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.db.requests import Answer as StoredAnswer
 from tocsin_kit.db.requests import recall, remember, reused
-from tocsin_kit.ids import format_name, new_id
+from tocsin_kit.ids import new_id
 
+from tocsin_ingest.app.answers import counted, decided, repeated
 from tocsin_ingest.domain.decide import Decision, Outcome
 from tocsin_ingest.domain.message import Message
 from tocsin_ingest.domain.snapshot import Snapshot, Step
 from tocsin_ingest.metrics import IngestMetrics
-from tocsin_ingest.store.decisions import progress
 from tocsin_ingest.store.repeats import NotWhole, Repeat
 from tocsin_ingest.store.repeats import count as count_repeats
 from tocsin_ingest.store.snapshot import fill, lock_integrations
@@ -29,20 +29,11 @@ METHOD: Final = "tocsin.ingest.v1.AlertService/SendAlert"
 
 
 class Standing(NamedTuple):
-    """What counts a repeat of an alert, as long as that fires."""
+    """What a repeat of an alert becomes, as long as that fires. `answer`: without the count, once there was a repeat."""
 
     alert_id: UUID
     incident_id: UUID
-
-    def answer(self, message: Message) -> bytes:
-        """What a repeat is answered, without the count."""
-        response = SendAlertResponse(
-            outcome=Outcome.DEDUPLICATED,  # type: ignore[arg-type]
-            dedup_key=message.dedup_key,
-            alert=format_name("alerts", self.alert_id),
-            incident=format_name("incidents", self.incident_id),
-        )
-        return response.SerializeToString()
+    answer: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +51,8 @@ class Entry:
     """What became of it at last. It may be wrong by now: what counts is what the database says of it."""
 
 
-Answer = SendAlertResponse | Exception
+Answer = bytes | Exception
+"""A serialized `SendAlertResponse`."""
 _Stored = StoredAnswer[SendAlertResponse]
 
 
@@ -102,6 +94,7 @@ class CommitBatch:
         for (sent, outcome), count in counts.items():
             of = self._metrics.alerts if sent else self._metrics.looked_again
             of.labels(outcome.name.lower()).inc(count)
+        batch.note_standing()
         if batch.urgent:
             self._nudge()
         return batch.answers()
@@ -154,19 +147,22 @@ class _Batch:
         standing = [entry for entry in different if entry.standing is not None]
         if not standing:
             return
-        of_key = Counter(entry.message.key for entry in different)
+        of_key = Counter([entry.message.key for entry in different])
+        if len(of_key) < len(different):
+            # Messages of one key are decided in their order.
+            standing = [entry for entry in standing if of_key[entry.message.key] == 1]
         repeats = [
             Repeat(entry.standing.alert_id, entry.standing.incident_id, different[entry], entry.message)
             for entry in standing
-            if entry.standing is not None and of_key[entry.message.key] == 1
+            if entry.standing is not None
         ]
         counts = await count_repeats(tx, repeats) if repeats else {}
         if not counts:
             return
-        for entry in standing:
-            assert entry.standing is not None
-            if entry.standing.alert_id in counts and of_key[entry.message.key] == 1:
-                self._counted[entry] = counts[entry.standing.alert_id] - different.pop(entry)
+        for entry, repeat in zip(standing, repeats, strict=True):
+            count = counts.get(repeat.alert_id)
+            if count is not None:
+                self._counted[entry] = count - different.pop(entry)
         self._entries = [entry for entry in self._all if entry not in self._counted] if different else ()
 
     async def _without_repeated_requests(self, tx: Tx, wanted: set[str]) -> list[Entry]:
@@ -181,66 +177,66 @@ class _Batch:
 
     async def _remember(self, tx: Tx) -> None:
         made = {
-            entry.request_id: StoredAnswer(entry.body_hash, _response(entry.message, decision))
-            for entry, (decision, _) in zip(self.fresh, self.steps, strict=True)
+            entry.request_id: StoredAnswer(entry.body_hash, SendAlertResponse.FromString(answer))
+            for entry, answer in zip(self.fresh, self._made(), strict=True)
             if entry.request_id
         }
         if made:
             await remember(tx, METHOD, made)
             self._known |= made
 
+    def note_standing(self) -> None:
+        """What repeats of these alerts become from here on. After the commit."""
+        for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
+            if not more:
+                entry.standing = _standing(entry.message, decision)
+
     def answers(self) -> list[Answer]:
         """One per entry, in their order."""
         if not self._counted:
             return self._decided()
-        decided = iter(self._decided())
+        others = iter(self._decided())
         counts = self._counted
-        written = {entry: entry.standing.answer(entry.message) for entry in counts if entry.standing is not None}
         answers: list[Answer] = []
         for entry in self._all:
-            data = written.get(entry)
-            if data is None:
-                answers.append(next(decided))
+            count, standing = counts.get(entry), entry.standing
+            if count is None or standing is None:
+                answers.append(next(others))
                 continue
-            answer = SendAlertResponse.FromString(data)
-            answer.count = counts[entry] = counts[entry] + 1
-            answers.append(answer)
+            if not standing.answer:
+                alert_id, incident_id, _ = standing
+                standing = Standing(alert_id, incident_id, repeated(entry.message.dedup_key, alert_id, incident_id))
+                entry.standing = standing
+            counts[entry] = count = count + 1
+            answers.append(counted(standing.answer, count))
         return answers
 
     def _decided(self) -> list[Answer]:
         made = self._made()
         if self.fresh is self._entries:
-            return made
+            return [*made]
         # Those without a request id are in `fresh` as often as they came, and in the same order.
         others = iter([answer for entry, answer in zip(self.fresh, made, strict=True) if not entry.request_id])
         return [self._repeated(entry) if entry.request_id else next(others) for entry in self._entries]
 
-    def _made(self) -> list[Answer]:
+    def _made(self) -> list[bytes]:
         """One for each fresh entry. Of a repeated one only the count differs from the answer before it."""
-        answers: list[Answer] = []
-        first: dict[int, SendAlertResponse] = {}
+        answers: list[bytes] = []
         written: dict[int, bytes] = {}
         for entry, (decision, more) in zip(self.fresh, self.steps, strict=True):
-            if not more:
-                answer = first[id(entry)] = _response(entry.message, decision)
-                entry.standing = _standing(entry.message, decision)
-                written.pop(id(entry), None)
-                answers.append(answer)
-                continue
-            data = written.get(id(entry))
-            if data is None:
-                data = written[id(entry)] = first[id(entry)].SerializeToString()
-            answer = SendAlertResponse.FromString(data)
-            if decision.alert is not None:
-                answer.count += more
-            answers.append(answer)
+            if more:
+                answer = written[id(entry)]
+            else:
+                answer = written[id(entry)] = decided(entry.message.dedup_key, decision)
+            alert = decision.alert
+            answers.append(answer if alert is None else counted(answer, alert.count + more))
         return answers
 
     def _repeated(self, entry: Entry) -> Answer:
         stored = self._known[entry.request_id]
         if stored.body_hash != entry.body_hash:
             return reused()
-        return stored.response
+        return stored.response.SerializeToString()
 
 
 def _standing(message: Message, decision: Decision) -> Standing | None:
@@ -252,23 +248,3 @@ def _standing(message: Message, decision: Decision) -> Standing | None:
     if decision.outcome is not Outcome.DEDUPLICATED or message.expiry is not None or alert is None:
         return None
     return None if alert.incident_id is None else Standing(alert.id, alert.incident_id)
-
-
-def _response(message: Message, decision: Decision) -> SendAlertResponse:
-    response = SendAlertResponse(
-        outcome=decision.outcome,  # type: ignore[arg-type]
-        dedup_key=message.dedup_key,
-        incident_resolved=decision.incident_resolved,
-    )
-    if decision.alert is not None:
-        response.alert = format_name("alerts", decision.alert.id)
-        response.count = decision.alert.count
-        if decision.alert.hold is not None:
-            response.silence = format_name("silences", decision.alert.hold.silence_id)
-        if decision.alert.pause is not None:
-            response.pause_end_time.FromDatetime(decision.alert.pause.until)
-        if decision.alert.below is not None:
-            response.threshold.CopyFrom(progress(decision.alert.below))
-        if decision.alert.incident_id is not None:
-            response.incident = format_name("incidents", decision.alert.incident_id)
-    return response

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin.ingest.v1.alert_pb2 import AlertInput
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertResponse
 from tocsin_kit.batches import Batches
 from tocsin_kit.db.pool import Database, Tx
 from tocsin_kit.errors import TocsinError
@@ -65,7 +64,7 @@ class LookAgain:
         self,
         database: Database,
         directory: Directory,
-        batches: Batches[Entry, SendAlertResponse],
+        batches: Batches[Entry, bytes],
         metrics: IngestMetrics,
     ) -> None:
         self._database = database

@@ -10,13 +10,13 @@ counted each time.
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from tocsin_ingest.app.commit_batch import Entry
 from tocsin_ingest.app.route_alert import NOTHING_STATED, Stated
 from tocsin_ingest.domain.expiry import Expiry
+from tocsin_ingest.domain.values import value
 
 MOST_BYTES: Final = 64 << 20
 """For the alerts of all senders together."""
@@ -41,7 +41,7 @@ def recognised_by(data: bytes, stated: Stated) -> Bytes:
     return data, labels, stated.started, stated.ended, stated.expiry
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Known:
     """An alert that was read. `integration`: the one that its request names. `mark`: of the routing it was read with."""
 

@@ -68,7 +68,7 @@ def routed(
     tried: list[Trial] | None = None,
 ) -> tuple[Message, bool, bool]:
     """The message, and whether rules and silences were too expensive for it. `tried`: see `route`."""
-    labels = dict(alert.labels) if stated.labels is None else stated.labels
+    labels = dict(alert.labels.items()) if stated.labels is None else stated.labels
     summary, source, severity = alert.summary, alert.source, _SEVERITIES[alert.severity]
     dedup_key = alert.dedup_key or fingerprint(labels, source, summary)
     path = route(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
-from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest, SendAlertResponse
+from tocsin.ingest.v1.alert_service_pb2 import SendAlertRequest
 from tocsin_kit.auth import Principal, invalid_credential
 from tocsin_kit.batches import Batches, Several, overloaded
 from tocsin_kit.budgets import Budgets
@@ -58,7 +58,7 @@ class AlertIntake:
         directory: Directory,
         budgets: Budgets,
         limit: RateLimit,
-        batches: Batches[Entry, SendAlertResponse],
+        batches: Batches[Entry, bytes],
         times: IntakeTimes,
     ) -> None:
         self._directory = directory
@@ -68,8 +68,8 @@ class AlertIntake:
         self._recognised = Recognised()
         teach_rules()
 
-    async def send(self, sender: Sender, data: bytes) -> SendAlertResponse:
-        """Returns once the alert is committed. `data`: a SendAlertRequest, as the sender wrote it.
+    async def send(self, sender: Sender, data: bytes) -> bytes:
+        """A serialized SendAlertResponse, once the alert is committed. `data`: a SendAlertRequest, as the sender wrote it.
 
         Raises DecodeError, INVALID_FIELD, ALERT_TOO_LARGE, INTEGRATION_NOT_FOUND, CREDENTIAL_INVALID, RATE_LIMITED,
         OVERLOADED, REQUEST_ID_REUSED, DATABASE_UNAVAILABLE, CONFLICT.
@@ -79,7 +79,7 @@ class AlertIntake:
             entry = await self._read(sender, SendAlertRequest.FromString(data), data)
         return await self._enqueue(entry)
 
-    async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[SendAlertResponse | Exception]:
+    async def send_all(self, sender: Sender, parts: Sequence[bytes]) -> list[bytes | Exception]:
         """The same for many alerts, with an answer or an error for each in order, as if they came one by one.
 
         One that cannot be parsed is the whole request's fault, and nothing of it is taken in: raises DecodeError.
@@ -104,7 +104,7 @@ class AlertIntake:
 
     async def submit(
         self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
-    ) -> "asyncio.Future[SendAlertResponse]":
+    ) -> "asyncio.Future[bytes]":
         """Like `send`, for one of many that come one by one: returns as soon as it waits for its batch.
 
         Nothing raises but the future, so that one bad alert does not get in the way of the next.
@@ -116,11 +116,11 @@ class AlertIntake:
                 entry = await self._read(sender, request, key, stated)
             return self._enqueue(entry)
         except Exception as error:
-            failed: asyncio.Future[SendAlertResponse] = asyncio.get_running_loop().create_future()
+            failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
 
-    def _enqueue(self, entry: Entry) -> "asyncio.Future[SendAlertResponse]":
+    def _enqueue(self, entry: Entry) -> "asyncio.Future[bytes]":
         try:
             self._admission.admit(entry, asyncio.get_running_loop().time())
             return self._batches.enqueue(entry)
@@ -199,7 +199,8 @@ class AlertIntake:
         validate(request)
         check_size(request.alert)
         routing = await self._routing(sender, request.integration)
-        check_details(request.alert.details)
+        if request.alert.HasField("details"):
+            check_details(request.alert.details)
         message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
         if request.request_id:
             return Entry(sender.org_id, message, request.request_id, body_hash(request))
@@ -225,12 +226,12 @@ class AlertIntake:
 
 
 class Taken:
-    """Alerts of one request that wait for their commit."""
+    """Alerts of one request that wait for their commit. An answer is a serialized SendAlertResponse."""
 
     def __init__(self, parts: "Sequence[_Taken]") -> None:
         self._parts = parts
 
-    async def answers(self) -> list[SendAlertResponse | Exception]:
+    async def answers(self) -> list[bytes | Exception]:
         """One for each, in order."""
         return [answer for each in self._parts for answer in await each.answers()]
 
@@ -238,11 +239,11 @@ class Taken:
 class _Taken:
     """Some alerts of one request: those that wait for their commit, and what the others were refused with."""
 
-    def __init__(self, entries: "list[Entry | Exception]", waiting: Several[SendAlertResponse]) -> None:
+    def __init__(self, entries: "list[Entry | Exception]", waiting: Several[bytes]) -> None:
         self._entries = entries
         self._waiting = waiting
 
-    async def answers(self) -> list[SendAlertResponse | Exception]:
+    async def answers(self) -> list[bytes | Exception]:
         """One for each, in order."""
         committed = await self._waiting.answers()
         if len(committed) == len(self._entries):

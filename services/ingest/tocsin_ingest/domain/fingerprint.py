@@ -6,6 +6,7 @@ puts into it, and no key of one tenant can be another's. They have the 16 bytes 
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 
 def fingerprint(labels: Mapping[str, str], source: str, summary: str) -> str:
@@ -45,7 +46,13 @@ def group_key(
     if not group_by:
         return _digest("single", org_id, integration_id, dedup_key)[:16]
     values = (part for name in sorted(group_by) for part in (name, labels.get(name, "")))
-    return _digest("group", org_id, integration_id, policy, *values)[:16]
+    return _group_key(org_id, integration_id, policy, *values)
+
+
+@lru_cache(4096)
+def _group_key(*parts: str) -> bytes:
+    """A storm has few groups, of many alerts each."""
+    return _digest("group", *parts)[:16]
 
 
 def _digest(*parts: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from tocsin_ingest.domain.severity import Severity
 from tocsin_ingest.domain.thresholds import Threshold
+from tocsin_ingest.domain.values import value
 
 MAX_STEPS: Final = 6_000_000
 """Of the regular expressions tried for one alert: the size of each times the characters it is tried on. The worst of
@@ -68,7 +69,7 @@ class Rule:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """What routing decided about one alert. `group_by`: the labels whose alerts share an incident."""
 
@@ -162,13 +163,17 @@ def route(
     Severity: the rule's, else the alert's, else CRITICAL. When the regular expressions take more than MAX_STEPS the alert
     takes the default route: routing must not hold up other tenants' alerts. `tried`: is told of each rule that was tried.
     """
-    subject = Subject(summary=summary, source=source, severity=severity, labels=labels)
+    subject: Subject | None = None
     for rule in rules:
-        unmet = subject.unmet(rule.matchers)
-        if subject.cut:
+        unmet = None
+        if rule.matchers:
+            subject = subject or Subject(summary=summary, source=source, severity=severity, labels=labels)
+            unmet = subject.unmet(rule.matchers)
+        if subject is not None and subject.cut:
             return Route((), default_policy, severity or Severity.CRITICAL, False, cut=True)
         if tried is not None:
-            tried.append(Trial(rule, unmet, "" if unmet is None else subject.value(unmet.label)))
+            looked_at = "" if unmet is None or subject is None else subject.value(unmet.label)
+            tried.append(Trial(rule, unmet, looked_at))
         if unmet is None:
             return Route(
                 rule.group_by,

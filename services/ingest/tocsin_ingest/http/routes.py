@@ -236,7 +236,7 @@ class _Receiver:
             return
         start, taken = started
         for index, answer in enumerate(await taken.answers(), start):
-            told = answer if isinstance(answer, SendAlertResponse) else masked(answer)
+            told = SendAlertResponse.FromString(answer) if isinstance(answer, bytes) else masked(answer)
             results.add(f"{reading.place}[{index}]", told)
 
     async def _reading(self, sender: Sender, document: Document) -> Reading:
@@ -272,11 +272,8 @@ class _Receiver:
             item = self._item(given, document, place, reading)
             shorten(item.alert)
             stated = Stated(item.labels, item.started, item.ended, item.expiry)
-            return await (
-                await self._intake.submit(
-                    sender, SendAlertRequest(alert=item.alert, request_id=item.request_id), stated
-                )
-            )
+            request = SendAlertRequest(alert=item.alert, request_id=item.request_id)
+            return SendAlertResponse.FromString(await (await self._intake.submit(sender, request, stated)))
         except Exception as error:
             return masked(error)
 

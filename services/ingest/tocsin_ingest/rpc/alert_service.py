@@ -16,7 +16,6 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     GetAlertResponse,
     ListAlertsRequest,
     ListAlertsResponse,
-    SendAlertResponse,
     SendAlertsRequest,
     SendAlertsResponse,
     SendAlertsResult,
@@ -90,8 +89,7 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
     @takes_bytes
     async def SendAlert(self, request: bytes, context: _Context) -> bytes:
         """One alert."""
-        response = await self._intake.send(Sender.of(current_call().principal), request)
-        return response.SerializeToString()
+        return await self._intake.send(Sender.of(current_call().principal), request)
 
     @takes_bytes
     async def SendAlerts(self, request: bytes, context: _Context) -> bytes:
@@ -100,8 +98,8 @@ class AlertService(alert_service_pb2_grpc.AlertServiceServicer):
         validate(batch)
         answers = await self._intake.send_all(Sender.of(current_call().principal), list(batch.alerts))
         results = [
-            enclosed(_RESPONSE, answer.SerializeToString())
-            if isinstance(answer, SendAlertResponse)
+            enclosed(_RESPONSE, answer)
+            if isinstance(answer, bytes)
             else SendAlertsResult(error=status_of(answer)).SerializeToString()
             for answer in answers
         ]

@@ -25,7 +25,7 @@ class AlertStream:
         self._sender = sender
         self._stop = stop
         self._room = asyncio.Semaphore(window)
-        self._unanswered: set[asyncio.Future[SendAlertResponse]] = set()
+        self._unanswered: set[asyncio.Future[bytes]] = set()
         self._answers: asyncio.Queue[StreamAlertsResponse | None] = asyncio.Queue()
 
     async def answers(self, requests: AsyncIterator[StreamAlertsRequest]) -> AsyncGenerator[StreamAlertsResponse, None]:
@@ -70,10 +70,12 @@ class AlertStream:
             self._unanswered.add(waiting)
             waiting.add_done_callback(functools.partial(self._answer, message.sequence))
 
-    def _answer(self, sequence: int, done: "asyncio.Future[SendAlertResponse]") -> None:
+    def _answer(self, sequence: int, done: "asyncio.Future[bytes]") -> None:
         self._unanswered.discard(done)
         error = done.exception()
         if error is None:
-            self._answers.put_nowait(StreamAlertsResponse(sequence=sequence, response=done.result()))
+            self._answers.put_nowait(
+                StreamAlertsResponse(sequence=sequence, response=SendAlertResponse.FromString(done.result()))
+            )
         else:
             self._answers.put_nowait(StreamAlertsResponse(sequence=sequence, error=status_of(error)))

@@ -26,6 +26,7 @@ from tocsin.notify.v1.digest_service_pb2_grpc import DigestServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
+from tocsin.notify.v1.slack_group_service_pb2_grpc import SlackGroupServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceStub
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceAsyncStub
     from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
     from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceAsyncStub
+    from tocsin.notify.v1.slack_group_service_pb2_grpc import SlackGroupServiceAsyncStub
     from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceAsyncStub
     from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceAsyncStub
     from tocsin.outbox.v1.outbox_service_pb2_grpc import OutboxServiceAsyncStub
@@ -145,6 +147,11 @@ class AioClient:
     def digests(self) -> "DigestServiceAsyncStub":
         """What happened, once a day or a week, for those who want it."""
         return DigestServiceStub(self.channel("notify"))
+
+    @cached_property
+    def slack_groups(self) -> "SlackGroupServiceAsyncStub":
+        """User groups of Slack that follow who is on call."""
+        return SlackGroupServiceStub(self.channel("notify"))
 
     @cached_property
     def reminders(self) -> "ReminderServiceAsyncStub":

@@ -27,6 +27,7 @@ from tocsin.notify.v1 import (
     message_service_pb2_grpc,
     notification_service_pb2_grpc,
     recurring_message_service_pb2_grpc,
+    slack_group_service_pb2_grpc,
     subscription_service_pb2_grpc,
     template_service_pb2_grpc,
 )
@@ -75,6 +76,7 @@ class Clients:
         self.recurring_messages: Any = _Bearer(
             recurring_message_service_pb2_grpc.RecurringMessageServiceStub(by["notify"]), token
         )
+        self.slack_groups: Any = _Bearer(slack_group_service_pb2_grpc.SlackGroupServiceStub(by["notify"]), token)
         self.digests: Any = _Bearer(digest_service_pb2_grpc.DigestServiceStub(by["notify"]), token)
         self.notifications: Any = _Bearer(notification_service_pb2_grpc.NotificationServiceStub(by["notify"]), token)
         self.escalation_queues: Any = _Bearer(queue_service_pb2_grpc.QueueServiceStub(by["escalation"]), token)

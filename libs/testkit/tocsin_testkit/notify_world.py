@@ -26,6 +26,7 @@ from tocsin.notify.v1.internal_service_pb2_grpc import NotifyInternalServiceStub
 from tocsin.notify.v1.message_service_pb2_grpc import MessageServiceStub
 from tocsin.notify.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.notify.v1.recurring_message_service_pb2_grpc import RecurringMessageServiceStub
+from tocsin.notify.v1.slack_group_service_pb2_grpc import SlackGroupServiceStub
 from tocsin.notify.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from tocsin.notify.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.queue.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -277,6 +278,7 @@ class Notify:
         self.messages: Any = MessageServiceStub(channel)
         self.recurring_messages: Any = RecurringMessageServiceStub(channel)
         self.digests: Any = DigestServiceStub(channel)
+        self.slack_groups: Any = SlackGroupServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
         self.subscriptions: Any = SubscriptionServiceStub(channel)
         self.templates: Any = TemplateServiceStub(channel)

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -51,8 +51,20 @@ class Message:
         return {element["text"]["text"]: element for element in itertools.chain.from_iterable(rows)}
 
 
+@dataclass(slots=True)
+class UserGroup:
+    """One of the workspace. `history`: its members after each change."""
+
+    members: tuple[str, ...] = ()
+    disabled: bool = False
+    history: list[tuple[str, ...]] = field(default_factory=list)
+
+
 class SlackServer(Provider):
-    """Knows one app and the channels and members in `known`. `refuse`, `hang` and `reset` go by those."""
+    """Knows one app, and the channels and members in `known`. `refuse`, `hang` and `reset` go by those, and by user groups.
+
+    `may_change_groups`: what the workspace's settings allow everybody.
+    """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -60,6 +72,8 @@ class SlackServer(Provider):
         self.messages: list[Message] = []
         self.whispers: list[tuple[str, str, str]] = []
         """Channel, member and text of what only one person was told."""
+        self.groups: dict[str, UserGroup] = {}
+        self.may_change_groups = True
         self._ids = itertools.count(1)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -122,6 +136,8 @@ class SlackServer(Provider):
             return error("invalid_auth")
         fields = await request.json()
         channel, method = fields.get("channel", ""), request.match_info["method"]
+        if method.startswith("usergroups."):
+            return await self._of_groups(request, method, fields)
         refused = self.refusal(channel)
         if refused is not None:
             return refused
@@ -158,6 +174,32 @@ class SlackServer(Provider):
         )
         await self.fail(request, channel)
         return web.json_response({"ok": True, "channel": home, "ts": message.ts})
+
+    async def _of_groups(self, request: web.Request, method: str, fields: dict[str, Any]) -> web.StreamResponse:
+        """usergroups.users.update, usergroups.disable and usergroups.enable."""
+        id = fields.get("usergroup", "")
+        refused = self.refusal(id)
+        if refused is not None:
+            return refused
+        group = self.groups.get(id)
+        if group is None:
+            return error("no_such_subteam")
+        if not self.may_change_groups:
+            return error("permission_denied")
+        if method == "usergroups.users.update":
+            members = tuple(filter(None, fields.get("users", "").split(",")))
+            if not members:
+                return error("no_users_provided")
+            if any(each not in self.known or each[:1] not in "UW" for each in members):
+                return error("invalid_users")
+            group.members = members
+            group.history.append(members)
+        elif group.disabled is (method == "usergroups.disable"):
+            return error("already_disabled" if group.disabled else "already_enabled")
+        else:
+            group.disabled = not group.disabled
+        await self.fail(request, id)
+        return web.json_response({"ok": True, "usergroup": {"id": id, "users": list(group.members)}})
 
 
 def error(word: str, status: int = 200, **headers: str) -> web.Response:

@@ -47,6 +47,12 @@ class NotifyMetrics:
             ("outcome",),
             registry=registry,
         )
+        self.slack_groups = Counter(
+            "tocsin_notify_slack_groups",
+            "What came of telling Slack who is on call: set, disabled, or failed",
+            ("outcome",),
+            registry=registry,
+        )
         self.cancelled = Counter("tocsin_notify_cancelled", "Notifications stopped", registry=registry)
         self.crossed = Counter(
             "tocsin_notify_crossed", "Calls that were under way when their incident was stopped", registry=registry

@@ -16,6 +16,7 @@ from tocsin_notify.channels.urls import BadUrl, read_url
 from tocsin_notify.channels.web_push_sealing import Vapid, check_private_key
 from tocsin_notify.domain.bundling import BundlePolicy
 
+_TENANT_GROUP: Final = re.compile(r"[^\s:,]+:(\*|S[A-Z0-9]{6,20})")
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 
@@ -31,6 +32,12 @@ def _secret_tokens(value: SecretStr) -> SecretStr:
 
 def _vapid_key(value: SecretStr) -> SecretStr:
     check_private_key(value.get_secret_value())
+    return value
+
+
+def _tenants_groups(value: str) -> str:
+    if not all(_TENANT_GROUP.fullmatch(part.strip()) for part in value.split(",") if value):
+        raise ValueError("must be pairs of tenant and group separated by commas, such as acme:S0604QSJC or acme:*")
     return value
 
 
@@ -202,6 +209,10 @@ class NotifySettings(ServiceSettings):
     """The bot token (`xoxb-…`) of the operator's app at Slack, with the scope `chat:write`. Empty: nothing is sent by Slack."""
     slack_signing_secret: SecretStr = Field(SecretStr(""), validation_alias="SLACK_SIGNING_SECRET")
     """What the app signs its requests with. Several, separated by commas, while it is changed. Empty: messages have no buttons."""
+    slack_user_groups: Annotated[str, AfterValidator(_tenants_groups)] = Field("", validation_alias="SLACK_USER_GROUPS")
+    """Which user groups of the workspace each tenant may have follow a schedule: `tenant:group`, separated by commas, such as
+    `acme:S0604QSJC`. `*` stands for every tenant, or every group. Empty: none. The app needs the scope `usergroups:write`, and the
+    workspace's settings must allow everybody to change user groups."""
     slack_base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "https://slack.com", validation_alias="SLACK_BASE_URL", min_length=1
     )
@@ -301,6 +312,12 @@ class NotifySettings(ServiceSettings):
         """SLACK_…, as its channel takes them."""
         token = self.slack_bot_token.get_secret_value().strip()
         return SlackAccount(token, _parts(self.slack_signing_secret), self.slack_base_url)
+
+    @property
+    def groups_allowed(self) -> frozenset[tuple[str, str]]:
+        """SLACK_USER_GROUPS, as tenant and group."""
+        pairs = (part.strip().rpartition(":") for part in self.slack_user_groups.split(",") if part.strip())
+        return frozenset((tenant, group) for tenant, _, group in pairs)
 
     @property
     def vapid(self) -> Vapid:

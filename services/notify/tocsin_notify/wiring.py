@@ -84,6 +84,7 @@ from tocsin_notify.wiring_board import serve_board
 from tocsin_notify.wiring_digests import add_digests
 from tocsin_notify.wiring_events import Events
 from tocsin_notify.wiring_queue import serve_queue
+from tocsin_notify.wiring_slack_groups import add_slack_groups
 from tocsin_notify.wiring_templates import serve_templates
 from tocsin_notify.work import tasks
 from tocsin_notify.work.arrivals import Arrivals
@@ -305,6 +306,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     events.serve(runtime.rpc, page_tokens)
     looks = Looks(db, runtime.loops)
     add_digests(runtime, db, escalation, hints, metrics, page_tokens, looks)
+    add_slack_groups(runtime, db, escalation, channels, metrics, page_tokens, looks)
     serve_templates(runtime, wordings, page_tokens)
     serve_queue(runtime, hints, redrive, page_tokens, journal, policy, slots, nudge_relay=relay.nudge, resumed=nudge)
     serve_keys(runtime, RemoteKeyRecord(to_escalation, "escalation"))

@@ -20,6 +20,7 @@ ACROSS_TENANTS = {
     "quiet_bundles.due": "what waits for the end of quiet hours, of all tenants",
     "messages.claim": "messages of all tenants are released when they are due",
     "recurring.due": "recurring messages of all tenants are due",
+    "slack_groups.claim": "groups of all tenants are looked at when they are due",
     "digests.claim": "digests of all tenants are due",
     "notifications.upcoming": "an empty Redis is filled again",
     "senders.others": "the look for processes that died, whoever's pages they sent",

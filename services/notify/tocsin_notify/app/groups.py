@@ -42,11 +42,11 @@ _LEASE: Final = 60.0
 
 
 async def missing_groups(
-    db: Database, escalation: Escalation, org_id: str, targets: Sequence[str]
+    db: Database, escalation: Escalation, org_id: str, targets: Sequence[str], *, of: str = "message"
 ) -> dict[str, TocsinError]:
     """Of these those that do not exist, each with its error: TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND.
 
-    Asked before the transaction that stores messages. Raises SERVICE_UNAVAILABLE when escalation cannot say whether they exist.
+    Asked before the transaction that stores what names them, in the field `of`. Raises SERVICE_UNAVAILABLE when escalation cannot say whether they exist.
     """
     if not targets:
         return {}
@@ -56,24 +56,24 @@ async def missing_groups(
     for start in range(0, len(targets), _AT_ONCE):
         part = targets[start : start + _AT_ONCE]
         found = await escalation.resolve(org_id, part, now)
-        missing |= {target: _no_group(target) for target, each in zip(part, found, strict=True) if not each.exists}
+        missing |= {target: _no_group(target, of) for target, each in zip(part, found, strict=True) if not each.exists}
     return missing
 
 
-async def require_group(db: Database, escalation: Escalation, org_id: str, target: str) -> None:
+async def require_group(db: Database, escalation: Escalation, org_id: str, target: str, *, of: str = "message") -> None:
     """Raises the error of `missing_groups` for one that does not exist."""
-    for error in (await missing_groups(db, escalation, org_id, [target])).values():
+    for error in (await missing_groups(db, escalation, org_id, [target], of=of)).values():
         raise error
 
 
-def _no_group(target: str) -> TocsinError:
+def _no_group(target: str, of: str) -> TocsinError:
     kind, why = target.partition("s/")[0], f"{target} does not exist; create it first"
     return TocsinError(
         ErrorReason.ERROR_REASON_TEAM_NOT_FOUND if kind == "team" else ErrorReason.ERROR_REASON_SCHEDULE_NOT_FOUND,
-        f"message.{kind}: {why}",
+        f"{of}.{kind}: {why}",
         code=grpc.StatusCode.INVALID_ARGUMENT,
         metadata={"name": target},
-        fields=[FieldViolation(f"message.{kind}", why)],
+        fields=[FieldViolation(f"{of}.{kind}", why)],
     )
 
 

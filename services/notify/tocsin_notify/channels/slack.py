@@ -6,6 +6,7 @@ a button is the evidence.
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from tocsin_notify.channels.callbacks import CallbackUrls, labels_of
 from tocsin_notify.channels.channel_type import TITLED, ChannelType
 from tocsin_notify.channels.posting import Post, Poster, printable, read_object, retry_after
 from tocsin_notify.channels.slack_account import SlackAccount
-from tocsin_notify.channels.slack_codes import refusal
+from tocsin_notify.channels.slack_codes import DONE_BEFORE, refusal
 from tocsin_notify.channels.text import one_line, subject
 from tocsin_notify.domain.attempt import Outcome, Permanent, Retryable, Sent
 from tocsin_notify.domain.page import Channel
@@ -75,6 +76,18 @@ class SlackChannel:
         """Tell one person in a channel (docs.slack.dev/reference/methods/chat.postEphemeral)."""
         return await self._call("chat.postEphemeral", {"channel": channel, "user": user, "text": text}, Always())
 
+    async def set_group(self, group: str, members: Sequence[str]) -> Outcome:
+        """Give a user group these members alone, one at least (docs.slack.dev/reference/methods/usergroups.users.update)."""
+        return await self._call("usergroups.users.update", {"usergroup": group, "users": ",".join(members)}, Always())
+
+    async def disable_group(self, group: str) -> Outcome:
+        """It reaches nobody until it is enabled (docs.slack.dev/reference/methods/usergroups.disable)."""
+        return await self._call("usergroups.disable", {"usergroup": group}, Always())
+
+    async def enable_group(self, group: str) -> Outcome:
+        """With the members that it had (docs.slack.dev/reference/methods/usergroups.enable)."""
+        return await self._call("usergroups.enable", {"usergroup": group}, Always())
+
     async def close(self) -> None:
         """Drop idle connections."""
         await self._poster.close()
@@ -96,6 +109,8 @@ class SlackChannel:
             if answer.get("ok") is True:
                 return Sent(printable(f"{answer.get('channel', '')} {answer.get('ts', '')}")[:64])
             word = printable(str(answer.get("error", "")))[:64]
+            if word in DONE_BEFORE:
+                return Sent()
             if 200 <= response.status < 300 and not word:
                 return Retryable(f"{response.status} without a word of Slack's")
             return refusal(word, response.status, retry_after(response))

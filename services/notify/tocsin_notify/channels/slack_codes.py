@@ -1,4 +1,6 @@
-"""What Slack's error words mean for a page. Source: docs.slack.dev/reference/methods/chat.postMessage#errors."""
+"""What Slack's error words mean. Sources: docs.slack.dev/reference/methods/chat.postMessage#errors, and those of
+usergroups.users.update, usergroups.disable and usergroups.enable.
+"""
 
 from typing import Final
 
@@ -53,6 +55,22 @@ RECIPIENT: Final = frozenset(
     }
 )
 """This channel or person does not take this message."""
+GROUP: Final = frozenset(
+    {
+        "failed_for_some_users",
+        "invalid_user",
+        "invalid_users",
+        "no_such_subteam",
+        "no_users_provided",
+        "permission_denied",
+        "plan_upgrade_required",
+        "single_channel_guests_cannot_be_added",
+        "subteam_max_users_exceeded",
+    }
+)
+"""This user group does not take these members, or none from this app."""
+DONE_BEFORE: Final = frozenset({"already_disabled", "already_enabled"})
+"""It is as it was to be."""
 
 
 def refusal(word: str, status: int, after: float | None) -> Outcome:
@@ -60,6 +78,6 @@ def refusal(word: str, status: int, after: float | None) -> Outcome:
     said = f"{status} {word}".strip()
     if word in CONFIGURATION:
         return Retryable(f"{said} (the app at Slack or SLACK_BOT_TOKEN is to be mended)", max(AWAY, after or 0.0))
-    if word in RECIPIENT or (400 <= status < 500 and not may_pass(status)):
+    if word in RECIPIENT or word in GROUP or (400 <= status < 500 and not may_pass(status)):
         return Permanent(said)
     return Retryable(said, after)

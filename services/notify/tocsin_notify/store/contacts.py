@@ -126,6 +126,13 @@ _OWNERS_OF_SLACK: Final = Statement(
     .limit(param("limit"))
 )
 
+_ACCOUNTS: Final = Statement(
+    sa.select(_C.user_id, sa.func.min(_C.address).label("address"))
+    .where(_MINE, _EXISTS, _C.user_id == sa.any_(param("users", sa.ARRAY(sa.Text))))
+    .where(_C.channel == constant("slack"), _C.verify_time.is_not(None), sa.text("address ~ '^[UW]'"))
+    .group_by(_C.user_id)
+)
+
 
 def _contact(row: asyncpg.Record) -> Contact:
     fields = dict(row)
@@ -208,6 +215,12 @@ async def owners_of_slack(tx: Tx, member: str, limit: int) -> list[tuple[str, st
     """Tenant and user of everybody who has proved that this member of Slack is them."""
     rows = await tx.fetch(*_OWNERS_OF_SLACK(address=member, limit=limit))
     return [(row["org_id"], row["user_id"]) for row in rows]
+
+
+async def accounts_at_slack(tx: Tx, users: Sequence[str]) -> dict[str, str]:
+    """The member of Slack that each of these users has proved to be, if any; of several the first by name."""
+    rows = await tx.fetch(*_ACCOUNTS(org_id=tx.org_id, users=list(users)))
+    return {row["user_id"]: row["address"] for row in rows}
 
 
 async def owner_of(tx: Tx, channel: Channel, address: str) -> str | None:

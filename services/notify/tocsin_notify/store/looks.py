@@ -20,6 +20,7 @@ class Due:
     receipts: bool
     sequels: bool
     digests: bool
+    slack_groups: bool
     events: bool
 
 
@@ -34,6 +35,7 @@ SELECT {columns(Due)} FROM (SELECT
           WHERE state = 'sent' AND {IS_RECEIPTED} AND NOT receipt_settled AND send_time <= app_now()) AS receipts,
   EXISTS (SELECT FROM cancel_fences WHERE NOT followed) AS sequels,
   EXISTS (SELECT FROM digests WHERE next_time <= app_now()) AS digests,
+  EXISTS (SELECT FROM slack_groups WHERE look_time <= app_now()) AS slack_groups,
   EXISTS (SELECT FROM subscriptions WHERE due_time <= app_now() AND NOT disabled AND stop_time IS NULL) AS events
 ) AS look
 """

@@ -1,6 +1,6 @@
 """The tables of messages and digests: what is sent once, or again and again. `tables.py` has them all."""
 
-from sqlalchemy import UUID, Double, Integer, MetaData, SmallInteger, Table, Text
+from sqlalchemy import ARRAY, UUID, Boolean, Double, Integer, MetaData, SmallInteger, Table, Text
 from tocsin_kit.db.tables import NOW, TIME, check, column, index, primary_key
 
 
@@ -116,4 +116,28 @@ def digests(metadata: MetaData) -> Table:
         check("CASE frequency WHEN 'weekly' THEN weekday BETWEEN 1 AND 7 ELSE weekday = 0 END", name="digests_weekday"),
         check("when_empty IN ('nothing', 'one_line')", name="digests_when_empty"),
         index("digests_due", "next_time"),
+    )
+
+
+def slack_groups(metadata: MetaData) -> Table:
+    """Which user group of Slack follows which schedule, and what it was told last. A group is of one tenant."""
+    return Table(
+        "slack_groups",
+        metadata,
+        column("org_id", Text),
+        column("id", Text),
+        column("schedule", Text),
+        column("disable_when_nobody", Boolean),
+        column("members", ARRAY(Text), default="'{}'"),
+        column("disabled", Boolean, default="false"),
+        column("look_time", TIME, default=NOW),
+        column("tries", Integer, default="0"),
+        column("success_time", TIME, nullable=True),
+        column("problem", Text, default="''"),
+        column("problem_time", TIME, nullable=True),
+        column("version", Integer, default="1"),
+        column("create_time", TIME, default=NOW),
+        primary_key("org_id", "id"),
+        index("slack_groups_of_one_tenant", "id", unique=True),
+        index("slack_groups_due", "look_time"),
     )

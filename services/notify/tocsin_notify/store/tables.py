@@ -312,6 +312,8 @@ recurring_messages: Final = message_tables.recurring_messages(METADATA)
 
 digests: Final = message_tables.digests(METADATA)
 
+slack_groups: Final = message_tables.slack_groups(METADATA)
+
 sms_senders: Final = Table(
     "sms_senders",
     METADATA,

@@ -113,6 +113,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The user has no such digest. Create it with UpdateDigest. Metadata: `name`."""
     ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 78
     """NOT_FOUND. No such template for this tenant. Metadata: `name`."""
+    ERROR_REASON_SLACK_GROUP_NOT_FOUND: _ErrorReason.ValueType  # 79
+    """NOT_FOUND. No such group of Slack follows a schedule of this tenant. Metadata: `name`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 61
@@ -276,6 +278,8 @@ ERROR_REASON_DIGEST_NOT_FOUND: ErrorReason.ValueType  # 76
 """NOT_FOUND. The user has no such digest. Create it with UpdateDigest. Metadata: `name`."""
 ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 78
 """NOT_FOUND. No such template for this tenant. Metadata: `name`."""
+ERROR_REASON_SLACK_GROUP_NOT_FOUND: ErrorReason.ValueType  # 79
+"""NOT_FOUND. No such group of Slack follows a schedule of this tenant. Metadata: `name`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. The id asked for is taken. Metadata: `name`."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 61

@@ -1,0 +1,96 @@
+"""SlackGroupService: decode, call one use case, encode."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from tocsin.notify.v1 import slack_group_service_pb2 as pb
+from tocsin.notify.v1 import slack_group_service_pb2_grpc as pb_grpc
+from tocsin_kit.db.pool import Database, Tx
+from tocsin_kit.db.requests import once
+from tocsin_kit.rpc.call import note_before
+from tocsin_kit.rpc.masks import etag
+from tocsin_kit.rpc.paging import PageTokens, page_size
+
+from tocsin_notify.app.groups import require_group
+from tocsin_notify.app.slack_groups import ChosenGroups
+from tocsin_notify.clients.escalation import Escalation
+from tocsin_notify.rpc import mapping
+from tocsin_notify.rpc.mapping import tenant
+from tocsin_notify.store import slack_groups as store
+from tocsin_notify.store.slack_groups import SlackGroup
+
+R = TypeVar("R", bound=Message)
+
+NAME: Final = "tocsin.notify.v1.SlackGroupService"
+
+
+class SlackGroupService(pb_grpc.SlackGroupServiceServicer):
+    """User groups of Slack that follow who is on call."""
+
+    def __init__(self, db: Database, groups: ChosenGroups, escalation: Escalation, pages: PageTokens) -> None:
+        self._db = db
+        self._groups = groups
+        self._escalation = escalation
+        self._pages = pages
+
+    async def UpdateSlackGroup(self, request: pb.UpdateSlackGroupRequest, context: Any) -> pb.UpdateSlackGroupResponse:
+        """See the contract."""
+        given = request.slack_group
+        self._groups.require_allowed(tenant(), given.group)
+        await require_group(self._db, self._escalation, tenant(), given.schedule, of="slack_group")
+
+        async def update(tx: Tx) -> pb.UpdateSlackGroupResponse:
+            before, after = await self._groups.choose(
+                tx, given.group, given.schedule, given.disable_when_nobody, given.etag
+            )
+            if before is not None:
+                note_before(group_to(before))
+            return pb.UpdateSlackGroupResponse(slack_group=group_to(after))
+
+        return await self._once("UpdateSlackGroup", request, pb.UpdateSlackGroupResponse, update)
+
+    async def ListSlackGroups(self, request: pb.ListSlackGroupsRequest, context: Any) -> pb.ListSlackGroupsResponse:
+        """See the contract."""
+        after: Any = self._pages.decode(request) or ("",)
+        size = page_size(request.page_size)
+        async with self._db.transaction(tenant()) as tx:
+            rows = await store.page(tx, after[0], size + 1)
+        shown = rows[:size]
+        more = len(rows) > size
+        return pb.ListSlackGroupsResponse(
+            slack_groups=[group_to(row) for row in shown],
+            next_page_token=self._pages.encode(request, (shown[-1].id,)) if more else "",
+        )
+
+    async def DeleteSlackGroup(self, request: pb.DeleteSlackGroupRequest, context: Any) -> pb.DeleteSlackGroupResponse:
+        """See the contract."""
+
+        async def delete(tx: Tx) -> pb.DeleteSlackGroupResponse:
+            note_before(group_to(await self._groups.end(tx, request.group)))
+            return pb.DeleteSlackGroupResponse()
+
+        return await self._once("DeleteSlackGroup", request, pb.DeleteSlackGroupResponse, delete)
+
+    async def _once(
+        self, method: str, request: Message, response_type: type[R], work: Callable[[Tx], Awaitable[R]]
+    ) -> R:
+        async def run(tx: Tx) -> R:
+            return await once(tx, method, request, response_type, lambda: work(tx))
+
+        return await self._db.run(tenant(), run)
+
+
+def group_to(row: SlackGroup) -> pb.SlackGroup:
+    """A group for the contract."""
+    return pb.SlackGroup(
+        group=row.id,
+        schedule=row.schedule,
+        disable_when_nobody=row.disable_when_nobody,
+        members=row.members,
+        disabled=row.disabled,
+        success_time=mapping.timestamp(row.success_time),
+        problem=row.problem,
+        problem_time=mapping.timestamp(row.problem_time),
+        etag=etag(row.version),
+    )

@@ -46,7 +46,8 @@ async def missing_groups(
 ) -> dict[str, TocsinError]:
     """Of these those that do not exist, each with its error: TEAM_NOT_FOUND or SCHEDULE_NOT_FOUND.
 
-    Asked before the transaction that stores what names them, in the field `of`. Raises SERVICE_UNAVAILABLE when escalation cannot say whether they exist.
+    Asked before the transaction that stores what names them, in the field `of`. Raises SERVICE_UNAVAILABLE when escalation
+    cannot say whether they exist.
     """
     if not targets:
         return {}

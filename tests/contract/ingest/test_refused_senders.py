@@ -13,6 +13,7 @@ from tocsin.ingest.v1.alert_service_pb2 import (
     StreamAlertsRequest,
 )
 from tocsin_ingest.app.admission import ALERTS
+from tocsin_ingest.app.own_alerts import REFUSED
 from tocsin_kit.budgets import BYTES, RPCS
 
 from tests.contract.ingest.test_integration_service import error_of
@@ -102,3 +103,17 @@ async def test_a_stream_that_a_limit_ends_is_noted(ingest: Ingest) -> None:
     )
     assert await stream.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await until_noted(ingest, org, {"streaming"})
+
+
+async def test_no_limit_keeps_people_from_hearing_of_what_was_refused(ingest: Ingest) -> None:
+    """A sender of much that is refused has used up its limits by it."""
+    org = new_org()
+    _, secret = await ingest.integration(org, integration_id="wrong")
+    await ingest.alerts.SendAlert(trigger("k"), metadata=key(secret))
+    ingest.runtime.rpc.budgets.note(org, ALERTS, 1e9)
+    async with aiohttp.ClientSession() as http:
+        for body, status in (({"alerts": [{"status": "melting", "labels": {"a": "b"}}]}, 400), (_BODY, 503)):
+            async with http.post(f"{ingest.http}/v1/alertmanager/{secret}", json=body) as response:
+                assert response.status == status
+    listed = await ingest.alerts.ListAlerts(ListAlertsRequest(), metadata=bearer(org))
+    assert {each.dedup_key for each in listed.alerts} == {"k", REFUSED}

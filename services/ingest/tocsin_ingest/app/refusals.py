@@ -81,7 +81,8 @@ class Refusals:
         try:
             await self._open(sender, integration_id, form, added + number, error.message)
         except Exception:
-            self._waiting[key] = (float("-inf"), added + number)
+            # Not at once: each of a flood would cost as much as this one.
+            self._waiting[key] = (now, added + number)
             _log.exception("refused_alerts_not_told", org_id=sender.org_id, integration=integration_id)
 
     async def _open(self, sender: Sender, integration_id: str, form: str, number: int, why: str) -> None:
@@ -100,7 +101,9 @@ class Refusals:
             labels={"alertname": "AlertsRefused", "format": form},
         )
         try:
-            await (await self._intake.submit(replace(sender, signed=True), SendAlertRequest(alert=alert)))
+            # Whoever sends too much of what is refused must hear of it all the same.
+            request = SendAlertRequest(alert=alert)
+            await (await self._intake.submit(replace(sender, signed=True), request, own=True))
         except BaseException:
             async with self._database.transaction(sender.org_id) as tx:
                 await refusals.not_told(tx, integration_id, total)

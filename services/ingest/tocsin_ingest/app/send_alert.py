@@ -103,18 +103,19 @@ class AlertIntake:
         return Taken(taken)
 
     async def submit(
-        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED
+        self, sender: Sender, request: SendAlertRequest, stated: Stated = NOTHING_STATED, *, own: bool = False
     ) -> "asyncio.Future[bytes]":
         """Like `send`, for one of many that come one by one: returns as soon as it waits for its batch.
 
-        Nothing raises but the future, so that one bad alert does not get in the way of the next.
+        Nothing raises but the future, so that one bad alert does not get in the way of the next. `own`: it is no sender's, is
+        rare, and no limit of senders keeps it out.
         """
         try:
             key = recognised_by(request.SerializeToString(), stated)
             entry = await self._recognise(sender, key)
             if entry is None:
                 entry = await self._read(sender, request, key, stated)
-            return self._enqueue(entry)
+            return self._batches.enqueue(entry) if own else self._enqueue(entry)
         except Exception as error:
             failed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)

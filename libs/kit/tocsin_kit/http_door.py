@@ -22,6 +22,8 @@ _UNKNOWN: Final = 64 << 10
 """Counted for a body that does not say its size: what is held of it until its reader counts for itself."""
 _RETRY_AFTER: Final = 2.0
 _STEP: Final = 0.01
+_LOOKS: Final = 5
+"""At a request that has come in part, by a client that sends no more. What came as a whole is under way after the first."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -39,6 +41,8 @@ class HttpDoor:
         self._bytes: dict[str, int] = {}
         self._waiting: dict[Any, asyncio.TimerHandle] = {}
         """Connections whose first request is not there yet."""
+        self._connections: dict[Any, _Connection] = {}
+        """By their transports."""
         self._refused = metrics.http_refused
         metrics.http_open.set_function(lambda: sum(self._open.values()))
 
@@ -46,13 +50,14 @@ class HttpDoor:
         """A protocol factory for `create_server`, around aiohttp's."""
         return lambda: _Connection(self, make)
 
-    def enter(self, transport: Any, host: str) -> bool:
+    def enter(self, connection: "_Connection", transport: Any, host: str) -> bool:
         """One connection more; False when there is no room for it."""
         mine = self._open.get(host, 0)
         if mine >= self._most * _HOST_SHARE or sum(self._open.values()) >= self._most:
             self._refused.labels("connections").inc()
             return False
         self._open[host] = mine + 1
+        self._connections[transport] = connection
         self._waiting[transport] = asyncio.get_running_loop().call_later(self._header_seconds, self._expire, transport)
         return True
 
@@ -63,6 +68,7 @@ class HttpDoor:
     def leave(self, transport: Any, host: str) -> None:
         """The connection is over."""
         self._headers_came(transport)
+        self._connections.pop(transport, None)
         _less(self._open, host, 1)
 
     @contextlib.contextmanager
@@ -73,6 +79,20 @@ class HttpDoor:
         HTTPRequestTimeout where it is read.
         """
         self._headers_came(request.transport)
+        connection = self._connections.get(request.transport)
+        if connection is None:
+            with self._body(request, limit):
+                yield
+            return
+        connection.request = request
+        try:
+            with self._body(request, limit):
+                yield
+        finally:
+            connection.answered()
+
+    @contextlib.contextmanager
+    def _body(self, request: web.Request, limit: int) -> Iterator[None]:
         if request.content is EMPTY_PAYLOAD or not request.can_read_body:
             yield
             return
@@ -117,14 +137,21 @@ class _Connection(asyncio.Protocol):
     def __init__(self, door: HttpDoor, make: Callable[[], asyncio.Protocol]) -> None:
         self._door = door
         self._make = make
-        self._inner: asyncio.Protocol | None = None
+        self._inner: Any = None  # aiohttp's, which nothing public names
         self._transport: Any = None
         self._host = ""
+        self._unanswered = False
+        self.request: web.Request | None = None
+        """The one that is under way."""
+
+    def answered(self) -> None:
+        """The answer to the request is known."""
+        self.request, self._unanswered = None, False
 
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
         self._host = str(peer[0]) if peer else ""
-        if not self._door.enter(transport, self._host):
+        if not self._door.enter(self, transport, self._host):
             transport.write(_FULL)
             transport.close()
             return
@@ -139,10 +166,29 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._inner is not None:
+            self._unanswered = True
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._inner.eof_received() if self._inner is not None else None
+        """The client sends no more. What it has asked is answered all the same: scripts that pipe a request into a connection
+        end their side at once, and what they ask is lost when the connection is closed before it is read. TLS has no halves.
+        """
+        if not self._unanswered or self._transport.get_extra_info("ssl_object") is not None:
+            return None
+        self._answer_the_last(_LOOKS)
+        return True
+
+    def _answer_the_last(self, looks: int) -> None:
+        if self._transport.is_closing():
+            return
+        if self.request is not None:
+            if not self.request.content.is_eof():
+                self.request.content.set_exception(ConnectionResetError("the client has ended in the middle of a body"))
+            self._inner.close()  # behind its answer
+        elif self._unanswered and looks:
+            asyncio.get_running_loop().call_later(_STEP, self._answer_the_last, looks - 1)
+        else:
+            self._transport.close()
 
     def pause_writing(self) -> None:
         if self._inner is not None:

@@ -1,5 +1,6 @@
 """The HTTP listener as a client meets it."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,8 @@ from tocsin_kit.http import HttpServer
 from tocsin_kit.metrics import Metrics
 from tocsin_kit.rpc.health import Health
 from tocsin_kit.settings import ServiceSettings
+from tocsin_testkit.busy import within
+from yarl import URL
 
 
 @pytest.fixture
@@ -30,6 +33,9 @@ async def client(settings: ServiceSettings, health: Health) -> AsyncIterator[aio
                 raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "full", retry_after=3)
             case "defect":
                 raise ZeroDivisionError("hunter2")
+            case "slow":
+                # As a credential that must be looked up before the body is read.
+                await asyncio.sleep(0.05)
             case "redirect":
                 raise web.HTTPFound("/elsewhere")
         return web.Response(text=await request.text())
@@ -99,3 +105,34 @@ async def test_health_and_metrics(client: aiohttp.ClientSession, health: Health)
         text = await response.text()
     assert 'tocsin_http_total{route="/readyz",status="200"} 1.0' in text
     assert 'tocsin_http_total{route="unknown",status="404"} 2.0' in text
+
+
+async def _said(server: str, *parts: bytes) -> bytes:
+    """All that is answered to a client that ends its side as soon as it has said this."""
+    url = URL(server)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    writer.write_eof()
+    async with asyncio.timeout(within(10)):
+        said = await reader.read()
+    writer.close()
+    return said
+
+
+async def test_a_client_that_sends_and_ends_its_side_is_answered(client: aiohttp.ClientSession) -> None:
+    """As `printf … | nc` does."""
+    head = b"POST /act/%s HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    url = str(client._base_url)
+    for what, *parts in (
+        (b"slow", head % b"slow" + b"hello"),
+        (b"echo", head % b"echo" + b"hello"),
+        (b"echo", head % b"echo", b"hello"),
+    ):
+        said = await _said(url, *parts)
+        assert said.startswith(b"HTTP/1.1 200"), what
+        assert said.endswith(b"hello")
+    assert (await _said(url, head % b"echo" + b"hel")).startswith(b"HTTP/1.1 500")  # what its handler makes of it
+    for nothing in (b"", b"POST /act"):
+        assert await _said(url, nothing) == b""

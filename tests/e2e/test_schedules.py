@@ -1,5 +1,6 @@
 """Whoever is on call is paged, and the timeline says why it was them."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -209,6 +210,49 @@ async def test_within_a_fixed_period_only_its_shifts_count(tenant: Tenant) -> No
     await tenant.admin.schedules.DeleteFixedPeriod(pb.DeleteFixedPeriodRequest(name=made.name))
     resolved = await tenant.admin.schedules.ResolveSchedule(pb.ResolveScheduleRequest(name=name, **span))
     assert [list(each.users) for each in resolved.segments] == [[ana.name]]
+
+
+async def test_fixed_periods_of_a_whole_season_come_together_or_not_at_all(tenant: Tenant) -> None:
+    ana, ben = await tenant.people("ana", "ben")
+    began = (await now(tenant)).replace(second=0, microsecond=0)
+    web, db = await tenant.schedule("web", ana), await tenant.schedule("db", ana)
+
+    def wanted(schedule: str, day: float, *users: str, **change: Any) -> sp.FixedPeriod:
+        """A day with one shift."""
+        span = {"start_time": time(began + timedelta(days=day)), "end_time": time(began + timedelta(days=day + 1))}
+        return sp.FixedPeriod(schedule=schedule, **{**span, "shifts": [sp.FixedShift(users=users, **span)], **change})
+
+    async def refused(*periods: sp.FixedPeriod) -> tuple[str, ...]:
+        request = pb.BatchCreateFixedPeriodsRequest(fixed_periods=periods)
+        error = await failure(tenant.admin.schedules.BatchCreateFixedPeriods(request))
+        return (error.reason, *error.fields)
+
+    calls, good = tenant.admin.schedules, wanted(web, 1, ben.name)
+    request = pb.BatchCreateFixedPeriodsRequest(
+        request_id=str(uuid.uuid4()), fixed_periods=[good, wanted(db, 2, ben.name), wanted(web, 3)]
+    )
+    made = (await calls.BatchCreateFixedPeriods(request)).fixed_periods
+    assert [(each.schedule, each.start_time, each.author) for each in made] == [
+        (each.schedule, each.start_time, "users/operator") for each in request.fixed_periods
+    ]
+    assert (await calls.BatchCreateFixedPeriods(request)).fixed_periods == made, "asked again: the same"
+    span: Any = {"start_time": time(began + timedelta(days=1)), "end_time": time(began + timedelta(days=4))}
+    resolved = await calls.ResolveSchedule(pb.ResolveScheduleRequest(name=web, **span))
+    assert [list(each.users) for each in resolved.segments] == [[ben.name], [ana.name], []]
+
+    late = sp.FixedShift(start_time=good.end_time, end_time=time(began + timedelta(days=9)), users=[ben.name])
+    many = [
+        wanted(web, 10 + number, shifts=wanted(web, 10 + number, ben.name).shifts[:1] * 150) for number in range(11)
+    ]
+    assert await refused() == ("INVALID_FIELD", "fixed_periods")
+    assert await refused(*[good] * 101) == ("INVALID_FIELD", "fixed_periods")
+    assert await refused(good, wanted(web, -2)) == ("INVALID_FIELD", "fixed_periods[1].end_time")
+    assert await refused(good, wanted("schedules/nothing", 1)) == ("SCHEDULE_NOT_FOUND", "fixed_periods[1].schedule")
+    assert await refused(wanted(web, 1, "users/eve")) == ("USER_NOT_FOUND", "fixed_periods[0].shifts[0].users[0]")
+    assert await refused(wanted(web, 1, shifts=[late])) == ("INVALID_FIELD", "fixed_periods[0].shifts[0].start_time")
+    assert (await refused(*many))[0] == "LIMIT_REACHED"
+    listed = (await calls.ListFixedPeriods(pb.ListFixedPeriodsRequest(schedule=web))).fixed_periods
+    assert list(listed) == [made[0], made[2]], "nothing of those that failed"
 
 
 async def test_shifts_and_gaps_of_the_coming_weeks(tenant: Tenant) -> None:

@@ -41,23 +41,19 @@ async def create_override(tx: Tx, row: OverrideRow, field: str = "override") -> 
 
 async def create_overrides(tx: Tx, rows: Sequence[OverrideRow]) -> list[OverrideRow]:
     """Several, in their order. Raises as `create_override` does."""
-    named = [
-        (f"overrides[{number}].schedule", Target(TargetKind.SCHEDULE, row.schedule_id))
-        for number, row in enumerate(rows)
-    ]
-    await targets.check(tx, named)
-    # In one order, whatever the order of the request: two that come at once do not wait for each other.
-    for id_ in sorted({row.schedule_id for row in rows}):
-        await must(tx, id_, lock=True)
+    await _lock_all(tx, "overrides", [row.schedule_id for row in rows])
     return [await create_override(tx, row, f"overrides[{number}]") for number, row in enumerate(rows)]
 
 
-async def create_fixed_period(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
-    """A new fixed period. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED."""
-    named = [("fixed_period.schedule", Target(TargetKind.SCHEDULE, row.schedule_id))]
+async def create_fixed_period(tx: Tx, row: FixedPeriodRow, field: str = "fixed_period") -> FixedPeriodRow:
+    """A new fixed period. Raises SCHEDULE_NOT_FOUND, USER_NOT_FOUND (as INVALID_ARGUMENT), INVALID_FIELD, LIMIT_REACHED.
+
+    `field` holds it in the request.
+    """
+    named = [(f"{field}.schedule", Target(TargetKind.SCHEDULE, row.schedule_id))]
     first, last = minute_of(row.start_time), minute_of(row.end_time)
     for number, shift in enumerate(row.shifts):
-        path = f"fixed_period.shifts[{number}]"
+        path = f"{field}.shifts[{number}]"
         named += _users(path, shift.people)
         if not shift.start < shift.end:
             raise invalid(f"{path}.end_time", "must be later than start_time")
@@ -65,10 +61,24 @@ async def create_fixed_period(tx: Tx, row: FixedPeriodRow) -> FixedPeriodRow:
             raise invalid(f"{path}.start_time", "the shift must lie within the period")
     await targets.check(tx, named)
     await must(tx, row.schedule_id, lock=True)
-    start = await planned.begin(tx, fixed_periods.TABLE, row, row.schedule_id, "fixed_period")
+    start = await planned.begin(tx, fixed_periods.TABLE, row, row.schedule_id, field)
     if await fixed_periods.shifts_waiting(tx, row.schedule_id) + len(row.shifts) > MOST_SHIFTS:
         raise planned.too_many(row.schedule_id, "shifts of fixed periods", MOST_SHIFTS)
     return await fixed_periods.insert(tx, replace(row, start_time=start))
+
+
+async def create_fixed_periods(tx: Tx, rows: Sequence[FixedPeriodRow]) -> list[FixedPeriodRow]:
+    """Several, in their order. Raises as `create_fixed_period` does."""
+    await _lock_all(tx, "fixed_periods", [row.schedule_id for row in rows])
+    return [await create_fixed_period(tx, row, f"fixed_periods[{number}]") for number, row in enumerate(rows)]
+
+
+async def _lock_all(tx: Tx, field: str, ids: Sequence[str]) -> None:
+    """These schedules, in one order, whatever the order of the request: two that come at once do not wait for each other."""
+    named = [(f"{field}[{number}].schedule", Target(TargetKind.SCHEDULE, id_)) for number, id_ in enumerate(ids)]
+    await targets.check(tx, named)
+    for id_ in sorted(set(ids)):
+        await must(tx, id_, lock=True)
 
 
 async def create_absence(tx: Tx, row: AbsenceRow) -> AbsenceRow:

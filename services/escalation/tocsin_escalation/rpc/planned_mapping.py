@@ -48,17 +48,20 @@ def override_to(row: OverrideRow) -> pb.Override:
     return message
 
 
-def fixed_period_from(message: pb.FixedPeriod) -> FixedPeriodRow:
-    """A fixed period of the contract, with a new id. Raises INVALID_FIELD for times that cannot be."""
+def fixed_period_from(message: pb.FixedPeriod, field: str = "fixed_period") -> FixedPeriodRow:
+    """A fixed period of the contract, with a new id. Raises INVALID_FIELD for times that cannot be.
+
+    `field` holds it in the request.
+    """
     return FixedPeriodRow(
         id=new_id(),
         schedule_id=message.schedule.removeprefix("schedules/"),
-        start_time=time_of(mapping.whole_minute(message.start_time, "fixed_period.start_time")),
-        end_time=time_of(mapping.whole_minute(message.end_time, "fixed_period.end_time")),
+        start_time=time_of(mapping.whole_minute(message.start_time, f"{field}.start_time")),
+        end_time=time_of(mapping.whole_minute(message.end_time, f"{field}.end_time")),
         shifts=tuple(
             FixedShift(
-                mapping.whole_minute(shift.start_time, f"fixed_period.shifts[{number}].start_time"),
-                mapping.whole_minute(shift.end_time, f"fixed_period.shifts[{number}].end_time"),
+                mapping.whole_minute(shift.start_time, f"{field}.shifts[{number}].start_time"),
+                mapping.whole_minute(shift.end_time, f"{field}.shifts[{number}].end_time"),
                 mapping.ids_of(shift.users),
             )
             for number, shift in enumerate(message.shifts)

@@ -232,6 +232,20 @@ class ScheduleService(pb_grpc.ScheduleServiceServicer):
 
         return await self._once("CreateFixedPeriod", request, pb.CreateFixedPeriodResponse, take)
 
+    async def BatchCreateFixedPeriods(
+        self, request: pb.BatchCreateFixedPeriodsRequest, context: Context
+    ) -> pb.BatchCreateFixedPeriodsResponse:
+        async def take(tx: Tx) -> pb.BatchCreateFixedPeriodsResponse:
+            author = current_call().principal.subject
+            wanted = [
+                replace(plans.fixed_period_from(each, f"fixed_periods[{number}]"), author=author)
+                for number, each in enumerate(request.fixed_periods)
+            ]
+            made = await overrides.create_fixed_periods(tx, wanted)
+            return pb.BatchCreateFixedPeriodsResponse(fixed_periods=map(plans.fixed_period_to, made))
+
+        return await self._once("BatchCreateFixedPeriods", request, pb.BatchCreateFixedPeriodsResponse, take)
+
     async def ListFixedPeriods(
         self, request: pb.ListFixedPeriodsRequest, context: Context
     ) -> pb.ListFixedPeriodsResponse:

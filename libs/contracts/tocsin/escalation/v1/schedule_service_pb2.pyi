@@ -1061,6 +1061,58 @@ class CreateFixedPeriodResponse(_message.Message):
 Global___CreateFixedPeriodResponse: _TypeAlias = CreateFixedPeriodResponse  # noqa: Y015
 
 @_typing.final
+class BatchCreateFixedPeriodsRequest(_message.Message):
+    """Request of BatchCreateFixedPeriods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FIXED_PERIODS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID of the caller's choice; a repeat within 24 hours gets the first answer."""
+    @_builtins.property
+    def fixed_periods(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.FixedPeriod]:
+        """1 to 100; the name, author and create_time of each are ignored."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        fixed_periods: _abc.Iterable[_schedule_pb2.FixedPeriod] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_periods", b"fixed_periods", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateFixedPeriodsRequest: _TypeAlias = BatchCreateFixedPeriodsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateFixedPeriodsResponse(_message.Message):
+    """Response of BatchCreateFixedPeriods."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIXED_PERIODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fixed_periods(self) -> _containers.RepeatedCompositeFieldContainer[_schedule_pb2.FixedPeriod]:
+        """As they are kept, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        fixed_periods: _abc.Iterable[_schedule_pb2.FixedPeriod] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_periods", b"fixed_periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateFixedPeriodsResponse: _TypeAlias = BatchCreateFixedPeriodsResponse  # noqa: Y015
+
+@_typing.final
 class ListFixedPeriodsRequest(_message.Message):
     """Request of ListFixedPeriods."""
 

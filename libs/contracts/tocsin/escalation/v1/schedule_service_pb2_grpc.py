@@ -110,6 +110,11 @@ class ScheduleServiceStub:
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodRequest.SerializeToString,
                 response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateFixedPeriods = channel.unary_unary(
+                '/tocsin.escalation.v1.ScheduleService/BatchCreateFixedPeriods',
+                request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.SerializeToString,
+                response_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.FromString,
+                _registered_method=True)
         self.ListFixedPeriods = channel.unary_unary(
                 '/tocsin.escalation.v1.ScheduleService/ListFixedPeriods',
                 request_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.ListFixedPeriodsRequest.SerializeToString,
@@ -297,6 +302,15 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreateFixedPeriods(self, request, context):
+        """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFixedPeriods(self, request, context):
         """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`.
         """
@@ -469,6 +483,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.CreateFixedPeriod,
                     request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodRequest.FromString,
                     response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodResponse.SerializeToString,
+            ),
+            'BatchCreateFixedPeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateFixedPeriods,
+                    request_deserializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.FromString,
+                    response_serializer=tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.SerializeToString,
             ),
             'ListFixedPeriods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFixedPeriods,
@@ -932,6 +951,33 @@ class ScheduleService:
             '/tocsin.escalation.v1.ScheduleService/CreateFixedPeriod',
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodRequest.SerializeToString,
             tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.CreateFixedPeriodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateFixedPeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.escalation.v1.ScheduleService/BatchCreateFixedPeriods',
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsRequest.SerializeToString,
+            tocsin_dot_escalation_dot_v1_dot_schedule__service__pb2.BatchCreateFixedPeriodsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,6 +94,11 @@ class ScheduleServiceStub:
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
+    BatchCreateFixedPeriods: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.BatchCreateFixedPeriodsRequest, _schedule_service_pb2.BatchCreateFixedPeriodsResponse]
+    """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
     ListFixedPeriods: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ListFixedPeriodsRequest, _schedule_service_pb2.ListFixedPeriodsResponse]
     """Lists fixed periods by their end, those that have ended only if asked. Reasons: `PAGE_TOKEN_INVALID`."""
     DeleteFixedPeriod: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteFixedPeriodRequest, _schedule_service_pb2.DeleteFixedPeriodResponse]
@@ -205,6 +210,11 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     CreateFixedPeriod: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateFixedPeriodRequest, _schedule_service_pb2.CreateFixedPeriodResponse]  # type: ignore[assignment]
     """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
     A schedule may have 200 periods that have not ended, with 1500 shifts in all.
+
+    Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+    """
+    BatchCreateFixedPeriods: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.BatchCreateFixedPeriodsRequest, _schedule_service_pb2.BatchCreateFixedPeriodsResponse]  # type: ignore[assignment]
+    """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
 
     Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
     """
@@ -406,6 +416,17 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_schedule_service_pb2.CreateFixedPeriodResponse, _abc.Awaitable[_schedule_service_pb2.CreateFixedPeriodResponse]]:
         """Creates a period in which only its own shifts count. Of several at one time, the one created last counts.
         A schedule may have 200 periods that have not ended, with 1500 shifts in all.
+
+        Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateFixedPeriods(
+        self,
+        request: _schedule_service_pb2.BatchCreateFixedPeriodsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_schedule_service_pb2.BatchCreateFixedPeriodsResponse, _abc.Awaitable[_schedule_service_pb2.BatchCreateFixedPeriodsResponse]]:
+        """Makes several fixed periods in their order, of one schedule or of several: all of them, or none. Errors name the first that cannot be.
 
         Idempotent by `request_id`. Reasons: `INVALID_FIELD`, `SCHEDULE_NOT_FOUND`, `USER_NOT_FOUND`, `LIMIT_REACHED`.
         """

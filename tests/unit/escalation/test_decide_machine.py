@@ -13,7 +13,7 @@ from tocsin_escalation.domain.conditions import ALWAYS, Condition
 from tocsin_escalation.domain.decide import decide
 from tocsin_escalation.domain.decision import Page, StopPages
 from tocsin_escalation.domain.deferring import deferred, waits_to_begin
-from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer
+from tocsin_escalation.domain.escalation import Escalation, Facts, PageState, Reached, State, Timer, TimerKind
 from tocsin_escalation.domain.events import (
     Acknowledged,
     AlertsAdded,
@@ -35,6 +35,7 @@ from tocsin_escalation.domain.events import (
     Unmerged,
 )
 from tocsin_escalation.domain.gaps import LOOK_AGAIN, holds
+from tocsin_escalation.domain.outcomes import _was_repeated
 from tocsin_escalation.domain.policy import Directory, GapChoice, OnCall
 from tocsin_escalation.domain.schedules.model import Window
 from tocsin_escalation.domain.turns import holder, taken
@@ -59,6 +60,8 @@ LEVELS = st.builds(
         in_turn=in_turn,
         turn_timeout=timedelta(minutes=m / share) if in_turn and share else None,
         condition=condition,
+        repeats=0 if in_turn else max(share - 1, 0),
+        repeat_interval=timedelta(minutes=m / share) if not in_turn and share else None,
     ),
     st.lists(TARGETS, min_size=1, max_size=3),
     st.integers(1, 30),
@@ -289,7 +292,11 @@ class Life(RuleBasedStateMachine):
     @rule(kind=st.sampled_from([OutcomeKind.UNREACHABLE, OutcomeKind.FAILED]))
     def nobody_of_the_current_level_can_be_reached(self, kind: OutcomeKind) -> None:
         before = self.run
-        if self.held or any(before.pages.get(page.id) is PageState.SENT for page in self.at_the_level(before)):
+        if (
+            self.held
+            or _was_repeated(before)
+            or any(before.pages.get(page.id) is PageState.SENT for page in self.at_the_level(before))
+        ):
             return
         failed = False
         while mine := self.at_the_level(before):
@@ -345,13 +352,16 @@ class Life(RuleBasedStateMachine):
             assert self.run.timer is None
 
     @invariant()
-    def a_turn_ends_with_its_level_at_the_latest(self) -> None:
+    def a_turn_or_a_repeat_ends_with_its_level_at_the_latest(self) -> None:
         timer = self.run.timer
         if timer is not None and timer.level_end is not None:
             assert timer.due_time <= timer.level_end
+            if timer.kind is TimerKind.DEFERRED:
+                return
             assert holder(self.run) in self.run.assignees
             assert self.run.policy is not None
-            assert self.run.policy.levels[self.run.level - 1].in_turn
+            step = self.run.policy.levels[self.run.level - 1]
+            assert step.in_turn or step.repeats
 
     @invariant()
     def only_a_policy_that_says_so_waits(self) -> None:

@@ -10,7 +10,7 @@ from tocsin_kit.rpc.masks import require_etag
 
 from tocsin_escalation.app import targets
 from tocsin_escalation.domain.conditions import ALWAYS, SEVERITIES
-from tocsin_escalation.domain.policy import GapChoice, Policy, Target, TargetKind
+from tocsin_escalation.domain.policy import GapChoice, Level, Policy, Target, TargetKind
 from tocsin_escalation.domain.schedules.checks import too_much_together
 from tocsin_escalation.domain.schedules.versions import current
 from tocsin_escalation.domain.schedules.work import coming
@@ -68,6 +68,7 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
         problem = None if level.condition is ALWAYS else level.condition.problem()
         if problem:
             raise invalid(f"{at}.levels[{number}].condition{problem[0]}", problem[1])
+        _check_repeats(level, f"{at}.levels[{number}]")
         if level.turn_timeout is None:
             continue
         if not level.in_turn:
@@ -107,6 +108,18 @@ async def check(tx: Tx, policy: Policy, at: str = "policy", kept: Policy | None 
     named_before = set(kept.schedules()) if kept else set[str]()
     if not set(policy.schedules()) <= named_before:
         await _afford(tx, policy, at)
+
+
+def _check_repeats(level: Level, at: str) -> None:
+    if (level.repeats > 0) != (level.repeat_interval is not None):
+        lacking = "repeat_interval" if level.repeats else "repeat_count"
+        raise invalid(f"{at}.{lacking}", "must be set, or neither `repeat_count` nor `repeat_interval`")
+    if level.repeat_interval is None:
+        return
+    if level.in_turn:
+        raise invalid(f"{at}.repeat_count", "may be set only for mode LEVEL_MODE_ALL: one in turn is paged once")
+    if level.repeats * level.repeat_interval >= level.timeout:
+        raise invalid(f"{at}.repeat_interval", "all repeats must begin before the level's timeout is over")
 
 
 async def _check_urgency(tx: Tx, policy: Policy, at: str) -> None:

@@ -47,6 +47,7 @@ from tocsin_escalation.domain.paging import (
     news,
     next_generation,
     next_turn,
+    page_again,
     page_users,
     start_level,
 )
@@ -216,22 +217,25 @@ def _fire(run: Escalation, event: TimerFired, now: datetime, directory: Director
             return _page_again(run, note, timer.due_time, now, directory, timer_id)
         case _:  # the level is over; of a kind that only a newer version knows rather somebody is paged than nobody
             if timer.level_end is not None and timer.level_end > max(timer.due_time, now):
-                return _end_turn(run, timer, now, directory, timer_id, late)
+                return _end_part(run, timer, now, directory, timer_id, late)
             planned = timer.level_end or timer.due_time
             return start_level(run, run.level + 1, planned, now, directory, timer_id, lateness_ms=late)
 
 
-def _end_turn(
+def _end_part(
     run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
 ) -> Decision:
     if (until := deferred(run, now)) is not None:
         # Its pages of the morning are others than those that it has made: the level begins anew then.
         return defer(next_generation(run), run.level, until, timer_id)
+    again = page_again(run, timer, now, directory, timer_id, late)
+    if again is not None:
+        return again
     missed = f"users/{holder(replace(run, timer=timer))} has not answered in time"
     moved = next_turn(run, timer, missed, timer.due_time, now, directory, timer_id)
     if moved is not None:
         return Decision(moved.next, moved.commands, tuple(replace(note, lateness_ms=late) for note in moved.notes))
-    assert timer.level_end is not None, "only a level of turns has one that ends before the level"
+    assert timer.level_end is not None, "only a level of turns or repeats has one that ends before the level"
     rest = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, timer.level_end, run.generation, timer.level_end)
     return Decision(replace(run, timer=rest))
 

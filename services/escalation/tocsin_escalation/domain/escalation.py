@@ -54,8 +54,8 @@ class TimerKind(Word):
 class Timer:
     """One due time of one escalation and generation. An escalation has at most one.
 
-    `level_end`: set while people of the level are paged one in turn. The level is over then; before it, a turn is. A deferred timer
-    has one when what comes after the level waits, not the level itself.
+    `level_end`: set while people of the level are paged one in turn, or again and again. The level is over then; before it, a turn
+    is, or the time until the next repeat. A deferred timer has one when what comes after the level waits, not the level itself.
     """
 
     id: UUID

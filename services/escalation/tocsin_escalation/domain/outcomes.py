@@ -15,7 +15,7 @@ from uuid import UUID
 from tocsin_escalation.domain.decision import ASKED, Decision, Note, NoteKind, PageType, page_id
 from tocsin_escalation.domain.escalation import Escalation, PagedRun, PageState, Reached, Run, State, TimerKind
 from tocsin_escalation.domain.events import OutcomeKind, PageOutcome
-from tocsin_escalation.domain.paging import judge_reached, next_turn, start_level
+from tocsin_escalation.domain.paging import current_level, judge_reached, next_turn, start_level
 from tocsin_escalation.domain.policy import Directory
 from tocsin_escalation.domain.turns import holder
 
@@ -106,9 +106,17 @@ def _reaches_nobody(run: Escalation) -> bool:
     """Whether the current level waits for an answer that cannot come: every page of it has failed."""
     waiting = run.timer is not None and run.timer.kind is TimerKind.LEVEL_TIMEOUT
     states = [run.pages[page] for page in _level_pages(run) if page in run.pages]
-    if run.state is not State.TRIGGERED or not waiting or not states:
+    if run.state is not State.TRIGGERED or not waiting or not states or _was_repeated(run):
         return False
     return all(state is PageState.FAILED for state in states)
+
+
+def _was_repeated(run: Escalation) -> bool:
+    """Whether its people were paged before at this level, so that one of them may have heard of it and be on the way."""
+    step = current_level(run)
+    if step is None or run.timer is None or run.timer.level_end is None or step.in_turn or step.repeat_interval is None:
+        return False
+    return run.timer.due_time > run.timer.level_end - step.timeout + step.repeat_interval
 
 
 def _pass_turn(

@@ -110,7 +110,7 @@ def _begin(
 ) -> Decision:
     policy, why = run.policy, directory.why(step.targets)
     assert policy is not None, "only a policy has levels"
-    timer = level_timer(step, planned, now, run.generation, timer_id, in_turn=step.in_turn)
+    timer = level_timer(step, planned, now, run.generation, timer_id, in_parts=True)
     if not step.in_turn:
         return page_users(run, users, level, planned, now, lateness_ms, why, timer)
     line = line_up(policy, users, directory)
@@ -131,7 +131,7 @@ def next_turn(
     Those who have missed theirs stay paged, and may still answer. The end of the level does not move. `missed` says what happened.
     """
     policy, step = run.policy, current_level(run)
-    if policy is None or step is None or timer.level_end is None:
+    if policy is None or step is None or timer.level_end is None or not step.in_turn:
         return None
     left = waiting(run, line_up(policy, directory.resolve(step.targets), directory))
     if not left:
@@ -152,14 +152,45 @@ def next_turn(
     return Decision(following, (*paged.commands, TurnTaken(policy.id, user)), paged.notes)
 
 
+def page_again(
+    run: Escalation, timer: Timer, now: datetime, directory: Directory, timer_id: UUID, late: int
+) -> Decision | None:
+    """Page everybody of the level once more, with whoever is on call by now; None when no repeat is left.
+
+    Their pages belong to a generation of their own, so that they are others than the ones before, which go on. The end of the level
+    does not move, and repeats count from its start, so that lateness does not add up.
+    """
+    step = current_level(run)
+    if step is None or timer.level_end is None or step.in_turn or step.repeat_interval is None:
+        return None
+    started = timer.level_end - step.timeout
+    number = round((timer.due_time - started) / step.repeat_interval)
+    if number > step.repeats:
+        return None
+    due = timer.level_end
+    if number < step.repeats:
+        due = min(due, due_after(timer.due_time, step.repeat_interval, now))
+    next_ = next_generation(run)
+    following = Timer(timer_id, TimerKind.LEVEL_TIMEOUT, due, next_.generation, timer.level_end)
+    users = directory.resolve(step.targets)
+    which = f"repeat {number} of {step.repeats}"
+    if not users:
+        told = _with(f"level {run.level}, {which}: nobody is there to be paged", directory.why(step.targets))
+        note = Note(NoteKind.LEVEL_SKIPPED, "", told, run.level, lateness_ms=late)
+        return Decision(replace(run, timer=replace(following, generation=run.generation)), notes=(note,))
+    return page_users(
+        next_, users, run.level, timer.due_time, now, late, _with(which, directory.why(step.targets)), following
+    )
+
+
 def level_timer(
-    step: Level, planned: datetime, now: datetime, generation: int, timer_id: UUID, *, in_turn: bool
+    step: Level, planned: datetime, now: datetime, generation: int, timer_id: UUID, *, in_parts: bool
 ) -> Timer:
-    """Of a level that starts: its timeout, or with `in_turn` the end of the first turn."""
+    """Of a level that starts: its timeout, or with `in_parts` the end of the first turn, or when all are paged again."""
     end = due_after(planned, step.timeout, now)
-    if not in_turn:
+    if not in_parts or (not step.in_turn and step.part is None):
         return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, end, generation)
-    due = due_after(planned, step.turn_timeout, now) if step.turn_timeout is not None else end
+    due = due_after(planned, step.part, now) if step.part is not None else end
     return Timer(timer_id, TimerKind.LEVEL_TIMEOUT, min(due, end), generation, end)
 
 

@@ -44,7 +44,8 @@ class Level:
     """One step: its targets are paged, then there is `timeout` to answer.
 
     `in_turn`: one person of them is paged, and the next one after each miss. `turn_timeout`: how long each has to answer; None for
-    as long as the level lasts. `condition`: which incidents it is for, and when.
+    as long as the level lasts. `condition`: which incidents it is for, and when. `repeats`: how many more times all are
+    paged within the time to answer, one `repeat_interval` after the other.
     """
 
     targets: tuple[Target, ...]
@@ -52,6 +53,13 @@ class Level:
     in_turn: bool = False
     turn_timeout: timedelta | None = None
     condition: Condition = ALWAYS
+    repeats: int = 0
+    repeat_interval: timedelta | None = None
+
+    @property
+    def part(self) -> timedelta | None:
+        """How long a part of the level's time lasts: a person's turn, or the time until all are paged again; None without parts."""
+        return self.turn_timeout if self.in_turn else self.repeat_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def waiting(run: Escalation, line: Iterable[str]) -> tuple[str, ...]:
 
 
 def holder(run: Escalation) -> str:
-    """The person whose turn it is, empty outside of levels that page one in turn."""
+    """The person whose turn it is, or of a level that pages again the last one; empty outside of levels with parts."""
     if run.timer is None or run.timer.kind is TimerKind.DEFERRED or run.timer.level_end is None:
         return ""
     return next((user for user in reversed(run.assignees) if _page(run, user) in run.pages), "")

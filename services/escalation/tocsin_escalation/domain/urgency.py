@@ -55,8 +55,8 @@ def _page_anew(run: Escalation, was: int, now: datetime, directory: Directory, t
         return Decision(started.next, (stop, *started.commands), started.notes)
     # The people of this level, as they were resolved when it started: they know of it, and one of them may be on the way.
     paged = page_users(halt(run), run.assignees, run.level, now, now)
-    in_turn = step.in_turn and run.timer is not None and run.timer.level_end is not None
-    timer = level_timer(step, now, now, paged.next.generation, timer_id, in_turn=in_turn)
+    in_parts = run.timer is not None and run.timer.level_end is not None
+    timer = level_timer(step, now, now, paged.next.generation, timer_id, in_parts=in_parts)
     return Decision(replace(paged.next, timer=timer), (stop, *paged.commands), paged.notes)
 
 

@@ -157,6 +157,8 @@ def policy_from(id_: str, message: policy_service_pb2.Policy) -> Policy:
                 level.mode == policy_service_pb2.LEVEL_MODE_IN_TURN,
                 level.turn_timeout.ToTimedelta() if level.HasField("turn_timeout") else None,
                 _condition_from(level.condition) if level.HasField("condition") else ALWAYS,
+                level.repeat_count,
+                level.repeat_interval.ToTimedelta() if level.HasField("repeat_interval") else None,
             )
             for level in message.levels
         ),
@@ -208,6 +210,8 @@ def policy_to(row: PolicyRow) -> policy_service_pb2.Policy:
                 mode=MODES[level.in_turn],
                 turn_timeout=duration(level.turn_timeout),
                 condition=None if level.condition is ALWAYS else _condition_to(level.condition),
+                repeat_count=level.repeats,
+                repeat_interval=duration(level.repeat_interval),
             )
             for level in policy.levels
         ],

@@ -46,6 +46,7 @@ def to_json(policy: Policy) -> str:
                     "timeout": level.timeout.total_seconds(),
                     **({"in_turn": True, "turn_timeout": _seconds(level.turn_timeout)} if level.in_turn else {}),
                     **({} if level.condition == ALWAYS else {"condition": _condition_to(level.condition)}),
+                    **({"repeats": [level.repeats, _seconds(level.repeat_interval)]} if level.repeats else {}),
                 }
                 for level in policy.levels
             ],
@@ -77,6 +78,8 @@ def from_json(text: str) -> Policy:
                 level.get("in_turn", False),
                 _duration(level.get("turn_timeout")),
                 _condition_from(level["condition"]) if "condition" in level else ALWAYS,
+                level["repeats"][0] if "repeats" in level else 0,
+                _duration(level["repeats"][1]) if "repeats" in level else None,
             )
             for level in data["levels"]
         ),

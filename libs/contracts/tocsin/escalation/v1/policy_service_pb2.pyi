@@ -305,8 +305,14 @@ class Level(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     TURN_TIMEOUT_FIELD_NUMBER: _builtins.int
     CONDITION_FIELD_NUMBER: _builtins.int
+    REPEAT_COUNT_FIELD_NUMBER: _builtins.int
+    REPEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     mode: Global___LevelMode.ValueType
     """Whether its people are paged at once or one in turn."""
+    repeat_count: _builtins.int
+    """For `LEVEL_MODE_ALL`: how many more times its people are paged within `timeout`, as long as nobody answers; 0 to 9. Its teams and
+    schedules are replaced by their people anew each time, so that whoever comes on call meanwhile is paged.
+    """
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[_target_pb2.Target]:
         """Who is paged; 1 to 10."""
@@ -326,6 +332,10 @@ class Level(_message.Message):
     def condition(self) -> Global___LevelCondition:
         """Which incidents it is for, and when; unset: all, always."""
 
+    @_builtins.property
+    def repeat_interval(self) -> _duration_pb2.Duration:
+        """The time between these pages; set exactly when `repeat_count` is. All repeats must begin before `timeout` is over. 1 second to 7 days."""
+
     def __init__(
         self,
         *,
@@ -334,10 +344,12 @@ class Level(_message.Message):
         mode: Global___LevelMode.ValueType = ...,
         turn_timeout: _duration_pb2.Duration | None = ...,
         condition: Global___LevelCondition | None = ...,
+        repeat_count: _builtins.int = ...,
+        repeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "repeat_interval", b"repeat_interval", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "mode", b"mode", "targets", b"targets", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "mode", b"mode", "repeat_count", b"repeat_count", "repeat_interval", b"repeat_interval", "targets", b"targets", "timeout", b"timeout", "turn_timeout", b"turn_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,21 +23,24 @@ _SIGNED = ("Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Toke
 
 
 class Amazon:
-    """`asked`: what was asked of its hosts. `away`: they answer 503. `hold`: until then they answer nothing that is called slow."""
+    """`asked`: what was asked of its hosts. `away`: they answer 503. `refuses`: they answer this. `hold`: until then they answer
+    nothing that is called slow.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.key = generate_private_key(65537, 2048)
         self.files = make_certificates(folder, HOST, key=self.key)
         self.asked: list[str] = []
         self.away = False
+        self.refuses = 0
         self.hold = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
         if "slow" in request.path:
             await self.hold.wait()
-        if self.away:
-            return web.Response(status=503)
+        if self.away or self.refuses:
+            return web.Response(status=self.refuses or 503)
         return web.Response(body=self.files.certificate.read_bytes() if request.path.endswith(".pem") else b"<ok/>")
 
     def message(self, kind: str, version: str = "2", **fields: str) -> dict[str, Any]:

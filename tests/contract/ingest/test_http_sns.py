@@ -152,6 +152,27 @@ async def test_while_the_certificate_cannot_be_had_the_message_comes_again(sende
     assert [each.summary for each in await sender.alerts()] == ["m"]
 
 
+@pytest.mark.parametrize(
+    ("status", "answered"), [(403, 400), (404, 400), (410, 400), (429, 503), (408, 503), (500, 503)]
+)
+async def test_what_amazon_refuses_is_refused_and_people_hear_of_it(
+    sender: Sender, amazon: Amazon, status: int, answered: int
+) -> None:
+    """A subscription that is too old, or a certificate that never was: it would be answered 503 for ever, and nobody saw it."""
+    url = f"https://{HOST}/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token={status}"
+    asked = amazon.message("SubscriptionConfirmation", Message="You have chosen", Token=str(status), SubscribeURL=url)
+    unknown = f"https://{HOST}/SimpleNotificationService-{status}.pem"
+    try:
+        await sender.post("/v1/sns", amazon.message("Notification", Message="m"))  # the certificate is known by now
+        amazon.refuses = status
+        assert (await sender.post("/v1/sns", asked))[0] == answered
+        assert (await sender.post("/v1/sns", {**asked, "SigningCertURL": unknown}))[0] == answered
+    finally:
+        amazon.refuses = 0
+    told = [each.summary for each in await sender.alerts() if each.dedup_key == "tocsin-refused-alerts"]
+    assert [f"answered {status}" in each for each in told] == [True] * (answered == 400)
+
+
 async def test_a_tenant_whose_hosts_hang_waits_alone(amazon: Amazon) -> None:
     """Each that waits holds a connection and a body, of which all tenants share a number."""
     outside = Outside()

@@ -19,6 +19,8 @@ _AT_ONCE: Final = 8
 _OF_ONE: Final = 2
 """Of these, those of one tenant. More of it are told to come again: each holds a connection and its body while it waits."""
 _KEPT: Final = 100
+_WRONG: Final = 4
+_LATER: Final = (408, 429)
 _SNS_HOST: Final = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?")
 
 
@@ -41,7 +43,7 @@ class Outside:
             raise _unavailable(wanted, "is asked much at this moment")
         self._asking[org_id] += 1
         try:
-            content = await self._get(wanted)
+            content = await self._get(wanted, place)
         finally:
             self._asking[org_id] -= 1
             if not self._asking[org_id]:
@@ -52,13 +54,16 @@ class Outside:
                 self._kept.popitem(last=False)
         return content
 
-    async def _get(self, wanted: URL) -> bytes:
+    async def _get(self, wanted: URL, place: str) -> bytes:
         try:
             async with self._open().get(wanted, allow_redirects=False) as answer:
                 content = await answer.content.read(_MOST)
                 if answer.status == 200:
                     return content
                 said = f"answered {answer.status}"
+                if answer.status // 100 == _WRONG and answer.status not in _LATER:
+                    # It would be so again: who sends it, and whose it is, must hear of it.
+                    raise invalid(place, f"is what {wanted.host} has {said} to")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             said = f"did not answer ({type(error).__name__})"
         raise _unavailable(wanted, said)

@@ -89,10 +89,15 @@ async def receiving(broker: Broker) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        async with asyncio.timeout(within(30)):
-            while not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=0.05)
+        await end(task)
+
+
+async def end(task: "asyncio.Task[Any]") -> None:
+    """Cancel it until it ends: the read of a stock broker may swallow what cancels it, and then goes on for ever."""
+    async with asyncio.timeout(within(30)):
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.05)
 
 
 async def send(broker: Broker, what: str, **labels: Any) -> None:
@@ -102,11 +107,17 @@ async def send(broker: Broker, what: str, **labels: Any) -> None:
 
 async def arrives(listening: AsyncIterator[Any], limit: float) -> Any:
     """The next message, or AssertionError."""
+
+    async def read() -> Any:
+        return await anext(listening)
+
+    reading = asyncio.create_task(read())
     try:
-        async with asyncio.timeout(limit):
-            return await anext(listening)
-    except TimeoutError:
-        raise AssertionError(f"nothing came within {limit} s") from None
+        done, _ = await asyncio.wait({reading}, timeout=limit)
+    finally:
+        await end(reading)
+    assert done, f"nothing came within {limit} s"
+    return reading.result()
 
 
 def patience(broker: Broker) -> float:

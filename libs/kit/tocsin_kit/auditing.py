@@ -4,7 +4,7 @@ from typing import Final, TypeVar
 
 from tocsin_kit.db.audit import sweep_audit
 from tocsin_kit.lifecycle import Runtime
-from tocsin_kit.loops import Sweep
+from tocsin_kit.loops import RETENTION_FIRST, Sweep
 from tocsin_kit.rpc.audit_service import AuditService
 from tocsin_kit.rpc.paging import PageTokens
 from tocsin_kit.settings import ServiceSettings
@@ -22,4 +22,4 @@ def serve_audit(runtime: Runtime[S], pages: PageTokens) -> None:
     async def sweep() -> None:
         await sweep_audit(database, days)
 
-    runtime.loops.add("audit-retention", Sweep(_EVERY, sweep))
+    runtime.loops.add("audit-retention", Sweep(_EVERY, sweep, first=RETENTION_FIRST))

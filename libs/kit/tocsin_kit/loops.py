@@ -14,6 +14,9 @@ from tocsin_kit.logging import get_logger
 from tocsin_kit.metrics import Metrics
 
 T = TypeVar("T")
+
+RETENTION_FIRST: Final = 60.0
+"""Seconds after its start in which a service deletes nothing that is old: what piled up while it was away goes first."""
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 _log = get_logger(__name__)
@@ -210,9 +213,13 @@ class Sweep:
         *,
         jitter: float = 0.1,
         nudged: asyncio.Event | None = None,
+        first: float = 0.0,
     ) -> None:
-        """`nudged`: set by those who know of due work before this sweep is built."""
+        """`nudged`: set by those who know of due work before this sweep is built. `first`: seconds until the first round
+        (± `jitter`), for what nobody waits for while a service starts; a nudge begins it sooner.
+        """
         self._every = every
+        self._first = first
         self._work = work
         self._jitter = jitter
         self._nudged = nudged or asyncio.Event()
@@ -224,6 +231,8 @@ class Sweep:
     async def __call__(self, stop: asyncio.Event) -> None:
         """The loop."""
         failures = 0
+        if self._first:
+            await self._rest(stop, self._first)
         while not stop.is_set():
             self._nudged.clear()
             try:
@@ -236,14 +245,14 @@ class Sweep:
                     _log.warning("sweep_waits", reason=error.reason_name, error=error.message)
             else:
                 failures = 0
-            await self._pause(stop, failures)
+            if failures:
+                await wait_or_stop(stop, min(self._every, while_away(failures)))
+            else:
+                await self._rest(stop, self._every)
 
-    async def _pause(self, stop: asyncio.Event, failures: int) -> None:
-        seconds = self._every * random.uniform(1 - self._jitter, 1 + self._jitter)
-        if failures:
-            await wait_or_stop(stop, min(seconds, while_away(failures)))
-        else:
-            await wait_for_any(self._nudged, stop, seconds=seconds)
+    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
+        jittered = seconds * random.uniform(1 - self._jitter, 1 + self._jitter)
+        await wait_for_any(self._nudged, stop, seconds=jittered)
 
 
 async def run_every(

@@ -27,7 +27,7 @@ from tocsin_kit.budgets.serving import serve_limits
 from tocsin_kit.db.outbox import Relay
 from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service
-from tocsin_kit.loops import Sweep
+from tocsin_kit.loops import RETENTION_FIRST, Sweep
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
@@ -274,7 +274,7 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
     loops.add("calendars", calendar_rounds)
     loops.add("stale-calendars", Sweep(min(60.0, settings.calendar_stale_seconds), reading.watch))
     loops.add("counting", Sweep(settings.counting_seconds, CountFigures(db).everything))
-    loops.add("retention", Sweep(600.0, sweeps.forget))
+    loops.add("retention", Sweep(600.0, sweeps.forget, first=RETENTION_FIRST))
     return Service(
         close=(
             timers.mirror.close,

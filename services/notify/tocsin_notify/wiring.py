@@ -21,6 +21,7 @@ from tocsin_kit.keys.record import RemoteKeyRecord
 from tocsin_kit.keys.serving import serve_keys
 from tocsin_kit.lifecycle import Runtime, Service, Sweep
 from tocsin_kit.logging import get_logger
+from tocsin_kit.loops import RETENTION_FIRST
 from tocsin_kit.rpc.client import channel
 from tocsin_kit.rpc.health import HealthCheck
 from tocsin_kit.rpc.outbox_service import OutboxService
@@ -340,7 +341,7 @@ async def build(runtime: Runtime[NotifySettings]) -> Service:
     loops.add("relay", relay.run, everywhere=True)
     loops.add("redis-watch", Sweep(1.0, hints.mirror.watch))
     loops.add("figures", Sweep(5.0, Gauges(db, metrics)))
-    loops.add("retention", Sweep(300.0, retention))
+    loops.add("retention", Sweep(300.0, retention, first=RETENTION_FIRST))
     loops.add("worker", Worker(broker, concurrency=settings.worker_concurrency, grace=WORKER_GRACE).run)
 
     broker.is_worker_process = True

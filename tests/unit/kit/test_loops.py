@@ -162,6 +162,37 @@ async def test_a_sweep_runs_at_once_and_after_each_nudge(stop: asyncio.Event) ->
     await running
 
 
+async def test_a_sweep_that_may_wait_at_first_runs_when_it_is_nudged(stop: asyncio.Event) -> None:
+    rounds: asyncio.Queue[int] = asyncio.Queue()
+
+    async def work() -> None:
+        rounds.put_nowait(1)
+
+    before = asyncio.Event()
+    before.set()
+    running = asyncio.create_task(Sweep(3600, work, nudged=before, first=3600)(stop))
+    await rounds.get()
+    stop.set()
+    await running
+
+    stop.clear()
+    sweep = Sweep(3600, work, first=3600)
+    running = asyncio.create_task(sweep(stop))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert rounds.empty()
+    sweep.nudge()
+    await rounds.get()
+    stop.set()
+    await running
+
+    stop.clear()
+    running = asyncio.create_task(Sweep(3600, work, first=0.001)(stop))
+    await rounds.get()
+    stop.set()
+    await running
+
+
 async def test_a_sweep_does_not_wait_for_its_next_turn_when_what_was_away_is_back(stop: asyncio.Event) -> None:
     tries, back = 0, asyncio.Event()
 

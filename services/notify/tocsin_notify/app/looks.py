@@ -26,10 +26,13 @@ class Looks:
         loops.add("looks", Sweep(_LOOK_SECONDS, self))
 
     def sweep(self, kind: str, work: Callable[[], Awaitable[object]], *, nudged: asyncio.Event | None = None) -> Sweep:
-        """`work` whenever a look finds that `kind`, a field of `Due`, may be due, and at once after a nudge."""
+        """`work` whenever a look finds that `kind`, a field of `Due`, may be due, and at once after a nudge.
+
+        Not at the start: the first look, which is then, asks for all of them together.
+        """
         event = nudged or asyncio.Event()
         self._nudged[kind].append(event)
-        return Sweep(_UNASKED_SECONDS, work, nudged=event)
+        return Sweep(_UNASKED_SECONDS, work, nudged=event, first=_UNASKED_SECONDS)
 
     async def __call__(self) -> None:
         """One look. Raises DATABASE_UNAVAILABLE."""

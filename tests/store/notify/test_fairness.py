@@ -19,7 +19,7 @@ from tocsin_notify.channels.base import Delivery, Target
 from tocsin_notify.domain.message import GROUP
 from tocsin_notify.domain.page import Channel, Kind
 from tocsin_notify.metrics import NotifyMetrics
-from tocsin_notify.store import bundles, groups, messages, quiet_bundles, recurring
+from tocsin_notify.store import bundles, groups, messages, notifications, quiet_bundles, recurring
 from tocsin_notify.store.gate import Gate
 from tocsin_stack.postgres import tenant_url
 from tocsin_testkit.busy import within
@@ -249,9 +249,10 @@ async def test_a_late_call_waits_for_no_more_than_one_passage_of_a_storms(databa
         answered.append(org)
 
     try:
-        # Both sessions are dialed by this: one that is not yet there would be what the call waits for.
-        await asyncio.gather(*(ask(org) for org in ("one", "other") for _ in range(50)))
-        answered.clear()
+        # A session that is new would be what the call waits for: both are there, and have the statement.
+        async with gate.passage(()) as one, gate.passage(()) as other:
+            for passage in (one, other):
+                await notifications.may_start(passage.tx, [("nobody", uuid.uuid4(), 1)])
         await asyncio.gather(*(ask("storm") for _ in range(300)), ask("modest"))
     finally:
         await gate.close()

@@ -3,10 +3,14 @@
 asyncpg's own pool proxies every call, starts tasks per acquire and release, and sends a reset query per release. A
 transaction here leaves nothing behind (SET LOCAL only), so none of that is needed. While the server is away one task
 dials, with backoff and jitter; callers wait for it a moment (`_PATIENCE`), which covers a restart, and are then told.
+
+A pool grows by one connection at a time. To open one takes longer than most transactions, so those of a burst (all loops of a
+service that starts) are mostly served by what is given back meanwhile: each connection more would cost the server a process.
 """
 
 import asyncio
 import contextlib
+import contextvars
 import random
 import time
 from collections import deque
@@ -49,9 +53,10 @@ class Connections:
         self._lent: set[Connection] = set()
         self._expiry: dict[Connection, float] = {}
         self._farewells: set[asyncio.Task[None]] = set()
-        self._dialing = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._redialing: asyncio.Task[None] | None = None
+        """While the server is away."""
+        self._growing: asyncio.Task[None] | None = None
         self._closing = False
         self._drained = asyncio.Event()
         self.made = 0
@@ -60,7 +65,7 @@ class Connections:
     @property
     def open(self) -> int:
         """Connections that exist or are being made."""
-        return len(self._idle) + len(self._lent) + self._dialing
+        return len(self._idle) + len(self._lent) + (self._growing is not None)
 
     @property
     def lent(self) -> int:
@@ -86,12 +91,12 @@ class Connections:
         """A live connection. Raises DATABASE_UNAVAILABLE (server away) or OVERLOADED (all in use for too long)."""
         while not self._closing:
             connection = self._pop_idle()
-            if connection is None and self._redialing is None and self.open < self._size:
-                connection = await self._grow()
-            if connection is None:
-                connection = await self._wait()
             if connection is not None:
                 self._lent.add(connection)
+                return connection
+            self._grow()
+            connection = await self._wait()
+            if connection is not None:
                 return connection
         raise unavailable("the database connections are closed")
 
@@ -103,7 +108,8 @@ class Connections:
             if not self._lent:
                 self._drained.set()
         elif self._is_over(connection):
-            self._wake(None)
+            if self._waiters:
+                self._grow()
         elif not self._wake(connection):
             self._idle.append(connection)
 
@@ -125,11 +131,11 @@ class Connections:
     async def close(self) -> None:
         """Wait for what is lent, at most 5 s, then close everything."""
         self._closing = True
-        if self._redialing is not None:
-            self._redialing.cancel()
-            await asyncio.gather(self._redialing, return_exceptions=True)
-        while self._wake(None):
-            pass
+        dialing = [task for task in (self._redialing, self._growing) if task is not None]
+        for task in dialing:
+            task.cancel()
+        await asyncio.gather(*dialing, return_exceptions=True)
+        self._wake_all()
         if self._lent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
@@ -162,25 +168,28 @@ class Connections:
         self._expiry.pop(connection, None)
         return True
 
-    async def _grow(self) -> Connection | None:
-        self._dialing += 1
+    def _grow(self) -> None:
+        """Begin to dial one more, if there may be one."""
+        if self._growing is None and self._redialing is None and self.open < self._size and not self._closing:
+            # A context of its own: it is no part of the call that happened to come first, nor are its log lines.
+            self._growing = asyncio.get_running_loop().create_task(
+                self._dial_while_wanted(), name=f"{self._name}-grow", context=contextvars.Context()
+            )
+
+    async def _dial_while_wanted(self) -> None:
         try:
-            connection = await self._dial()
-        except BaseException as error:
-            self._dialing -= 1
-            self._wake(None)  # there is room for a connection again
-            if not isinstance(error, Exception):
-                raise
+            while self._waiters and self._redialing is None and len(self._idle) + len(self._lent) < self._size:
+                connection = await self._dial()
+                self._admit(connection)
+                if not self._wake(connection):
+                    self._idle.append(connection)
+        except Exception as error:
             _log.warning("database_unreachable", database=self._name, error=_describe(error))
             if self._redialing is None and not self._closing:
                 self.start()
-            return None
-        self._dialing -= 1
-        if self._closing:
-            connection.terminate()
-            return None
-        self._admit(connection)
-        return connection
+            self._wake_all()  # they wait less long for a server that is away
+        finally:
+            self._growing = None
 
     async def _wait(self) -> Connection | None:
         away = self._redialing is not None
@@ -193,7 +202,7 @@ class Connections:
                 return await waiter
         except TimeoutError:
             self._disown(waiter)
-            if away:
+            if away or self._growing is not None:  # there is room, and the server does not answer
                 raise unavailable("the database cannot be reached; nothing was done") from None
             raise TocsinError(ErrorReason.ERROR_REASON_OVERLOADED, "no database connection became free") from None
         except asyncio.CancelledError:
@@ -204,8 +213,8 @@ class Connections:
         """The waiter left; a connection that was handed to it in the same moment goes to the next one."""
         if waiter.done() and not waiter.cancelled():
             connection = waiter.result()
-            if connection is None or not self._wake(connection):
-                self._wake(None) if connection is None else self._idle.append(connection)
+            if connection is not None:
+                self.release(connection)
         else:
             with contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
@@ -215,9 +224,16 @@ class Connections:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
+                if connection is not None:
+                    self._lent.add(connection)
                 waiter.set_result(connection)
                 return True
         return False
+
+    def _wake_all(self) -> None:
+        """Let all who wait try again."""
+        for _ in range(len(self._waiters)):
+            self._wake(None)
 
     async def _redial(self) -> None:
         delay, told = 0.02, ""
@@ -238,8 +254,7 @@ class Connections:
         self._redialing = None
         self._admit(connection)
         self._idle.append(connection)
-        for _ in range(len(self._waiters)):
-            self._wake(None)
+        self._wake_all()
 
 
 async def _close(connection: Connection) -> None:

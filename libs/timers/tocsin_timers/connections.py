@@ -8,6 +8,7 @@ from redis.asyncio import Sentinel
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
 from tocsin_timers.circuit import Circuit, GuardedRedis
@@ -15,6 +16,8 @@ from tocsin_timers.cluster import ClusterClient
 from tocsin_timers.packing import PackedConnection
 from tocsin_timers.scripts import Client
 
+_DRIVER: Final = DriverInfo()
+"""Made once: without it redis-py looks up in its package's files, for each connection, which version it is."""
 PROBE_CONNECT_SECONDS: Final = 2.0
 PROBE_SECONDS: Final = 5.0
 """A stopped server answers the waiting probe the moment it goes on. After a black hole, TCP repeats what it sent within
@@ -90,6 +93,7 @@ def _client(url: str, connect_timeout: float, read_timeout: float) -> Client:
         "socket_timeout": read_timeout,
         "socket_keepalive": True,
         "protocol": 2,
+        "driver_info": _DRIVER,
     }
     scheme, _, rest = url.partition("://")
     if scheme == "redis+cluster":

@@ -18,7 +18,7 @@ from tocsin_stack.errors import StackError
 from tocsin_stack.postgres import Postgres
 from tocsin_stack.service import ServiceProcess
 from tocsin_stack.valkey import Valkey
-from tocsin_testkit.busy import within
+from tocsin_testkit.busy import until_next_look, within
 from tocsin_testkit.clients import Channels
 from tocsin_testkit.prepared import Prepared
 from tocsin_testkit.world import World
@@ -219,10 +219,11 @@ class Breakpoint:
 
 async def eventually(look: Callable[[], Awaitable[Any]], what: str, patience: float = 15) -> Any:
     """The first answer of `look` that is neither None nor false. AssertionError names `what` after `patience` seconds."""
-    deadline = time.monotonic() + within(patience)
+    began = time.monotonic()
+    deadline = began + within(patience)
     while not (answer := await look()):
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(until_next_look(began))
     return answer
 
 

@@ -11,6 +11,7 @@ import asyncpg
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from pydantic import SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from tocsin.escalation.v1 import internal_service_pb2 as escalation_pb
 from tocsin.escalation.v1.internal_service_pb2_grpc import (
     EscalationInternalServiceServicer,
@@ -135,6 +136,22 @@ class FakeEscalation(EscalationInternalServiceServicer):
         return escalation_pb.ApplyPageOutcomesResponse(results=[applied] * len(request.outcomes))
 
 
+class _Settings(NotifySettings):
+    """What is given, and nothing of the environment: to look there for each of a hundred settings takes most of the time."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """See pydantic-settings."""
+        return (init_settings,)
+
+
 class NotifyWorld:
     """The servers around notify, and its database as its owner sees it."""
 
@@ -170,7 +187,7 @@ class NotifyWorld:
             "ESCALATION_TARGET": f"127.0.0.1:{self.escalation.port}",
             **overrides,
         }
-        settings = NotifySettings(
+        settings: NotifySettings = _Settings(
             database_url=SecretStr(self.database_url),
             auth_signing_keys=SecretStr(KEYS),
             database_pool_size=8,

@@ -195,6 +195,36 @@ async def test_a_delivery_that_begins_in_between_leaves_nothing_untold(database:
     ]
 
 
+async def test_deliveries_and_repeats_take_rows_in_one_order(database: Database, counting: Counting) -> None:
+    org, commit_batch = new_org(), committer(database)
+    chance = random.Random(1)
+    sent = [trigger(org, f"k{number}") for number in range(80)]
+    for _ in range(4):
+        # So that rows lie in another order than their ids.
+        await send(commit_batch, *chance.sample(sent, 50))
+    incidents = [row["id"] for row in await rows(database, org, "SELECT id FROM incidents")]
+    before = await deadlocks(database)
+    over = asyncio.Event()
+
+    async def deliver_again_and_again() -> None:
+        while not over.is_set():
+            chance.shuffle(incidents)
+            await IncidentRecords(database).counts([(org, each) for each in incidents])
+
+    delivering = asyncio.create_task(deliver_again_and_again())
+    for _ in range(15):
+        await send(commit_batch, *chance.sample(sent, 60))
+    over.set()
+    await delivering
+    assert await deadlocks(database) == before
+
+
+async def deadlocks(database: Database) -> int:
+    async with database.system() as tx:
+        await tx.execute("SELECT pg_stat_force_next_flush()")
+        return int(await tx.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
+
+
 async def until_it_waits(database: Database) -> None:
     """Until a statement waits for a row that another transaction has changed."""
     async with asyncio.timeout(5):

@@ -25,7 +25,7 @@ class IncidentRecords:
 
         Raises DATABASE_UNAVAILABLE.
         """
-        async with self._database.system() as tx:
+        async with self._database.claim() as tx:
             counts = await repeats.take_counts(tx, wanted)
             over = [each for each in wanted if each not in counts]
             if over:

@@ -35,11 +35,17 @@ SELECT id, count, (SELECT count(*) FROM sums) = (SELECT count(*) FROM told) AS w
 """
 
 # The row is locked until the commit of whoever counts, so what was counted for this delivery is read by it. What comes later
-# finds no event that waits.
+# finds no event that waits. Rows are locked in the order of batches, whatever the plan of the update is: a batch holds its
+# integration, and this statement does not.
 TAKE: Final = """
-WITH asked AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id) ORDER BY id)
-UPDATE incidents SET count_waits_since = NULL FROM asked
-WHERE incidents.id = ANY(ARRAY[asked.id]) AND incidents.org_id IS NOT DISTINCT FROM asked.org_id AND incidents.state = 'open'
+WITH held AS MATERIALIZED (
+  SELECT incidents.id FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
+  JOIN incidents ON incidents.id = ANY(ARRAY[asked.id]) AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
+    AND incidents.state = 'open'
+  ORDER BY incidents.id FOR NO KEY UPDATE OF incidents
+)
+UPDATE incidents SET count_waits_since = NULL FROM held
+WHERE incidents.id = ANY(ARRAY[held.id]) AND incidents.state = 'open'
 RETURNING incidents.org_id, incidents.id, alert_count
 """
 
@@ -82,7 +88,7 @@ async def count(tx: Tx, repeats: Sequence[Repeat]) -> dict[UUID, int]:
 async def take_counts(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
     """How many alerts the open ones of these incidents (tenant, id) hold, for events that are now delivered.
 
-    Of any tenants, in a system transaction, which must be committed before escalation is told.
+    Of any tenants, in a transaction for claims, which must be committed before escalation is told.
     """
     rows = await tx.fetch(TAKE, [org_id for org_id, _ in incidents], [incident_id for _, incident_id in incidents])
     return {(row["org_id"], row["id"]): row["alert_count"] for row in rows}

@@ -209,6 +209,8 @@ async def test_what_telegram_did_not_send_is_refused(world: World, telegram: Tel
             {"callback_query": 1},
             {"message": {"chat": 1}},
             {"callback_query": {"data": good, "from": 1}},
+            {"callback_query": {"id": "\ud800", "data": good, "from": {"id": "\0"}}},
+            {"callback_query": {"id": "\0", "data": good, "from": {"id": "\udfff"}}},
         ):
             assert (await telegram.updates(strange))[0] == 200
         assert world.escalation.responders.acted == []
@@ -269,6 +271,9 @@ async def test_what_slack_did_not_sign_just_now_is_refused(world: World, slack: 
         assert await slack.presses(message, "Acknowledge", "UANA00001", body=b"payload=%7B%7D") == 401
         assert await slack.interacts({"type": "view_submission"}) == 200
         assert await slack.interacts(["no object"]) == 400
+        for member in ("\0", "\ud800"):
+            assert await slack.presses(message, "Acknowledge", member) == 200
+        assert await slack.presses(message, "Acknowledge", "UANA00001", value="\ud800") == 200
         value = message.buttons["Acknowledge"]["value"].replace("acknowledge", "escalate")
         assert await slack.presses(message, "Acknowledge", "UANA00001", value=value) == 200
         assert "no longer known" in slack.whispers[-1][2]
@@ -324,6 +329,7 @@ async def test_a_slack_command_that_was_not_signed_just_now_is_refused(world: Wo
         assert (await slack.commands("list", "UANA00001", age=400))[0] == 401
         assert (await slack.commands("list", "UANA00001", age=-400))[0] == 401
         assert (await slack.commands("list", "", trigger=""))[0] == 400
+        assert (await slack.commands("list", "U\0", trigger="\0"))[0] == 200
 
 
 async def _all_sent(world: World, org: str) -> bool:

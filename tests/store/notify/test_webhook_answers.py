@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import pytest
-from tocsin_notify.app.conclude import _storable
+from tocsin_notify.app.conclude import _kept
 from tocsin_notify.channels.webhook import WebhookChannel
 from tocsin_notify.domain.attempt import Permanent, Retryable, Sent
 
@@ -191,4 +191,4 @@ async def test_an_answer_in_no_form_can_be_noted_and_tells_no_secret(answer: byt
     await channel.close()
     assert isinstance(outcome, Retryable)
     assert "a-secret" not in outcome.reason
-    assert _storable(outcome.reason).encode()
+    assert _kept(outcome.reason).encode()

@@ -24,6 +24,7 @@ from tocsin_notify.domain.attempt import Done, GiveUp, Outcome, Permanent, Retry
 from tocsin_notify.domain.circuit import says_it_fails
 from tocsin_notify.domain.failover import cannot_wait
 from tocsin_notify.domain.page import PAGES, WAKING, DeathReason, Kind, State
+from tocsin_notify.domain.storable import storable
 from tocsin_notify.metrics import NotifyMetrics
 from tocsin_notify.store import bundles, failures, notifications, pages
 from tocsin_notify.store.notifications import Conclusion
@@ -164,8 +165,8 @@ class Conclude:
             delivery.notification,
             delivery.attempt,
             outcome,
-            _storable(detail),
-            _storable(provider_id),
+            _kept(detail),
+            _kept(provider_id),
             verdict,
             delay,
             delivery.org_id,
@@ -216,12 +217,9 @@ def _failed(row: Concluded, outcome: Outcome) -> Failed:
     after = outcome.after if isinstance(outcome, Retryable) else None
     waits = row.state == "pending"
     detail = row.detail + (f"; it asks to wait for {after:g} s" if waits and after else "")
-    return Failed.of(row, reason, _storable(detail), after, waits=waits)
+    return Failed.of(row, reason, _kept(detail), after, waits=waits)
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL takes no NUL, and no half of a surrogate pair, which is how libraries hand on a byte that is not UTF-8.
-
-    The contract promises at most 1024 characters.
-    """
-    return text.replace("\0", " ").encode("utf-8", "replace").decode()[:_DETAIL_LIMIT]
+def _kept(text: str) -> str:
+    """The contract promises at most 1024 characters."""
+    return storable(text)[:_DETAIL_LIMIT]

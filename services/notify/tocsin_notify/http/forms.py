@@ -7,6 +7,8 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from tocsin_kit.errors import invalid
 
+from tocsin_notify.domain.storable import storable
+
 _MOST_BYTES: Final = 65_536
 _MOST_FIELDS: Final = 200
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -24,14 +26,31 @@ async def read_bytes(request: web.Request) -> bytes:
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
-    """The JSON object that is the body. Raises INVALID_FIELD."""
+    """The JSON object that is the body, with texts that can be stored. Raises INVALID_FIELD."""
     try:
-        read = json.loads(await read_bytes(request))
+        return object_of(await read_bytes(request))
     except (ValueError, RecursionError) as error:
-        raise invalid("body", "must be JSON") from error
+        raise invalid("body", "must be a JSON object") from error
+
+
+def object_of(text: str | bytes) -> dict[str, Any]:
+    """The JSON object, with texts that can be stored. Raises ValueError and RecursionError."""
+    read = _storable(json.loads(text))
     if not isinstance(read, dict):
-        raise invalid("body", "must be a JSON object")
+        raise ValueError("no object")
     return read
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return storable(value)
+        case list():
+            return [_storable(each) for each in value]
+        case dict():
+            return {storable(key): _storable(each) for key, each in value.items()}
+        case _:
+            return value
 
 
 async def read_form(request: web.Request) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 Everything is refused that the app's signing secret has not signed within the last five minutes, before it is read.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,7 +21,7 @@ from tocsin_notify.domain.action import Action
 from tocsin_notify.domain.attempt import Sent
 from tocsin_notify.domain.page import Channel
 from tocsin_notify.http.attempts import attempt_of
-from tocsin_notify.http.forms import read_bytes
+from tocsin_notify.http.forms import object_of, read_bytes
 
 _log = get_logger(__name__)
 
@@ -106,9 +105,6 @@ class SlackInteractions:
 def _payload(body: bytes) -> dict[str, Any]:
     try:
         fields = dict(parse_qsl(body.decode("ascii"), max_num_fields=10, errors="strict"))
-        payload = json.loads(fields["payload"])
+        return object_of(fields["payload"])
     except (ValueError, KeyError, RecursionError) as error:
-        raise invalid("body", "must be a form whose payload is JSON") from error
-    if not isinstance(payload, dict):
-        raise invalid("body", "must be a form whose payload is a JSON object")
-    return payload
+        raise invalid("body", "must be a form whose payload is a JSON object") from error

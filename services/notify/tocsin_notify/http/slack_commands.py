@@ -16,6 +16,7 @@ from tocsin_notify.app.slack_commands import SlackCommands
 from tocsin_notify.channels.callbacks import CallbackUrls
 from tocsin_notify.channels.slack import SlackChannel
 from tocsin_notify.channels.slack_account import SlackAccount
+from tocsin_notify.domain.storable import storable
 from tocsin_notify.http.slack import SignedBySlack, SlackInteractions
 
 PATH: Final = "/v1/slack/command"
@@ -50,7 +51,8 @@ class SlackCommandRoute:
         """Answer the member who typed it."""
         body = await self._signed.read(request)
         try:
-            fields = dict(parse_qsl(body.decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict"))
+            read = parse_qsl(body.decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict")
+            fields = {name: storable(value) for name, value in read}
             member, occurrence = fields["user_id"], fields["trigger_id"]
         except (ValueError, KeyError) as error:
             raise invalid("body", "must be a form with user_id and trigger_id") from error

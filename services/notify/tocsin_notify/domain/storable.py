@@ -1,0 +1,6 @@
+"""Text of others that is kept, or looked for, in PostgreSQL."""
+
+
+def storable(text: str) -> str:
+    """PostgreSQL takes no NUL and no half of a surrogate pair. JSON can spell both, and libraries hand on odd bytes as halves."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()

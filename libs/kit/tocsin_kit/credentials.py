@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv6Address, ip_network
 from typing import Final
 
@@ -57,6 +57,7 @@ class Credentials:
         self._wrong: OrderedDict[bytes, tuple[float, TocsinError]] = OrderedDict()
         self._held: Counter[str] = Counter()
         self._total = metrics.credentials_refused
+        self._elsewhere: Callable[[Principal, TocsinError], Awaitable[None]] | None = None
         self.revocations: Final = Revocations()
         """What is refused although it has not expired. Empty until something fills it (`tocsin_kit.keys.serving`)."""
 
@@ -85,7 +86,7 @@ class Credentials:
             if len(self._right) > _REMEMBERED:
                 self._right.popitem(last=False)
         if principal.sources:
-            self._require_source(principal, peer())
+            await self._require_source(principal, peer())
         return principal
 
     def require_still_good(self, principal: Principal) -> None:
@@ -96,17 +97,24 @@ class Credentials:
             )
         self.revocations.check(principal)
 
-    def _require_source(self, principal: Principal, peer: str) -> None:
+    def watch_elsewhere(self, told: Callable[[Principal, TocsinError], Awaitable[None]]) -> None:
+        """`told` is awaited when a right credential comes from the wrong place, once a minute for each principal."""
+        self._elsewhere = told
+
+    async def _require_source(self, principal: Principal, peer: str) -> None:
         """A right credential from the wrong place: its owner must hear of it, once a minute, for it is lost or misconfigured."""
         address = address_of(peer)
         if is_among(principal.sources, address):
             return
         self._total.labels("elsewhere").inc()
+        error = source_not_allowed(address)
         if not self._logged.take(("elsewhere", principal.org_id, principal.subject), time.monotonic()):
             _log.warning(
                 "credential_used_elsewhere", org_id=principal.org_id, subject=principal.subject, source=source_of(peer)
             )
-        raise source_not_allowed(address)
+            if self._elsewhere is not None:
+                await self._elsewhere(principal, error)
+        raise error
 
     async def _admit(self, way: str, token: str, peer: Callable[[], str]) -> None:
         """Refuses what was wrong a moment ago, and holds up whom its address has made suspect."""

@@ -159,6 +159,7 @@ async def build(runtime: Runtime[IngestSettings]) -> Service:
     if runtime.serves:
         refusals = Refusals(database, intake, metrics, time.monotonic)
         directory.watch_expired(refusals.key_expired)
+        runtime.rpc.credentials.watch_elsewhere(refusals.used_elsewhere)
         outside = Outside()
         close.append(outside.close)
         bodies = Bodies(limit=settings.http_max_request_bytes, budget=settings.http_max_body_bytes)

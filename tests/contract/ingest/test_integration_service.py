@@ -338,6 +338,9 @@ async def test_a_key_works_only_from_the_integrations_ranges(ingest: Ingest) -> 
         async with http.post(f"{ingest.http}/v1/alertmanager", json=body, headers=headers) as response:
             assert response.status == 403
             assert "203.0.113" not in await response.text(), "who is elsewhere need not know where the key works"
+    # A sender that has moved is told by an answer that nobody reads; whose it is hears of it.
+    [words] = await told(ingest, org)
+    assert "may not be used from" in words
     cleared = UpdateIntegrationRequest(
         integration=Integration(name=made.integration.name), update_mask=FieldMask(paths=["source_ranges"])
     )

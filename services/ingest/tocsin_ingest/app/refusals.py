@@ -28,6 +28,7 @@ _LOOK_EVERY: Final = 10.0
 """Seconds between two looks at the database for one integration; what is refused meanwhile is added up."""
 _SIZE: Final = 10_000
 _EXPIRED: Final = "expired_key"
+_ELSEWHERE: Final = "key_used_elsewhere"
 _SUMMARY: Final = 1000
 
 
@@ -52,6 +53,14 @@ class Refusals:
         are fewer than its alerts.
         """
         await self.tell(Sender.of(principal), _EXPIRED, 1, error)
+
+    async def used_elsewhere(self, principal: Principal, error: TocsinError) -> None:
+        """An integration whose key is used from a place that its source ranges leave out is told as well: its sender has moved, or
+        its key is lost.
+        """
+        sender = Sender.of(principal)
+        if sender.integration_id is not None:
+            await self.tell(sender, _ELSEWHERE, 1, error)
 
     async def tell(self, sender: Sender, form: str, number: int, error: TocsinError) -> None:
         """`number` alerts of this sender were refused for good, the first of them with `error`.

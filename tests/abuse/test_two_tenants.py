@@ -37,7 +37,7 @@ PUBLIC = [rpc for rpc in RPCS if not rpc.spans and not rpc.method.client_streami
 READS = [rpc for rpc in PUBLIC if not rpc.mutates]
 ABSENT = {"NOT_FOUND", "PERMISSION_DENIED"}
 """What a request for a resource that is not the caller's must end with."""
-OF_SOMETHING = {"ListDeliveries", "ListTimeline", "ListShifts", "ListCoverage", "ListShiftNotices"}
+OF_SOMETHING = {"ListDeliveries", "ListTimeline", "ListShifts", "ListCoverage", "ListShiftNotices", "ListFollowers"}
 """Lists that cannot be had without saying of what."""
 ECHOES = {
     "CreateContactMethod",

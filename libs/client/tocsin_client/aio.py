@@ -10,6 +10,7 @@ from tocsin.credentials.v1.credential_service_pb2_grpc import CredentialServiceS
 from tocsin.escalation.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceStub
 from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceStub
+from tocsin.escalation.v1.follow_service_pb2_grpc import FollowServiceStub
 from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceStub
 from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceStub
 from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceStub
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tocsin.escalation.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
     from tocsin.escalation.v1.calendar_service_pb2_grpc import CalendarServiceAsyncStub
     from tocsin.escalation.v1.directory_service_pb2_grpc import DirectoryServiceAsyncStub
+    from tocsin.escalation.v1.follow_service_pb2_grpc import FollowServiceAsyncStub
     from tocsin.escalation.v1.incident_service_pb2_grpc import IncidentServiceAsyncStub
     from tocsin.escalation.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
     from tocsin.escalation.v1.reminder_service_pb2_grpc import ReminderServiceAsyncStub
@@ -167,6 +169,11 @@ class AioClient:
     def schedules(self) -> "ScheduleServiceAsyncStub":
         """Who is on call when."""
         return ScheduleServiceStub(self.channel("escalation"))
+
+    @cached_property
+    def follows(self) -> "FollowServiceAsyncStub":
+        """Who hears of which incident without being paged for it."""
+        return FollowServiceStub(self.channel("escalation"))
 
     @cached_property
     def shift_notices(self) -> "ShiftNoticeServiceAsyncStub":

@@ -11,6 +11,7 @@ from tocsin.escalation.v1 import (
     analytics_service_pb2_grpc,
     calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
+    follow_service_pb2_grpc,
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
@@ -63,6 +64,7 @@ class Clients:
         self.analytics: Any = _Bearer(analytics_service_pb2_grpc.AnalyticsServiceStub(by["escalation"]), token)
         self.calendars: Any = _Bearer(calendar_service_pb2_grpc.CalendarServiceStub(by["escalation"]), token)
         self.reminders: Any = _Bearer(reminder_service_pb2_grpc.ReminderServiceStub(by["escalation"]), token)
+        self.follows: Any = _Bearer(follow_service_pb2_grpc.FollowServiceStub(by["escalation"]), token)
         self.shift_notices: Any = _Bearer(shift_notice_service_pb2_grpc.ShiftNoticeServiceStub(by["escalation"]), token)
         self.directory: Any = _Bearer(directory_service_pb2_grpc.DirectoryServiceStub(by["escalation"]), token)
         self.credentials: Any = _Bearer(credential_service_pb2_grpc.CredentialServiceStub(by["escalation"]), token)

@@ -10,6 +10,7 @@ from tocsin.escalation.v1 import (
     analytics_service_pb2_grpc,
     calendar_service_pb2_grpc,
     directory_service_pb2_grpc,
+    follow_service_pb2_grpc,
     incident_service_pb2_grpc,
     internal_service_pb2_grpc,
     policy_service_pb2_grpc,
@@ -69,6 +70,7 @@ from tocsin_escalation.rpc import (
     calendar_service,
     credential_internal_service,
     credential_service,
+    follow_service,
     shift_notice_service,
     watch_service,
 )
@@ -182,6 +184,11 @@ async def build(runtime: Runtime[EscalationSettings]) -> Service:
         shift_notice_service.ShiftNoticeService(db, pages),
         shift_notice_service.NAME,
         shift_notice_service_pb2_grpc.add_ShiftNoticeServiceServicer_to_server,
+    )
+    add(
+        follow_service.FollowService(db),
+        follow_service.NAME,
+        follow_service_pb2_grpc.add_FollowServiceServicer_to_server,
     )
     if runtime.serves:
         runtime.http.add_routes(Calendars(CalendarFeeds(db), runtime.rpc).routes())

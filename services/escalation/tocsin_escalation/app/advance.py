@@ -20,7 +20,7 @@ from tocsin_kit.ids import new_id
 from tocsin_kit.logging import get_logger
 from tocsin_kit.rpc.masks import require_etag
 
-from tocsin_escalation.app import handing_on, incident_events, jobs, journal_notes, noted, sharing, turning
+from tocsin_escalation.app import follow, handing_on, incident_events, jobs, journal_notes, noted, sharing, turning
 from tocsin_escalation.app.effects import Effects
 from tocsin_escalation.app.handing_on import Ahead
 from tocsin_escalation.app.turning import Locked
@@ -302,6 +302,7 @@ class _Work:
             for run, stop in self.stops
         ]
         paged = [jobs.notification_job(run, page) for run, page in self.pages]
+        rows += follow.told(self.notes, self.now)
         rows += [(jobs.PAGE, job.org_id, "", job.SerializeToString(), SURE_WAY_SECONDS) for job in paged]
         await outbox.write_mixed(together, rows)
         await feeds.tell(together, list(self._events()))

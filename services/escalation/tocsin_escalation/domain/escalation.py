@@ -91,6 +91,7 @@ class Escalation:
     `pages` holds every page whose outcome matters: those of the current level, and open ones of earlier levels.
     `handed_on`: how often the run was handed on at the end of a policy since one was chosen for it.
     `merged_into`: the incident into which this one was merged; also when it was resolved afterwards.
+    `followers`: users who hear of each change, and through which channel, empty for as their rules say.
     `severity_set`: a person has said how severe it is, so that repeats of alerts that are known do not change it.
     """
 
@@ -116,6 +117,7 @@ class Escalation:
     severity_set: bool = False
     handed_on: int = 0
     merged_into: UUID | None = None
+    followers: Mapping[str, str] = field(default_factory=dict)
     last_sequence: int = 0
     version: int = 1
 

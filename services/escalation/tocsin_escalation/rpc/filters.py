@@ -25,4 +25,5 @@ def filters_from(request: pb.ListIncidentsRequest, path: str = "") -> Filters:
         severities=tuple(request.severities),
         labels=dict(request.labels),
         words=words,
+        follower=request.follower.removeprefix("users/"),
     )

@@ -104,6 +104,7 @@ def to_row(r: Record) -> EscalationRow:
         severity_set=r["severity_set"],
         handed_on=r["handed_on"],
         merged_into=r["merged_into"],
+        followers=json.loads(r["followers"]) if r["followers"] != "{}" else {},
         last_sequence=r["last_sequence"],
         version=r["version"],
     )

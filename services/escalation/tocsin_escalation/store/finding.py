@@ -34,11 +34,12 @@ class Filters:
     severities: tuple[int, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    follower: str = ""
 
     @property
     def scans(self) -> bool:
         """Whether rows must be looked at one by one, as no index of an order knows this."""
-        return bool(self.reached or self.severities or self.labels or self.words)
+        return bool(self.reached or self.severities or self.labels or self.words or self.follower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ _LOOKED_AT: Final = (
     _C.reached == sa.any_(param("reached", sa.ARRAY(sa.Text))),
     _C.severity == sa.any_(param("severities", sa.ARRAY(sa.SmallInteger))),
     _C.labels.contains(param("labels", JSONB)),
+    _C.followers.has_key(param("follower", sa.Text)),
     *(
         sa.or_(
             _contains(_C.title, word),
@@ -172,6 +174,7 @@ def _looked_at(filters: Filters) -> dict[str, object]:
     return {
         "reached": list(filters.reached) or None,
         "severities": list(filters.severities) or None,
+        "follower": filters.follower or None,
         "labels": json.dumps(dict(filters.labels)) if filters.labels else None,
         **words,
     }

@@ -98,6 +98,7 @@ escalations: Final = Table(
     column("paged_users", ARRAY(Text)),
     column("pages", JSONB, default='\'{"00000000-0000-0000-0000-000000000000": "open"}\''),
     column("reached", Text, default="'unknown'"),
+    column("followers", JSONB, default="'{}'"),
     column("acknowledged_by", Text),
     column("acknowledge_time", TIME, nullable=True),
     column("resolved_by", Text),

@@ -265,6 +265,7 @@ class ListIncidentsRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    FOLLOWER_FIELD_NUMBER: _builtins.int
     REACHED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 500 means 500."""
@@ -282,6 +283,8 @@ class ListIncidentsRequest(_message.Message):
     """
     order: Global___IncidentOrder.ValueType
     """In which order."""
+    follower: _builtins.str
+    """Only incidents that this user follows (`FollowService`): `users/{user}`."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_incident_pb2.IncidentState.ValueType]:
         """Only incidents in one of these states."""
@@ -321,11 +324,12 @@ class ListIncidentsRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         query: _builtins.str = ...,
         order: Global___IncidentOrder.ValueType = ...,
+        follower: _builtins.str = ...,
         reached: _abc.Iterable[_incident_pb2.Reached.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "labels", b"labels", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "query", b"query", "reached", b"reached", "severities", b"severities", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee", b"assignee", "end_time", b"end_time", "follower", b"follower", "labels", b"labels", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "policy", b"policy", "query", b"query", "reached", b"reached", "severities", b"severities", "start_time", b"start_time", "states", b"states", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

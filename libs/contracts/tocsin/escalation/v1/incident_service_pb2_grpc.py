@@ -156,7 +156,7 @@ class IncidentServiceServicer:
     def ListIncidents(self, request, context):
         """Lists incidents, newest first or the worst first.
 
-        Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
+        Filters without an index (`reached`, `severities`, `labels`, `query`, `follower`) look at 10,000 incidents per page at most: a page may
         then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

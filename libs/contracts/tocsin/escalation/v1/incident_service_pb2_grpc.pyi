@@ -38,7 +38,7 @@ class IncidentServiceStub:
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]
     """Lists incidents, newest first or the worst first.
 
-    Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
+    Filters without an index (`reached`, `severities`, `labels`, `query`, `follower`) look at 10,000 incidents per page at most: a page may
     then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
     """
     CountIncidents: _grpc.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]
@@ -166,7 +166,7 @@ class IncidentServiceAsyncStub(IncidentServiceStub):
     ListIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.ListIncidentsRequest, _incident_service_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Lists incidents, newest first or the worst first.
 
-    Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
+    Filters without an index (`reached`, `severities`, `labels`, `query`, `follower`) look at 10,000 incidents per page at most: a page may
     then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
     """
     CountIncidents: _aio.UnaryUnaryMultiCallable[_incident_service_pb2.CountIncidentsRequest, _incident_service_pb2.CountIncidentsResponse]  # type: ignore[assignment]
@@ -303,7 +303,7 @@ class IncidentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_incident_service_pb2.ListIncidentsResponse, _abc.Awaitable[_incident_service_pb2.ListIncidentsResponse]]:
         """Lists incidents, newest first or the worst first.
 
-        Filters without an index (`reached`, `severities`, `labels`, `query`) look at 10,000 incidents per page at most: a page may
+        Filters without an index (`reached`, `severities`, `labels`, `query`, `follower`) look at 10,000 incidents per page at most: a page may
         then hold fewer than `page_size`, or none, and still have a `next_page_token`. Reasons: `INVALID_FIELD`, `PAGE_TOKEN_INVALID`.
         """
 

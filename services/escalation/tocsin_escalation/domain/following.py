@@ -1,0 +1,44 @@
+"""What users hear who follow an incident."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from tocsin_escalation.domain.decision import Note, NoteKind
+
+MOST: Final = 50
+"""Users of one incident: each change is a message to each of them."""
+NEWS: Final = frozenset(
+    {
+        NoteKind.LEVEL_PAGED,
+        NoteKind.EXHAUSTED,
+        NoteKind.NOBODY_REACHED,
+        NoteKind.ACKNOWLEDGED,
+        NoteKind.UNACKNOWLEDGED,
+        NoteKind.ACK_TIMED_OUT,
+        NoteKind.SNOOZED,
+        NoteKind.SNOOZE_ENDED,
+        NoteKind.ESCALATED,
+        NoteKind.REASSIGNED,
+        NoteKind.RESPONDERS_ADDED,
+        NoteKind.RESTARTED,
+        NoteKind.SEVERITY_RAISED,
+        NoteKind.EDITED,
+        NoteKind.NOTE,
+        NoteKind.HANDED_ON,
+        NoteKind.MERGED,
+        NoteKind.MERGED_FROM,
+        NoteKind.UNMERGED,
+        NoteKind.UNMERGED_FROM,
+        NoteKind.RESOLVED,
+    }
+)
+"""Entries of the timeline that are told. What became of single pages is not among them."""
+
+
+def news(notes: Iterable[Note], user: str) -> list[str]:
+    """What of these a user hears: nothing that they did themselves, and not that they are paged."""
+    return [
+        note.message
+        for note in notes
+        if note.kind in NEWS and note.actor != f"users/{user}" and all(page.user != user for page in note.pages)
+    ]

@@ -89,7 +89,8 @@ class Batches(Generic[Item, Answer]):
     longer. At most `waiting` items wait, and with lanes at most half of that in one of them; more are refused.
 
     `together`: lanes in which at most so many items wait travel in one batch, so that a thousand lanes with one item each do not
-    need a thousand batches. What more waits in goes by itself: it would make the batch long for all who are in it.
+    need a thousand batches. What more waits in goes by itself: it would make the batch long for all who are in it. So does what is
+    in a lane that is `alone` at that moment.
 
     Items for which `alike` tells the same (without it: the same object) count once for `most`, and `work` gets each as often as
     it came: what is done once for all of them lets more travel together, up to `_REPEATS` times `most`. Calls of items that are
@@ -110,6 +111,7 @@ class Batches(Generic[Item, Answer]):
         alike: Callable[[Item], Hashable] = id,
         at_once: int = 1,
         together: int = 0,
+        alone: Callable[[Hashable], bool] = lambda lane: False,
     ) -> None:
         self._work = work
         self._most = most
@@ -117,6 +119,7 @@ class Batches(Generic[Item, Answer]):
         self._alike = alike
         self._at_once = at_once
         self._together = together
+        self._alone = alone
         self._capacity = waiting
         self._lane_capacity = waiting // 2 if lane is not None else waiting
         self._lanes: dict[Hashable, _Lane[Item]] = {}
@@ -211,11 +214,11 @@ class Batches(Generic[Item, Answer]):
         """The lanes of the next batch, out of the turn."""
         first = self._turn.popleft()
         chosen, total = [first], self._lanes[first].length
-        if total > self._together:
+        if total > self._together or self._alone(first):
             return chosen
         for lane in self._turn:
             length = self._lanes[lane].length
-            if length <= self._together and total + length <= self._most:
+            if length <= self._together and total + length <= self._most and not self._alone(lane):
                 chosen.append(lane)
                 total += length
         if len(chosen) > 1:

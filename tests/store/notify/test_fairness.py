@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import grpc
 import pytest
 from tocsin.errors.v1.error_reason_pb2 import ErrorReason
 from tocsin_kit.db.pool import Database
@@ -64,6 +65,34 @@ async def test_one_tenants_flood_does_not_delay_another_tenants_low_page(world: 
         await notify.submit(*(job(flood, user="users/slow", severity=WARNING) for _ in range(200)))
         await notify.submit(job(modest, severity=WARNING))
         await world.inbox.wait_for(lambda m: m.address == "ana", "the other tenant's page", patience=8)
+
+
+async def test_pages_do_not_wait_for_what_holds_the_rows_of_another_tenants_people(world: World) -> None:
+    """A replica that stands still in a storm does: five tenants' pages come together, and one's people are held by it."""
+    orgs = [new_org() for _ in range(5)]
+    struck, others = orgs[2], {*orgs} - {orgs[2]}
+    for org in orgs:
+        await world.method(org, webhook=org)
+    async with world.replica(storm_pages=5) as notify:
+        await notify.submit(*(job(org, severity=WARNING) for org in orgs))
+
+        async def have(orgs: set[str], count: int) -> None:
+            await until(lambda: all(sum(m.address == org for m in world.inbox.messages) >= count for org in orgs))
+
+        await have({*orgs}, 1)
+        async with world.admin.transaction():
+            await world.admin.execute("SELECT FROM paces WHERE org_id = $1 FOR UPDATE", struck)
+            page = job(struck, severity=WARNING)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await notify.submit(page, *(job(org, severity=WARNING) for org in others))
+            assert refused.value.code() is grpc.StatusCode.ABORTED, "its caller repeats it"
+            await have(others, 2)
+            waiting = asyncio.ensure_future(notify.submit(page))
+            await notify.submit(*(job(org, severity=WARNING) for org in others))
+            assert not waiting.done(), "by itself it waits longer, and nobody waits with it"
+            await have(others, 3)
+        assert await waiting == 1
+        await have({struck}, 2)
 
 
 async def test_a_backlog_is_worked_off_in_turns(world: World) -> None:

@@ -75,6 +75,15 @@ async def test_lanes_with_little_travel_together_and_a_flood_by_itself(commits: 
     assert batches.waiting == 0
 
 
+async def test_a_lane_that_is_alone_travels_with_no_other(commits: Commits) -> None:
+    commits.gate.set()
+    batches = Batches(commits, most=4, lane=tenant, together=1, alone=lambda lane: lane == "b")
+    await batches.submit_all(["a1", "b1", "c1", "d1"])
+    assert commits.batches == [["a1", "c1", "d1"], ["b1"]]
+    await batches.submit_all(["b2", "c2"])
+    assert commits.batches[2:] == [["b2"], ["c2"]]
+
+
 async def test_lanes_commit_side_by_side_up_to_a_bound_and_no_lane_with_itself(commits: Commits) -> None:
     batches = Batches(commits, most=1, lane=tenant, at_once=2)
     answers = [batches.enqueue(item) for item in ("a1", "a2", "b1", "c1")]

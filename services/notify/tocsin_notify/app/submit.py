@@ -77,13 +77,17 @@ class Submit:
         self.stopping = False
         """Set: pages are stored, and left for others to send."""
 
-    async def __call__(self, given: Sequence[NewPage]) -> list[bool]:
-        """Store these; for each whether it was new. Committed when it returns; repeating changes nothing."""
+    async def __call__(self, given: Sequence[NewPage], *, patience: float = 0.0) -> list[bool]:
+        """Store these; for each whether it was new. Committed when it returns; repeating changes nothing.
+
+        Raises CONFLICT when another session holds what these need for longer than `patience` (`store.gate`).
+        """
         unique = {page.id: page for page in given}
         round_ = _Round(self._cipher, self._slots, self._metrics, self._circuits)
         try:
             async with self._gate.passage(
-                incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None
+                (incident_key(page.org_id, page.incident) for page in unique.values() if page.incident is not None),
+                patience=patience,
             ) as passage:
                 stored, known = await intake.take(passage.tx, list(unique.values()))
                 fresh = [page for id, page in unique.items() if id in stored.fences]

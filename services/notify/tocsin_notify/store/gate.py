@@ -57,6 +57,7 @@ _TRY_SHARED: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_a
 _EXCLUSIVE: Final = f"{CANCELS} SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 _SHUT: Final = "SELECT key FROM unnest($1::bigint[]) AS key WHERE pg_try_advisory_xact_lock(key)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock_all()"
+_PATIENCE: Final = "SET LOCAL lock_timeout = {milliseconds}"
 _IDLE_SECONDS: Final = 3.0
 
 PROOF_SECONDS: Final = 1.0
@@ -116,11 +117,16 @@ class Gate:
         await self._database.close()
 
     @asynccontextmanager
-    async def passage(self, keys: Iterable[int]) -> AsyncIterator["Passage"]:
-        """A transaction of all tenants; see `Passage`. Raises what `Database.transaction` raises."""
+    async def passage(self, keys: Iterable[int], *, patience: float = 0.0) -> AsyncIterator["Passage"]:
+        """A transaction of all tenants; see `Passage`. Raises what `Database.transaction` raises.
+
+        `patience`: seconds that a statement waits for a row which another session holds; 0: as long as elsewhere.
+        """
         wanted, asked = sorted(set(keys)), gate_clock()
         # In the round trip of BEGIN, which takes no parameters, and yet a statement before all others: their snapshots are younger.
         first = _TRY_SHARED.replace("$1", f"'{{{','.join(map(str, wanted))}}}'") if wanted else ""
+        if patience:
+            first = f"{_PATIENCE.format(milliseconds=round(patience * 1000))};{first}"
         async with self._database.keeping(_UNLOCK if wanted else "", first=first) as transaction:
             held: Iterable[int] = wanted
             if wanted and transaction.answer != f"SELECT {len(wanted)}":

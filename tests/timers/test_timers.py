@@ -77,8 +77,9 @@ async def test_arming_again_moves_and_never_doubles(broker: TimerBroker) -> None
     acts, source = Acts(broker), TimerSource(broker)
     async with working(broker):
         kicker = acts.act.kicker
-        await kicker().with_schedule_id("x").schedule_by_time(source, in_seconds(0.1), "first")
-        await kicker().with_schedule_id("x").schedule_by_time(source, in_seconds(0.4), "later")
+        # Far enough away that a busy machine moves it before it fires.
+        await kicker().with_schedule_id("x").schedule_by_time(source, in_seconds(1.2), "first")
+        await kicker().with_schedule_id("x").schedule_by_time(source, in_seconds(1.5), "later")
         await kicker().with_schedule_id("y").schedule_by_time(source, in_seconds(3600), "y")
         await kicker().with_schedule_id("y").schedule_by_time(source, in_seconds(0.2), "earlier")
         await until(lambda: len(acts.seen) == 2, "each fires")

@@ -191,28 +191,33 @@ async def test_a_master_dies_and_its_replica_goes_on(cluster: Cluster, make_brok
     acts = Acts(broker)
     bystander = Acts(await queue_that_needs_not(victim, cluster, make_broker))
 
-    async with working(broker), working(bystander.broker):
-        assert await filled(broker) == 1
-        ticks = [(id, 0.2 + 0.02 * n) for n, id in enumerate(ids_of(broker, kept, "tick", 150))]
-        pending = [(id, 0.8 + 0.03 * n) for n, id in enumerate(ids_of(broker, lost, "pending", 100))]
-        await acts.arm(*ticks, *pending)
-        await bystander.arm(*((str(n), 0.2 + 0.02 * n) for n in range(150)))
-        for number in lost:
-            await victim.replicated(broker.shards[number])
-        killed = time.monotonic()
-        victim.valkey.kill()
-        refusals: list[RedisError] = []
-        await insists(lambda: acts.arm(*((id, 0.1) for id in ids_of(broker, lost, "meanwhile", 10))), refusals)
-        assert refusals, "the replica cannot have been the master at once"
-        await acts.all_once()
-        await bystander.all_once()
-        assert [await filled(broker) for _ in range(2)] == [1, 0]
+    try:
+        async with working(broker), working(bystander.broker):
+            assert await filled(broker) == 1
+            ticks = [(id, 0.2 + 0.02 * n) for n, id in enumerate(ids_of(broker, kept, "tick", 150))]
+            pending = [(id, 0.8 + 0.03 * n) for n, id in enumerate(ids_of(broker, lost, "pending", 100))]
+            await acts.arm(*ticks, *pending)
+            await bystander.arm(*((str(n), 0.2 + 0.02 * n) for n in range(150)))
+            for number in lost:
+                await victim.replicated(broker.shards[number])
+            killed = time.monotonic()
+            victim.valkey.kill()
+            refusals: list[RedisError] = []
+            await insists(lambda: acts.arm(*((id, 0.1) for id in ids_of(broker, lost, "meanwhile", 10))), refusals)
+            assert refusals, "the replica cannot have been the master at once"
+            await acts.all_once()
+            await bystander.all_once()
+            assert [await filled(broker) for _ in range(2)] == [1, 0]
+    finally:
+        if not victim.valkey.process.running:
+            await victim.valkey.start()
+        await until(cluster.whole, "the old master is the replica", limit=20)
     outage = min(acts.at[id][0] for id, _ in pending) - killed
     worst = max(acts.lateness(id) for id, _ in ticks)
-    assert worst < outage / 2, f"the other shards stood still for {worst:.2f} of {outage:.2f} s"
-    assert max(bystander.lateness(id) for id in bystander.due) < outage / 2
-    await victim.valkey.start()
-    await until(cluster.whole, "the old master is the replica", limit=20)
+    # On a busy machine timers are late also while nothing is wrong; to wait for the end of the outage is told apart there as well.
+    share = min(0.95, within(0.5))
+    assert worst < share * outage, f"the other shards stood still for {worst:.2f} of {outage:.2f} s"
+    assert max(bystander.lateness(id) for id in bystander.due) < share * outage
 
 
 async def queue_that_needs_not(victim: Node, cluster: Cluster, make_broker: MakeBroker) -> TimerBroker:

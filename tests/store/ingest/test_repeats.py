@@ -219,6 +219,20 @@ async def test_deliveries_and_repeats_take_rows_in_one_order(database: Database,
     assert await deadlocks(database) == before
 
 
+async def test_a_delivery_waits_for_no_incident_while_it_has_others(database: Database) -> None:
+    org, commit_batch = new_org(), committer(database)
+    await send(commit_batch, trigger(org, "a"), trigger(org, "b"))
+    touch = "UPDATE incidents SET alert_count = alert_count + 1 WHERE id = $1"
+    first, second = [row["id"] for row in await rows(database, org, "SELECT id FROM incidents ORDER BY id")]
+    async with database.transaction(org) as tx:
+        # A batch takes incidents in several statements, so in any order.
+        await tx.execute(touch, second)
+        taking = asyncio.create_task(IncidentRecords(database).counts([(org, first), (org, second)]))
+        await until_it_waits(database)
+        await tx.execute(touch, first)
+    assert await taking == {(org, first): 1, (org, second): 2}
+
+
 async def deadlocks(database: Database) -> int:
     async with database.system() as tx:
         await tx.execute("SELECT pg_stat_force_next_flush()")

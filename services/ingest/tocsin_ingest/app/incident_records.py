@@ -25,9 +25,18 @@ class IncidentRecords:
 
         Raises DATABASE_UNAVAILABLE.
         """
-        async with self._database.claim() as tx:
-            counts = await repeats.take_counts(tx, wanted)
-            over = [each for each in wanted if each not in counts]
-            if over:
-                counts |= {of: record.alert_count for of, record in (await records.read(tx, over)).items()}
-            return counts
+        counts: dict[tuple[str, UUID], int] = {}
+        left = list(dict.fromkeys(wanted))
+        while left:
+            async with self._database.claim() as tx:
+                counts |= await repeats.take_counts(tx, left)
+                left = [each for each in left if each not in counts]
+                known = await records.read(tx, left) if left else {}
+            counts |= {of: record.alert_count for of, record in known.items() if record.resolved_by is not None}
+            # Batches hold the others. Once one of these is free, those of its batch are, and the next look takes them together.
+            left = [each for each in known if each not in counts]
+            if left:
+                async with self._database.claim() as tx:
+                    counts |= await repeats.take_count(tx, left[0])
+                left = [each for each in left if each not in counts]
+        return counts

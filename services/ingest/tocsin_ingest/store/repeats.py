@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import asyncpg
 from tocsin_kit.db.pool import Tx
 
 from tocsin_ingest.domain.message import Message
@@ -34,20 +35,26 @@ WITH counted AS (
 SELECT id, count, (SELECT count(*) FROM sums) = (SELECT count(*) FROM told) AS whole FROM counted
 """
 
+
 # The row is locked until the commit of whoever counts, so what was counted for this delivery is read by it. What comes later
-# finds no event that waits. Rows are locked in the order of batches, whatever the plan of the update is: a batch holds its
-# integration, and this statement does not.
-TAKE: Final = """
+# finds no event that waits. Batches hold their integrations while they take incidents in several statements; this holds none, so
+# it must not wait for one incident while it has others.
+def _take(wait: str) -> str:
+    return f"""
 WITH held AS MATERIALIZED (
   SELECT incidents.id FROM unnest($1::text[], $2::uuid[]) AS asked (org_id, id)
   JOIN incidents ON incidents.id = ANY(ARRAY[asked.id]) AND incidents.org_id IS NOT DISTINCT FROM asked.org_id
     AND incidents.state = 'open'
-  ORDER BY incidents.id FOR NO KEY UPDATE OF incidents
+  FOR NO KEY UPDATE OF incidents {wait}
 )
 UPDATE incidents SET count_waits_since = NULL FROM held
 WHERE incidents.id = ANY(ARRAY[held.id]) AND incidents.state = 'open'
 RETURNING incidents.org_id, incidents.id, alert_count
 """
+
+
+TAKE: Final = _take("SKIP LOCKED")
+TAKE_ONE: Final = _take("")
 
 
 class Repeat(NamedTuple):
@@ -88,7 +95,17 @@ async def count(tx: Tx, repeats: Sequence[Repeat]) -> dict[UUID, int]:
 async def take_counts(tx: Tx, incidents: Sequence[tuple[str, UUID]]) -> dict[tuple[str, UUID], int]:
     """How many alerts the open ones of these incidents (tenant, id) hold, for events that are now delivered.
 
-    Of any tenants, in a transaction for claims, which must be committed before escalation is told.
+    Those that a batch holds are left out. Of any tenants, in a transaction for claims, which must be committed before escalation
+    is told.
     """
-    rows = await tx.fetch(TAKE, [org_id for org_id, _ in incidents], [incident_id for _, incident_id in incidents])
+    return _counts(await tx.fetch(TAKE, [org_id for org_id, _ in incidents], [each for _, each in incidents]))
+
+
+async def take_count(tx: Tx, incident: tuple[str, UUID]) -> dict[tuple[str, UUID], int]:
+    """The same for one, as soon as no batch holds it. The transaction must hold no other row."""
+    org_id, incident_id = incident
+    return _counts(await tx.fetch(TAKE_ONE, [org_id], [incident_id]))
+
+
+def _counts(rows: Sequence[asyncpg.Record]) -> dict[tuple[str, UUID], int]:
     return {(row["org_id"], row["id"]): row["alert_count"] for row in rows}

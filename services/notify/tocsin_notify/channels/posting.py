@@ -19,6 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import BytesPayload
 from tocsin_kit.addresses import PublicResolver
+from tocsin_kit.time_limit import TimeLimit
 from yarl import URL
 
 from tocsin_notify.channels.answers import AnswerProtocol, Connector, StatusLine
@@ -49,7 +50,9 @@ class Poster:
 
     def __init__(self, *, timeout: float, allow_private: bool, user_agent: str = "Tocsin") -> None:
         """`timeout`: seconds for the whole attempt, name resolution included."""
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
+        # The client's own would make a timer for each request.
+        self._limit = TimeLimit(timeout)
         self._allow_private = allow_private
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
@@ -81,15 +84,9 @@ class Poster:
         judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
     ) -> Outcome:
         try:
-            try:
-                return await self._post(post, request, judge)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not request.on_kept_connection or request.was_taken:
-                    raise
-                # An idle connection that the server closed in this very moment says nothing about the receiver.
-                return await self._post(post, request, judge)
+            return await self._limit.wait(self._post_on_live_connection(post, request, judge))
         except TimeoutError:
-            return Retryable(f"no answer within {self._timeout.total:g} s")
+            return Retryable(f"no answer within {self._timeout:g} s")
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLError) as error:
             return Retryable(f"TLS: {_describe(error)}")
         except aiohttp.InvalidURL:
@@ -98,6 +95,20 @@ class Poster:
             return Retryable(f"no connection: {_describe(error.os_error)}")
         except (aiohttp.ClientError, OSError) as error:
             return Retryable(f"no answer: {_describe(error)}")
+
+    async def _post_on_live_connection(
+        self,
+        post: Post,
+        request: "_Request",
+        judge: Callable[[aiohttp.ClientResponse], Awaitable[Outcome]],
+    ) -> Outcome:
+        try:
+            return await self._post(post, request, judge)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not request.on_kept_connection or request.was_taken:
+                raise
+            # An idle connection that the server closed in this very moment says nothing about the receiver.
+            return await self._post(post, request, judge)
 
     async def _post(
         self,
@@ -117,7 +128,7 @@ class Poster:
                     ttl_dns_cache=_DNS_CACHE_SECONDS,
                     keepalive_timeout=_KEEPALIVE_SECONDS,
                 ),
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(),
                 headers={"User-Agent": self._user_agent},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,

@@ -172,11 +172,13 @@ class Turns:
     def __init__(self) -> None:
         self._until = time.monotonic() + TURN_SECONDS
 
-    async def give(self) -> None:
-        """Let others go on, if this turn has lasted long enough."""
-        if time.monotonic() >= self._until:
-            await asyncio.sleep(0)
-            self._until = time.monotonic() + TURN_SECONDS
+    async def give(self) -> bool:
+        """Let others go on, if this turn has lasted long enough; whether they did."""
+        if time.monotonic() < self._until:
+            return False
+        await asyncio.sleep(0)
+        self._until = time.monotonic() + TURN_SECONDS
+        return True
 
 
 class Rounds:

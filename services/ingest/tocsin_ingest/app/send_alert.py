@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -155,25 +156,26 @@ class AlertIntake:
         loop = asyncio.get_running_loop()
         end, turns = loop.time() + _READING, Turns()
         get = self._recognised.of(sender.org_id, sender.subject).get
-        marks: dict[str, object] = {}
+        routings: dict[str, Routing] = {}
         entries: list[Entry | Exception] = []
         for data in reading:
             known = get(data)
             if known is not None:
-                mark = marks.get(known.integration)
-                if mark is None:
-                    mark = marks[known.integration] = await self._mark(sender, known.integration)
-                if known.mark is mark:
+                routing = routings.get(known.integration)
+                if routing is None:
+                    with suppress(TocsinError):
+                        routing = await self._routing(sender, known.integration, routings)
+                if routing is not None and known.mark is routing.mark:
                     entries.append(known.entry)
                     continue
             try:
                 request, stated = read(data)
-                entries.append(await self._read(sender, request, data, stated))
+                entries.append(await self._read(sender, request, data, stated, routings))
             except Exception as error:
                 entries.append(error)
-            await turns.give()
-            # Reading may have let time pass, in which rules and silences change.
-            marks.clear()
+            if await turns.give():
+                # Rules and silences may have changed meanwhile.
+                routings.clear()
             if loop.time() > end:
                 break
         return entries
@@ -186,20 +188,18 @@ class AlertIntake:
         routing = await self._routing(sender, known.integration)
         return known.entry if known.mark is routing.mark else None
 
-    async def _mark(self, sender: Sender, integration: str) -> object:
-        """Of the routing as it is now; of one that cannot be had a mark that nothing was read with."""
-        try:
-            return (await self._routing(sender, integration)).mark
-        except TocsinError:
-            return object()
-
     async def _read(
-        self, sender: Sender, request: SendAlertRequest, key: Bytes, stated: Stated = NOTHING_STATED
+        self,
+        sender: Sender,
+        request: SendAlertRequest,
+        key: Bytes,
+        stated: Stated = NOTHING_STATED,
+        routings: "dict[str, Routing] | None" = None,
     ) -> Entry:
         """All that can be said of an alert without the database's state, which is remembered."""
         validate(request)
         check_size(request.alert)
-        routing = await self._routing(sender, request.integration)
+        routing = await self._routing(sender, request.integration, routings)
         if request.alert.HasField("details"):
             check_details(request.alert.details)
         message, wholly = route_wholly(self._directory, sender.org_id, sender.subject, routing, request.alert, stated)
@@ -210,7 +210,19 @@ class AlertIntake:
             self._recognised.put(key, entry, request.integration, routing.mark)
         return entry
 
-    async def _routing(self, sender: Sender, named: str) -> Routing:
+    async def _routing(self, sender: Sender, named: str, known: "dict[str, Routing] | None" = None) -> Routing:
+        """`known`: those that were looked up since others went on."""
+        if known is None:
+            return await self._look_up(sender, named)
+        routing = known.get(named)
+        if routing is None:
+            routing = await self._look_up(sender, named)
+            # Others may have gone on just now.
+            known.clear()
+            known[named] = routing
+        return routing
+
+    async def _look_up(self, sender: Sender, named: str) -> Routing:
         if sender.integration_id is None:
             integration_id = parse_name(named, _INTEGRATIONS, field="integration") if named else ""
             return await self._directory.routing(sender.org_id, integration_id)
